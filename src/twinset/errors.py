@@ -1,0 +1,53 @@
+"""Every error that twinset raises on purpose.
+
+::
+
+    TwinsetError
+    ├── DataError               images, labels or pairs that cannot be used
+    │   ├── ImageFileError      one image file: missing, empty, huge, truncated, not an image
+    │   └── DownloadError       a data set that no source could provide
+    ├── RecipeError             an unknown key, a wrong type, a value out of range
+    ├── ModelError              a folder that holds no model, or one of another version
+    └── TrainingError           training stopped for a reason that more epochs will not mend
+        ├── NonFiniteLossError  the loss became NaN or infinite
+        └── CollapseError       all embeddings became equal
+
+Each message says what was expected, what came, and what to do. The command line prints it as
+one line and exits with code 2.
+"""
+
+
+class TwinsetError(Exception):
+    """The root: catching it catches every error that is the caller's to mend."""
+
+
+class DataError(TwinsetError, ValueError):
+    """Images, labels or pairs that cannot be used."""
+
+
+class ImageFileError(DataError):
+    """An image file that cannot be read."""
+
+
+class DownloadError(DataError):
+    """A data set that no source could provide."""
+
+
+class RecipeError(TwinsetError, ValueError):
+    """A recipe with an unknown key, a wrong type, or a value out of range."""
+
+
+class ModelError(TwinsetError, ValueError):
+    """A folder that holds no model, or one that this version cannot read."""
+
+
+class TrainingError(TwinsetError, RuntimeError):
+    """Training that stopped for a reason that more epochs will not mend."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class CollapseError(TrainingError):
+    """All embeddings became equal, so every pair looks the same."""
