@@ -1,0 +1,81 @@
+"""Teach a machine what "the same" means: train a siamese network, score it honestly, use it.
+
+>>> import twinset
+>>> twinset.Recipe.load("tutorial", epochs=4).epochs
+4
+
+Names are loaded on first use, so that `import twinset` costs milliseconds and Keras is imported
+only by what trains or embeds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twinset.data.fashion_mnist import load_fashion_mnist
+    from twinset.data.images import LabelledImages
+    from twinset.data.pairs import Pairs, tutorial_pairs
+    from twinset.embed import losses, networks
+    from twinset.embed.model import SiameseModel, Threshold, Verdict
+    from twinset.embed.siamese import siamese
+    from twinset.embed.training import fit
+    from twinset.errors import TwinsetError
+    from twinset.evaluate.verification import score_pairs
+    from twinset.recipe import Recipe
+    from twinset.run import train
+
+__version__ = "0.1.0"
+
+# Public name → the module that defines it, or the module itself.
+_HOMES = {
+    "LabelledImages": "twinset.data.images",
+    "Pairs": "twinset.data.pairs",
+    "Recipe": "twinset.recipe",
+    "SiameseModel": "twinset.embed.model",
+    "Threshold": "twinset.embed.model",
+    "TwinsetError": "twinset.errors",
+    "Verdict": "twinset.embed.model",
+    "fit": "twinset.embed.training",
+    "load_fashion_mnist": "twinset.data.fashion_mnist",
+    "losses": "twinset.embed.losses",
+    "networks": "twinset.embed.networks",
+    "score_pairs": "twinset.evaluate.verification",
+    "siamese": "twinset.embed.siamese",
+    "train": "twinset.run",
+    "tutorial_pairs": "twinset.data.pairs",
+}
+
+_MODULES = {"losses", "networks"}
+
+__all__ = [
+    "LabelledImages",
+    "Pairs",
+    "Recipe",
+    "SiameseModel",
+    "Threshold",
+    "TwinsetError",
+    "Verdict",
+    "fit",
+    "load_fashion_mnist",
+    "losses",
+    "networks",
+    "score_pairs",
+    "siamese",
+    "train",
+    "tutorial_pairs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'twinset' has no attribute {name!r}")
+    home = importlib.import_module(_HOMES[name])
+    value = home if name in _MODULES else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

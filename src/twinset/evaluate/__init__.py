@@ -1,0 +1,5 @@
+"""From embeddings and truth to a decision one can defend.
+
+In: distances (p,), and which pairs are the same (p,). Out: rates, curves, thresholds, a report.
+Takes arrays, so it imports neither `data` nor `embed`, and never Keras; computes in float64.
+"""
