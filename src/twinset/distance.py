@@ -1,4 +1,4 @@
-"""How far apart two embeddings are. Smaller is closer; the losses, the evaluation and the search share these formulas."""
+"""How far apart two embeddings are: smaller is closer; one formula for losses, scores and search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One frozen, typed description of a run: from a built-in name, a TOML file, or keyword overrides."""
+"""One frozen, typed description of a run, from a built-in name, a TOML file, or keywords."""
 
 from __future__ import annotations
 

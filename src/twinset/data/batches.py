@@ -10,9 +10,7 @@ from twinset.errors import DataError
 PADDING = -1
 
 
-def shuffled_batches(
-    count: int, batch_size: int, *, seed: int, epoch: int
-) -> NDArray[np.int32]:
+def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> NDArray[np.int32]:
     """Cut a random order of `count` items into batches.
 
     Args:

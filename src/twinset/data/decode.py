@@ -1,4 +1,4 @@
-"""One image, from a file, PIL or an array → the pixels a model takes; the same code for training and use."""
+"""Any image (file, PIL, array) → the pixels a model takes; one code for training and for use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from twinset.errors import DataError, ImageFileError
 
@@ -49,7 +49,9 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         shape = tuple(int(size) for size in self.shape)
-        if min(shape, default=0) < 1 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+        if min(shape, default=0) < 1 or not (
+            len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+        ):
             raise DataError(f"Expected a shape (h, w) or (h, w, 3). Received {self.shape}.")
         if self.resize not in ("pad", "stretch"):
             raise DataError(f"Expected resize 'pad' or 'stretch'. Received {self.resize!r}.")
@@ -136,10 +138,9 @@ def _decode(file: Path) -> Image.Image:
                 return picture.copy() if getattr(picture, "is_animated", False) else picture
     except ImageFileError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageFileError(
-            f"{file}: expected an image (PNG, JPEG, GIF, TIFF, WebP, …). "
-            "Received something else."
+            f"{file}: expected an image (PNG, JPEG, GIF, TIFF, WebP, …). Received something else."
         ) from None
     except Image.DecompressionBombError:
         raise ImageFileError(

@@ -50,7 +50,7 @@ def class_indices(labels: NDArray[np.integer]) -> list[NDArray[np.int64]]:
     """
     order = np.argsort(labels, kind="stable")
     _, starts = np.unique(labels[order], return_index=True)
-    return np.split(order, starts[1:])
+    return np.split(order, starts[1:]) if len(starts) else []
 
 
 def tutorial_pairs(labels: NDArray[np.integer] | list[int], *, seed: int = 0) -> Pairs:
@@ -100,7 +100,7 @@ def tutorial_pairs(labels: NDArray[np.integer] | list[int], *, seed: int = 0) ->
             "add images, or leave that class out with `LabelledImages.subset`."
         )
     table = np.stack([group[: n + 1] for group in groups])  # (classes, n + 1)
-    draw = random.Random(seed)  # noqa: S311 - the tutorial's own generator, for the same pairs
+    draw = random.Random(seed)
     steps = [draw.randrange(1, len(groups)) for _ in range(len(groups) * n)]
     own = np.repeat(np.arange(len(groups)), n)  # (classes * n,)
     other = (own + np.array(steps)) % len(groups)

@@ -82,7 +82,7 @@ def random_bits(key: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _mix(x: Any) -> Any:
-    """Mix the bits of uint32 words: bijective, each input bit flips each output bit half the time."""
+    """Mix uint32 words: bijective, and each input bit flips each output bit half the time."""
     import jax.numpy as jnp
 
     for shift, factor in ((17, 0xED5AD4BB), (11, 0xAC4C1B51), (15, 0x31848BAB)):

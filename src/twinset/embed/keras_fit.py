@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from twinset.data.batches import PADDING, shuffled_batches
 from twinset.data.images import LabelledImages
@@ -36,12 +37,13 @@ def train(
             _Latest(lambda same, apart: ops.mean(apart), name="step_distance"),
         ],
     )
+    batches = _PairBatches(data, pairs, recipe)
     model.fit(
-        _PairBatches(data, pairs, recipe),
+        batches,
         epochs=recipe.epochs,
         shuffle=False,
         verbose=0,
-        callbacks=[_Report(monitor)],
+        callbacks=[_Epochs(batches, monitor)],
     )
 
 
@@ -51,12 +53,11 @@ class _PairBatches(keras.utils.PyDataset):
     def __init__(self, data: LabelledImages, pairs: Pairs, recipe: Recipe) -> None:
         super().__init__()
         self._data, self._pairs, self._recipe = data, pairs, recipe
-        self._epoch = 0
-        self._draw()
+        self.draw(epoch=0)
 
-    def _draw(self) -> None:
+    def draw(self, epoch: int) -> None:
         self._batches = shuffled_batches(
-            len(self._pairs), self._recipe.batch_size, seed=self._recipe.seed, epoch=self._epoch
+            len(self._pairs), self._recipe.batch_size, seed=self._recipe.seed, epoch=epoch
         )
 
     def __len__(self) -> int:
@@ -68,12 +69,8 @@ class _PairBatches(keras.utils.PyDataset):
         left, right = self._pixels(batch.left), self._pixels(batch.right)
         return (left, right), batch.same.astype(np.float32)[:, None]
 
-    def _pixels(self, positions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return self._data.images[positions].astype(np.float32) * np.float32(1 / 255)
-
-    def on_epoch_end(self) -> None:
-        self._epoch += 1
-        self._draw()
+    def _pixels(self, positions: NDArray[np.int32]) -> NDArray[np.float32]:
+        return np.multiply(self._data.images[positions], np.float32(1 / 255), dtype=np.float32)
 
 
 class _Latest(keras.metrics.Metric):
@@ -92,10 +89,20 @@ class _Latest(keras.metrics.Metric):
         return ops.convert_to_tensor(self._value)
 
 
-class _Report(keras.callbacks.Callback):
-    def __init__(self, monitor: Monitor) -> None:
+class _Epochs(keras.callbacks.Callback):
+    """Draws each epoch's batches, and tells the monitor of each step.
+
+    The data set's own `on_epoch_end` is no place to draw: Keras calls it once more, before the
+    first epoch, when it tries a batch to build the model.
+    """
+
+    def __init__(self, batches: _PairBatches, monitor: Monitor) -> None:
         super().__init__()
-        self._monitor = monitor
+        self._batches, self._monitor = batches, monitor
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        del logs
+        self._batches.draw(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         del batch

@@ -58,7 +58,8 @@ class Contrastive(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Compute the loss of each pair, unreduced."""
-        same = ops.cast(y_true, y_pred.dtype)
+        # Keras hands over labels (n,) with distances (n, 1): they would broadcast to (n, n)
+        same = ops.reshape(ops.cast(y_true, y_pred.dtype), ops.shape(y_pred))
         push = ops.square(ops.maximum(self.margin - y_pred, 0))
         return same * ops.square(y_pred) + (1 - same) * push
 

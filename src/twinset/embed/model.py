@@ -77,6 +77,23 @@ class Verdict:
     distance: float
     threshold: Threshold
 
+    def sentence(self) -> str:
+        """Say it for people: the verdict first, then why.
+
+        Example:
+            >>> print(Verdict(True, 0.25, Threshold(0.5, "fixed by hand")).sentence())
+            same: distance 0.2500 <= threshold 0.5000 (fixed by hand)
+        """
+        word, sign = ("same", "<=") if self.same else ("different", ">")
+        return (
+            f"{word}: distance {self.distance:.4f} {sign} threshold {self.threshold.value:.4f} "
+            f"({self.threshold.rule})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Say it for programs."""
+        return asdict(self) | {"calibrated": self.threshold.calibrated}
+
 
 @dataclass(frozen=True, eq=False)
 class SiameseModel:
@@ -163,7 +180,7 @@ class SiameseModel:
         embeddings = self.embed([left, right])
         measure = distances.by_name(self.recipe.distance)
         distance = float(measure(embeddings[0], embeddings[1]))
-        return Verdict(distance <= self.threshold.value, distance, self.threshold)
+        return Verdict(bool(distance <= self.threshold.value), distance, self.threshold)
 
     def save(self, folder: str | Path) -> None:
         """Write the model to a folder: model.json, encoder.keras, recipe.toml, history.csv.
@@ -291,7 +308,9 @@ def _load_encoder(path: Path) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # noqa: BLE001 - zip, HDF5, JSON and Keras each raise their own
-        raise ModelError(f"{path}: expected a Keras model. {type(error).__name__}: {error}") from None
+        raise ModelError(
+            f"{path}: expected a Keras model. {type(error).__name__}: {error}"
+        ) from None
 
 
 def _history_csv(history: Sequence[EpochRecord]) -> str:

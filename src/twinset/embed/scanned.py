@@ -110,9 +110,7 @@ def _compile(
         # One pass for both branches: larger matrix products, and half as many.
         pixels = images[both].astype("float32") * np.float32(1 / 255)
         gradient = jax.value_and_grad(objective, has_aux=True)
-        (mean_loss, (other, apart)), slopes = gradient(
-            trainable, other, pixels, same[rows], weight
-        )
+        (mean_loss, (other, apart)), slopes = gradient(trainable, other, pixels, same[rows], weight)
         trainable, slots = optimizer.stateless_apply(slots, slopes, trainable)
         seen = seen.at[i].set(jnp.stack([mean_loss, apart]))
         return (trainable, other, slots), seen

@@ -1,4 +1,4 @@
-"""The two-input Keras model of the tutorial: one shared encoder, and the distance of its outputs."""
+"""The two-input Keras model of the tutorial: one shared encoder, and its outputs' distance."""
 
 from __future__ import annotations
 

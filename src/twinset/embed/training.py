@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from twinset.data.batches import PADDING, shuffled_batches
 from twinset.data.decode import Preprocessing

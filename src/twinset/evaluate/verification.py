@@ -1,4 +1,4 @@
-"""How well distances tell same from different pairs: rates at a threshold, and over all thresholds."""
+"""How well distances tell same from different pairs: at one threshold, and over all."""
 
 from __future__ import annotations
 
@@ -186,8 +186,7 @@ def _checked(
     truth = np.asarray(same).astype(bool)
     if d.ndim != 1 or d.shape != truth.shape:
         raise DataError(
-            "Expected distances and truth of one shape (p,). "
-            f"Received {d.shape} and {truth.shape}."
+            f"Expected distances and truth of one shape (p,). Received {d.shape} and {truth.shape}."
         )
     wrong = np.flatnonzero(~np.isfinite(d))
     if wrong.size:

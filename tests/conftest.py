@@ -1,0 +1,52 @@
+"""A strict world: no network but loopback, no trace in the user's folders, small data at hand."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+
+import numpy as np
+import pytest
+
+import twinset
+
+# Test modules import keras before twinset does, and Keras itself would choose TensorFlow.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = address[0]
+            if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+                raise AssertionError(f"a test reached for the network: {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """Run each test in a folder of its own: `runs/` and the like land there."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist():
+    """The real data set: training and test part."""
+    return twinset.load_fashion_mnist(progress=False)
+
+
+@pytest.fixture
+def stripes():
+    """Three classes that a small network separates at once: top, middle, bottom rows lit."""
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.arange(3), 20)
+    images = rng.integers(0, 60, (60, 6, 5), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label : 2 * label + 2] += 180
+    return twinset.LabelledImages(images, labels, ("top", "middle", "bottom"), "stripes")

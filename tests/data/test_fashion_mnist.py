@@ -1,0 +1,400 @@
+import errno
+import gzip
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twinset.data import fashion_mnist
+from twinset.data.content import Content
+from twinset.data.fashion_mnist import load_fashion_mnist
+from twinset.errors import DownloadError
+
+TRAIN_DIGEST = "1260832e7fdbd089f38b5301dc21c43e7c2a7f1ddca2c245d36bc5276f53f640"
+TEST_DIGEST = "1d50c6a1e4784dc380df136307b48f2778b1b77584d2a8c34532d37fbfd9535f"
+NAMES = [content.name for content in fashion_mnist._FILES]
+SMALLEST, LARGEST = NAMES[0], NAMES[-1]
+SOURCE = str(Path(fashion_mnist.__file__).parents[2])
+
+
+def idx(array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+    return header + array.tobytes()
+
+
+def tiny_files():
+    rng = np.random.default_rng(0)
+    files = {}
+    for part, count in (("t10k", 10), ("train", 30)):
+        images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        files[f"{part}-images-idx3-ubyte"] = idx(images)
+        files[f"{part}-labels-idx1-ubyte"] = idx(np.arange(count, dtype=np.uint8) % 10)
+    return {name: files[name] for name in NAMES}
+
+
+PLAIN = tiny_files()
+GZIP = {f"{name}.gz": gzip.compress(data) for name, data in PLAIN.items()}
+ALL_BUT_LARGEST = {name: raw for name, raw in GZIP.items() if name != f"{LARGEST}.gz"}
+TABLE = tuple(
+    Content(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in PLAIN.items()
+)
+
+
+@pytest.fixture
+def nothing(tmp_path, monkeypatch):
+    """A world with no source at all, and four tiny files to look for."""
+    monkeypatch.setattr(fashion_mnist, "_FILES", TABLE)
+    monkeypatch.setattr(fashion_mnist, "_SYSTEM", tmp_path / "system")
+    monkeypatch.setattr(fashion_mnist, "_MIRRORS", ())
+    monkeypatch.delenv("TWINSET_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    monkeypatch.setenv("PATH", str(tmp_path / "no-tools"))
+
+
+@pytest.fixture
+def store(nothing, tmp_path):
+    return tmp_path / "caches" / "twinset" / "fashion-mnist"
+
+
+@pytest.fixture
+def online(mirror, nothing, monkeypatch):
+    """A world with one mirror."""
+    mirror.files.update(GZIP)
+    monkeypatch.setattr(fashion_mnist, "_MIRRORS", (mirror.url,))
+    return mirror
+
+
+def fill(folder, files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, raw in files.items():
+        (folder / name).write_bytes(raw)
+    return folder
+
+
+def cached(store):
+    return {path.name: path.read_bytes() for path in store.iterdir() if path.name != "CACHEDIR.TAG"}
+
+
+def check_tiny(parts):
+    train, test = parts
+    assert (train.name, test.name) == ("fashion-mnist/train", "fashion-mnist/test")
+    assert (train.images.shape, test.images.shape) == ((30, 28, 28), (10, 28, 28))
+    assert train.images.tobytes() == PLAIN["train-images-idx3-ubyte"][16:]
+    assert test.images.tobytes() == PLAIN["t10k-images-idx3-ubyte"][16:]
+    assert train.labels.tolist() == 3 * list(range(10))
+
+
+# --- the order of sources --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("files", [GZIP, PLAIN], ids=["gzip", "plain"])
+@pytest.mark.parametrize("folder", [".", "fashion-mnist"])
+def test_the_folder_of_the_user(nothing, store, tmp_path, monkeypatch, files, folder):
+    fill(tmp_path / "own" / folder, files)
+    monkeypatch.setenv("TWINSET_DATA", str(tmp_path / "own"))
+    check_tiny(load_fashion_mnist())
+    assert not store.exists()
+
+
+def test_a_tilde_in_the_variable(nothing, tmp_path, monkeypatch):
+    fill(tmp_path / "own", GZIP)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TWINSET_DATA", "~/own")
+    check_tiny(load_fashion_mnist())
+
+
+def test_plain_mnist_beside_the_subfolder_does_no_harm(nothing, tmp_path, monkeypatch):
+    fill(tmp_path / "own" / "fashion-mnist", GZIP)
+    fill(tmp_path / "own", {name: gzip.compress(b"digits") for name in GZIP})
+    monkeypatch.setenv("TWINSET_DATA", str(tmp_path / "own"))
+    check_tiny(load_fashion_mnist())
+
+
+def test_the_cache(store):
+    fill(store, GZIP)
+    check_tiny(load_fashion_mnist())
+
+
+def test_the_system_copy_stays_where_it_is(nothing, store, tmp_path):
+    fill(tmp_path / "system", GZIP)
+    check_tiny(load_fashion_mnist())
+    assert not store.exists()
+
+
+def test_each_file_from_the_first_source_that_has_it(store, online, tmp_path, monkeypatch):
+    parts = [{name: GZIP[name]} for name in GZIP]
+    monkeypatch.setenv("TWINSET_DATA", str(fill(tmp_path / "own", parts[0])))
+    fill(store, parts[1])
+    fill(tmp_path / "system", parts[2])
+    check_tiny(load_fashion_mnist())
+    assert online.requests == list(parts[3])
+
+
+def test_a_folder_without_the_files_is_passed_over(nothing, tmp_path, monkeypatch):
+    fill(tmp_path / "system", GZIP)
+    monkeypatch.setenv("TWINSET_DATA", str(tmp_path / "nowhere"))
+    check_tiny(load_fashion_mnist())
+
+
+def test_the_mirror_fills_the_cache_once(store, online):
+    check_tiny(load_fashion_mnist())
+    assert cached(store) == GZIP
+    assert b"Signature: 8a477f597d28d172789f06886806bc55" in (store / "CACHEDIR.TAG").read_bytes()
+    check_tiny(load_fashion_mnist())
+    assert sorted(online.requests) == sorted(GZIP)
+
+
+def test_the_second_mirror_helps_out(online, monkeypatch):
+    monkeypatch.setattr(fashion_mnist, "_MIRRORS", (f"{online.url}gone/", online.url))
+    check_tiny(load_fashion_mnist())
+    assert online.requests == [f"gone/{SMALLEST}.gz", *GZIP]
+
+
+def test_a_server_that_decompresses(store, online):
+    online.files.update({f"{name}.gz": data for name, data in PLAIN.items()})
+    check_tiny(load_fashion_mnist())
+    assert cached(store) == PLAIN
+    check_tiny(load_fashion_mnist())
+
+
+def test_the_debian_package_without_root(store, apt):
+    apt.packs({f"usr/share/datasets/fashion-mnist/{name}": raw for name, raw in GZIP.items()})
+    apt.has_lists(False)
+    check_tiny(load_fashion_mnist())
+    assert cached(store) == GZIP
+    calls = len(apt.calls)
+    check_tiny(load_fashion_mnist())
+    assert len(apt.calls) == calls
+
+
+# --- wrong files ----------------------------------------------------------------------------
+
+
+def damaged(name):
+    return {
+        "truncated": (GZIP[f"{name}.gz"][:-12], "truncated"),
+        "other": (gzip.compress(PLAIN[name][::-1]), "SHA-256 [0-9a-f]+, not [0-9a-f]+"),
+        "web page": (b"<html>Please sign in first</html>", "another file"),
+        "empty": (b"", r"0 of \d+ bytes"),
+    }
+
+
+KINDS = tuple(damaged(SMALLEST))
+
+
+@pytest.fixture(params=KINDS)
+def small_damage(request):
+    return damaged(SMALLEST)[request.param]
+
+
+@pytest.fixture(params=KINDS)
+def large_damage(request):
+    return damaged(LARGEST)[request.param]
+
+
+def test_a_wrong_file_of_the_user_is_an_error(nothing, tmp_path, monkeypatch, small_damage):
+    raw, words = small_damage
+    fill(tmp_path / "system", GZIP)  # which is not to hide the mistake
+    own = fill(tmp_path / "own", {**GZIP, f"{SMALLEST}.gz": raw})
+    monkeypatch.setenv("TWINSET_DATA", str(own))
+    with pytest.raises(DownloadError, match=f"own/{SMALLEST}.gz, .*Received .*{words}.*apt-get"):
+        load_fashion_mnist()
+    assert (own / f"{SMALLEST}.gz").read_bytes() == raw
+
+
+def test_a_wrong_cached_file_is_fetched_anew(store, online, small_damage):
+    fill(store, {**GZIP, f"{SMALLEST}.gz": small_damage[0]})
+    check_tiny(load_fashion_mnist())
+    assert cached(store) == GZIP
+    assert online.requests == [f"{SMALLEST}.gz"]
+
+
+def test_a_wrong_file_from_a_mirror_is_not_kept(store, online, large_damage):
+    online.files[f"{LARGEST}.gz"], words = large_damage
+    with pytest.raises(DownloadError, match=rf"{online.url}{LARGEST}.gz: .*{words}"):
+        load_fashion_mnist()
+    assert cached(store) == ALL_BUT_LARGEST
+
+
+def test_a_wrong_package_is_not_kept(store, apt):
+    files = {**GZIP, f"{LARGEST}.gz": b"other"}
+    apt.packs({f"usr/share/datasets/fashion-mnist/{name}": raw for name, raw in files.items()})
+    with pytest.raises(DownloadError, match="apt-get download dataset-fashion-mnist: 5 of"):
+        load_fashion_mnist()
+    assert cached(store) == {}
+
+
+# --- no way ---------------------------------------------------------------------------------
+
+
+def test_no_source_lists_what_was_tried_and_the_ways_out(store, online, tmp_path, monkeypatch):
+    online.files.clear()
+    monkeypatch.setenv("TWINSET_DATA", str(tmp_path / "nowhere"))
+    fill(store, {f"{SMALLEST}.gz": b""})
+    with pytest.raises(DownloadError, match="Expected Fashion-MNIST from one of") as caught:
+        load_fashion_mnist()
+    message = str(caught.value)
+    others = ", ".join(f"{name}.gz" for name in NAMES[1:])
+    for line in (
+        f"  TWINSET_DATA {tmp_path}/nowhere: none of the files\n",
+        f"  {store}/{SMALLEST}.gz: 0 of 18 bytes: truncated, or another file\n",
+        f"  cache {store}: no {others}\n",
+        f"  Debian package {tmp_path}/system: none of the files\n",
+        f"  {online.url}{SMALLEST}.gz: HTTP 404 Not Found\n",
+        "  apt-get download dataset-fashion-mnist: no `apt-get`: not a Debian-like system\n",
+    ):
+        assert line in message
+    for way in ("Set TWINSET_DATA to", "`apt-get install dataset-fashion-mnist`", "network"):
+        assert way in message
+    assert len(message.splitlines()) == 8
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("cut", r"cut after \d+ of \d+ bytes"), ("stall", "stalled: nothing for")]
+)
+def test_a_connection_that_breaks_leaves_whole_files_only(store, online, fault, words):
+    online.faults[f"{LARGEST}.gz"] = fault
+    with pytest.raises(DownloadError, match=f"{LARGEST}.gz: {words}"):
+        load_fashion_mnist()
+    assert cached(store) == ALL_BUT_LARGEST
+
+
+@pytest.mark.parametrize(
+    ("failure", "shown", "words"),
+    [
+        (OSError(errno.ENOSPC, "Disk full"), DownloadError, r"Received: Disk full\. Set TWINSET"),
+        (KeyboardInterrupt(), KeyboardInterrupt, r"^$"),
+    ],
+)
+def test_a_write_that_fails_leaves_nothing(store, online, monkeypatch, failure, shown, words):
+    def fail(descriptor):
+        raise failure
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(shown, match=words):
+        load_fashion_mnist()
+    assert not any(store.iterdir())
+
+
+def test_a_cache_that_cannot_be_written_shows_before_anything_is_fetched(
+    online, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(DownloadError, match=r"Not a directory\. .*XDG_CACHE_HOME"):
+        load_fashion_mnist()
+    assert online.requests == []
+
+
+@pytest.mark.parametrize(
+    ("xdg", "home", "base"),
+    [("/x", "/h", "/x"), ("", "/h", "/h/.cache"), ("rel", "/h", "/h/.cache"), ("", "~", "/t")],
+)
+def test_where_the_cache_is(monkeypatch, xdg, home, base):
+    monkeypatch.setenv("XDG_CACHE_HOME", xdg)
+    monkeypatch.setenv("HOME", home)  # "~": what expanduser gives where no home is known
+    monkeypatch.setattr("tempfile.tempdir", "/t")
+    assert fashion_mnist._cache_folder() == Path(base, "twinset", "fashion-mnist")
+
+
+# --- other processes ------------------------------------------------------------------------
+
+CHILD = """
+import json, signal, sys
+from pathlib import Path
+from twinset.data import fashion_mnist
+from twinset.data.content import Content
+
+# background jobs of a shell inherit a SIGINT that is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
+table, mirror, limit = json.loads(sys.argv[1])
+if limit:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+fashion_mnist._FILES = tuple(Content(*row) for row in table)
+fashion_mnist._MIRRORS = (mirror,)
+fashion_mnist._SYSTEM = Path("/nowhere")
+train, test = fashion_mnist.load_fashion_mnist()
+print(train.digest, test.digest)
+"""
+
+
+@pytest.fixture
+def start(online):
+    table = [(content.name, content.size, content.sha256) for content in TABLE]
+    children = []
+
+    def start(limit=None):
+        arguments = json.dumps([table, online.url, limit])
+        child = subprocess.Popen(
+            [sys.executable, "-B", "-c", CHILD, arguments],
+            env={**os.environ, "PYTHONPATH": SOURCE},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        with child:  # which closes its pipes and waits
+            child.kill()
+
+
+def test_two_processes_at_once(store, online, start):
+    online.faults[f"{SMALLEST}.gz"] = "meet"  # answered only once both have asked
+    children = [start(), start()]
+    answers = [child.communicate(timeout=60) for child in children]
+    assert [child.returncode for child in children] == [0, 0], answers
+    train, test = load_fashion_mnist()
+    assert [out.split() for out, _ in answers] == 2 * [[train.digest, test.digest]]
+    assert cached(store) == GZIP
+    assert online.requests.count(f"{SMALLEST}.gz") == 2
+
+
+def test_an_interrupt_leaves_whole_files_only(store, online, start):
+    online.faults[f"{LARGEST}.gz"] = "stall"
+    child = start()
+    assert online.asked.wait(timeout=60)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode != 0
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert cached(store) == ALL_BUT_LARGEST
+
+
+def test_a_write_that_stops_half_way_leaves_whole_files_only(store, online, start):
+    child = start(limit=len(GZIP[f"{LARGEST}.gz"]) // 2)
+    _, errors = child.communicate(timeout=60)
+    assert "DownloadError: Expected to write" in errors
+    assert f"{LARGEST}.gz. Received: File too large. Set TWINSET_DATA" in errors
+    assert cached(store) == ALL_BUT_LARGEST
+
+
+# --- the real data --------------------------------------------------------------------------
+
+
+def test_the_real_data(fashion_mnist):
+    train, test = fashion_mnist
+    assert (train.name, test.name) == ("fashion-mnist/train", "fashion-mnist/test")
+    assert (train.images.shape, test.images.shape) == ((60000, 28, 28), (10000, 28, 28))
+    assert (train.images.dtype, train.labels.dtype) == (np.uint8, np.int64)
+    assert train.class_counts.tolist() == 10 * [6000]
+    assert test.class_counts.tolist() == 10 * [1000]
+    assert train.class_names[train.labels[0]] == "Ankle boot"
+    assert train.labels[:8].tolist() == [9, 0, 0, 3, 0, 2, 7, 2]
+    assert test.labels[:8].tolist() == [9, 2, 1, 1, 6, 1, 4, 6]
+    assert (train.digest, test.digest) == (TRAIN_DIGEST, TEST_DIGEST)
+
+
+def test_the_real_images_can_be_written_to(fashion_mnist):
+    # PyTorch warns of arrays that cannot, and warnings are errors here
+    assert all(part.images.flags.writeable and part.images.flags.owndata for part in fashion_mnist)

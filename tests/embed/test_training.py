@@ -1,0 +1,142 @@
+import os
+import signal
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+import twinset
+from twinset.data.decode import Preprocessing
+from twinset.embed import training
+from twinset.embed.monitor import Monitor
+from twinset.errors import CollapseError, DataError, NonFiniteLossError, RecipeError
+
+QUICK = {"encoder": {"units": [16, 8]}, "batch_size": 16, "epochs": 15}
+
+
+def test_fit_learns_and_tells_its_story(stripes):
+    model = twinset.fit(stripes, **QUICK)
+    pairs = twinset.tutorial_pairs(stripes.labels)
+    scores = twinset.score_pairs(model.distances(stripes, pairs), pairs.same, 0.5)
+    assert scores.accuracy > 0.95
+    assert [record.epoch for record in model.history] == list(range(1, 16))
+    assert model.history[-1].loss < 0.7 * model.history[0].loss
+    assert {record.steps for record in model.history} == {-(-len(pairs) // 16)}
+    assert all(record.images_per_second > 0 for record in model.history)
+    assert model.preprocessing == Preprocessing((6, 5))
+    assert model.trained_on.digest == stripes.digest
+    assert not model.interrupted
+
+
+def test_same_seed_same_weights(stripes):
+    a, b, c = (
+        twinset.fit(stripes, seed=seed, **{**QUICK, "epochs": 2}).encoder.get_weights()
+        for seed in (1, 1, 2)
+    )
+    for one, two in zip(a, b, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not np.allclose(a[0], c[0])
+
+
+def test_fit_equals_the_tutorials_style(stripes):
+    """The library's loop takes the very steps of Keras' own fit on the same batches."""
+    model = twinset.fit(stripes, epochs=1, batch_size=16, encoder={"units": [8], "dropout": 0})
+    encoder = twinset.networks.mlp(stripes.image_shape, units=(8,), dropout=0, seed=0)
+    plain = twinset.siamese(encoder)
+    plain.compile(loss=twinset.losses.Contrastive(), optimizer="rmsprop")
+    pairs = twinset.tutorial_pairs(stripes.labels, seed=0)
+    order = training.shuffled_batches(len(pairs), 16, seed=0, epoch=0).ravel()[: len(pairs)]
+    x = stripes.images / np.float32(255)
+    plain.fit(
+        [x[pairs.left[order]], x[pairs.right[order]]],
+        pairs.same[order].astype("float32"),
+        batch_size=16,
+        epochs=1,
+        shuffle=False,
+        verbose=0,
+    )
+    for ours, theirs in zip(model.encoder.get_weights(), encoder.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(ours, np.zeros_like(ours)), (
+        "the comparison must not be of weights that never moved"
+    )
+
+
+def test_pairs_can_be_chosen(stripes):
+    pairs = twinset.Pairs(np.int32([0, 0]), np.int32([3, 1]), np.array([True, False]))
+    model = twinset.fit(stripes, pairs=pairs, epochs=2, encoder={"units": [4]})
+    assert {record.steps for record in model.history} == {1}
+
+
+def test_a_rate_that_explodes_is_explained(stripes):
+    with pytest.raises(NonFiniteLossError, match=r"epoch \d+, step \d+ of \d+: lower the learning"):
+        twinset.fit(stripes, encoder={"units": [64]}, optimizer={"learning_rate": 1e20})
+
+
+def test_collapse_is_explained():
+    """Dead from the start: constant black images leave a network without biases at zero."""
+    black = twinset.LabelledImages(np.zeros((40, 3, 3), np.uint8), [0, 1] * 20, ("a", "b"))
+    with pytest.raises(CollapseError, match=r"loss \d.\d+\) in 20 batches up to epoch \d+, step"):
+        twinset.fit(black, batch_size=2, epochs=5)
+
+
+def test_monitor_names_the_step():
+    monitor = Monitor(epochs=2, sizes=np.array([4, 4, 2]), margin=1.0)
+    monitor.steps(np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.4, 0.4]))
+    assert monitor.history[0].loss == pytest.approx((4 * 0.5 + 4 * 0.3 + 2 * 0.2) / 10)
+    with pytest.raises(NonFiniteLossError, match=r"Received nan at epoch 2, step 2 of 3"):
+        monitor.steps(np.array([0.5, np.nan]), np.array([0.4, 0.4]))
+
+
+def test_monitor_forgives_a_short_flat_spell():
+    monitor = Monitor(epochs=1, sizes=np.full(100, 8), margin=1.0)
+    for _ in range(3):
+        monitor.steps(np.full(19, 0.5), np.zeros(19))
+        monitor.steps(np.array([0.4]), np.array([0.2]))
+
+
+def test_ctrl_c_keeps_what_was_trained(stripes):
+    """A real SIGINT, in the midst of a training that would take minutes."""
+    threading.Timer(4.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    model = twinset.fit(stripes, **QUICK | {"epochs": 1_000_000})
+    assert model.interrupted
+    assert 1 <= len(model.history) < 1_000_000
+    pairs = twinset.tutorial_pairs(stripes.labels)
+    scores = twinset.score_pairs(model.distances(stripes, pairs), pairs.same, 0.5)
+    assert scores.accuracy > 0.9
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT011, RUF100 - the handler is back in place
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_progress_without_a_terminal_is_a_line_per_epoch(stripes, capsys):
+    twinset.fit(stripes, progress=True, **QUICK | {"epochs": 2})
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("epoch 2/2  loss 0.")
+    assert "images/s" in lines[1]
+    twinset.fit(stripes, **QUICK | {"epochs": 1})
+    assert capsys.readouterr().err == ""
+
+
+def test_wrong_data_and_recipes(stripes):
+    with pytest.raises(DataError, match=r"Expected LabelledImages to train on. Received ndarray"):
+        twinset.fit(stripes.images)
+    with pytest.raises(RecipeError, match=r"unknown key 'epoch' \(did you mean 'epochs'\?\)"):
+        twinset.fit(stripes, epoch=3)
+
+
+def test_colour_images_train():
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1], 16)
+    images = rng.integers(0, 80, (32, 4, 4, 3), dtype=np.uint8)
+    images[labels == 1, :, :, 2] += 150
+    data = twinset.LabelledImages(images, labels, ("dull", "blue"))
+    model = twinset.fit(data, **QUICK)
+    assert model.compare(images[0], images[2]).same
+    assert not model.compare(images[0], images[1]).same
+
+
+def test_the_engine_follows_the_back_end():
+    name = training._engine().__name__.rsplit(".", 1)[-1]
+    assert name == ("scanned" if keras.backend.backend() == "jax" else "keras_fit")

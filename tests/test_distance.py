@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import oracles
+from twinset import distance
+from twinset.errors import RecipeError
+
+ROWS = hnp.arrays(
+    np.float64, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-100, 100)
+)
+
+
+@given(ROWS, st.randoms(use_true_random=False))
+def test_euclidean_agrees_with_the_loop(left, random):
+    right = left[::-1] + random.uniform(-3, 3)
+    expected = [oracles.euclidean(a, b) for a, b in zip(left, right, strict=True)]
+    np.testing.assert_allclose(distance.euclidean(left, right), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(distance.DISTANCES))
+@given(rows=ROWS)
+def test_every_distance_is_symmetric_and_zero_at_equality(name, rows):
+    measure = distance.by_name(name)
+    other = np.roll(rows, 1, axis=0)
+    np.testing.assert_array_equal(measure(rows, other), measure(other, rows))
+    np.testing.assert_array_equal(measure(rows, rows), 0)
+    assert (measure(rows, other) >= 0).all()
+
+
+@given(ROWS, st.floats(-np.pi, np.pi))
+def test_euclidean_is_unchanged_by_rotation(rows, angle):
+    plane = np.resize(rows, (len(rows), 2))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    other = plane[::-1] * 0.5
+    np.testing.assert_allclose(
+        distance.euclidean(plane @ turn, other @ turn), distance.euclidean(plane, other), atol=1e-9
+    )
+
+
+def test_pairs_are_measured_in_chunks_in_order():
+    rng = np.random.default_rng(0)
+    vectors = rng.integers(0, 256, (50, 3, 4), dtype=np.uint8)
+    left, right = rng.integers(0, 50, (2, 101))
+    expected = [
+        oracles.euclidean(vectors[i].ravel().tolist(), vectors[j].ravel().tolist())
+        for i, j in zip(left, right, strict=True)
+    ]
+    for chunk in (1, 10, 101, 1000):
+        found = distance.of_pairs(vectors, left, right, chunk=chunk)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_unknown_distance_lists_the_known_ones():
+    with pytest.raises(RecipeError, match=r"out of \['euclidean'\]\. Received 'cosinus'"):
+        distance.by_name("cosinus")
