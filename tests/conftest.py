@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 
 import numpy as np
 import pytest
 
 import twinset
-
-# Test modules import keras before twinset does, and Keras itself would choose TensorFlow.
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,14 @@
 4
 
 Names are loaded on first use, so that `import twinset` costs milliseconds and Keras is imported
-only by what trains or embeds.
+only by what trains or embeds. Keras chooses its back end once, at its first import: twinset asks
+for JAX, unless the environment variable KERAS_BACKEND or an earlier `import keras` chose.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
     from twinset.run import train
 
 __version__ = "0.1.0"
+
+# ~/.keras/keras.json is no choice to respect: Keras itself writes it, naming TensorFlow, at the
+# first import on every machine.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+# TensorFlow tells its CPU's instruction sets at every import.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Public name → the module that defines it, or the module itself.
 _HOMES = {

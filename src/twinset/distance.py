@@ -1,4 +1,4 @@
-"""How far apart two embeddings are: smaller is closer; one formula for losses, scores and search."""
+"""How far apart two embeddings are: smaller is closer; one formula for all stages."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def _pictures(
     yield Picture(
         "network",
         "The network: both images pass through one and the same encoder.",
-        figures.png_bytes(figures.network(_layers(model), heading=model.encoder.name)),
+        figures.png_bytes(figures.network(_layers(model), heading="The siamese network")),
     )
 
 

@@ -239,7 +239,7 @@ class Report:
         return "\n".join(
             [
                 _one_line(self.title),
-                f"Accuracy on test set: {ACCURACY.text(self.scores)} "
+                f"* Accuracy on test set: {ACCURACY.text(self.scores)} "
                 f"({self.right:,} of {self.scores.pairs:,} pairs)",
                 "",
                 *(f"{a:<{first}}  {b:>{second}}  {c:>{third}}" for a, b, c in rows),
