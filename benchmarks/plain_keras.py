@@ -27,7 +27,9 @@ import twinset
 
 @keras.saving.register_keras_serializable()
 class EuclideanDistance(keras.layers.Layer):
-    def call(self, left, right):
+    """The tutorial's euclidean_distance, as a layer that can be saved."""
+
+    def call(self, left, right):  # noqa: D102
         squared = ops.sum(ops.square(left - right), axis=1, keepdims=True)
         return ops.sqrt(ops.maximum(squared, keras.config.epsilon()))
 
@@ -75,7 +77,7 @@ def plot_pairs(path, pairs, captions):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, len(pairs), figsize=(20, 4))
-    for column, (pair, caption) in enumerate(zip(pairs, captions)):
+    for column, (pair, caption) in enumerate(zip(pairs, captions, strict=True)):
         axes[0, column].imshow(pair[0], cmap="gray")
         axes[1, column].imshow(pair[1], cmap="gray")
         axes[1, column].set_title(caption)

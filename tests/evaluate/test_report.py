@@ -183,7 +183,7 @@ def test_summary_is_an_aligned_table_without_control_characters():
     title = "twinset run: \x1b[31mred\nline"
     assert report(title=title).summary().splitlines() == [
         "twinset run:  [31mred line",
-        "Accuracy on test set: 91.40% (18,280 of 20,000 pairs)",
+        "* Accuracy on test set: 91.40% (18,280 of 20,000 pairs)",
         "",
         "                       model  raw pixels",
         "Accuracy              91.40%      73.52%",
