@@ -1,0 +1,81 @@
+"""The README must be true: its Python runs, its commands exist, its drawing is the tree."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import twinset
+from twinset.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def _blocks(kind):
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for name, text in fenced if name == kind]
+
+
+def test_the_python_runs(monkeypatch, fashion_mnist):
+    """As written, but on a hundredth of the data and one epoch."""
+    few = [
+        part.subset(np.concatenate([np.flatnonzero(part.labels == k)[:30] for k in range(10)]))
+        for part in fashion_mnist
+    ]
+    names = {"twinset": twinset}
+    monkeypatch.setattr(twinset, "load_fashion_mnist", lambda: few)
+    code = "\n".join(_blocks("python")).replace("epochs=20", "epochs=1, verbose=0")
+    exec(code.replace('recipe="tutorial"', 'recipe="tutorial", epochs=1'), names)
+    assert len(names["pairs"]) == 2 * 10 * 29
+    assert Path("runs/mine/model.json").is_file()
+
+
+COMMANDS = [
+    line[2:] for block in _blocks("console") for line in block.splitlines() if line[:2] == "$ "
+]
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("twinset")])
+def test_the_commands_exist(line):
+    """Each option that the README shows is one that the command knows."""
+    words = shlex.split(line)
+    text = CliRunner().invoke(app, [words[1], "--help"], env={"COLUMNS": "200"}).output
+    for word in words[2:]:
+        if word.startswith("--"):
+            assert word in text, line
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("./task")])
+def test_the_tasks_exist(line):
+    assert f"    {line.split()[1]})" in (ROOT / "task").read_text()
+
+
+def test_the_drawing_is_the_tree():
+    drawing = next(block for block in _blocks("") if "├" in block)
+    drawn, folder = set(), ""
+    for line in drawing.splitlines()[1:]:
+        name = line.lstrip("│├└─ ").split()[0]
+        inner = line[0] in "│ "
+        folder = folder if inner else (name if name.endswith("/") else "")
+        drawn.add(f"{folder}{name}" if inner else name)
+    source = ROOT / "src" / "twinset"
+    real = {path.relative_to(source).as_posix() for path in source.glob("*.py")}
+    real |= {
+        path.relative_to(source).as_posix()
+        for stage in ("data", "embed", "evaluate")
+        for path in (source / stage).glob("*.py")
+    }
+    real = {path for path in real if not path.endswith("/__init__.py")} - {"__main__.py"}
+    assert {name for name in drawn if name.endswith(".py")} == real
+    assert {name.rstrip("/") for name in drawn if name.endswith("/")} == {
+        path.name for path in source.iterdir() if path.is_dir() and path.name != "__pycache__"
+    }
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
