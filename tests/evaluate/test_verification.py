@@ -6,12 +6,16 @@ from sklearn.metrics import roc_auc_score
 
 import oracles
 from twinset.errors import DataError
+from twinset.evaluate.curves import auc, curve_of_pairs
 from twinset.evaluate.verification import (
     best_accuracy_threshold,
     hardest_mistakes,
-    roc_auc,
     score_pairs,
 )
+
+
+def roc_auc(distances, same):
+    return auc(curve_of_pairs(distances, same))
 
 
 @st.composite

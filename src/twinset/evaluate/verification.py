@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.errors import DataError
+from twinset.evaluate.curves import auc, checked_pairs, curve_of_pairs, rates_at
 
 
 @dataclass(frozen=True)
@@ -60,53 +60,20 @@ def score_pairs(distances: ArrayLike, same: ArrayLike, threshold: float) -> Pair
         >>> scores.accuracy, scores.false_match_rate, scores.auc
         (0.5, 0.5, 0.75)
     """
-    d, truth = _checked(distances, same)
-    match = d <= threshold
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    false_matches = int((match & ~truth).sum())
-    false_non_matches = int((~match & truth).sum())
+    curve = curve_of_pairs(distances, same)
+    rates = rates_at(curve, threshold)
     return PairScores(
-        pairs=len(d),
-        positives=positives,
-        negatives=negatives,
+        pairs=rates.positives + rates.negatives,
+        positives=rates.positives,
+        negatives=rates.negatives,
         threshold=float(threshold),
-        accuracy=1 - (false_matches + false_non_matches) / len(d),
-        false_match_rate=false_matches / negatives,
-        false_non_match_rate=false_non_matches / positives,
-        false_matches=false_matches,
-        false_non_matches=false_non_matches,
-        auc=roc_auc(d, truth),
+        accuracy=rates.accuracy,
+        false_match_rate=rates.fmr,
+        false_non_match_rate=rates.fnmr,
+        false_matches=rates.false_matches,
+        false_non_matches=rates.false_non_matches,
+        auc=auc(curve),
     )
-
-
-def roc_auc(distances: ArrayLike, same: ArrayLike) -> float:
-    """Compute the area under the ROC curve of a list of pairs.
-
-    AUC = P(d⁺ < d⁻) + ½ P(d⁺ = d⁻), by counting, for each distinct distance, the negatives
-    above it and at it.
-
-    Args:
-        distances: finite numbers of shape (p,), smaller is closer.
-        same: truth of shape (p,).
-
-    Returns:
-        A number in [0, 1]; 0.5 for constant distances.
-
-    Raises:
-        DataError: as in `score_pairs`.
-
-    Reference:
-        Hanley, McNeil (1982), The Meaning and Use of the Area under a ROC Curve.
-
-    Example:
-        >>> roc_auc([1.0, 2.0, 2.0, 3.0], [1, 1, 0, 0])
-        0.875
-    """
-    d, truth = _checked(distances, same)
-    positives, negatives = _counts_by_distance(d, truth)[1:]
-    above = negatives.sum() - np.cumsum(negatives)
-    wins = (positives * (above + negatives / 2)).sum()
-    return float(wins / (positives.sum() * negatives.sum()))
 
 
 def best_accuracy_threshold(distances: ArrayLike, same: ArrayLike) -> float:
@@ -129,11 +96,9 @@ def best_accuracy_threshold(distances: ArrayLike, same: ArrayLike) -> float:
         >>> best_accuracy_threshold([1.0, 2.0, 10.0, 20.0], [1, 1, 0, 0])
         2.0
     """
-    d, truth = _checked(distances, same)
-    values, positives, negatives = _counts_by_distance(d, truth)
-    right = np.concatenate([[0], np.cumsum(positives - negatives)]) + negatives.sum()
-    best = int(np.argmax(right))
-    return float(values[best - 1] if best else np.nextafter(values[0], -np.inf))
+    curve = curve_of_pairs(distances, same)
+    right = curve.true_matches + curve.negatives - curve.false_matches
+    return float(curve.thresholds[np.argmax(right)])
 
 
 def hardest_mistakes(
@@ -159,7 +124,7 @@ def hardest_mistakes(
         >>> hardest_mistakes([0.9, 0.1, 0.2, 0.3, 0.0], [1, 0, 0, 1, 1], 0.5, 2).tolist()
         [1, 0]
     """
-    d, truth = _checked(distances, same)
+    d, truth = checked_pairs(distances, same)
     false_matches = np.flatnonzero((d <= threshold) & ~truth)
     false_non_matches = np.flatnonzero((d > threshold) & truth)
     false_matches = false_matches[np.argsort(d[false_matches], kind="stable")]
@@ -167,36 +132,3 @@ def hardest_mistakes(
     half = max(count - count // 2, count - len(false_non_matches))
     chosen = false_matches[:half]
     return np.concatenate([chosen, false_non_matches[: count - len(chosen)]])
-
-
-def _counts_by_distance(
-    d: NDArray[np.float64], truth: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Count positives and negatives at each distinct distance, ascending."""
-    values, where = np.unique(d, return_inverse=True)
-    positives = np.bincount(where[truth], minlength=len(values))
-    negatives = np.bincount(where[~truth], minlength=len(values))
-    return values, positives, negatives
-
-
-def _checked(
-    distances: ArrayLike, same: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    d = np.asarray(distances, dtype=np.float64)
-    truth = np.asarray(same).astype(bool)
-    if d.ndim != 1 or d.shape != truth.shape:
-        raise DataError(
-            f"Expected distances and truth of one shape (p,). Received {d.shape} and {truth.shape}."
-        )
-    wrong = np.flatnonzero(~np.isfinite(d))
-    if wrong.size:
-        raise DataError(
-            f"Expected finite distances. Received {d[wrong[0]]} at position {wrong[0]} "
-            f"({wrong.size} in all): the embeddings are broken, train again."
-        )
-    if truth.all() or not truth.any():
-        raise DataError(
-            "Expected pairs of both kinds. "
-            f"Received {int(truth.sum())} same and {int((~truth).sum())} different."
-        )
-    return d, truth
