@@ -156,13 +156,14 @@ def _choose(backend: Backend | None) -> None:
 
 
 def _say(text: str) -> None:
-    typer.echo(text)
+    # half a character of a broken file name must not end a run in a traceback
+    typer.echo(text.encode(errors="backslashreplace").decode())
 
 
 def main() -> None:
     """Run the command line; a mistake of the user ends in one line and exit code 2."""
     try:
-        app()
+        app(prog_name="twinset")
     except TwinsetError as error:
         _fail(str(error))
     except OSError as error:  # a full disk, a folder without permission
@@ -173,5 +174,8 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    typer.echo(f"twinset: {message}", err=True)
+    # one line, and no control characters: names of files hold whatever somebody put there
+    line = " ".join(part.strip() for part in message.splitlines())
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    typer.echo(f"twinset: {line}", err=True)
     sys.exit(2)

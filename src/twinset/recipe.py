@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -14,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from twinset.errors import RecipeError
 
-Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+# strict: neither `true` nor "4" is a number; an integer still is a float
+Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
 
 
 class _Section(BaseModel):
@@ -33,7 +35,7 @@ class EncoderRecipe(_Section):
 
     name: Literal["mlp"] = "mlp"
     units: Annotated[tuple[Count, ...], Field(min_length=1)] = (128, 128, 128)
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0.1
 
 
 class LossRecipe(_Section):
@@ -88,7 +90,7 @@ class Recipe(_Section):
     threshold: Positive = 0.5
     batch_size: Count = 128
     epochs: Count = 20
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
     encoder: EncoderRecipe = EncoderRecipe()
     loss: LossRecipe = LossRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
@@ -99,7 +101,7 @@ class Recipe(_Section):
 
         Args:
             source: a built-in name (see `builtin_names`), the path of a TOML file, or a recipe.
-            overrides: fields to replace; a mapping changes single values of a section, and a
+            **overrides: fields to replace; a mapping changes single values of a section, and a
                 dotted key does the same: `{"loss.margin": 2}`.
 
         Raises:
@@ -109,6 +111,8 @@ class Recipe(_Section):
             values, origin = source.model_dump(), f"recipe {source.name!r}"
         else:
             values, origin = _read(source)
+            # what the file leaves out: so that a dotted key finds its section
+            values = {name: {} for name in _SECTIONS} | values
         return cls.parse(_merge(values, overrides), origin)
 
     @classmethod
@@ -153,23 +157,35 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not (equals and key.strip()):
         raise RecipeError(f"Expected key=value, for example epochs=4. Received {text!r}.")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        read = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
+        read = {}
+    # a line break in the value would begin another key
+    return key.strip(), read["value"] if len(read) == 1 else value.strip()
+
+
+_SECTIONS = [
+    name for name, field in Recipe.model_fields.items() if isinstance(field.default, BaseModel)
+]
 
 
 def _read(source: str | Path) -> tuple[dict[str, Any], str]:
+    if not isinstance(source, str | Path):
+        raise RecipeError(
+            f"Expected a built-in name, the path of a .toml file, or a Recipe. Received {source!r}."
+        )
     if str(source) in builtin_names():
         text = (resources.files("twinset") / "recipes" / f"{source}.toml").read_text("utf-8")
         return tomllib.loads(text), f"recipe {str(source)!r}"
     path = Path(source)
-    if path.suffix != ".toml" or not path.is_file():
+    # os.path's answer is False for names that no file can have, where Path.is_file may raise
+    if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113
         raise RecipeError(
             f"Expected a recipe out of {builtin_names()} or the path of a .toml file. "
             f"Received {str(source)!r}{_suggest(str(source), builtin_names())}."
         )
     try:
-        return tomllib.loads(path.read_text("utf-8")), str(path)
+        return tomllib.loads(path.read_text("utf-8-sig")), str(path)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path}: expected TOML. {error}") from None
 
@@ -183,9 +199,10 @@ def _merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         if isinstance(section, Mapping) and isinstance(change, Mapping):
             merged[head] = _merge(section, change)
         elif rest:
+            sections = [name for name, value in values.items() if isinstance(value, Mapping)]
             raise RecipeError(
-                f"Expected a section of the recipe before the dot in {key!r}, out of "
-                f"{[name for name, value in values.items() if isinstance(value, Mapping)]}."
+                f"Expected a section of the recipe before the dot, out of {sections}. "
+                f"Received {key!r}{_suggest(head, sections)}."
             )
         else:
             merged[head] = value
@@ -195,7 +212,7 @@ def _merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 def _explain(error: ValidationError) -> str:
     problems = []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
+        key = ".".join(str(part) for part in problem["loc"]) or "the whole"
         if problem["type"] == "extra_forbidden":
             known = _known_keys(problem["loc"][:-1])
             hint = _suggest(str(problem["loc"][-1]), known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,17 @@ if TYPE_CHECKING:
 
 DATA_SETS = ("fashion-mnist",)
 SHOWN_PAIRS = 10
+_WRITTEN = (
+    "report.json",
+    "report.html",
+    "loss.png",
+    "distances.png",
+    "test_pairs.png",
+    "mistakes.png",
+    "training_pairs.png",
+    "network.png",
+    "plot_model.png",
+)
 
 
 @dataclass(frozen=True)
@@ -77,15 +89,22 @@ def train(
 
     pairs = tutorial_pairs(images.labels, seed=chosen.seed)
     started = time.perf_counter()
-    model = fit(images, chosen, pairs=pairs, progress=progress)
+    try:
+        model = fit(images, chosen, pairs=pairs, progress=progress)
+    except BaseException:
+        if not any(folder.iterdir()):  # leave no empty folder behind
+            folder.rmdir()
+        raise
     seconds = time.perf_counter() - started
+    for name in _WRITTEN:  # by an earlier run, of another model
+        (folder / name).unlink(missing_ok=True)
     model.save(folder)
     report = score(model, images, test, pairs, fit_seconds=seconds)
+    report.write_json(folder / "report.json")
+    report.write_html(folder / "report.html")
     for picture in report.pictures:
         picture.write(folder)
     _plot_model(model, folder)
-    report.write_json(folder / "report.json")
-    report.write_html(folder / "report.html")
     return Run(folder, model, report)
 
 
@@ -129,22 +148,30 @@ def _load(name: str, progress: bool | None) -> tuple[LabelledImages, LabelledIma
 
 def _prepare(out: str | Path | None, name: str, overwrite: bool) -> Path:
     """Make the folder before the training, so that a wrong path costs no epoch."""
-    folder = Path(out) if out is not None else _fresh(Path("runs") / name)
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder to write to. Received a file.")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise DataError(
-            f"{folder}: expected a new or empty folder. This one holds files: choose another "
-            "--out, or allow --overwrite."
-        )
+    folder = Path(out) if out is not None else _fresh(Path("runs") / _file_name(name))
     try:
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"{folder}: expected a folder to write to. Received a file.")
+        if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+            raise DataError(
+                f"{folder}: expected a new or empty folder. This one holds files: choose another "
+                "--out, or allow --overwrite."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise DataError(f"{folder}: expected a folder to write to. {error.strerror}.") from None
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{folder}: expected a folder to write to. {reason}.") from None
     return folder
+
+
+def _file_name(name: str) -> str:
+    """Make a recipe's name that of a folder: it must not lead elsewhere, nor be too long."""
+    return re.sub(r"[^\w.-]+", "-", name)[:60].strip("-.") or "run"
 
 
 def _fresh(folder: Path) -> Path:
@@ -296,5 +323,5 @@ def _plot_model(model: SiameseModel, folder: Path) -> None:
             show_layer_activations=True,
             expand_nested=True,
         )
-    except ImportError:
+    except (ImportError, OSError, AssertionError):  # none of them, or a broken graphviz
         return

@@ -20,8 +20,8 @@ def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> N
         epoch: counted from 0; each epoch has its own order.
 
     Returns:
-        Item indices of shape (⌈count / batch_size⌉, batch_size), int32. Each item occurs once;
-        the last row ends in `PADDING` (−1) where the count does not divide.
+        Item indices of shape (⌈count / batch_size⌉, min(batch_size, count)), int32. Each item
+        occurs once; the last row ends in `PADDING` (−1) where the count does not divide.
 
     Raises:
         DataError: nothing to draw from.
@@ -38,7 +38,8 @@ def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> N
         )
     # Two words: (seed, epoch) never meets (seed + 1, epoch − 1), as seed + epoch would.
     order = np.random.default_rng([seed, epoch]).permutation(count).astype(np.int32)
-    steps = -(-count // batch_size)
-    padded = np.full(steps * batch_size, PADDING, np.int32)
+    width = min(batch_size, count)
+    steps = -(-count // width)
+    padded = np.full(steps * width, PADDING, np.int32)
     padded[:count] = order
-    return padded.reshape(steps, batch_size)
+    return padded.reshape(steps, width)

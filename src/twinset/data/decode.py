@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from twinset.errors import DataError, ImageFileError
 
@@ -48,14 +49,17 @@ class Preprocessing:
     background: int = 0
 
     def __post_init__(self) -> None:
-        shape = tuple(int(size) for size in self.shape)
+        try:
+            shape = tuple(operator.index(size) for size in self.shape)
+        except TypeError:
+            shape = ()
         if min(shape, default=0) < 1 or not (
             len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
         ):
             raise DataError(f"Expected a shape (h, w) or (h, w, 3). Received {self.shape}.")
         if self.resize not in ("pad", "stretch"):
             raise DataError(f"Expected resize 'pad' or 'stretch'. Received {self.resize!r}.")
-        if not 0 <= self.background <= 255:
+        if not (isinstance(self.background, int) and 0 <= self.background <= 255):
             raise DataError(f"Expected a background from 0 to 255. Received {self.background}.")
         object.__setattr__(self, "shape", shape)
 
@@ -77,22 +81,31 @@ class Preprocessing:
             picture = image
         elif isinstance(image, np.ndarray):
             picture = _from_array(image)
-        else:
+        elif isinstance(image, str | os.PathLike):
             picture = open_image(image)
+        else:
+            raise DataError(
+                "Expected an image: a path, a PIL image or a uint8 array. "
+                f"Received {type(image).__name__}."
+            )
+        if 0 in picture.size:
+            raise DataError(
+                f"Expected an image with pixels. Received {picture.width} x {picture.height}."
+            )
         return self._adapt(picture)
 
     def _adapt(self, picture: Image.Image) -> NDArray[np.uint8]:
-        picture = _eight_bit(ImageOps.exif_transpose(picture))
+        picture = _eight_bit(_upright(picture))
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
             ground = Image.new("RGBA", picture.size, (self.background,) * 3 + (255,))
             picture = Image.alpha_composite(ground, picture)
-        mode = "RGB" if len(self.shape) == 3 else "L"
-        picture = picture.convert(mode)
+        if picture.mode == "LAB":  # Pillow converts it to colour only
+            picture = picture.convert("RGB")
+        picture = picture.convert("RGB" if len(self.shape) == 3 else "L")
         size = (self.shape[1], self.shape[0])
         if picture.size != size and self.resize == "pad":
-            fill = (self.background,) * len(mode)
-            picture = ImageOps.pad(picture, size, Image.Resampling.BICUBIC, color=fill)
+            picture = _padded(picture, size, self.background)
         elif picture.size != size:
             picture = picture.resize(size, Image.Resampling.BICUBIC)
         return np.asarray(picture)
@@ -164,13 +177,60 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     return Image.fromarray(array)
 
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF block says; a block that cannot be read says nothing.
+
+    Not by PIL's `exif_transpose`: that also rewrites the block, and breaks where any other entry
+    of it is damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - hostile bytes meet several parsers
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _padded(picture: Image.Image, size: tuple[int, int], background: int) -> Image.Image:
+    """Fit a picture into the middle of a frame.
+
+    Not by PIL's `ImageOps.pad`: it rounds the short side of a thin picture to 0, which leaves the
+    background alone.
+    """
+    scale = min(size[0] / picture.width, size[1] / picture.height)
+    inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    frame = Image.new(picture.mode, size, (background,) * len(picture.getbands()))
+    corner = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
+    frame.paste(picture.resize(inner, Image.Resampling.BICUBIC), corner)
+    return frame
+
+
 def _eight_bit(picture: Image.Image) -> Image.Image:
     """Scale 16-bit and float grays to 8 bit, where PIL's own `convert` would clip them."""
     if picture.mode.startswith("I"):
         deep = np.asarray(picture).astype(np.float64) / 257
     elif picture.mode == "F":
-        deep = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+        with np.errstate(invalid="ignore"):  # some NaNs signal
+            deep = np.nan_to_num(np.asarray(picture, dtype=np.float64))
         deep = deep * 255 if deep.max() <= 1 else deep
     else:
         return picture
-    return Image.fromarray(np.clip(deep, 0, 255).round().astype(np.uint8))
+    gray = Image.fromarray(np.clip(deep, 0, 255).round().astype(np.uint8))
+    clear = picture.info.get("transparency")
+    if clear is None:
+        return gray
+    # a PNG may declare one of its 65,536 grays transparent: two become one above, so find it here
+    opaque = np.where(np.asarray(picture) == clear, 0, 255).astype(np.uint8)
+    return Image.merge("LA", (gray, Image.fromarray(opaque)))

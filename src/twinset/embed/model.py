@@ -193,9 +193,9 @@ class SiameseModel:
         card = _Card(
             format=FORMAT,
             encoder_sha256=hashlib.sha256(encoder).hexdigest(),
-            preprocessing=asdict(self.preprocessing),
-            threshold=asdict(self.threshold),
-            trained_on=asdict(self.trained_on),
+            preprocessing=self.preprocessing,
+            threshold=self.threshold,
+            trained_on=self.trained_on,
             class_names=self.class_names,
             interrupted=self.interrupted,
             backend=keras.backend.backend(),
@@ -228,11 +228,11 @@ class SiameseModel:
             )
         return cls(
             encoder=_load_encoder(source / ENCODER),
-            preprocessing=Preprocessing(**card.preprocessing),
-            threshold=Threshold(**card.threshold),
+            preprocessing=card.preprocessing,
+            threshold=card.threshold,
             recipe=recipe,
             class_names=card.class_names,
-            trained_on=TrainedOn(**card.trained_on),
+            trained_on=card.trained_on,
             history=history,
             interrupted=card.interrupted,
         )
@@ -260,9 +260,9 @@ class _Card(BaseModel):
 
     format: Literal[1]
     encoder_sha256: str
-    preprocessing: dict[str, Any]
-    threshold: dict[str, Any]
-    trained_on: dict[str, Any]
+    preprocessing: Preprocessing
+    threshold: Threshold
+    trained_on: TrainedOn
     class_names: tuple[str, ...]
     interrupted: bool
     backend: str
