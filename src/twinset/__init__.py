@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import importlib
 import os
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twinset.assessment import evaluate
     from twinset.data.fashion_mnist import load_fashion_mnist
     from twinset.data.images import LabelledImages
     from twinset.data.pairs import Pairs, tutorial_pairs
+    from twinset.decision import Threshold, Verdict
     from twinset.embed import losses, networks
-    from twinset.embed.model import SiameseModel, Threshold, Verdict
+    from twinset.embed.model import SiameseModel
     from twinset.embed.siamese import siamese
     from twinset.embed.training import fit
     from twinset.errors import TwinsetError
@@ -42,9 +45,10 @@ _HOMES = {
     "Pairs": "twinset.data.pairs",
     "Recipe": "twinset.recipe",
     "SiameseModel": "twinset.embed.model",
-    "Threshold": "twinset.embed.model",
+    "Threshold": "twinset.decision",
     "TwinsetError": "twinset.errors",
-    "Verdict": "twinset.embed.model",
+    "Verdict": "twinset.decision",
+    "evaluate": "twinset.assessment",
     "fit": "twinset.embed.training",
     "load_fashion_mnist": "twinset.data.fashion_mnist",
     "losses": "twinset.embed.losses",
@@ -65,6 +69,7 @@ __all__ = [
     "Threshold",
     "TwinsetError",
     "Verdict",
+    "evaluate",
     "fit",
     "load_fashion_mnist",
     "losses",
@@ -74,6 +79,20 @@ __all__ = [
     "train",
     "tutorial_pairs",
 ]
+
+
+class _Callable(types.ModuleType):
+    """Lets `twinset.evaluate` be both the stage and, as the counterpart of `fit`, the verb."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Judge a model: see `twinset.assessment.evaluate`."""
+        from twinset.assessment import evaluate
+
+        return evaluate(*args, **kwargs)
+
+
+# Importing any module of the stage would put the package in the place of a function.
+importlib.import_module("twinset.evaluate").__class__ = _Callable
 
 
 def __getattr__(name: str) -> Any:

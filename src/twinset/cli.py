@@ -35,6 +35,13 @@ class Backend(StrEnum):
     torch = "torch"
 
 
+class Protocol(StrEnum):
+    """How much to evaluate."""
+
+    test = "test"
+    full = "full"
+
+
 BackendOption = Annotated[
     Backend | None,
     typer.Option(help="Keras' back end; default: $KERAS_BACKEND, else jax.", show_default=False),
@@ -99,6 +106,39 @@ def train(
     if run.model.interrupted:
         typer.echo("twinset: interrupted; kept what was trained until then.", err=True)
         raise typer.Exit(130)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder, as `train` wrote it.")],
+    data: Annotated[str, typer.Argument(help="The data set: fashion-mnist.")] = "fashion-mnist",
+    protocol: Annotated[
+        Protocol,
+        typer.Option(help="test: this model on the test part. full: its recipe, all folds."),
+    ] = Protocol.test,
+    baselines: Annotated[bool, typer.Option(help="Judge raw pixels and others as well.")] = True,
+    backend: BackendOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a model over all pairs of the test part, with 95% intervals and baselines.
+
+    Writes evaluation.json to the run's folder. With --protocol full the run's recipe is trained
+    anew, for five seeds and eight folds of unseen classes; it goes on where it was stopped.
+
+        twinset evaluate runs/first
+
+        twinset evaluate runs/first --protocol full
+    """
+    _choose(backend)
+    from twinset.run import evaluate_run, study_run
+
+    tell = None if as_json else lambda text: typer.echo(f"evaluate: {text}", err=True)
+    if protocol is Protocol.full:
+        summary, text = study_run(run, data, progress=tell)
+        _say(json.dumps(summary) if as_json else text)
+    else:
+        found = evaluate_run(run, data, baselines=baselines, progress=tell)
+        _say(json.dumps(found.to_dict()) if as_json else found.summary())
 
 
 @app.command()

@@ -70,7 +70,11 @@ class Recipe(_Section):
             tutorial's values.
         pairs: rule that draws the training pairs.
         distance: how embeddings are compared.
-        threshold: a match is `distance <= threshold`; fixed here, not calibrated.
+        threshold: a match is `distance <= threshold`; fixed here, for runs without a holdout.
+        holdout: "none": fit on every training image. "protocol": fit on 50,000 of Fashion-MNIST's
+            60,000, and choose the threshold on 5,000 others.
+        rule: how the threshold is chosen on the holdout: "balanced accuracy", "EER",
+            "FPR <= 0.01" or "cost 10:1".
         batch_size: pairs per step.
         epochs: passes over the pairs.
         seed: of pairs, initial weights, order and dropout.
@@ -88,6 +92,8 @@ class Recipe(_Section):
     pairs: Literal["tutorial"] = "tutorial"
     distance: Literal["euclidean"] = "euclidean"
     threshold: Positive = 0.5
+    holdout: Literal["none", "protocol"] = "none"
+    rule: Annotated[str, Field(min_length=1)] = "balanced accuracy"
     batch_size: Count = 128
     epochs: Count = 20
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0

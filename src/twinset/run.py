@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,18 @@ from twinset.data.images import LabelledImages
 from twinset.data.pairs import Pairs, tutorial_pairs
 from twinset.errors import DataError
 from twinset.evaluate.report import Picture, Report
+from twinset.evaluate.thresholds import parse_rule
 from twinset.evaluate.verification import (
     PairScores,
     best_accuracy_threshold,
     hardest_mistakes,
     score_pairs,
 )
+from twinset.holdout import calibrated, held_out
 from twinset.recipe import Recipe
 
 if TYPE_CHECKING:
+    from twinset.assessment import Assessment
     from twinset.embed.model import SiameseModel
 
 DATA_SETS = ("fashion-mnist",)
@@ -82,30 +85,93 @@ def train(
         TrainingError: the training broke down.
     """
     chosen = Recipe.load(recipe, **overrides)
+    parse_rule(chosen.rule)  # a wrong one costs no epoch
     images, test = _load(data, progress)
     folder = _prepare(out, chosen.name, overwrite)
 
     from twinset.embed.training import fit
 
-    pairs = tutorial_pairs(images.labels, seed=chosen.seed)
+    fitted, kept = held_out(images, chosen)
+    pairs = tutorial_pairs(fitted.labels, seed=chosen.seed)
     started = time.perf_counter()
     try:
-        model = fit(images, chosen, pairs=pairs, progress=progress)
+        model = fit(fitted, chosen, pairs=pairs, progress=progress)
     except BaseException:
         if not any(folder.iterdir()):  # leave no empty folder behind
             folder.rmdir()
         raise
     seconds = time.perf_counter() - started
+    if kept is not None:
+        model = calibrated(model, kept)
     for name in _WRITTEN:  # by an earlier run, of another model
         (folder / name).unlink(missing_ok=True)
     model.save(folder)
-    report = score(model, images, test, pairs, fit_seconds=seconds)
+    report = score(model, fitted, test, pairs, fit_seconds=seconds)
     report.write_json(folder / "report.json")
     report.write_html(folder / "report.html")
     for picture in report.pictures:
         picture.write(folder)
     _plot_model(model, folder)
     return Run(folder, model, report)
+
+
+def evaluate_run(
+    run: str | Path,
+    data: str = "fashion-mnist",
+    *,
+    baselines: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> Assessment:
+    """Judge the model of a run on a data set's test part, and write evaluation.json beside it.
+
+    Args:
+        run: the folder.
+        data: the name of a data set: "fashion-mnist".
+        baselines: judge raw pixels, principal components and an untrained network as well.
+        progress: is told what comes next. Defaults to none.
+
+    Raises:
+        ModelError: the folder holds no model.
+        DataError: an unknown data set.
+    """
+    from twinset.assessment import evaluate
+    from twinset.embed.model import SiameseModel
+
+    model = SiameseModel.load(run)
+    images, test = _load(data, None)
+    fitted, _ = held_out(images, model.recipe)
+    found = evaluate(model, test, fitted=fitted, baselines=baselines, progress=progress)
+    found.write_json(Path(run) / "evaluation.json")
+    return found
+
+
+def study_run(
+    run: str | Path,
+    data: str = "fashion-mnist",
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[dict[str, Any], str]:
+    """Run the whole protocol for the recipe of a run, in its folder `protocol`.
+
+    Args:
+        run: the folder.
+        data: the name of a data set: "fashion-mnist".
+        progress: is told what comes next. Defaults to none.
+
+    Returns:
+        The summary, and the same as Markdown.
+
+    Raises:
+        ModelError: the folder holds no model.
+        DataError: an unknown data set, or results of another recipe in the folder.
+    """
+    from twinset.embed.model import SiameseModel
+    from twinset.study import markdown, run_study
+
+    model = SiameseModel.load(run)
+    images, test = _load(data, None)
+    summary = run_study(images, test, model.recipe, Path(run) / "protocol", progress=progress)
+    return summary, markdown(summary)
 
 
 def score(

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
@@ -25,6 +25,7 @@ from twinset.atomic import write_bytes
 from twinset.data.decode import ImageLike, Preprocessing
 from twinset.data.images import LabelledImages
 from twinset.data.pairs import Pairs
+from twinset.decision import Calibrator, Threshold, Verdict
 from twinset.embed.encode import encode
 from twinset.embed.monitor import EpochRecord
 from twinset.errors import DataError, ModelError
@@ -35,64 +36,12 @@ CARD, ENCODER, RECIPE, HISTORY = "model.json", "encoder.keras", "recipe.toml", "
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """The largest distance that counts as a match, and where it comes from.
-
-    Args:
-        value: a match is `distance <= value`.
-        rule: how it was chosen, in words.
-        data: digest of the data it was chosen on; None if it was not chosen on data.
-    """
-
-    value: float
-    rule: str
-    data: str | None = None
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether the threshold was chosen on data."""
-        return self.data is not None
-
-
-@dataclass(frozen=True)
 class TrainedOn:
     """Which data a model was trained on: name, digest, number of images."""
 
     name: str
     digest: str
     images: int
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The answer to "are these two the same?".
-
-    Args:
-        same: whether `distance <= threshold.value`.
-        distance: of the two embeddings.
-        threshold: that was applied, with its rule.
-    """
-
-    same: bool
-    distance: float
-    threshold: Threshold
-
-    def sentence(self) -> str:
-        """Say it for people: the verdict first, then why.
-
-        Example:
-            >>> print(Verdict(True, 0.25, Threshold(0.5, "fixed by hand")).sentence())
-            same: distance 0.2500 <= threshold 0.5000 (fixed by hand)
-        """
-        word, sign = ("same", "<=") if self.same else ("different", ">")
-        return (
-            f"{word}: distance {self.distance:.4f} {sign} threshold {self.threshold.value:.4f} "
-            f"({self.threshold.rule})"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Say it for programs."""
-        return asdict(self) | {"calibrated": self.threshold.calibrated}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +57,8 @@ class SiameseModel:
         trained_on: the training data.
         history: one record per epoch.
         interrupted: whether training ended early, by Ctrl-C.
+        alternatives: further thresholds, by other rules, that the model was calibrated for.
+        calibrator: distance → probability of "same"; None without a calibration.
     """
 
     encoder: keras.Model
@@ -118,6 +69,8 @@ class SiameseModel:
     trained_on: TrainedOn
     history: tuple[EpochRecord, ...] = ()
     interrupted: bool = False
+    alternatives: tuple[Threshold, ...] = ()
+    calibrator: Calibrator | None = None
 
     def embed(
         self, images: LabelledImages | NDArray[np.uint8] | Sequence[ImageLike]
@@ -166,21 +119,26 @@ class SiameseModel:
             embeddings, pairs.left, pairs.right, distance=self.recipe.distance
         )
 
-    def compare(self, left: ImageLike, right: ImageLike) -> Verdict:
+    def compare(self, left: ImageLike, right: ImageLike, *, prior: float = 0.5) -> Verdict:
         """Say whether two images show the same, by this model's distance and threshold.
 
         Args:
             left: the path of a file, a PIL image, or a uint8 array.
             right: likewise.
+            prior: share of same pairs where the verdict will be used, in (0, 1). Defaults to 0.5.
 
         Raises:
             ImageFileError: a file cannot be read.
-            DataError: something is not an image.
+            DataError: something is not an image, or the prior is out of range.
         """
         embeddings = self.embed([left, right])
         measure = distances.by_name(self.recipe.distance)
         distance = float(measure(embeddings[0], embeddings[1]))
-        return Verdict(bool(distance <= self.threshold.value), distance, self.threshold)
+        probability = None
+        if self.calibrator is not None:
+            probability = float(self.calibrator.probability(distance, prior))
+        same = bool(distance <= self.threshold.value)
+        return Verdict(same, distance, self.threshold, probability, prior)
 
     def save(self, folder: str | Path) -> None:
         """Write the model to a folder: model.json, encoder.keras, recipe.toml, history.csv.
@@ -195,6 +153,8 @@ class SiameseModel:
             encoder_sha256=hashlib.sha256(encoder).hexdigest(),
             preprocessing=self.preprocessing,
             threshold=self.threshold,
+            alternatives=self.alternatives,
+            calibrator=self.calibrator,
             trained_on=self.trained_on,
             class_names=self.class_names,
             interrupted=self.interrupted,
@@ -230,6 +190,8 @@ class SiameseModel:
             encoder=_load_encoder(source / ENCODER),
             preprocessing=card.preprocessing,
             threshold=card.threshold,
+            alternatives=card.alternatives,
+            calibrator=card.calibrator,
             recipe=recipe,
             class_names=card.class_names,
             trained_on=card.trained_on,
@@ -262,6 +224,8 @@ class _Card(BaseModel):
     encoder_sha256: str
     preprocessing: Preprocessing
     threshold: Threshold
+    alternatives: tuple[Threshold, ...] = ()
+    calibrator: Calibrator | None = None
     trained_on: TrainedOn
     class_names: tuple[str, ...]
     interrupted: bool

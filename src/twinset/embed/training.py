@@ -11,8 +11,9 @@ from twinset.data.batches import PADDING, shuffled_batches
 from twinset.data.decode import Preprocessing
 from twinset.data.images import LabelledImages
 from twinset.data.pairs import Pairs, tutorial_pairs
+from twinset.decision import Threshold
 from twinset.embed import losses, networks
-from twinset.embed.model import SiameseModel, Threshold, TrainedOn
+from twinset.embed.model import SiameseModel, TrainedOn
 from twinset.embed.monitor import Monitor
 from twinset.errors import DataError
 from twinset.recipe import OptimizerRecipe, Recipe

@@ -1,0 +1,141 @@
+"""What turns a distance into an answer: a threshold, a probability, and the verdict they give."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twinset.errors import DataError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The largest distance that counts as a match, and where it comes from.
+
+    Args:
+        value: a match is `distance <= value`.
+        rule: how it was chosen, in words.
+        data: digest of the data it was chosen on; None if it was not chosen on data.
+        fmr: false match rate promised, that on the data it was chosen on; None without.
+        fnmr: likewise the false non-match rate.
+    """
+
+    value: float
+    rule: str
+    data: str | None = None
+    fmr: float | None = None
+    fnmr: float | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the threshold was chosen on data."""
+        return self.data is not None
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """Turns a distance into evidence: log P(distance | same) / P(distance | different).
+
+    llr(d) = slope · d + intercept, in natural logarithms; at a prior π,
+    P(same | d) = 1 / (1 + exp(−llr(d) − log(π / (1 − π)))).
+
+    Args:
+        slope: at most 0, since smaller is closer; 0 if the distance says nothing.
+        intercept: the evidence at distance 0.
+        note: what a reader must know of the fit. Defaults to "".
+
+    Raises:
+        DataError: slope or intercept are not finite, or the slope is above 0.
+
+    Example:
+        >>> calibrator = Calibrator(slope=-2.0, intercept=1.0)
+        >>> calibrator.llr([0.0, 0.5]).tolist(), calibrator.probability([0.5]).tolist()
+        ([1.0, 0.0], [0.5])
+    """
+
+    slope: float
+    intercept: float
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite([self.slope, self.intercept]).all() and self.slope <= 0):
+            raise DataError(
+                "Expected a finite slope of at most 0 and a finite intercept. "
+                f"Received {self.slope} and {self.intercept}: smaller distances are closer."
+            )
+
+    def llr(self, distance: ArrayLike) -> Floats:
+        """Weigh the evidence: above 0 it speaks for "same", below 0 for "different".
+
+        Args:
+            distance: finite numbers of any shape.
+
+        Raises:
+            DataError: a distance is NaN or infinite.
+        """
+        d = np.asarray(distance, dtype=np.float64)
+        if not np.isfinite(d).all():
+            raise DataError(f"Expected finite distances. Received {d[~np.isfinite(d)][0]}.")
+        return np.asarray(self.slope * d + self.intercept)
+
+    def probability(self, distance: ArrayLike, prior: float = 0.5) -> Floats:
+        """Compute the probability that a pair at this distance is same.
+
+        Args:
+            distance: finite numbers of any shape.
+            prior: share of same pairs where the model is used, in (0, 1). Defaults to 0.5; two
+                random images of ten balanced classes have 0.1.
+
+        Raises:
+            DataError: a distance is NaN or infinite, or the prior is out of range.
+        """
+        if not 0 < prior < 1:
+            raise DataError(f"Expected a prior between 0 and 1. Received {prior}.")
+        odds = self.llr(distance) + np.log(prior) - np.log1p(-prior)
+        return np.asarray(np.exp(-np.logaddexp(0, -odds)))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to "are these two the same?".
+
+    Args:
+        same: whether `distance <= threshold.value`.
+        distance: of the two embeddings.
+        threshold: that was applied, with its rule.
+        probability: that the images are of one class, at the prior; None without a calibration.
+        prior: share of same pairs that the probability assumes.
+    """
+
+    same: bool
+    distance: float
+    threshold: Threshold
+    probability: float | None = None
+    prior: float = 0.5
+
+    def sentence(self) -> str:
+        """Say it for people: the verdict first, then why.
+
+        Example:
+            >>> print(Verdict(True, 0.25, Threshold(0.5, "fixed by hand")).sentence())
+            same: distance 0.2500 <= threshold 0.5000 (fixed by hand)
+        """
+        word, sign = ("same", "<=") if self.same else ("different", ">")
+        return (
+            f"{word}: distance {self.distance:.4f} {sign} threshold {self.threshold.value:.4f} "
+            f"({self.threshold.rule})"
+            + (
+                ""
+                if self.probability is None
+                else f"; probability of same {self.probability:.3f} at a prior of {self.prior:g}"
+            )
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Say it for programs."""
+        return asdict(self) | {"calibrated": self.threshold.calibrated}

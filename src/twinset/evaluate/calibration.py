@@ -1,0 +1,254 @@
+"""Probabilities from distances, and how far to believe them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twinset.decision import Calibrator
+from twinset.errors import DataError
+from twinset.evaluate.curves import Curve, curve_of_pairs
+
+Floats = NDArray[np.float64]
+
+
+def fit_calibrator(distances: ArrayLike, same: ArrayLike) -> Calibrator:
+    """Fit a calibrator by logistic regression.
+
+    Maximises the likelihood of log odds a · d + b without penalty, then takes the log odds of the
+    sample's own share of same pairs off b: what stays is evidence, fit for any prior.
+
+    Two cases have no such maximum; `Calibrator.note` tells which it was:
+
+    - No different pair is closer than a same one (or the solver cannot tell): the best slope
+      would be −∞, and every verdict certain. The truth is then softened as by one more pair of
+      each answer: of P same pairs each counts as same to (P + 1) / (P + 2), of N different ones
+      each to 1 / (N + 2). The slope is finite, and the steeper the more pairs there were.
+    - Same pairs are no closer than different ones on average, constant distances among them: the
+      best slope would not be negative. It is set to 0, and every probability is the prior.
+
+    Args:
+        distances: finite numbers of shape (p,), of pairs that share no image (`disjoint_pairs`):
+            pairs that do are not independent, and few images then look like much evidence.
+        same: truth of shape (p,).
+
+    Raises:
+        DataError: as in `curve_of_pairs`.
+
+    Reference:
+        Platt (1999), Probabilistic Outputs for Support Vector Machines (the softened truth);
+        Brümmer, du Preez (2006), Application-Independent Evaluation of Speaker Detection.
+
+    Example:
+        >>> calibrator = fit_calibrator([0.0] * 4 + [1.0] * 4, [1, 1, 1, 0, 1, 0, 0, 0])
+        >>> round(calibrator.slope, 4), round(calibrator.intercept, 4)  # ∓2 log 3, ±log 3
+        (-2.1972, 1.0986)
+    """
+    d, positives, negatives = _counts(curve_of_pairs(distances, same))
+    # The slope has the sign of the difference of means: the likelihood is concave.
+    # Distances that differ by less than any rounding would overflow it.
+    mean_same, mean_different = (np.average(d, weights=w) for w in (positives, negatives))
+    if np.ptp(d) < 1e-100 or mean_same >= mean_different:
+        return Calibrator(0.0, 0.0, "same pairs are no closer than different ones: slope set to 0")
+    likely, unlikely, note = positives, negatives, ""
+    separated = d[positives > 0].max() <= d[negatives > 0].min()
+    line = None if separated else _logistic(d, likely, unlikely)
+    if line is None:
+        right = (positives.sum() + 1) / (positives.sum() + 2)
+        wrong = 1 / (negatives.sum() + 2)
+        likely = positives * right + negatives * wrong
+        unlikely = positives * (1 - right) + negatives * (1 - wrong)
+        line = _logistic(d, likely, unlikely)
+        note = "distances separate same from different pairs: truth softened after Platt (1999)"
+    prior_odds = np.log(likely.sum() / unlikely.sum())
+    slope, intercept = line or (0.0, prior_odds)
+    slope = min(slope, 0.0)  # where the means all but agree, rounding may leave it a hair above
+    return Calibrator(slope, float(intercept - prior_odds), note)
+
+
+def cllr(curve: Curve, calibrator: Calibrator) -> float:
+    """Compute the cost of the log-likelihood ratios, in bits.
+
+    Cllr = ½ [mean⁺ log₂(1 + exp(−llr)) + mean⁻ log₂(1 + exp(llr))], over same pairs (⁺) and
+    different ones (⁻). 0 is perfect, 1 is what llr = 0 for every pair costs, and above 1 the
+    evidence misleads.
+
+    This and the other scores take a pair's distance to be the threshold at the upper end of its
+    bin: exact for `curve_of_pairs`, whose thresholds are the distances. For a histogram each llr
+    is too low by the width of a bin, times the slope, at most.
+
+    Args:
+        curve: counts of the pairs to score; for a list, `curve_of_pairs(distances, same)`.
+        calibrator: fitted on other pairs.
+
+    Reference:
+        Brümmer, du Preez (2006), Application-Independent Evaluation of Speaker Detection.
+
+    Example:
+        >>> from twinset.evaluate.curves import curve_of_pairs
+        >>> curve = curve_of_pairs([0.1, 0.9, 0.2, 0.7], [1, 1, 0, 0])
+        >>> cllr(curve, Calibrator(0.0, 0.0)), round(cllr(curve, Calibrator(0.0, np.log(3))), 4)
+        (1.0, 1.2075)
+    """
+    d, same, different = _weights(curve, 0.5)
+    llr = calibrator.llr(d)
+    bits = same * np.logaddexp(0, -llr) + different * np.logaddexp(0, llr)
+    return float(bits.sum() / np.log(2))
+
+
+def min_cllr(curve: Curve) -> float:
+    """Compute the least Cllr that any falling function from distance to llr reaches.
+
+    It is found by pooling adjacent violators (isotonic regression), both kinds of pairs weighing
+    one half. `cllr` − `min_cllr` is what the calibration costs; `min_cllr` itself is what the
+    distances cannot tell, and no monotone map of the distances changes it.
+
+    Do not read it as reached: it is fitted to the very pairs that it scores.
+
+    Args:
+        curve: as in `cllr`.
+
+    Reference:
+        Brümmer, du Preez (2006), Application-Independent Evaluation of Speaker Detection.
+
+    Example:
+        >>> from twinset.evaluate.curves import curve_of_pairs
+        >>> min_cllr(curve_of_pairs([1.0, 2.0, 3.0, 4.0], [1, 0, 1, 0]))  # 2 and 3 are pooled
+        0.5
+    """
+    from sklearn.isotonic import isotonic_regression
+
+    _, same, different = _weights(curve, 0.5)
+    mass = same + different
+    p = isotonic_regression(same / mass, sample_weight=mass, increasing=False)
+    # where there is none of a kind, the other's share may be 1 and this one's logarithm infinite
+    a, b = same > 0, different > 0
+    bits = (same[a] * np.log2(p[a])).sum() + (different[b] * np.log2(1 - p[b])).sum()
+    return float(abs(bits))
+
+
+def brier(curve: Curve, calibrator: Calibrator, prior: float = 0.5) -> float:
+    """Compute the mean squared error of the probabilities, at a prior.
+
+    Brier = π mean⁺ (1 − p)² + (1 − π) mean⁻ p², with p = P(same | distance) at the prior π.
+    0 is perfect, π (1 − π) is what llr = 0 costs: compare only at one prior.
+
+    Args:
+        curve: as in `cllr`.
+        calibrator: fitted on other pairs.
+        prior: π, in (0, 1). Defaults to 0.5.
+
+    Raises:
+        DataError: the prior is out of range.
+
+    Reference:
+        Brier (1950), Verification of Forecasts Expressed in Terms of Probability.
+
+    Example:
+        >>> from twinset.evaluate.curves import curve_of_pairs
+        >>> curve = curve_of_pairs([0.0, 1.0], [1, 0])
+        >>> brier(curve, Calibrator(0.0, 0.0)), round(brier(curve, Calibrator(-2.0, 1.0)), 4)
+        (0.25, 0.0723)
+    """
+    d, same, different = _weights(curve, prior)
+    p = calibrator.probability(d, prior)
+    return float((same * (1 - p) ** 2 + different * p**2).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Compares promised with observed shares of same pairs, bin by bin.
+
+    Args:
+        predicted: mean probability in each bin, float64 of shape (b,), rising.
+        observed: share of same pairs in each bin.
+        mass: share of all pairs in each bin, adding up to 1. All at the same prior.
+    """
+
+    predicted: Floats
+    observed: Floats
+    mass: Floats
+
+
+def reliability(
+    curve: Curve, calibrator: Calibrator, bins: int = 15, prior: float = 0.5
+) -> Reliability:
+    """Group pairs by predicted probability, and compare with how many are same.
+
+    Bins hold equal mass, up to ties: pairs of one probability stay together, in the bin in which
+    the middle of their mass falls, so there may be fewer bins than asked for.
+
+    Do not read the gaps as a score: they depend on the number of bins. `cllr` − `min_cllr` does
+    not.
+
+    Args:
+        curve: as in `cllr`.
+        calibrator: fitted on other pairs.
+        bins: number of bins, at least 1. Defaults to 15.
+        prior: share of same pairs to weigh the curve to, in (0, 1). Defaults to 0.5.
+
+    Raises:
+        DataError: no bins, or the prior is out of range.
+
+    Reference:
+        DeGroot, Fienberg (1983), The Comparison and Evaluation of Forecasters.
+
+    Example:
+        >>> from twinset.evaluate.curves import curve_of_pairs
+        >>> curve = curve_of_pairs([0.0, 0.0, 1.0, 1.0], [1, 1, 1, 0])
+        >>> table = reliability(curve, Calibrator(-2.0, 1.0), bins=2, prior=0.75)
+        >>> table.predicted.round(2).tolist(), table.observed.tolist(), table.mass.tolist()
+        ([0.52, 0.89], [0.5, 1.0], [0.5, 0.5])
+    """
+    if bins < 1:
+        raise DataError(f"Expected at least 1 bin. Received {bins}.")
+    d, same, different = _weights(curve, prior)
+    p, where = np.unique(calibrator.probability(d, prior), return_inverse=True)
+    positive = np.bincount(where, same)
+    mass = np.bincount(where, same + different)
+    # the tiny term: a middle on a border belongs above it, whatever the rounding
+    middle = np.floor((np.cumsum(mass) - mass / 2) * bins + 1e-9)
+    _, starts = np.unique(np.minimum(middle, bins - 1), return_index=True)
+    total = np.add.reduceat(mass, starts)
+    predicted, observed = (np.add.reduceat(x, starts) / total for x in (mass * p, positive))
+    return Reliability(predicted, observed, total)
+
+
+def _counts(curve: Curve) -> tuple[Floats, Floats, Floats]:
+    """List the distances that occur, and how many same and different pairs have each."""
+    same, different = np.diff(curve.true_matches), np.diff(curve.false_matches)
+    used = same + different > 0
+    return curve.thresholds[1:][used], same[used] * 1.0, different[used] * 1.0
+
+
+def _weights(curve: Curve, prior: float) -> tuple[Floats, Floats, Floats]:
+    """Scale these counts so that same pairs add up to the prior, and all to 1."""
+    d, same, different = _counts(curve)
+    return d, prior * same / curve.positives, (1 - prior) * different / curve.negatives
+
+
+def _logistic(d: Floats, likely: Floats, unlikely: Floats) -> tuple[float, float] | None:
+    """Fit log odds a · d + b to the masses of "same" and "different"; None without a maximum."""
+    from scipy.linalg import LinAlgWarning
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    mass = likely + unlikely
+    centre = np.average(d, weights=mass)
+    scale = np.average(np.abs(d - centre), weights=mass)
+    x = np.tile((d - centre) / scale, 2)[:, None]
+    weights = np.concatenate([likely, unlikely])
+    used = weights > 0
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+    with warnings.catch_warnings():
+        for kind in (ConvergenceWarning, LinAlgWarning):
+            warnings.simplefilter("error", kind)
+        try:
+            model.fit(x[used], np.repeat([1, 0], len(d))[used], weights[used])
+        except (ConvergenceWarning, LinAlgWarning):
+            return None
+    slope = float(model.coef_[0, 0] / scale)
+    return slope, float(model.intercept_[0] - slope * centre)

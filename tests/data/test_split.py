@@ -1,0 +1,370 @@
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import calibration_oracles as oracles
+from twinset.data import split as split_module
+from twinset.data.split import (
+    PROTOCOL_SEED,
+    PROTOCOL_SIZES,
+    UNSEEN_FOLDS,
+    Split,
+    protocol_split,
+    prove_disjoint,
+    split,
+)
+from twinset.errors import DataError
+
+NAMES = ("fit", "tune", "calib", "test")
+
+
+def owners(parts, count):
+    """The part of each position, "" for none."""
+    table = [""] * count
+    for name, indices in parts.items():
+        for i in indices:
+            assert table[i] == ""
+            table[i] = name
+    return np.array(table)
+
+
+# --- by image
+
+
+@given(
+    st.lists(st.integers(-3, 3), min_size=1, max_size=80),
+    st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    st.integers(0, 5),
+)
+def test_counts_hold_in_each_class(labels, counts, seed):
+    sizes = dict(zip(NAMES, counts, strict=False))
+    classes = Counter(labels)
+    if min(classes.values()) < sum(counts):
+        with pytest.raises(DataError, match=rf"images to be enough for .* a need of {sum(counts)}"):
+            split(labels, sizes, seed=seed)
+        return
+    parts = split(labels, sizes, seed=seed).parts
+    assert list(parts) == list(sizes)
+    owner = owners(parts, len(labels))
+    for label in classes:
+        for name, size in sizes.items():
+            assert ((np.array(labels) == label) & (owner == name)).sum() == size
+    for indices in parts.values():
+        assert indices.dtype == np.int64
+        assert (np.diff(indices) > 0).all()
+
+
+@given(
+    st.lists(st.integers(12, 60), min_size=1, max_size=5),
+    st.sampled_from(
+        [(0.8, 0.1, 0.1), (0.1, 0.2, 0.7), (0.25, 0.25), (1.0,), (0.3, 0.3, 0.3), (0.1,) * 4]
+    ),
+    st.integers(0, 5),
+)
+def test_shares_are_cut_as_documented(class_sizes, shares, seed):
+    labels = np.random.default_rng(seed).permutation(
+        np.repeat(np.arange(len(class_sizes)), class_sizes)
+    )
+    sizes = dict(zip(NAMES, shares, strict=False))
+    parts = split(labels, sizes, seed=seed).parts
+    for label, count in enumerate(class_sizes):
+        got = [int((labels[indices] == label).sum()) for indices in parts.values()]
+        cuts = oracles.share_cuts(shares, count)
+        assert np.cumsum(got).tolist() == cuts
+        assert all(abs(n - share * count) < 1 for n, share in zip(got, shares, strict=True))
+    used = sum(len(indices) for indices in parts.values())
+    if sum(shares) > 0.999:
+        assert used == len(labels)
+
+
+def test_shares_round_by_hand():
+    # 5 images: cuts at 0.5 · 5 = 2.5 → 3 and 1.0 · 5 = 5
+    parts = split([4] * 5, {"a": 0.5, "b": 0.5}, seed=0).parts
+    assert [len(part) for part in parts.values()] == [3, 2]
+    # 10 images: 0.7 + 0.1 + 0.2 is 0.9999999999999999 in floats, and still all of them
+    parts = split([4] * 10, {"a": 0.7, "b": 0.1, "c": 0.2}, seed=0).parts
+    assert [len(part) for part in parts.values()] == [7, 1, 2]
+    # 0.05 + 0.55 + 0.3 + 0.1 is 1.0000000000000002, and no more than all
+    parts = split([4] * 20, {"a": 0.05, "b": 0.55, "c": 0.3, "d": 0.1}, seed=0).parts
+    assert [len(part) for part in parts.values()] == [1, 11, 6, 2]
+    # 5 images: 0.1 + 0.2 is 0.30000000000000004, and rounds as 0.3 does: 1.5 → 2
+    assert len(split([4] * 5, {"a": 0.3}, seed=0).parts["a"]) == 2
+    assert len(split([4] * 5, {"a": 0.2, "b": 0.1}, seed=0).parts["b"]) == 1
+
+
+def test_the_seed_is_all_that_is_random():
+    labels = np.arange(300) % 3
+    first = split(labels, {"fit": 50, "test": 50}, seed=1)
+    assert first.digest == split(labels.tolist(), {"fit": 50, "test": 50}, seed=1).digest
+    assert first.digest != split(labels, {"fit": 50, "test": 50}, seed=2).digest
+    assert not np.array_equal(first.parts["fit"] % 2, np.arange(150) % 2)
+
+
+def test_every_image_has_its_chance():
+    often = np.zeros(12, int)
+    for seed in range(600):
+        often[split([0] * 6 + [1] * 6, {"test": 2}, seed=seed).parts["test"]] += 1
+    assert often.sum() == 600 * 4
+    # a third each: 200 ± 5 standard deviations of √(600 · ⅓ · ⅔) = 11.5
+    assert np.abs(often - 200).max() < 58
+
+
+# --- by group and by class
+
+
+@given(
+    st.lists(st.integers(1, 12), min_size=8, max_size=30),
+    st.sampled_from([(0.5, 0.5), (0.6, 0.2), (0.34, 0.33, 0.33)]),
+    st.integers(0, 5),
+)
+def test_groups_stay_whole_and_sizes_are_near(group_sizes, shares, seed):
+    families = np.repeat([f"g{k}" for k in range(len(group_sizes))], group_sizes)
+    families = np.random.default_rng(seed).permutation(families)
+    sizes = dict(zip(NAMES, shares, strict=False))
+    # then every part is sure to get a group
+    assume(min(shares) * len(families) - 1 > max(group_sizes))
+    parts = split(np.zeros(len(families), int), sizes, by="group", groups=families, seed=seed)
+    owner = owners(parts.parts, len(families))
+    for family in set(families):
+        assert len(set(owner[families == family])) == 1
+    for (name, indices), share in zip(parts.parts.items(), shares, strict=True):
+        # "no part gets over its size by as much as one group"; its size is rounded
+        assert len(indices) < share * len(families) + 1 + max(group_sizes), name
+    if sum(shares) > 0.999:
+        assert "" not in owner
+
+
+def test_groups_of_one_meet_the_sizes_exactly():
+    groups = np.arange(100) + 1000
+    parts = split([0] * 100, {"a": 61, "b": 29}, by="group", groups=groups, seed=3).parts
+    assert [len(part) for part in parts.values()] == [61, 29]
+
+
+def test_many_groups_meet_the_sizes_closely():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(400), rng.integers(1, 40, 400))
+    sizes = {"fit": 0.7, "tune": 0.1, "calib": 0.1, "test": 0.1}
+    digests = set()
+    for seed in range(5):
+        made = split(np.zeros(len(groups), int), sizes, by="group", groups=groups, seed=seed)
+        for name, share in sizes.items():
+            assert abs(len(made.parts[name]) - share * len(groups)) <= 2
+        digests.add(made.digest)
+    assert len(digests) == 5
+
+
+def test_classes_stay_whole():
+    labels = np.arange(40) % 8 * 3
+    parts = split(labels, {"seen": 0.75, "unseen": 0.25}, by="class", seed=0).parts
+    kinds = [set(labels[indices].tolist()) for indices in parts.values()]
+    assert [len(kind) for kind in kinds] == [6, 2]
+    assert not kinds[0] & kinds[1]
+    assert [len(indices) for indices in parts.values()] == [30, 10]
+    parts = split(labels, {"seen": 3, "unseen": 2}, by="class", seed=0).parts
+    assert [len(set(labels[indices])) for indices in parts.values()] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"sizes": {"a": 1, "b": 0.5}}, "all counts .* or all shares"),
+        ({"sizes": {}}, r"Received \{\}"),
+        ({"sizes": {"a": True}}, "all counts"),
+        ({"sizes": {"a": "half"}}, "all counts"),
+        ({"sizes": {"a": 0}}, "counts of at least 1. Received 0 for part 'a'"),
+        ({"sizes": {"a": -1}}, "Received -1 for part 'a'"),
+        ({"sizes": {"a": 0.0}}, "shares above 0, up to 1. Received 0.0 for part 'a'"),
+        ({"sizes": {"a": 1.5}}, "Received 1.5 for part 'a'"),
+        ({"sizes": {"a": float("nan")}}, "Received nan for part 'a'"),
+        ({"sizes": {"a": 0.7, "b": 0.4}}, r"add up to 1 at most. Received 1.1 from"),
+        ({"sizes": {"a": 2, "b": 2}}, r"class 8 of 3 images to be enough .* a need of 4"),
+        ({"sizes": {"a": 0.9, "b": 0.1}}, r"class 7 of 4 images .* nothing for part 'b'"),
+        ({"sizes": {"a": 1}, "by": "person"}, "by='image', by='group' or by='class'.*by='person'"),
+        ({"sizes": {"a": 1}, "by": "group"}, "Received by='group' and no groups"),
+        ({"sizes": {"a": 1}, "groups": [0] * 7}, "Received by='image' and groups as well"),
+        (
+            {"sizes": {"a": 1}, "by": "group", "groups": [0, 1]},
+            r"shape \(7,\). Received shape \(2,\)",
+        ),
+        (
+            {"sizes": {"a": 0.5, "b": 0.5}, "by": "group", "groups": [0] * 7},
+            "none for part 'b' from 1 groups of up to 7 images",
+        ),
+        ({"sizes": {"a": 8}, "by": "group", "groups": range(7)}, "the 7 images .* a need of 8"),
+        ({"sizes": {"a": 2, "b": 1}, "by": "class"}, "the 2 classes to be enough .* a need of 3"),
+        ({"sizes": {"a": 0.9, "b": 0.1}, "by": "class"}, "the 2 classes .* nothing for part 'b'"),
+        (
+            {"labels": [], "sizes": {"a": 1}},
+            r"labels as integers .* Received float64 of shape \(0,\)",
+        ),
+        ({"labels": [0.5], "sizes": {"a": 1}}, "Received float64"),
+        ({"labels": [[1]], "sizes": {"a": 1}}, r"shape \(1, 1\)"),
+    ],
+)
+def test_what_cannot_be_split(arguments, words):
+    arguments = {"labels": [7, 8, 7, 8, 7, 8, 7], "seed": 0, **arguments}
+    with pytest.raises(DataError, match=words):
+        split(arguments.pop("labels"), arguments.pop("sizes"), **arguments)
+
+
+# --- Split
+
+
+def test_a_split_is_sorted_and_has_a_digest():
+    one = Split({"b": [3, 1], "a": np.array([0], np.uint8)})
+    assert one.parts["b"].tolist() == [1, 3]
+    assert one.parts["a"].dtype == np.int64
+    assert one.digest == Split({"a": [0], "b": [1, 3]}).digest
+    others = [{"a": [0], "b": [1, 2]}, {"a": [0, 1], "b": [3]}, {"a": [0], "c": [1, 3]}]
+    assert len({one.digest, *(Split(parts).digest for parts in others)}) == 4
+    sha = hashlib.sha256(b"('a', 1)" + bytes(8) + b"('b', 2)")
+    sha.update(b"\1" + bytes(7) + b"\3" + bytes(7))
+    assert one.digest == sha.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"a": [1, 2], "b": [5, 2]}, "Received 2 in 'a' and again in 'b'"),
+        ({"a": [4, 1, 4]}, "Received 4 in 'a' and again in 'a'"),
+        ({"a": [0], "b": [-1]}, "positions from 0. Received -1 in 'b'"),
+        ({"a": [0], "b": []}, "positions of part 'b' as integers .* at least one"),
+        ({"a": [0.5]}, "positions of part 'a' as integers .* Received float64"),
+        ({"a": [True, False]}, "Received bool"),
+    ],
+)
+def test_what_is_no_split(parts, words):
+    with pytest.raises(DataError, match=words):
+        Split(parts)
+
+
+# --- the protocol
+
+
+def test_protocol_split_of_fashion_mnist(fashion_mnist):
+    train, test = fashion_mnist
+    made = protocol_split(train.labels)
+    assert {name: len(indices) for name, indices in made.parts.items()} == {
+        "fit": 50_000,
+        "tune": 5_000,
+        "calib": 5_000,
+    }
+    for name, indices in made.parts.items():
+        assert (np.bincount(train.labels[indices]) == PROTOCOL_SIZES[name]).all()
+    assert len(np.unique(np.concatenate([*made.parts.values()]))) == 60_000
+    assert made.digest == "40970f9856d5cb0a6e875398cf63c9a019f7be05fb7a47aafff0bc63cf7c4f66"
+    images = np.concatenate([train.images, test.images])
+    proof = prove_disjoint(images, {**made.parts, "test": 60_000 + np.arange(10_000)})
+    assert sum(proof.images.values()) == 70_000
+    assert proof.duplicates == {"fit": (), "tune": (), "calib": (), "test": ()}
+
+
+def test_the_committed_positions_are_what_the_protocol_says(fashion_mnist):
+    """If numpy changes its permutations this fails, and the file is right."""
+    labels = fashion_mnist[0].labels
+    made = protocol_split(labels).parts
+    rng = np.random.default_rng(20060617)
+    derived = {"fit": [], "tune": [], "calib": []}
+    for label in range(10):
+        order = rng.permutation(np.flatnonzero(labels == label))
+        derived["fit"] += order[:5000].tolist()
+        derived["tune"] += order[5000:5500].tolist()
+        derived["calib"] += order[-500:].tolist()
+    for name in derived:
+        assert sorted(derived[name]) == made[name].tolist()
+    assert Split(made).digest == split(labels, PROTOCOL_SIZES, seed=PROTOCOL_SEED).digest
+    assert split_module._PROTOCOL_FILE.stat().st_size < 25_000
+
+
+def test_the_protocol_split_is_of_these_labels_only(fashion_mnist):
+    train, test = fashion_mnist
+    for labels in (test.labels, train.labels[::-1], train.labels[:-1], [0]):
+        with pytest.raises(DataError, match=r"60,000 training labels of Fashion-MNIST"):
+            protocol_split(labels)
+    with pytest.raises(DataError, match="labels as integers"):
+        protocol_split(["trousers"])
+
+
+def test_unseen_folds():
+    near, course, halves = (
+        [set(fold.unseen) for fold in UNSEEN_FOLDS if fold.name.startswith(block)]
+        for block in ("U1", "U2", "U3")
+    )
+    assert near == [{0, 6}, {2, 4}, {5, 7}, {1, 3}, {8, 9}]
+    assert course == [{3, 6, 7, 8}]
+    assert halves == [{0, 4, 5, 6, 7}, {1, 2, 3, 8, 9}]
+    assert set.union(*near) == set.union(*halves) == set(range(10))
+    assert len({fold.name for fold in UNSEEN_FOLDS}) == len(UNSEEN_FOLDS) == 8
+    for fold in UNSEEN_FOLDS:
+        assert sorted(fold.seen + fold.unseen) == list(range(10))
+
+
+# --- the proof
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["fit", "tune", "test", ""]))),
+    st.booleans(),
+)
+def test_the_proof_finds_what_the_loop_finds(rows, with_groups):
+    pixels = np.array([[k, 0] for k, _ in rows], np.uint8).reshape(-1, 2)
+    parts = {}
+    for position, (_, name) in enumerate(rows):
+        if name:
+            parts.setdefault(name, []).append(position)
+    keys = {name: [(i, rows[i][0]) for i in indices] for name, indices in parts.items()}
+    shared = oracles.first_shared(keys)
+    groups = [f"group {k}" for k, _ in rows] if with_groups else None
+    if with_groups:  # the images differ, so the groups decide
+        pixels[:, 1] = np.arange(len(rows))
+    if shared is None:
+        proof = prove_disjoint(pixels, parts, groups)
+        assert proof.images == {name: len(indices) for name, indices in parts.items()}
+        distinct = {name: len({key for _, key in own}) for name, own in keys.items()}
+        assert proof.groups == (distinct if with_groups else None)
+        for name, found in proof.duplicates.items():
+            assert len(found) == (0 if with_groups else len(parts[name]) - distinct[name])
+            for again, first in found:
+                assert (pixels[again] == pixels[first]).all()
+                assert first == min(i for i, key in keys[name] if key == rows[again][0])
+        return
+    owner, earlier, name, later = shared
+    what = f"group 'group {rows[later][0]}'" if with_groups else "image: remove"
+    with pytest.raises(
+        DataError,
+        match=f"position {earlier} in '{owner}' and position {later} in '{name}' with the same "
+        f"{what}",
+    ):
+        prove_disjoint(pixels, parts, groups)
+
+
+def test_one_changed_pixel_is_another_image(stripes):
+    images = np.concatenate([stripes.images, stripes.images])
+    parts = {"fit": range(60), "test": range(60, 120)}
+    with pytest.raises(DataError, match="position 0 in 'fit' and position 60 in 'test'"):
+        prove_disjoint(images, parts)
+    images[60:, 0, 0] ^= 1
+    images[7] = images[3]
+    proof = prove_disjoint(images, parts)
+    assert proof.duplicates == {"fit": ((7, 3),), "test": ()}
+    # a view that is not contiguous is hashed as what it shows
+    assert prove_disjoint(images[:, ::-1], parts).duplicates == proof.duplicates
+
+
+@pytest.mark.parametrize(
+    ("images", "parts", "groups", "words"),
+    [
+        (np.zeros((3, 2)), {"a": [0]}, None, r"uint8 pixels .* Received float64"),
+        (np.zeros(3, np.uint8), {"a": [0]}, None, r"Received uint8 of shape \(3,\)"),
+        (np.zeros((3, 2), np.uint8), {"a": [0, 3]}, None, "below 3, .* Received 3 in 'a'"),
+        (np.zeros((3, 2), np.uint8), {"a": [0], "b": [0]}, None, "Received 0 in 'a' and again"),
+        (np.zeros((3, 2), np.uint8), {"a": [0]}, [1], r"shape \(3,\). Received shape \(1,\)"),
+    ],
+)
+def test_what_cannot_be_proved(images, parts, groups, words):
+    with pytest.raises(DataError, match=words):
+        prove_disjoint(images, parts, groups)
