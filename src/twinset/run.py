@@ -38,6 +38,8 @@ SHOWN_PAIRS = 10
 _WRITTEN = (
     "report.json",
     "report.html",
+    "evaluation.json",
+    "evaluation.html",
     "loss.png",
     "distances.png",
     "test_pairs.png",
@@ -87,11 +89,11 @@ def train(
     chosen = Recipe.load(recipe, **overrides)
     parse_rule(chosen.rule)  # a wrong one costs no epoch
     images, test = _load(data, progress)
+    fitted, kept = held_out(images, chosen)
     folder = _prepare(out, chosen.name, overwrite)
 
     from twinset.embed.training import fit
 
-    fitted, kept = held_out(images, chosen)
     pairs = tutorial_pairs(fitted.labels, seed=chosen.seed)
     started = time.perf_counter()
     try:

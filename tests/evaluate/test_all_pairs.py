@@ -1,10 +1,10 @@
 import numpy as np
-import oracles
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+import oracles
 from twinset.data.pairs import tutorial_pairs
 from twinset.distance import of_pairs
 from twinset.errors import DataError
