@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
 import calibration_oracles as oracles
+from strategies import scored_pairs
 from twinset.data.split import protocol_split
 from twinset.distance import of_pairs
 from twinset.errors import DataError
@@ -28,19 +29,6 @@ from twinset.evaluate.disjoint_pairs import disjoint_pairs
 
 CALIBRATORS = st.builds(Calibrator, st.floats(-5, 0), st.floats(-5, 5))
 PRIORS = st.floats(0.01, 0.99)
-
-
-@st.composite
-def scored_pairs(draw):
-    """Distances with many ties, or none, and both kinds of pairs."""
-    some = st.one_of(st.integers(0, 4).map(float), st.floats(0, 10))
-    distances = draw(st.lists(some, min_size=2, max_size=40))
-    same = draw(
-        st.lists(st.integers(0, 1), min_size=len(distances), max_size=len(distances)).filter(
-            lambda kinds: any(kinds) and not all(kinds)
-        )
-    )
-    return distances, same
 
 
 def normal_pairs(count, prior, seed=0):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 import oracles
+from strategies import scored_pairs
 from twinset.errors import DataError
 from twinset.evaluate.curves import (
     auc,
@@ -18,21 +19,9 @@ from twinset.evaluate.curves import (
 )
 
 
-@st.composite
-def scored_pairs(draw):
-    some = st.one_of(st.integers(0, 4).map(float), st.floats(0, 10))
-    distances = draw(st.lists(some, min_size=2, max_size=40))
-    same = draw(
-        st.lists(st.booleans(), min_size=len(distances), max_size=len(distances)).filter(
-            lambda kinds: any(kinds) and not all(kinds)
-        )
-    )
-    return np.array(distances), np.array(same)
-
-
 @given(scored_pairs())
 def test_counts_are_those_of_each_threshold(pairs):
-    d, same = pairs
+    d, same = np.array(pairs[0]), np.array(pairs[1], bool)
     curve = curve_of_pairs(d, same)
     for i, threshold in enumerate(curve.thresholds):
         assert curve.true_matches[i] == (same & (d <= threshold)).sum()
@@ -43,7 +32,7 @@ def test_counts_are_those_of_each_threshold(pairs):
 
 @given(scored_pairs())
 def test_the_curve_is_scikit_learns(pairs):
-    d, same = pairs
+    d, same = np.array(pairs[0]), np.array(pairs[1], bool)
     curve = curve_of_pairs(d, same)
     fpr, tpr, _ = roc_curve(same, -d, drop_intermediate=False)
     np.testing.assert_allclose(curve.fmr, fpr)
@@ -52,7 +41,7 @@ def test_the_curve_is_scikit_learns(pairs):
 
 @given(scored_pairs(), st.floats(-1, 11))
 def test_rates_at_any_threshold(pairs, threshold):
-    d, same = pairs
+    d, same = np.array(pairs[0]), np.array(pairs[1], bool)
     rates = rates_at(curve_of_pairs(d, same), threshold)
     assert rates.false_matches == (~same & (d <= threshold)).sum()
     assert rates.false_non_matches == (same & (d > threshold)).sum()
@@ -62,7 +51,7 @@ def test_rates_at_any_threshold(pairs, threshold):
 
 @given(scored_pairs(), st.floats(0, 1))
 def test_tpr_at_fpr_is_attained_and_the_largest(pairs, fpr):
-    d, same = pairs
+    d, same = np.array(pairs[0]), np.array(pairs[1], bool)
     curve = curve_of_pairs(d, same)
     rates = tpr_at_fpr(curve, fpr)
     assert rates.fmr <= fpr
@@ -74,7 +63,7 @@ def test_tpr_at_fpr_is_attained_and_the_largest(pairs, fpr):
 
 @given(scored_pairs())
 def test_the_eer_lies_on_the_curve_between_its_bounds(pairs):
-    d, same = pairs
+    d, same = np.array(pairs[0]), np.array(pairs[1], bool)
     curve = curve_of_pairs(d, same)
     equal = eer(curve)
     worst = np.maximum(curve.fmr, curve.fnmr)

@@ -6,23 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import calibration_oracles as oracles
+from strategies import scored_pairs
 from twinset.errors import DataError
 from twinset.evaluate.curves import Curve, curve_of_pairs
 from twinset.evaluate.thresholds import choose_threshold, parse_rule
-
-
-@st.composite
-def scored_pairs(draw):
-    """Distances with many ties, or none, and both kinds of pairs."""
-    some = st.one_of(st.integers(0, 4).map(float), st.floats(0, 10))
-    distances = draw(st.lists(some, min_size=2, max_size=40))
-    same = draw(
-        st.lists(st.integers(0, 1), min_size=len(distances), max_size=len(distances)).filter(
-            lambda kinds: any(kinds) and not all(kinds)
-        )
-    )
-    return distances, same
-
 
 BADNESS = {
     "balanced accuracy": lambda fmr, fnmr: fmr + fnmr,

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 import oracles
+from strategies import scored_pairs
 from twinset.errors import DataError
 from twinset.evaluate.curves import auc, curve_of_pairs
 from twinset.evaluate.verification import (
@@ -16,19 +17,6 @@ from twinset.evaluate.verification import (
 
 def roc_auc(distances, same):
     return auc(curve_of_pairs(distances, same))
-
-
-@st.composite
-def scored_pairs(draw):
-    """Distances with many ties, or none, and both kinds of pairs."""
-    some = st.one_of(st.integers(0, 4).map(float), st.floats(0, 10))
-    distances = draw(st.lists(some, min_size=2, max_size=40))
-    same = draw(
-        st.lists(st.booleans(), min_size=len(distances), max_size=len(distances)).filter(
-            lambda kinds: any(kinds) and not all(kinds)
-        )
-    )
-    return distances, same
 
 
 @given(scored_pairs(), st.floats(-1, 11))
@@ -56,7 +44,7 @@ def test_no_threshold_beats_the_best(pairs):
 
 @given(scored_pairs())
 def test_order_and_monotone_maps_change_nothing(pairs):
-    distances, same = np.array(pairs[0]), np.array(pairs[1])
+    distances, same = np.array(pairs[0]), np.array(pairs[1], bool)
     assert roc_auc(distances[::-1], same[::-1]) == roc_auc(distances, same)
     # ranks keep order and ties, where exp() and the like would round some apart ones together
     ranks = np.unique(distances, return_inverse=True)[1] ** 2
@@ -87,7 +75,7 @@ def test_ties_give_no_false_perfection():
 
 @given(scored_pairs(), st.floats(0, 10), st.integers(1, 10))
 def test_hardest_mistakes_are_mistakes_and_worst_first(pairs, threshold, count):
-    distances, same = np.array(pairs[0]), np.array(pairs[1])
+    distances, same = np.array(pairs[0]), np.array(pairs[1], bool)
     worst = hardest_mistakes(distances, same, threshold, count)
     wrong = (distances <= threshold) != same
     assert wrong[worst].all()
