@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 
+import hypothesis
 import numpy as np
 import pytest
 
 import twinset
+
+# No deadline: compiling a first call takes what it takes, and nothing timed is asserted here.
+# The gate draws the same examples each time; elsewhere each run draws new ones.
+hypothesis.settings.register_profile(
+    "twinset", deadline=None, derandomize=bool(os.environ.get("CI"))
+)
+hypothesis.settings.load_profile("twinset")
 
 
 @pytest.fixture(autouse=True)

@@ -141,6 +141,7 @@ def plain(text):
     [
         ((), "twinset compare runs/first a.png b.png"),
         (("train",), "twinset train fashion-mnist --set epochs=4 --set loss.margin=2"),
+        (("evaluate",), "twinset evaluate runs/first --protocol full"),
         (("compare",), "twinset compare runs/first a.png b.png"),
     ],
 )
@@ -153,9 +154,14 @@ def test_help_has_an_example(arguments, example, option):
 
 def test_every_command_and_option_has_help():
     (runner, environment) = CliRunner(), {"COLUMNS": "200", "TERMINAL_WIDTH": "200"}
-    assert {info.callback.__name__ for info in app.registered_commands} == {"train", "compare"}
+    assert [info.callback.__name__ for info in app.registered_commands] == [
+        "train",
+        "evaluate",
+        "compare",
+    ]
     for name, words in {
         "train": ["DATA", "--recipe", "--out", "--set", "--seed", "--backend", "--overwrite"],
+        "evaluate": ["RUN", "--protocol", "--baselines", "--backend", "--json"],
         "compare": ["RUN", "LEFT", "RIGHT", "--backend", "--exit-code", "--json"],
     }.items():
         text = runner.invoke(app, [name, "--help"], env=environment).output
@@ -498,7 +504,11 @@ def test_compare_tells_programs_json(run, command, dark, bright):
                 "value": 0.5,
                 "rule": "fixed by the recipe, not calibrated on data",
                 "data": None,
+                "fmr": None,
+                "fnmr": None,
             },
+            "probability": None,
+            "prior": 0.5,
             "calibrated": False,
         }
         assert (answer["distance"] <= 0.5) is same

@@ -48,6 +48,10 @@ def test_the_table_is_the_json(run, command):
     assert "not calibrated" in shown.out
     assert list(content["judgements"]) == ["model", "raw pixels", "PCA-64", "untrained"]
     assert "evaluate: raw pixels" in shown.err
+    assert shown.out.endswith(f"report: {run / 'evaluation.html'}\n")
+    page = (run / "evaluation.html").read_text("utf-8")
+    assert f'id="model.auc" value="{area["value"]}"' in page
+    assert page.count("<img") == 5, "all but the reliability of a probability that is not there"
 
 
 def test_json_for_programs(run, command):

@@ -16,7 +16,10 @@ from twinset.recipe import (
     parse_setting,
 )
 
-KEYS = "name, pairs, distance, threshold, batch_size, epochs, seed, encoder, loss, optimizer"
+KEYS = (
+    "name, pairs, distance, threshold, holdout, rule, batch_size, epochs, seed, "
+    "encoder, loss, optimizer"
+)
 
 positive = st.floats(0, exclude_min=True, allow_infinity=False)
 counts = st.integers(1, 2**31 - 1)
@@ -55,6 +58,8 @@ def test_the_tutorial_holds_the_tutorials_values():
         "pairs": "tutorial",
         "distance": "euclidean",
         "threshold": 0.5,
+        "holdout": "none",
+        "rule": "balanced accuracy",
         "batch_size": 128,
         "epochs": 20,
         "seed": 0,
