@@ -161,7 +161,7 @@ def test_every_command_and_option_has_help():
     ]
     for name, words in {
         "train": ["DATA", "--recipe", "--out", "--set", "--seed", "--backend", "--overwrite"],
-        "evaluate": ["RUN", "--protocol", "--baselines", "--backend", "--json"],
+        "evaluate": ["RUN", "--protocol", "--backend", "--json"],
         "compare": ["RUN", "LEFT", "RIGHT", "--backend", "--exit-code", "--json"],
     }.items():
         text = runner.invoke(app, [name, "--help"], env=environment).output

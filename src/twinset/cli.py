@@ -122,8 +122,9 @@ def evaluate(
 ) -> None:
     """Judge a model over all pairs of the test part, with 95% intervals and baselines.
 
-    Writes evaluation.json to the run's folder. With --protocol full the run's recipe is trained
-    anew, for five seeds and eight folds of unseen classes; it goes on where it was stopped.
+    Writes evaluation.json and evaluation.html, a page with pictures, to the run's folder. With
+    --protocol full the run's recipe is trained anew, for five seeds and eight folds of unseen
+    classes; it goes on where it was stopped.
 
         twinset evaluate runs/first
 
@@ -139,6 +140,8 @@ def evaluate(
     else:
         found = evaluate_run(run, data, baselines=baselines, progress=tell)
         _say(json.dumps(found.to_dict()) if as_json else found.summary())
+        if not as_json:
+            _say(f"report: {run / 'evaluation.html'}")
 
 
 @app.command()

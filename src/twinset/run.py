@@ -124,7 +124,9 @@ def evaluate_run(
     baselines: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Assessment:
-    """Judge the model of a run on a data set's test part, and write evaluation.json beside it.
+    """Judge the model of a run on a data set's test part.
+
+    Writes evaluation.json, and evaluation.html with pictures, beside the model.
 
     Args:
         run: the folder.
@@ -137,13 +139,16 @@ def evaluate_run(
         DataError: an unknown data set.
     """
     from twinset.assessment import evaluate
+    from twinset.assessment_pictures import pictures
     from twinset.embed.model import SiameseModel
+    from twinset.evaluate.evaluation_page import write_page
 
     model = SiameseModel.load(run)
     images, test = _load(data, None)
     fitted, _ = held_out(images, model.recipe)
     found = evaluate(model, test, fitted=fitted, baselines=baselines, progress=progress)
     found.write_json(Path(run) / "evaluation.json")
+    write_page(Path(run) / "evaluation.html", found.to_dict(), pictures(found, model, test))
     return found
 
 

@@ -7,15 +7,20 @@ orange means different, everywhere; what colour says is also said in words or by
 
 from twinset.figures.canvas import png_bytes, save
 from twinset.figures.curves import distance_histogram, loss_curve
+from twinset.figures.evaluation_plots import class_matrix, det, reliability, roc
 from twinset.figures.network_drawing import LayerRow, network
 from twinset.figures.pair_sheet import pairs
 
 __all__ = [
     "LayerRow",
+    "class_matrix",
+    "det",
     "distance_histogram",
     "loss_curve",
     "network",
     "pairs",
     "png_bytes",
+    "reliability",
+    "roc",
     "save",
 ]
