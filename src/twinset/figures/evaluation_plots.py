@@ -1,0 +1,301 @@
+"""Plots of an evaluation: error rates at all thresholds, promised probability, class by class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+
+from twinset.errors import DataError
+from twinset.figures import canvas
+from twinset.figures.canvas import DIFFERENT, INK, LINE, MUTED, RULE, SAME, SMALL, WIDTH
+
+Floats: TypeAlias = NDArray[np.float64]
+Rates: TypeAlias = Mapping[str, tuple[ArrayLike, ArrayLike]]
+
+LOWEST = 1e-4  # false match rate at the left end of the ROC curve, and both ends of the DET curve
+DET_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8)
+DET_HIGHEST = 0.9
+MANY_CLASSES = 25
+CELL, NAMES = 0.385, 1.0  # inches
+# In the order of the curves; the first, the model's, is bold. Dashes tell them apart in print.
+_LINES: tuple[dict[str, Any], ...] = (
+    {"color": INK, "linewidth": 2.2},
+    {"color": "#5C6370", "linewidth": 1.1, "linestyle": (0, (6, 2))},
+    {"color": "#5C6370", "linewidth": 1.1, "linestyle": (0, (1, 1.5))},
+    {"color": "#5C6370", "linewidth": 1.1, "linestyle": (0, (6, 2, 1, 2))},
+    {"color": "#9AA1AB", "linewidth": 1.1, "linestyle": "-"},
+)
+
+
+def roc(curves: Rates, bands: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None) -> Figure:
+    """Draw ROC curves over a logarithmic axis, where rare false matches can be read.
+
+    Args:
+        curves: name → false match rates and false non-match rates at the same thresholds, each of
+            shape (k,), in ascending order of the threshold. The first is the model's.
+        bands: false match rates, and the lower and upper ends of the interval of the first
+            curve's true match rate there, each of shape (b,). Defaults to none.
+
+    Raises:
+        DataError: there is no curve, or its rates do not fit together.
+    """
+    dense = {name: _dense(name, *rates) for name, rates in curves.items()}
+    _some(dense)
+    with canvas.style():
+        figure, axes = _with_legend(3.3, len(dense) + 1)
+        axes.set_xscale("log")
+        axes.set_xlim(LOWEST, 1)
+        axes.set_ylim(0, 1.02)
+        guess = np.geomspace(LOWEST, 1, 200)
+        for name, look in _looks(dense):
+            fmr, fnmr = dense[name]
+            axes.plot(fmr, 1 - fnmr, label=name, **look)
+        axes.plot(guess, guess, color=RULE, linewidth=1.1, zorder=1, label="guessing")
+        if bands is not None:
+            x, low, high = (np.asarray(each, np.float64) for each in bands)
+            middle, half = (low + high) / 2, (high - low) / 2
+            bars: dict[str, Any] = {
+                "color": INK,
+                "linestyle": "none",
+                "capsize": 4,
+                "elinewidth": 1.4,
+            }
+            axes.errorbar(x, middle, half, **bars)
+        axes.set_xticks([0.0001, 0.001, 0.01, 0.1, 1])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda rate, _: _percent(rate))
+        axes.set_yticks(np.linspace(0, 1, 6), [f"{rate}%" for rate in range(0, 101, 20)])
+        axes.set_xlabel("false match rate (different pairs that match)")
+        axes.set_ylabel("true match rate (same pairs that match)")
+        _legend(figure, axes)
+    return figure
+
+
+def det(curves: Rates) -> Figure:
+    """Draw DET curves: both error rates over probit axes, where normal scores give a line.
+
+    Args:
+        curves: as in `roc`.
+
+    Raises:
+        DataError: as in `roc`.
+
+    Reference:
+        Martin et al. (1997), The DET Curve in Assessment of Detection Task Performance.
+    """
+    dense = {name: _dense(name, *rates) for name, rates in curves.items()}
+    _some(dense)
+    with canvas.style():
+        figure, axes = _with_legend(3.9, len(dense) + 1)
+        ends = ndtri([LOWEST, DET_HIGHEST])
+        axes.set_xlim(*ends)
+        axes.set_ylim(*ends)
+        # a rate of 0 lies at −∞: far enough outside will do
+        far = 1e-9
+        for name, look in _looks(dense):
+            fmr, fnmr = (ndtri(np.clip(rates, far, 1 - far)) for rates in dense[name])
+            axes.plot(fmr, fnmr, label=name, **look)
+        axes.plot(ends, ends, color=RULE, linewidth=1.1, zorder=1, label="equal error rates")
+        axes.set_xticks(ndtri(DET_TICKS), [_percent(rate) for rate in DET_TICKS])
+        axes.set_yticks(ndtri(DET_TICKS), [_percent(rate) for rate in DET_TICKS])
+        axes.set_xlabel("false match rate")
+        axes.set_ylabel("false non-match rate")
+        _legend(figure, axes)
+        axes.grid(axis="x", color=RULE, linewidth=0.5, alpha=0.6)
+    return figure
+
+
+def reliability(predicted: ArrayLike, observed: ArrayLike, mass: ArrayLike) -> Figure:
+    """Draw the observed share of same pairs over the promised probability, bin by bin.
+
+    Args:
+        predicted: mean probability in each bin, shape (b,), in [0, 1].
+        observed: share of same pairs in each bin, shape (b,).
+        mass: share of all pairs in each bin, shape (b,). A bin that is empty (no mass, or a NaN)
+            is left out.
+
+    Raises:
+        DataError: lengths differ, or no bin holds a pair.
+    """
+    p, o, m = (np.asarray(each, np.float64) for each in (predicted, observed, mass))
+    if p.ndim != 1 or not p.shape == o.shape == m.shape:
+        raise DataError(
+            "Expected predicted, observed and mass of one length. "
+            f"Received shapes {p.shape}, {o.shape} and {m.shape}."
+        )
+    full = (m > 0) & np.isfinite(p) & np.isfinite(o)
+    if not full.any():
+        raise DataError(f"Expected at least one bin with pairs. Received {len(p)} bins, all empty.")
+    p, o, m = p[full], o[full], m[full]
+    with canvas.style():
+        figure = Figure(figsize=(WIDTH, 5.25))
+        axes = canvas.inset(figure, 0.78, 0.12, WIDTH - 1.0, 3.3)
+        axes.plot([0, 1], [0, 1], color=RULE, linewidth=1.4, zorder=1)
+        axes.vlines(p, p, o, color=INK, linewidth=1, alpha=0.5)
+        axes.plot(p, o, color=INK, linewidth=1.4, marker="o", markersize=4.5, clip_on=False)
+        axes.set_ylim(0, 1)
+        axes.set_ylabel("share that is the same")
+        axes.text(
+            0.05, 0.93, "above: more often the same than promised", fontsize=SMALL, color=MUTED
+        )
+        axes.text(0.95, 0.05, "below: less often", fontsize=SMALL, color=MUTED, ha="right")
+        under = canvas.inset(figure, 0.78, 3.85, WIDTH - 1.0, 0.75)
+        under.bar(p, m, width=0.012, color=MUTED, clip_on=False)
+        under.set_ylim(0, 1.1 * m.max())
+        under.set_yticks([float(m.max())], [f"{m.max():.0%}"])
+        under.set_ylabel("pairs")
+        under.set_xlabel("promised probability of “same”")
+        for each in (axes, under):
+            each.set_xlim(0, 1)
+            each.xaxis.set_major_formatter(lambda rate, _: f"{100 * rate:g}%")
+            canvas.quiet(each)
+        axes.yaxis.set_major_formatter(lambda rate, _: f"{100 * rate:g}%")
+    return figure
+
+
+def class_matrix(class_names: Sequence[str], fmr: ArrayLike, fnmr: ArrayLike) -> Figure:
+    """Draw who is taken for whom: false match rates between classes, in percent.
+
+    On the diagonal stands the share of each class' own pairs that do not match. Above 25 classes
+    colours stand alone, and only some of the classes are named.
+
+    Args:
+        class_names: of the c classes.
+        fmr: share of the pairs between two classes that match, shape (c, c); the diagonal is
+            not read. NaN, where there are no such pairs, becomes a dash.
+        fnmr: share of each class' own pairs that do not match, shape (c,).
+
+    Raises:
+        DataError: there is no class, or shapes do not fit together.
+    """
+    rates, own = np.array(fmr, np.float64), np.asarray(fnmr, np.float64)
+    count = len(class_names)
+    if not count or rates.shape != (count, count) or own.shape != (count,):
+        raise DataError(
+            "Expected a rate for each two of the classes, and one for each. Received "
+            f"{count} classes, and rates of shapes {rates.shape} and {own.shape}."
+        )
+    np.fill_diagonal(rates, own)
+    top = float(np.max(rates, initial=0.0, where=np.isfinite(rates)))
+    many = count > MANY_CLASSES
+    size = WIDTH - NAMES - 0.15 if many else CELL * max(count, 10)
+    notes = _matrix_notes(top, many)
+    with canvas.style():
+        figure = Figure(figsize=(NAMES + size + 0.15, NAMES + size + 0.2 + LINE * len(notes)))
+        axes = canvas.inset(figure, NAMES, NAMES, size, size)
+        colours = _colours(rates, top)
+        axes.imshow(colours, interpolation="nearest", aspect="auto")
+        _name_classes(axes, class_names, size / count)
+        if not many:
+            _write_rates(axes, rates, colours)
+        height = figure.get_size_inches()[1]
+        for row, note in enumerate(notes):
+            down = 1 - (NAMES + size + 0.2 + LINE * row) / height
+            look: dict[str, Any] = {"fontsize": SMALL, "va": "baseline", "color": MUTED}
+            figure.text(0.03, down, note, **look)
+    return figure
+
+
+def _dense(name: str, fmr: ArrayLike, fnmr: ArrayLike) -> tuple[Floats, Floats]:
+    """Add points in between: what is a straight line between two rates is none on these axes."""
+    x, y = np.asarray(fmr, np.float64), np.asarray(fnmr, np.float64)
+    if x.ndim != 1 or x.shape != y.shape or len(x) < 2 or not np.isfinite([x, y]).all():
+        raise DataError(
+            f"Expected two or more finite rates of both kinds as curve {name!r}. "
+            f"Received shapes {x.shape} and {y.shape}."
+        )
+    grid = np.geomspace(LOWEST / 10, 1, 400)
+    across, down = np.r_[x, grid], np.r_[y, np.interp(grid, x, y)]
+    # where one rate stands still, the other tells the order
+    order = np.lexsort((-down, across))
+    return across[order], down[order]
+
+
+def _some(curves: Mapping[str, Any]) -> None:
+    if not curves:
+        raise DataError("Expected at least one curve. Received none.")
+
+
+def _looks(names: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Pair each curve with its look; the model is drawn last, over the others."""
+    found = [(name, _LINES[min(i, len(_LINES) - 1)]) for i, name in enumerate(names)]
+    return [(name, {**look, "zorder": 4 if i == 0 else 2}) for i, (name, look) in enumerate(found)]
+
+
+def _with_legend(height: float, entries: int) -> tuple[Figure, Axes]:
+    rows = math.ceil(entries / 2)
+    figure = Figure(figsize=(WIDTH, 0.12 + height + 0.62 + 0.2 * rows))
+    return figure, canvas.inset(figure, 0.78, 0.12, WIDTH - 1.0, height)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    canvas.quiet(axes)
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.13, 0.0), "ncols": 2}
+    handles, names = axes.get_legend_handles_labels()
+    short = [" ".join(canvas.fit(name, 1.5, canvas.TEXT)) for name in names]
+    figure.legend(handles, short, frameon=False, handlelength=3, **place)
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.4g}%"
+
+
+def _matrix_notes(top: float, many: bool) -> list[str]:
+    unit = "Full colour is" if many else "Numbers are percent; full colour is"
+    return [
+        "Orange: pairs of two classes that match, wrongly.",
+        "Blue: pairs of one class that do not match, wrongly.",
+        f"{unit} {top:.1%}.",
+    ]
+
+
+def _colours(rates: Floats, top: float) -> Floats:
+    """Mix each cell's colour with white; by the root of the rate, so that small ones show."""
+    share = np.sqrt(np.nan_to_num(rates) / (top or 1.0))[..., None]
+    hue = np.broadcast_to(to_rgb(DIFFERENT), (*rates.shape, 3)).copy()
+    hue[np.diag_indices(len(rates))] = to_rgb(SAME)
+    mixed: Floats = 1 - share * (1 - hue)
+    return mixed
+
+
+def _name_classes(axes: Axes, names: Sequence[str], cell: float) -> None:
+    step = max(1, math.ceil(0.15 / cell))
+    shown = range(0, len(names), step)
+    short = [" ".join(canvas.fit(names[i], NAMES - 0.14, SMALL)) for i in shown]
+    axes.set_yticks(shown, short)
+    axes.set_xticks(shown, short, rotation=90)
+    axes.tick_params(length=0, labelsize=SMALL, labelcolor=INK, pad=3, labeltop=True)
+    axes.tick_params(labelbottom=False)
+    axes.spines[:].set_visible(False)
+    if len(names) <= MANY_CLASSES:
+        edges = np.arange(1, len(names)) - 0.5
+        axes.hlines(edges, -0.5, len(names) - 0.5, color="white", linewidth=1.5)
+        axes.vlines(edges, -0.5, len(names) - 0.5, color="white", linewidth=1.5)
+
+
+def _write_rates(axes: Axes, rates: Floats, colours: Floats) -> None:
+    # relative luminance where white and ink read equally well, about
+    dark = (colours**2.2) @ [0.2126, 0.7152, 0.0722] < 0.2
+    for (row, column), rate in np.ndenumerate(rates):
+        look: dict[str, Any] = {"weight": "bold"} if row == column else {}
+        look["color"] = "white" if dark[row, column] else INK
+        axes.text(column, row, _short(rate), ha="center", va="center", fontsize=SMALL, **look)
+
+
+def _short(rate: float) -> str:
+    """Write a rate in percent in four characters at the most."""
+    if not math.isfinite(rate):
+        return "-"
+    percent = 100 * rate
+    if percent == 0 or percent >= 9.95:
+        return f"{percent:.0f}"
+    return "<.1" if percent < 0.05 else f"{percent:.1f}"
