@@ -122,9 +122,9 @@ def evaluate(
 ) -> None:
     """Judge a model over all pairs of the test part, with 95% intervals and baselines.
 
-    Writes evaluation.json and evaluation.html, a page with pictures, to the run's folder. With
-    --protocol full the run's recipe is trained anew, for five seeds and eight folds of unseen
-    classes; it goes on where it was stopped.
+    Writes evaluation.json and evaluation.html, a page with pictures, to the run's folder. The
+    full protocol trains the run's recipe anew, for five seeds and eight folds of unseen classes;
+    it goes on where it was stopped.
 
         twinset evaluate runs/first
 
