@@ -440,8 +440,15 @@ def test_ctrl_c_while_data_are_loaded(command, monkeypatch):
 def test_ctrl_c_while_training_keeps_the_model(fashion_mnist, command):
     """A real SIGINT to a real process in the midst of a training that would take minutes."""
     arguments = "train fashion-mnist --out first --set epochs=100000 --set encoder.units=[8]"
+    # tests may be a background job, whose children inherit that SIGINT is ignored
+    start = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from twinset.cli import main\n"
+        "main()\n"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "twinset", *arguments.split(), "--set", "batch_size=1024"],
+        [sys.executable, "-c", start, *arguments.split(), "--set", "batch_size=1024"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -96,6 +96,15 @@ def test_monitor_forgives_a_short_flat_spell():
         monitor.steps(np.array([0.4]), np.array([0.2]))
 
 
+@pytest.fixture
+def _heeds_sigint():
+    """Tests may themselves be a background job, whose SIGINT the shell has switched off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeds_sigint")
 def test_ctrl_c_keeps_what_was_trained(stripes):
     """A real SIGINT, in the midst of a training that would take minutes."""
     threading.Timer(4.0, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -105,8 +114,20 @@ def test_ctrl_c_keeps_what_was_trained(stripes):
     pairs = twinset.tutorial_pairs(stripes.labels)
     scores = twinset.score_pairs(model.distances(stripes, pairs), pairs.same, 0.5)
     assert scores.accuracy > 0.9
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT011, RUF100 - the handler is back in place
+    with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_an_ignored_sigint_stays_ignored(stripes):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        model = twinset.fit(stripes, **QUICK | {"epochs": 300})
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not model.interrupted
+    assert len(model.history) == 300
 
 
 def test_progress_without_a_terminal_is_a_line_per_epoch(stripes, capsys):

@@ -141,7 +141,8 @@ class Monitor:
         """Show progress, and turn Ctrl-C into `interrupted`, until training ends.
 
         A second Ctrl-C raises KeyboardInterrupt as usual. Only the main thread can catch signals;
-        elsewhere Ctrl-C stays what it was.
+        elsewhere Ctrl-C stays what it was, as it does where it is ignored: a shell's background
+        job must not end by the Ctrl-C that is meant for another.
         """
         self._epoch_started = time.perf_counter()
         with self._display, self._heed_interrupt():
@@ -151,10 +152,11 @@ class Monitor:
 
     @contextmanager
     def _heed_interrupt(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
+        before = signal.getsignal(signal.SIGINT)
+        elsewhere = threading.current_thread() is not threading.main_thread()
+        if elsewhere or before is signal.SIG_IGN:
             yield
             return
-        before = signal.getsignal(signal.SIGINT)
 
         def note(signum: int, frame: FrameType | None) -> None:
             del signum, frame
