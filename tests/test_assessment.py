@@ -100,6 +100,11 @@ def test_json_is_whole_and_summary_reads(found, tmp_path):
     assert sorted(curve["fmr"]) == curve["fmr"]
     assert judgement["class_errors"]["fmr"][0][0] is None
     assert set(judgement["scores"]) == {"brier", "cllr", "min cllr"}
+    assert set(content["facts"]["Seconds to embed and judge"]) == set(content["judgements"])
+    card = found.to_markdown()
+    area = found.model.numbers["auc"]
+    assert f"| ROC AUC | {area.value:.4f} [{area.low:.4f}, {area.high:.4f}] |" in card
+    assert found.facts["Data"]["test digest"] in card
     text = found.summary()
     assert f"{found.model.numbers['auc'].value:.4f} [" in text
     assert "promised" in text

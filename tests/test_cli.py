@@ -52,7 +52,7 @@ TINY = shades(40, 0, "shades/train"), shades(30, 1, "shades/test")
 @pytest.fixture
 def tiny(monkeypatch):
     """Train on a few small images instead of a data set."""
-    monkeypatch.setattr(twinset.run, "_load", lambda name, progress: TINY)
+    monkeypatch.setattr(twinset.run, "load_data", lambda name, progress: TINY)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def run(tmp_path_factory):
     """The folder of a short run, to be read only."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(twinset.run, "_load", lambda name, progress: TINY)
+        patch.setattr(twinset.run, "load_data", lambda name, progress: TINY)
         twinset.train(out=folder, epochs=20, batch_size=16, encoder={"units": [8]})
     return folder
 
@@ -304,7 +304,7 @@ def test_overwriting_leaves_no_picture_of_the_run_before(tiny, command, monkeypa
     assert Path("taken/mistakes.png").exists()
     equal = np.uint8([0, 255] * 20)[:, None, None] * np.ones((6, 5), np.uint8)
     easy = twinset.LabelledImages(equal, [0, 1] * 20, ("dark", "bright"))
-    monkeypatch.setattr(twinset.run, "_load", lambda name, progress: (easy, easy))
+    monkeypatch.setattr(twinset.run, "load_data", lambda name, progress: (easy, easy))
     # equal images have distance 0, all others more than that
     arguments = ("--set", "threshold=1e-30", "--out", "taken", "--overwrite")
     assert "100.00%" in command("train", "fashion-mnist", *QUICK, *arguments).out
@@ -424,14 +424,16 @@ def test_training_that_breaks_down(tiny, command):
 
 def test_a_data_set_that_no_source_has_is_one_line(command, monkeypatch):
     """The library lists what was tried, a line for each."""
-    monkeypatch.setattr(twinset.run, "_load", failing(DownloadError("Received:\n  a: 404\n  b: 1")))
+    monkeypatch.setattr(
+        twinset.run, "load_data", failing(DownloadError("Received:\n  a: 404\n  b: 1"))
+    )
     err = one_line(**vars(command("train", "fashion-mnist")))
     for word in ("a: 404", "b: 1"):
         assert word in err
 
 
 def test_ctrl_c_while_data_are_loaded(command, monkeypatch):
-    monkeypatch.setattr(twinset.run, "_load", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(twinset.run, "load_data", failing(KeyboardInterrupt()))
     shown = command("train", "fashion-mnist")
     assert (shown.code, shown.out) == (130, "")
     assert shown.err.strip() in ("", "twinset: interrupted.")

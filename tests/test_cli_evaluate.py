@@ -22,7 +22,7 @@ def _shades(count, seed, name):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     train, test = _shades(60, 0, "shades/train"), _shades(45, 1, "shades/test")
-    monkeypatch.setattr(twinset.run, "_load", lambda name, progress: (train, test))
+    monkeypatch.setattr(twinset.run, "load_data", lambda name, progress: (train, test))
     twinset.fit(train, epochs=8, batch_size=16, encoder={"units": [8]}).save(tmp_path / "run")
     return tmp_path / "run"
 

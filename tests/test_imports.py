@@ -26,7 +26,17 @@ STAGES = ("data", "embed", "evaluate", "search", "serve")
 # These take arrays, whoever made them.
 TAKES_ARRAYS = {"evaluate", "search"}
 BELOW = {"errors", "distance", "decision", "recipe", "atomic", "figures"}
-ABOVE = {"", "assessment", "assessment_pictures", "holdout", "study", "run", "cli", "__main__"}
+ABOVE = {
+    "",
+    "assessment",
+    "assessment_pictures",
+    "holdout",
+    "study",
+    "run",
+    "run_evaluation",
+    "cli",
+    "__main__",
+}
 HEAVY = {"jax", "keras", "matplotlib", "tensorflow", "torch"}
 
 

@@ -16,7 +16,7 @@ import twinset.run
 from twinset.errors import DataError, NonFiniteLossError, RecipeError
 
 QUICK = {"epochs": 3, "batch_size": 16, "encoder": {"units": [8]}}
-LOAD = twinset.run._load
+LOAD = twinset.run.load_data
 MODEL = ["encoder.keras", "history.csv", "model.json", "recipe.toml"]
 PICTURES = ["loss", "distances", "test_pairs", "mistakes", "training_pairs", "network"]
 
@@ -40,13 +40,13 @@ def run(tmp_path_factory):
     """One run on small data, to be read only."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(twinset.run, "_load", lambda name, progress: (TRAIN, TEST))
+        patch.setattr(twinset.run, "load_data", lambda name, progress: (TRAIN, TEST))
         return twinset.train(out=folder, seed=5, **QUICK)
 
 
 @pytest.fixture(autouse=True)
 def _small_data(monkeypatch):
-    monkeypatch.setattr(twinset.run, "_load", lambda name, progress: (TRAIN, TEST))
+    monkeypatch.setattr(twinset.run, "load_data", lambda name, progress: (TRAIN, TEST))
 
 
 def names(folder):
@@ -198,7 +198,7 @@ def test_the_same_seed_gives_the_same_numbers(run):
 def test_the_test_images_are_not_trained_on(run, monkeypatch):
     """Other test images: the same weights, another report."""
     monkeypatch.setattr(
-        twinset.run, "_load", lambda name, progress: (TRAIN, TRAIN.subset(np.arange(40)))
+        twinset.run, "load_data", lambda name, progress: (TRAIN, TRAIN.subset(np.arange(40)))
     )
     other = twinset.train(out="other", seed=5, **QUICK)
     for ours, theirs in zip(
@@ -212,7 +212,7 @@ def test_the_test_images_are_not_trained_on(run, monkeypatch):
 def test_a_perfect_model_has_no_picture_of_mistakes(monkeypatch):
     equal = np.uint8([0, 255] * 20)[:, None, None] * np.ones((6, 5), np.uint8)
     easy = twinset.LabelledImages(equal, [0, 1] * 20, ("dark", "bright"), "easy")
-    monkeypatch.setattr(twinset.run, "_load", lambda name, progress: (easy, easy))
+    monkeypatch.setattr(twinset.run, "load_data", lambda name, progress: (easy, easy))
     # equal images have distance 0, all others more than that
     run = twinset.train(out="out", threshold=1e-30, **QUICK)
     assert run.report.scores.accuracy == 1
@@ -230,7 +230,7 @@ def test_the_recipe_may_be_a_recipe():
 def test_progress_is_told_when_wanted(capfd, monkeypatch):
     wanted = []
     monkeypatch.setattr(
-        twinset.run, "_load", lambda name, progress: wanted.append(progress) or (TRAIN, TEST)
+        twinset.run, "load_data", lambda name, progress: wanted.append(progress) or (TRAIN, TEST)
     )
     twinset.train(out="silent", progress=False, **QUICK)
     assert "epoch" not in capfd.readouterr().err
@@ -262,7 +262,7 @@ def test_mistakes_cost_no_training(monkeypatch):
 
 
 def test_an_unknown_data_set(monkeypatch):
-    monkeypatch.setattr(twinset.run, "_load", LOAD)
+    monkeypatch.setattr(twinset.run, "load_data", LOAD)
     with pytest.raises(DataError, match=r"out of \['fashion-mnist'\]. Received 'mnist'"):
         twinset.train("mnist", out="new")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from twinset.atomic import write_bytes
 from twinset.data.images import LabelledImages
 from twinset.errors import DataError
 from twinset.evaluate.baselines import fit_pca, raw_pixels, unit_norm
+from twinset.evaluate.intervals import Interval
 from twinset.evaluate.protocol import Calibration, Judgement, Part, judge, plain
 from twinset.evaluate.thresholds import ChosenThreshold
 
@@ -64,6 +66,24 @@ class Assessment:
         """Write the JSON file in one step."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
         write_bytes(path, text.encode() + b"\n")
+
+    def to_markdown(self) -> str:
+        """Write a model card: what the model is, how good with 95% intervals, beside what."""
+        names = list(self.judgements)
+        lines = [f"# {self.title}", "", f"| 95% intervals | {' | '.join(names)} |"]
+        lines.append("|---" * (len(names) + 1) + "|")
+        for label, key in HEADLINES:
+            cells = [_cell(self.judgements[name].numbers.get(key)) for name in names]
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+        lines += ["", "## Thresholds", "", *(f"- {line}" for line in self._points())]
+        for section, facts in self.facts.items():
+            lines += ["", f"## {section}", ""]
+            lines += [f"- {key}: {value}" for key, value in facts.items()]
+        return "\n".join(lines) + "\n"
+
+    def write_markdown(self, path: str | Path) -> None:
+        """Write the model card in one step."""
+        write_bytes(path, self.to_markdown().encode(errors="backslashreplace"))
 
     def summary(self) -> str:
         """Lay the headline numbers out as an aligned table of plain text, with 95% intervals."""
@@ -118,6 +138,10 @@ HEADLINES = (
 )
 
 
+def _cell(number: Interval | None) -> str:
+    return "-" if number is None else f"{number.value:.4f} [{number.low:.4f}, {number.high:.4f}]"
+
+
 def evaluate(
     model: SiameseModel,
     data: LabelledImages,
@@ -151,20 +175,20 @@ def evaluate(
         )
     groups = NEAR_CLASSES.get(data.name.split("/")[0], ()) if near is None else near
     say = progress or (lambda _: None)
-    judgements = {}
-    say("model")
-    judgements["model"] = judge(
-        Part(model.embed(data), data.labels),
-        near=groups,
-        seed=model.recipe.seed,
-        **_decisions(model),
-    )
-    for name, vectors in _baselines(model, data, fitted) if baselines else ():
+    contestants: list[tuple[str, Callable[[], Any]]] = [("model", lambda: model.embed(data))]
+    contestants += _baselines(model, data, fitted) if baselines else []
+    judgements: dict[str, Judgement] = {}
+    seconds: dict[str, float] = {}
+    for name, vectors in contestants:
         say(name)
-        judgements[name] = judge(Part(vectors(), data.labels), near=groups, seed=model.recipe.seed)
-    return Assessment(
-        f"{model.recipe.name} on {data.name}", judgements, data.class_names, _facts(model, data)
-    )
+        started = time.perf_counter()
+        decisions = _decisions(model) if name == "model" else {}
+        judgements[name] = judge(
+            Part(vectors(), data.labels), near=groups, seed=model.recipe.seed, **decisions
+        )
+        seconds[name] = round(time.perf_counter() - started, 2)
+    facts = _facts(model, data) | {"Seconds to embed and judge": seconds}
+    return Assessment(f"{model.recipe.name} on {data.name}", judgements, data.class_names, facts)
 
 
 def _decisions(model: SiameseModel) -> dict[str, Any]:

@@ -122,7 +122,8 @@ def evaluate(
 ) -> None:
     """Judge a model over all pairs of the test part, with 95% intervals and baselines.
 
-    Writes evaluation.json and evaluation.html, a page with pictures, to the run's folder. The
+    Writes evaluation.html, a page with pictures, evaluation.md, a model card, and evaluation.json
+    to the run's folder. The
     full protocol trains the run's recipe anew, for five seeds and eight folds of unseen classes;
     it goes on where it was stopped.
 
@@ -131,7 +132,7 @@ def evaluate(
         twinset evaluate runs/first --protocol full
     """
     _choose(backend)
-    from twinset.run import evaluate_run, study_run
+    from twinset.run_evaluation import evaluate_run, study_run
 
     tell = None if as_json else lambda text: typer.echo(f"evaluate: {text}", err=True)
     if protocol is Protocol.full:

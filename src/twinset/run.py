@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ from twinset.holdout import calibrated, held_out
 from twinset.recipe import Recipe
 
 if TYPE_CHECKING:
-    from twinset.assessment import Assessment
     from twinset.embed.model import SiameseModel
 
 DATA_SETS = ("fashion-mnist",)
@@ -40,6 +39,7 @@ _WRITTEN = (
     "report.html",
     "evaluation.json",
     "evaluation.html",
+    "evaluation.md",
     "loss.png",
     "distances.png",
     "test_pairs.png",
@@ -88,7 +88,7 @@ def train(
     """
     chosen = Recipe.load(recipe, **overrides)
     parse_rule(chosen.rule)  # a wrong one costs no epoch
-    images, test = _load(data, progress)
+    images, test = load_data(data, progress)
     fitted, kept = held_out(images, chosen)
     folder = _prepare(out, chosen.name, overwrite)
 
@@ -115,70 +115,6 @@ def train(
         picture.write(folder)
     _plot_model(model, folder)
     return Run(folder, model, report)
-
-
-def evaluate_run(
-    run: str | Path,
-    data: str = "fashion-mnist",
-    *,
-    baselines: bool = True,
-    progress: Callable[[str], None] | None = None,
-) -> Assessment:
-    """Judge the model of a run on a data set's test part.
-
-    Writes evaluation.json, and evaluation.html with pictures, beside the model.
-
-    Args:
-        run: the folder.
-        data: the name of a data set: "fashion-mnist".
-        baselines: judge raw pixels, principal components and an untrained network as well.
-        progress: is told what comes next. Defaults to none.
-
-    Raises:
-        ModelError: the folder holds no model.
-        DataError: an unknown data set.
-    """
-    from twinset.assessment import evaluate
-    from twinset.assessment_pictures import pictures
-    from twinset.embed.model import SiameseModel
-    from twinset.evaluate.evaluation_page import write_page
-
-    model = SiameseModel.load(run)
-    images, test = _load(data, None)
-    fitted, _ = held_out(images, model.recipe)
-    found = evaluate(model, test, fitted=fitted, baselines=baselines, progress=progress)
-    found.write_json(Path(run) / "evaluation.json")
-    write_page(Path(run) / "evaluation.html", found.to_dict(), pictures(found, model, test))
-    return found
-
-
-def study_run(
-    run: str | Path,
-    data: str = "fashion-mnist",
-    *,
-    progress: Callable[[str], None] | None = None,
-) -> tuple[dict[str, Any], str]:
-    """Run the whole protocol for the recipe of a run, in its folder `protocol`.
-
-    Args:
-        run: the folder.
-        data: the name of a data set: "fashion-mnist".
-        progress: is told what comes next. Defaults to none.
-
-    Returns:
-        The summary, and the same as Markdown.
-
-    Raises:
-        ModelError: the folder holds no model.
-        DataError: an unknown data set, or results of another recipe in the folder.
-    """
-    from twinset.embed.model import SiameseModel
-    from twinset.study import markdown, run_study
-
-    model = SiameseModel.load(run)
-    images, test = _load(data, None)
-    summary = run_study(images, test, model.recipe, Path(run) / "protocol", progress=progress)
-    return summary, markdown(summary)
 
 
 def score(
@@ -211,7 +147,17 @@ def score(
     )
 
 
-def _load(name: str, progress: bool | None) -> tuple[LabelledImages, LabelledImages]:
+def load_data(name: str, progress: bool | None) -> tuple[LabelledImages, LabelledImages]:
+    """Load the training and the test part of a data set by its name.
+
+    Args:
+        name: "fashion-mnist".
+        progress: show the download's progress; None shows it on terminals only.
+
+    Raises:
+        DataError: no data set has this name.
+        DownloadError: no source could provide it.
+    """
     if name not in DATA_SETS:
         raise DataError(f"Expected a data set out of {list(DATA_SETS)}. Received {name!r}.")
     from twinset.data.fashion_mnist import load_fashion_mnist
