@@ -94,6 +94,8 @@ def test_monitor_forgives_a_short_flat_spell():
     for _ in range(3):
         monitor.steps(np.full(19, 0.5), np.zeros(19))
         monitor.steps(np.array([0.4]), np.array([0.2]))
+    assert not monitor.interrupted
+    assert monitor.history == []  # 60 of 100 steps: no error, and no epoch yet
 
 
 @pytest.fixture

@@ -3,21 +3,18 @@
 import copy
 import html
 import json
-import os
 import re
-import shutil
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import twinset
+from browsing import opened
 from twinset import assessment, assessment_pictures, holdout
 from twinset.errors import DataError
 from twinset.evaluate.evaluation_page import to_html, write_page
 from twinset.evaluate.report import Picture
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }} & $x$")
 QUICK = {"encoder": {"units": [16, 8]}, "batch_size": 16, "epochs": 8}
 
@@ -224,50 +221,11 @@ def folder(made, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser():
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        assert not os.environ.get("CI"), f"Expected one of {BROWSERS} on this machine."
-        pytest.skip(f"none of {BROWSERS} is installed")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(browser, folder, **look):
-    """Open the page, and insist on silence: no message, no error, no request for anything else."""
-    context = browser.new_context(offline=True, **look)
-    page = context.new_page()
-    noise = []
-    page.on("console", lambda message: noise.append(message.text))
-    page.on("pageerror", lambda error: noise.append(str(error)))
-    page.on("dialog", lambda dialog: noise.append(dialog.message))
-    address = (folder / "evaluation.html").as_uri()
-    page.on(
-        "request",
-        lambda request: (
-            request.url == address or request.url.startswith("data:") or noise.append(request.url)
-        ),
-    )
-    try:
-        page.goto(address)
-        yield page
-    finally:
-        context.close()
-    assert not noise, "\n".join(noise)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 700, 1280])
 def test_the_page_fits_and_shows_every_picture(browser, folder, width, scheme):
     look = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
-    with opened(browser, folder, **look) as page:
+    with opened(browser, folder / "evaluation.html", **look) as page:
         assert page.evaluate("document.documentElement.scrollWidth") == width
         beyond = """[...document.querySelectorAll("main *:not(thead *)")]
             .filter(element => element.getBoundingClientRect().right > innerWidth)
@@ -282,7 +240,7 @@ def test_headlines_are_the_numbers_of_the_json(browser, folder):
     numbers = json.loads((folder / "evaluation.json").read_text("utf-8"))["judgements"]["model"][
         "numbers"
     ]
-    with opened(browser, folder) as page:
+    with opened(browser, folder / "evaluation.html") as page:
         for key, written in (("auc", ".4f"), ("eer", ".2%")):
             shown = page.locator(f"#headline-{key} data")
             told = [numbers[key][end] for end in ("value", "low", "high")]
@@ -297,7 +255,9 @@ def test_headlines_are_the_numbers_of_the_json(browser, folder):
 def test_a_phone_names_each_column_in_the_row(browser, folder):
     names = """[...document.querySelectorAll(".numbers tbody tr:first-child td")]
         .map(cell => getComputedStyle(cell, "::before").content)"""
-    with opened(browser, folder, viewport={"width": 360, "height": 800}) as page:
+    with opened(
+        browser, folder / "evaluation.html", viewport={"width": 360, "height": 800}
+    ) as page:
         assert "raw pixels" in page.evaluate(names)[1]
         narrow = (
             "Math.min(...[...document.querySelectorAll('.numbers td')].map(c => c.offsetWidth))"
@@ -309,7 +269,7 @@ def test_a_phone_names_each_column_in_the_row(browser, folder):
 
 def test_dark_mode_does_not_reach_the_print(browser, folder):
     background = "getComputedStyle(document.body).backgroundColor"
-    with opened(browser, folder, color_scheme="dark") as page:
+    with opened(browser, folder / "evaluation.html", color_scheme="dark") as page:
         dark = page.evaluate(background)
         page.emulate_media(media="print", color_scheme="dark")
         assert page.evaluate(background) == "rgb(255, 255, 255)" != dark

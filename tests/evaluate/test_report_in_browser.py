@@ -1,27 +1,15 @@
 """The page as a person meets it: opened from disk, in a browser without network."""
 
 import json
-import os
-import shutil
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from browsing import opened
 from twinset import figures
 from twinset.evaluate.report import Picture, Report
 from twinset.evaluate.verification import score_pairs
 from twinset.figures import LayerRow
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -58,48 +46,11 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser():
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        assert not os.environ.get("CI"), f"Expected one of {BROWSERS} on this machine."
-        pytest.skip(f"none of {BROWSERS} is installed")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(browser, folder, **look):
-    """Open the page, and insist on silence: no message, no error, no request for anything else."""
-    context = browser.new_context(offline=True, **look)
-    page = context.new_page()
-    noise = []
-    page.on("console", lambda message: noise.append(message.text))
-    page.on("pageerror", lambda error: noise.append(str(error)))
-    page.on("requestfailed", lambda request: noise.append(request.url[:100]))
-    address = (folder / "report.html").as_uri()
-    page.on(
-        "request",
-        lambda request: (
-            request.url == address or request.url.startswith("data:") or noise.append(request.url)
-        ),
-    )
-    try:
-        page.goto(address)
-        yield page
-    finally:
-        context.close()
-    assert not noise, "\n".join(noise)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_page_fits_and_shows_every_picture(browser, folder, width, scheme):
     look = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
-    with opened(browser, folder, **look) as page:
+    with opened(browser, folder / "report.html", **look) as page:
         assert page.evaluate("document.documentElement.scrollWidth") == width
         beyond = """[...document.querySelectorAll("main *")]
             .filter(element => element.getBoundingClientRect().right > innerWidth)
@@ -112,7 +63,7 @@ def test_page_fits_and_shows_every_picture(browser, folder, width, scheme):
 
 def test_headline_is_the_accuracy_of_the_json(browser, folder):
     accuracy = json.loads((folder / "report.json").read_text())["scores"]["accuracy"]
-    with opened(browser, folder) as page:
+    with opened(browser, folder / "report.html") as page:
         headline = page.locator(".headline")
         assert headline.text_content() == f"Accuracy on test set: {accuracy:.2%}"
         assert headline.locator("data").get_attribute("value") == str(accuracy)
@@ -120,14 +71,14 @@ def test_headline_is_the_accuracy_of_the_json(browser, folder):
 
 def test_dark_mode_changes_the_page_and_print_does_not_follow_it(browser, folder):
     background = "getComputedStyle(document.body).backgroundColor"
-    with opened(browser, folder, color_scheme="dark") as page:
+    with opened(browser, folder / "report.html", color_scheme="dark") as page:
         dark = page.evaluate(background)
         page.emulate_media(media="print", color_scheme="dark")
         assert page.evaluate(background) == "rgb(255, 255, 255)" != dark
 
 
 def test_no_picture_is_cut_in_print(browser, folder):
-    with opened(browser, folder) as page:
+    with opened(browser, folder / "report.html") as page:
         page.emulate_media(media="print")
         rules = "[...document.querySelectorAll('figure')].map(f => getComputedStyle(f).breakInside)"
         assert page.evaluate(rules) == ["avoid"] * 4
@@ -144,5 +95,5 @@ def test_no_picture_is_cut_in_print(browser, folder):
 )
 def test_silence_is_really_heard(browser, tmp_path, loud, heard):
     (tmp_path / "report.html").write_text(loud)
-    with pytest.raises(AssertionError, match=heard), opened(browser, tmp_path):
+    with pytest.raises(AssertionError, match=heard), opened(browser, tmp_path / "report.html"):
         pass
