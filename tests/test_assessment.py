@@ -10,7 +10,8 @@ import twinset
 from twinset import holdout, study
 from twinset.data.split import UnseenFold
 from twinset.errors import DataError
-from twinset.evaluate.protocol import Part, calibrate, judge, plain
+from twinset.evaluate.protocol import Part, calibrate, judge
+from twinset.evaluate.report import plain
 
 QUICK = {"encoder": {"units": [16, 8]}, "batch_size": 16, "epochs": 12}
 

@@ -16,7 +16,8 @@ from twinset.data.images import LabelledImages
 from twinset.errors import DataError
 from twinset.evaluate.baselines import fit_pca, raw_pixels, unit_norm
 from twinset.evaluate.intervals import Interval
-from twinset.evaluate.protocol import Calibration, Judgement, Part, judge, plain
+from twinset.evaluate.protocol import Calibration, Judgement, Part, judge
+from twinset.evaluate.report import plain
 from twinset.evaluate.thresholds import ChosenThreshold
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from twinset.evaluate.curves import Curve, Rates, precision_at_prior
 from twinset.evaluate.disjoint_pairs import disjoint_pairs
 from twinset.evaluate.health import EmbeddingHealth, embedding_health
 from twinset.evaluate.intervals import Interval
+from twinset.evaluate.report import plain
 from twinset.evaluate.retrieval import bootstrap_interval, retrieve
 from twinset.evaluate.thresholds import ChosenThreshold, choose_threshold
 
@@ -224,23 +225,6 @@ def judge(
         health=embedding_health(test.embeddings, test.labels, seed=seed),
         curve=curve,
     )
-
-
-def plain(value: Any) -> Any:
-    """Turn numpy's values into what JSON can write; numbers that are not finite become None.
-
-    Example:
-        >>> import numpy as np
-        >>> plain({"a": np.array([1.0, np.nan]), 0.1: np.int64(2)})
-        {'a': [1.0, None], '0.1': 2}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _point_dict(point: OperatingPoint) -> dict[str, Any]:

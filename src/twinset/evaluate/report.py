@@ -185,7 +185,7 @@ class Report:
 
         A number that is not finite is None, in JSON null.
         """
-        content: dict[str, Any] = _plain(
+        content: dict[str, Any] = plain(
             {
                 "schema": self.schema,
                 "title": self.title,
@@ -259,20 +259,26 @@ class Report:
         return max(self.scores.positives, self.scores.negatives) / self.scores.pairs
 
 
-def _plain(value: Any) -> Any:
-    """Turn numpy's numbers into Python's, and those that JSON cannot write into null."""
+def plain(value: Any) -> Any:
+    """Turn numpy's values into what JSON can write; numbers that are not finite become None.
+
+    Example:
+        >>> import numpy as np
+        >>> plain({"a": np.array([1.0, np.nan]), 0.1: np.int64(2)})
+        {'a': [1.0, None], '0.1': 2}
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.number):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _fact(value: Fact) -> str:
     """Write a fact for people: thousands apart, four significant digits."""
-    value = _plain(value)
+    value = plain(value)
     if value is None:
         return "not defined"
     if isinstance(value, str | bool):
