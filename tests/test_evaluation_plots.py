@@ -1,5 +1,6 @@
 """The plots of an evaluation: what they hold, what they leave out, what they refuse."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from twinset import figures
 from twinset.errors import DataError
 from twinset.evaluate.curves import curve_of_pairs
-from twinset.figures import canvas, evaluation_plots
+from twinset.figures import canvas, evaluation_plots, fold_plots
 from twinset.figures.evaluation_plots import _short
 
 RNG = np.random.default_rng(0)
@@ -77,19 +78,64 @@ def test_text_of_curves_never_overlaps(curves, draw, count):
     assert clashes(figure) == ([], [])
 
 
-def test_roc_holds_the_rates_and_the_intervals(curves):
+def test_roc_holds_the_rates(curves):
     fmr, fnmr = curves["model"]
-    bands = ([0.01, 0.1], [0.5, 0.7], [0.6, 0.8])
-    axes = figures.roc(curves, bands).axes[0]
+    axes = figures.roc(curves).axes[0]
     assert axes.get_xscale() == "log"
     assert axes.get_xlim() == (1e-4, 1)
     x, y = (np.asarray(each) for each in lines(figures.roc(curves))["model"].get_data())
     assert (np.diff(x) >= 0).all()
     assert (np.diff(y) >= 0).all()
     assert {(a, 1 - b) for a, b in zip(fmr, fnmr, strict=True)} <= set(zip(x, y, strict=True))
-    (bars,) = axes.containers
-    ends = [segment.tolist() for segment in bars[2][0].get_segments()]
-    np.testing.assert_allclose(ends, [[[0.01, 0.5], [0.01, 0.6]], [[0.1, 0.7], [0.1, 0.8]]])
+    assert not axes.collections
+
+
+BAND = ([0.01, 0.1, 0.5, 1], [0.5, 0.6, np.nan, 1], [0.6, 0.8, np.nan, 1])
+
+
+def outline(figure):
+    """The points of the band, those of the upper edge and of the lower edge."""
+    (band,) = figure.axes[0].collections
+    return band, {tuple(np.round(point, 9)) for point in band.get_paths()[0].vertices}
+
+
+def test_the_band_of_a_roc_curve_lies_between_its_ends(curves):
+    figure = figures.roc(curves, BAND)
+    band, points = outline(figure)
+    assert points == {(0.01, 0.5), (0.1, 0.6), (1, 1), (0.01, 0.6), (0.1, 0.8)}
+    others = [line.get_zorder() for name, line in lines(figure).items() if name != "model"]
+    assert max(others) < band.get_zorder() < lines(figure)["model"].get_zorder()
+    assert clashes(figure) == ([], [])
+    assert "model, 95% interval" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_band_of_a_det_curve_is_that_of_the_misses(curves):
+    from scipy.special import ndtr
+
+    figure = figures.det(curves, BAND)
+    found = {tuple(np.round(ndtr(point), 6)) for point in outline(figure)[1]}
+    # 1 − TPR; a rate of 0 or 1 lies at infinity, and is moved far outside
+    assert found == {(0.01, 0.5), (0.1, 0.4), (1, 0), (0.01, 0.4), (0.1, 0.2)}
+    assert clashes(figure) == ([], [])
+
+
+def test_a_band_can_be_seen_in_grey(curves):
+    from PIL import Image
+
+    with_band, without = (
+        Image.open(io.BytesIO(figures.png_bytes(figures.roc(curves, bands)))).convert("L")
+        for bands in (([1e-4, 1e-3], [0.7, 0.7], [0.9, 0.9]), None)
+    )
+    assert with_band.height == without.height, "five entries of the legend, or six: three rows"
+    a, b = (np.asarray(each, float) for each in (with_band, without))
+    shade = a[(b == 255) & (a != b)]
+    assert 200 < np.median(shade) < 235, "darker than paper, lighter than any line"
+
+
+@pytest.mark.parametrize("draw", [figures.roc, figures.det])
+def test_a_band_that_does_not_fit_is_refused(curves, draw):
+    with pytest.raises(DataError, match=r"Received shapes \(2,\), \(1,\) and \(2,\)"):
+        draw(curves, ([0.1, 1], [0.5], [0.6, 1]))
 
 
 def test_a_straight_piece_is_bent_as_the_logarithm_bends_it():
@@ -254,5 +300,73 @@ def test_a_rate_fits_its_cell(rate, text):
     assert _short(rate) == text
 
 
+# --- folds
+
+FOLDS = ["U1 one, two", "U1 three, four", "U3 " + ", ".join(["a long name"] * 9)]
+PANELS = {
+    "ROC AUC": {"trained": [0.5, 0.6, np.nan], "raw pixels": [0.7, 0.6, 0.5]},
+    "Recall@1": {"trained": [0.0, 1.0, 0.5], "raw pixels": [1.0, 1.0, 0.5]},
+}
+
+
+def dots(axes):
+    return {
+        line.get_label(): line for line in axes.lines if line.get_marker() not in ("None", None)
+    }
+
+
+def test_each_fold_is_a_row_of_dots():
+    figure = figures.folds(FOLDS, PANELS, marks={"ROC AUC": 0.97}, mark="seen")
+    assert [axes.get_title() for axes in figure.axes] == list(PANELS)
+    for axes, panel in zip(figure.axes, PANELS.values(), strict=True):
+        assert axes.get_xlim() == (0, 1)
+        assert axes.yaxis_inverted(), "the first fold on top"
+        for name, values in panel.items():
+            np.testing.assert_array_equal(dots(axes)[name].get_xdata(), values)
+            assert list(dots(axes)[name].get_ydata()) == [0, 1, 2]
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert names[:2] == ["U1 one, two", "U1 three, four"]
+    assert names[2].endswith("…")
+    seen = [line for axes in figure.axes for line in axes.lines if line.get_label() == "seen"]
+    assert [list(line.get_xdata()) for line in seen] == [[0.97, 0.97]]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["trained", "raw pixels", "seen"]
+
+
+def test_series_differ_in_shape_or_filling_and_not_in_colour():
+    series = {name: [0.2, 0.5, 0.8] for name in ("a", "b", "c")}
+    drawn = dots(figures.folds(FOLDS, {"rate": series}).axes[0])
+    looks = {(line.get_marker(), str(line.get_markerfacecolor())) for line in drawn.values()}
+    assert len(looks) == 3
+    assert len({line.get_color() for line in drawn.values()}) == 1
+    assert drawn["a"].get_markersize() < drawn["b"].get_markersize(), "equal: a dot in a ring"
+    assert drawn["a"].get_zorder() > drawn["b"].get_zorder()
+
+
+@pytest.mark.parametrize("panels", [1, 2, 3])
+@pytest.mark.parametrize("series", [1, 2, 3])
+def test_words_of_folds_never_overlap(panels, series):
+    values = {f"series {i} of them": [0.1, 0.2, 0.3] for i in range(series)}
+    titles = {f"panel {i}": values for i in range(panels)}
+    figure = figures.folds(FOLDS, titles, marks={"panel 0": 1.0}, mark="a dashed line")
+    assert clashes(figure) == ([], [])
+    assert figure.get_figwidth() == pytest.approx(canvas.WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("names", "panels", "words"),
+    [
+        ([], {"rate": {"a": []}}, "Received 0 folds"),
+        (["x"], {}, "0 series"),
+        (["x"], {"rate": {"a": [0.1, 0.2]}}, r"shapes \[\(2,\)\]"),
+        (["x"], {"rate": {name: [0.1] for name in "abcd"}}, "4 series"),
+    ],
+)
+def test_folds_that_do_not_fit_are_refused(names, panels, words):
+    with pytest.raises(DataError, match=words):
+        figures.folds(names, panels)
+
+
 def test_no_pyplot():
-    assert "pyplot" not in Path(evaluation_plots.__file__).read_text("utf-8")
+    for module in (evaluation_plots, fold_plots):
+        assert "pyplot" not in Path(module.__file__).read_text("utf-8")

@@ -4,7 +4,7 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.patches import Rectangle, StepPatch
 
@@ -246,6 +246,31 @@ def test_histogram_areas_are_the_rates(pairs, threshold):
         ("false match", match & ~same, ~same),
     ):
         assert area[name].values.sum() == pytest.approx(wrong.sum() / max(of_kind.sum(), 1))
+
+
+@settings(max_examples=30)  # three figures each
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.25, 0.5, 0.7]), st.booleans(), st.integers(0, 4)),
+        min_size=1,
+    ).filter(lambda entries: any(count for _, _, count in entries)),
+    st.sampled_from([0.0, 0.25, 0.6]),
+)
+def test_histogram_of_counts_is_that_of_the_pairs_they_stand_for(entries, threshold):
+    distances, same, counts = (np.array(column) for column in zip(*entries, strict=True))
+    each, kinds = np.repeat(distances, counts), np.repeat(same, counts)
+    counted = figures.distance_histogram(distances, same, threshold, counts=counts)
+    listed = figures.distance_histogram(each, kinds, threshold)
+    assert legend(counted) == legend(listed)
+    if each.max() == distances.max():  # the bins end at the farthest entry, counted or not
+        for name, area in bars(listed).items():
+            np.testing.assert_allclose(bars(counted)[name].values, area.values)
+
+
+@pytest.mark.parametrize("counts", [[1, -1], [0, 0]])
+def test_histogram_refuses_counts_of_no_pairs(counts):
+    with pytest.raises(DataError, match="counts of 0 or more, of one pair at least"):
+        figures.distance_histogram([0.1, 0.2], [0, 1], 0.5, counts=counts)
 
 
 def test_histogram_of_one_kind_says_that_the_other_rate_is_not_defined():

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -33,25 +33,31 @@ def _tile(request, monkeypatch):
     monkeypatch.setattr(all_pairs, "TILE", request.param)
 
 
-def _loop(walk, points, labels):
-    """Every pair by the double loop: both images, float32 distance of the walk, same."""
-    n = len(points)
+def _loop_of(walk, n):
+    """Every pair by the double loop: both images, float32 distance of the walk."""
     found = np.full((n, n), np.nan, np.float32)
-    for tile in walk._tiles():
+    for tile in walk.tiles():
         values = np.where(np.isinf(tile.values), np.nan, tile.values)
-        rows, columns = walk._order[tile.rows], walk._order[tile.columns]
+        rows, columns = walk.order[tile.rows], walk.order[tile.columns]
         assert np.isnan(found[np.ix_(rows, columns)][~np.isnan(values)]).all()
         found[np.ix_(rows, columns)] = np.fmax(found[np.ix_(rows, columns)], values)
     pairs = []
     for i in range(n):
         for j in range(i + 1, n):
-            d = np.fmax(found[i, j], found[j, i])
             assert np.isnan(found[i, j]) != np.isnan(found[j, i]), "each pair once"
-            exact = oracles.euclidean(points[i].tolist(), points[j].tolist())
-            # the matrix product cancels digits where points are close: d² is good to a few ulp
-            assert abs(d**2 - exact**2) <= 2e-5 * (1 + np.square(points).sum(axis=1).max())
-            pairs.append((i, j, d, bool(labels[i] == labels[j])))
+            pairs.append((i, j, np.fmax(found[i, j], found[j, i])))
     assert np.isnan(np.diag(found)).all(), "no image with itself"
+    return pairs
+
+
+def _loop(walk, points, labels):
+    """Every pair by the double loop: both images, float32 distance of the walk, same."""
+    pairs = []
+    for i, j, d in _loop_of(walk, len(points)):
+        exact = oracles.euclidean(points[i].tolist(), points[j].tolist())
+        # the matrix product cancels digits where points are close: d² is good to a few ulp
+        assert abs(d**2 - exact**2) <= 2e-5 * (1 + np.square(points).sum(axis=1).max())
+        pairs.append((i, j, d, bool(labels[i] == labels[j])))
     return pairs
 
 
@@ -89,11 +95,41 @@ def test_everything_agrees_with_the_double_loop(case, threshold):
     own = np.array([(labels == label).sum() - 1 for label in labels])
     np.testing.assert_array_equal(counts.positives, own)
     np.testing.assert_array_equal(counts.negatives, len(labels) - 1 - own)
+    by_class = walk.per_class([threshold, float(curve.thresholds[-1])])
     for a, first in enumerate(walk.classes):
         for b, second in enumerate(walk.classes):
             within = [p for p in pairs if {labels[p[0]], labels[p[1]]} == {first, second}]
-            assert counts.class_pairs[a, b] == len(within)
-            assert counts.class_matches[0, a, b] == sum(p[2] <= threshold for p in within)
+            assert by_class.pairs[a, b] == len(within)
+            assert by_class.matches[0, a, b] == sum(p[2] <= threshold for p in within)
+            assert by_class.matches[1, a, b] == len(within)
+
+
+@pytest.mark.usefixtures("_tile")
+@settings(max_examples=40)
+@given(labelled_points(), st.data())
+def test_many_thresholds_at_once_are_counted_like_each_alone(case, data):
+    """On the distances, next to them, on the edges of bins, far outside; in any order, twice."""
+    points, labels = case
+    walk = AllPairs(points, labels)
+    pairs = _loop(walk, points, labels)
+    occurring = [float(p[2]) for p in pairs]
+    nearby = [
+        float(np.nextafter(np.float32(d), np.float32(side))) for d in occurring for side in (-1, 99)
+    ]
+    edges = walk.curve().thresholds.tolist()
+    chosen = data.draw(
+        st.lists(
+            st.sampled_from([*occurring, *nearby, *edges, -1.0, 0.0, 1e30, np.inf, -np.inf]),
+            min_size=1,
+            max_size=12,
+        )
+    )
+    counts = walk.per_image(chosen)
+    assert counts.thresholds.tolist() == chosen
+    for k, threshold in enumerate(chosen):
+        true, false = _counts(pairs, len(labels), threshold)
+        np.testing.assert_array_equal(counts.true_matches[k], true)
+        np.testing.assert_array_equal(counts.false_matches[k], false)
 
 
 @pytest.mark.usefixtures("_tile")
@@ -157,7 +193,9 @@ def test_by_hand():
     counts = walk.per_image([0.75, 100.0])
     assert counts.true_matches.tolist() == [[0, 1, 0, 1], [1, 1, 1, 1]]
     assert counts.false_matches.tolist() == [[0, 0, 0, 0], [2, 2, 2, 2]]
-    assert counts.class_matches[0].tolist() == [[0, 0], [0, 1]]
+    by_class = walk.per_class([0.75, 1.0])
+    assert by_class.matches.tolist() == [[[0, 0], [0, 1]], [[1, 0], [0, 1]]]
+    assert by_class.pairs.tolist() == [[1, 4], [4, 1]]
 
 
 def test_constant_embeddings_are_one_tie():
@@ -199,6 +237,32 @@ def test_edges_are_the_largest_of_their_bins():
 def test_what_cannot_be_walked(embeddings, labels, words):
     with pytest.raises(DataError, match=words):
         AllPairs(embeddings, labels)
+
+
+def test_no_thresholds_and_no_numbers():
+    walk = AllPairs(np.array([[0.0], [1.0], [9.0]]), [0, 0, 1])
+    assert walk.per_image([]).true_matches.shape == (0, 3)
+    assert walk.per_class([]).matches.shape == (0, 2, 2)
+    with pytest.raises(DataError, match="numbers as thresholds. Received NaN"):
+        walk.per_image([0.0, np.nan])
+
+
+@pytest.mark.usefixtures("_tile")
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_rounding_is_bounded(offset, scale):
+    rng = np.random.default_rng(4)
+    labels = np.arange(40) % 4
+    points = offset + scale * rng.normal(size=(40, 24))
+    points[20:] = points[:20] + 1e-4 * scale * rng.normal(size=(20, 24))  # nearly equal pairs
+    walk = AllPairs(points, labels)
+    off = 0.0
+    for i, j, d in _loop_of(walk, len(labels)):
+        (exact,) = of_pairs(points, np.array([i]), np.array([j]))
+        off = max(off, abs(float(d) ** 2 - float(exact) ** 2))
+    assert off <= walk.rounding
+    # far off and close together, float32 keeps few digits, and all arithmetic is exact
+    assert off > 0 or scale < 1e-5 * offset
 
 
 def _pixels(test, unit):

@@ -17,6 +17,7 @@ from twinset.evaluate.intervals import (
     fmr_estimate,
     fnmr_estimate,
     pair_rate_estimate,
+    share_interval,
     t_interval,
     tpr_estimate,
 )
@@ -158,6 +159,20 @@ def test_no_error_seen_is_no_certainty():
     # 100 independent pairs of 200 images: about 3.84 / 100
     assert 0.03 < interval.high < 0.04
     assert Estimate(1.0, np.zeros(200), 0.0).interval().low < 0.97
+
+
+def test_shares_of_independent_tries_against_scipy():
+    for right, tries in ((0, 30), (1, 30), (417, 500), (500, 500)):
+        found = share_interval(right / tries, tries)
+        known = stats.binomtest(right, tries).proportion_ci(0.95, method="wilson")
+        assert (found.low, found.high) == (pytest.approx(known.low), pytest.approx(known.high))
+        assert found.low <= found.value <= found.high
+    # the same as the estimate of as many images in no common pair
+    p, n = 0.8, 250
+    alike = Estimate(p, np.full(n, math.sqrt(p * (1 - p)) / n), 0.0).interval()
+    found = share_interval(p, n)
+    assert (found.low, found.high) == (pytest.approx(alike.low), pytest.approx(alike.high))
+    assert found.error == pytest.approx(alike.error)
 
 
 def test_seeds_widen_the_interval():

@@ -8,8 +8,9 @@ from sklearn.preprocessing import StandardScaler
 
 import retrieval_oracles as oracles
 from twinset.errors import DataError
+from twinset.evaluate import probes
 from twinset.evaluate.baselines import raw_pixels, unit_norm
-from twinset.evaluate.probes import knn_accuracy, linear_probe
+from twinset.evaluate.probes import knn_accuracy, knn_right, linear_probe, stratified
 
 
 def blobs(n=300, d=5, classes=4, seed=0, spread=1.0):
@@ -83,6 +84,80 @@ def test_votes_by_hand():
     assert knn_accuracy([[1, 0], [4, 3], [4, -3]], [0, 1, 1], [[1, 0]], [1], k=3) == 1
 
 
+@given(votes(), st.integers(1, 3), st.sampled_from([0, 2, 1024]))
+def test_many_candidates_are_ranked_like_few(sample, block, many):
+    """Both ways to measure candidates, at every size of both."""
+    gallery, labels, queries, truth, k = sample
+    ks = sorted({1, k, len(gallery)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probes, "MANY", many)
+        found = knn_right(gallery, labels, queries, truth, ks=ks, block=block)
+    assert list(found) == ks
+    for each, right in found.items():
+        answers = [oracles.knn_answer(gallery, labels, query, each) for query in queries]
+        expected = [answer == label for answer, label in zip(answers, truth, strict=True)]
+        assert right.tolist() == expected
+
+
+def test_neighbours_closer_than_float32_can_tell():
+    """3,000 cosines within 10⁻⁶: the rough product ties and misorders them."""
+    rng = np.random.default_rng(7)
+    middle, asked = rng.normal(size=(2, 8))
+    gallery = middle + 2e-7 * rng.normal(size=(3000, 8))
+    vectors = [*unit_norm(gallery), *unit_norm([asked])]
+    whole = [[round(x * 2**24) for x in row] for row in vectors]
+    *rows, query = whole
+    # Python's integers do not round
+    exact = [sum(x * y for x, y in zip(query, row, strict=True)) for row in rows]
+    nearest = sorted(range(3000), key=lambda i: (-exact[i], i))
+    labels = np.isin(np.arange(3000), nearest[:20]).astype(int)
+    rough = np.float32(rows) @ np.float32(query)
+    assert set(np.argsort(-rough, kind="stable")[:20]) != set(nearest[:20]), "a case that matters"
+    for many in (1, 10**6):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(probes, "MANY", many)
+            found = knn_right(gallery, labels, [asked], [1], ks=(1, 20, 41))
+        # of 41 votes 20 are for class 1
+        assert [found[k].tolist() for k in (1, 20, 41)] == [[True], [True], [False]]
+
+
+def test_the_share_of_right_votes_is_the_accuracy():
+    x, y = blobs()
+    queries, truth = blobs(seed=1)
+    found = knn_right(x, y, queries, truth, ks=(20, 1, 20))
+    assert list(found) == [20, 1]
+    for k, right in found.items():
+        assert right.shape == (300,)
+        assert right.mean() == knn_accuracy(x, y, queries, truth, k=k)
+    with pytest.raises(DataError, match="Received k = 0"):
+        knn_right(x, y, queries, truth, ks=())
+
+
+# --- samples
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 70), st.integers(0, 9))
+def test_a_stratified_sample_keeps_the_mix(labels, count, seed):
+    labels = np.array(labels)
+    chosen = stratified(labels, count, seed=seed)
+    assert (np.diff(chosen) > 0).all()
+    assert set(labels[chosen]) == set(labels)
+    share = min(count, len(labels)) / len(labels)
+    rare = sum(share * (labels == label).sum() < 1 for label in set(labels))
+    assert 0 <= len(chosen) - min(count, len(labels)) <= rare
+    for label in np.unique(labels):
+        assert abs((labels[chosen] == label).sum() - share * (labels == label).sum()) < 1
+    np.testing.assert_array_equal(chosen, stratified(labels, count, seed=seed))
+
+
+def test_a_stratified_sample_is_random_within_a_class():
+    labels = np.repeat([0, 1], 500)
+    first, second = (stratified(labels, 100, seed=seed) for seed in (0, 1))
+    assert 2 < len(np.intersect1d(first, second)) < 25  # 10 by chance
+    with pytest.raises(DataError, match=r"count of at least 1. Received shape \(1000,\) and 0"):
+        stratified(labels, 0, seed=0)
+
+
 # --- a linear classifier
 
 
@@ -112,6 +187,29 @@ def test_the_probe_chooses_on_tune_alone_and_the_smallest_of_equals():
     assert renamed.accuracy == pytest.approx(chosen.accuracy, abs=0.01)
 
 
+def test_the_probe_stops_where_a_weaker_penalty_does_worse():
+    """Few images of many noisy coordinates: the weaker the penalty, the worse."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+
+    def noisy():
+        return np.append(
+            labels[:, None] + 0.8 * rng.normal(size=(60, 1)), rng.normal(size=(60, 50)), 1
+        )
+
+    fit, tune, test = noisy(), noisy(), noisy()
+    strengths = (1e-3, 1e-2, 0.1, 1, 1e3)
+    alone = {
+        c: linear_probe(fit, labels, tune, labels, tune, labels, strengths=[c]).accuracy
+        for c in strengths
+    }
+    scores = list(alone.values())
+    assert scores[-1] < max(scores)
+    found = linear_probe(fit, labels, tune, labels, test, labels, strengths=strengths)
+    before_the_fall = next(i for i in range(1, 5) if scores[i] < max(scores[:i]))
+    assert alone[found.strength] == max(scores[:before_the_fall])
+
+
 def test_scale_and_offset_of_coordinates_do_not_matter_to_the_probe():
     (x, y), (test, test_y) = blobs(), blobs(seed=1)
     scale, offset = np.array([1e-3, 1, 10, 1e3, 1]), np.array([0, 5, 0, -1e3, 1])
@@ -128,7 +226,7 @@ def test_scale_and_offset_of_coordinates_do_not_matter_to_the_probe():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"k": 0}, "k from 1 to 2, the size of the gallery, .* Received k = 0 and block = 512"),
+        ({"k": 0}, "k from 1 to 2, the size of the gallery, .* Received k = 0 and block = 256"),
         ({"k": 3}, "Received k = 3"),
         ({"block": 0}, "block = 0"),
         ({"queries": [[1.0, 2.0]]}, "vectors of one length. Received 1 and 2"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,11 +46,13 @@ class Projection:
         return ((x - self.mean) @ self.axes).astype(np.float32)
 
 
-def raw_pixels(images: ArrayLike) -> NDArray[np.float32]:
+def raw_pixels(images: ArrayLike, *, side: int | None = None) -> NDArray[np.float32]:
     """Flatten images to vectors in [0, 1]: the embedding that has learned nothing.
 
     Args:
         images: uint8 pixels of shape (n, ...), such as (n, h, w) or (n, h, w, 3).
+        side: height and width from which on blocks of pixels are averaged; large images have too
+            many numbers for all pairs. Defaults to none.
 
     Returns:
         Float32 of shape (n, p), pixel / 255.
@@ -67,7 +70,20 @@ def raw_pixels(images: ArrayLike) -> NDArray[np.float32]:
             "Expected images as uint8 pixels of shape (n, ...), none of it 0. "
             f"Received dtype {pixels.dtype} and shape {pixels.shape}."
         )
+    for axis in (1, 2) if side is not None and pixels.ndim > 2 else ():
+        pixels = _shrunk(pixels, axis, side or 0)
     return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
+
+
+def _shrunk(pixels: NDArray[Any], axis: int, side: int) -> NDArray[Any]:
+    length = pixels.shape[axis]
+    if length <= side:
+        return pixels
+    cuts = np.linspace(0, length, side + 1).round().astype(np.intp)
+    sums = np.add.reduceat(pixels, cuts[:-1], axis=axis, dtype=np.float32)
+    sizes = np.diff(cuts).astype(np.float32)
+    shrunk: NDArray[Any] = sums / sizes.reshape([-1 if k == axis else 1 for k in range(sums.ndim)])
+    return shrunk
 
 
 def unit_norm(vectors: ArrayLike) -> NDArray[np.float64]:

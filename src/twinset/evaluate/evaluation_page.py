@@ -12,8 +12,9 @@ from twinset import atomic
 from twinset.errors import DataError
 from twinset.evaluate.curves import ENOUGH_ERRORS
 from twinset.evaluate.report import Picture
+from twinset.evaluate.unseen_section import ACROSS, unseen_section
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ NUMBERS = {
         Row("map_at_r", "MAP@R", ".4f", "The same, where early ranks count more."),
         Row("map_at_10", "MAP@10", ".4f", "Average precision over the ten nearest."),
         Row("mean_average_precision", "Mean average precision", ".4f", "Over all ranks."),
+        Row("1-nn accuracy", "1-NN accuracy", ".2%", "Class of the nearest training image."),
+        Row("20-nn accuracy", "20-NN accuracy", ".2%", "By a vote of the twenty nearest."),
+        Row("linear probe accuracy", "Linear probe", ".2%", "Accuracy of a linear classifier."),
     )
 }
 SCORES = (
@@ -63,17 +67,28 @@ HEALTH = (
     Row("dead_coordinates", "Dead coordinates", ",d", "The same for all images.", 0),
     Row("within_between", "Within / between", ".3f", "Variance in over between classes.", 0),
 )
-TITLES = {"roc": "ROC curve", "det": "DET curve", "class_errors": "Errors class by class"}
+TITLES = {
+    "roc": "ROC curve",
+    "det": "DET curve",
+    "class_errors": "Errors class by class",
+    "unseen_classes": "Unseen classes, fold by fold",
+    "threshold_transfer": "The threshold on unseen classes",
+}
 # Where the pictures of these names belong; the others come last.
 PLACES = {
     "numbers": ("roc", "det"),
     "points": ("distances", "class_errors", "hardest_mistakes"),
     "calibration": ("reliability",),
+    "unseen": ("unseen_classes",),
+    "transfer": ("threshold_transfer",),
 }
 
 
 def write_page(
-    path: str | Path, assessment: Mapping[str, Any], pictures: Sequence[Picture] = ()
+    path: str | Path,
+    assessment: Mapping[str, Any],
+    pictures: Sequence[Picture] = (),
+    study: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the page in one step.
 
@@ -81,14 +96,20 @@ def write_page(
         path: of the HTML file.
         assessment: what `Assessment.to_dict` returns, or the JSON file holds.
         pictures: stand beside the tables they belong to, by name. Defaults to none.
+        study: of the same recipe, on unseen classes as well: what `run_study` returns, or
+            `protocol.json` holds. Without it the page tells how to get one. Defaults to none.
 
     Raises:
         DataError: as `to_html`, or the file cannot be written.
     """
-    atomic.write_bytes(path, to_html(assessment, pictures).encode(errors="replace"))
+    atomic.write_bytes(path, to_html(assessment, pictures, study).encode(errors="replace"))
 
 
-def to_html(assessment: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> str:
+def to_html(
+    assessment: Mapping[str, Any],
+    pictures: Sequence[Picture] = (),
+    study: Mapping[str, Any] | None = None,
+) -> str:
     """Write an assessment as one page that needs no network, no script and no other file.
 
     Each number stands in a `<data>` element whose `value` is that of the JSON file.
@@ -96,6 +117,7 @@ def to_html(assessment: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> 
     Args:
         assessment: as for `write_page`.
         pictures: as for `write_page`.
+        study: as for `write_page`.
 
     Raises:
         DataError: another schema, or two pictures of one name.
@@ -133,6 +155,8 @@ def to_html(assessment: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> 
         few={key: _rests_on_few(key, number, model) for key, number in model["numbers"].items()},
         behind=_behind(judgements, assessment["class_names"]),
         placed=_placed(pictures),
+        unseen=None if study is None else unseen_section(study, assessment["class_names"]),
+        across=ACROSS,
     )
 
 

@@ -101,15 +101,33 @@ class Estimate:
         """
         p = self.value
         error = math.hypot(self.error, extra_error)
-        z = normal_quantile((1 + level) / 2)
         if not 0 < p < 1 or error == 0:
             # an unseen error is rarer than 3 in as many tries as there are independent pairs
             n = max(len(self.pulls) / 2, 1.0)
         else:
             n = p * (1 - p) / error**2
-        middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z / (1 + z**2 / n) * math.sqrt(max(p * (1 - p), 0) / n + z**2 / (4 * n**2))
-        return Interval(p, max(middle - half, 0.0), min(middle + half, 1.0), error, level)
+        low, high = _wilson(p, n, level)
+        return Interval(p, low, high, error, level)
+
+
+def share_interval(share: float, count: int, level: float = 0.95) -> Interval:
+    """Compute Wilson's interval of a share of independent tries: of queries, not of pairs.
+
+    Args:
+        share: of the tries, in [0, 1].
+        count: number of tries, at least 1.
+        level: share of repetitions whose interval holds the truth. Defaults to 0.95.
+
+    Reference:
+        Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
+
+    Example:
+        >>> interval = share_interval(0.1, 100)
+        >>> round(interval.low, 3), round(interval.high, 3), round(interval.error, 3)
+        (0.055, 0.174, 0.03)
+    """
+    low, high = _wilson(share, count, level)
+    return Interval(share, low, high, math.sqrt(max(share * (1 - share), 0.0) / count), level)
 
 
 def fmr_estimate(counts: PerImage, k: int) -> Estimate:
@@ -165,27 +183,45 @@ def eer_estimate(pairs: AllPairs, curve: Curve) -> tuple[Estimate, float]:
     Returns:
         The estimate, and the threshold it lies at.
     """
-    i, _ = equal_error_point(curve)
-    threshold = float(curve.thresholds[i])
-    same, different = _densities(curve, i)
-    counts = pairs.per_image([threshold])
+    threshold = eer_threshold(curve)
+    return eer_at(curve, pairs.per_image([threshold]), 0), threshold
+
+
+def eer_threshold(curve: Curve) -> float:
+    """Find the candidate threshold at which the equal error rate is estimated."""
+    return float(curve.thresholds[equal_error_point(curve)[0]])
+
+
+def eer_at(curve: Curve, counts: PerImage, k: int) -> Estimate:
+    """Estimate the equal error rate, where the k-th threshold of the counts is `eer_threshold`."""
+    same, different = _densities(curve, equal_error_point(curve)[0])
     weight = same / (same + different)
-    mean = fmr_estimate(counts, 0).times(weight).plus(fnmr_estimate(counts, 0), 1 - weight)
-    return mean.at(eer(curve)), threshold
+    mean = fmr_estimate(counts, k).times(weight).plus(fnmr_estimate(counts, k), 1 - weight)
+    return mean.at(eer(curve))
 
 
 def tpr_estimate(pairs: AllPairs, curve: Curve, fpr: float) -> Estimate:
-    """Estimate TPR@FPR of all pairs: the threshold moves with the images, too.
+    """Estimate TPR@FPR of all pairs, as `tpr_at` does."""
+    return tpr_at(curve, pairs.per_image([tpr_at_fpr(curve, fpr).threshold]), 0)
 
-    δTPR = −δFNMR − (f⁺ / f⁻) δFMR, f the densities of the distances at the threshold.
+
+def tpr_at(curve: Curve, counts: PerImage, k: int) -> Estimate:
+    """Estimate the TPR at the FPR that the k-th threshold of the counts has.
+
+    To keep that FPR, the threshold moves with the images: δTPR = −δFNMR − (f⁺ / f⁻) δFMR, f the
+    densities of the distances at the threshold.
+
+    Args:
+        curve: of the pairs; the threshold is one of its candidates.
+        counts: of the same pairs.
+        k: which of the thresholds of `counts`.
     """
-    rates = tpr_at_fpr(curve, fpr)
-    i = max(int(np.searchsorted(curve.thresholds, rates.threshold)), 1)
+    i = max(int(np.searchsorted(curve.thresholds, counts.thresholds[k])), 1)
     same, different = _densities(curve, i)
-    counts = pairs.per_image([rates.threshold])
     slope = same / different if different else 0.0
-    moved = fnmr_estimate(counts, 0).times(-1).plus(fmr_estimate(counts, 0), -slope)
-    return moved.at(1 - rates.fnmr)
+    fnmr = fnmr_estimate(counts, k)
+    moved = fnmr.times(-1).plus(fmr_estimate(counts, k), -slope)
+    return moved.at(1 - fnmr.value)
 
 
 def difference(a: Estimate, b: Estimate, level: float = 0.95) -> Interval:
@@ -261,6 +297,14 @@ def normal_quantile(share: float) -> float:
     from statistics import NormalDist
 
     return NormalDist().inv_cdf(share)
+
+
+def _wilson(p: float, n: float, level: float) -> tuple[float, float]:
+    z = normal_quantile((1 + level) / 2)
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(max(p * (1 - p), 0) / n + z**2 / (4 * n**2))
+    # at 0 and 1 the ends meet the share but for rounding
+    return max(min(middle - half, p), 0.0), min(max(middle + half, p), 1.0)
 
 
 def _ratio(errors: NDArray[np.int64], pairs: NDArray[np.int64]) -> Estimate:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from twinset import distance as distances
 from twinset.decision import Calibrator
 from twinset.evaluate import intervals
-from twinset.evaluate.all_pairs import AllPairs, PerImage
+from twinset.evaluate.all_pairs import AllPairs, PerClass, PerImage
+from twinset.evaluate.bands import Bands, band_thresholds, bands
 from twinset.evaluate.calibration import (
     Reliability,
     brier,
@@ -21,17 +22,24 @@ from twinset.evaluate.calibration import (
     min_cllr,
     reliability,
 )
-from twinset.evaluate.curves import Curve, Rates, precision_at_prior
+from twinset.evaluate.curves import Curve, Rates, precision_at_prior, tpr_at_fpr
 from twinset.evaluate.disjoint_pairs import disjoint_pairs
+from twinset.evaluate.hardest import HardestPairs, hardest_pairs
 from twinset.evaluate.health import EmbeddingHealth, embedding_health
-from twinset.evaluate.intervals import Interval
+from twinset.evaluate.intervals import Interval, share_interval
+from twinset.evaluate.probes import knn_right, linear_probe, stratified
 from twinset.evaluate.report import plain
 from twinset.evaluate.retrieval import bootstrap_interval, retrieve
+from twinset.evaluate.retrieval_jackknife import retrieval_estimates
 from twinset.evaluate.thresholds import ChosenThreshold, choose_threshold
 
 RULES = ("balanced accuracy", "EER", "FPR <= 0.01")
 FPRS = (0.1, 0.01, 0.001)
 PRIORS = (0.1, 0.01)
+NEIGHBOURS = (1, 20)
+# The probe's cost grows with images × coordinates: 10,000 × 784 take ten seconds.
+PROBE_IMAGES, PROBE_WIDTH = 10_000, 1024
+PROBE_STRENGTHS = (0.001, 0.01, 0.1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +54,7 @@ class Part:
     embeddings: NDArray[Any]
     labels: NDArray[np.integer]
 
-    def only(self, classes: Sequence[int]) -> Part:
+    def only(self, classes: Sequence[int] | NDArray[np.integer]) -> Part:
         """Keep the images of some classes."""
         keep = np.isin(self.labels, classes)
         return Part(self.embeddings[keep], self.labels[keep])
@@ -113,14 +121,18 @@ class Judgement:
 
     Args:
         images: number of test images.
-        numbers: name → number with its interval: "auc", "eer", "tpr@fpr=0.01", "near auc",
-            "recall@1", "map@r", …
+        numbers: name → number with its interval. Over pairs: "auc", "eer", "tpr@fpr=0.01",
+            "near auc 5-7-9", …; over queries: "recall_at_1", "r_precision", "map_at_r",
+            "map_at_10", …; with a gallery "1-nn accuracy" and "20-nn accuracy", with a tune part
+            as well "linear probe accuracy".
         points: errors at each threshold, the model's own first.
         class_errors: at the first of `points`; None without one.
         scores: "brier", "cllr", "min cllr" of the calibrated probability; empty without one.
         reliability: predicted against observed; None without a calibration.
         health: of the embedding.
         curve: counts at all thresholds.
+        bands: the ROC curve with an interval at each of some false match rates, or None.
+        hardest: the closest different and the farthest same pairs, or None.
     """
 
     images: int
@@ -131,11 +143,15 @@ class Judgement:
     reliability: Reliability | None
     health: EmbeddingHealth
     curve: Curve
+    bands: Bands | None = None
+    hardest: HardestPairs | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values for JSON; what is not finite is None.
 
-        The curve is thinned to candidates whose rates differ visibly on a logarithmic scale.
+        The fields, and `pairs` and `positives`, how many there are. `curve` is thinned to
+        candidates whose rates differ visibly on a logarithmic scale; `hardest` is as
+        `HardestPairs.to_dict` returns it.
         """
         thin = _thinned(self.curve)
         content: dict[str, Any] = plain(
@@ -154,6 +170,8 @@ class Judgement:
                     "fmr": self.curve.fmr[thin],
                     "fnmr": self.curve.fnmr[thin],
                 },
+                "bands": None if self.bands is None else asdict(self.bands),
+                "hardest": None if self.hardest is None else self.hardest.to_dict(),
             }
         )
         return content
@@ -182,8 +200,18 @@ def judge(
     fixed: Mapping[str, float] | None = None,
     near: Sequence[Sequence[int]] = (),
     seed: int = 0,
+    gallery: Part | None = None,
+    tune: Part | None = None,
+    with_bands: bool = True,
+    hardest: int = 10,
 ) -> Judgement:
     """Judge a model by its embeddings of a test part, over all pairs and all queries.
+
+    kNN and probe ask what a classifier reads from the embedding. The probe is fitted on 10,000
+    images of the gallery at the most, drawn class by class, with C out of 0.001, 0.01, 0.1, 1 by
+    accuracy on those images of `tune` whose class the gallery has. Both are left out where the
+    test part has a class that the gallery lacks: no answer could be right; the probe as well for
+    embeddings of more than 1,024 coordinates: it would take minutes.
 
     Args:
         test: the test part; self-pairs are excluded by identity.
@@ -191,7 +219,11 @@ def judge(
         fixed: rule → threshold for thresholds that come from no data, such as half the margin.
         near: labels of classes that are alike: different pairs within these groups alone are the
             hard case ("near auc"). Groups without two classes of the test part are left out.
-        seed: of the samples that bootstrap and health draw.
+        seed: of the samples that bootstrap, health and probe draw.
+        gallery: the images that the model was fitted on, for kNN and probe. Defaults to none.
+        tune: images for the probe's choice of C, neither fitted on nor test. Defaults to none.
+        with_bands: whether to bound the ROC curve. Defaults to True.
+        hardest: how many of the hardest pairs of each kind to find; 0 for none. Defaults to 10.
 
     Raises:
         DataError: embeddings are not finite, or there are no pairs of both kinds.
@@ -199,15 +231,22 @@ def judge(
     walk = AllPairs(test.embeddings, test.labels)
     curve = walk.curve()
     chosen = [*_fixed(fixed or {}), *(calibration.thresholds if calibration else ())]
-    counts = walk.per_image([threshold.value for threshold in chosen])
+    values = [threshold.value for threshold in chosen]
+    # everything that needs counts per image, in one walk
+    read = [intervals.eer_threshold(curve), *(tpr_at_fpr(curve, fpr).threshold for fpr in FPRS)]
+    grid = band_thresholds(curve) if with_bands else []
+    counts = walk.per_image([*values, *read, *grid])
+    by_class = walk.per_class(values)
+    at_eer = len(values)
     numbers = {
         "auc": intervals.auc_estimate(walk).interval(),
-        "eer": intervals.eer_estimate(walk, curve)[0].interval(),
+        "eer": intervals.eer_at(curve, counts, at_eer).interval(),
     }
-    for fpr in FPRS:
-        numbers[f"tpr@fpr={fpr:g}"] = intervals.tpr_estimate(walk, curve, fpr).interval()
+    for k, fpr in enumerate(FPRS, at_eer + 1):
+        numbers[f"tpr@fpr={fpr:g}"] = intervals.tpr_at(curve, counts, k).interval()
     numbers |= _near(test, near) | _retrieval(test, seed)
-    points = tuple(_point(threshold, counts, k) for k, threshold in enumerate(chosen))
+    numbers |= _classified(test, gallery, tune, seed) if gallery else {}
+    points = tuple(_point(threshold, counts, by_class, k) for k, threshold in enumerate(chosen))
     scores = {}
     if calibration:
         scores = {
@@ -219,12 +258,26 @@ def judge(
         images=len(test.labels),
         numbers=numbers,
         points=points,
-        class_errors=_class_errors(walk.classes, counts, 0) if points else None,
+        class_errors=_class_errors(walk.classes, by_class, 0) if points else None,
         scores=scores,
         reliability=reliability(curve, calibration.calibrator) if calibration else None,
         health=embedding_health(test.embeddings, test.labels, seed=seed),
         curve=curve,
+        bands=bands(curve, counts, at_eer + len(read)) if with_bands else None,
+        hardest=hardest_pairs(walk, hardest) if hardest else None,
     )
+
+
+def query_interval(per_query: NDArray[np.float64], *, seed: int) -> Interval:
+    """Bound the mean over queries by a bootstrap over them, with the gallery fixed.
+
+    Args:
+        per_query: as `RetrievalScores.per_query` has them, (q,).
+        seed: of the bootstrap.
+    """
+    low, high = bootstrap_interval(per_query, seed=seed)
+    error = float(np.std(per_query)) / max(len(per_query), 1) ** 0.5
+    return Interval(float(np.mean(per_query)), low, high, error)
 
 
 def _point_dict(point: OperatingPoint) -> dict[str, Any]:
@@ -249,10 +302,12 @@ def _fixed(thresholds: Mapping[str, float]) -> list[ChosenThreshold]:
     return [ChosenThreshold(value, rule, nan, nan) for rule, value in thresholds.items()]
 
 
-def _point(threshold: ChosenThreshold, counts: PerImage, k: int) -> OperatingPoint:
+def _point(
+    threshold: ChosenThreshold, counts: PerImage, by_class: PerClass, k: int
+) -> OperatingPoint:
     rates = counts.rates(k)
     promised = not np.isnan(threshold.fmr)
-    errors = _class_errors(np.arange(len(counts.class_pairs)), counts, k)
+    errors = _class_errors(np.arange(len(by_class.pairs)), by_class, k)
     return OperatingPoint(
         rule=threshold.rule,
         promised_fmr=threshold.fmr if promised else None,
@@ -266,9 +321,9 @@ def _point(threshold: ChosenThreshold, counts: PerImage, k: int) -> OperatingPoi
     )
 
 
-def _class_errors(classes: NDArray[Any], counts: PerImage, k: int) -> ClassErrors:
+def _class_errors(classes: NDArray[Any], by_class: PerClass, k: int) -> ClassErrors:
     with np.errstate(invalid="ignore", divide="ignore"):  # a class of one image has no own pair
-        share = counts.class_matches[k] / counts.class_pairs
+        share = by_class.matches[k] / by_class.pairs
     fmr = share.copy()
     np.fill_diagonal(fmr, np.nan)
     return ClassErrors(classes, 1 - np.diag(share), fmr)
@@ -288,9 +343,36 @@ def _near(test: Part, groups: Sequence[Sequence[int]]) -> dict[str, Interval]:
 
 def _retrieval(test: Part, seed: int) -> dict[str, Interval]:
     scores = retrieve(test.embeddings, test.labels)
+    found = {name: query_interval(values, seed=seed) for name, values in scores.per_query.items()}
+    # these two from images left out both as query and as neighbour, which the bootstrap cannot do
+    estimates = retrieval_estimates(test.embeddings, test.labels)
+    return found | {name: estimate.interval() for name, estimate in estimates.items()}
+
+
+def _classified(test: Part, gallery: Part, tune: Part | None, seed: int) -> dict[str, Interval]:
+    """Accuracy of a vote of neighbours and of a linear probe, with intervals over the queries."""
+    if np.setdiff1d(test.labels, gallery.labels).size:
+        return {}
+    known, asked = _rows(gallery), _rows(test)
     found = {}
-    for name, values in scores.per_query.items():
-        low, high = bootstrap_interval(values, seed=seed)
-        error = float(np.std(values)) / max(len(values), 1) ** 0.5
-        found[name] = Interval(float(np.mean(values)), low, high, error)
+    ks = [k for k in NEIGHBOURS if k <= len(known)]
+    for k, right in knn_right(known, gallery.labels, asked, test.labels, ks=ks).items():
+        found[f"{k}-nn accuracy"] = share_interval(float(right.mean()), len(right))
+    chooser = None if tune is None else tune.only(np.unique(gallery.labels))
+    if chooser is not None and len(chooser.labels) and known.shape[1] <= PROBE_WIDTH:
+        drawn = stratified(gallery.labels, PROBE_IMAGES, seed=seed)
+        probe = linear_probe(
+            known[drawn],
+            gallery.labels[drawn],
+            _rows(chooser),
+            chooser.labels,
+            asked,
+            test.labels,
+            strengths=PROBE_STRENGTHS,
+        )
+        found["linear probe accuracy"] = share_interval(probe.accuracy, len(asked))
     return found
+
+
+def _rows(part: Part) -> NDArray[Any]:
+    return part.embeddings.reshape(len(part.embeddings), -1)

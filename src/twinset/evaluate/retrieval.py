@@ -103,7 +103,7 @@ def retrieve(
             "classes: no query has anything to find."
         )
     depths = list(dict.fromkeys(ks))
-    grid = _on_grid(vectors)
+    grid = on_grid(vectors)
     squares = np.square(grid).sum(axis=1)
 
     def score(rows: NDArray[np.intp]) -> list[list[float]]:
@@ -188,6 +188,21 @@ def checked(vectors: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64],
     return x, classes
 
 
+def on_grid(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round coordinates to whole multiples of a power of two, and give the multiples.
+
+    Squared distances of such rows are exact sums of whole numbers: equal ones are ties everywhere.
+
+    Args:
+        vectors: finite numbers of shape (n, d).
+    """
+    x = np.ldexp(vectors, -np.frexp(np.abs(vectors).max())[1])  # within ±1: no square overflows
+    x = x - (x.min(axis=0) + x.max(axis=0)) / 2  # a far-off centre would waste the grid
+    longest = np.sqrt(np.square(x).sum(axis=1).max())
+    grid: NDArray[np.float64] = np.rint(np.ldexp(x, GRID_BITS - np.frexp(longest)[1]))
+    return grid
+
+
 def _ranks(keys: NDArray[np.float64], relevant: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Rank one query's relevant items from 1, ascending; its own key is ∞, the last of all."""
     ordered, found = np.sort(keys), np.sort(keys[relevant])[:-1]
@@ -211,12 +226,3 @@ def _of_one_query(ranks: NDArray[np.intp], ks: Sequence[int]) -> list[float]:
         precision[:within_10].sum() / 10,
         precision.sum() / r,
     ]
-
-
-def _on_grid(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round coordinates to whole multiples of a power of two, and give the multiples."""
-    x = np.ldexp(vectors, -np.frexp(np.abs(vectors).max())[1])  # within ±1: no square overflows
-    x = x - (x.min(axis=0) + x.max(axis=0)) / 2  # a far-off centre would waste the grid
-    longest = np.sqrt(np.square(x).sum(axis=1).max())
-    grid: NDArray[np.float64] = np.rint(np.ldexp(x, GRID_BITS - np.frexp(longest)[1]))
-    return grid

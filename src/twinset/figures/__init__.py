@@ -6,16 +6,21 @@ orange means different, everywhere; what colour says is also said in words or by
 """
 
 from twinset.figures.canvas import png_bytes, save
+from twinset.figures.contact_sheets import contact_sheet, look_alikes
 from twinset.figures.curves import distance_histogram, loss_curve
 from twinset.figures.evaluation_plots import class_matrix, det, reliability, roc
+from twinset.figures.fold_plots import folds
 from twinset.figures.network_drawing import LayerRow, network
 from twinset.figures.pair_sheet import pairs
 
 __all__ = [
     "LayerRow",
     "class_matrix",
+    "contact_sheet",
     "det",
     "distance_histogram",
+    "folds",
+    "look_alikes",
     "loss_curve",
     "network",
     "pairs",

@@ -53,7 +53,13 @@ def loss_curve(epochs: ArrayLike, loss: ArrayLike) -> Figure:
     return figure
 
 
-def distance_histogram(distances: ArrayLike, same: ArrayLike, threshold: float) -> Figure:
+def distance_histogram(
+    distances: ArrayLike,
+    same: ArrayLike,
+    threshold: float,
+    *,
+    counts: ArrayLike | None = None,
+) -> Figure:
     """Draw how the distances of same and of different pairs spread around the threshold.
 
     Each kind adds up to 100% by itself, so the rarer kind shows as well. The errors are hatched:
@@ -63,9 +69,11 @@ def distance_histogram(distances: ArrayLike, same: ArrayLike, threshold: float) 
         distances: finite numbers of shape (p,).
         same: truth of shape (p,), 1 or True for the same class.
         threshold: a match is `distance <= threshold`.
+        counts: how many pairs each entry stands for, (p,). Defaults to one each.
 
     Raises:
-        DataError: lengths differ, there is no pair, or a number is not finite.
+        DataError: lengths differ, there is no pair, a number is not finite, or a count is
+            negative.
     """
     d, truth = _columns(distances, same, "distances and truth")
     if not (np.isfinite(d).all() and math.isfinite(threshold)):
@@ -73,13 +81,19 @@ def distance_histogram(distances: ArrayLike, same: ArrayLike, threshold: float) 
             "Expected finite distances and a finite threshold. Received "
             f"{np.sum(~np.isfinite(d))} distances that are not, and threshold {threshold}."
         )
+    n = np.ones(len(d)) if counts is None else _columns(d, counts, "distances and counts")[1]
+    if not (n >= 0).all() or not n.any():
+        raise DataError(
+            "Expected counts of 0 or more, of one pair at least. "
+            f"Received {n.sum():g} pairs in all, and {n.min():g} as the smallest count."
+        )
     with canvas.style():
         figure = Figure(figsize=(WIDTH, 4.1))
         axes = canvas.inset(figure, 0.78, 0.45, WIDTH - 1.0, 2.3)
         cuts = _cuts(d, threshold)
         legend = [
-            *_draw_kind(axes, "same", d[truth == 1], cuts),
-            *_draw_kind(axes, "different", d[truth != 1], cuts),
+            *_draw_kind(axes, "same", d[truth == 1], n[truth == 1], cuts),
+            *_draw_kind(axes, "different", d[truth != 1], n[truth != 1], cuts),
         ]
         axes.axvline(threshold, color=INK, linewidth=1.4, label="threshold")
         axes.set_xlim(cuts[0][0], cuts[1][-1])
@@ -127,13 +141,19 @@ def _cuts(
 
 
 def _draw_kind(
-    axes: Axes, kind: str, d: NDArray[np.float64], cuts: tuple[NDArray[np.float64], ...]
+    axes: Axes,
+    kind: str,
+    d: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    cuts: tuple[NDArray[np.float64], ...],
 ) -> list[Patch]:
     """Draw the bars of one kind of pairs, hatch its errors, and return what the legend says."""
-    threshold, pairs = cuts[1][0], max(len(d), 1)
+    threshold, pairs = cuts[1][0], counts.sum()
+    weights = counts / max(pairs, 1.0)
     # np.histogram closes the last bin only: a distance equal to the threshold counts as a match
-    match = np.histogram(d[d <= threshold], cuts[0])[0] / pairs
-    no_match = np.histogram(d[d > threshold], cuts[1])[0] / pairs
+    near = d <= threshold
+    match = np.histogram(d[near], cuts[0], weights=weights[near])[0]
+    no_match = np.histogram(d[~near], cuts[1], weights=weights[~near])[0]
     name, color, hatch, errors, where = (
         ("false non-match", SAME, "\\\\\\\\", no_match, cuts[1])
         if kind == "same"
@@ -144,9 +164,9 @@ def _draw_kind(
     axes.stairs(shares, edges, color=color, linewidth=1.0)
     look: dict[str, Any] = {"facecolor": "none", "edgecolor": color, "hatch": hatch, "linewidth": 0}
     axes.stairs(errors, where, fill=True, label=name, **look)
-    rate = f"{errors.sum():.2%}" if len(d) else "not defined"
+    rate = f"{errors.sum():.2%}" if pairs else "not defined"
     return [
-        Patch(facecolor=color, alpha=0.35, label=f"{kind}: {len(d):,} pairs"),
+        Patch(facecolor=color, alpha=0.35, label=f"{kind}: {pairs:,.0f} pairs"),
         Patch(label=f"{name}: {rate} of the {kind} pairs", **look),
     ]
 

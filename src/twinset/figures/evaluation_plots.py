@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,7 @@ from twinset.figures.canvas import DIFFERENT, INK, LINE, MUTED, RULE, SAME, SMAL
 
 Floats: TypeAlias = NDArray[np.float64]
 Rates: TypeAlias = Mapping[str, tuple[ArrayLike, ArrayLike]]
+Bands: TypeAlias = tuple[ArrayLike, ArrayLike, ArrayLike]
 
 LOWEST = 1e-4  # false match rate at the left end of the ROC curve, and both ends of the DET curve
 DET_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8)
@@ -36,22 +37,23 @@ _LINES: tuple[dict[str, Any], ...] = (
 )
 
 
-def roc(curves: Rates, bands: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None) -> Figure:
+def roc(curves: Rates, bands: Bands | None = None) -> Figure:
     """Draw ROC curves over a logarithmic axis, where rare false matches can be read.
 
     Args:
         curves: name → false match rates and false non-match rates at the same thresholds, each of
             shape (k,), in ascending order of the threshold. The first is the model's.
-        bands: false match rates, and the lower and upper ends of the interval of the first
-            curve's true match rate there, each of shape (b,). Defaults to none.
+        bands: false match rates in ascending order, and the lower and upper ends of the 95%
+            interval of the first curve's true match rate there, each of shape (b,). Drawn as a
+            light band. Defaults to none.
 
     Raises:
-        DataError: there is no curve, or its rates do not fit together.
+        DataError: there is no curve, or its rates or the band's do not fit together.
     """
     dense = {name: _dense(name, *rates) for name, rates in curves.items()}
     _some(dense)
     with canvas.style():
-        figure, axes = _with_legend(3.3, len(dense) + 1)
+        figure, axes = _with_legend(3.3, len(dense) + 1 + (bands is not None))
         axes.set_xscale("log")
         axes.set_xlim(LOWEST, 1)
         axes.set_ylim(0, 1.02)
@@ -61,15 +63,7 @@ def roc(curves: Rates, bands: tuple[ArrayLike, ArrayLike, ArrayLike] | None = No
             axes.plot(fmr, 1 - fnmr, label=name, **look)
         axes.plot(guess, guess, color=RULE, linewidth=1.1, zorder=1, label="guessing")
         if bands is not None:
-            x, low, high = (np.asarray(each, np.float64) for each in bands)
-            middle, half = (low + high) / 2, (high - low) / 2
-            bars: dict[str, Any] = {
-                "color": INK,
-                "linestyle": "none",
-                "capsize": 4,
-                "elinewidth": 1.4,
-            }
-            axes.errorbar(x, middle, half, **bars)
+            _draw_band(axes, curves, *_checked_bands(bands))
         axes.set_xticks([0.0001, 0.001, 0.01, 0.1, 1])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda rate, _: _percent(rate))
@@ -80,11 +74,12 @@ def roc(curves: Rates, bands: tuple[ArrayLike, ArrayLike, ArrayLike] | None = No
     return figure
 
 
-def det(curves: Rates) -> Figure:
+def det(curves: Rates, bands: Bands | None = None) -> Figure:
     """Draw DET curves: both error rates over probit axes, where normal scores give a line.
 
     Args:
         curves: as in `roc`.
+        bands: as in `roc`: of the true match rate. Defaults to none.
 
     Raises:
         DataError: as in `roc`.
@@ -95,7 +90,7 @@ def det(curves: Rates) -> Figure:
     dense = {name: _dense(name, *rates) for name, rates in curves.items()}
     _some(dense)
     with canvas.style():
-        figure, axes = _with_legend(3.9, len(dense) + 1)
+        figure, axes = _with_legend(3.9, len(dense) + 1 + (bands is not None))
         ends = ndtri([LOWEST, DET_HIGHEST])
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
@@ -105,6 +100,10 @@ def det(curves: Rates) -> Figure:
             fmr, fnmr = (ndtri(np.clip(rates, far, 1 - far)) for rates in dense[name])
             axes.plot(fmr, fnmr, label=name, **look)
         axes.plot(ends, ends, color=RULE, linewidth=1.1, zorder=1, label="equal error rates")
+        if bands is not None:
+            x, low, high = _checked_bands(bands)
+            rates = (np.clip(each, far, 1 - far) for each in (x, 1 - high, 1 - low))
+            _draw_band(axes, curves, *map(ndtri, rates))
         axes.set_xticks(ndtri(DET_TICKS), [_percent(rate) for rate in DET_TICKS])
         axes.set_yticks(ndtri(DET_TICKS), [_percent(rate) for rate in DET_TICKS])
         axes.set_xlabel("false match rate")
@@ -218,6 +217,24 @@ def _dense(name: str, fmr: ArrayLike, fnmr: ArrayLike) -> tuple[Floats, Floats]:
     # where one rate stands still, the other tells the order
     order = np.lexsort((-down, across))
     return across[order], down[order]
+
+
+def _checked_bands(bands: Bands) -> tuple[Floats, Floats, Floats]:
+    x, low, high = (np.asarray(each, np.float64) for each in bands)
+    if x.ndim != 1 or not x.shape == low.shape == high.shape:
+        raise DataError(
+            "Expected false match rates and both ends of the band of one length. "
+            f"Received shapes {x.shape}, {low.shape} and {high.shape}."
+        )
+    known = np.isfinite([x, low, high]).all(axis=0)
+    return x[known], low[known], high[known]
+
+
+def _draw_band(axes: Axes, curves: Rates, x: Floats, low: Floats, high: Floats) -> None:
+    name = f"{next(iter(curves))}, 95% interval"
+    # the thin edge is for print, where a light fill may get lost
+    look: dict[str, Any] = {"facecolor": to_rgba(INK, 0.14), "edgecolor": to_rgba(INK, 0.4)}
+    axes.fill_between(x, low, high, linewidth=0.6, zorder=3, label=name, **look)
 
 
 def _some(curves: Mapping[str, Any]) -> None:
