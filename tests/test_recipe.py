@@ -8,18 +8,15 @@ from hypothesis import strategies as st
 import twinset
 from twinset.errors import RecipeError
 from twinset.recipe import (
-    EncoderRecipe,
-    LossRecipe,
+    ContrastiveRecipe,
+    MlpRecipe,
     OptimizerRecipe,
     Recipe,
     builtin_names,
     parse_setting,
 )
 
-KEYS = (
-    "name, pairs, distance, threshold, holdout, rule, batch_size, epochs, seed, "
-    "encoder, loss, optimizer"
-)
+KEYS = ", ".join(Recipe.model_fields)
 
 positive = st.floats(0, exclude_min=True, allow_infinity=False)
 counts = st.integers(1, 2**31 - 1)
@@ -33,11 +30,11 @@ recipes = st.builds(
     epochs=counts,
     seed=st.integers(0, 2**31 - 1),
     encoder=st.builds(
-        EncoderRecipe,
+        MlpRecipe,
         units=st.lists(counts, min_size=1, max_size=5).map(tuple),
         dropout=st.floats(0, 1, exclude_max=True),
     ),
-    loss=st.builds(LossRecipe, margin=positive),
+    loss=st.builds(ContrastiveRecipe, margin=positive),
     optimizer=st.builds(OptimizerRecipe, learning_rate=positive),
 )
 
@@ -52,7 +49,7 @@ def refused(call, *arguments, **keywords):
 
 
 def test_the_tutorial_holds_the_tutorials_values():
-    assert builtin_names() == ["tutorial"]
+    assert builtin_names() == ["conv", "fast", "tutorial"]
     assert Recipe.load("tutorial").model_dump() == {
         "name": "tutorial",
         "pairs": "tutorial",
@@ -61,11 +58,28 @@ def test_the_tutorial_holds_the_tutorials_values():
         "holdout": "none",
         "rule": "balanced accuracy",
         "batch_size": 128,
+        "per_class": 0,
         "epochs": 20,
         "seed": 0,
-        "encoder": {"name": "mlp", "units": (128, 128, 128), "dropout": 0.1},
-        "loss": {"name": "contrastive", "margin": 1.0},
-        "optimizer": {"name": "rmsprop", "learning_rate": 0.001},
+        "precision": "float32",
+        "images": {"size": "auto", "colour": "auto", "resize": "pad", "background": 0},
+        "split": {"test": 0.2, "calib": 0.1, "tune": 0.0},
+        "augment": {"flip": False, "shift": 0, "erase": 0.0, "brightness": 0.0, "contrast": 0.0},
+        "encoder": {
+            "name": "mlp",
+            "units": (128, 128, 128),
+            "dropout": 0.1,
+            "linear": False,
+            "normalize": False,
+        },
+        "loss": {"name": "contrastive", "margin": 1.0, "positive_margin": 0.0},
+        "optimizer": {
+            "name": "rmsprop",
+            "learning_rate": 0.001,
+            "schedule": "constant",
+            "warmup": 0.0,
+            "weight_decay": 0.0,
+        },
     }
 
 
@@ -93,7 +107,7 @@ def test_toml_is_for_people():
 
 def test_a_file_needs_only_what_differs():
     Path("short.toml").write_text("epochs = 3  # a comment\n[loss]\nmargin = 2\n")
-    assert Recipe.load("short.toml") == Recipe(epochs=3, loss=LossRecipe(margin=2.0))
+    assert Recipe.load("short.toml") == Recipe(epochs=3, loss=ContrastiveRecipe(margin=2.0))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +115,7 @@ def test_a_file_needs_only_what_differs():
     [
         {"epochs": 3, "loss": {"margin": 2}},
         {"epochs": 3, "loss.margin": 2},
-        {"epochs": 3, "loss": LossRecipe(margin=2.0)},
+        {"epochs": 3, "loss": ContrastiveRecipe(margin=2.0)},
         {"epochs": 3, "loss": {}, "loss.margin": 2.0},
     ],
     ids=["mapping", "dotted", "section", "both"],
@@ -114,15 +128,15 @@ def test_overrides(source, overrides):
         "tutorial": "tutorial",
         "file": "whole.toml",
         "short file": Path("short.toml"),
-        "recipe": Recipe(epochs=7, loss=LossRecipe(margin=5.0)),
+        "recipe": Recipe(epochs=7, loss=ContrastiveRecipe(margin=5.0)),
     }[source]
-    assert Recipe.load(origin, **overrides) == Recipe(epochs=3, loss=LossRecipe(margin=2.0))
+    assert Recipe.load(origin, **overrides) == Recipe(epochs=3, loss=ContrastiveRecipe(margin=2.0))
 
 
 def test_an_override_leaves_the_rest_of_its_section():
     base = Recipe.load(encoder={"units": [8, 4], "dropout": 0.25})
     changed = Recipe.load(base, **{"encoder.dropout": 0})
-    assert changed.encoder == EncoderRecipe(units=(8, 4), dropout=0.0)
+    assert changed.encoder == MlpRecipe(units=(8, 4), dropout=0.0)
     assert Recipe.load(base, encoder={"units": [16]}).encoder.dropout == 0.25
     assert base.encoder.dropout == 0.25, "the source must stay as it was"
 
@@ -133,7 +147,7 @@ def test_values_take_their_own_type():
     assert recipe.encoder.units == (8,)
 
 
-@pytest.mark.parametrize("change", [("epochs", 3), ("loss", LossRecipe())])
+@pytest.mark.parametrize("change", [("epochs", 3), ("loss", ContrastiveRecipe())])
 def test_recipes_are_frozen(change):
     recipe = Recipe()
     with pytest.raises(ValueError, match="frozen"):
@@ -161,7 +175,7 @@ def test_unknown_keys(key, hint):
 def test_unknown_keys_of_a_section(overrides):
     assert refused(Recipe.load, **overrides) == (
         "recipe 'tutorial': unknown key 'loss.margn' (did you mean 'margin'?); "
-        "known are name, margin"
+        "known are name, margin, positive_margin"
     )
 
 
@@ -199,18 +213,22 @@ def test_unknown_sections(key, words):
         ({"threshold": math.nan}, "threshold: input should be .*; received nan"),
         ({"name": ""}, "name: string should have at least 1 character; received ''"),
         ({"name": 5}, "name: input should be a valid string; received 5"),
-        ({"pairs": "all"}, "pairs: input should be 'tutorial'; received 'all'"),
+        ({"pairs": "all"}, "pairs: input should be 'tutorial' or 'batch'; received 'all'"),
         ({"distance": "cosine"}, "distance: input should be 'euclidean'; received 'cosine'"),
         ({"loss": "triplet"}, "loss: .*; received 'triplet'"),
-        ({"loss.name": "triplet"}, "loss.name: input should be 'contrastive'; received 'triplet'"),
+        ({"loss.name": "triplet"}, "the loss 'triplet' needs pairs = 'batch': .*"),
+        (
+            {"loss.name": "nonsense"},
+            "loss.name: input should be one of 'contrastive', .*; received 'nonsense'",
+        ),
         ({"loss.margin": 0}, "loss.margin: input should be greater than 0; received 0"),
-        ({"encoder.name": "conv"}, "encoder.name: input should be 'mlp'; received 'conv'"),
+        ({"encoder.name": "nonsense"}, "encoder.name: input .* 'mlp', 'conv', .* 'nonsense'"),
         ({"encoder.units": 8}, "encoder.units: .*; received 8"),
         ({"encoder.units": []}, "encoder.units: .* at least 1 item .*; received \\[\\]"),
         ({"encoder.units": [8, 0]}, "encoder.units.1: .* greater than .* 1; received 0"),
         ({"encoder.dropout": 1}, "encoder.dropout: input should be less than 1; received 1"),
         ({"encoder.dropout": -0.1}, "encoder.dropout: .* greater than .* 0; received -0.1"),
-        ({"optimizer.name": "adam"}, "optimizer.name: input should be 'rmsprop'; .* 'adam'"),
+        ({"optimizer.name": "lion"}, "optimizer.name: input should be 'rmsprop', .* 'lion'"),
         ({"optimizer.learning_rate": "fast"}, "optimizer.learning_rate: .*; received 'fast'"),
     ],
 )
@@ -270,7 +288,7 @@ def test_what_is_neither_a_name_nor_a_file(source, words):
     Path("folder.toml").mkdir()
     Path("no_suffix").write_text("epochs = 3\n")
     assert refused(Recipe.load, source) == (
-        f"Expected a recipe out of ['tutorial'] or the path of a .toml file. Received {words}"
+        f"Expected a recipe out of {builtin_names()} or the path of a .toml file. Received {words}"
     )
 
 
@@ -339,3 +357,17 @@ def test_any_text_is_a_setting_or_a_recipe_error(text):
         assert len(str(error).splitlines()) == 1  # noqa: PT017 - either outcome is fine
     else:
         assert key == text.partition("=")[0].strip()
+
+
+def test_another_kind_drops_the_values_of_the_old_one():
+    recipe = Recipe.load(
+        pairs="batch", encoder={"name": "conv", "embedding": 8}, loss={"name": "nt_xent"}
+    )
+    assert (recipe.encoder.name, recipe.encoder.embedding) == ("conv", 8)
+    assert recipe.loss.model_dump() == {"name": "nt_xent", "temperature": 0.1, "prefixes": ()}
+    assert Recipe.load(recipe, encoder={"embedding": 4}).encoder.embedding == 4
+    assert "known are name, temperature, prefixes" in refused(
+        Recipe.load, recipe, loss={"temper": 1.0}
+    )
+    # the same kind keeps what was set before
+    assert Recipe.load(recipe, encoder={"name": "conv", "dropout": 0.5}).encoder.embedding == 8

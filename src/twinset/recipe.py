@@ -8,76 +8,52 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from twinset.errors import RecipeError
-
-# strict: neither `true` nor "4" is a number; an integer still is a float
-Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EncoderRecipe(_Section):
-    """The network that embeds one image.
-
-    Args:
-        name: "mlp": Flatten, then Dense layers with ReLU, dropout between them.
-        units: size of each Dense layer; the last is the embedding size d.
-        dropout: share of activations dropped between layers while training, in [0, 1).
-    """
-
-    name: Literal["mlp"] = "mlp"
-    units: Annotated[tuple[Count, ...], Field(min_length=1)] = (128, 128, 128)
-    dropout: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0.1
+from twinset.recipe_sections import (
+    AugmentRecipe,
+    ContrastiveRecipe,
+    Count,
+    CountOrNone,
+    EncoderRecipe,
+    ImagesRecipe,
+    LossRecipe,
+    MlpRecipe,
+    OptimizerRecipe,
+    Positive,
+    Section,
+    SplitRecipe,
+)
 
 
-class LossRecipe(_Section):
-    """The objective.
-
-    Args:
-        name: "contrastive" (Hadsell, Chopra, LeCun 2006).
-        margin: distance beyond which different pairs cost nothing.
-    """
-
-    name: Literal["contrastive"] = "contrastive"
-    margin: Positive = 1.0
-
-
-class OptimizerRecipe(_Section):
-    """The optimiser.
-
-    Args:
-        name: "rmsprop", with Keras' rho 0.9 and epsilon 1e-7.
-        learning_rate: step size.
-    """
-
-    name: Literal["rmsprop"] = "rmsprop"
-    learning_rate: Positive = 0.001
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """Describes a training run completely; the same recipe and seed give the same numbers.
 
     Args:
         name: what reports call it. Defaults to "tutorial", as do all other fields to the
             tutorial's values.
-        pairs: rule that draws the training pairs.
+        pairs: "tutorial": a list of pairs, drawn once by the tutorial's rule. "batch": all pairs
+            of the images in each batch.
         distance: how embeddings are compared.
         threshold: a match is `distance <= threshold`; fixed here, for runs without a holdout.
-        holdout: "none": fit on every training image. "protocol": fit on 50,000 of Fashion-MNIST's
-            60,000, and choose the threshold on 5,000 others.
+        holdout: "none": fit on every training image. "auto": keep images for the choice of the
+            threshold out of the fit: those that the data names, the protocol's 10,000 of
+            Fashion-MNIST's 60,000, or the shares of `split`. "protocol": refuse other data.
         rule: how the threshold is chosen on the holdout: "balanced accuracy", "EER",
             "FPR <= 0.01" or "cost 10:1".
-        batch_size: pairs per step.
-        epochs: passes over the pairs.
-        seed: of pairs, initial weights, order and dropout.
+        batch_size: pairs per step; with pairs = "batch", images per step.
+        per_class: images of each class in a batch, with pairs = "batch". 0: as many as fit when
+            every class takes part, at least 4.
+        epochs: passes over the pairs or images.
+        seed: of pairs, initial weights, order, dropout and augmentation.
+        precision: "float32", or "mixed_bfloat16" for accelerators.
+        images: what the user's own images become.
+        split: shares of the parts, where the data names none.
+        augment: random views.
         encoder: the network.
         loss: the objective.
         optimizer: the optimiser.
@@ -89,17 +65,43 @@ class Recipe(_Section):
     """
 
     name: Annotated[str, Field(min_length=1)] = "tutorial"
-    pairs: Literal["tutorial"] = "tutorial"
+    pairs: Literal["tutorial", "batch"] = "tutorial"
     distance: Literal["euclidean"] = "euclidean"
     threshold: Positive = 0.5
-    holdout: Literal["none", "protocol"] = "none"
+    holdout: Literal["none", "auto", "protocol"] = "none"
     rule: Annotated[str, Field(min_length=1)] = "balanced accuracy"
     batch_size: Count = 128
+    per_class: CountOrNone = 0
     epochs: Count = 20
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
-    encoder: EncoderRecipe = EncoderRecipe()
-    loss: LossRecipe = LossRecipe()
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    images: ImagesRecipe = ImagesRecipe()
+    split: SplitRecipe = SplitRecipe()
+    augment: AugmentRecipe = AugmentRecipe()
+    encoder: EncoderRecipe = MlpRecipe()
+    loss: LossRecipe = ContrastiveRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_names(cls, values: Any) -> Any:
+        # a section may leave its name out, which the choice among several kinds would refuse
+        if isinstance(values, Mapping):
+            return dict(values) | {
+                key: {"name": kind, **values[key]}
+                for key, kind in (("encoder", "mlp"), ("loss", "contrastive"))
+                if isinstance(values.get(key), Mapping)
+            }
+        return values
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Recipe:
+        if self.pairs == "tutorial" and self.loss.name != "contrastive":
+            raise ValueError(
+                f"the loss {self.loss.name!r} needs pairs = 'batch': it looks at all pairs of a "
+                "batch"
+            )
+        return self
 
     @classmethod
     def load(cls, source: str | Path | Recipe = "tutorial", **overrides: Any) -> Recipe:
@@ -143,7 +145,7 @@ def builtin_names() -> list[str]:
 
     Example:
         >>> builtin_names()
-        ['tutorial']
+        ['conv', 'fast', 'tutorial']
     """
     folder = resources.files("twinset") / "recipes"
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
@@ -203,7 +205,9 @@ def _merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         change = {rest: value} if rest else value
         section = merged.get(head)
         if isinstance(section, Mapping) and isinstance(change, Mapping):
-            merged[head] = _merge(section, change)
+            other = change.get("name", section.get("name")) != section.get("name")
+            # another kind of encoder or loss: the values of the old one are not its own
+            merged[head] = _merge({} if other else section, change)
         elif rest:
             sections = [name for name, value in values.items() if isinstance(value, Mapping)]
             raise RecipeError(
@@ -218,24 +222,47 @@ def _merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 def _explain(error: ValidationError) -> str:
     problems = []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "the whole"
+        sections, path = _follow(problem["loc"])
+        key = ".".join(path) or "the whole"
         if problem["type"] == "extra_forbidden":
-            known = _known_keys(problem["loc"][:-1])
-            hint = _suggest(str(problem["loc"][-1]), known)
-            problems.append(f"unknown key {key!r}{hint}; known are {', '.join(known)}")
+            known = list(sections[-1].model_fields)
+            problems.append(
+                f"unknown key {key!r}{_suggest(path[-1], known)}; known are {', '.join(known)}"
+            )
+        elif problem["type"] == "union_tag_invalid":
+            tags, tag = problem["ctx"]["expected_tags"], problem["ctx"]["tag"]
+            problems.append(f"{key}.name: input should be one of {tags}; received {tag!r}")
+        elif problem["type"] == "value_error":
+            problems.append(problem["msg"].removeprefix("Value error, "))
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
             problems.append(f"{key}: {message}; received {problem['input']!r}")
     return "; ".join(problems)
 
 
-def _known_keys(path: tuple[str | int, ...]) -> list[str]:
-    section: type[BaseModel] = Recipe
-    for part in path:
-        annotation = section.model_fields[str(part)].annotation
-        assert isinstance(annotation, type), "only sections can hold unknown keys"
-        section = annotation
-    return list(section.model_fields)
+def _follow(place: tuple[str | int, ...]) -> tuple[list[type[BaseModel]], list[str]]:
+    """Find the sections along a place in the recipe, and the place as a user writes it."""
+    sections: list[type[BaseModel]] = [Recipe]
+    path = []
+    choice: Any = None
+    for part in map(str, place):
+        if choice is not None:  # pydantic names the kind that was chosen, which no key does
+            sections.append(next(kind for kind in choice if part in _names(kind)))
+            choice = None
+            continue
+        path.append(part)
+        field = sections[-1].model_fields.get(part)
+        if field is None:
+            continue
+        if field.discriminator:
+            choice = get_args(field.annotation)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            sections.append(field.annotation)
+    return sections, path
+
+
+def _names(kind: type[BaseModel]) -> tuple[str, ...]:
+    return get_args(kind.model_fields["name"].annotation)
 
 
 def _suggest(word: str, known: list[str]) -> str:

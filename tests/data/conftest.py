@@ -12,7 +12,7 @@ from io import BytesIO
 
 import pytest
 
-from twinset.data import download
+from twinset.data.sources import download
 
 
 class Mirror(ThreadingHTTPServer):

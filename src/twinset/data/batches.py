@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,3 +45,86 @@ def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> N
     padded = np.full(steps * width, PADDING, np.int32)
     padded[:count] = order
     return padded.reshape(steps, width)
+
+
+def class_batches(
+    labels: NDArray[np.integer],
+    batch_size: int,
+    *,
+    per_class: int = 0,
+    seed: int,
+    epoch: int,
+) -> NDArray[np.int32]:
+    """Draw batches of m images of each of k classes, so that every image has partners.
+
+    Classes take turns in a random order, and so do the images of each class: none comes again
+    before all others of its class have come. Each epoch begins anew. With k = all classes of
+    equal size an epoch visits every image once, up to the remainder; where sizes differ, images
+    of small classes come more often, and classes count alike.
+
+    Args:
+        labels: of all images, (n,). A class of one image takes no part: it has no partner.
+        batch_size: images in a batch at the most, at least 2.
+        per_class: m; a class of fewer images comes with all it has, some of them again. 0, the
+            default: k = as many classes as leave m at 4 or more, and m = batch_size // k.
+        seed: of the run.
+        epoch: counted from 0.
+
+    Returns:
+        Positions of shape (steps, k · m), int32; steps = max(1, n // (k · m)). In a row, the
+        images of a class are neighbours.
+
+    Raises:
+        DataError: no class has two images, or a batch cannot hold two of a class.
+
+    Example:
+        >>> rows = class_batches(np.array([0, 1] * 4), 4, per_class=2, seed=0, epoch=0)
+        >>> rows.shape, (rows % 2).tolist(), sorted(rows.ravel().tolist())
+        ((2, 4), [[0, 0, 1, 1], [0, 0, 1, 1]], [0, 1, 2, 3, 4, 5, 6, 7])
+    """
+    order = np.argsort(labels, kind="stable").astype(np.int32)
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    starts, counts = starts[counts > 1], counts[counts > 1]
+    if not len(counts):
+        raise DataError("Expected a class of two images or more. Received none.")
+    m = per_class or max(2, batch_size // min(len(counts), max(1, batch_size // 4)))
+    k = min(len(counts), batch_size // m)
+    if m < 2 or k < 1:
+        raise DataError(
+            "Expected batches that hold two images of a class or more. Received a batch of "
+            f"{batch_size} with {m} images per class."
+        )
+    steps = max(1, int(counts.sum()) // (k * m))
+    rng = np.random.default_rng([seed, epoch, 1])
+    turns = _shuffled_rounds(rng, np.arange(len(counts)), steps * k, apart=k).reshape(steps, k)
+    turns.sort(axis=1)
+    rows = np.empty((steps * k, m), np.int32)
+    places = np.split(
+        np.argsort(turns.ravel(), kind="stable"),
+        np.cumsum(np.bincount(turns.ravel(), minlength=len(counts)))[:-1],
+    )
+    for start, count, mine in zip(starts, counts, places, strict=True):
+        images, times = order[start : start + count], -(-m // count)
+        if times > 1:  # each batch needs all of them, and some again
+            drawn = rng.permuted(np.tile(images, (len(mine) * times, 1)), axis=1)
+            rows[mine] = drawn.reshape(len(mine), -1)[:, :m]
+        else:
+            drawn = _shuffled_rounds(rng, images, len(mine) * m, apart=m)
+            rows[mine] = drawn.reshape(-1, m)
+    return rows.reshape(steps, k * m)
+
+
+def _shuffled_rounds(
+    rng: np.random.Generator, items: NDArray[Any], count: int, *, apart: int
+) -> NDArray[Any]:
+    """Draw `count` items in rounds; windows of `apart` that begin at its multiples repeat none."""
+    rounds = -(-count // len(items)) if count else 0
+    drawn = rng.permuted(np.tile(items, (rounds, 1)), axis=1)
+    for i in range(1, rounds):
+        # a window over the seam of two rounds must not meet an item of the old one again
+        seam = i * len(items) % apart
+        if seam:
+            recent = drawn[i - 1, len(items) - seam :]
+            again = np.isin(drawn[i], recent)
+            drawn[i] = np.concatenate([drawn[i][~again], drawn[i][again]])
+    return drawn.ravel()[:count]

@@ -5,11 +5,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.fingerprint import fingerprints
+from twinset.data.quarantine import Quarantined
+from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
+
+PARTS = ("train", "tune", "calib", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,10 +24,22 @@ class LabelledImages:
     """Holds n images of one size, their labels, and the names of the classes.
 
     Args:
-        images: uint8 pixels, (n, h, w) for grayscale or (n, h, w, 3) for colour.
+        images: uint8 pixels, (n, h, w) for grayscale or (n, h, w, 3) for colour; an array, or
+            `StoredPixels` where they are read on demand.
         labels: integers of shape (n,), each an index into `class_names`.
         class_names: one name per class, in the order of the labels.
         name: what reports call this set. Defaults to "images".
+        groups: what must not be torn apart by a split (photographer, burst, patient, product),
+            strings of shape (n,). Defaults to none.
+        parts: the part that the data's owner put each image in, strings of shape (n,): "train",
+            "tune", "calib", "test", or "" for none. Defaults to none.
+        names: what people know each image by, such as its file's name, strings of shape (n,).
+            Defaults to none.
+        preprocessing: how the images were brought to this shape; models keep it for use. Defaults
+            to padding to this shape.
+        quarantined: what could not be read. Defaults to nothing.
+        mirrors: whether a mirror image shows the same, as of clothes; of digits it does not.
+            Defaults to False.
 
     Raises:
         DataError: shapes, dtypes or labels do not fit together.
@@ -32,48 +51,49 @@ class LabelledImages:
         (3, (2, 2), [1, 2])
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | StoredPixels
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     name: str = "images"
+    groups: NDArray[np.str_] | None = None
+    parts: NDArray[np.str_] | None = None
+    names: NDArray[np.str_] | None = None
+    preprocessing: Preprocessing | None = None
+    quarantined: tuple[Quarantined, ...] = ()
+    mirrors: bool = False
 
     def __post_init__(self) -> None:
-        images = np.asarray(self.images)
+        images = self.images if isinstance(self.images, StoredPixels) else np.asarray(self.images)
         labels = np.asarray(self.labels)
         names = tuple(str(name) for name in self.class_names)
-        if images.dtype != np.uint8:
+        _check(images, labels, names)
+        shape = images.shape[1:]
+        preprocessing = self.preprocessing
+        if preprocessing is None and 0 not in shape:
+            preprocessing = Preprocessing(shape)
+        if preprocessing is not None and preprocessing.shape != shape:
             raise DataError(
-                f"Expected images as uint8 pixels from 0 to 255. Received dtype {images.dtype}; "
-                "for floats in [0, 1] pass `(255 * images).round().astype('uint8')`."
-            )
-        if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
-            raise DataError(
-                "Expected images of shape (n, h, w) or (n, h, w, 3). "
-                f"Received shape {images.shape}."
-            )
-        if labels.shape != images.shape[:1]:
-            raise DataError(
-                f"Expected one label per image, shape ({len(images)},). "
-                f"Received labels of shape {labels.shape}."
-            )
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise DataError(
-                f"Expected integer labels. Received dtype {labels.dtype}; for names use "
-                "`names, labels = np.unique(values, return_inverse=True)`."
-            )
-        wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
-        if wrong.size:
-            raise DataError(
-                f"Expected labels from 0 to {len(names) - 1}, one per class name. "
-                f"Received {labels[wrong[0]]} at position {wrong[0]}."
+                f"Expected the preprocessing of images of shape {shape}. Received one for "
+                f"{preprocessing.shape}."
             )
         # frozen: the checked arrays replace whatever sequence the caller passed
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
         object.__setattr__(self, "class_names", names)
+        object.__setattr__(self, "preprocessing", preprocessing)
+        object.__setattr__(self, "quarantined", tuple(self.quarantined))
+        for field in ("groups", "parts", "names"):
+            object.__setattr__(self, field, _per_image(field, getattr(self, field), len(labels)))
+        if self.parts is not None:
+            wrong = np.flatnonzero(~np.isin(self.parts, (*PARTS, "")))
+            if wrong.size:
+                raise DataError(
+                    f"Expected a part out of {[*PARTS, '']}. "
+                    f"Received {str(self.parts[wrong[0]])!r} at position {wrong[0]}."
+                )
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.labels)
 
     def __repr__(self) -> str:
         return (
@@ -92,20 +112,82 @@ class LabelledImages:
         return np.bincount(self.labels, minlength=len(self.class_names)).astype(np.int64)
 
     @cached_property
+    def fingerprints(self) -> NDArray[np.uint8]:
+        """A digest of each image, (n, 16): images are equal where these are."""
+        return fingerprints(self.images)
+
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 over shape, pixels, labels and class names: equal sets have equal digests."""
+        """SHA-256 over shape, fingerprints, labels and class names: equal sets, equal digests."""
         sha = hashlib.sha256(repr((self.images.shape, self.class_names)).encode())
-        sha.update(np.ascontiguousarray(self.images).data)
+        sha.update(np.ascontiguousarray(self.fingerprints).data)
         sha.update(self.labels.astype("<i8").tobytes())
         return sha.hexdigest()
 
     def subset(self, indices: NDArray[np.integer], name: str | None = None) -> LabelledImages:
         """Pick images by position, keeping every class name.
 
+        Stored pixels are not read for it. What was quarantined stays with the whole.
+
         Args:
             indices: positions of shape (m,).
             name: the name of the part. Defaults to the name of the whole.
         """
-        return replace(
-            self, images=self.images[indices], labels=self.labels[indices], name=name or self.name
+        chosen = np.asarray(indices)
+        whole = self.images
+        part = replace(
+            self,
+            images=whole.at(chosen) if isinstance(whole, StoredPixels) else whole[chosen],
+            labels=self.labels[chosen],
+            name=name or self.name,
+            quarantined=(),
+            **{
+                field: values[chosen]
+                for field in ("groups", "parts", "names")
+                if (values := getattr(self, field)) is not None
+            },
         )
+        if "fingerprints" in self.__dict__:  # computed before, and not to be computed again
+            part.__dict__["fingerprints"] = self.fingerprints[chosen]
+        return part
+
+
+def _check(
+    images: NDArray[np.uint8] | StoredPixels, labels: NDArray[Any], names: tuple[str, ...]
+) -> None:
+    if images.dtype != np.uint8:
+        raise DataError(
+            f"Expected images as uint8 pixels from 0 to 255. Received dtype {images.dtype}; "
+            "for floats in [0, 1] pass `(255 * images).round().astype('uint8')`."
+        )
+    if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
+        raise DataError(
+            f"Expected images of shape (n, h, w) or (n, h, w, 3). Received shape {images.shape}."
+        )
+    if labels.shape != images.shape[:1]:
+        raise DataError(
+            f"Expected one label per image, shape ({len(images)},). "
+            f"Received labels of shape {labels.shape}."
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"Expected integer labels. Received dtype {labels.dtype}; for names use "
+            "`names, labels = np.unique(values, return_inverse=True)`."
+        )
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
+    if wrong.size:
+        raise DataError(
+            f"Expected labels from 0 to {len(names) - 1}, one per class name. "
+            f"Received {labels[wrong[0]]} at position {wrong[0]}."
+        )
+
+
+def _per_image(field: str, values: Any, count: int) -> NDArray[np.str_] | None:
+    if values is None:
+        return None
+    texts = np.asarray(values)
+    if texts.shape != (count,):
+        raise DataError(
+            f"Expected one of `{field}` per image, shape ({count},). Received shape {texts.shape}."
+        )
+    return texts.astype(np.str_)

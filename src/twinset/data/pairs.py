@@ -109,3 +109,46 @@ def tutorial_pairs(labels: NDArray[np.integer] | list[int], *, seed: int = 0) ->
     right = np.stack([table[own, i + 1], table[other, i]], axis=1).ravel()
     same = np.tile([True, False], len(own))
     return Pairs(left.astype(np.int32), right.astype(np.int32), same)
+
+
+def balanced_pairs(labels: NDArray[np.integer] | list[int], *, seed: int = 0) -> Pairs:
+    """Draw a same and a different pair for each image that has a partner.
+
+    Any classes of any sizes will do: a random other image of the class, then a random image of the
+    other classes.
+
+    Args:
+        labels: integers of shape (n,).
+        seed: of the draw. Defaults to 0.
+
+    Returns:
+        Two pairs per image of a class of two or more; `same` alternates 1, 0, 1, 0, …
+
+    Raises:
+        DataError: fewer than two classes, or none of two images.
+
+    Example:
+        >>> pairs = balanced_pairs([0, 0, 1], seed=0)
+        >>> list(zip(pairs.left.tolist(), pairs.right.tolist(), pairs.same.tolist()))
+        [(0, 1, True), (0, 2, False), (1, 0, True), (1, 2, False)]
+    """
+    values = np.asarray(labels)
+    order = np.argsort(values, kind="stable")
+    _, code, counts = np.unique(values, return_inverse=True, return_counts=True)
+    if len(counts) < 2 or counts.max() < 2:
+        raise DataError(
+            "Expected labels of at least 2 classes, one of them with 2 images. "
+            f"Received {len(counts)} classes, the largest of {counts.max(initial=0)}."
+        )
+    rank = np.empty(len(values), np.int64)  # of each image in `order`
+    rank[order] = np.arange(len(values))
+    start, size = (np.cumsum(counts) - counts)[code], counts[code]
+    chosen = np.flatnonzero(size > 1)
+    rng = np.random.default_rng(seed)
+    # another place within the class, and a place outside it, both counted around
+    step = rng.integers(1, size[chosen])
+    within = start[chosen] + (rank[chosen] - start[chosen] + step) % size[chosen]
+    beyond = start[chosen] + size[chosen] + rng.integers(0, len(values) - size[chosen])
+    right = np.stack([order[within], order[beyond % len(values)]], axis=1).ravel()
+    same = np.tile([True, False], len(chosen))
+    return Pairs(np.repeat(chosen, 2).astype(np.int32), right.astype(np.int32), same)

@@ -1,4 +1,4 @@
-"""Which images train, tune, calibrate and test; and the proof that none does two of these."""
+"""Which images train, tune, calibrate and test."""
 
 from __future__ import annotations
 
@@ -138,6 +138,20 @@ def split(
     return Split({name: np.concatenate([cut[name] for cut in cuts]) for name in sizes})
 
 
+def is_protocol_data(labels: ArrayLike) -> bool:
+    """Tell whether labels are those that `protocol_split` divides.
+
+    Args:
+        labels: integers of shape (n,).
+
+    Example:
+        >>> is_protocol_data([9, 0, 0])
+        False
+    """
+    values = np.asarray(labels).astype("<i8")
+    return hashlib.sha256(values.tobytes()).hexdigest() == _PROTOCOL_LABELS
+
+
 def protocol_split(labels: ArrayLike) -> Split:
     """Return the evaluation protocol's split of Fashion-MNIST's training set.
 
@@ -161,7 +175,7 @@ def protocol_split(labels: ArrayLike) -> Split:
         twinset.errors.DataError: Expected the 60,000 training labels of Fashion-MNIST, ...
     """
     values = _integers("labels", labels)
-    if hashlib.sha256(values.astype("<i8").tobytes()).hexdigest() != _PROTOCOL_LABELS:
+    if not is_protocol_data(values):
         raise DataError(
             "Expected the 60,000 training labels of Fashion-MNIST, in the order of their file. "
             f"Received {values.size} other labels; split those with `split(labels, sizes, seed=…)`."
@@ -173,11 +187,12 @@ def protocol_split(labels: ArrayLike) -> Split:
 
 @dataclass(frozen=True)
 class UnseenFold:
-    """Names the classes of Fashion-MNIST that one training never sees.
+    """Names the classes that one training never sees.
 
     Args:
         name: the block of the protocol, and the unseen labels: "U1-06".
         unseen: the labels that are held out entirely.
+        classes: how many there are in all. Defaults to Fashion-MNIST's 10.
 
     Example:
         >>> UnseenFold("U1-06", (0, 6)).seen
@@ -186,11 +201,39 @@ class UnseenFold:
 
     name: str
     unseen: tuple[int, ...]
+    classes: int = 10
 
     @property
     def seen(self) -> tuple[int, ...]:
-        """The labels to train, tune and calibrate on: the others of the ten."""
-        return tuple(label for label in range(10) if label not in self.unseen)
+        """The labels to train, tune and calibrate on: the others."""
+        return tuple(label for label in range(self.classes) if label not in self.unseen)
+
+
+def class_folds(classes: int, *, folds: int = 5, seed: int = 0) -> tuple[UnseenFold, ...]:
+    """Deal classes into folds at random, so that each is unseen exactly once.
+
+    A fold has two classes or more, as a test needs, and leaves two or more to train on.
+
+    Args:
+        classes: how many there are.
+        folds: how many to make, if there are classes enough. Defaults to 5.
+        seed: of the deal. Defaults to 0.
+
+    Returns:
+        As many folds as asked; fewer of fewer than ten classes, none of fewer than four.
+
+    Example:
+        >>> [fold.unseen for fold in class_folds(7)]
+        [(1, 2), (0, 3), (4, 5, 6)]
+    """
+    count = min(folds, classes // 2)
+    if count < 2:
+        return ()
+    dealt = np.array_split(np.random.default_rng(seed).permutation(classes), count)
+    return tuple(
+        UnseenFold(f"fold-{k}", tuple(sorted(map(int, unseen))), classes)
+        for k, unseen in enumerate(dealt, 1)
+    )
 
 
 # U1: pairs of near classes; every class is unseen once. U2: the split of the course IFN680.
@@ -201,98 +244,26 @@ UNSEEN_FOLDS = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Proof:
-    """Tells what was compared when nothing was found in two parts.
+def checked_groups(groups: ArrayLike, count: int) -> NDArray[Any]:
+    """Return groups as an array, one per image.
 
     Args:
-        images: name of each part → number of its images.
-        groups: name of each part → number of its groups; None where no groups were given.
-        duplicates: name of each part → (position, position of its first copy) of each image that
-            occurs again *within* the part. They leak nothing, but count twice.
-    """
-
-    images: Mapping[str, int]
-    groups: Mapping[str, int] | None
-    duplicates: Mapping[str, tuple[tuple[int, int], ...]]
-
-
-def prove_disjoint(
-    images: NDArray[np.uint8],
-    parts: Mapping[str, ArrayLike],
-    groups: ArrayLike | None = None,
-) -> Proof:
-    """Prove that no image, and no group, is in two parts.
-
-    Compares BLAKE2b digests of 128 bits of the pixels. Do not read it as "nothing alike": an image
-    that was shifted, cropped or compressed again has another digest.
-
-    Args:
-        images: uint8 pixels of shape (n, ...); to prove a test set apart from the others,
-            concatenate them.
-        parts: name → positions, as in `Split.parts`.
-        groups: the group of each image, numbers or names of shape (n,).
+        groups: numbers or names of shape (n,).
+        count: how many images there are.
 
     Raises:
-        DataError: two parts share an image or a group; the message names the first two positions,
-            in the order of the parts.
+        DataError: another number of groups.
 
     Example:
-        >>> import numpy as np
-        >>> pixels = np.uint8([[1, 2], [3, 4], [1, 2], [5, 6]])
-        >>> prove_disjoint(pixels, {"fit": [0, 2], "test": [1, 3]}).duplicates
-        {'fit': ((2, 0),), 'test': ()}
+        >>> checked_groups(["ann", "bob"], 2).shape
+        (2,)
     """
-    pixels = np.ascontiguousarray(images)
-    if pixels.dtype != np.uint8 or pixels.ndim < 2:
+    values = np.asarray(groups)
+    if values.shape != (count,):
         raise DataError(
-            "Expected images as uint8 pixels of shape (n, ...). "
-            f"Received {pixels.dtype} of shape {pixels.shape}."
+            f"Expected one group per image, shape ({count},). Received shape {values.shape}."
         )
-    checked = Split({k: np.asarray(v) for k, v in parts.items()}).parts  # no position in two
-    for name, indices in checked.items():
-        if indices[-1] >= len(pixels):
-            raise DataError(
-                f"Expected positions below {len(pixels)}, the number of images. "
-                f"Received {indices[-1]} in {name!r}."
-            )
-    copies = _first_seen(
-        {
-            name: [hashlib.blake2b(pixels[i], digest_size=16).digest() for i in indices]
-            for name, indices in checked.items()
-        },
-        checked,
-        "image",
-    )
-    counts = None
-    if groups is not None:
-        values = _groups(groups, len(pixels)).tolist()
-        families = {name: [values[i] for i in indices] for name, indices in checked.items()}
-        _first_seen(families, checked, "group")
-        counts = {name: len(set(family)) for name, family in families.items()}
-    return Proof({name: len(indices) for name, indices in checked.items()}, counts, copies)
-
-
-def _first_seen(
-    keys: Mapping[str, list[Any]], positions: Mapping[str, NDArray[np.int64]], what: str
-) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Find the repeated keys of each part as (position, first position); refuse two parts."""
-    first: dict[Any, tuple[str, int]] = {}
-    repeated: dict[str, tuple[tuple[int, int], ...]] = {}
-    for name, indices in positions.items():
-        again = []
-        for key, position in zip(keys[name], indices.tolist(), strict=True):
-            owner, earlier = first.setdefault(key, (name, position))
-            if owner != name:
-                raise DataError(
-                    f"Expected each {what} in one part. Received position {earlier} in {owner!r} "
-                    f"and position {position} in {name!r} with the same {what}"
-                    f"{f' {key!r}' if what == 'group' else ''}: remove one, or split by group."
-                )
-            if earlier != position:
-                again.append((position, earlier))
-        repeated[name] = tuple(again)
-    return repeated
+    return values
 
 
 def _positions(name: str, indices: Any) -> NDArray[np.int64]:
@@ -310,15 +281,6 @@ def _integers(what: str, values: ArrayLike) -> NDArray[np.int64]:
             f"Received {array.dtype} of shape {array.shape}."
         )
     return array.astype(np.int64)
-
-
-def _groups(groups: ArrayLike, count: int) -> NDArray[Any]:
-    values = np.asarray(groups)
-    if values.shape != (count,):
-        raise DataError(
-            f"Expected one group per image, shape ({count},). Received shape {values.shape}."
-        )
-    return values
 
 
 def _check_sizes(sizes: Mapping[str, float]) -> None:
@@ -371,7 +333,7 @@ def _cut(
 def _by_group(
     labels: NDArray[Any], sizes: Mapping[str, float], groups: NDArray[Any], rng: np.random.Generator
 ) -> dict[str, NDArray[np.int64]]:
-    values = _groups(groups, len(labels))
+    values = checked_groups(groups, len(labels))
     _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     wanted = np.diff(_bounds(sizes, len(labels), f"the {len(labels)} images"))
     lacking = np.append(wanted, len(labels) - wanted.sum())  # the last: what is in no part

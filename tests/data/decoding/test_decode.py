@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, features
 
-from twinset.data import decode
-from twinset.data.decode import Preprocessing, open_image
+from twinset.data.decoding import image_limits
+from twinset.data.decoding.decode import Preprocessing, open_image
+from twinset.data.decoding.image_file import FORMATS
 from twinset.errors import DataError, ImageFileError
 
 RNG = np.random.default_rng(0)
@@ -49,7 +52,7 @@ def png(width, height, rows, *, depth=8, colour=0, extra=b""):
 
 
 @pytest.mark.parametrize("pixels", [GRAY, COLOUR], ids=["gray", "colour"])
-@pytest.mark.parametrize("resize", ["pad", "stretch"])
+@pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
 def test_pixels_of_the_right_size_are_not_touched(pixels, resize):
     adapt = Preprocessing(pixels.shape, resize, background=7)
     for source in (pixels, Image.fromarray(pixels), saved("exact.png", pixels)):
@@ -102,6 +105,66 @@ def test_pad_keeps_proportions(size, rows, columns, background):
 def test_stretch_fills_the_frame(size):
     found = Preprocessing((8, 8), "stretch", background=0).pixels(np.full(size, 200, np.uint8))
     np.testing.assert_array_equal(found, np.full((8, 8), 200))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((4, 8), [[2, 3, 4, 5]] * 4),
+        ((4, 7), [[1, 2, 3, 4]] * 4),  # an odd overhang: see below
+        ((4, 4), [[0, 1, 2, 3]] * 4),
+    ],
+)
+def test_crop_cuts_both_sides_alike(size, expected):
+    ramp = np.tile(np.arange(size[1], dtype=np.uint8), (size[0], 1))
+    if size == (4, 7):  # half a pixel of either side: between its neighbours
+        found = Preprocessing((4, 4), "crop").pixels(ramp * 10)
+        np.testing.assert_array_equal(found, [[15, 25, 35, 45]] * 4)
+        return
+    np.testing.assert_array_equal(Preprocessing((4, 4), "crop").pixels(ramp), expected)
+    turned = Preprocessing((4, 4), "crop").pixels(np.ascontiguousarray(ramp.T))
+    np.testing.assert_array_equal(turned, np.transpose(expected))
+
+
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    resize=st.sampled_from(["pad", "crop", "stretch"]),
+    channels=st.sampled_from([(), (3,)]),
+)
+def test_any_size_becomes_any_other(size, shape, resize, channels):
+    """A picture of one level stays so; only "pad" shows the background."""
+    found = Preprocessing(shape + channels, resize, 7).pixels(np.full(size, 200, np.uint8))
+    assert (found.shape, found.dtype) == (shape + channels, np.uint8)
+    assert set(np.unique(found)) <= ({200, 7} if resize == "pad" else {200})
+    assert 200 in found
+
+
+@pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize("size", [(100, 40), (40, 100), (45, 91), (20, 20)])
+def test_mirrored_pictures_give_mirrored_pixels(resize, size):
+    picture = smooth(size)
+    adapt = Preprocessing((20, 20), resize)
+    found = adapt.pixels(picture).astype(int)
+    for axes in (0, 1, (0, 1)):
+        mirrored = adapt.pixels(np.ascontiguousarray(np.flip(picture, axes)))
+        np.testing.assert_allclose(np.flip(mirrored, axes), found, atol=2)
+    np.testing.assert_allclose(adapt.pixels(np.ascontiguousarray(picture.T)).T, found, atol=2)
+
+
+def smooth(size):
+    """A picture of slow waves."""
+    rows, columns = (np.linspace(0, 5, side) for side in size)
+    waves = 120 + 60 * np.sin(rows)[:, None] + 60 * np.cos(1.3 * columns)
+    return waves.astype(np.uint8)
+
+
+@pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
+def test_shrinking_averages(resize):
+    """Against the mean of the pixels that become one, on a picture of slow waves."""
+    picture = smooth((320, 320))
+    expected = picture.reshape(16, 20, 16, 20).mean(axis=(1, 3))
+    np.testing.assert_allclose(Preprocessing((16, 16), resize).pixels(picture), expected, atol=3)
 
 
 def test_both_ways_of_resizing_keep_left_left_and_top_top():
@@ -278,6 +341,74 @@ def test_cmyk():
     assert Preprocessing((8, 8)).pixels(white).min() >= 253
 
 
+def test_a_transparent_gray_of_a_palette_over_the_background():
+    picture = Image.fromarray(np.uint8([[0, 1]]), "P")
+    picture.putpalette([0, 0, 0, 255, 0, 0])
+    path = saved("half.png", picture, transparency=bytes([255, 128]))
+    found = Preprocessing((1, 2, 3), background=100).pixels(path)
+    np.testing.assert_allclose(found, [[[0, 0, 0], [178, 50, 50]]], atol=1)
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "tiff"])
+def test_an_opaque_alpha_channel_changes_nothing(kind):
+    opaque = np.dstack([COLOUR, np.full(COLOUR.shape[:2], 255, np.uint8)])
+    options = {"lossless": True} if kind == "webp" else {}
+    path = saved(f"opaque.{kind}", opaque, **options)
+    np.testing.assert_array_equal(Preprocessing(COLOURS, background=9).pixels(path), COLOUR)
+
+
+def test_ycbcr_of_a_tiff():
+    """ITU-R 601: red is (76, 85, 255), gray has 128 twice."""
+    ycc = np.uint8([[[76, 85, 255], [200, 128, 128], [0, 128, 128]]])
+    path = saved("ycc.tiff", Image.frombytes("YCbCr", (3, 1), ycc.tobytes()))
+    found = Preprocessing((1, 3, 3)).pixels(path)
+    np.testing.assert_allclose(found, [[[254, 0, 0], [200, 200, 200], [0, 0, 0]]], atol=1)
+    assert Preprocessing((1, 3)).pixels(path).tolist() == [[76, 200, 0]]
+
+
+def test_lab_of_a_tiff():
+    """CIE 1976: L* of 53.6 of 100 is middle gray, a* and b* of 128 are none."""
+    lightness, none = (Image.fromarray(np.uint8([row])) for row in ([0, 137, 255], [128] * 3))
+    path = saved("lab.tiff", Image.merge("LAB", (lightness, none, none)))
+    found = Preprocessing((1, 3, 3)).pixels(path)
+    np.testing.assert_allclose(found, [[[0] * 3, [128] * 3, [255] * 3]], atol=2)
+
+
+def test_thirty_two_bits_of_gray():
+    """Beyond 16 bits they are clipped: there is no telling what is white."""
+    picture = Image.fromarray(np.int32([[-5, 0, 257, 65535, 70_000, 2**31 - 1]]))
+    path = saved("deep.tiff", picture)
+    assert Preprocessing((1, 6)).pixels(path).tolist() == [[0, 0, 1, 255, 255, 255]]
+
+
+def test_every_sixteen_bit_gray():
+    every = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    expected = (every / 257).round()
+    np.testing.assert_array_equal(
+        Preprocessing((256, 256)).pixels(saved("all.png", every)), expected
+    )
+
+
+def test_avif():
+    if not ("AVIF" in FORMATS and features.check("avif")):
+        pytest.skip("this Pillow reads no AVIF")
+    coarse = np.kron(np.uint8([[0, 80], [160, 240]]), np.ones((16, 16), np.uint8))
+    exif = Image.Exif()
+    exif[0x112] = 6
+    found = Preprocessing((32, 32)).pixels(saved("photo.avif", coarse, exif=exif, quality=95))
+    np.testing.assert_allclose(found[8::16, 8::16], [[160, 0], [240, 80]], atol=4)
+
+
+def test_several_photos_in_one_file():
+    """MPO: a JPEG with more of them behind it, as cameras and telephones write."""
+    frames = [Image.new("RGB", (64, 48), (level,) * 3) for level in (50, 200)]
+    path = saved("two.mpo", frames[0], save_all=True, append_images=frames[1:])
+    with Image.open(path) as film:
+        assert (film.format, film.n_frames) == ("MPO", 2)
+    for shape in ((48, 64), (6, 8)):
+        assert np.unique(Preprocessing(shape).pixels(path)).tolist() == [50]
+
+
 def test_one_bit():
     bits = np.array([[True, False, True]])
     for name in ("bits.png", "bits.tiff", "bits.bmp"):
@@ -323,6 +454,8 @@ def test_sixteen_bits_of_colour():
         ([-0.5, 0, 1, np.nan], [0, 0, 255, 0]),
         ([0, 1, 100, 255], [0, 1, 100, 255]),  # beyond 1: a range of 0 to 255
         ([-3, 2, 300, np.inf], [0, 2, 255, 255]),
+        ([-np.inf, 0, 0.5, 1], [0, 0, 128, 255]),
+        ([np.nan, np.nan, np.nan, np.nan], [0, 0, 0, 0]),
     ],
 )
 def test_floats(values, expected):
@@ -400,7 +533,7 @@ def test_truncated_files(kind, share):
 
 
 def test_too_many_bytes(monkeypatch):
-    monkeypatch.setattr(decode, "MAX_FILE_BYTES", 2**20)
+    monkeypatch.setattr(image_limits, "MAX_FILE_BYTES", 2**20)
     path = saved("large.png", GRAY)
     os.truncate(path, 2**20)
     np.testing.assert_array_equal(Preprocessing((6, 4)).pixels(path), GRAY)
@@ -411,9 +544,9 @@ def test_too_many_bytes(monkeypatch):
 
 
 def test_too_many_pixels(monkeypatch):
-    monkeypatch.setattr(decode, "MAX_PIXELS", 24)
+    monkeypatch.setattr(image_limits, "MAX_PIXELS", 24)
     np.testing.assert_array_equal(Preprocessing((6, 4)).pixels(saved("a.png", GRAY)), GRAY)
-    monkeypatch.setattr(decode, "MAX_PIXELS", 23)
+    monkeypatch.setattr(image_limits, "MAX_PIXELS", 23)
     message = refused("a.png")
     assert message.endswith("million pixels. Received 4 x 6: scale the image down first.")
 
@@ -479,8 +612,8 @@ def test_pictures_without_pixels(mode):
         (((4.5, 4),), r"Expected a shape .*Received \(4.5, 4\)"),
         (("44",), "Expected a shape .*Received '?44"),
         ((None,), "Expected a shape .*Received None"),
-        (((4, 4), "crop"), "Expected resize 'pad' or 'stretch'. Received 'crop'"),
-        (((4, 4), None), "Expected resize 'pad' or 'stretch'. Received None"),
+        (((4, 4), "fit"), "Expected resize 'pad', 'crop' or 'stretch'. Received 'fit'"),
+        (((4, 4), None), "Expected resize 'pad', 'crop' or 'stretch'. Received None"),
         (((4, 4), "pad", -1), "Expected a background from 0 to 255. Received -1"),
         (((4, 4), "pad", 256), "Expected a background from 0 to 255. Received 256"),
         (((4, 4), "pad", 12.5), "Expected a background from 0 to 255. Received 12.5"),

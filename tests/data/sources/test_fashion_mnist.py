@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twinset.data import fashion_mnist
-from twinset.data.content import Content
-from twinset.data.fashion_mnist import load_fashion_mnist
+from twinset.data.sources import fashion_mnist
+from twinset.data.sources.content import Content
+from twinset.data.sources.fashion_mnist import load_fashion_mnist
 from twinset.errors import DownloadError
 
-TRAIN_DIGEST = "1260832e7fdbd089f38b5301dc21c43e7c2a7f1ddca2c245d36bc5276f53f640"
-TEST_DIGEST = "1d50c6a1e4784dc380df136307b48f2778b1b77584d2a8c34532d37fbfd9535f"
+TRAIN_DIGEST = "a553979f90ce3ce680fce4956ea505cd38ac95fbfb47d8d148aa3db91f32dc68"
+TEST_DIGEST = "42ad7b2c22d3efdc8a1e22b242ee685ec561f09069e0d3b53ace1b85b47826ce"
 NAMES = [content.name for content in fashion_mnist._FILES]
 SMALLEST, LARGEST = NAMES[0], NAMES[-1]
-SOURCE = str(Path(fashion_mnist.__file__).parents[2])
+SOURCE = str(Path(fashion_mnist.__file__).parents[3])
 
 
 def idx(array):
@@ -292,24 +292,13 @@ def test_a_cache_that_cannot_be_written_shows_before_anything_is_fetched(
     assert online.requests == []
 
 
-@pytest.mark.parametrize(
-    ("xdg", "home", "base"),
-    [("/x", "/h", "/x"), ("", "/h", "/h/.cache"), ("rel", "/h", "/h/.cache"), ("", "~", "/t")],
-)
-def test_where_the_cache_is(monkeypatch, xdg, home, base):
-    monkeypatch.setenv("XDG_CACHE_HOME", xdg)
-    monkeypatch.setenv("HOME", home)  # "~": what expanduser gives where no home is known
-    monkeypatch.setattr("tempfile.tempdir", "/t")
-    assert fashion_mnist._cache_folder() == Path(base, "twinset", "fashion-mnist")
-
-
 # --- other processes ------------------------------------------------------------------------
 
 CHILD = """
 import json, signal, sys
 from pathlib import Path
-from twinset.data import fashion_mnist
-from twinset.data.content import Content
+from twinset.data.sources import fashion_mnist
+from twinset.data.sources.content import Content
 
 # background jobs of a shell inherit a SIGINT that is ignored
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.atomic import write_bytes
-from twinset.data.content import Content, is_gzip
-from twinset.data.debian import read_package
-from twinset.data.download import fetch, progress_bar
 from twinset.data.images import LabelledImages
+from twinset.data.sources.content import Content, is_gzip
+from twinset.data.sources.debian import read_package
+from twinset.data.sources.download import fetch, progress_bar
+from twinset.data.user_cache import cache_folder, tag
 from twinset.errors import DownloadError
 
 if TYPE_CHECKING:
@@ -70,8 +70,6 @@ _MIRRORS = (
     # no TLS there, which is fine: what comes is believed for its SHA-256, not for its origin
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
 )
-# tells backup programs to pass by: https://bford.info/cachedir/
-_CACHE_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
 _WAYS_OUT = (
     "Set TWINSET_DATA to a folder with the four files "
     "{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz, "
@@ -129,7 +127,7 @@ class _Search:
     def __init__(self) -> None:
         self.found: dict[str, bytes] = {}
         self.tried: list[str] = []
-        self.cache = _cache_folder()
+        self.cache = cache_folder(_FOLDER)
 
     @property
     def missing(self) -> list[Content]:
@@ -149,7 +147,10 @@ class _Search:
     def obtain(self, progress: bool | None) -> None:
         """Fetch into the cache what is still missing."""
         # first, so that a cache that cannot be written shows before 31 MB have been fetched
-        self._write("CACHEDIR.TAG", _CACHE_TAG)
+        try:
+            tag(self.cache)
+        except OSError as error:
+            raise _unwritten(self.cache, error) from error
         with progress_bar(progress) as bar:
             for mirror in _MIRRORS:
                 self._download(mirror, bar)
@@ -213,16 +214,13 @@ class _Search:
         try:
             write_bytes(path, raw)
         except OSError as error:
-            raise DownloadError(
-                f"Expected to write {len(raw)} bytes to {path}. "
-                f"Received: {error.strerror or error}. {_WAYS_OUT}"
-            ) from error
+            raise _unwritten(path, error) from error
 
 
-def _cache_folder() -> Path:
-    # the XDG specification wants relative paths ignored; "~" stays one where no home is known
-    bases = (os.environ.get("XDG_CACHE_HOME", ""), _expand("~/.cache"), tempfile.gettempdir())
-    return next(Path(base) for base in bases if Path(base).is_absolute()) / "twinset" / _FOLDER
+def _unwritten(path: Path, error: OSError) -> DownloadError:
+    return DownloadError(
+        f"Expected to write to {path}. Received: {error.strerror or error}. {_WAYS_OUT}"
+    )
 
 
 def _expand(path: str) -> str:
@@ -242,6 +240,7 @@ def _part(prefix: str, name: str, contents: dict[str, bytes]) -> LabelledImages:
         labels=_array(contents[f"{prefix}-labels-idx1-ubyte"]).astype(np.int64),
         class_names=_CLASS_NAMES,
         name=f"{_FOLDER}/{name}",
+        mirrors=True,
     )
 
 

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from twinset.data import download
-from twinset.data.download import fetch, progress_bar
+from twinset.data.sources import download
+from twinset.data.sources.download import fetch, progress_bar
 from twinset.errors import DownloadError
 
 BODY = bytes(range(256)) * 4000

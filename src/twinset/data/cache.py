@@ -1,0 +1,237 @@
+"""Images decoded once, into a file: safe to interrupt, to resume, and for two processes at once."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.fingerprint import SIZE, fingerprint
+from twinset.data.quarantine import Quarantined
+from twinset.data.sources.listing import ImageSource
+from twinset.data.stored import StoredPixels
+from twinset.data.user_cache import cache_folder, tag
+from twinset.errors import DataError
+
+FORMAT = 1
+CHUNK = 16
+_READ, _BAD = 1, 2  # 0: not yet tried
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What became of a list of image files.
+
+    Args:
+        pixels: of those that could be read, in their order.
+        positions: which of the list these are, (m,).
+        fingerprints: a digest of each, (m, 16).
+        quarantined: those that could not be read, with the reasons.
+        folder: where all of this is kept.
+        reused: how many of the list were read by an earlier call.
+    """
+
+    pixels: StoredPixels
+    positions: NDArray[np.int64]
+    fingerprints: NDArray[np.uint8]
+    quarantined: tuple[Quarantined, ...]
+    folder: Path
+    reused: int
+
+
+def decode_all(
+    sources: Sequence[ImageSource],
+    preprocessing: Preprocessing,
+    *,
+    folder: Path | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Decoded:
+    """Decode images into a cache, each one once.
+
+    The cache of a list lies in a folder of its own, named by a digest of all names, sizes and
+    times of change, of the preprocessing, and of the decoder's version: whatever would change the
+    pixels starts a new one. Each image is marked as done after its pixels were written, so a
+    process that is killed loses the few in hand; the next call goes on from there. Of two
+    processes with the same list one decodes and the other waits.
+
+    Args:
+        sources: what to decode.
+        preprocessing: what each becomes.
+        folder: holds the caches. Defaults to `twinset/images` in the user's cache folder.
+        workers: threads. Defaults to one per processor core; Pillow decodes without holding
+            Python's lock.
+        progress: is told (done, all) now and then. Defaults to none.
+
+    Raises:
+        DataError: the cache cannot be written, for example as the disk is full.
+    """
+    base = cache_folder("images") if folder is None else folder
+    store = _Store(base / _key(sources, preprocessing), len(sources), preprocessing.shape)
+    try:
+        tag(base)
+        with store.locked():
+            reused = store.open()
+            _decode(store, sources, preprocessing, workers or os.cpu_count() or 1, progress)
+            return store.decoded([source.name for source in sources], reused)
+    except OSError as error:
+        raise DataError(
+            f"{base}: expected room for {store.bytes / 1e9:.2f} GB of decoded images. "
+            f"{error.strerror or error}: free some, or set XDG_CACHE_HOME to another disk."
+        ) from None
+
+
+def _key(sources: Sequence[ImageSource], preprocessing: Preprocessing) -> str:
+    sha = hashlib.sha256(repr((FORMAT, PIL.__version__, astuple(preprocessing))).encode())
+    for source in sources:
+        line = f"{len(source.name)}:{source.name}{source.stamp()}\n"
+        sha.update(line.encode(errors="surrogateescape"))
+    return sha.hexdigest()[:32]
+
+
+def _decode(
+    store: _Store,
+    sources: Sequence[ImageSource],
+    preprocessing: Preprocessing,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    pending = store.pending()
+    chunks = [pending[start : start + CHUNK] for start in range(0, len(pending), CHUNK)]
+    done = len(sources) - len(pending)
+
+    def work(positions: NDArray[np.int64]) -> int:
+        for position in positions.tolist():
+            try:
+                pixels = preprocessing.pixels(sources[position].encoded())
+            except DataError as error:
+                store.refuse(position, str(error))
+            else:
+                store.keep(position, pixels)
+        return len(positions)
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        for count in pool.map(work, chunks):
+            done += count
+            if progress is not None:
+                progress(done, len(sources))
+    finally:
+        # after Ctrl-C or a full disk the chunks in hand are finished, and no other is begun
+        pool.shutdown(cancel_futures=True)
+
+
+class _Store:
+    """The files of one cache: pixels, a mark and a fingerprint for each image, and reasons.
+
+    Written with positioned writes: several threads share the files, and a full disk is an error
+    here, where a memory map would end the process with a signal.
+    """
+
+    def __init__(self, folder: Path, count: int, shape: tuple[int, ...]) -> None:
+        self._folder = folder
+        self._count = count
+        self._shape = shape
+        self._size = math.prod(shape)
+        self._files: dict[str, int] = {}
+        self._appending = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        return self._count * (self._size + SIZE + 1)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._folder / "lock", os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel, however the process ends
+            yield
+        finally:
+            for file in self._files.values():
+                os.close(file)
+            self._files = {}
+            os.close(lock)
+
+    def open(self) -> int:
+        sizes = {"pixels": self._size, "fingerprints": SIZE, "marks": 1}
+        paths = {name: self._folder / name for name in sizes}
+        whole = all(
+            path.exists() and path.stat().st_size == sizes[name] * self._count
+            for name, path in paths.items()
+        )
+        for name, path in paths.items():
+            self._files[name] = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+            if not whole:  # new, or a start that was cut short: no mark may stay
+                os.ftruncate(self._files[name], 0)
+                _reserve(self._files[name], sizes[name] * self._count)
+        # what could not be read is tried again, so old reasons go
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_TRUNC
+        self._files["reasons"] = os.open(self._folder / "reasons.jsonl", flags, 0o644)
+        return self._count - len(self.pending())
+
+    def _marks(self) -> NDArray[np.uint8]:
+        return np.fromfile(self._folder / "marks", np.uint8, self._count)
+
+    def pending(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self._marks() != _READ)
+
+    def keep(self, position: int, pixels: NDArray[np.uint8]) -> None:
+        _write(self._files["pixels"], np.ascontiguousarray(pixels).data, position * self._size)
+        _write(self._files["fingerprints"], memoryview(fingerprint(pixels)), position * SIZE)
+        _write(self._files["marks"], memoryview(bytes([_READ])), position)
+
+    def refuse(self, position: int, reason: str) -> None:
+        line = json.dumps([position, reason]).encode() + b"\n"
+        with self._appending:
+            written = os.write(self._files["reasons"], line)
+        if written < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _write(self._files["marks"], memoryview(bytes([_BAD])), position)
+
+    def decoded(self, names: Sequence[str], reused: int) -> Decoded:
+        marks = self._marks()
+        good, bad = np.flatnonzero(marks == _READ), np.flatnonzero(marks != _READ)
+        prints = np.fromfile(self._folder / "fingerprints", np.uint8).reshape(-1, SIZE)
+        lines = (self._folder / "reasons.jsonl").read_text("utf-8").splitlines()
+        reasons: dict[int, str] = dict(json.loads(line) for line in lines)
+        return Decoded(
+            StoredPixels(self._folder / "pixels", (self._count, *self._shape), good),
+            good,
+            prints[good],
+            tuple(Quarantined(names[i], reasons[i]) for i in bad.tolist()),
+            self._folder,
+            reused,
+        )
+
+
+def _reserve(file: int, size: int) -> None:
+    # a full disk shows before the first image is decoded, and not after the last
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        # a file system that cannot reserve, or nothing to reserve
+        os.ftruncate(file, size)
+
+
+def _write(file: int, data: memoryview, offset: int) -> None:
+    data = data.cast("B")
+    while len(data):
+        written = os.pwrite(file, data, offset)
+        data, offset = data[written:], offset + written

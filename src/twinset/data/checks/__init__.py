@@ -1,0 +1,1 @@
+"""Is this data fit for training? Copies, contradictions, leaks, tiny classes."""

@@ -1,0 +1,330 @@
+"""Is this data fit for training? Copies, contradictions, leaks, tiny classes, what was left out."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twinset.data.checks.alike import Alike, Judged, image_name, judge_duplicates
+from twinset.data.checks.findings import (
+    SEVERITIES,
+    Finding,
+    TornGroup,
+    about_classes,
+    about_copies,
+    about_leaks,
+    about_pixels,
+    about_quarantine,
+)
+from twinset.data.checks.near_duplicates import Duplicates, find_duplicates
+from twinset.data.images import LabelledImages
+from twinset.data.quarantine import Quarantined
+from twinset.data.sources.names import shown
+from twinset.data.split import Split
+from twinset.errors import DataError
+
+_LISTED = 1000  # entries of one list in the JSON file
+_COLUMNS, _NAME, _ROWS, _EXAMPLES = 100, 48, 12, 3  # of the text for a terminal
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """Holds what was found in a set of labelled images.
+
+    Args:
+        name: of the set.
+        images: their number.
+        image_shape: (h, w) or (h, w, 3).
+        classes: (name, number of images), in the order of the labels.
+        parts: part → number of its images; empty without parts.
+        quarantined: what could not be read.
+        judged: copies, label conflicts and leaks between parts.
+        torn_groups: groups in two parts or more.
+        constant: names of images of one colour.
+        threshold: near duplicates are this far apart or less; see `find_duplicates`.
+        findings: what to say about all this, errors first.
+    """
+
+    name: str
+    images: int
+    image_shape: tuple[int, ...]
+    classes: tuple[tuple[str, int], ...]
+    parts: Mapping[str, int]
+    quarantined: tuple[Quarantined, ...]
+    judged: Judged
+    torn_groups: tuple[TornGroup, ...]
+    constant: tuple[str, ...]
+    threshold: float
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing found is an error."""
+        return not self.count("error")
+
+    def count(self, severity: str) -> int:
+        """Count the findings of one severity.
+
+        Args:
+            severity: "error", "warning" or "note".
+        """
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def worst(self, most: int = 12) -> list[tuple[str, Alike]]:
+        """Pick the duplicates to look at first, for `figures.look_alikes`.
+
+        Args:
+            most: how many. Defaults to 12.
+
+        Returns:
+            (why, duplicates): leaks, label conflicts and copies in turn while there are any; of
+            each kind the equal ones first, then by distance.
+        """
+        kinds = (
+            [("in two parts", each) for each in self.judged.leaks],
+            [("two labels", each) for each in self.judged.conflicts],
+            [("in one class", each) for each in self.judged.copies],
+        )
+        picked = [entry for turn in zip_longest(*kinds) for entry in turn if entry is not None]
+        return [
+            (f"{'equal' if each.exact else 'nearly equal'}, {why}", each)
+            for why, each in picked[:most]
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the JSON file holds, in plain Python types.
+
+        Schema 1:
+
+        - `schema`: 1. `ok`: whether there is no error.
+        - `name`, `images`, `image_shape`: of the set.
+        - `classes`: list of objects with `name` and `images`, in the order of the labels.
+        - `parts`: object of part → number of images; empty without parts.
+        - `findings`: list of objects with `severity` ("error", "warning", "note"), `code`,
+          `message`, `count` and `examples` (text), errors first.
+        - `near_duplicate_threshold`: how far apart near duplicates may be; 0 if none were sought.
+        - `quarantined` (objects with `name`, `reason`), `constant` (names), `torn_groups` (objects
+          with `group`, `parts`), and `copies`, `conflicts`, `leaks` (objects with `positions`,
+          `names`, `classes`, `parts`, `exact`, `distance`).
+
+        Each of these lists, and `examples`, has 1,000 entries at most. `totals` has the true
+        number of each by its name.
+        """
+        lists: dict[str, Sequence[Any]] = {
+            "quarantined": self.quarantined,
+            "constant": self.constant,
+            "torn_groups": self.torn_groups,
+            "copies": self.judged.copies,
+            "conflicts": self.judged.conflicts,
+            "leaks": self.judged.leaks,
+        }
+        return {
+            "schema": 1,
+            "ok": self.ok,
+            "name": self.name,
+            "images": self.images,
+            "image_shape": list(self.image_shape),
+            "classes": [{"name": name, "images": count} for name, count in self.classes],
+            "parts": dict(self.parts),
+            "findings": [_plain(finding) for finding in self.findings],
+            "near_duplicate_threshold": self.threshold,
+            **{name: [_plain(each) for each in many[:_LISTED]] for name, many in lists.items()},
+            "totals": {name: len(many) for name, many in lists.items()},
+        }
+
+    def summary(self) -> str:
+        """Lay everything out as plain aligned text for a terminal; long lists are cut."""
+        shape = " × ".join(str(size) for size in self.image_shape)
+        classes = f"{len(self.classes):,} class{'es' * (len(self.classes) != 1)}"
+        lines = [f"{shown(self.name)}: {self.images:,} images of {shape} in {classes}"]
+        lines += ["", *_table("class", self.classes)]
+        if self.parts:
+            lines += ["", *_table("part", tuple(self.parts.items()))]
+        for finding in self.findings:
+            lines += ["", *_paragraph(finding)]
+        told = ", ".join(
+            f"{self.count(severity) or 'no'} {severity}{'s' * (self.count(severity) != 1)}"
+            for severity in SEVERITIES
+        )
+        verdict = "Fit for training" if self.ok else "Not fit for training"
+        return "\n".join([*lines, "", f"{verdict}: {told}."])
+
+
+def check(
+    data: LabelledImages,
+    *,
+    parts: Mapping[str, ArrayLike] | None = None,
+    quarantined: Sequence[Quarantined] = (),
+    sizes: ArrayLike | None = None,
+    most_quarantined: float = 0.2,
+    threshold: float | None = None,
+    duplicates: Duplicates | None = None,
+) -> DataCheck:
+    """Check whether labelled images are fit for training.
+
+    Errors are: fewer than 2 classes of 2 images; the same pixels, or a group, in two parts; near
+    duplicates in two parts, if they make up more than 1% of one (at least 5 images: a few may be
+    false alarms, and move no score by much); more than a fifth of the files unreadable. What is
+    less is a warning or a note.
+
+    Args:
+        data: the images; stored ones are read a part at a time.
+        parts: name → positions, to look for leaks. Defaults to `data.parts`, if it has any.
+        quarantined: what could not be read, beside `data.quarantined`. Defaults to nothing.
+        sizes: (width, height) of each image before it was brought to this shape, (n, 2).
+            Defaults to unknown.
+        most_quarantined: a larger share of unreadable files is an error, in [0, 1]. Defaults to
+            0.2.
+        threshold: of near duplicates, see `find_duplicates`; 0 finds the same pixels only.
+            Defaults to what suits the data.
+        duplicates: as `find_duplicates` found them, where that was done. Defaults to finding them.
+
+    Raises:
+        DataError: parts that are no parts, sizes that do not fit, a value out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8), np.uint8)
+        >>> pixels[3] = pixels[0]
+        >>> data = LabelledImages(pixels, [0, 0, 1, 1], ("cat", "dog"))
+        >>> found = check(data, parts={"train": [0, 2], "test": [1, 3]})
+        >>> found.ok, [finding.code for finding in found.findings]
+        (False, ['exact-leaks', 'small-classes', 'label-conflicts'])
+    """
+    if not 0 <= most_quarantined <= 1:
+        raise DataError(
+            f"Expected a share from 0 to 1 as most_quarantined. Received {most_quarantined}."
+        )
+    originals = _sizes(sizes, len(data))
+    owners = _owners(data, parts)
+    part_sizes = {name: int((owners == name).sum()) for name in dict.fromkeys(owners.tolist())}
+    part_sizes.pop("", None)
+    aside = tuple(dict.fromkeys((*data.quarantined, *quarantined)))
+    found = duplicates or find_duplicates(
+        data.images, threshold=threshold, fingerprints=data.fingerprints
+    )
+    judged = judge_duplicates(data, found, owners)
+    torn = _torn_groups(data.groups, owners)
+    constant = tuple(image_name(data, i) for i in np.flatnonzero(found.constant).tolist())
+    classes = tuple(
+        (shown(name), count)
+        for name, count in zip(data.class_names, data.class_counts.tolist(), strict=True)
+    )
+    findings = [
+        *about_classes(classes),
+        *about_quarantine(aside, len(data), most=most_quarantined),
+        *about_leaks(judged, torn, part_sizes),
+        *about_copies(judged, len(data), found.skipped),
+        *about_pixels(constant, originals, data.image_shape),
+    ]
+    return DataCheck(
+        name=data.name,
+        images=len(data),
+        image_shape=data.image_shape,
+        classes=classes,
+        parts=part_sizes,
+        quarantined=aside,
+        judged=judged,
+        torn_groups=torn,
+        constant=constant,
+        threshold=found.threshold,
+        findings=tuple(sorted(findings, key=lambda each: SEVERITIES.index(each.severity))),
+    )
+
+
+def _owners(data: LabelledImages, parts: Mapping[str, ArrayLike] | None) -> NDArray[np.str_]:
+    """Name the part of each image, "" for none."""
+    if parts is None:
+        return np.full(len(data), "") if data.parts is None else data.parts
+    owners = np.full(len(data), "", dtype=object)
+    for name, positions in Split({k: np.asarray(v) for k, v in parts.items()}).parts.items():
+        if positions[-1] >= len(data):
+            raise DataError(
+                f"Expected positions below {len(data)}, the number of images. "
+                f"Received {positions[-1]} in {name!r}."
+            )
+        owners[positions] = name
+    return owners.astype(np.str_)
+
+
+def _torn_groups(
+    groups: NDArray[np.str_] | None, owners: NDArray[np.str_]
+) -> tuple[TornGroup, ...]:
+    if groups is None:
+        return ()
+    homes: dict[str, Counter[str]] = {}
+    for group, part in zip(groups.tolist(), owners.tolist(), strict=True):
+        if part and group:
+            homes.setdefault(group, Counter())[part] += 1
+    return tuple(
+        TornGroup(group, dict(counts)) for group, counts in homes.items() if len(counts) > 1
+    )
+
+
+def _sizes(sizes: ArrayLike | None, count: int) -> NDArray[np.int64] | None:
+    if sizes is None:
+        return None
+    array = np.asarray(sizes)
+    if array.shape != (count, 2) or array.dtype.kind not in "iu" or (array < 1).any():
+        raise DataError(
+            f"Expected sizes (width, height) of 1 or more, integers of shape ({count}, 2). "
+            f"Received {array.dtype} of shape {array.shape}."
+        )
+    return array.astype(np.int64)
+
+
+def _plain(value: Finding | Alike | TornGroup | Quarantined | str) -> Any:
+    if isinstance(value, str):
+        return value
+    content = asdict(value)
+    for key in ("positions", "names", "classes", "parts", "examples"):
+        if isinstance(content.get(key), tuple):
+            content[key] = list(content[key][:_LISTED])
+    return content
+
+
+def _table(head: str, rows: Sequence[tuple[str, int]]) -> list[str]:
+    listed = [(_middle_cut(shown(name)), f"{count:,}") for name, count in rows[:_ROWS]]
+    wide = max(_width(text) for text, _ in [(head, ""), *listed])
+    last = max(len(text) for text in ["images", *(count for _, count in listed)])
+    table = [
+        f"  {name}{' ' * (wide - _width(name))}  {count:>{last}}"
+        for name, count in [(head, "images"), *listed]
+    ]
+    return [*table, *_more(len(rows) - _ROWS)]
+
+
+def _paragraph(finding: Finding) -> list[str]:
+    indent = " " * 9
+    text = textwrap.wrap(
+        f"{finding.severity:<9}{finding.message}", _COLUMNS, subsequent_indent=indent
+    )
+    shown_lines = [f"{indent}  {line}" for line in finding.examples[:_EXAMPLES]]
+    rest = len(finding.examples) - _EXAMPLES
+    return [*text, *shown_lines, *(indent + line for line in _more(rest))]
+
+
+def _more(rest: int) -> list[str]:
+    return [f"  and {rest:,} more"] if rest > 0 else []
+
+
+def _middle_cut(text: str) -> str:
+    """Cut a long name in its middle: begin and end tell most."""
+    half = (_NAME - 1) // 2
+    return text if len(text) <= _NAME else f"{text[:half]}…{text[-half:]}"
+
+
+def _width(text: str) -> int:
+    """Count the columns that a terminal gives to a text: two for Chinese signs and emoji."""
+    return sum(
+        0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF")
+        for sign in text
+    )

@@ -1,0 +1,349 @@
+"""What a check of data has to say: one finding per kind of trouble, with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.checks.alike import Alike, Judged
+from twinset.data.quarantine import Quarantined
+from twinset.data.sources.names import shown
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+PAIR = 2  # images that make a pair
+SPLIT = 5  # images of which a fifth, the share of a test part, is one
+FEW = 20  # images below which an interval over images is too wide to tell anything
+UNEVEN, VERY_UNEVEN = 10, 100  # images of the largest class for each of the smallest
+# A near duplicate is a measurement, and one in a thousand clean images has a false one. So a few
+# across parts are to be looked at; more than this share of a part flatters its scores.
+NEAR_LEAKS, NEAR_LEAK_SHARE = 5, 0.01
+COPIES_SHARE = 0.01
+EXTREME = 3  # times longer, or wider, than the shape that the model sees
+
+# severity, code, least and largest number of images, what to say of such classes
+_SIZES: tuple[tuple[Severity, str, int, int, str], ...] = (
+    ("note", "empty-classes", 0, 0, "without an image: check the spelling of the labels."),
+    (
+        "warning",
+        "single-images",
+        1,
+        1,
+        "of 1 image, which makes no pair: add images, or leave out what stays so small.",
+    ),
+    (
+        "warning",
+        "small-classes",
+        PAIR,
+        SPLIT - 1,
+        f"of fewer than {SPLIT} images, too few for each part of a split: add images, or hold "
+        "such classes out, for a test on unseen ones.",
+    ),
+    (
+        "note",
+        "wide-intervals",
+        SPLIT,
+        FEW - 1,
+        f"of fewer than {FEW} images: scores of such a class have wide intervals.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Tells one thing about the data.
+
+    Args:
+        severity: "error": training makes no sense, or its scores would not be true. "warning":
+            look at it before training. "note": know it when reading scores.
+        code: a stable name of its kind, such as "label-conflicts".
+        message: what was found, and what to do.
+        count: how many cases there are.
+        examples: cases as lines of text, the worst first; all of them.
+    """
+
+    severity: Severity
+    code: str
+    message: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TornGroup:
+    """Names a group that is in two parts or more.
+
+    Args:
+        group: its name.
+        parts: part → number of its images there.
+    """
+
+    group: str
+    parts: Mapping[str, int]
+
+
+def about_classes(classes: Sequence[tuple[str, int]]) -> list[Finding]:
+    """Judge how many images the classes have.
+
+    Args:
+        classes: (name, number of images), one per class.
+
+    Example:
+        >>> [finding.code for finding in about_classes([("cat", 30), ("dog", 1)])]
+        ['too-few-classes', 'single-images', 'uneven-classes']
+    """
+    found = []
+    usable = sum(count >= PAIR for _, count in classes)
+    if usable < 2:
+        found.append(
+            Finding(
+                "error",
+                "too-few-classes",
+                f"Expected at least 2 classes of 2 images or more, to make pairs of. Received "
+                f"{usable}: add images, or check that each class has a folder or name of its own.",
+                usable,
+            )
+        )
+    for severity, code, low, high, text in _SIZES:
+        named = sorted((count, name) for name, count in classes if low <= count <= high)
+        if named:
+            lines = tuple(f"{name}: {_counted(count, 'image')}" for count, name in named)
+            message = f"{_counted(len(named), 'class')} {text}"
+            found.append(Finding(severity, code, message, len(named), lines))
+    counts = [(count, name) for name, count in classes if count]
+    if counts and max(counts)[0] >= UNEVEN * min(counts)[0]:
+        (least, small), (most, large) = min(counts), max(counts)
+        found.append(
+            Finding(
+                "warning" if most >= VERY_UNEVEN * least else "note",
+                "uneven-classes",
+                f"The largest class, {large}, has {most:,} images, the smallest, {small}, "
+                f"{least:,}: read scores per class too, and add to the small ones if they matter.",
+                1,
+            )
+        )
+    return found
+
+
+def about_quarantine(
+    quarantined: Sequence[Quarantined], images: int, *, most: float
+) -> list[Finding]:
+    """Judge what could not be read.
+
+    Args:
+        quarantined: what was set aside.
+        images: the number of those that could be read.
+        most: the share of both that is an error if exceeded.
+    """
+    if not quarantined:
+        return []
+    share = len(quarantined) / (images + len(quarantined))
+    text = f"{_counted(len(quarantined), 'file or row')} ({share:.1%}) unusable"
+    if share > most:
+        text += (
+            f", where {most:.0%} are bearable: mend the files, or point to the right folder; what "
+            "is left may not be what you mean to learn."
+        )
+    else:
+        text += " and left out: mend or remove."
+    lines = tuple(f"{shown(each.name)}: {shown(each.reason)}" for each in quarantined)
+    severity: Severity = "error" if share > most else "warning"
+    return [Finding(severity, "quarantined", text, len(quarantined), lines)]
+
+
+def about_leaks(
+    judged: Judged, torn: Sequence[TornGroup], part_sizes: Mapping[str, int]
+) -> list[Finding]:
+    """Judge what two parts share: nobody should be tested on what they learned by heart.
+
+    Args:
+        judged: the duplicates.
+        torn: groups in two parts.
+        part_sizes: part → number of its images.
+    """
+    found = []
+    exact = [each for each in judged.leaks if each.exact]
+    near = [each for each in judged.leaks if not each.exact]
+    if exact:
+        found.append(
+            Finding(
+                "error",
+                "exact-leaks",
+                f"{_counted(len(exact), 'image')} in two parts or more, pixel by pixel: remove the "
+                "copies from all parts but one.",
+                len(exact),
+                tuple(_line(each, each.parts) for each in exact),
+            )
+        )
+    if torn:
+        lines = tuple(
+            f"{shown(each.group)}: "
+            + ", ".join(f"{n:,} in {part}" for part, n in each.parts.items())
+            for each in torn
+        )
+        found.append(
+            Finding(
+                "error",
+                "torn-groups",
+                f"{_counted(len(torn), 'group')} in two parts or more: split by group.",
+                len(torn),
+                lines,
+            )
+        )
+    if near:
+        involved: dict[str, set[int]] = {}
+        for each in near:
+            for position, part in zip(each.positions, each.parts, strict=True):
+                involved.setdefault(part, set()).add(position)
+        part, many = max(
+            ((part, len(own)) for part, own in involved.items()),
+            key=lambda item: item[1] / part_sizes[item[0]],
+        )
+        share = many / part_sizes[part]
+        severe = share > NEAR_LEAK_SHARE and many >= NEAR_LEAKS
+        found.append(
+            Finding(
+                "error" if severe else "warning",
+                "near-leaks",
+                f"{_counted(len(near), 'pair')} of nearly equal images in two parts, with "
+                f"{share:.1%} of {part!r}: look at them, and give what shows one thing one group.",
+                len(near),
+                tuple(_line(each, each.parts) for each in near),
+            )
+        )
+    return found
+
+
+def about_copies(judged: Judged, images: int, skipped: int) -> list[Finding]:
+    """Judge duplicates that are in one part: contradictions, and copies that count twice.
+
+    Args:
+        judged: the duplicates.
+        images: their number in all.
+        skipped: pairs of look-alikes that were not examined.
+    """
+    found = []
+    if judged.conflicts:
+        found.append(
+            Finding(
+                "warning",
+                "label-conflicts",
+                f"{_counted(len(judged.conflicts), 'image')} with two labels or more, in equal or "
+                "nearly equal copies: correct the labels, or remove all copies.",
+                len(judged.conflicts),
+                tuple(_line(each, each.classes) for each in judged.conflicts),
+            )
+        )
+    exact = [each for each in judged.copies if each.exact]
+    near = [each for each in judged.copies if not each.exact]
+    extra = sum(len(each.positions) - 1 for each in exact)
+    if exact:
+        found.append(
+            Finding(
+                "warning" if extra > COPIES_SHARE * images else "note",
+                "copies",
+                f"{_counted(extra, 'image')} ({extra / images:.1%}) with the pixels of another in "
+                "the class: copies count twice, and a random split tears them apart. Remove them.",
+                extra,
+                tuple(_line(each) for each in exact),
+            )
+        )
+    if near:
+        share = len({i for each in near for i in each.positions}) / images
+        found.append(
+            Finding(
+                "warning" if share > COPIES_SHARE else "note",
+                "near-copies",
+                f"{_counted(len(near), 'pair')} of nearly equal images in a class ({share:.1%} of "
+                "all images): give what shows one thing one group, or remove it.",
+                len(near),
+                tuple(_line(each) for each in near),
+            )
+        )
+    if skipped:
+        found.append(
+            Finding(
+                "note",
+                "look-alikes-skipped",
+                f"{_counted(skipped, 'pair')} of look-alikes not examined closely, as some images "
+                "have very many: there may be more near duplicates than listed.",
+                skipped,
+            )
+        )
+    return found
+
+
+def about_pixels(
+    constant: Sequence[str], sizes: NDArray[np.int64] | None, shape: tuple[int, ...]
+) -> list[Finding]:
+    """Judge what the images hold.
+
+    Args:
+        constant: names of images of one gray level or colour.
+        sizes: (width, height) of the originals, (n, 2), if known.
+        shape: (h, w) or (h, w, 3) of what the model sees.
+    """
+    found = []
+    if constant:
+        found.append(
+            Finding(
+                "warning",
+                "constant-images",
+                f"{_counted(len(constant), 'image')} of one colour all over, with nothing to learn "
+                "from: remove or replace.",
+                len(constant),
+                tuple(constant),
+            )
+        )
+    if sizes is None:
+        return found
+    width, height = sizes[:, 0], sizes[:, 1]
+    small = int(((width < shape[1]) & (height < shape[0])).sum())
+    if small:
+        found.append(
+            Finding(
+                "note",
+                "enlarged-images",
+                f"{_counted(small, 'image')} smaller than {shape[1]} × {shape[0]} pixels, and "
+                "enlarged: a smaller size may do as well, and is faster.",
+                small,
+            )
+        )
+    proportion = (width / height) / (shape[1] / shape[0])
+    extreme = int(((proportion > EXTREME) | (proportion < 1 / EXTREME)).sum())
+    if extreme:
+        found.append(
+            Finding(
+                "note",
+                "extreme-proportions",
+                f"{_counted(extreme, 'image')} more than {EXTREME} times as long or wide in "
+                "proportion as what the model sees: they become mostly padding, or stretched. Cut "
+                "them first.",
+                extreme,
+            )
+        )
+    return found
+
+
+def _line(alike: Alike, marks: Iterable[str] = (), most: int = 3) -> str:
+    """Write "a.png [train] = b.png [test]"; "≈" for what is nearly equal."""
+    named = list(alike.names)
+    marked = [
+        f"{name} [{mark}]" if mark else name
+        for name, mark in zip(named, list(marks) or [""] * len(named), strict=True)
+    ]
+    line = (" = " if alike.exact else " ≈ ").join(marked[:most])
+    if len(marked) > most:
+        line += f" and {len(marked) - most:,} more"
+    return line if alike.exact else f"{line} ({alike.distance:.3f} apart)"
+
+
+def _counted(count: int, thing: str) -> str:
+    if count != 1:
+        thing = {"class": "classes", "file or row": "files or rows"}.get(thing, f"{thing}s")
+    return f"{count:,} {thing}"

@@ -1,0 +1,337 @@
+"""A file, or its bytes, → a decoded PIL picture; what could exhaust memory or time is refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from twinset.data.decoding import image_limits
+from twinset.errors import ImageFileError
+
+Box: TypeAlias = tuple[float, float, float, float]
+
+# Only these are opened, whatever else Pillow knows: EPS starts Ghostscript, WMF asks the system,
+# and an ICO holds a PNG that may be larger than the ICO says. MPO, a JPEG with more of them behind
+# it, is opened by the JPEG plugin. AVIF came with Pillow 11.3.
+FORMATS: tuple[str, ...] = (
+    JpegImagePlugin.JpegImageFile.format,
+    PngImagePlugin.PngImageFile.format,
+    GifImagePlugin.GifImageFile.format,
+    WebPImagePlugin.WebPImageFile.format,
+    TiffImagePlugin.TiffImageFile.format,
+    BmpImagePlugin.BmpImageFile.format,
+    PpmImagePlugin.PpmImageFile.format,
+)
+try:
+    from PIL import AvifImagePlugin
+except ImportError:
+    pass
+else:
+    FORMATS += (AvifImagePlugin.AvifImageFile.format,)
+
+_HEAD_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """Holds an image as the bytes of its file, such as an upload or a cell of a table.
+
+    Args:
+        data: what a file would hold.
+        name: what messages call it.
+
+    Example:
+        >>> from twinset.data.decoding.decode import Preprocessing
+        >>> EncodedImage(b"P5 2 1 255 ab", "row 7")
+        EncodedImage(name='row 7')
+        >>> Preprocessing((1, 2)).pixels(EncodedImage(b"P5 2 1 255 ab", "row 7")).tolist()
+        [[97, 98]]
+    """
+
+    data: bytes = field(repr=False)
+    name: str
+
+
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read an image file completely, refusing what could exhaust memory.
+
+    Args:
+        path: a PNG, JPEG, GIF, TIFF, WebP, BMP, PPM or AVIF file, whatever its suffix.
+
+    Returns:
+        The first frame, all its pixels decoded and the file closed.
+
+    Raises:
+        ImageFileError: the file is missing, empty, too large, damaged or not an image.
+
+    Example:
+        >>> open_image("none.png")
+        Traceback (most recent call last):
+        ...
+        twinset.errors.ImageFileError: none.png: expected an image file. No such file or directory.
+    """
+    return open_encoded(read_bytes(path), str(path))
+
+
+def open_encoded(data: bytes, name: str) -> Image.Image:
+    """Decode the bytes of an image file completely, as `open_image` does for a file.
+
+    `Preprocessing.pixels` takes an `EncodedImage` without this: it need not decode all pixels of
+    a large JPEG, so that its answer is that for the file, to the bit.
+
+    Args:
+        data: what a file would hold.
+        name: what messages call it.
+
+    Returns:
+        The first frame, all its pixels decoded.
+
+    Raises:
+        ImageFileError: the bytes are none, too many, damaged or not an image.
+
+    Example:
+        >>> open_encoded(b"P5 2 1 255 ab", "row 7").size
+        (2, 1)
+        >>> open_encoded(b"ab", "row 7")
+        Traceback (most recent call last):
+        ...
+        twinset.errors.ImageFileError: row 7: expected an image (PNG, JPEG, GIF, TIFF, WebP, …). \
+Received something else.
+    """
+    with decoded(data, name) as (picture, _):
+        return picture
+
+
+def probe(path: str | os.PathLike[str]) -> tuple[int, int, str]:
+    """Tell the size and the colour mode of an image file without decoding its pixels.
+
+    What `open_image` refuses is refused here too, as far as the file's header tells: pixels that
+    are damaged or cut off are not seen.
+
+    Args:
+        path: an image file.
+
+    Returns:
+        width and height as the picture is seen, that is turned as its EXIF block says, and
+        Pillow's name of the colour mode, such as "RGB".
+
+    Raises:
+        ImageFileError: the file is missing, empty, too large, damaged or not an image.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "two.pgm"
+        ...     _ = path.write_bytes(b"P5 2 1 255 ab")
+        ...     probe(path)
+        (2, 1, 'L')
+    """
+    name = str(path)
+    head = read_bytes(path, _HEAD_BYTES)
+    # The others keep what matters anywhere, or a cut would change a number and not be seen.
+    if len(head) == _HEAD_BYTES and head[:3] in (b"\xff\xd8\xff", b"\x89PN", b"GIF"):
+        try:
+            return probe_encoded(head, name)
+        except ImageFileError:
+            pass  # a header this long is rare: the whole file will tell
+    if len(head) == _HEAD_BYTES:
+        head = read_bytes(path)
+    return probe_encoded(head, name)
+
+
+def probe_encoded(data: bytes, name: str) -> tuple[int, int, str]:
+    """Tell the size and the colour mode of the bytes of an image file, as `probe` does for a file.
+
+    Args:
+        data: what a file would hold.
+        name: what messages call it.
+
+    Returns:
+        width and height as the picture is seen, and Pillow's name of the colour mode.
+
+    Raises:
+        ImageFileError: the bytes are none, too many, damaged or not an image.
+
+    Example:
+        >>> probe_encoded(b"P5 2 1 255 ab", "row 7")
+        (2, 1, 'L')
+    """
+    with _identified(data, name) as picture:
+        width, height = picture.size
+        # Pillow has turned the size of a TIFF; a PNG would be decoded to find a late block.
+        if picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info):
+            turned = turn(picture) in SIDEWAYS
+            width, height = (height, width) if turned else (width, height)
+        return width, height, picture.mode
+
+
+def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
+    """Read a file, or its first `most` bytes, refusing what is no file or is too large.
+
+    Raises:
+        ImageFileError: the file is missing, empty or too large.
+    """
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        if not file.is_file():  # asked before opening it: a pipe would wait
+            raise ImageFileError(f"{file}: expected an image file. Received a folder or a device.")
+        image_limits.check_length(size, str(file))
+        with file.open("rb") as stream:
+            return stream.read(most or size)
+    except ImageFileError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageFileError(f"{file}: expected an image file. {reason}.") from None
+
+
+@contextmanager
+def decoded(
+    data: bytes, name: str, prepare: Callable[[ImageFile.ImageFile], Box | None] | None = None
+) -> Iterator[tuple[Image.Image, Box | None]]:
+    """Decode the bytes of a file, after `prepare` has asked the decoder for less than all.
+
+    A context, since some damage shows only when the pixels are converted: all that goes wrong in
+    it is the file's.
+
+    Args:
+        data: what the file holds.
+        name: what messages call it.
+        prepare: gets the opened picture before its pixels are decoded, may call its `draft`, and
+            gives the box of the whole picture in the pixels to come.
+
+    Returns:
+        The first frame, and what `prepare` gave.
+
+    Raises:
+        ImageFileError: the bytes are none, too many, damaged or not an image.
+    """
+    with _identified(data, name) as picture:
+        box = prepare(picture) if prepare else None
+        picture.load()
+        image_limits.check_pixels(picture, name)  # some headers say less than comes
+        yield picture, box
+
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = {TURNS[orientation] for orientation in (5, 6, 7, 8)}
+
+
+def turn(picture: Image.Image) -> Image.Transpose | None:
+    """Tell how a picture is turned upright; an EXIF block that cannot be read says nothing.
+
+    Not by PIL's `exif_transpose`: that also rewrites the block, and breaks where any other entry
+    of it is damaged.
+
+    Args:
+        picture: an opened picture, its pixels decoded or not.
+
+    Returns:
+        The transposition that turns it upright; None where it is.
+
+    Example:
+        >>> turn(Image.new("L", (2, 1))) is None
+        True
+    """
+    if len(picture.info.get("exif") or b"") > image_limits.MAX_EXIF_BYTES:
+        return None
+    try:
+        with _QUIET:
+            return TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - hostile bytes meet several parsers
+        return None
+
+
+@contextmanager
+def _identified(data: bytes, name: str) -> Iterator[ImageFile.ImageFile]:
+    """Open bytes as an image; all that goes wrong while they are used is an ImageFileError.
+
+    libtiff writes its errors to the process's standard error itself. Its switch is in the library
+    that Pillow brings under a name of its own, and file descriptor 2 belongs to all threads: they
+    are left to speak.
+    """
+    image_limits.check_length(len(data), name)
+    try:
+        with _QUIET:
+            image_limits.check_metadata(data, name)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                image_limits.check_pixels(picture, name)
+                image_limits.check_effort(picture, data, name)
+                yield picture
+    except ImageFileError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageFileError(
+            f"{name}: expected an image (PNG, JPEG, GIF, TIFF, WebP, …). Received something else."
+        ) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageFileError(
+            f"{name}: expected at most {image_limits.MAX_PIXELS / 1e6:.0f} million pixels. "
+            "Received far more: scale the image down first."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - decoders meet hostile bytes with any exception
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ImageFileError(
+            f"{name}: expected a whole image. Received a damaged one ({words})."
+        ) from None
+
+
+class _Quiet:
+    """Silences Pillow's warnings while any thread decodes.
+
+    Not `warnings.catch_warnings`: it swaps the filters of the whole process, and threads that
+    leave in another order than they came in restore each other's. This adds one filter, for
+    modules of Pillow alone, and takes it away when the last thread is done.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filter: object = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            # again for each: another's catch_warnings may have dropped it
+            if self._filter is None or self._filter not in warnings.filters:
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                self._filter = warnings.filters[0]
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._filter in warnings.filters:
+                cast("list[object]", warnings.filters).remove(self._filter)
+
+
+_QUIET = _Quiet()

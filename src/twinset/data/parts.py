@@ -1,0 +1,197 @@
+"""`divide`: which images fit, tune, calibrate and test a model; what belongs together stays so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from twinset.data.disjoint import prove_disjoint
+from twinset.data.images import LabelledImages
+from twinset.data.split import is_protocol_data, protocol_split, split
+from twinset.errors import DataError
+from twinset.recipe_sections import SplitRecipe
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Holds what each part of the work may see.
+
+    Args:
+        fit: the weights are learned on these.
+        test: judged on these, and on nothing else; None where only a training part is at hand.
+        tune: for the choice of settings; None without one.
+        calib: thresholds and probabilities are chosen on these; None without one.
+    """
+
+    fit: LabelledImages
+    test: LabelledImages | None = None
+    tune: LabelledImages | None = None
+    calib: LabelledImages | None = None
+
+    def named(self) -> dict[str, LabelledImages]:
+        """List the parts that there are."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: part for name, part in found.items() if part is not None}
+
+
+def divide(
+    images: LabelledImages,
+    test: LabelledImages | None = None,
+    *,
+    holdout: str = "auto",
+    shares: SplitRecipe | None = None,
+    together: ArrayLike | None = None,
+    seed: int = 0,
+    allow_leaks: bool = False,
+) -> Parts:
+    """Divide labelled images into the parts of the work, and prove them disjoint.
+
+    What the data's owner put into a part stays there. Of the rest, shares are drawn at random: by
+    group where there are groups; by class, so that the test is on unseen classes, where most
+    classes have too few images to be divided; else by image, each class alike, and a class too
+    small for that goes to the fit. Images with equal pixels, and those that `together` names as
+    one, go to one part.
+
+    Args:
+        images: to fit on, or everything.
+        test: a test part that is separate already. Defaults to none: then it comes from `images`.
+        holdout: "none", no tune and calib part; "auto", one of each if the shares say so, or
+            Fashion-MNIST's own; "protocol", refuse other data than that. Defaults to "auto".
+        shares: of the parts. Defaults to those of a recipe.
+        together: numbers of shape (n,), equal for images that must not be parted, such as near
+            duplicates. Defaults to none.
+        seed: of the random shares. Defaults to 0.
+        allow_leaks: go on though the owner put one image or group into two parts. Defaults to
+            False.
+
+    Raises:
+        DataError: two parts share an image or a group, or there is too little for a part.
+
+    Example:
+        >>> pixels = np.arange(40, dtype=np.uint8).reshape(40, 1, 1)
+        >>> parts = divide(LabelledImages(pixels, [0] * 20 + [1] * 20, ("a", "b")))
+        >>> {name: len(part) for name, part in parts.named().items()}
+        {'fit': 28, 'test': 8, 'calib': 4}
+    """
+    chosen = shares or SplitRecipe()
+    if is_protocol_data(images.labels) and test is not None:
+        own = {"fit": np.arange(len(images))}
+        return _taken(
+            images, own if holdout == "none" else protocol_split(images.labels).parts, test
+        )
+    if holdout == "protocol":
+        raise DataError(
+            "Expected Fashion-MNIST's training part for holdout = 'protocol'. "
+            f"Received {images.name}: take holdout = 'auto'."
+        )
+    wanted = {} if test is not None else {"test": chosen.test}
+    if holdout != "none":
+        wanted |= {"calib": chosen.calib} | ({"tune": chosen.tune} if chosen.tune else {})
+    place = _given(images)
+    missing = {name: share for name, share in wanted.items() if not (place == name).any()}
+    free = np.flatnonzero(np.isin(place, ("", "train")) if missing else np.zeros(len(place), bool))
+    if missing and len(free):
+        units = _units(
+            images.subset(free), None if together is None else np.asarray(together)[free]
+        )
+        place[free] = _drawn(images.labels[free], images.groups is not None, units, missing, seed)
+    # what the owner set aside for a part that this run has no use for is not fitted on either
+    parts = {
+        "fit": np.flatnonzero(np.isin(place, ("", "train", "fit"))),
+        **{name: np.flatnonzero(place == name) for name in wanted},
+    }
+    return _taken(images, parts, test, prove=not allow_leaks)
+
+
+def _given(images: LabelledImages) -> NDArray[np.str_]:
+    place = np.full(len(images), "", "<U8")
+    if images.parts is not None:
+        place[:] = images.parts
+    return place
+
+
+def _units(images: LabelledImages, together: NDArray[np.integer] | None) -> NDArray[np.int64]:
+    """Number what must stay whole: by pixels, by group, by `together`, and all that hang on it."""
+    ties = [np.unique(images.fingerprints, axis=0, return_inverse=True)[1].ravel()]
+    if together is not None:
+        ties.append(np.unique(together, return_inverse=True)[1])
+    if images.groups is not None:
+        ties.append(np.unique(images.groups, return_inverse=True)[1])
+    count = len(images)
+    first, rows, columns = count, [], []
+    for codes in ties:  # images on one side, what ties them on the other
+        rows.append(np.arange(count))
+        columns.append(codes + first)
+        first += int(codes.max()) + 1
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_matrix((np.ones(len(row), bool), (row, column)), shape=(first, first))
+    return np.asarray(connected_components(graph, directed=False)[1][:count], np.int64)
+
+
+def _drawn(
+    labels: NDArray[np.int64],
+    grouped: bool,
+    units: NDArray[np.int64],
+    wanted: Mapping[str, float],
+    seed: int,
+) -> NDArray[np.str_]:
+    rest = 1 - sum(wanted.values())
+    if rest <= 0:
+        raise DataError(f"Expected shares that leave images for the fit. Received {dict(wanted)}.")
+    sizes = {"fit": rest, **wanted}
+    place = np.full(len(labels), "fit", "<U8")
+    if grouped:
+        found = split(labels, sizes, by="group", groups=units, seed=seed).parts
+        for name, positions in found.items():
+            place[positions] = name
+        return place
+    counts = np.bincount(labels)
+    enough = counts >= 1 / min(sizes.values())
+    if np.median(counts[counts > 0]) < 1 / min(sizes.values()):
+        found = split(labels, sizes, by="class", seed=seed).parts
+    else:
+        large = np.flatnonzero(enough[labels])
+        found = {
+            name: large[positions]
+            for name, positions in split(labels[large], sizes, seed=seed).parts.items()
+        }
+    for name, positions in found.items():
+        place[positions] = name
+    # each unit follows its first image
+    _, first, unit = np.unique(units, return_index=True, return_inverse=True)
+    followed: NDArray[np.str_] = place[first][unit]
+    return followed
+
+
+def _taken(
+    images: LabelledImages,
+    parts: Mapping[str, NDArray[np.int64]],
+    test: LabelledImages | None,
+    *,
+    prove: bool = True,
+) -> Parts:
+    for name, positions in parts.items():
+        if not len(positions):
+            raise DataError(
+                f"Expected images for the part {name!r}. Received none of {len(images)} in "
+                f"{images.name}: add images, or change the shares of `split`."
+            )
+    if prove:
+        prove_disjoint(images.images, parts, images.groups, fingerprints=images.fingerprints)
+        if test is not None:  # of fingerprints, which are as good as the images
+            both = np.concatenate([images.fingerprints, test.fingerprints])
+            whole = np.arange(len(both))
+            prove_disjoint(both, {"train": whole[: len(images)], "test": whole[len(images) :]})
+    undivided = len(parts) == 1 and len(parts["fit"]) == len(images)
+    found = {
+        name: images if undivided else images.subset(positions, f"{images.name}[{name}]")
+        for name, positions in parts.items()
+    }
+    if test is not None:
+        found["test"] = test
+    return Parts(**found)

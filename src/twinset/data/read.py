@@ -1,0 +1,158 @@
+"""`read_images`: a folder or a table of the user's own images → `LabelledImages`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from twinset.data.cache import decode_all
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.images import LabelledImages
+from twinset.data.sources.listing import ImageSource, read_listing
+from twinset.errors import DataError
+
+PROBED = 200
+LARGEST = 128
+
+
+def read_images(
+    path: str | Path,
+    *,
+    size: Literal["auto"] | int | tuple[int, int] = "auto",
+    colour: Literal["auto", "gray", "rgb"] = "auto",
+    resize: Literal["pad", "stretch", "crop"] = "pad",
+    background: int = 0,
+    preprocessing: Preprocessing | None = None,
+    classes: Literal["path", "top"] = "path",
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **columns: Any,
+) -> LabelledImages:
+    """Read a folder tree, a CSV or Parquet table, or a Hugging Face data set of labelled images.
+
+    In a folder the class is the folder that holds an image; see `read_listing` for the layouts.
+    Each image is decoded once, into a cache file, and read from there; so a second call costs
+    little more than listing the files, and a set may be larger than memory. What cannot be read
+    is quarantined: listed in the result with its reason.
+
+    Args:
+        path: the folder or the table.
+        size: (h, w), or one number for squares. "auto", the default: the images' own size if 200
+            of them agree on it and no side is over 128, else (128, 128).
+        colour: "gray" or "rgb". "auto", the default: gray if 200 of the images are.
+        resize: how another size is adapted: "pad", "stretch" or "crop". Defaults to "pad".
+        background: gray level for padding and behind transparency. Defaults to 0.
+        preprocessing: all of this at once, as a model has it; then size, colour, resize and
+            background are not used. Defaults to none.
+        classes: in folders, "path": the class is the whole path of the folder. "top": the first
+            folder alone. Defaults to "path".
+        cache: the folder for the cache. Defaults to `twinset/images` in the user's cache folder.
+        workers: threads that decode. Defaults to one per processor core.
+        progress: is told (done, all) now and then. Defaults to none.
+        **columns: names of a table's columns, as for `read_listing`.
+
+    Returns:
+        The images with class names, file names, groups and parts where the source has them.
+
+    Raises:
+        DataError: nothing there, nothing that can be read, or a wrong argument.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("cats/a.png", "cats/b.png", "dogs/c.png"):
+        ...         file = Path(folder, "photos", name)
+        ...         file.parent.mkdir(parents=True, exist_ok=True)
+        ...         Image.new("L", (9, 6)).save(file)
+        ...     read_images(f"{folder}/photos", cache=f"{folder}/cache")
+        LabelledImages('photos', 3 images of (6, 9), 2 classes)
+    """
+    listing = read_listing(path, classes=classes, **columns)
+    chosen = preprocessing or choose_preprocessing(
+        listing.sources, size=size, colour=colour, resize=resize, background=background
+    )
+    found = decode_all(
+        listing.sources,
+        chosen,
+        folder=None if cache is None else Path(cache),
+        workers=workers,
+        progress=progress,
+    )
+    if not len(found.positions):
+        first = found.quarantined[0]
+        raise DataError(
+            f"{path}: expected images that can be read. All {len(found.quarantined)} failed, the "
+            f"first: {first.name}: {first.reason}"
+        )
+    kept = listing.subset(found.positions)
+    images = LabelledImages(
+        found.pixels,
+        kept.labels,
+        listing.class_names,
+        name=listing.name,
+        groups=kept.groups,
+        parts=kept.parts,
+        names=np.array([source.name for source in kept.sources], dtype=np.str_),
+        preprocessing=chosen,
+        quarantined=(*listing.quarantined, *found.quarantined),
+    )
+    images.__dict__["fingerprints"] = found.fingerprints  # made while decoding
+    return images
+
+
+def choose_preprocessing(
+    sources: Sequence[ImageSource],
+    *,
+    size: Literal["auto"] | int | tuple[int, int] = "auto",
+    colour: Literal["auto", "gray", "rgb"] = "auto",
+    resize: Literal["pad", "stretch", "crop"] = "pad",
+    background: int = 0,
+) -> Preprocessing:
+    """Decide what images become, by the headers of 200 of them where that is left open.
+
+    Args:
+        sources: the images; those looked at are spread evenly over the list.
+        size: as for `read_images`.
+        colour: likewise.
+        resize: likewise.
+        background: likewise.
+
+    Raises:
+        DataError: none of the 200 can be read, or an argument is wrong.
+    """
+    if colour not in ("auto", "gray", "rgb"):
+        raise DataError(f"Expected colour 'auto', 'gray' or 'rgb'. Received {colour!r}.")
+    if size == "auto" or colour == "auto":
+        sizes, grays = _headers(sources)
+        if colour == "auto":
+            colour = "gray" if all(grays) else "rgb"
+        if size == "auto":
+            width, height = sizes[0]
+            alike = len(set(sizes)) == 1 and max(width, height) <= LARGEST
+            size = (height, width) if alike else LARGEST
+    height, width = (size, size) if isinstance(size, int) else size
+    shape = (height, width) if colour == "gray" else (height, width, 3)
+    return Preprocessing(shape, resize=resize, background=background)
+
+
+def _headers(sources: Sequence[ImageSource]) -> tuple[list[tuple[int, int]], list[bool]]:
+    sizes, grays, failure = [], [], None
+    chosen = np.unique(np.linspace(0, len(sources) - 1, PROBED).round().astype(int))
+    for position in chosen.tolist():
+        try:
+            width, height, mode = sources[position].probe()
+        except DataError as error:
+            failure = error
+            continue
+        sizes.append((width, height))
+        grays.append(mode in ("1", "L", "LA", "F") or mode.startswith("I"))
+    if not sizes:
+        raise DataError(
+            f"Expected images that can be read. All of {len(chosen)} failed, the last: {failure}"
+        )
+    return sizes, grays

@@ -1,0 +1,167 @@
+"""Embeddings that another model made, from a file: rows of numbers, and what each belongs to."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.sources.tables import open_table
+from twinset.errors import DataError
+
+# What files call the two; where none of these is there, the only array that can be meant is taken.
+VECTORS = ("embeddings", "embedding", "features", "vectors", "vector", "x")
+IDS = ("ids", "id", "names", "name", "paths", "path", "files", "file", "file_name")
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Holds n rows of d numbers that some model found in n images.
+
+    Args:
+        vectors: finite, float32 of shape (n, d).
+        ids: what each row belongs to, strings of shape (n,); None if the file does not say.
+    """
+
+    vectors: NDArray[np.float32]
+    ids: NDArray[np.str_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def dim(self) -> int:
+        """The number of coordinates d."""
+        return int(self.vectors.shape[1])
+
+
+def load_features(path: str | Path) -> Features:
+    """Read rows of numbers from a file of numpy or Parquet.
+
+    Args:
+        path: `.npy` with an array (n, d); `.npz` with such an array, called one of `VECTORS` or
+            the only one of two axes, and ids called one of `IDS`, if any; `.parquet` or `.arrow`
+            with a column of lists, and one of ids, if any, of such names. Nothing is unpickled.
+
+    Returns:
+        The rows, in the order of the file.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind; it holds no such array, or
+            several; rows of unequal length, or a value that is not finite; ids that are too few or
+            repeated; pyarrow is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/a.npz", embeddings=np.eye(3), ids=["a", "b", "c"])
+        ...     found = load_features(f"{folder}/a.npz")
+        >>> found.vectors.shape, found.ids.tolist()
+        ((3, 3), ['a', 'b', 'c'])
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise DataError(f"Expected a file of features. Received {str(path)!r}: no such file.")
+    kind = source.suffix.lower()
+    if kind in (".npy", ".npz"):
+        vectors, ids = _from_numpy(source)
+    elif kind in (".parquet", ".arrow"):
+        vectors, ids = _from_table(source)
+    else:
+        raise DataError(
+            f"{source}: expected .npy, .npz, .parquet or .arrow. Received {kind or 'no suffix'!r}."
+        )
+    return Features(_checked(vectors, source), _checked_ids(ids, len(vectors), source))
+
+
+def _from_numpy(source: Path) -> tuple[Any, Any]:
+    try:
+        loaded = np.load(source, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded, None
+        with loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{source}: expected arrays of numbers or text. {error}") from None
+    plain = [name for name, a in arrays.items() if a.ndim == 2 and a.dtype.kind in "fiu"]
+    ids = next((arrays[name] for name in IDS if name in arrays), None)
+    return arrays[_choose(list(arrays), plain, source)], ids
+
+
+def _from_table(source: Path) -> tuple[Any, Any]:
+    table = open_table(source)
+    kinds = {field.name: str(field.type) for field in table.schema}
+    lists = [name for name, kind in kinds.items() if "list<" in kind]
+    chosen = _choose(list(kinds), lists, source)
+    named = next((name for name in IDS if name in kinds), None)
+    columns = table.columns([chosen, *([named] if named else [])])
+    if chosen not in lists:
+        raise DataError(
+            f"{source}: expected lists of numbers in {chosen!r}. Received {kinds[chosen]}."
+        )
+    rows = columns[chosen].combine_chunks()
+    if rows.null_count:
+        raise DataError(f"{source}: expected a list in each row of {chosen!r}. Received none.")
+    sizes = _lengths(rows)
+    if len(sizes) != 1:
+        raise DataError(
+            f"{source}: expected rows of one length in {chosen!r}. Received "
+            f"{min(sizes, default=0)} to {max(sizes, default=0)} numbers."
+        )
+    vectors = rows.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), *sizes)
+    return vectors, columns[named].to_pylist() if named else None
+
+
+def _lengths(rows: Any) -> set[int]:
+    # lists of fixed size know it from their type
+    size = getattr(rows.type, "list_size", None)
+    return set(np.asarray(rows.value_lengths()).tolist()) if size is None else {size}
+
+
+def _choose(found: list[str], possible: list[str], source: Path) -> str:
+    named = [name for name in VECTORS if name in found]
+    if named:
+        return named[0]
+    if len(possible) == 1:
+        return possible[0]
+    raise DataError(
+        f"{source}: expected rows of numbers called one of {list(VECTORS)}, or nothing else that "
+        f"could be meant. Received {found}: rename one."
+    )
+
+
+def _checked(values: Any, source: Path) -> NDArray[np.float32]:
+    vectors = np.asarray(values)
+    if vectors.dtype.kind not in "fiu" or vectors.ndim != 2 or 0 in vectors.shape:
+        raise DataError(
+            f"{source}: expected numbers of shape (n, d). Received {vectors.dtype} of shape "
+            f"{vectors.shape}."
+        )
+    with np.errstate(over="ignore"):
+        vectors = np.ascontiguousarray(vectors, np.float32)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        raise DataError(
+            f"{source}: expected finite numbers within float32. Received others in {bad.size} of "
+            f"{len(vectors)} rows, the first is row {bad[0]}: leave those out."
+        )
+    return vectors
+
+
+def _checked_ids(values: Any, count: int, source: Path) -> NDArray[np.str_] | None:
+    if values is None:
+        return None
+    ids = np.asarray([str(value) for value in np.asarray(values).ravel().tolist()])
+    if len(ids) != count:
+        raise DataError(f"{source}: expected {count} ids, one per row. Received {len(ids)}.")
+    names, times = np.unique(ids, return_counts=True)
+    if times.max() > 1:
+        raise DataError(
+            f"{source}: expected ids that name one row each. Received {str(names[times > 1][0])!r} "
+            f"{times.max()} times."
+        )
+    return ids

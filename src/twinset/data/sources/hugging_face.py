@@ -1,0 +1,237 @@
+"""A Hugging Face image data set on disk → `Listing`, without the package `datasets`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twinset.data.quarantine import Quarantined
+from twinset.data.sources import tables
+from twinset.data.sources.listing import Listing
+from twinset.data.sources.manifest import Columns, table_rows
+from twinset.data.sources.names import part_of, shown
+from twinset.data.sources.rows import Rows
+from twinset.data.sources.texts import Texts
+from twinset.errors import DataError
+
+# "train-00000-of-00003.parquet", "train-00000-of-00003-0a1b2c.parquet"; of the cache,
+# "beans-train.arrow", "beans-train-00000-of-00003.arrow"
+_SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-\d{5}(-[0-9a-f]+)?")
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    split: str  # "" if none is told
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Tell a Hugging Face data set from other folders, by the names of its files.
+
+    Args:
+        folder: `dataset_dict.json`, or `state.json` or `dataset_info.json` beside Arrow files, or
+            Parquet files named after splits, here or in `data`, make it one.
+    """
+    return bool(_saved(folder) or _hub(folder))
+
+
+def read_hugging_face(
+    folder: str | os.PathLike[str],
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+) -> Listing:
+    """List the images of a Hugging Face data set on disk.
+
+    Read are the folders that `save_to_disk` writes for a `Dataset` or a `DatasetDict`, the Arrow
+    files of the cache, and the Parquet files of the hub. The classes and their order are those
+    that the data set notes (`ClassLabel`), so labels are equal to its own. Its splits are the
+    parts; a split of another name, such as "unsupervised", is quarantined as a whole.
+
+    Args:
+        folder: of the data set, and of one configuration if it has several.
+        image: the column with encoded images. Defaults to the only one, or a usual name.
+        label: the column with labels. Defaults to a usual name, or the only `ClassLabel`.
+        group: the column with groups. Defaults to "group", if there is one.
+        split: a column with parts; it goes before the splits of the files. Defaults to "split" or
+            "part", if there is one.
+
+    Raises:
+        DataError: a file is missing or damaged, a column is missing, or no image is left.
+    """
+    root = Path(folder)
+    files = _saved(root) or _hub(root)
+    if not files:
+        raise DataError(
+            f"{shown(str(root))}: expected a Hugging Face data set. Received a folder without "
+            "dataset_dict.json, dataset_info.json or Parquet files named after splits."
+        )
+    columns = Columns(image, label, group, split)
+    others, read, names = [], list[Rows](), list[str]()
+    for file in files:
+        name = shown(file.path.relative_to(root).as_posix())
+        table = tables.open_table(file.path)
+        if file.split and part_of(file.split) is None:
+            reason = f"{table.rows} rows of the split {file.split!r}, which is none of the parts"
+            others.append(Quarantined(name, reason))
+            continue
+        read.append(_with_split(table_rows(table, columns, name), file.split))
+        names.append(name)
+    place = shown(str(root))
+    if not read:
+        raise DataError(
+            f"{place}: expected a split named after a part, such as 'train' or 'test'. Received "
+            f"{', '.join(repr(file.split) for file in files)}."
+        )
+    return _joined(read, names).listing(shown(root.resolve().name), place, others)
+
+
+def _with_split(rows: Rows, split: str) -> Rows:
+    if rows.splits is not None or not split:
+        return rows
+    return replace(rows, splits=Texts([split], np.zeros(len(rows.sources), np.int64)))
+
+
+def _joined(tables_rows: Sequence[Rows], names: Sequence[str]) -> Rows:
+    """Put the rows of several files one after the other."""
+    starts = [0, *accumulate(len(rows.sources) for rows in tables_rows)]
+
+    def where(row: int) -> str:
+        k = bisect_right(starts, row) - 1
+        local = tables_rows[k].where(row - starts[k])
+        return local if len(names) == 1 else f"{names[k]}, {local}"
+
+    def column(of: Callable[[Rows], Texts | None]) -> Texts | None:
+        columns = [of(rows) for rows in tables_rows]
+        if not any(columns):
+            return None
+        sizes = [len(rows.sources) for rows in tables_rows]
+        nothing = [Texts([], np.full(size, -1, np.int64)) for size in sizes]
+        return Texts.joined([c or n for c, n in zip(columns, nothing, strict=True)])
+
+    files = [rows.files for rows in tables_rows]
+    orders = {rows.class_names for rows in tables_rows}
+    return Rows(
+        [source for rows in tables_rows for source in rows.sources],
+        Texts.joined([rows.labels for rows in tables_rows]),
+        {
+            s + row: why
+            for s, r in zip(starts, tables_rows, strict=False)
+            for row, why in r.bad.items()
+        },
+        where,
+        column(lambda rows: rows.groups),
+        column(lambda rows: rows.splits),
+        None if None in files else [file for some in files for file in some or ()],
+        orders.pop() if len(orders) == 1 else None,
+    )
+
+
+# --- where the files are
+
+
+def _saved(folder: Path) -> list[_File]:
+    """Find the Arrow files of `save_to_disk` or of the cache; none if it is neither."""
+    whole = folder / "dataset_dict.json"
+    if whole.is_file():
+        splits = _json(whole).get("splits")
+        if not isinstance(splits, list):
+            raise DataError(f'{shown(str(whole))}: expected "splits". Received none: save it anew.')
+        # only names: a file from elsewhere must not lead out of its folder
+        return [
+            _File(path, split)
+            for split in map(str, splits)
+            for path in _arrow_files(folder / Path(split).name)
+        ]
+    if (folder / "state.json").is_file():
+        split = str(_json(folder / "state.json").get("_split") or "")
+        # "train[:10%]" and "train+test" are splits too, but no part
+        return [_File(path, split if part_of(split) else "") for path in _arrow_files(folder)]
+    if (folder / "dataset_info.json").is_file():
+        return [
+            _File(path, _split(path.stem).rpartition("-")[2])
+            for path in sorted(folder.glob("*.arrow"))
+            if not path.name.startswith(("cache-", "tmp"))
+        ]
+    return []
+
+
+def _arrow_files(folder: Path) -> list[Path]:
+    state = _json(folder / "state.json")
+    if state.get("_indices_data_files"):
+        raise DataError(
+            f"{shown(str(folder))}: expected rows in their order. Received an index of rows beside "
+            "them: call `flatten_indices()` before `save_to_disk`."
+        )
+    try:
+        return [folder / Path(file["filename"]).name for file in state["_data_files"]]
+    except (KeyError, TypeError):
+        raise DataError(
+            f'{shown(str(folder / "state.json"))}: expected "_data_files" with file names. '
+            "Received others: save the data set anew."
+        ) from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{shown(str(path))}: expected a file of JSON. {error}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{shown(str(path))}: expected an object. Received {content!r}.")
+    return content
+
+
+def _hub(folder: Path) -> list[_File]:
+    """Find the Parquet files of the hub: here, in `data`, or in the only folder that has some."""
+    found = [*_parquet_files(folder), *_parquet_files(folder / "data")]
+    if found:
+        return found
+    below = {}
+    for name in _entries(folder):
+        if files := _parquet_files(folder / name):
+            below[name] = files
+    if len(below) > 1:
+        raise DataError(
+            f"{shown(str(folder))}: expected one configuration of a data set. Received "
+            f"{', '.join(map(repr, below))}: pass one of these folders."
+        )
+    return next(iter(below.values()), [])
+
+
+def _parquet_files(folder: Path) -> list[_File]:
+    """Find "train.parquet", "train-00000-of-00003.parquet" and "train/0000.parquet"."""
+    files = []
+    for name in _entries(folder):
+        stem, dot, suffix = name.rpartition(".")
+        if dot and suffix == "parquet" and (_SHARD.fullmatch(stem) or part_of(stem)):
+            files.append(_File(folder / name, _split(stem)))
+        elif part_of(name):
+            inside = (re.fullmatch(r"\d+\.parquet", below) for below in _entries(folder / name))
+            files += [_File(folder / name / match[0], name) for match in inside if match]
+    return files
+
+
+def _entries(folder: Path) -> list[str]:
+    """List a folder that may be none, or not to be read: then nothing of it is a data set."""
+    try:
+        # bare names: a Path for each of a million files takes long
+        return sorted(name for name in os.listdir(folder) if name[0] != ".")  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def _split(stem: str) -> str:
+    match = _SHARD.fullmatch(stem)
+    return match["split"] if match else stem

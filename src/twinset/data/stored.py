@@ -1,0 +1,148 @@
+"""`StoredPixels`: images in a file, read where they are asked for; looks like an array."""
+
+from __future__ import annotations
+
+import math
+import os
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.errors import DataError
+
+
+class StoredPixels:
+    """Reads images of one size from a file of raw pixels, those that are asked for and no others.
+
+    It has an array's `shape`, `dtype`, `len` and reading `[...]` along the first axis, and returns
+    ordinary arrays, so whatever takes images a part at a time takes these too. Rows are read with
+    positioned reads and not through a memory map: mapped pages count as the process's own memory,
+    and a file cut short under a map ends the process with a signal instead of an error.
+
+    Args:
+        path: a file of uint8 pixels in row order, image after image.
+        shape: (n, h, w) or (n, h, w, 3) of the whole file.
+        rows: positions in the file, integers of shape (m,), in the order in which they are to
+            appear. Defaults to all.
+
+    Raises:
+        DataError: the file is missing or shorter than the shape says.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "pixels.bin")
+        ...     _ = file.write_bytes(bytes(range(12)))
+        ...     stored = StoredPixels(file, (3, 2, 2), np.array([2, 0]))
+        ...     stored.shape, stored[0].tolist(), stored[[1]].tolist()
+        ((2, 2, 2), [[8, 9], [10, 11]], [[[0, 1], [2, 3]]])
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], rows: NDArray[np.integer] | None = None
+    ) -> None:
+        self._path = path
+        self._whole = tuple(int(size) for size in shape)
+        self._rows = None if rows is None else np.asarray(rows, np.int64)
+        self._size = math.prod(self._whole[1:])  # bytes of one image
+        try:
+            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except OSError as error:
+            raise DataError(
+                f"{path}: expected a file of pixels. {error.strerror}: read the images anew."
+            ) from None
+        weakref.finalize(self, os.close, self._file)
+        there = os.fstat(self._file).st_size
+        if there < self._size * self._whole[0]:
+            raise DataError(
+                f"{path}: expected {self._size * self._whole[0]:,} bytes of pixels. Received "
+                f"{there:,}: remove the file, and read the images anew."
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array: (n, h, w) or (n, h, w, 3)."""
+        return (len(self), *self._whole[1:])
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self._whole)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all images as an array."""
+        return len(self) * self._size
+
+    def __len__(self) -> int:
+        return self._whole[0] if self._rows is None else len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"StoredPixels({str(self._path)!r}, {self.shape})"
+
+    def __reduce__(self) -> Any:
+        # another process opens the file anew
+        return (StoredPixels, (self._path, self._whole, self._rows))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read all images: only for sets that fit into memory."""
+        del copy  # always one
+        whole = self[:]
+        return whole.astype(np.uint8 if dtype is None else dtype, copy=False)
+
+    def __getitem__(self, wanted: Any) -> NDArray[np.uint8]:
+        rows = self._positions(wanted)
+        if rows.ndim == 0:
+            return self._read(rows[None]).reshape(self._whole[1:])
+        return self._read(rows)
+
+    def at(self, wanted: Any) -> StoredPixels:
+        """Pick images without reading them.
+
+        Args:
+            wanted: a slice or integers of shape (m,).
+        """
+        return StoredPixels(self._path, self._whole, np.atleast_1d(self._positions(wanted)))
+
+    def _positions(self, wanted: Any) -> NDArray[np.int64]:
+        count = len(self)
+        if isinstance(wanted, slice):
+            chosen = np.arange(*wanted.indices(count))
+        else:
+            chosen = np.asarray(wanted)
+            if chosen.dtype == bool:
+                if chosen.shape != (count,):
+                    raise IndexError(f"a mask of shape {chosen.shape} for {count} images")
+                chosen = np.flatnonzero(chosen)
+            if chosen.dtype.kind not in "iu" and chosen.size:
+                raise IndexError("expected integers, a slice or a mask along the first axis")
+            chosen = chosen.astype(np.int64)
+            if chosen.size and (chosen.min() < -count or chosen.max() >= count):
+                raise IndexError(f"a position is out of range for {count} images")
+            chosen = np.where(chosen < 0, chosen + count, chosen)
+        return chosen if self._rows is None else self._rows[chosen]
+
+    def _read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        out = np.empty((*rows.shape, *self._whole[1:]), np.uint8)
+        flat, lines = rows.ravel(), out.reshape(rows.size, self._size)
+        # neighbours in the file come with one read
+        cuts = np.flatnonzero(np.diff(flat) != 1) + 1
+        for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(flat)], strict=True):
+            if start < end:
+                self._fill(lines[start:end].reshape(-1).data, int(flat[start]) * self._size)
+        return out
+
+    def _fill(self, target: memoryview, offset: int) -> None:
+        while len(target):
+            got = os.preadv(self._file, [target], offset)
+            if got == 0:
+                raise DataError(
+                    f"{self._path}: expected {len(target)} more bytes of pixels. The file was cut "
+                    "short while in use: remove it, and read the images anew."
+                )
+            target, offset = target[got:], offset + got

@@ -1,0 +1,315 @@
+"""The sections of a recipe: what each part of a run can be told, with ranges and defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# strict: neither `true` nor "4" is a number; an integer still is a float
+Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Share: TypeAlias = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
+CountOrNone: TypeAlias = Annotated[int, Field(ge=0, strict=True)]
+Units: TypeAlias = Annotated[tuple[Count, ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """Is a frozen part of a recipe that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImagesRecipe(Section):
+    """What the user's own images become; the built-in data has its shape already.
+
+    Args:
+        size: "auto", one number for squares, or (h, w); as for `read_images`.
+        colour: "auto", "gray" or "rgb".
+        resize: "pad", "stretch" or "crop".
+        background: gray level for padding and behind transparency, 0 to 255.
+    """
+
+    size: Literal["auto"] | Count | tuple[Count, Count] = "auto"
+    colour: Literal["auto", "gray", "rgb"] = "auto"
+    resize: Literal["pad", "stretch", "crop"] = "pad"
+    background: Annotated[int, Field(ge=0, le=255, strict=True)] = 0
+
+
+class SplitRecipe(Section):
+    """Shares of the user's own images, where the data names no parts itself.
+
+    Args:
+        test: share of the images, or groups, that the model is judged on.
+        calib: share that thresholds are chosen on, if the recipe's `holdout` asks for any.
+        tune: share kept for the choice of epochs and settings.
+    """
+
+    test: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.2
+    calib: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.1
+    tune: Share = 0.0
+
+
+class AugmentRecipe(Section):
+    """Random views of the training images, drawn on the device.
+
+    Args:
+        flip: mirror left and right. "auto": where the data says that a mirror image shows the
+            same; clothes do, digits do not.
+        shift: by up to so many pixels, each way.
+        erase: share of the images in which a rectangle is erased.
+        brightness: factor from 1 − b to 1 + b.
+        contrast: likewise, about the image's mean.
+    """
+
+    flip: Literal["auto"] | bool = False
+    shift: CountOrNone = 0
+    erase: Share = 0.0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no view differs from its image."""
+        return self == AugmentRecipe()
+
+
+class MlpRecipe(Section):
+    """Flatten, then Dense layers with ReLU, dropout between them.
+
+    Args:
+        name: "mlp".
+        units: size of each Dense layer; the last is the embedding size d.
+        dropout: share of activations dropped between layers while training, in [0, 1).
+        linear: no ReLU after the last layer.
+        normalize: embeddings of length 1.
+    """
+
+    name: Literal["mlp"] = "mlp"
+    units: Units = (128, 128, 128)
+    dropout: Share = 0.1
+    linear: bool = False
+    normalize: bool = False
+
+    @property
+    def embedding_size(self) -> int:
+        """The number of coordinates d."""
+        return self.units[-1]
+
+
+class ConvRecipe(Section):
+    """A small convolutional network.
+
+    Args:
+        name: "conv".
+        widths: channels of each stage.
+        embedding: size d.
+        dropout: before the embedding.
+        normalize: embeddings of length 1.
+    """
+
+    name: Literal["conv"] = "conv"
+    widths: Units = (32, 64, 128)
+    embedding: Count = 64
+    dropout: Share = 0.0
+    normalize: bool = True
+
+    @property
+    def embedding_size(self) -> int:
+        """The number of coordinates d."""
+        return self.embedding
+
+
+class PretrainedRecipe(Section):
+    """A network from `keras.applications` or KerasHub with an embedding on top.
+
+    Args:
+        name: "pretrained".
+        model: "MobileNetV3Small", …, or "keras_hub:<preset>".
+        weights: "imagenet", the path of a file, or "none".
+        embedding: size d.
+        freeze: train the embedding alone.
+        pooling: "avg" or "max".
+        normalize: embeddings of length 1.
+    """
+
+    name: Literal["pretrained"] = "pretrained"
+    model: Annotated[str, Field(min_length=1)] = "MobileNetV3Small"
+    weights: Annotated[str, Field(min_length=1)] = "imagenet"
+    embedding: Count = 128
+    freeze: bool = True
+    pooling: Literal["avg", "max"] = "avg"
+    normalize: bool = True
+
+    @property
+    def embedding_size(self) -> int:
+        """The number of coordinates d."""
+        return self.embedding
+
+
+EncoderRecipe: TypeAlias = Annotated[
+    MlpRecipe | ConvRecipe | PretrainedRecipe, Field(discriminator="name")
+]
+
+
+class ContrastiveRecipe(Section):
+    """Contrastive loss (Hadsell, Chopra, LeCun 2006), of pairs or over all pairs of a batch.
+
+    Args:
+        name: "contrastive".
+        margin: distance beyond which different pairs cost nothing.
+        positive_margin: distance up to which same pairs cost nothing; over all pairs only.
+    """
+
+    name: Literal["contrastive"] = "contrastive"
+    margin: Positive = 1.0
+    positive_margin: NotNegative = 0.0
+
+
+class TripletRecipe(Section):
+    """Triplet loss (Schroff 2015, Hermans 2017).
+
+    Args:
+        name: "triplet".
+        margin: by how much a negative must be farther than a positive.
+        mining: "all", "semi-hard" or "hard".
+        soft: log(1 + exp(·)) in place of the hinge.
+        prefixes: sizes of Matryoshka prefixes (Kusupati 2022); none by default.
+    """
+
+    name: Literal["triplet"] = "triplet"
+    margin: Positive = 0.2
+    mining: Literal["all", "semi-hard", "hard"] = "semi-hard"
+    soft: bool = False
+    prefixes: tuple[Count, ...] = ()
+
+
+class SupConRecipe(Section):
+    """Supervised contrastive loss (Khosla 2020).
+
+    Args:
+        name: "supcon"; "nt_xent" leaves other positives out of the denominator.
+        temperature: of the softmax.
+        prefixes: as for "triplet".
+    """
+
+    name: Literal["supcon", "nt_xent"] = "supcon"
+    temperature: Positive = 0.1
+    prefixes: tuple[Count, ...] = ()
+
+
+class MultiSimilarityRecipe(Section):
+    """Multi-similarity loss (Wang 2019).
+
+    Args:
+        name: "multi_similarity".
+        alpha: weight of positives.
+        beta: weight of negatives.
+        base: similarity around which both are weighed.
+        epsilon: margin of the mining.
+        prefixes: as for "triplet".
+    """
+
+    name: Literal["multi_similarity"] = "multi_similarity"
+    alpha: Positive = 2.0
+    beta: Positive = 40.0
+    base: NotNegative = 0.5
+    epsilon: NotNegative = 0.1
+    prefixes: tuple[Count, ...] = ()
+
+
+class CircleRecipe(Section):
+    """Circle loss (Sun 2020).
+
+    Args:
+        name: "circle".
+        margin: relaxation of both optima.
+        gamma: scale.
+        prefixes: as for "triplet".
+    """
+
+    name: Literal["circle"] = "circle"
+    margin: Positive = 0.25
+    gamma: Positive = 80.0
+    prefixes: tuple[Count, ...] = ()
+
+
+class SoftmaxRecipe(Section):
+    """Normalised softmax; with a margin it is ArcFace (Deng 2019).
+
+    Args:
+        name: "softmax".
+        scale: of the cosines.
+        margin: additive, in radians.
+        prefixes: as for "triplet".
+    """
+
+    name: Literal["softmax"] = "softmax"
+    scale: Positive = 16.0
+    margin: NotNegative = 0.0
+    prefixes: tuple[Count, ...] = ()
+
+
+class ProxyAnchorRecipe(Section):
+    """Proxy-anchor loss (Kim 2020).
+
+    Args:
+        name: "proxy_anchor".
+        alpha: scale.
+        delta: margin.
+        prefixes: as for "triplet".
+    """
+
+    name: Literal["proxy_anchor"] = "proxy_anchor"
+    alpha: Positive = 32.0
+    delta: NotNegative = 0.1
+    prefixes: tuple[Count, ...] = ()
+
+
+class SigmoidRecipe(Section):
+    """Sigmoid loss of all pairs (Zhai 2023, SigLIP), with a learned scale and bias.
+
+    Args:
+        name: "sigmoid".
+        scale: at first.
+        bias: at first.
+        prefixes: as for "triplet".
+    """
+
+    name: Literal["sigmoid"] = "sigmoid"
+    scale: Positive = 10.0
+    bias: Annotated[float, Field(allow_inf_nan=False, strict=True)] = -2.5
+    prefixes: tuple[Count, ...] = ()
+
+
+LossRecipe: TypeAlias = Annotated[
+    ContrastiveRecipe
+    | TripletRecipe
+    | SupConRecipe
+    | MultiSimilarityRecipe
+    | CircleRecipe
+    | SoftmaxRecipe
+    | ProxyAnchorRecipe
+    | SigmoidRecipe,
+    Field(discriminator="name"),
+]
+
+
+class OptimizerRecipe(Section):
+    """The optimiser.
+
+    Args:
+        name: "rmsprop", "adam", "adamw", "sgd" (with Nesterov momentum 0.9) or "muon", as Keras
+            has them.
+        learning_rate: step size; with a schedule its highest.
+        schedule: "constant", "cosine" (down to 0) or "linear" (likewise).
+        warmup: share of all steps over which the rate first rises from 0.
+        weight_decay: decoupled; for "adamw", "sgd" and "muon".
+    """
+
+    name: Literal["rmsprop", "adam", "adamw", "sgd", "muon"] = "rmsprop"
+    learning_rate: Positive = 0.001
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: Share = 0.0
+    weight_decay: NotNegative = 0.0

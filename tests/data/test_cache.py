@@ -1,0 +1,186 @@
+"""Decoded once: the same pixels again, after a kill, from two processes, on a full disk."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from twinset.data import cache
+from twinset.data.cache import decode_all
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.fingerprint import fingerprints
+from twinset.data.sources.listing import FileSource
+from twinset.errors import DataError
+
+SHAPE = Preprocessing((6, 5))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Twenty images, two of them broken."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(20):
+        path = folder / f"{i:02}.png"
+        Image.fromarray(rng.integers(0, 256, (9 + i % 3, 7), np.uint8)).save(path)
+        found.append(FileSource(str(path), path.name))
+    Path(found[3].path).write_bytes(b"no image")
+    Path(found[11].path).write_bytes(Path(found[11].path).read_bytes()[:50])
+    return found
+
+
+def expected(files):
+    good = [i for i in range(20) if i not in (3, 11)]
+    return good, np.stack([SHAPE.pixels(files[i].path) for i in good])
+
+
+def test_every_file_is_an_image_or_a_reason(files, tmp_path):
+    heard = []
+    found = decode_all(
+        files, SHAPE, folder=tmp_path / "cache", progress=lambda *told: heard.append(told)
+    )
+    good, pixels = expected(files)
+    assert found.positions.tolist() == good
+    np.testing.assert_array_equal(found.pixels[:], pixels)
+    np.testing.assert_array_equal(found.fingerprints, fingerprints(pixels))
+    assert [each.name for each in found.quarantined] == ["03.png", "11.png"]
+    assert "expected an image" in found.quarantined[0].reason
+    assert heard[-1] == (20, 20)
+    assert found.reused == 0
+    assert (tmp_path / "cache" / "CACHEDIR.TAG").exists()
+
+
+def test_the_second_call_decodes_nothing_but_what_failed(files, tmp_path, monkeypatch):
+    first = decode_all(files, SHAPE, folder=tmp_path / "cache")
+    seen = []
+    decode = Preprocessing.pixels
+    monkeypatch.setattr(
+        Preprocessing, "pixels", lambda self, image: seen.append(image) or decode(self, image)
+    )
+    again = decode_all(files, SHAPE, folder=tmp_path / "cache")
+    assert again.reused == 18
+    assert seen == [files[3].path, files[11].path]
+    np.testing.assert_array_equal(first.pixels[:], again.pixels[:])
+    assert again.quarantined == first.quarantined
+
+
+def test_what_changes_the_pixels_makes_another_cache(files, tmp_path):
+    folders = {decode_all(files, SHAPE, folder=tmp_path / "cache").folder}
+    folders.add(decode_all(files, Preprocessing((6, 5), "crop"), folder=tmp_path / "cache").folder)
+    folders.add(decode_all(files[::-1], SHAPE, folder=tmp_path / "cache").folder)
+    Image.new("L", (7, 9)).save(files[0].path)
+    changed = decode_all(files, SHAPE, folder=tmp_path / "cache")
+    folders.add(changed.folder)
+    assert len(folders) == 4
+    assert not changed.pixels[0].any()
+
+
+def test_damaged_cache_files_are_made_anew(files, tmp_path):
+    found = decode_all(files, SHAPE, folder=tmp_path / "cache")
+    pixels = found.pixels[:]
+    with (found.folder / "pixels").open("r+b") as file:
+        file.truncate(40)
+    again = decode_all(files, SHAPE, folder=tmp_path / "cache")
+    assert again.reused == 0
+    np.testing.assert_array_equal(again.pixels[:], pixels)
+
+
+def test_a_full_disk_is_an_error_that_loses_nothing(files, tmp_path, monkeypatch):
+    write, left = os.pwrite, [20]
+
+    def scarce(*arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return write(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", scarce)
+    with pytest.raises(DataError, match=r"room for 0.00 GB .* No space left on device: free some"):
+        decode_all(files, SHAPE, folder=tmp_path / "cache", workers=2)
+    monkeypatch.setattr(os, "pwrite", write)
+    found = decode_all(files, SHAPE, folder=tmp_path / "cache")
+    assert 0 < found.reused < 18
+    np.testing.assert_array_equal(found.pixels[:], expected(files)[1])
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from twinset.data import cache
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.sources.listing import FileSource
+
+def slow(self, image, decode=Preprocessing.pixels):
+    time.sleep(0.02)
+    return decode(self, image)
+
+Preprocessing.pixels = slow
+cache.CHUNK = 2
+files = [FileSource(str(path), path.name) for path in sorted(Path(sys.argv[1]).iterdir())]
+print("begun", flush=True)
+found = cache.decode_all(files, Preprocessing((6, 5)), folder=Path(sys.argv[2]), workers=2)
+print(found.reused, len(found.positions), found.pixels[:].sum(), flush=True)
+"""
+
+
+def start(tmp_path):
+    return subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(tmp_path / "photos"), str(tmp_path / "cache")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_killed_process_leaves_what_it_finished(files, tmp_path):
+    victim = start(tmp_path)
+    assert victim.stdout.readline() == "begun\n"
+    marks = None
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        marks = next((tmp_path / "cache").glob("*/marks"), None)
+        if marks is not None and sum(mark != 0 for mark in marks.read_bytes()) >= 4:
+            break
+        time.sleep(0.002)
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    done = sum(mark == 1 for mark in marks.read_bytes())
+    assert 2 <= done < 18
+    found = decode_all(files, SHAPE, folder=tmp_path / "cache")
+    assert found.reused == done
+    np.testing.assert_array_equal(found.pixels[:], expected(files)[1])
+
+
+def test_two_processes_share_the_work_of_one(files, tmp_path):
+    both = [start(tmp_path), start(tmp_path)]
+    answers = [each.communicate()[0].split()[1:] for each in both]
+    total = str(expected(files)[1].sum())
+    assert sorted(answers) == [["0", "18", total], ["18", "18", total]]
+
+
+@dataclass(frozen=True)
+class Gone:
+    name: str = "gone.png"
+
+    def stamp(self):
+        return "0"
+
+    def encoded(self):
+        return "/nowhere/gone.png"
+
+
+def test_no_images_and_missing_files(tmp_path):
+    found = decode_all([], SHAPE, folder=tmp_path)
+    assert found.pixels.shape == (0, 6, 5)
+    found = decode_all([Gone()], SHAPE, folder=tmp_path)
+    assert found.pixels.shape == (0, 6, 5)
+    assert "No such file" in found.quarantined[0].reason
+    assert cache.CHUNK == 16

@@ -1,0 +1,74 @@
+"""Nothing is in two parts: the proof against a loop, and what it refuses."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import calibration_oracles as oracles
+from twinset.data.disjoint import prove_disjoint
+from twinset.errors import DataError
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["fit", "tune", "test", ""]))),
+    st.booleans(),
+)
+def test_the_proof_finds_what_the_loop_finds(rows, with_groups):
+    pixels = np.array([[k, 0] for k, _ in rows], np.uint8).reshape(-1, 2)
+    parts = {}
+    for position, (_, name) in enumerate(rows):
+        if name:
+            parts.setdefault(name, []).append(position)
+    keys = {name: [(i, rows[i][0]) for i in indices] for name, indices in parts.items()}
+    shared = oracles.first_shared(keys)
+    groups = [f"group {k}" for k, _ in rows] if with_groups else None
+    if with_groups:  # the images differ, so the groups decide
+        pixels[:, 1] = np.arange(len(rows))
+    if shared is None:
+        proof = prove_disjoint(pixels, parts, groups)
+        assert proof.images == {name: len(indices) for name, indices in parts.items()}
+        distinct = {name: len({key for _, key in own}) for name, own in keys.items()}
+        assert proof.groups == (distinct if with_groups else None)
+        for name, found in proof.duplicates.items():
+            assert len(found) == (0 if with_groups else len(parts[name]) - distinct[name])
+            for again, first in found:
+                assert (pixels[again] == pixels[first]).all()
+                assert first == min(i for i, key in keys[name] if key == rows[again][0])
+        return
+    owner, earlier, name, later = shared
+    what = f"group 'group {rows[later][0]}'" if with_groups else "image: remove"
+    with pytest.raises(
+        DataError,
+        match=f"position {earlier} in '{owner}' and position {later} in '{name}' with the same "
+        f"{what}",
+    ):
+        prove_disjoint(pixels, parts, groups)
+
+
+def test_one_changed_pixel_is_another_image(stripes):
+    images = np.concatenate([stripes.images, stripes.images])
+    parts = {"fit": range(60), "test": range(60, 120)}
+    with pytest.raises(DataError, match="position 0 in 'fit' and position 60 in 'test'"):
+        prove_disjoint(images, parts)
+    images[60:, 0, 0] ^= 1
+    images[7] = images[3]
+    proof = prove_disjoint(images, parts)
+    assert proof.duplicates == {"fit": ((7, 3),), "test": ()}
+    # a view that is not contiguous is hashed as what it shows
+    assert prove_disjoint(images[:, ::-1], parts).duplicates == proof.duplicates
+
+
+@pytest.mark.parametrize(
+    ("images", "parts", "groups", "words"),
+    [
+        (np.zeros((3, 2)), {"a": [0]}, None, r"uint8 pixels .* Received float64"),
+        (np.zeros(3, np.uint8), {"a": [0]}, None, r"Received uint8 of shape \(3,\)"),
+        (np.zeros((3, 2), np.uint8), {"a": [0, 3]}, None, "below 3, .* Received 3 in 'a'"),
+        (np.zeros((3, 2), np.uint8), {"a": [0], "b": [0]}, None, "Received 0 in 'a' and again"),
+        (np.zeros((3, 2), np.uint8), {"a": [0]}, [1], r"shape \(3,\). Received shape \(1,\)"),
+    ],
+)
+def test_what_cannot_be_proved(images, parts, groups, words):
+    with pytest.raises(DataError, match=words):
+        prove_disjoint(images, parts, groups)

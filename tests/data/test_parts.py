@@ -1,0 +1,137 @@
+"""The parts of a data set: disjoint, as large as asked, and nothing torn that belongs together."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twinset.data.images import LabelledImages
+from twinset.data.parts import divide
+from twinset.data.split import PROTOCOL_SIZES
+from twinset.errors import DataError
+from twinset.recipe_sections import SplitRecipe
+
+
+def images(labels, pixels=None, **fields):
+    labels = np.asarray(labels)
+    if pixels is None:
+        pixels = np.arange(len(labels))
+    rows = np.asarray(pixels)[:, None] // [1, 256] % 256
+    names = tuple(f"class {i}" for i in range(labels.max() + 1))
+    return LabelledImages(rows[:, :, None].astype(np.uint8), labels, names, "mine", **fields)
+
+
+def members(parts):
+    return {name: set(map(bytes, part.fingerprints)) for name, part in parts.named().items()}
+
+
+def test_shares_of_each_class():
+    data = images(np.repeat([0, 1, 2], [100, 50, 5]))
+    parts = divide(data, shares=SplitRecipe(tune=0.1), seed=3)
+    assert {name: part.class_counts.tolist() for name, part in parts.named().items()} == {
+        "fit": [60, 30, 5],  # five images are too few to be divided
+        "test": [20, 10, 0],
+        "tune": [10, 5, 0],
+        "calib": [10, 5, 0],
+    }
+    assert [part.name for part in parts.named().values()] == [
+        "mine[fit]",
+        "mine[test]",
+        "mine[tune]",
+        "mine[calib]",
+    ]
+    again, other = divide(data, shares=SplitRecipe(tune=0.1), seed=3), divide(data, seed=4)
+    assert members(again) == members(parts)
+    assert members(other)["test"] != members(parts)["test"]
+
+
+def test_without_a_holdout_nothing_is_kept_for_thresholds():
+    parts = divide(images([0] * 20 + [1] * 20), holdout="none")
+    assert {name: len(part) for name, part in parts.named().items()} == {"fit": 32, "test": 8}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(0, 12)),
+        min_size=40,
+        max_size=120,
+    ),
+    st.integers(0, 5),
+    st.booleans(),
+)
+def test_nothing_that_belongs_together_is_torn(rows, seed, grouped):
+    """Equal pixels, `together`, and groups, through any chain of these."""
+    labels, pixels, ties = (np.array(column) for column in zip(*rows, strict=True))
+    labels = np.searchsorted(np.unique(labels), labels)
+    groups = np.array([f"g{k}" for k in ties]) if grouped else None
+    data = images(labels, pixels, groups=groups)
+    try:
+        parts = divide(data, together=None if grouped else ties, seed=seed)
+    except DataError:  # everything may hang together
+        return
+    found = members(parts)
+    names = list(found)
+    for i, one in enumerate(names):
+        for two in names[i + 1 :]:
+            assert not found[one] & found[two]
+    assert sum(len(part) for part in parts.named().values()) == len(rows)
+    owner = {key: name for name, keys in found.items() for key in keys}
+    for tie in np.unique(ties):
+        assert len({owner[bytes(key)] for key in data.fingerprints[ties == tie]}) == 1
+
+
+def test_the_owners_parts_are_kept():
+    own = np.array(["train"] * 20 + ["test"] * 8 + ["calib"] * 6 + ["tune"] * 4)
+    data = images(np.arange(38) % 2, parts=own)
+    assert {n: len(p) for n, p in divide(data).named().items()} == {
+        "fit": 20,
+        "test": 8,
+        "calib": 6,
+    }
+    # the owner's calib images are not fitted on either
+    assert {n: len(p) for n, p in divide(data, holdout="none").named().items()} == {
+        "fit": 20,
+        "test": 8,
+    }
+    some = np.array(["train"] * 30 + ["test"] * 8)
+    drawn = divide(images(np.arange(38) % 2, parts=some), shares=SplitRecipe(calib=0.2))
+    assert {n: len(p) for n, p in drawn.named().items()} == {"fit": 24, "test": 8, "calib": 6}
+
+
+def test_a_leak_of_the_owner_is_refused_unless_allowed():
+    own = np.array(["train"] * 20 + ["test"] * 20)
+    pixels = np.arange(40)
+    pixels[30] = pixels[2]
+    data = images(np.arange(40) % 2, pixels, parts=own)
+    with pytest.raises(DataError, match="position 2 in 'fit' and position 30 in 'test'"):
+        divide(data, holdout="none")
+    assert len(divide(data, holdout="none", allow_leaks=True).test) == 20
+
+
+def test_many_small_classes_are_tested_on_classes_never_seen():
+    parts = divide(images(np.repeat(np.arange(60), 3)))
+    classes = {name: set(part.labels.tolist()) for name, part in parts.named().items()}
+    assert {name: len(found) for name, found in classes.items()} == {
+        "fit": 42,
+        "test": 12,
+        "calib": 6,
+    }
+    assert not classes["fit"] & classes["test"]
+
+
+def test_fashion_mnist_has_the_protocols_parts(fashion_mnist):
+    train, test = fashion_mnist
+    parts = divide(train, test)
+    for name, count in PROTOCOL_SIZES.items():
+        assert (getattr(parts, name).class_counts == count).all()
+    assert parts.test is test
+    assert divide(train, test, holdout="none").fit is train
+
+
+def test_what_cannot_be_divided():
+    with pytest.raises(DataError, match="Fashion-MNIST's training part .* Received mine"):
+        divide(images([0, 1] * 20), holdout="protocol")
+    with pytest.raises(DataError, match="shares that leave images for the fit"):
+        divide(images([0, 1] * 20), shares=SplitRecipe(test=0.9))
+    with pytest.raises(DataError, match=r"Expected .*: "):
+        divide(images([0, 1] * 20), together=np.zeros(40, int))
