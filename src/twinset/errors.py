@@ -10,7 +10,9 @@
     ├── ModelError              a folder that holds no model, or one of another version
     └── TrainingError           training stopped for a reason that more epochs will not mend
         ├── NonFiniteLossError  the loss became NaN or infinite
-        └── CollapseError       all embeddings became equal
+        ├── DivergedError       the loss rose far above where it began
+        ├── CollapseError       all embeddings became equal
+        └── IdleError           the loss moves nothing any more
 
 Each message says what was expected, what came, and what to do. The command line prints it as
 one line and exits with code 2.
@@ -47,6 +49,14 @@ class TrainingError(TwinsetError, RuntimeError):
 
 class NonFiniteLossError(TrainingError):
     """The loss became NaN or infinite."""
+
+
+class DivergedError(TrainingError):
+    """The loss rose far above where it began."""
+
+
+class IdleError(TrainingError):
+    """The loss has no gradient, batch after batch, and is not at its best either."""
 
 
 class CollapseError(TrainingError):

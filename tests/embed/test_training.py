@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import twinset
-from twinset.data.decode import Preprocessing
+from twinset.data.batches import shuffled_batches
+from twinset.data.decoding.decode import Preprocessing
 from twinset.embed import training
-from twinset.embed.monitor import Monitor
 from twinset.errors import CollapseError, DataError, NonFiniteLossError, RecipeError
 
 QUICK = {"encoder": {"units": [16, 8]}, "batch_size": 16, "epochs": 15}
@@ -46,7 +46,7 @@ def test_fit_equals_the_tutorials_style(stripes):
     plain = twinset.siamese(encoder)
     plain.compile(loss=twinset.losses.Contrastive(), optimizer="rmsprop")
     pairs = twinset.tutorial_pairs(stripes.labels, seed=0)
-    order = training.shuffled_batches(len(pairs), 16, seed=0, epoch=0).ravel()[: len(pairs)]
+    order = shuffled_batches(len(pairs), 16, seed=0, epoch=0).ravel()[: len(pairs)]
     x = stripes.images / np.float32(255)
     plain.fit(
         [x[pairs.left[order]], x[pairs.right[order]]],
@@ -79,23 +79,6 @@ def test_collapse_is_explained():
     black = twinset.LabelledImages(np.zeros((40, 3, 3), np.uint8), [0, 1] * 20, ("a", "b"))
     with pytest.raises(CollapseError, match=r"loss \d.\d+\) in 20 batches up to epoch \d+, step"):
         twinset.fit(black, batch_size=2, epochs=5)
-
-
-def test_monitor_names_the_step():
-    monitor = Monitor(epochs=2, sizes=np.array([4, 4, 2]), margin=1.0)
-    monitor.steps(np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.4, 0.4]))
-    assert monitor.history[0].loss == pytest.approx((4 * 0.5 + 4 * 0.3 + 2 * 0.2) / 10)
-    with pytest.raises(NonFiniteLossError, match=r"Received nan at epoch 2, step 2 of 3"):
-        monitor.steps(np.array([0.5, np.nan]), np.array([0.4, 0.4]))
-
-
-def test_monitor_forgives_a_short_flat_spell():
-    monitor = Monitor(epochs=1, sizes=np.full(100, 8), margin=1.0)
-    for _ in range(3):
-        monitor.steps(np.full(19, 0.5), np.zeros(19))
-        monitor.steps(np.array([0.4]), np.array([0.2]))
-    assert not monitor.interrupted
-    assert monitor.history == []  # 60 of 100 steps: no error, and no epoch yet
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.data.stored import StoredPixels
+
 BATCH = 1024
 
 
-def encode(encoder: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def encode(encoder: keras.Model, images: NDArray[np.uint8] | StoredPixels) -> NDArray[np.float32]:
     """Embed images with the network at rest: no dropout, nothing learned.
 
     Args:

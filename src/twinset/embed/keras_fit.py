@@ -1,8 +1,7 @@
-"""The training engine on TensorFlow and PyTorch: Keras' own `fit` over batches of indices."""
+"""The training engine on TensorFlow and PyTorch: Keras' own `fit` over batches of positions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,104 +9,200 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from twinset.data.batches import PADDING, shuffled_batches
-from twinset.data.images import LabelledImages
-from twinset.data.pairs import Pairs
-from twinset.embed.monitor import Monitor
-from twinset.embed.siamese import siamese
-from twinset.recipe import Recipe
+from twinset.data.batches import PADDING
+from twinset.embed.checkpoint import Keeper
+from twinset.embed.monitor import Monitor, Steps
+from twinset.embed.tasks import Batches, Job
+from twinset.embed.vitals import Vitals, vitals
+
+# So many steps apart the gradient at the embeddings is looked at: it costs a pass of its own here.
+STEPS_PER_LOOK = 25
 
 
-def train(
-    encoder: keras.Model,
-    loss: keras.losses.Loss,
-    optimizer: keras.optimizers.Optimizer,
-    data: LabelledImages,
-    pairs: Pairs,
-    recipe: Recipe,
-    monitor: Monitor,
-) -> None:
-    """Train the encoder in place, as `scanned.train` does: same pairs, same order, same guards."""
-    model = siamese(encoder, recipe.distance)
-    model.compile(
-        optimizer=optimizer,
-        loss=loss,
-        metrics=[
-            _Latest(lambda same, apart: ops.mean(loss.call(same, apart)), name="step_loss"),
-            _Latest(lambda same, apart: ops.mean(apart), name="step_distance"),
-        ],
-    )
-    batches = _PairBatches(data, pairs, recipe)
+def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
+    """Train the encoder in place, as `scanned.train` does: same batches, same order, same guards.
+
+    Checkpoints are taken between epochs only.
+
+    Args:
+        job: what to train on what.
+        monitor: is told of every step; its errors end the training.
+        keeper: saves checkpoints, and has the one to begin with.
+    """
+    model = _Trained(job)
+    model.compile(optimizer=job.optimizer)
+    job.build()
+    start = keeper.load()
+    if start is not None:
+        monitor.restore(start.history, start.pending)
+        everything = [variable for group in job.variables() for variable in group]
+        for variable, value in zip(everything, start.arrays, strict=True):
+            variable.assign(value)
+    batches = _Pixels(job)
     model.fit(
         batches,
-        epochs=recipe.epochs,
+        initial_epoch=0 if start is None else start.epoch,
+        epochs=job.epochs,
         shuffle=False,
         verbose=0,
-        callbacks=[_Epochs(batches, monitor)],
+        callbacks=[_Watch(job, batches, monitor, keeper)],
     )
 
 
-class _PairBatches(keras.utils.PyDataset):
-    """Gathers the pixels of one batch of index pairs at a time."""
+class _Trained(keras.Model):
+    """The encoder with the task's objective in place of a loss over (truth, prediction)."""
 
-    def __init__(self, data: LabelledImages, pairs: Pairs, recipe: Recipe) -> None:
+    def __init__(self, job: Job) -> None:
+        super().__init__(name="trained")  # TensorFlow takes no name that begins with "_"
+        self.encoder = job.encoder
+        if job.task.head is not None:
+            self.head = job.task.head  # for Keras to find its weights
+        self._job = job
+        self._loss_now = _Latest(name="step_loss")
+        self._spread_now = _Latest(name="step_spread")
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        pixels, step = inputs
+        if training and self._job.views is not None:
+            pixels = self._job.views(pixels, step[0])
+        return self.encoder(pixels, training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        del x, sample_weight, training
+        loss, spread = self._job.task.objective(y, ops.cast(y_pred, "float32"))
+        self._loss_now.update_state(loss)
+        self._spread_now.update_state(spread)
+        return loss
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        del x, y, y_pred, sample_weight
+        return self.get_metrics_result()
+
+
+class _Pixels(keras.utils.PyDataset):
+    """Gathers the pixels of one batch of positions at a time."""
+
+    def __init__(self, job: Job) -> None:
         super().__init__()
-        self._data, self._pairs, self._recipe = data, pairs, recipe
+        self._job = job
         self.draw(epoch=0)
 
     def draw(self, epoch: int) -> None:
-        self._batches = shuffled_batches(
-            len(self._pairs), self._recipe.batch_size, seed=self._recipe.seed, epoch=epoch
-        )
+        self.batches: Batches = self._job.task.draw(epoch)
+        self._offset = epoch * len(self.batches.positions)
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self.batches.positions)
 
     def __getitem__(self, step: int) -> Any:
-        rows = self._batches[step]
-        batch = self._pairs[rows[rows != PADDING]]
-        left, right = self._pixels(batch.left), self._pixels(batch.right)
-        return (left, right), batch.same.astype(np.float32)[:, None]
+        positions, targets = self.real(step)
+        # an axis of its own for the step's number: Keras takes batches, not scalars
+        number = np.full(len(positions), self._offset + step, np.int32)
+        return (self.pixels(positions), number), targets
 
-    def _pixels(self, positions: NDArray[np.int32]) -> NDArray[np.float32]:
-        return np.multiply(self._data.images[positions], np.float32(1 / 255), dtype=np.float32)
+    def real(self, step: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Leave the padding out, of pairs on both sides."""
+        positions, targets = self.batches.positions[step], self.batches.targets[step]
+        kept = targets != PADDING
+        sides = len(positions) // len(targets)
+        return positions.reshape(sides, -1)[:, kept].ravel(), targets[kept]
+
+    def pixels(self, positions: NDArray[np.int32]) -> NDArray[np.float32]:
+        pixels: NDArray[np.uint8] = self._job.images[positions]
+        return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
 
 
 class _Latest(keras.metrics.Metric):
-    """Holds a function of the last batch alone, where Keras' metrics average over the epoch."""
+    """Holds a number of the last batch alone, where Keras' metrics average over the epoch."""
 
-    def __init__(self, function: Callable[[Any, Any], Any], name: str) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(name=name)
-        self._function = function
         self._value = self.add_variable((), "zeros", name="value")
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        del sample_weight
-        self._value.assign(ops.cast(self._function(y_true, y_pred), self._value.dtype))
+    def update_state(self, value: Any) -> None:
+        self._value.assign(ops.cast(value, self._value.dtype))
 
     def result(self) -> Any:
         return ops.convert_to_tensor(self._value)
 
 
-class _Epochs(keras.callbacks.Callback):
-    """Draws each epoch's batches, and tells the monitor of each step.
+class _Watch(keras.callbacks.Callback):
+    """Draws each epoch's batches, tells the monitor of each step, and saves between epochs.
 
     The data set's own `on_epoch_end` is no place to draw: Keras calls it once more, before the
     first epoch, when it tries a batch to build the model.
     """
 
-    def __init__(self, batches: _PairBatches, monitor: Monitor) -> None:
+    def __init__(self, job: Job, batches: _Pixels, monitor: Monitor, keeper: Keeper) -> None:
         super().__init__()
-        self._batches, self._monitor = batches, monitor
+        self._job, self._batches = job, batches
+        self._monitor, self._keeper = monitor, keeper
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         del logs
         self._batches.draw(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        del batch
+        norm, active = np.nan, np.nan
+        if batch % STEPS_PER_LOOK == 0:
+            norm, active = self._activity(batch)
+        row = (float(logs["step_loss"]), float(logs["step_spread"]), norm, active)
         self._monitor.steps(
-            np.array([float(logs["step_loss"])]), np.array([float(logs["step_distance"])])
+            Steps(*(np.array([value]) for value in row)), lambda: self._signs(batch)
         )
-        if self._monitor.interrupted:
+        if self._monitor.stop:
             self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        del logs
+        if self._keeper.due and not self._monitor.stop:
+            arrays = [
+                ops.convert_to_numpy(variable)
+                for group in self._job.variables()
+                for variable in group
+            ]
+            self._keeper.save(epoch + 1, 0, arrays, self._monitor)
+
+    def _embeddings(self, batch: int) -> Any:
+        positions, _ = self._batches.real(batch)
+        return self._job.encoder(self._batches.pixels(positions), training=False)
+
+    def _signs(self, batch: int) -> Vitals:
+        positions, _ = self._batches.real(batch)
+        embeddings = ops.convert_to_numpy(self._embeddings(batch))
+        return vitals(embeddings.astype(np.float32), self._job.labels[positions])
+
+    def _activity(self, batch: int) -> tuple[float, float]:
+        """Find the norm of the loss' gradient at the embeddings, and the share that it moves."""
+        _, targets = self._batches.real(batch)
+        embeddings = ops.convert_to_numpy(self._embeddings(batch)).astype(np.float32)
+
+        def objective(values: Any) -> Any:
+            return self._job.task.objective(ops.convert_to_tensor(targets), values)[0]
+
+        slope = _gradient(objective, embeddings)
+        return float(np.sqrt(np.square(slope).sum())), float((slope != 0).any(axis=-1).mean())
+
+
+def _gradient(function: Any, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tensor = tf.constant(values)
+        with tf.GradientTape() as tape:
+            tape.watch(tensor)
+            value = function(tensor)
+        found = tape.gradient(value, tensor)
+        return np.zeros_like(values) if found is None else np.asarray(found)
+    import torch
+
+    leaf = ops.convert_to_tensor(values).detach().requires_grad_(True)
+    (found,) = torch.autograd.grad(function(leaf), leaf, allow_unused=True)
+    return np.zeros_like(values) if found is None else found.cpu().numpy()

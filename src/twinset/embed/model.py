@@ -11,9 +11,9 @@ import os
 import platform
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -22,9 +22,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from twinset import distance as distances
 from twinset.atomic import write_bytes
-from twinset.data.decode import ImageLike, Preprocessing
+from twinset.data.decoding.decode import ImageLike, Preprocessing
 from twinset.data.images import LabelledImages
 from twinset.data.pairs import Pairs
+from twinset.data.stored import StoredPixels
 from twinset.decision import Calibrator, Threshold, Verdict
 from twinset.embed.encode import encode
 from twinset.embed.monitor import EpochRecord
@@ -88,19 +89,15 @@ class SiameseModel:
             ImageFileError: a file cannot be read.
             DataError: something is not an image.
         """
-        if isinstance(images, LabelledImages):
-            images = images.images
         shape = self.preprocessing.shape
-        if not (
-            isinstance(images, np.ndarray)
-            and images.dtype == np.uint8
-            and images.shape[1:] == shape
-        ):
-            if isinstance(images, str | os.PathLike):
-                raise DataError(f"Expected a sequence of images. Received one path: [{images!r}]?")
-            pixels = [self.preprocessing.pixels(image) for image in images]
-            images = np.stack(pixels) if pixels else np.zeros((0, *shape), np.uint8)
-        return encode(self.encoder, images)
+        given: Any = images.images if isinstance(images, LabelledImages) else images
+        whole = isinstance(given, np.ndarray | StoredPixels) and given.dtype == np.uint8
+        if whole and given.shape[1:] == shape:
+            return encode(self.encoder, given)
+        if isinstance(given, str | os.PathLike):
+            raise DataError(f"Expected a sequence of images. Received one path: [{given!r}]?")
+        pixels = [self.preprocessing.pixels(image) for image in given]
+        return encode(self.encoder, np.stack(pixels) if pixels else np.zeros((0, *shape), np.uint8))
 
     def distances(
         self, images: LabelledImages | NDArray[np.uint8] | Sequence[ImageLike], pairs: Pairs
@@ -267,7 +264,7 @@ def _encoder_bytes(encoder: keras.Model) -> bytes:
 
 def _load_encoder(path: Path) -> keras.Model:
     # Keras looks custom layers up by name: they must have been imported.
-    from twinset.embed import dropout, siamese  # noqa: F401
+    from twinset.embed import dropout, networks, siamese  # noqa: F401
 
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -279,19 +276,13 @@ def _load_encoder(path: Path) -> keras.Model:
 
 def _history_csv(history: Sequence[EpochRecord]) -> str:
     text = io.StringIO()
-    names = [field.name for field in fields(EpochRecord)]
+    rows = [record.flat() for record in history]
+    names = list(rows[0]) if rows else ["epoch", "steps"]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(record) for record in history)
+    writer.writerows(rows)
     return text.getvalue()
 
 
 def _parse_history(text: str) -> tuple[EpochRecord, ...]:
-    return tuple(
-        EpochRecord(
-            int(row["epoch"]),
-            int(row["steps"]),
-            *(float(row[name]) for name in ("loss", "seconds", "images_per_second")),
-        )
-        for row in csv.DictReader(io.StringIO(text))
-    )
+    return tuple(EpochRecord.from_flat(row) for row in csv.DictReader(io.StringIO(text)))

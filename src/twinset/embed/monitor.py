@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.errors import CollapseError, NonFiniteLossError
+from twinset.embed.display import Display
+from twinset.embed.vitals import NAN, UNKNOWN, Vitals
+from twinset.errors import CollapseError, DivergedError, IdleError, NonFiniteLossError
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-# Embeddings closer than this share of the margin, over this many steps, are one point. A network
-# that learns passes through no such state: distances start near the margin and spread.
-COLLAPSED_SHARE = 1e-3
-COLLAPSED_STEPS = 20
+# Embeddings closer than this share of the scale, over as many steps as the patience, are one
+# point. A network that learns passes through no such state: distances start near it and spread.
+COLLAPSED = 1e-3
+PATIENCE = 20
+# A loss below this wants nothing more; at so many times that of the first steps it has diverged.
+SATISFIED = 1e-6
+FIRST, DIVERGED = 10, 10.0
+DEAD = 0.98
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,55 @@ class EpochRecord:
     Args:
         epoch: counted from 1.
         steps: batches trained; fewer than the epoch has if training was interrupted.
-        loss: mean over the epoch's pairs, while the weights moved.
+        loss: mean over the epoch's pairs or images, while the weights moved.
         seconds: wall-clock time of the epoch; the first holds the compilation.
-        images_per_second: images through the encoder, two per pair.
+        images_per_second: images through the encoder.
+        gradient_norm: mean over the steps of the norm of the loss' gradient at the embeddings.
+        active: mean share of the embeddings of a batch that the loss moves.
+        signs: of the epoch's last batch.
     """
 
     epoch: int
     steps: int
     loss: float
-    seconds: float
-    images_per_second: float
+    seconds: float = NAN
+    images_per_second: float = NAN
+    gradient_norm: float = NAN
+    active: float = NAN
+    signs: Vitals = UNKNOWN
+
+    def flat(self) -> dict[str, float]:
+        """Return all numbers by name, those of the signs among them."""
+        values: dict[str, Any] = asdict(self)
+        signs: dict[str, float] = values.pop("signs")
+        return values | signs
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, float | str]) -> EpochRecord:
+        """Rebuild a record from what `flat` returned, or from its texts; what lacks is NaN."""
+        own = {name: float(values[name]) for name in _NUMBERS if name in values}
+        signs = {f.name: float(values[f.name]) for f in fields(Vitals) if f.name in values}
+        return cls(int(values["epoch"]), int(values["steps"]), **own, signs=Vitals(**signs))
+
+
+_NUMBERS = ("loss", "seconds", "images_per_second", "gradient_norm", "active")
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """What some steps in a row did, as an engine tells it.
+
+    Args:
+        loss: mean loss of each batch, of shape (steps,).
+        spread: how far apart the batch's embeddings are on average, (steps,).
+        gradient_norm: of the loss at the embeddings, (steps,).
+        active: share of the embeddings with a gradient, (steps,).
+    """
+
+    loss: NDArray[np.floating]
+    spread: NDArray[np.floating]
+    gradient_norm: NDArray[np.floating]
+    active: NDArray[np.floating]
 
 
 class Monitor:
@@ -50,10 +91,12 @@ class Monitor:
 
     Args:
         epochs: how many there will be.
-        sizes: pairs in each batch of an epoch, of shape (steps,).
-        margin: of the loss, the scale on which a collapse is judged.
+        sizes: pairs or images in each batch of an epoch, of shape (steps,).
+        images: images in each batch.
+        scale: distance that a healthy embedding spans; a collapse is judged by it.
         progress: show a progress bar (a line per epoch where output is no terminal). None shows
             it on terminals only. Defaults to None.
+        listen: is told each epoch's record. Defaults to none.
     """
 
     def __init__(
@@ -61,80 +104,159 @@ class Monitor:
         *,
         epochs: int,
         sizes: NDArray[np.integer],
-        margin: float,
+        images: int,
+        scale: float = 1.0,
         progress: bool | None = None,
+        listen: Callable[[EpochRecord], None] | None = None,
     ) -> None:
         self.epochs = epochs
         self.history: list[EpochRecord] = []
         self.interrupted = False
+        self.finished = False
         self._sizes = np.asarray(sizes, np.float64)
-        self._margin = margin
-        self._display = _Display(epochs, len(sizes), progress)
-        self._losses: list[float] = []
+        self._images = images
+        self._scale = scale
+        self._display = Display(epochs, len(sizes), progress)
+        self._listen = listen
+        self._seen: list[tuple[float, float, float]] = []  # loss, gradient norm, active share
         self._flat_steps = 0
+        self._idle_steps = 0
+        self._high_steps = 0
+        self._first_losses: list[float] = []
         self._epoch_started = time.perf_counter()
 
-    def steps(self, losses: NDArray[np.floating], distances: NDArray[np.floating]) -> None:
-        """Take note of the next steps.
+    @property
+    def stop(self) -> bool:
+        """Whether the engine is to end the training: interrupted, or nothing left to learn."""
+        return self.interrupted or self.finished
+
+    @property
+    def step(self) -> int:
+        """How many steps of the current epoch are done."""
+        return len(self._seen)
+
+    def restore(self, history: Sequence[EpochRecord], seen: NDArray[np.floating]) -> None:
+        """Go on where another monitor was.
 
         Args:
-            losses: mean loss of each batch, of shape (steps,).
-            distances: mean distance of the pairs of each batch, of shape (steps,).
+            history: its epochs.
+            seen: its `pending`.
+        """
+        self.history = list(history)
+        self._seen = [tuple(row) for row in seen.tolist()]
+        self._epoch_started = time.perf_counter()
+
+    @property
+    def pending(self) -> NDArray[np.float64]:
+        """What was seen of the current epoch: loss, gradient norm and active share, (steps, 3)."""
+        return np.array(self._seen, np.float64).reshape(-1, 3)
+
+    def steps(self, steps: Steps, signs: Callable[[], Vitals] | None = None) -> None:
+        """Take note of the next steps; they end with the epoch at the latest.
+
+        Args:
+            steps: what they did.
+            signs: takes the vital signs of the last of them; asked at the end of an epoch.
 
         Raises:
             NonFiniteLossError: a loss is NaN or infinite.
-            CollapseError: all pairs of many batches in a row had distance 0.
+            CollapseError: all embeddings of many batches in a row were one point, or nearly all
+                coordinates are dead.
+            IdleError: the loss moved nothing in many batches in a row.
+            DivergedError: the loss rose far above where it began.
         """
-        for loss, distance in zip(losses.tolist(), distances.tolist(), strict=True):
-            self._losses.append(loss)
-            self._check(loss, distance)
-        done = len(self._losses)
-        self._display.update(
-            len(self.history) + 1, done, self._mean_loss(), self._speed(time.perf_counter())
+        rows = zip(
+            *(
+                values.tolist()
+                for values in (steps.loss, steps.spread, steps.gradient_norm, steps.active)
+            ),
+            strict=True,
         )
-        if done == len(self._sizes):
-            self._finish_epoch()
+        for loss, spread, norm, active in rows:
+            self._seen.append((loss, norm, active))
+            self._check(loss, spread, norm)
+        self._display.update(
+            len(self.history) + 1, self.step, self._mean(0), self._speed(time.perf_counter())
+        )
+        if self.step == len(self._sizes):
+            self._finish_epoch(signs)
 
-    def _check(self, loss: float, distance: float) -> None:
+    def _check(self, loss: float, spread: float, norm: float) -> None:
         if not np.isfinite(loss):
             raise NonFiniteLossError(
                 f"Expected a finite loss. Received {loss} at {self._where()}: "
                 "lower the learning rate (for example --set optimizer.learning_rate=0.0003), "
                 "and check the images for broken values."
             )
-        flat = distance < COLLAPSED_SHARE * self._margin
-        self._flat_steps = self._flat_steps + 1 if flat else 0
-        if self._flat_steps >= COLLAPSED_STEPS:
+        self._flat_steps = self._flat_steps + 1 if spread < COLLAPSED * self._scale else 0
+        if self._flat_steps >= PATIENCE:
             raise CollapseError(
-                f"Expected embeddings that differ. All pairs had distance {distance:.2g} "
-                f"(loss {loss:.3f}) in {COLLAPSED_STEPS} batches up to {self._where()}: the "
+                f"Expected embeddings that differ. All pairs had distance {spread:.2g} "
+                f"(loss {loss:.3f}) in {PATIENCE} batches up to {self._where()}: the "
                 "network maps every image to one point, and cannot recover. Lower the learning "
                 "rate, try another --seed, or widen the last layer (encoder.units)."
             )
+        if not np.isnan(norm):  # some engines look at it now and then
+            self._idle_steps = self._idle_steps + 1 if norm == 0 else 0
+        if self._idle_steps >= PATIENCE:
+            if loss < SATISFIED:
+                self.finished = True  # all pairs are where the loss wants them
+                return
+            raise IdleError(
+                f"Expected a loss that moves the network. Its gradient was 0 in {PATIENCE} "
+                f"batches up to {self._where()} (loss {loss:.3f}): no pair is active, or the last "
+                "layer is dead. Take another seed, a larger margin, encoder.linear=true, or "
+                "larger batches (batch_size)."
+            )
+        self._diverging(loss)
+
+    def _diverging(self, loss: float) -> None:
+        if len(self._first_losses) < FIRST:
+            self._first_losses.append(loss)
+            return
+        limit = DIVERGED * max(np.median(self._first_losses), SATISFIED)
+        self._high_steps = self._high_steps + 1 if loss > limit else 0
+        if self._high_steps >= PATIENCE:
+            raise DivergedError(
+                f"Expected a loss that falls. It rose from {np.median(self._first_losses):.3g} in "
+                f"the first {FIRST} batches to {loss:.3g} at {self._where()}: lower the learning "
+                "rate, or warm it up (--set optimizer.warmup=0.1)."
+            )
 
     def _where(self) -> str:
-        return f"epoch {len(self.history) + 1}, step {len(self._losses)} of {len(self._sizes)}"
+        return f"epoch {len(self.history) + 1}, step {self.step} of {len(self._sizes)}"
 
-    def _mean_loss(self) -> float:
-        return float(np.average(self._losses, weights=self._sizes[: len(self._losses)]))
+    def _mean(self, column: int) -> float:
+        values = [row[column] for row in self._seen]
+        return float(np.average(values, weights=self._sizes[: self.step]))
 
     def _speed(self, now: float) -> float:
-        images = 2 * self._sizes[: len(self._losses)].sum()
-        return float(images / max(now - self._epoch_started, 1e-9))
+        return float(self._images * self.step / max(now - self._epoch_started, 1e-9))
 
-    def _finish_epoch(self) -> None:
+    def _finish_epoch(self, signs: Callable[[], Vitals] | None = None) -> None:
         now = time.perf_counter()
-        self.history.append(
-            EpochRecord(
-                epoch=len(self.history) + 1,
-                steps=len(self._losses),
-                loss=self._mean_loss(),
-                seconds=now - self._epoch_started,
-                images_per_second=self._speed(now),
-            )
+        record = EpochRecord(
+            epoch=len(self.history) + 1,
+            steps=self.step,
+            loss=self._mean(0),
+            seconds=now - self._epoch_started,
+            images_per_second=self._speed(now),
+            gradient_norm=self._mean(1),
+            active=self._mean(2),
+            signs=signs() if signs is not None else UNKNOWN,
         )
-        self._display.epoch(self.history[-1])
-        self._losses, self._epoch_started = [], now
+        self.history.append(record)
+        self._display.epoch(record)
+        if self._listen is not None:
+            self._listen(record)
+        self._seen, self._epoch_started = [], time.perf_counter()
+        # twice: one small batch may be of images that are all alike
+        if all(each.signs.dead_share > DEAD for each in self.history[-2:]) and record.epoch > 1:
+            raise CollapseError(
+                f"Expected an embedding that uses its coordinates. {record.signs.dead_share:.0%} "
+                f"of them are constant after epoch {record.epoch}: lower the learning rate, try "
+                "another --seed, or take encoder.linear=true."
+            )
 
     @contextmanager
     def watch(self) -> Iterator[Monitor]:
@@ -147,7 +269,7 @@ class Monitor:
         self._epoch_started = time.perf_counter()
         with self._display, self._heed_interrupt():
             yield self
-            if self._losses:  # interrupted within an epoch
+            if self._seen:  # interrupted within an epoch
                 self._finish_epoch()
 
     @contextmanager
@@ -168,58 +290,3 @@ class Monitor:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
-
-
-class _Display:
-    """A bar on a terminal, a line per epoch elsewhere, nothing if not wanted; on stderr."""
-
-    def __init__(self, epochs: int, steps: int, wanted: bool | None) -> None:
-        terminal = sys.stderr.isatty()
-        self._epochs = epochs
-        self._steps = steps
-        self._lines = bool(wanted) and not terminal
-        self._bar: Progress | None = None
-        self._task: Any = None
-        if terminal and wanted is not False:
-            self._bar = _bar()
-            self._task = self._bar.add_task("", total=epochs * steps, loss=0.0, speed=0.0)
-
-    def __enter__(self) -> None:
-        if self._bar:
-            self._bar.start()
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def update(self, epoch: int, done: int, loss: float, speed: float) -> None:
-        if self._bar:
-            self._bar.update(
-                self._task,
-                description=f"epoch {epoch}/{self._epochs}",
-                completed=(epoch - 1) * self._steps + done,
-                loss=loss,
-                speed=speed,
-            )
-
-    def epoch(self, record: EpochRecord) -> None:
-        if self._lines:
-            print(  # noqa: T201
-                f"epoch {record.epoch}/{self._epochs}  loss {record.loss:.4f}  "
-                f"{record.images_per_second:,.0f} images/s  {record.seconds:.1f} s",
-                file=sys.stderr,
-            )
-
-
-def _bar() -> Progress:
-    from rich import progress
-    from rich.console import Console
-
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TextColumn("loss {task.fields[loss]:.4f}"),
-        progress.TextColumn("{task.fields[speed]:,.0f} images/s"),
-        progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -11,12 +13,12 @@ import keras
 import numpy as np
 from jax import lax
 
-from twinset import distance as distances
-from twinset.data.batches import PADDING, shuffled_batches
-from twinset.data.images import LabelledImages
-from twinset.data.pairs import Pairs
-from twinset.embed.monitor import Monitor
-from twinset.recipe import Recipe
+from twinset.data.user_cache import cache_folder
+from twinset.embed.checkpoint import Keeper
+from twinset.embed.feed import Fed, Feed
+from twinset.embed.monitor import Monitor, Steps
+from twinset.embed.tasks import Job
+from twinset.embed.vitals import Vitals, vitals
 
 # How long the device works before the host looks at the losses: often enough for a lively
 # progress bar and a prompt Ctrl-C, seldom enough to cost nothing.
@@ -24,103 +26,104 @@ SECONDS_PER_LOOK = 0.25
 FIRST_STEPS = 16
 
 
-def train(
-    encoder: keras.Model,
-    loss: keras.losses.Loss,
-    optimizer: keras.optimizers.Optimizer,
-    data: LabelledImages,
-    pairs: Pairs,
-    recipe: Recipe,
-    monitor: Monitor,
-) -> None:
-    """Train the encoder in place, until the recipe's epochs are done or the monitor is interrupted.
+def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
+    """Train the encoder in place, until the epochs are done or the monitor says stop.
 
-    A batch is a row of indices. The loop gathers the pairs' images on the device, scales them to
-    [0, 1], embeds left and right as one batch, and steps the optimiser. Its length is an argument
-    and not a shape, so one compiled program serves looks of any length.
+    A batch is a row of positions. The loop gathers the images on the device, scales them to
+    [0, 1], draws their views, embeds them, and steps the optimiser. Its length is an argument and
+    not a shape, so one compiled program serves looks of any length, and a training that is cut
+    into other looks, or resumed, computes the same numbers.
 
     Args:
-        encoder: as `networks.build` returns it.
-        loss: of (same, distance).
-        optimizer: a Keras optimiser, not yet built.
-        data: the images, kept on the device whole.
-        pairs: positions in `data`.
-        recipe: gives distance, batch size, epochs and seed.
+        job: what to train on what.
         monitor: is told of every step; its errors end the training.
+        keeper: saves checkpoints, and has the one to begin with.
     """
-    optimizer.build(encoder.trainable_variables)
-    state = _read(encoder, optimizer)
-    held = (
-        jnp.asarray(data.images),
-        jnp.asarray(pairs.left),
-        jnp.asarray(pairs.right),
-        jnp.asarray(pairs.same),
-    )
+    _cache_programs()
+    job.build()
+    start = keeper.load()
+    state, epoch, step = _read(job), 0, 0
+    if start is not None:
+        monitor.restore(start.history, start.pending)
+        state, epoch, step = _restored(state, start.arrays), start.epoch, start.step
+    feed = Feed(job.images)
     loop = None
-    steps_per_look = FIRST_STEPS
+    pace = _Pace()
     try:
-        for epoch in range(recipe.epochs):
-            batches = jnp.asarray(
-                shuffled_batches(len(pairs), recipe.batch_size, seed=recipe.seed, epoch=epoch)
-            )
-            if loop is None:
-                loop = _compile(encoder, loss, optimizer, recipe, state, held, batches)
-            first = 0
-            while first < len(batches):
-                if monitor.interrupted:
-                    return
-                last = min(first + steps_per_look, len(batches))
-                started = time.perf_counter()
-                state, seen = loop(state, held, batches, first, last)
-                seen = np.asarray(seen)[first:last]  # (steps, 2), waits for the device
-                per_step = (time.perf_counter() - started) / (last - first)
-                monitor.steps(seen[:, 0], seen[:, 1])
-                steps_per_look = max(1, round(SECONDS_PER_LOOK / per_step))
-                first = last
+        for current in range(epoch, job.epochs):
+            batches = job.task.draw(current)
+            for fed in feed.epoch(batches, step):
+                if loop is None:
+                    loop = _compile(job, state, fed)
+                offset = current * len(batches.positions) + fed.first
+                first = step - fed.first
+                while first < fed.steps:
+                    if monitor.stop:
+                        return
+                    last = min(first + pace.steps, fed.steps)
+                    with pace.measure(last - first):
+                        state, seen, embeddings = loop(state, fed, first, last, offset)
+                        seen = np.asarray(seen)[first:last]  # (steps, 4), waits for the device
+                    first, step = last, fed.first + last
+                    signs = _signs(job, batches.positions[step - 1], embeddings)
+                    monitor.steps(Steps(*seen.T), signs)
+                    if keeper.due:
+                        ended = step == len(batches.positions)
+                        place = (current + 1, 0) if ended else (current, step)
+                        arrays = [np.asarray(value) for value in jax.tree.leaves(state)]
+                        keeper.save(*place, arrays, monitor)
+            step = 0
     finally:
-        _write(encoder, optimizer, state)
+        _write(job, state)
 
 
-def _compile(
-    encoder: keras.Model,
-    loss: keras.losses.Loss,
-    optimizer: keras.optimizers.Optimizer,
-    recipe: Recipe,
-    state: Any,
-    held: Any,
-    batches: jax.Array,
-) -> Any:
-    measure = distances.by_name(recipe.distance)
+def _compile(job: Job, state: Any, fed: Fed) -> Any:
+    encoder, optimizer, task = job.encoder, job.optimizer, job.task
+    learned, others = len(encoder.trainable_variables), len(encoder.non_trainable_variables)
+    heads = job.head_variables(True)
 
-    def objective(trainable: Any, other: Any, images: Any, same: Any, weight: Any) -> Any:
-        embeddings, other = encoder.stateless_call(trainable, other, images, training=True)
-        left, right = jnp.split(embeddings, 2)  # (b, d) each
-        apart = _settled(measure(left, right, xp=keras.ops))  # (b,)
-        total = jnp.sum(weight)
-        mean_loss = jnp.sum(weight * loss.call(same, apart)) / total
-        return mean_loss, (other, jnp.sum(weight * apart) / total)
+    def objective(embeddings: Any, weights: Any, targets: Any) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(heads, weights, strict=True))):
+            return task.objective(targets, embeddings.astype("float32"), settle=_settled)
 
-    def step(i: Any, carry: Any, held: Any, batches: Any) -> Any:
-        (trainable, other, slots), seen = carry
-        images, left, right, same = held
-        rows = batches[i]  # (b,)
-        weight = (rows != PADDING).astype("float32")
-        rows = jnp.maximum(rows, 0)
-        both = jnp.concatenate([left[rows], right[rows]])  # (2b,)
-        # One pass for both branches: larger matrix products, and half as many.
-        pixels = images[both].astype("float32") * np.float32(1 / 255)
-        gradient = jax.value_and_grad(objective, has_aux=True)
-        (mean_loss, (other, apart)), slopes = gradient(trainable, other, pixels, same[rows], weight)
+    def step(i: Any, carry: Any, held: Any, offset: Any) -> Any:
+        (trainable, other, slots), seen, _ = carry
+        images, positions, targets = held
+        pixels = images[positions[i]].astype("float32") * np.float32(1 / 255)
+        if job.views is not None:
+            pixels = job.views(pixels, offset + i)
+
+        def embed(weights: Any) -> Any:
+            return encoder.stateless_call(weights, other[:others], pixels, training=True)
+
+        # The gradient in two parts, as that of the embeddings says who is active.
+        embeddings, pull, moved = jax.vjp(embed, trainable[:learned], has_aux=True)
+        differentiate = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
+        (loss, spread), (slope, head_slopes) = differentiate(
+            embeddings, trainable[learned:], targets[i]
+        )
+        slopes = [*pull(slope)[0], *head_slopes]
         trainable, slots = optimizer.stateless_apply(slots, slopes, trainable)
-        seen = seen.at[i].set(jnp.stack([mean_loss, apart]))
-        return (trainable, other, slots), seen
+        slope = slope.astype("float32")
+        norm = jnp.sqrt(jnp.sum(jnp.square(slope)))
+        active = jnp.mean(jnp.any(slope != 0, axis=-1).astype("float32"))
+        seen = seen.at[i].set(jnp.stack([loss, spread, norm, active]))
+        return (trainable, [*moved, *other[others:]], slots), seen, embeddings
 
-    def loop(state: Any, held: Any, batches: Any, first: Any, last: Any) -> Any:
-        seen = jnp.zeros((len(batches), 2), "float32")
-        return lax.fori_loop(first, last, lambda i, c: step(i, c, held, batches), (state, seen))
+    def loop(state: Any, held: Any, first: Any, last: Any, offset: Any) -> Any:
+        _, positions, _ = held
+        seen = jnp.zeros((len(positions), 4), "float32")
+        latest = jnp.zeros((positions.shape[1], encoder.output_shape[-1]), encoder.compute_dtype)
+        return lax.fori_loop(
+            first, last, lambda i, carry: step(i, carry, held, offset), (state, seen, latest)
+        )
 
+    held = (fed.images, fed.positions, fed.targets)
     # The old state's buffers are reused for the new: it must not be read again.
-    return jax.jit(loop, donate_argnums=0).lower(state, held, batches, 0, 1).compile()
+    compiled = jax.jit(loop, donate_argnums=0).lower(state, held, 0, 1, 0).compile()
+    return lambda state, fed, *steps: compiled(
+        state, (fed.images, fed.positions, fed.targets), *steps
+    )
 
 
 @jax.custom_vjp
@@ -145,24 +148,44 @@ def _settled_backward(_: None, slopes: Any) -> Any:
 _settled.defvjp(_settled_forward, _settled_backward)
 
 
-def _read(encoder: keras.Model, optimizer: keras.optimizers.Optimizer) -> Any:
+class _Pace:
+    """Chooses how many steps to run between two looks at the losses."""
+
+    def __init__(self) -> None:
+        self.steps = FIRST_STEPS
+
+    @contextmanager
+    def measure(self, steps: int) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        per_step = (time.perf_counter() - started) / steps
+        self.steps = max(1, round(SECONDS_PER_LOOK / per_step))
+
+
+def _signs(job: Job, positions: Any, embeddings: Any) -> Callable[[], Vitals]:
+    return lambda: vitals(np.asarray(embeddings, np.float32), job.labels[positions])
+
+
+def _cache_programs() -> None:
+    """Keep compiled programs on disk: the second training of a kind starts at once."""
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir is None:
+        config.update("jax_compilation_cache_dir", str(cache_folder("programs")))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _read(job: Job) -> Any:
     # Copies: the loop consumes its state, and the model must stay whole if training fails.
-    return jax.tree.map(
-        jnp.copy,
-        (
-            [variable.value for variable in encoder.trainable_variables],
-            [variable.value for variable in encoder.non_trainable_variables],
-            [variable.value for variable in optimizer.variables],
-        ),
-    )
+    return tuple([jnp.copy(variable.value) for variable in group] for group in job.variables())
 
 
-def _write(encoder: keras.Model, optimizer: keras.optimizers.Optimizer, state: Any) -> None:
-    variables = (
-        encoder.trainable_variables,
-        encoder.non_trainable_variables,
-        optimizer.variables,
-    )
-    for group, values in zip(variables, state, strict=True):
+def _restored(state: Any, arrays: Sequence[Any]) -> Any:
+    leaves, form = jax.tree.flatten(state)
+    renewed = [jnp.asarray(new, old.dtype) for old, new in zip(leaves, arrays, strict=True)]
+    return jax.tree.unflatten(form, renewed)
+
+
+def _write(job: Job, state: Any) -> None:
+    for group, values in zip(job.variables(), state, strict=True):
         for variable, value in zip(group, values, strict=True):
             variable.assign(value)

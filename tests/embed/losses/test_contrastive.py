@@ -9,7 +9,6 @@ from keras import ops
 
 import oracles
 from gradients import differences, gradient
-from twinset.embed import losses
 from twinset.embed.losses import Contrastive
 from twinset.errors import RecipeError
 
@@ -80,9 +79,3 @@ def test_config_survives_json():
 def test_margin_must_be_positive(margin):
     with pytest.raises(RecipeError, match="Expected a margin above 0"):
         Contrastive(margin)
-
-
-def test_build_refuses_unknown_names():
-    recipe = losses.LossRecipe.model_construct(name="nonsense")
-    with pytest.raises(RecipeError, match=r"a loss out of \['contrastive'\]. Received 'nonsense'"):
-        losses.build(recipe)

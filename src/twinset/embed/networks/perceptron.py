@@ -1,4 +1,4 @@
-"""Encoders: networks that turn one image into one embedding."""
+"""The tutorial's encoder: Dense layers on all pixels."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from twinset.embed.dropout import Dropout
-from twinset.errors import RecipeError
-from twinset.recipe import EncoderRecipe
+from twinset.embed.networks.unit_norm import UnitNorm
 
 
 def mlp(
@@ -16,6 +15,8 @@ def mlp(
     *,
     units: Sequence[int] = (128, 128, 128),
     dropout: float = 0.1,
+    linear: bool = False,
+    normalize: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
     """Build the tutorial's encoder: Flatten, then Dense layers with ReLU, dropout between them.
@@ -24,12 +25,15 @@ def mlp(
     and 28 × 28 images: 133,504 weights.
 
     Mind the ReLU of the last layer, kept as the tutorial has it: embeddings live in the corner
-    where all coordinates are ≥ 0, and a coordinate can die.
+    where all coordinates are ≥ 0, and a coordinate can die. Objectives over all pairs of a batch
+    want `linear` and `normalize`.
 
     Args:
         input_shape: shape of one image, (h, w) or (h, w, 3).
         units: size of each Dense layer. Defaults to (128, 128, 128).
         dropout: share of activations dropped after each layer but the last. Defaults to 0.1.
+        linear: no ReLU after the last layer. Defaults to False, as in the tutorial.
+        normalize: make the embeddings' length 1. Defaults to False, as in the tutorial.
         seed: of the initial weights (Glorot uniform) and the dropout. Defaults to random.
 
     Returns:
@@ -43,23 +47,15 @@ def mlp(
     image = keras.Input(tuple(input_shape), name="image")
     x = keras.layers.Flatten(name="flatten")(image)
     for i, size in enumerate(units):
+        last = i == len(units) - 1
         x = keras.layers.Dense(
             size,
-            activation="relu",
+            activation=None if last and linear else "relu",
             kernel_initializer=keras.initializers.GlorotUniform(seed=seeds[2 * i]),
             name=f"dense_{i + 1}",
         )(x)
-        if i < len(units) - 1 and dropout:
+        if not last and dropout:
             x = Dropout(dropout, seed=seeds[2 * i + 1], name=f"dropout_{i + 1}")(x)
+    if normalize:
+        x = UnitNorm(name="unit")(x)
     return keras.Model(image, x, name="mlp")
-
-
-def build(recipe: EncoderRecipe, input_shape: Sequence[int], *, seed: int) -> keras.Model:
-    """Build the encoder that a recipe names.
-
-    Raises:
-        RecipeError: no encoder has this name.
-    """
-    if recipe.name == "mlp":
-        return mlp(input_shape, units=recipe.units, dropout=recipe.dropout, seed=seed)
-    raise RecipeError(f"Expected an encoder out of ['mlp']. Received {recipe.name!r}.")

@@ -1,0 +1,119 @@
+"""A training put to disk and taken up again: weights, optimiser, position, what was seen."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.atomic import write_bytes
+from twinset.embed.monitor import EpochRecord, Monitor
+from twinset.errors import ModelError
+
+SECONDS = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state of a training between two steps.
+
+    Args:
+        epoch: counted from 0.
+        step: how many steps of the epoch are done.
+        arrays: values of all variables, in the order of `Job.variables`.
+        history: the epochs that are done.
+        pending: what was seen of the current one, as `Monitor.pending`.
+    """
+
+    epoch: int
+    step: int
+    arrays: tuple[NDArray[Any], ...]
+    history: tuple[EpochRecord, ...]
+    pending: NDArray[np.float64]
+
+
+class Keeper:
+    """Saves checkpoints now and then, and finds the one to begin with.
+
+    A checkpoint belongs to one training: recipe, data, back end. All that is random is a function
+    of seed, epoch and step, so weights, optimiser and position are enough to go on exactly.
+
+    Args:
+        path: the file; None keeps nothing.
+        key: names the training.
+        seconds: at least so long between two saves. Defaults to 30.
+    """
+
+    def __init__(self, path: Path | None, key: str, *, seconds: float = SECONDS) -> None:
+        self._path, self._key, self._seconds = path, key, seconds
+        self._saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return self._path is not None and time.monotonic() - self._saved >= self._seconds
+
+    def save(self, epoch: int, step: int, arrays: Sequence[NDArray[Any]], monitor: Monitor) -> None:
+        """Write a checkpoint whole, or leave the one before.
+
+        Args:
+            epoch: counted from 0.
+            step: how many of its steps are done.
+            arrays: values of all variables.
+            monitor: what was seen.
+        """
+        if self._path is None:
+            return
+        about = {
+            "key": self._key,
+            "epoch": epoch,
+            "step": step,
+            "history": [record.flat() for record in monitor.history],
+            "pending": monitor.pending.tolist(),
+        }
+        file = io.BytesIO()
+        named: dict[str, Any] = {f"a{i}": np.asarray(array) for i, array in enumerate(arrays)}
+        np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **named)
+        write_bytes(self._path, file.getvalue())
+        self._saved = time.monotonic()
+
+    def load(self) -> Checkpoint | None:
+        """Read the checkpoint of this training; None if there is none.
+
+        Raises:
+            ModelError: the file is damaged, or of another training.
+        """
+        if self._path is None or not self._path.exists():
+            return None
+        try:
+            # from memory: numpy leaves a damaged file open
+            with np.load(io.BytesIO(self._path.read_bytes())) as file:
+                about = json.loads(file["about"].tobytes())
+                arrays = tuple(file[f"a{i}"] for i in range(len(file.files) - 1))
+            history = tuple(EpochRecord.from_flat(each) for each in about["history"])
+            pending = np.array(about["pending"], np.float64).reshape(-1, 3)
+            found = Checkpoint(about["epoch"], about["step"], arrays, history, pending)
+            key = about["key"]
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise ModelError(
+                f"{self._path}: expected a checkpoint. {error!r}: remove it, and train anew."
+            ) from None
+        if key != self._key:
+            raise ModelError(
+                f"{self._path}: expected a checkpoint of this training. It is of another recipe, "
+                "other data or another back end: resume with those, or train anew."
+            )
+        return found
+
+    def remove(self) -> None:
+        """Delete the file: the training is done."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

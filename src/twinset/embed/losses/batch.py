@@ -1,0 +1,249 @@
+"""All pairs of a batch: what the objectives over a batch share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from twinset.errors import RecipeError
+
+# Up to this batch size, matrices of (b, b) are formed whole: 16.8 MB each in float32.
+WHOLE = 2048
+# Beyond it, anchors are taken a block at a time, so that such a matrix never exceeds this.
+BLOCK_ELEMENTS = WHOLE * WHOLE
+# exp() of a float32 is finite and normal in ±87; sums of a batch need some room.
+SAFE_EXPONENT = 40.0
+# What exp() makes 0, but what, unlike -inf, can be multiplied by 0.
+NEVER = -1e30
+
+
+class BatchLoss(keras.losses.Loss):
+    """Objective over all pairs of a batch: one value per image, whose mean is the loss.
+
+    An interface; each objective implements `per_image`. `call` takes labels and embeddings of any
+    float type, computes in float32, and moves the embeddings to the unit sphere first. A zero
+    vector has no direction: it stays where it is and gets no gradient.
+
+    Args:
+        normalize: whether to divide each embedding by its length. Defaults to True.
+        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
+        name: of the loss.
+
+    Call arguments:
+        y_true: class of each image, integers below 2²⁴, of shape (b,) or (b, 1).
+        y_pred: embeddings of shape (b, d).
+    """
+
+    # Weights that are trained with the encoder's, where an objective has some.
+    head: keras.layers.Layer | None = None
+
+    def __init__(
+        self,
+        *,
+        normalize: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+    ) -> None:
+        # float32 whatever Keras' float type: bfloat16 cannot tell label 256 from 257
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        self.normalize = bool(normalize)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Compute one value per image, of shape (b,), unreduced."""
+        embeddings = ops.cast(y_pred, "float32")
+        labels = ops.reshape(y_true, (-1,))
+        return self.per_image(labels, unit(embeddings) if self.normalize else embeddings)
+
+    def per_image(self, labels: Any, embeddings: Any) -> Any:
+        """Compute one value per image from labels (b,) and float32 embeddings (b, d)."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "normalize": self.normalize}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The pairs of m anchors with all b images of the batch.
+
+    Args:
+        anchors: embeddings of the anchors, (m, d).
+        images: embeddings of the batch, (b, d).
+        similarity: inner products, (m, b).
+        same: whether the labels agree, (m, b).
+        itself: whether the image is the anchor, (m, b).
+        classes: labels of the anchors, (m,).
+        places: positions of the anchors in the batch, (m,), as floats.
+    """
+
+    anchors: Any
+    images: Any
+    similarity: Any
+    same: Any
+    itself: Any
+    classes: Any
+    places: Any
+
+    @property
+    def positive(self) -> Any:
+        """Whether the image is another one of the anchor's class, (m, b)."""
+        return ops.logical_and(self.same, ops.logical_not(self.itself))
+
+    @property
+    def negative(self) -> Any:
+        """Whether the image is of another class, (m, b)."""
+        return ops.logical_not(self.same)
+
+    def squared_distance(self) -> Any:
+        """Measure ‖a − b‖² = ‖a‖² + ‖b‖² − 2 a·b, never below 0, (m, b)."""
+        lengths = ops.sum(ops.square(self.anchors), axis=1)[:, None]
+        others = ops.sum(ops.square(self.images), axis=1)[None, :]
+        return ops.maximum(lengths + others - 2 * self.similarity, 0.0)
+
+    def distance(self) -> Any:
+        """Measure ‖a − b‖, with the gradient 0 at 0, where it has none, (m, b).
+
+        The subtraction leaves an error of about 10⁻⁷ (‖a‖² + ‖b‖²) in the square: distances below
+        5·10⁻⁴ of the length are noise, and the gradient there is bounded by 1/√noise.
+        """
+        squared = self.squared_distance()
+        apart = squared > 1e-12
+        return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)
+
+
+def unit(vectors: Any) -> Any:
+    """Divide rows (n, d) by their length; a zero row stays zero, with a zero gradient."""
+    squared = ops.sum(ops.square(vectors), axis=-1, keepdims=True)  # (n, 1)
+    alive = squared > 1e-24
+    # the inner where() keeps 1/√0 out of the gradient, which meets both branches
+    return vectors * ops.where(alive, ops.rsqrt(ops.where(alive, squared, 1.0)), 0.0)
+
+
+def centred(vectors: Any) -> Any:
+    """Move rows (n, d) so that their mean is 0: fewer digits cancel, no distance changes."""
+    return vectors - ops.mean(vectors, axis=0, keepdims=True)
+
+
+def by_anchor(
+    terms: Callable[..., tuple[Any, ...]], labels: Any, embeddings: Any, *parameters: Any
+) -> tuple[Any, ...]:
+    """Apply a function of some anchors' rows to all anchors, in bounded memory.
+
+    Up to `WHOLE` images all anchors are one block. Beyond, blocks follow one another and are
+    computed anew for the gradient: for b = 8,192 sixteen matrices of 16.8 MB one after the other,
+    where a single whole one would take 268 MB, and an objective needs several.
+
+    Args:
+        terms: from `Rows` of m anchors and the parameters to arrays of shape (m,).
+        labels: (b,).
+        embeddings: (b, d).
+        *parameters: tensors that `terms` uses and that need a gradient.
+
+    Returns:
+        The arrays, each of shape (b,).
+    """
+    size = ops.shape(embeddings)[0]
+    if not isinstance(size, int) or size <= WHOLE:  # TensorFlow's graphs may not know the size
+        places = ops.arange(size, dtype="float32")
+        return terms(_rows(embeddings, labels, embeddings, labels, places), *parameters)
+    count = -(-size * size // BLOCK_ELEMENTS)
+    block = -(-size // count)
+    extra = count * block - size
+    anchors = ops.reshape(ops.pad(embeddings, ((0, extra), (0, 0))), (count, block, -1))
+    classes = ops.reshape(ops.pad(labels, ((0, extra),)), (count, block))
+    # floats: TensorFlow warns of integers among the arguments of what is recomputed
+    places = ops.reshape(ops.arange(count * block, dtype="float32"), (count, block))
+
+    # Explicit arguments: TensorFlow finds no gradient of what a recomputed function encloses.
+    def of_block(anchors: Any, classes: Any, places: Any, images: Any, *parameters: Any) -> Any:
+        return terms(_rows(anchors, classes, images, labels, places), *parameters)
+
+    recomputed = keras.remat(of_block)
+    found = ops.map(
+        lambda part: recomputed(*part, embeddings, *parameters), (anchors, classes, places)
+    )
+    return tuple(ops.reshape(term, (-1,))[:size] for term in found)
+
+
+def _rows(anchors: Any, classes: Any, images: Any, labels: Any, places: Any) -> Rows:
+    everywhere = ops.arange(ops.shape(images)[0], dtype=places.dtype)
+    return Rows(
+        anchors=anchors,
+        images=images,
+        similarity=ops.matmul(anchors, ops.transpose(images)),
+        same=classes[:, None] == labels[None, :],
+        itself=places[:, None] == everywhere[None, :],
+        classes=classes,
+        places=places,
+    )
+
+
+def mean_over(values: Any, counts: Any) -> Any:
+    """Scale values (b,) so that their mean is Σ values / Σ counts; 0 where nothing was counted."""
+    total = ops.sum(counts)
+    size = ops.cast(ops.shape(values)[0], "float32")
+    return values * (size / ops.where(total > 0, total, 1.0))
+
+
+def count(mask: Any) -> Any:
+    """Count what is true in each row, as float32."""
+    return ops.sum(ops.cast(mask, "float32"), axis=1)
+
+
+def log_sum_exp(
+    exponents: Any, mask: Any, *, bound: float | None = None, and_one: bool = False
+) -> Any:
+    """Compute log([1 +] Σ_j mask_ij exp(x_ij)) of each row, for exponents of any size.
+
+    Args:
+        exponents: (m, b).
+        mask: booleans of shape (m, b).
+        bound: largest absolute exponent, if known: a small one saves the search for the maximum.
+        and_one: whether 1 is added to the sum. Defaults to False.
+
+    Returns:
+        Shape (m,); `NEVER` for an empty sum, with a zero gradient.
+    """
+    if bound is not None and bound <= SAFE_EXPONENT:
+        total = ops.sum(ops.where(mask, ops.exp(exponents), 0.0), axis=1)
+        if and_one:
+            return ops.log1p(total)
+        return ops.where(total > 0, ops.log(ops.where(total > 0, total, 1.0)), NEVER)
+    held = ops.where(mask, exponents, NEVER)
+    top = ops.stop_gradient(ops.max(held, axis=1))  # (m,)
+    top = ops.maximum(top, 0.0) if and_one else ops.where(top > NEVER, top, 0.0)
+    total = ops.sum(ops.exp(held - top[:, None]), axis=1)
+    if and_one:
+        return ops.log(total + ops.exp(-top)) + top
+    return ops.where(total > 0, ops.log(ops.where(total > 0, total, 1.0)) + top, NEVER)
+
+
+def positive_number(**values: float) -> None:
+    """Check that settings are finite numbers above 0.
+
+    Raises:
+        RecipeError: one is not.
+    """
+    _check(values, lambda value: value > 0, "a finite number above 0")
+
+
+def not_negative(**values: float) -> None:
+    """Check that settings are finite numbers of at least 0.
+
+    Raises:
+        RecipeError: one is not.
+    """
+    _check(values, lambda value: value >= 0, "a finite number of at least 0")
+
+
+def _check(values: Mapping[str, Any], holds: Callable[[float], bool], what: str) -> None:
+    for name, value in values.items():
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not (number and np.isfinite(value) and holds(value)):
+            raise RecipeError(f"Expected {what} for {name}. Received {value!r}: change {name}.")

@@ -1,0 +1,80 @@
+"""Encoders: networks that turn one image into one embedding.
+
+In: floats in [0, 1] of shape (n, h, w) or (n, h, w, 3). Out: (n, d). All are ordinary
+`keras.Model`s, and any other one that passes `check_encoder` will do. `head` embeds vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from twinset.embed.networks.applications import pretrained
+from twinset.embed.networks.check import check_encoder
+from twinset.embed.networks.convolution import conv
+from twinset.embed.networks.embedding import head
+from twinset.embed.networks.frozen import Frozen
+from twinset.embed.networks.perceptron import mlp
+from twinset.embed.networks.preprocess import Preprocess
+from twinset.embed.networks.unit_norm import UnitNorm
+from twinset.recipe_sections import ConvRecipe, EncoderRecipe, MlpRecipe
+
+__all__ = [
+    "Frozen",
+    "Preprocess",
+    "UnitNorm",
+    "build",
+    "check_encoder",
+    "conv",
+    "head",
+    "mlp",
+    "pretrained",
+]
+
+
+def build(recipe: EncoderRecipe, input_shape: Sequence[int], *, seed: int) -> keras.Model:
+    """Build the encoder that a recipe describes.
+
+    Args:
+        recipe: one of the sections `MlpRecipe`, `ConvRecipe` and `PretrainedRecipe`.
+        input_shape: shape of one image, (h, w) or (h, w, 3).
+        seed: of the initial weights and the dropout.
+
+    Raises:
+        RecipeError: not for images of this shape, or no such network.
+        ModelError: a file of weights is missing or holds others.
+        DownloadError: weights are not there and cannot be downloaded.
+
+    Example:
+        >>> build(ConvRecipe(embedding=16), (28, 28), seed=0).output_shape
+        (None, 16)
+    """
+    if isinstance(recipe, MlpRecipe):
+        return mlp(
+            input_shape,
+            units=recipe.units,
+            dropout=recipe.dropout,
+            linear=recipe.linear,
+            normalize=recipe.normalize,
+            seed=seed,
+        )
+    if isinstance(recipe, ConvRecipe):
+        return conv(
+            input_shape,
+            widths=recipe.widths,
+            embedding=recipe.embedding,
+            dropout=recipe.dropout,
+            normalize=recipe.normalize,
+            seed=seed,
+        )
+    return pretrained(
+        recipe.model,
+        input_shape,
+        weights=None if recipe.weights == "none" else recipe.weights,
+        embedding=recipe.embedding,
+        freeze=recipe.freeze,
+        pooling=recipe.pooling,
+        normalize=recipe.normalize,
+        seed=seed,
+    )

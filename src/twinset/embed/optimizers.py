@@ -1,0 +1,93 @@
+"""Optimisers and the schedules of their learning rates, as a recipe describes them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from twinset.recipe_sections import OptimizerRecipe
+
+MOMENTUM = 0.9
+
+
+@keras.saving.register_keras_serializable("twinset")
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Raises the learning rate over a warm-up, then lowers it to 0.
+
+    With p the share of the steps done and w that of the warm-up: peak · p / w up to w; then, with
+    q = (p − w) / (1 − w), peak · (1 + cos πq) / 2 for "cosine" and peak · (1 − q) for "linear".
+
+    Args:
+        peak: highest rate, > 0.
+        steps: of the whole training.
+        shape: "constant", "cosine" or "linear".
+        warmup: share of the steps, in [0, 1). Defaults to 0.
+
+    Reference:
+        Loshchilov, Hutter (2017), SGDR; Goyal et al. (2017), Accurate, Large Minibatch SGD.
+
+    Example:
+        >>> rate = Schedule(1.0, 100, "linear", warmup=0.5)
+        >>> [round(float(rate(step)), 2) for step in (0, 25, 50, 75, 100)]
+        [0.02, 0.52, 1.0, 0.5, 0.0]
+    """
+
+    def __init__(self, peak: float, steps: int, shape: str, warmup: float = 0.0) -> None:
+        self.peak, self.steps, self.shape, self.warmup = peak, steps, shape, warmup
+
+    def __call__(self, step: Any) -> Any:
+        """Compute the rate of a step, counted from 0."""
+        step = ops.cast(step, "float32")
+        rising = max(self.warmup * self.steps, 1e-9)
+        # the very first step would otherwise have no rate at all
+        up = ops.minimum((step + 1) / rising, 1.0) if self.warmup else 1.0
+        done = ops.clip((step - rising) / max(self.steps - rising, 1), 0.0, 1.0)
+        down: Any = 1.0
+        if self.shape == "cosine":
+            down = (1 + ops.cos(math.pi * done)) / 2
+        elif self.shape == "linear":
+            down = 1 - done
+        return self.peak * up * down
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            "peak": self.peak,
+            "steps": self.steps,
+            "shape": self.shape,
+            "warmup": self.warmup,
+        }
+
+
+def build(recipe: OptimizerRecipe, steps: int) -> keras.optimizers.Optimizer:
+    """Build the optimiser that a recipe describes.
+
+    Args:
+        recipe: names it.
+        steps: of the whole training, for the schedule.
+
+    Example:
+        >>> build(OptimizerRecipe(), 100).name
+        'rm_sprop'
+    """
+    constant = recipe.schedule == "constant" and not recipe.warmup
+    settings: dict[str, Any] = {
+        "learning_rate": recipe.learning_rate
+        if constant
+        else Schedule(recipe.learning_rate, steps, recipe.schedule, recipe.warmup)
+    }
+    if recipe.name == "sgd":
+        settings |= {"momentum": MOMENTUM, "nesterov": True}
+    if recipe.weight_decay:
+        settings["weight_decay"] = recipe.weight_decay
+    kind = {
+        "rmsprop": keras.optimizers.RMSprop,
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "sgd": keras.optimizers.SGD,
+        "muon": keras.optimizers.Muon,
+    }[recipe.name]
+    return kind(**settings)
