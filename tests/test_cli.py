@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import twinset
-import twinset.run
+import twinset.workflow.run
 from twinset.cli import app, main
 from twinset.errors import DownloadError, TrainingError
 
@@ -27,6 +27,7 @@ FILES = {
     "loss.png",
     "model.json",
     "network.png",
+    "parts.npz",
     "recipe.toml",
     "report.html",
     "report.json",
@@ -52,7 +53,7 @@ TINY = shades(40, 0, "shades/train"), shades(30, 1, "shades/test")
 @pytest.fixture
 def tiny(monkeypatch):
     """Train on a few small images instead of a data set."""
-    monkeypatch.setattr(twinset.run, "load_data", lambda name, progress: TINY)
+    monkeypatch.setattr(twinset.workflow.data, "load_images", lambda *_, **__: TINY)
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def run(tmp_path_factory):
     """The folder of a short run, to be read only."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(twinset.run, "load_data", lambda name, progress: TINY)
+        patch.setattr(twinset.workflow.data, "load_images", lambda *_, **__: TINY)
         twinset.train(out=folder, epochs=20, batch_size=16, encoder={"units": [8]})
     return folder
 
@@ -157,11 +158,13 @@ def test_every_command_and_option_has_help():
     assert [info.callback.__name__ for info in app.registered_commands] == [
         "train",
         "evaluate",
+        "check",
         "compare",
     ]
     for name, words in {
         "train": ["DATA", "--recipe", "--out", "--set", "--seed", "--backend", "--overwrite"],
         "evaluate": ["RUN", "--protocol", "--backend", "--json"],
+        "check": ["DATA", "--pictures", "--size", "--json"],
         "compare": ["RUN", "LEFT", "RIGHT", "--backend", "--exit-code", "--json"],
     }.items():
         text = runner.invoke(app, [name, "--help"], env=environment).output
@@ -279,7 +282,7 @@ def test_train_refuses_a_folder_that_holds_files(tiny, command):
     shown = one_line(**vars(command("train", "fashion-mnist", *QUICK, "--out", "taken")))
     assert shown == (
         "twinset: taken: expected a new or empty folder. This one holds files: choose another "
-        "--out, or allow --overwrite.\n"
+        "--out, or allow --overwrite, or --resume a run that was stopped.\n"
     )
     assert contents(Path("taken")) == before
 
@@ -304,7 +307,7 @@ def test_overwriting_leaves_no_picture_of_the_run_before(tiny, command, monkeypa
     assert Path("taken/mistakes.png").exists()
     equal = np.uint8([0, 255] * 20)[:, None, None] * np.ones((6, 5), np.uint8)
     easy = twinset.LabelledImages(equal, [0, 1] * 20, ("dark", "bright"))
-    monkeypatch.setattr(twinset.run, "load_data", lambda name, progress: (easy, easy))
+    monkeypatch.setattr(twinset.workflow.data, "load_images", lambda *_, **__: (easy, easy))
     # equal images have distance 0, all others more than that
     arguments = ("--set", "threshold=1e-30", "--out", "taken", "--overwrite")
     assert "100.00%" in command("train", "fashion-mnist", *QUICK, *arguments).out
@@ -313,7 +316,8 @@ def test_overwriting_leaves_no_picture_of_the_run_before(tiny, command, monkeypa
 
 def test_a_new_model_never_lies_beside_the_report_of_another(tiny, command, monkeypatch):
     command("train", "fashion-mnist", *QUICK, "--out", "taken")
-    monkeypatch.setattr(twinset.run, "score", failing(OSError(28, "No space left on device", "f")))
+    full = failing(OSError(28, "No space left on device", "f"))
+    monkeypatch.setattr(twinset.workflow.run, "score", full)
     shown = command(
         "train", "fashion-mnist", *QUICK, "--seed", "7", "--out", "taken", "--overwrite"
     )
@@ -323,6 +327,7 @@ def test_a_new_model_never_lies_beside_the_report_of_another(tiny, command, monk
         "encoder.keras",
         "history.csv",
         "model.json",
+        "parts.npz",
         "recipe.toml",
     }
 
@@ -360,7 +365,7 @@ def test_the_recipes_name_stays_below_runs(tiny, command, tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mnist"], r"Expected a data set out of \['fashion-mnist'\]. Received 'mnist'."),
+        (["mnist"], r"a data set out of \['fashion-mnist'\], or .* Received 'mnist': no such file"),
         (["two\nlines"], "Received 'two.nlines'"),
         (["fashion-mnist", "--recipe", "nope"], "Received 'nope'."),
         (["fashion-mnist", "--recipe", "tutorail"], r"did you mean 'tutorial'\?"),
@@ -407,7 +412,8 @@ def test_mistakes_of_a_real_process():
 
 
 def test_a_full_disk(tiny, command, monkeypatch):
-    monkeypatch.setattr(twinset.run, "score", failing(OSError(28, "No space left on device", "f")))
+    full = failing(OSError(28, "No space left on device", "f"))
+    monkeypatch.setattr(twinset.workflow.run, "score", full)
     shown = command("train", "fashion-mnist", *QUICK, "--out", "first")
     lines = [line for line in shown.err.splitlines() if not line.startswith("epoch ")]
     assert lines == ["twinset: f: No space left on device."]
@@ -425,7 +431,7 @@ def test_training_that_breaks_down(tiny, command):
 def test_a_data_set_that_no_source_has_is_one_line(command, monkeypatch):
     """The library lists what was tried, a line for each."""
     monkeypatch.setattr(
-        twinset.run, "load_data", failing(DownloadError("Received:\n  a: 404\n  b: 1"))
+        twinset.workflow.data, "load_images", failing(DownloadError("Received:\n  a: 404\n  b: 1"))
     )
     err = one_line(**vars(command("train", "fashion-mnist")))
     for word in ("a: 404", "b: 1"):
@@ -433,7 +439,7 @@ def test_a_data_set_that_no_source_has_is_one_line(command, monkeypatch):
 
 
 def test_ctrl_c_while_data_are_loaded(command, monkeypatch):
-    monkeypatch.setattr(twinset.run, "load_data", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(twinset.workflow.data, "load_images", failing(KeyboardInterrupt()))
     shown = command("train", "fashion-mnist")
     assert (shown.code, shown.out) == (130, "")
     assert shown.err.strip() in ("", "twinset: interrupted.")

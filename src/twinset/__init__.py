@@ -17,10 +17,9 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twinset.assessment import evaluate
-    from twinset.data.fashion_mnist import load_fashion_mnist
     from twinset.data.images import LabelledImages
     from twinset.data.pairs import Pairs, tutorial_pairs
+    from twinset.data.sources.fashion_mnist import load_fashion_mnist
     from twinset.decision import Threshold, Verdict
     from twinset.embed import losses, networks
     from twinset.embed.model import SiameseModel
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from twinset.errors import TwinsetError
     from twinset.evaluate.verification import score_pairs
     from twinset.recipe import Recipe
-    from twinset.run import train
+    from twinset.workflow.assessment import evaluate
+    from twinset.workflow.run import train
 
 __version__ = "0.1.0"
 
@@ -48,14 +48,14 @@ _HOMES = {
     "Threshold": "twinset.decision",
     "TwinsetError": "twinset.errors",
     "Verdict": "twinset.decision",
-    "evaluate": "twinset.assessment",
+    "evaluate": "twinset.workflow.assessment",
     "fit": "twinset.embed.training",
-    "load_fashion_mnist": "twinset.data.fashion_mnist",
+    "load_fashion_mnist": "twinset.data.sources.fashion_mnist",
     "losses": "twinset.embed.losses",
     "networks": "twinset.embed.networks",
     "score_pairs": "twinset.evaluate.verification",
     "siamese": "twinset.embed.siamese",
-    "train": "twinset.run",
+    "train": "twinset.workflow.run",
     "tutorial_pairs": "twinset.data.pairs",
 }
 
@@ -85,8 +85,8 @@ class _Callable(types.ModuleType):
     """Lets `twinset.evaluate` be both the stage and, as the counterpart of `fit`, the verb."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Judge a model: see `twinset.assessment.evaluate`."""
-        from twinset.assessment import evaluate
+        """Judge a model: see `twinset.workflow.assessment.evaluate`."""
+        from twinset.workflow.assessment import evaluate
 
         return evaluate(*args, **kwargs)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from twinset.errors import TwinsetError
+from twinset.errors import RecipeError, TwinsetError
 
 app = typer.Typer(
     help=(
@@ -46,6 +46,13 @@ BackendOption = Annotated[
     Backend | None,
     typer.Option(help="Keras' back end; default: $KERAS_BACKEND, else jax.", show_default=False),
 ]
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        help="fashion-mnist, a folder with a folder of images for each class, or a table "
+        "(.csv, .parquet) of paths and labels."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, no prose.")]
 
 
@@ -56,7 +63,7 @@ def _twinset() -> None:
 
 @app.command()
 def train(
-    data: Annotated[str, typer.Argument(help="The data set: fashion-mnist.")],
+    data: DataArgument,
     recipe: Annotated[
         str, typer.Option(help="A built-in recipe (tutorial) or the path of a .toml file.")
     ] = "tutorial",
@@ -79,25 +86,45 @@ def train(
     ] = None,
     backend: BackendOption = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the run in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option(help="Go on with the run in --out that was stopped.")
+    ] = False,
+    allow_leaks: Annotated[
+        bool,
+        typer.Option("--allow-leaks", help="Train though an image is in two parts of the data."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a siamese network, score it on test pairs, and write a report.
 
     The run's folder holds the model, report.html with pictures, report.json, the recipe and the
-    loss of each epoch. Ctrl-C ends the training and keeps what was learned.
+    loss of each epoch. Ctrl-C ends the training and keeps what was learned; a training that was
+    killed goes on with --resume. Your own images are checked first, as by `twinset check`.
 
         twinset train fashion-mnist --recipe tutorial --out runs/first
+
+        twinset train photos/ --set holdout=auto
 
         twinset train fashion-mnist --set epochs=4 --set loss.margin=2
     """
     _choose(backend)
     from twinset.recipe import parse_setting
-    from twinset.run import train as run_training
+    from twinset.workflow.run import train as run_training
 
     changes: dict[str, Any] = dict(parse_setting(text) for text in setting or [])
     if seed is not None:
         changes["seed"] = seed
-    run = run_training(data, recipe, out=out, overwrite=overwrite, progress=not as_json, **changes)
+    run = run_training(
+        data,
+        recipe,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        allow_leaks=allow_leaks,
+        progress=not as_json,
+        tell=None if as_json else lambda text: typer.echo(f"train: {text}", err=True),
+        **changes,
+    )
     if as_json:
         _say(json.dumps({"folder": str(run.folder), "report": run.report.to_dict()}))
     else:
@@ -111,12 +138,26 @@ def train(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run's folder, as `train` wrote it.")],
-    data: Annotated[str, typer.Argument(help="The data set: fashion-mnist.")] = "fashion-mnist",
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="As for `train`; images that the run has used are left out. Default: its own.",
+            show_default=False,
+        ),
+    ] = None,
     protocol: Annotated[
         Protocol,
         typer.Option(help="test: this model on the test part. full: its recipe, all folds."),
     ] = Protocol.test,
     baselines: Annotated[bool, typer.Option(help="Judge raw pixels and others as well.")] = True,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OTHER_RUN",
+            help="Tell which of two models is better: RUN is A, this is B.",
+            show_default=False,
+        ),
+    ] = None,
     backend: BackendOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -127,13 +168,27 @@ def evaluate(
     full protocol trains the run's recipe anew, for five seeds and eight folds of unseen classes;
     it goes on where it was stopped.
 
+    With --against, two models are compared on the same test images, paired, and nothing is
+    written: each row ends in "A beats B", "B beats A" or "cannot tell".
+
         twinset evaluate runs/first
 
         twinset evaluate runs/first --protocol full
-    """
-    _choose(backend)
-    from twinset.run_evaluation import evaluate_run, study_run
 
+        twinset evaluate runs/first --against runs/second
+    """
+    if against is not None and protocol is Protocol.full:
+        raise RecipeError(
+            "Expected one of --against and --protocol full. Received both: --against compares two "
+            "models on the test part; run the full protocol for each."
+        )
+    _choose(backend)
+    from twinset.workflow.evaluation import compare_runs, evaluate_run, study_run
+
+    if against is not None:
+        comparison = compare_runs(run, against, data)
+        _say(json.dumps(comparison.to_dict()) if as_json else comparison.summary())
+        return
     tell = None if as_json else lambda text: typer.echo(f"evaluate: {text}", err=True)
     if protocol is Protocol.full:
         summary, text = study_run(run, data, progress=tell)
@@ -143,6 +198,40 @@ def evaluate(
         _say(json.dumps(found.to_dict()) if as_json else found.summary())
         if not as_json:
             _say(f"report: {run / 'evaluation.html'}")
+
+
+@app.command()
+def check(
+    data: DataArgument,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to draw to: classes.png, and look_alikes.png if there are any.",
+            show_default=False,
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Side that images are brought to; default: see `twinset train`."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether images are fit for training: what cannot be read, copies, leaks, tiny classes.
+
+    Exits with 1 where training makes no sense: fewer than two classes of two images, the same
+    image in two parts, too many files that cannot be read.
+
+        twinset check photos/
+
+        twinset check photos/ --pictures checked
+    """
+    from twinset.workflow.check import check_data
+
+    tell = None if as_json else lambda text: typer.echo(f"check: {text}", err=True)
+    found = check_data(data, size=size, pictures=pictures, progress=tell)
+    _say(json.dumps(found.to_dict()) if as_json else found.summary())
+    if not found.ok:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -163,7 +252,7 @@ def compare(
 
         twinset compare runs/first a.png b.png
     """
-    from twinset.data.decode import open_image
+    from twinset.data.decoding.decode import open_image
 
     for path in (left, right):
         open_image(path)  # a bad file is told at once, not after Keras has been loaded
@@ -184,8 +273,6 @@ def _choose(backend: Backend | None) -> None:
         os.environ["KERAS_BACKEND"] = backend.value
     wanted = os.environ.get("KERAS_BACKEND", "jax")
     import importlib.util
-
-    from twinset.errors import RecipeError
 
     if wanted not in list(Backend):
         raise RecipeError(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from twinset.atomic import write_bytes
 from twinset.data.images import LabelledImages
 from twinset.errors import DataError
-from twinset.evaluate.baselines import fit_pca, raw_pixels, unit_norm
+from twinset.evaluate.baselines import Projection, fit_pca, raw_pixels, unit_norm
 from twinset.evaluate.intervals import Interval
 from twinset.evaluate.protocol import Calibration, Judgement, Part, judge
 from twinset.evaluate.report import plain
@@ -25,7 +27,14 @@ if TYPE_CHECKING:
 
 # Classes of Fashion-MNIST that resemble each other: tops, and shoes.
 NEAR_CLASSES = {"fashion-mnist": ((0, 2, 3, 4, 6), (5, 7, 9))}
-SCHEMA = 1
+SCHEMA = 2
+HARDEST = 10
+SIDE = 64  # larger images are shrunk to this for raw pixels and principal components
+# Pixels of all training images, as numbers of 8 bytes; and of one, for principal components, whose
+# time grows with the cube. Beyond these a baseline would outgrow memory or patience.
+LARGEST, WIDEST = 10**8, 4096
+
+Embedder: TypeAlias = Callable[[LabelledImages], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +61,38 @@ class Assessment:
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values for JSON.
 
-        Schema 1: `schema`, `title`, `class_names`, `facts`, and `judgements`: name → an object
-        with the fields of `Judgement`. Numbers that are not finite are None.
+        Schema 2:
+
+        - `schema`: 2.
+        - `title`, `class_names`.
+        - `facts`: section → key → value: "Data", "Model", "Versions", "Seconds to embed and
+          judge", and "Left out" where training images are too many for a baseline.
+        - `judgements`: name → judgement; "model" first, then the baselines.
+
+        Each judgement:
+
+        - `images`, `pairs`, `positives`: numbers of test images, of their pairs, of same pairs.
+        - `numbers`: name → `value`, `low`, `high`, `error`, `level`. Over pairs "auc", "eer",
+          "tpr@fpr=0.1", "tpr@fpr=0.01", "tpr@fpr=0.001", "near auc 5-7-9" (different pairs among
+          these labels alone); over queries "recall_at_1", "recall_at_2", "recall_at_4",
+          "recall_at_8", "r_precision", "map_at_r", "map_at_10", "mean_average_precision"; where
+          the fitted images were at hand "1-nn accuracy" and "20-nn accuracy", and with a tune
+          part "linear probe accuracy".
+        - `points`: for each threshold `rule`, `promised_fmr`, `promised_fnmr`, `rates` (threshold
+          and counts), `fmr` and `fnmr` with intervals, `precision` by prior, `fmr_spread`,
+          `fnmr_spread`, `accuracy`, `balanced_accuracy`, `enough_errors`.
+        - `class_errors`: `classes`, `fnmr`, `fmr` by class at the first threshold, or None.
+        - `scores`: "brier", "cllr", "min cllr"; empty without a calibration.
+        - `reliability`: `predicted`, `observed`, `mass` by bin, or None.
+        - `health`: of the embedding, as `EmbeddingHealth`.
+        - `curve`: `threshold`, `fmr`, `fnmr`, thinned.
+        - `bands`: `fmr`, `tpr`, `low`, `high`, the ROC curve with 95% intervals, or None; the
+          model's alone.
+        - `hardest`: `false_matches`, the closest different pairs, and `false_non_matches`, the
+          farthest same ones: lists of [position, position, distance], hardest first; mistakes
+          only on the wrong side of a threshold. Or None; the model's alone.
+
+        Numbers that are not finite are None.
         """
         return {
             "schema": SCHEMA,
@@ -73,7 +112,7 @@ class Assessment:
         names = list(self.judgements)
         lines = [f"# {self.title}", "", f"| 95% intervals | {' | '.join(names)} |"]
         lines.append("|---" * (len(names) + 1) + "|")
-        for label, key in HEADLINES:
+        for label, key in self._headlines():
             cells = [_cell(self.judgements[name].numbers.get(key)) for name in names]
             lines.append(f"| {label} | {' | '.join(cells)} |")
         lines += ["", "## Thresholds", "", *(f"- {line}" for line in self._points())]
@@ -90,7 +129,7 @@ class Assessment:
         """Lay the headline numbers out as an aligned table of plain text, with 95% intervals."""
         names = list(self.judgements)
         rows = [["", *names]]
-        for label, key in HEADLINES:
+        for label, key in self._headlines():
             numbers = [self.judgements[name].numbers.get(key) for name in names]
             rows.append([label, *("-" if n is None else f"{n.value:.4f}" for n in numbers)])
             first = numbers[0]
@@ -107,6 +146,11 @@ class Assessment:
             for row in rows
         ]
         return "\n".join([self.title, "", *lines, "", *self._points()])
+
+    def _headlines(self) -> list[tuple[str, str]]:
+        """List label and key of the headlines that at least one contestant has."""
+        known = set().union(*(each.numbers for each in self.judgements.values()))
+        return [row for row in HEADLINES if row[1] in known]
 
     def _points(self) -> list[str]:
         lines = []
@@ -136,6 +180,9 @@ HEADLINES = (
     ("R-precision", "r_precision"),
     ("MAP@R", "map_at_r"),
     ("MAP@10", "map_at_10"),
+    ("1-NN accuracy", "1-nn accuracy"),
+    ("20-NN accuracy", "20-nn accuracy"),
+    ("linear probe", "linear probe accuracy"),
 )
 
 
@@ -148,6 +195,7 @@ def evaluate(
     data: LabelledImages,
     *,
     fitted: LabelledImages | None = None,
+    tune: LabelledImages | None = None,
     baselines: bool = True,
     near: Sequence[Sequence[int]] | None = None,
     progress: Callable[[str], None] | None = None,
@@ -160,7 +208,10 @@ def evaluate(
     Args:
         model: a trained model.
         data: the test images, at least two of some class, of at least two classes.
-        fitted: training images, for the principal components. Defaults to none.
+        fitted: the images that the model was fitted on: for the principal components, the votes
+            and the probe. Defaults to none.
+        tune: images for the probe's choice of its penalty, neither fitted on nor tested on.
+            Defaults to none.
         baselines: judge them as well. Defaults to True.
         near: labels of classes that are alike. Defaults to Fashion-MNIST's tops and shoes for
             that data set, and to none elsewhere.
@@ -176,19 +227,30 @@ def evaluate(
         )
     groups = NEAR_CLASSES.get(data.name.split("/")[0], ()) if near is None else near
     say = progress or (lambda _: None)
-    contestants: list[tuple[str, Callable[[], Any]]] = [("model", lambda: model.embed(data))]
-    contestants += _baselines(model, data, fitted) if baselines else []
+    left_out = _left_out(fitted) if baselines else {}
+    contestants: list[tuple[str, Embedder]] = [("model", model.embed)]
+    contestants += _baselines(model, fitted) if baselines else []
+    contestants = [each for each in contestants if each[0] not in left_out]
     judgements: dict[str, Judgement] = {}
     seconds: dict[str, float] = {}
-    for name, vectors in contestants:
+    for name, embedder in contestants:
         say(name)
         started = time.perf_counter()
-        decisions = _decisions(model) if name == "model" else {}
+        own = name == "model"
+        known = None if f"votes on {name}" in left_out else fitted
         judgements[name] = judge(
-            Part(vectors(), data.labels), near=groups, seed=model.recipe.seed, **decisions
+            Part(embedder(data), data.labels),
+            near=groups,
+            seed=model.recipe.seed,
+            with_bands=own,
+            hardest=HARDEST if own else 0,
+            gallery=None if known is None else Part(embedder(known), known.labels),
+            tune=None if tune is None else Part(embedder(tune), tune.labels),
+            **(_decisions(model) if own else {}),
         )
         seconds[name] = round(time.perf_counter() - started, 2)
     facts = _facts(model, data) | {"Seconds to embed and judge": seconds}
+    facts |= {"Left out": left_out} if left_out else {}
     return Assessment(f"{model.recipe.name} on {data.name}", judgements, data.class_names, facts)
 
 
@@ -205,29 +267,60 @@ def _decisions(model: SiameseModel) -> dict[str, Any]:
     return {"calibration": Calibration(chosen, model.calibrator)}
 
 
-def _baselines(
-    model: SiameseModel, data: LabelledImages, fitted: LabelledImages | None
-) -> list[tuple[str, Callable[[], Any]]]:
+def _baselines(model: SiameseModel, fitted: LabelledImages | None) -> list[tuple[str, Embedder]]:
     from twinset.embed import networks
     from twinset.embed.encode import encode
 
-    def untrained() -> Any:
+    @cache
+    def network() -> Any:
         shape = model.preprocessing.shape
-        network = networks.build(model.recipe.encoder, shape, seed=model.recipe.seed)
-        return encode(network, data.images)
+        return networks.build(model.recipe.encoder, shape, seed=model.recipe.seed)
 
-    def components() -> Any:
+    def untrained(images: LabelledImages) -> Any:
+        return _by_parts(images, lambda part: encode(network(), part))
+
+    def pixels(images: LabelledImages) -> Any:
+        return _by_parts(images, lambda part: unit_norm(raw_pixels(part, side=SIDE)))
+
+    @cache
+    def projection() -> Projection:
         assert fitted is not None, "listed only where there are training images"
-        known = raw_pixels(fitted.images)
-        return unit_norm(fit_pca(known, min(64, *known.shape)).apply(raw_pixels(data.images)))
+        known = raw_pixels(fitted.images[:], side=SIDE)
+        return fit_pca(known, min(64, *known.shape))
 
-    found: list[tuple[str, Callable[[], Any]]] = [
-        ("raw pixels", lambda: unit_norm(raw_pixels(data.images))),
-        ("untrained", untrained),
-    ]
+    def components(images: LabelledImages) -> Any:
+        return _by_parts(
+            images, lambda part: unit_norm(projection().apply(raw_pixels(part, side=SIDE)))
+        )
+
+    found: list[tuple[str, Embedder]] = [("raw pixels", pixels), ("untrained", untrained)]
     if fitted is not None:
         found.insert(1, ("PCA-64", components))
     return found
+
+
+def _left_out(fitted: LabelledImages | None) -> dict[str, str]:
+    """Name what of the baselines would cost too much with these training images, and why."""
+    if fitted is None:
+        return {}
+    pixels = math.prod(fitted.image_shape)
+    found = {}
+    if len(fitted) * pixels > LARGEST:
+        reason = f"{len(fitted):,} training images of {pixels:,} pixels are too many"
+        found = {"votes on raw pixels": reason, "PCA-64": reason}
+    elif pixels > WIDEST:
+        found = {"PCA-64": f"{pixels:,} pixels are more than {WIDEST:,}"}
+    return found
+
+
+def _by_parts(images: LabelledImages, embed: Callable[[Any], Any], size: int = 1024) -> Any:
+    """Embed some images at a time: float64 pixels of 50,000 take 0.3 GB, and each step a copy."""
+    first = embed(images.images[:size])
+    result = np.empty((len(images), *first.shape[1:]), first.dtype)
+    result[:size] = first
+    for start in range(size, len(images), size):
+        result[start : start + size] = embed(images.images[start : start + size])
+    return result
 
 
 def _facts(model: SiameseModel, data: LabelledImages) -> dict[str, dict[str, Any]]:

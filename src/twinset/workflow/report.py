@@ -1,12 +1,9 @@
-"""A whole run, from the name of a data set to a folder with model, scores, pictures and report."""
+"""A trained model on test pairs: scores, pictures and facts of one report."""
 
 from __future__ import annotations
 
 import platform
-import re
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,105 +13,20 @@ from numpy.typing import NDArray
 from twinset import distance as distances
 from twinset import figures
 from twinset.data.images import LabelledImages
-from twinset.data.pairs import Pairs, tutorial_pairs
-from twinset.errors import DataError
+from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
 from twinset.evaluate.report import Picture, Report
-from twinset.evaluate.thresholds import parse_rule
 from twinset.evaluate.verification import (
     PairScores,
     best_accuracy_threshold,
     hardest_mistakes,
     score_pairs,
 )
-from twinset.holdout import calibrated, held_out
-from twinset.recipe import Recipe
 
 if TYPE_CHECKING:
     from twinset.embed.model import SiameseModel
 
-DATA_SETS = ("fashion-mnist",)
 SHOWN_PAIRS = 10
-_WRITTEN = (
-    "report.json",
-    "report.html",
-    "evaluation.json",
-    "evaluation.html",
-    "evaluation.md",
-    "loss.png",
-    "distances.png",
-    "test_pairs.png",
-    "mistakes.png",
-    "training_pairs.png",
-    "network.png",
-    "plot_model.png",
-)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What `train` made: the folder, the model in it, and the report on it."""
-
-    folder: Path
-    model: SiameseModel
-    report: Report
-
-
-def train(
-    data: str = "fashion-mnist",
-    recipe: str | Path | Recipe = "tutorial",
-    *,
-    out: str | Path | None = None,
-    overwrite: bool = False,
-    progress: bool | None = None,
-    **overrides: Any,
-) -> Run:
-    """Train on a data set, score on its test pairs, and write everything to a folder.
-
-    The folder holds the model (see `SiameseModel.save`), `report.html`, `report.json` and the
-    pictures. The model is saved as soon as it is trained: whatever fails later loses nothing.
-
-    Args:
-        data: the name of a data set: "fashion-mnist".
-        recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial".
-        out: the folder. Defaults to a new one, `runs/<recipe's name>` or that with a number.
-        overwrite: replace the run in `out`, if there is one. Defaults to False.
-        progress: as for `fit`.
-        **overrides: fields of the recipe to replace, as in `Recipe.load`.
-
-    Raises:
-        DataError: an unknown data set, or `out` exists or cannot be written.
-        RecipeError: the recipe or an override is wrong.
-        TrainingError: the training broke down.
-    """
-    chosen = Recipe.load(recipe, **overrides)
-    parse_rule(chosen.rule)  # a wrong one costs no epoch
-    images, test = load_data(data, progress)
-    fitted, kept = held_out(images, chosen)
-    folder = _prepare(out, chosen.name, overwrite)
-
-    from twinset.embed.training import fit
-
-    pairs = tutorial_pairs(fitted.labels, seed=chosen.seed)
-    started = time.perf_counter()
-    try:
-        model = fit(fitted, chosen, pairs=pairs, progress=progress)
-    except BaseException:
-        if not any(folder.iterdir()):  # leave no empty folder behind
-            folder.rmdir()
-        raise
-    seconds = time.perf_counter() - started
-    if kept is not None:
-        model = calibrated(model, kept)
-    for name in _WRITTEN:  # by an earlier run, of another model
-        (folder / name).unlink(missing_ok=True)
-    model.save(folder)
-    report = score(model, fitted, test, pairs, fit_seconds=seconds)
-    report.write_json(folder / "report.json")
-    report.write_html(folder / "report.html")
-    for picture in report.pictures:
-        picture.write(folder)
-    _plot_model(model, folder)
-    return Run(folder, model, report)
+CHUNK = 2**24  # pixels in memory at a time, for the floor
 
 
 def score(
@@ -134,7 +46,7 @@ def score(
         pairs: training pairs, positions in `images`.
         fit_seconds: wall-clock time of the training, for the report.
     """
-    test_pairs = tutorial_pairs(test.labels, seed=model.recipe.seed)
+    test_pairs = shown_pairs(test, model.recipe.seed)
     apart = model.distances(test, test_pairs)
     scores = score_pairs(apart, test_pairs.same, model.threshold.value)
     return Report(
@@ -147,67 +59,43 @@ def score(
     )
 
 
-def load_data(name: str, progress: bool | None) -> tuple[LabelledImages, LabelledImages]:
-    """Load the training and the test part of a data set by its name.
+def shown_pairs(images: LabelledImages, seed: int) -> Pairs:
+    """Draw pairs to score and to show: the tutorial's, or balanced ones where it can draw none.
 
     Args:
-        name: "fashion-mnist".
-        progress: show the download's progress; None shows it on terminals only.
+        images: of any classes.
+        seed: of the draw.
 
     Raises:
-        DataError: no data set has this name.
-        DownloadError: no source could provide it.
+        DataError: the images cannot be paired.
     """
-    if name not in DATA_SETS:
-        raise DataError(f"Expected a data set out of {list(DATA_SETS)}. Received {name!r}.")
-    from twinset.data.fashion_mnist import load_fashion_mnist
-
-    return load_fashion_mnist(progress=progress)
-
-
-def _prepare(out: str | Path | None, name: str, overwrite: bool) -> Path:
-    """Make the folder before the training, so that a wrong path costs no epoch."""
-    folder = Path(out) if out is not None else _fresh(Path("runs") / _file_name(name))
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise DataError(f"{folder}: expected a folder to write to. Received a file.")
-        if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-            raise DataError(
-                f"{folder}: expected a new or empty folder. This one holds files: choose another "
-                "--out, or allow --overwrite."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
-    except DataError:
-        raise
-    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{folder}: expected a folder to write to. {reason}.") from None
-    return folder
-
-
-def _file_name(name: str) -> str:
-    """Make a recipe's name that of a folder: it must not lead elsewhere, nor be too long."""
-    return re.sub(r"[^\w.-]+", "-", name)[:60].strip("-.") or "run"
-
-
-def _fresh(folder: Path) -> Path:
-    candidate, number = folder, 2
-    while candidate.exists():
-        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
-    return candidate
+    counts = images.class_counts
+    rule = balanced_pairs if (counts == 1).any() else tutorial_pairs
+    return rule(images.labels, seed=seed)
 
 
 def _raw_pixel_scores(
     images: LabelledImages, pairs: Pairs, test: LabelledImages, test_pairs: Pairs
 ) -> PairScores:
     """Score Euclidean distances of pixels in [0, 1], at the best threshold for training pairs."""
-    known = distances.of_pairs(images.images, pairs.left, pairs.right) / 255
+    known = _pixel_distances(images, pairs)
     threshold = best_accuracy_threshold(known, pairs.same)
-    apart = distances.of_pairs(test.images, test_pairs.left, test_pairs.right) / 255
+    apart = _pixel_distances(test, test_pairs)
     return score_pairs(apart, test_pairs.same, threshold)
+
+
+def _pixel_distances(images: LabelledImages, pairs: Pairs) -> NDArray[np.float32]:
+    """Measure pairs of images as they are, some at a time: they may not fit into memory."""
+    found = np.empty(len(pairs), np.float32)
+    step = max(1, CHUNK // int(np.prod(images.image_shape)))
+    for start in range(0, len(pairs), step):
+        part = pairs[start : start + step]
+        left, right = (
+            images.images[side].reshape(len(part), -1).astype(np.float32) / np.float32(255)
+            for side in (part.left, part.right)
+        )
+        found[start : start + step] = distances.euclidean(left, right)
+    return found
 
 
 def _pictures(
@@ -328,8 +216,13 @@ def _facts(
     }
 
 
-def _plot_model(model: SiameseModel, folder: Path) -> None:
-    """Draw Keras' own diagram as well, where pydot and graphviz are installed."""
+def plot_model(model: SiameseModel, folder: Path) -> None:
+    """Draw Keras' own diagram as plot_model.png, where pydot and graphviz are installed.
+
+    Args:
+        model: a trained model.
+        folder: of the run.
+    """
     import keras
 
     from twinset.embed.siamese import siamese

@@ -12,11 +12,12 @@ from PIL import Image
 
 import oracles
 import twinset
-import twinset.run
+import twinset.workflow.run
 from twinset.errors import DataError, NonFiniteLossError, RecipeError
+from twinset.workflow import data as run_data
 
 QUICK = {"epochs": 3, "batch_size": 16, "encoder": {"units": [8]}}
-LOAD = twinset.run.load_data
+LOAD = run_data.load_images
 MODEL = ["encoder.keras", "history.csv", "model.json", "recipe.toml"]
 PICTURES = ["loss", "distances", "test_pairs", "mistakes", "training_pairs", "network"]
 
@@ -40,13 +41,13 @@ def run(tmp_path_factory):
     """One run on small data, to be read only."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(twinset.run, "load_data", lambda name, progress: (TRAIN, TEST))
+        patch.setattr(run_data, "load_images", lambda *_, **__: (TRAIN, TEST))
         return twinset.train(out=folder, seed=5, **QUICK)
 
 
 @pytest.fixture(autouse=True)
 def _small_data(monkeypatch):
-    monkeypatch.setattr(twinset.run, "load_data", lambda name, progress: (TRAIN, TEST))
+    monkeypatch.setattr(run_data, "load_images", lambda *_, **__: (TRAIN, TEST))
 
 
 def names(folder):
@@ -54,7 +55,7 @@ def names(folder):
 
 
 def test_a_run_is_folder_model_and_report(run):
-    assert isinstance(run, twinset.run.Run)
+    assert isinstance(run, twinset.workflow.run.Run)
     assert run.folder.name == "first"
     assert isinstance(run.model, twinset.SiameseModel)
     assert run.model.recipe == twinset.Recipe.load(seed=5, **QUICK)
@@ -64,6 +65,7 @@ def test_a_run_is_folder_model_and_report(run):
     assert set(names(run.folder)) - {"plot_model.png"} == {
         *MODEL,
         *pictures,
+        "parts.npz",
         "report.html",
         "report.json",
     }
@@ -170,10 +172,10 @@ def test_the_model_is_saved_before_it_is_scored(monkeypatch):
         raise RuntimeError("scoring failed")
 
     found = []
-    monkeypatch.setattr(twinset.run, "score", fail)
+    monkeypatch.setattr(twinset.workflow.run, "score", fail)
     with pytest.raises(RuntimeError, match="scoring failed"):
         twinset.train(out="out", **QUICK)
-    assert names("out") == MODEL
+    assert set(names("out")) == {*MODEL, "parts.npz"}
     np.testing.assert_array_equal(twinset.SiameseModel.load("out").embed(TEST), found[0])
     assert len(twinset.SiameseModel.load("out").history) == 3
 
@@ -198,7 +200,7 @@ def test_the_same_seed_gives_the_same_numbers(run):
 def test_the_test_images_are_not_trained_on(run, monkeypatch):
     """Other test images: the same weights, another report."""
     monkeypatch.setattr(
-        twinset.run, "load_data", lambda name, progress: (TRAIN, TRAIN.subset(np.arange(40)))
+        run_data, "load_images", lambda *_, **__: (TRAIN, TRAIN.subset(np.arange(40)))
     )
     other = twinset.train(out="other", seed=5, **QUICK)
     for ours, theirs in zip(
@@ -212,7 +214,7 @@ def test_the_test_images_are_not_trained_on(run, monkeypatch):
 def test_a_perfect_model_has_no_picture_of_mistakes(monkeypatch):
     equal = np.uint8([0, 255] * 20)[:, None, None] * np.ones((6, 5), np.uint8)
     easy = twinset.LabelledImages(equal, [0, 1] * 20, ("dark", "bright"), "easy")
-    monkeypatch.setattr(twinset.run, "load_data", lambda name, progress: (easy, easy))
+    monkeypatch.setattr(run_data, "load_images", lambda *_, **__: (easy, easy))
     # equal images have distance 0, all others more than that
     run = twinset.train(out="out", threshold=1e-30, **QUICK)
     assert run.report.scores.accuracy == 1
@@ -230,7 +232,9 @@ def test_the_recipe_may_be_a_recipe():
 def test_progress_is_told_when_wanted(capfd, monkeypatch):
     wanted = []
     monkeypatch.setattr(
-        twinset.run, "load_data", lambda name, progress: wanted.append(progress) or (TRAIN, TEST)
+        run_data,
+        "load_images",
+        lambda *_, progress, **__: wanted.append(progress) or (TRAIN, TEST),
     )
     twinset.train(out="silent", progress=False, **QUICK)
     assert "epoch" not in capfd.readouterr().err
@@ -262,8 +266,8 @@ def test_mistakes_cost_no_training(monkeypatch):
 
 
 def test_an_unknown_data_set(monkeypatch):
-    monkeypatch.setattr(twinset.run, "load_data", LOAD)
-    with pytest.raises(DataError, match=r"out of \['fashion-mnist'\]. Received 'mnist'"):
+    monkeypatch.setattr(run_data, "load_images", LOAD)
+    with pytest.raises(DataError, match=r"out of \['fashion-mnist'\], or .* Received 'mnist'"):
         twinset.train("mnist", out="new")
 
 

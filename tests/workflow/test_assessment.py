@@ -1,5 +1,6 @@
 """Judging a model end to end, on data small enough to recount by hand."""
 
+import inspect
 import json
 import math
 
@@ -7,11 +8,12 @@ import numpy as np
 import pytest
 
 import twinset
-from twinset import holdout, study
-from twinset.data.split import UnseenFold
 from twinset.errors import DataError
-from twinset.evaluate.protocol import Part, calibrate, judge
+from twinset.evaluate.baselines import raw_pixels, unit_norm
+from twinset.evaluate.probes import knn_accuracy, linear_probe
+from twinset.evaluate.protocol import PROBE_STRENGTHS, Part, calibrate, judge
 from twinset.evaluate.report import plain
+from twinset.workflow import assessment, holdout
 
 QUICK = {"encoder": {"units": [16, 8]}, "batch_size": 16, "epochs": 12}
 
@@ -32,7 +34,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def found(model):
-    return twinset.evaluate(model, _shades(2, 80, "test"), fitted=_shades(0, 120))
+    return twinset.evaluate(
+        model, _shades(2, 80, "test"), fitted=_shades(0, 120), tune=_shades(3, 40)
+    )
 
 
 def test_calibration_is_stored_named_and_kept(model, tmp_path):
@@ -91,7 +95,7 @@ def test_the_model_beats_its_baselines(found):
 def test_json_is_whole_and_summary_reads(found, tmp_path):
     found.write_json(tmp_path / "evaluation.json")
     content = json.loads((tmp_path / "evaluation.json").read_text())
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     judgement = content["judgements"]["model"]
     assert judgement["numbers"]["auc"]["value"] == found.model.numbers["auc"].value
     assert judgement["pairs"] == 80 * 79 // 2
@@ -109,6 +113,92 @@ def test_json_is_whole_and_summary_reads(found, tmp_path):
     text = found.summary()
     assert f"{found.model.numbers['auc'].value:.4f} [" in text
     assert "promised" in text
+
+
+VOTES = ("1-nn accuracy", "20-nn accuracy", "linear probe accuracy")
+
+
+def test_all_contestants_are_classified_on_the_same_images(model, found):
+    fitted, tune, test = _shades(0, 120), _shades(3, 40), _shades(2, 80)
+    embedders = {
+        "model": lambda data: model.embed(data),
+        "raw pixels": lambda data: unit_norm(raw_pixels(data.images)),
+    }
+    for name, embed in embedders.items():
+        known, asked = embed(fitted), embed(test)
+        numbers = found.judgements[name].numbers
+        for k in (1, 20):
+            expected = knn_accuracy(known, fitted.labels, asked, test.labels, k=k)
+            assert numbers[f"{k}-nn accuracy"].value == pytest.approx(expected, abs=0.02)
+        probe = linear_probe(
+            *(known, fitted.labels, embed(tune), tune.labels, asked, test.labels),
+            strengths=PROBE_STRENGTHS,
+        )
+        assert numbers["linear probe accuracy"].value == pytest.approx(probe.accuracy, abs=0.02)
+    for judgement in found.judgements.values():
+        assert all(0 < judgement.numbers[name].low < 1 for name in VOTES)
+    text, card = found.summary(), found.to_markdown()
+    for label in ("1-NN accuracy", "20-NN accuracy", "linear probe"):
+        assert f"\n{label}  " in text
+        assert f"\n| {label} | " in card
+
+
+@pytest.mark.parametrize(
+    ("limit", "names", "votes"),
+    [
+        (("LARGEST", 120 * 20), ["model", "raw pixels", "PCA-64", "untrained"], True),
+        (("LARGEST", 120 * 20 - 1), ["model", "raw pixels", "untrained"], False),
+        (("WIDEST", 19), ["model", "raw pixels", "untrained"], True),
+    ],
+)
+def test_baselines_that_would_cost_too_much_are_left_out_and_named(
+    model, monkeypatch, limit, names, votes
+):
+    monkeypatch.setattr(assessment, *limit)
+    found = twinset.evaluate(model, _shades(2, 40), fitted=_shades(0, 120))
+    assert list(found.judgements) == names
+    assert ("1-nn accuracy" in found.judgements["raw pixels"].numbers) == votes
+    assert "1-nn accuracy" in found.model.numbers
+    told = found.facts.get("Left out", {})
+    assert ("PCA-64" in told) == ("PCA-64" not in names)
+    assert ("votes on raw pixels" in told) == (not votes)
+    assert all(reason in found.to_markdown() for reason in told.values())
+
+
+def test_rows_that_nobody_has_are_not_shown(model):
+    bare = twinset.evaluate(model, _shades(2, 80), baselines=False)
+    assert not set(VOTES) & set(bare.model.numbers)
+    assert "accuracy" not in bare.summary().split("threshold")[0]
+    assert "linear probe" not in bare.to_markdown()
+    votes = twinset.evaluate(model, _shades(2, 80), baselines=False, fitted=_shades(0, 120))
+    assert set(VOTES) & set(votes.model.numbers) == set(VOTES[:2])
+
+
+def test_bands_and_hardest_pairs_are_the_models_alone(found, model):
+    told = {name: each.to_dict() for name, each in found.judgements.items()}
+    assert [name for name, each in told.items() if each["bands"]] == ["model"]
+    assert [name for name, each in told.items() if each["hardest"]] == ["model"]
+    test = _shades(2, 80)
+    hardest = found.model.hardest
+    for positions, distances, kind in (
+        (hardest.closest_different, hardest.closest_distances, False),
+        (hardest.farthest_same, hardest.farthest_distances, True),
+    ):
+        left, right = positions.T
+        assert ((test.labels[left] == test.labels[right]) == kind).all()
+        pairs = twinset.Pairs(left, right, test.labels[left] == test.labels[right])
+        np.testing.assert_allclose(model.distances(test, pairs), distances, atol=1e-5)
+
+
+def test_the_docstring_names_every_field_of_the_json(found):
+    told = inspect.getdoc(assessment.Assessment.to_dict)
+    content = found.to_dict()
+    judgement = content["judgements"]["model"]
+    names = [*content, *judgement, *judgement["numbers"], *judgement["points"][0]]
+    names += [*judgement["bands"], *judgement["hardest"], *judgement["curve"], *judgement["scores"]]
+    names += [*judgement["reliability"], *judgement["class_errors"], *judgement["numbers"]["auc"]]
+    assert [name for name in names if f"`{name}`" not in told and f'"{name}"' not in told] == []
+    assert f"- `schema`: {content['schema']}." in told
 
 
 def test_a_model_without_calibration_says_so():
@@ -160,79 +250,3 @@ def test_plain_values():
     assert plain({"x": (np.float32(1.5), math.inf, None, "t", np.bool_(True))}) == {
         "x": [1.5, None, None, "t", True]
     }
-
-
-@pytest.fixture
-def small_protocol(monkeypatch):
-    """The protocol on small data: its split and its folds, not its size."""
-    from twinset.data.split import split
-
-    def parts(labels):
-        return split(labels, {"fit": 0.7, "tune": 0.1, "calib": 0.2}, seed=0)
-
-    monkeypatch.setattr(study, "protocol_split", parts)
-    units = (
-        study.Unit("seed-0", 0),
-        study.Unit("seed-1", 1),
-        study.Unit("U1-01", 0, UnseenFold("U1-01", (0, 1))),
-        study.Unit("U1-23", 0, UnseenFold("U1-23", (2, 3))),
-    )
-    # folds name the ten labels of Fashion-MNIST; these data have four
-    monkeypatch.setattr(
-        UnseenFold, "seen", property(lambda self: tuple({0, 1, 2, 3} - set(self.unseen)))
-    )
-    return _shades(0, 160, "s/train"), _shades(5, 80, "s/test"), twinset.Recipe.load(**QUICK), units
-
-
-def test_a_study_can_be_stopped_and_resumed(small_protocol, tmp_path):
-    train, test, recipe, units = small_protocol
-    whole = study.run_study(train, test, recipe, tmp_path / "whole", units=units)
-    told = []
-
-    def stop(text):
-        told.append(text)
-        if text.startswith("U1-01"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        study.run_study(train, test, recipe, tmp_path / "cut", units=units, progress=stop)
-    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == [
-        "seed-0.json",
-        "seed-1.json",
-    ]
-    told.clear()
-    resumed = study.run_study(
-        train, test, recipe, tmp_path / "cut", units=units, progress=told.append
-    )
-    assert told[:2] == ["seed-0 (1 of 4): done before", "seed-1 (2 of 4): done before"]
-    assert json.dumps(resumed) == json.dumps(whole)
-    assert json.loads((tmp_path / "cut" / "protocol.json").read_text()) == json.loads(
-        json.dumps(resumed)
-    )
-
-
-def test_the_summary_of_a_study(small_protocol, tmp_path):
-    train, test, recipe, units = small_protocol
-    summary = study.run_study(train, test, recipe, tmp_path / "all", units=units)
-    area = summary["seen"]["auc"]
-    assert area["value"] == pytest.approx(np.mean(area["values"]))
-    assert area["low"] <= area["min"] <= area["value"] <= area["max"] <= area["high"]
-    gain = summary["U1"]["map_at_r"]["gain"]["values"]
-    for unit, value in zip(("U1-01", "U1-23"), gain, strict=True):
-        result = summary["units"][unit]
-        assert value == result["numbers"]["map_at_r"] - result["floor"]["map_at_r"]
-        assert result["judgement"]["images"] == 40
-    text = study.markdown(summary)
-    assert f"| auc | {area['value']:.4f} |" in text
-    assert "| U1-23 |" in text
-
-
-def test_a_study_refuses_results_of_another_recipe(small_protocol, tmp_path):
-    train, test, recipe, units = small_protocol
-    study.run_study(train, test, recipe, tmp_path / "all", units=units[:1])
-    other = twinset.Recipe.load(recipe, epochs=1)
-    with pytest.raises(DataError, match=r"seed-0.json: .* It is of another one"):
-        study.run_study(train, test, other, tmp_path / "all", units=units[:1])
-    (tmp_path / "all" / "seed-0.json").write_text("{")
-    with pytest.raises(DataError, match=r"seed-0.json: expected a unit of the protocol"):
-        study.run_study(train, test, recipe, tmp_path / "all", units=units[:1])

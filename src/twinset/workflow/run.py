@@ -1,0 +1,123 @@
+"""A whole run, from a data set to a folder with model, scores, pictures and report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twinset.evaluate.report import Report
+from twinset.evaluate.thresholds import parse_rule
+from twinset.recipe import Recipe
+from twinset.workflow.data import load_parts, write_members
+from twinset.workflow.folder import prepare
+from twinset.workflow.holdout import calibrated
+from twinset.workflow.report import plot_model, score, shown_pairs
+
+if TYPE_CHECKING:
+    from twinset.embed.model import SiameseModel
+
+CHECKPOINT = "checkpoint.npz"
+_WRITTEN = (
+    "report.json",
+    "report.html",
+    "evaluation.json",
+    "evaluation.html",
+    "evaluation.md",
+    "loss.png",
+    "distances.png",
+    "test_pairs.png",
+    "mistakes.png",
+    "training_pairs.png",
+    "network.png",
+    "plot_model.png",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `train` made: the folder, the model in it, and the report on it."""
+
+    folder: Path
+    model: SiameseModel
+    report: Report
+
+
+def train(
+    data: str | Path = "fashion-mnist",
+    recipe: str | Path | Recipe = "tutorial",
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    allow_leaks: bool = False,
+    progress: bool | None = None,
+    tell: Callable[[str], None] | None = None,
+    **overrides: Any,
+) -> Run:
+    """Train on a data set, score on its test pairs, and write everything to a folder.
+
+    The folder holds the model (see `SiameseModel.save`), `report.html`, `report.json` and the
+    pictures. The model is saved as soon as it is trained: whatever fails later loses nothing.
+
+    Args:
+        data: "fashion-mnist", or the path of a folder or a table of images, as for `read_images`.
+            The user's own images are checked, and divided by the recipe's `holdout` and `split`.
+        recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial".
+        out: the folder. Defaults to a new one, `runs/<recipe's name>` or that with a number.
+        overwrite: replace the run in `out`, if there is one. Defaults to False.
+        resume: go on with the training that was stopped in `out`; begin where there was none.
+            Defaults to False.
+        allow_leaks: train though images or groups are in two parts of the data's owner. Defaults
+            to False.
+        progress: as for `fit`.
+        tell: is told what the reading and the check of the data find. Defaults to none.
+        **overrides: fields of the recipe to replace, as in `Recipe.load`.
+
+    Raises:
+        DataError: no such data, or it is not fit for training; `out` exists or cannot be written.
+        ModelError: what is to be resumed is of another training.
+        RecipeError: the recipe or an override is wrong.
+        TrainingError: the training broke down.
+    """
+    chosen = Recipe.load(recipe, **overrides)
+    parse_rule(chosen.rule)  # a wrong one costs no epoch
+    folder = prepare(out, chosen.name, overwrite=overwrite, resume=resume)
+    state = folder / CHECKPOINT
+    try:
+        parts = load_parts(data, chosen, allow_leaks=allow_leaks, progress=progress, tell=tell)
+        assert parts.test is not None, "both kinds of data have a test part"
+        if not resume:
+            state.unlink(missing_ok=True)
+
+        from twinset.embed.training import fit
+
+        pairs = shown_pairs(parts.fit, chosen.seed)
+        started = time.perf_counter()
+        model = fit(
+            parts.fit,
+            chosen,
+            pairs=pairs if chosen.pairs == "tutorial" else None,
+            progress=progress,
+            checkpoint=state,
+        )
+    except BaseException:
+        if not any(folder.iterdir()):  # leave no empty folder behind
+            folder.rmdir()
+        raise
+    seconds = time.perf_counter() - started
+    if parts.calib is not None:
+        model = calibrated(model, parts.calib)
+    for name in _WRITTEN:  # by an earlier run, of another model
+        (folder / name).unlink(missing_ok=True)
+    model.save(folder)
+    write_members(folder, parts, data)
+    report = score(model, parts.fit, parts.test, pairs, fit_seconds=seconds)
+    report.write_json(folder / "report.json")
+    report.write_html(folder / "report.html")
+    for picture in report.pictures:
+        picture.write(folder)
+    plot_model(model, folder)
+    return Run(folder, model, report)
