@@ -307,7 +307,9 @@ def test_overwriting_leaves_no_picture_of_the_run_before(tiny, command, monkeypa
     assert Path("taken/mistakes.png").exists()
     equal = np.uint8([0, 255] * 20)[:, None, None] * np.ones((6, 5), np.uint8)
     easy = twinset.LabelledImages(equal, [0, 1] * 20, ("dark", "bright"))
-    monkeypatch.setattr(twinset.workflow.data, "load_images", lambda *_, **__: (easy, easy))
+    # the same image in both parts would be refused as a leak
+    other = twinset.LabelledImages(equal // 2 + 64, [0, 1] * 20, ("dark", "bright"))
+    monkeypatch.setattr(twinset.workflow.data, "load_images", lambda *_, **__: (easy, other))
     # equal images have distance 0, all others more than that
     arguments = ("--set", "threshold=1e-30", "--out", "taken", "--overwrite")
     assert "100.00%" in command("train", "fashion-mnist", *QUICK, *arguments).out

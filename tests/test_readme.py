@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import twinset
@@ -28,8 +29,15 @@ def test_the_python_runs(monkeypatch, fashion_mnist):
     ]
     names = {"twinset": twinset}
     monkeypatch.setattr(twinset, "load_fashion_mnist", lambda: few)
+    for i, (image, label) in enumerate(zip(few[0].images, few[0].labels, strict=True)):
+        place = Path("photos", str(label))
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{i}.png")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
     code = "\n".join(_blocks("python")).replace("epochs=20", "epochs=1, verbose=0")
-    exec(code.replace('recipe="tutorial"', 'recipe="tutorial", epochs=1'), names)
+    for recipe in ("tutorial", "fast"):
+        code = code.replace(f'recipe="{recipe}"', f'recipe="{recipe}", epochs=1')
+    exec(code, names)
     assert len(names["pairs"]) == 2 * 10 * 29
     assert Path("runs/mine/model.json").is_file()
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twinset.data.images import LabelledImages
     from twinset.data.pairs import Pairs, tutorial_pairs
+    from twinset.data.read import read_images
     from twinset.data.sources.fashion_mnist import load_fashion_mnist
     from twinset.decision import Threshold, Verdict
     from twinset.embed import losses, networks
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from twinset.evaluate.verification import score_pairs
     from twinset.recipe import Recipe
     from twinset.workflow.assessment import evaluate
+    from twinset.workflow.check import check_data
+    from twinset.workflow.comparison import compare_models
     from twinset.workflow.run import train
 
 __version__ = "0.1.0"
@@ -48,11 +51,14 @@ _HOMES = {
     "Threshold": "twinset.decision",
     "TwinsetError": "twinset.errors",
     "Verdict": "twinset.decision",
+    "check_data": "twinset.workflow.check",
+    "compare_models": "twinset.workflow.comparison",
     "evaluate": "twinset.workflow.assessment",
     "fit": "twinset.embed.training",
     "load_fashion_mnist": "twinset.data.sources.fashion_mnist",
     "losses": "twinset.embed.losses",
     "networks": "twinset.embed.networks",
+    "read_images": "twinset.data.read",
     "score_pairs": "twinset.evaluate.verification",
     "siamese": "twinset.embed.siamese",
     "train": "twinset.workflow.run",
@@ -69,11 +75,14 @@ __all__ = [
     "Threshold",
     "TwinsetError",
     "Verdict",
+    "check_data",
+    "compare_models",
     "evaluate",
     "fit",
     "load_fashion_mnist",
     "losses",
     "networks",
+    "read_images",
     "score_pairs",
     "siamese",
     "train",

@@ -161,3 +161,12 @@ def test_dimensions_that_are_not_there():
     assert fit_pca(flat, 3, whiten=False).apply(flat)[:, 2] == pytest.approx(0, abs=1e-5)
     with pytest.raises(DataError, match=r"shape \(n, 6\), as the projection was fitted. Received"):
         fit_pca(skewed(), 2).apply([[1.0, 2.0]])
+
+
+def test_fewer_dimensions_where_there_are_no_more():
+    rng = np.random.default_rng(0)
+    x = np.hstack([rng.normal(size=(50, 3)), np.ones((50, 4))])
+    with pytest.raises(DataError, match="vary in 5 dimensions or more"):
+        fit_pca(x, 5)
+    found = fit_pca(x, 5, fewer=True).apply(x)
+    np.testing.assert_allclose(found, fit_pca(x, 3).apply(x))

@@ -1,7 +1,7 @@
 import importlib.util
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -200,7 +200,7 @@ def test_the_same_seed_gives_the_same_numbers(run):
 def test_the_test_images_are_not_trained_on(run, monkeypatch):
     """Other test images: the same weights, another report."""
     monkeypatch.setattr(
-        run_data, "load_images", lambda *_, **__: (TRAIN, TRAIN.subset(np.arange(40)))
+        run_data, "load_images", lambda *_, **__: (TRAIN, TEST.subset(np.arange(40)))
     )
     other = twinset.train(out="other", seed=5, **QUICK)
     for ours, theirs in zip(
@@ -214,7 +214,9 @@ def test_the_test_images_are_not_trained_on(run, monkeypatch):
 def test_a_perfect_model_has_no_picture_of_mistakes(monkeypatch):
     equal = np.uint8([0, 255] * 20)[:, None, None] * np.ones((6, 5), np.uint8)
     easy = twinset.LabelledImages(equal, [0, 1] * 20, ("dark", "bright"), "easy")
-    monkeypatch.setattr(run_data, "load_images", lambda *_, **__: (easy, easy))
+    # the same image in both parts would be refused as a leak
+    other = replace(easy, images=equal // 2 + 64)
+    monkeypatch.setattr(run_data, "load_images", lambda *_, **__: (easy, other))
     # equal images have distance 0, all others more than that
     run = twinset.train(out="out", threshold=1e-30, **QUICK)
     assert run.report.scores.accuracy == 1
@@ -282,3 +284,11 @@ def test_a_training_that_breaks_down_leaves_the_run_before():
     with pytest.raises(NonFiniteLossError, match="Expected a finite loss"):
         twinset.train(out="out", overwrite=True, optimizer={"learning_rate": 1e20}, **QUICK)
     assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+def test_a_test_image_among_the_training_images_is_refused(monkeypatch):
+    leaking = TRAIN.subset(np.arange(40))
+    monkeypatch.setattr(run_data, "load_images", lambda *_, **__: (TRAIN, leaking))
+    with pytest.raises(DataError, match="position 0 in 'train' and position 80 in 'test'"):
+        twinset.train(out="leaking", **QUICK)
+    assert not Path("leaking").exists()

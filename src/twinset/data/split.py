@@ -224,7 +224,7 @@ def class_folds(classes: int, *, folds: int = 5, seed: int = 0) -> tuple[UnseenF
 
     Example:
         >>> [fold.unseen for fold in class_folds(7)]
-        [(1, 2), (0, 3), (4, 5, 6)]
+        [(2, 3, 4), (5, 6), (0, 1)]
     """
     count = min(folds, classes // 2)
     if count < 2:

@@ -70,8 +70,8 @@ def build(recipe: OptimizerRecipe, steps: int) -> keras.optimizers.Optimizer:
         steps: of the whole training, for the schedule.
 
     Example:
-        >>> build(OptimizerRecipe(), 100).name
-        'rm_sprop'
+        >>> type(build(OptimizerRecipe(), 100)).__name__
+        'RMSprop'
     """
     constant = recipe.schedule == "constant" and not recipe.warmup
     settings: dict[str, Any] = {

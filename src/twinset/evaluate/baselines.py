@@ -113,7 +113,9 @@ def unit_norm(vectors: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(x / np.where(length > 0, length, 1.0))
 
 
-def fit_pca(vectors: ArrayLike, dimensions: int = 64, *, whiten: bool = True) -> Projection:
+def fit_pca(
+    vectors: ArrayLike, dimensions: int = 64, *, whiten: bool = True, fewer: bool = False
+) -> Projection:
     """Fit a principal component analysis: the best linear embedding that ignores the labels.
 
     The axes are the first eigenvectors of the covariance, found exactly, with fixed signs: no
@@ -127,6 +129,8 @@ def fit_pca(vectors: ArrayLike, dimensions: int = 64, *, whiten: bool = True) ->
         vectors: finite numbers of shape (n, p).
         dimensions: how many to keep, from 1 to min(n, p). Defaults to 64.
         whiten: whether each dimension gets variance 1. Defaults to True.
+        fewer: keep fewer where the vectors do not vary in so many: images with a border of one
+            colour. Defaults to False.
 
     Raises:
         DataError: NaN or infinite numbers, another shape, equal vectors, dimensions out of
@@ -153,12 +157,14 @@ def fit_pca(vectors: ArrayLike, dimensions: int = 64, *, whiten: bool = True) ->
     pca = PCA(dimensions, svd_solver="covariance_eigh").fit(x)
     variances = pca.explained_variance_
     rank = int((variances > variances[0] * len(pca.mean_) * np.finfo(np.float64).eps).sum())
-    if whiten and rank < dimensions:
+    if whiten and rank < dimensions and not fewer:
         raise DataError(
             f"Expected vectors that vary in {dimensions} dimensions or more. "
             f"Received {len(x)} that vary in {rank}: keep fewer dimensions, or do not whiten."
         )
-    axes = pca.components_.T / (np.sqrt(variances) if whiten else 1.0)
+    axes = pca.components_.T
+    if whiten:
+        axes = axes[:, :rank] / np.sqrt(variances[:rank])
     explained = float(min(1.0, pca.explained_variance_ratio_.sum()))
     return Projection(np.asarray(pca.mean_), np.ascontiguousarray(axes), explained)
 

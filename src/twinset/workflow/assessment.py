@@ -286,7 +286,7 @@ def _baselines(model: SiameseModel, fitted: LabelledImages | None) -> list[tuple
     def projection() -> Projection:
         assert fitted is not None, "listed only where there are training images"
         known = raw_pixels(fitted.images[:], side=SIDE)
-        return fit_pca(known, min(64, *known.shape))
+        return fit_pca(known, min(64, *known.shape), fewer=True)
 
     def components(images: LabelledImages) -> Any:
         return _by_parts(
