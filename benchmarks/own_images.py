@@ -55,7 +55,7 @@ def train(folder, cache, size):
         "fast",
         epochs=1,
         batch_size=64,
-        encoder={"units": [32, 16]},
+        encoder={"units": [8, 8]},
         progress=False,
     )
     status = Path("/proc/self/status").read_text()
