@@ -48,6 +48,9 @@ def test_a_loss_that_moves_nothing_is_told():
 
 def test_a_gradient_that_was_not_looked_at_says_nothing():
     watching = monitor()
+    short = monitor(steps=2)
+    short.steps(steps([0.2, 0.4], norm=[np.nan, 3.0]))
+    assert short.history[0].gradient_norm == 3
     norms = np.where(np.arange(90) % 5 == 0, 0.0, np.nan)
     watching.steps(steps(np.full(90, 0.2), norm=norms))  # 18 zeros
     with pytest.raises(IdleError, match="Its gradient was 0"):

@@ -227,8 +227,11 @@ class Monitor:
         return f"epoch {len(self.history) + 1}, step {self.step} of {len(self._sizes)}"
 
     def _mean(self, column: int) -> float:
-        values = [row[column] for row in self._seen]
-        return float(np.average(values, weights=self._sizes[: self.step]))
+        values = np.array([row[column] for row in self._seen])
+        known = ~np.isnan(values) | (column == 0)  # the others are looked at now and then
+        if not known.any():
+            return NAN
+        return float(np.average(values[known], weights=self._sizes[: self.step][known]))
 
     def _speed(self, now: float) -> float:
         return float(self._images * self.step / max(now - self._epoch_started, 1e-9))
