@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twinset.embed.model import SiameseModel
 
 SHOWN_PAIRS = 10
-CHUNK = 2**24  # pixels in memory at a time, for the floor
+CHUNK = 2**21  # pixels in memory at a time, for the floor
 
 
 def score(
