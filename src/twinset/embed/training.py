@@ -138,19 +138,13 @@ def _task(recipe: Recipe, data: LabelledImages, pairs: Pairs | None) -> Task:
             "Expected no list of pairs for a recipe of all pairs in a batch. Received one: leave "
             'it out, or take pairs = "tutorial".'
         )
-    settings = recipe.loss.model_dump(exclude={"name", "prefixes"})
-    if "positive_margin" in settings:
-        settings["negative_margin"] = settings.pop("margin")
-    loss = losses.create(
-        recipe.loss.name,
-        classes=len(data.class_names),
-        dim=recipe.encoder.embedding_size,
-        seed=recipe.seed,
-        prefixes=getattr(recipe.loss, "prefixes", ()) or None,
-        **settings,
-    )
     return BatchTask(
-        loss,
+        losses.build(
+            recipe.loss,
+            classes=len(data.class_names),
+            dim=recipe.encoder.embedding_size,
+            seed=recipe.seed,
+        ),
         data.labels,
         batch_size=recipe.batch_size,
         per_class=recipe.per_class,
