@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinset.data.batches import PADDING, shuffled_batches
+from twinset.data.batches import PADDING, class_batches, shuffled_batches
 from twinset.errors import DataError
 
 
@@ -37,3 +37,52 @@ def test_the_order_is_uniform():
 def test_nothing_to_draw_from(count, size):
     with pytest.raises(DataError, match="at least 1 item and a batch of at least 1"):
         shuffled_batches(count, size, seed=0, epoch=0)
+
+
+# --- several images of each of several classes
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=2, max_size=90),
+    st.integers(2, 40),
+    st.integers(0, 6),
+    st.integers(0, 3),
+)
+def test_every_image_has_partners(labels, batch_size, per_class, epoch):
+    labels = np.array(labels)
+    several = np.flatnonzero(np.bincount(labels) > 1)
+    if not len(several) or (per_class and not 2 <= per_class <= batch_size):
+        with pytest.raises(DataError, match="two images"):
+            class_batches(labels, batch_size, per_class=per_class, seed=0, epoch=epoch)
+        return
+    rows = class_batches(labels, batch_size, per_class=per_class, seed=0, epoch=epoch)
+    assert rows.dtype == np.int32
+    assert rows.shape[1] <= batch_size
+    for row in rows:
+        classes, counts = np.unique(labels[row], return_counts=True)
+        assert len(set(counts)) == 1, "balanced"
+        assert counts[0] >= 2
+        assert counts[0] == per_class or not per_class
+        assert np.isin(classes, several).all()
+        for label, count in zip(classes, counts, strict=True):
+            distinct = len(set(row[labels[row] == label]))
+            assert distinct == min(count, (labels == label).sum()), "none again before all came"
+    again = class_batches(labels, batch_size, per_class=per_class, seed=0, epoch=epoch)
+    np.testing.assert_array_equal(rows, again)
+
+
+def test_equal_classes_are_all_visited_once():
+    labels = np.repeat(np.arange(10), 25)
+    for epoch in (0, 1):
+        rows = class_batches(labels, 50, seed=4, epoch=epoch)
+        assert rows.shape == (5, 50)
+        assert sorted(rows.ravel()) == list(range(250))
+        assert (np.sort(labels[rows], axis=1) == np.repeat(np.arange(10), 5)).all()
+    one, two = (class_batches(labels, 50, seed=4, epoch=epoch) for epoch in (0, 1))
+    assert not np.array_equal(one, two)
+
+
+def test_small_classes_come_as_often_as_large_ones():
+    labels = np.repeat([0, 1, 2], [300, 30, 3])
+    rows = class_batches(labels, 12, per_class=4, seed=0, epoch=0)
+    np.testing.assert_array_equal(np.bincount(labels[rows].ravel()) / rows.size, [1 / 3] * 3)

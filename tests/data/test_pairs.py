@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oracles
-from twinset.data.pairs import class_indices, tutorial_pairs
+from twinset.data.pairs import balanced_pairs, class_indices, tutorial_pairs
 from twinset.errors import DataError
 
 LABELS = st.lists(st.integers(0, 4), min_size=4, max_size=60).filter(
@@ -87,3 +87,28 @@ def test_class_indices_keep_the_order_of_the_images():
 def test_labels_that_cannot_be_paired(labels, words):
     with pytest.raises(DataError, match=words):
         tutorial_pairs(labels)
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=60), st.integers(0, 9))
+def test_balanced_pairs_are_what_they_say(labels, seed):
+    labels = np.array(labels)
+    counts = np.bincount(labels)
+    if (counts > 0).sum() < 2 or counts.max() < 2:
+        with pytest.raises(DataError, match="at least 2 classes, one of them with 2 images"):
+            balanced_pairs(labels, seed=seed)
+        return
+    pairs = balanced_pairs(labels, seed=seed)
+    assert (pairs.left != pairs.right).all()
+    np.testing.assert_array_equal(labels[pairs.left] == labels[pairs.right], pairs.same)
+    partnered = np.flatnonzero(counts[labels] > 1)
+    np.testing.assert_array_equal(pairs.left, np.repeat(partnered, 2))
+    np.testing.assert_array_equal(pairs.same, np.tile([True, False], len(partnered)))
+    np.testing.assert_array_equal(pairs.right, balanced_pairs(labels, seed=seed).right)
+
+
+def test_balanced_pairs_reach_every_partner():
+    labels = np.array([0, 0, 0, 0, 1, 1, 2])
+    met = {(0, int(balanced_pairs(labels, seed=s).right[0])) for s in range(60)}
+    others = {int(balanced_pairs(labels, seed=s).right[1]) for s in range(60)}
+    assert met == {(0, 1), (0, 2), (0, 3)}
+    assert others == {4, 5, 6}

@@ -107,7 +107,7 @@ def class_batches(
         images, times = order[start : start + count], -(-m // count)
         if times > 1:  # each batch needs all of them, and some again
             drawn = rng.permuted(np.tile(images, (len(mine) * times, 1)), axis=1)
-            rows[mine] = drawn.reshape(len(mine), -1)[:, :m]
+            rows[mine] = drawn.reshape(len(mine), times * count)[:, :m]
         else:
             drawn = _shuffled_rounds(rng, images, len(mine) * m, apart=m)
             rows[mine] = drawn.reshape(-1, m)
