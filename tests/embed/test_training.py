@@ -1,6 +1,5 @@
 import os
 import signal
-import threading
 
 import keras
 import numpy as np
@@ -81,6 +80,14 @@ def test_collapse_is_explained():
         twinset.fit(black, batch_size=2, epochs=5)
 
 
+class CtrlC(keras.callbacks.Callback):
+    """Sends SIGINT after the third epoch: a timer's could come after a quick training's end."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 @pytest.fixture
 def _heeds_sigint():
     """Tests may themselves be a background job, whose SIGINT the shell has switched off."""
@@ -92,8 +99,7 @@ def _heeds_sigint():
 @pytest.mark.usefixtures("_heeds_sigint")
 def test_ctrl_c_keeps_what_was_trained(stripes):
     """A real SIGINT, in the midst of a training that would take minutes."""
-    threading.Timer(4.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-    model = twinset.fit(stripes, **QUICK | {"epochs": 1_000_000})
+    model = twinset.fit(stripes, callbacks=[CtrlC()], **QUICK | {"epochs": 1_000_000})
     assert model.interrupted
     assert 1 <= len(model.history) < 1_000_000
     pairs = twinset.tutorial_pairs(stripes.labels)
@@ -106,8 +112,7 @@ def test_ctrl_c_keeps_what_was_trained(stripes):
 def test_an_ignored_sigint_stays_ignored(stripes):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-        model = twinset.fit(stripes, **QUICK | {"epochs": 300})
+        model = twinset.fit(stripes, callbacks=[CtrlC()], **QUICK | {"epochs": 300})
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
