@@ -27,7 +27,7 @@ from twinset.data.stored import StoredPixels
 from twinset.data.user_cache import cache_folder, tag
 from twinset.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 CHUNK = 16
 _READ, _BAD = 1, 2  # 0: not yet tried
 

@@ -56,8 +56,8 @@ def test_as_if_decoded_whole(size, shape, resize):
     path = photo("a.jpg", *size)
     adapt = Preprocessing(shape, resize)
     difference = apart(adapt.pixels(path), adapt.pixels(open_image(path)))
-    assert difference.mean() < 1
-    assert np.percentile(difference, 95) < 12  # the rest is at hard edges
+    assert difference.mean() < 1.6  # half a level over all of these cases
+    assert np.percentile(difference, 95) < 5  # the rest is at hard edges
 
 
 @pytest.mark.parametrize("resize", RULES)
@@ -80,7 +80,7 @@ def test_orientation_and_smaller_sizes_together(orientation, resize):
         adapt = Preprocessing(shape, resize)
         expected = adapt.pixels(np.ascontiguousarray(turn(whole)))
         difference = apart(adapt.pixels(path), expected)
-        assert difference.mean() < 1.2, shape
+        assert difference.mean() < 1.6, shape
         assert np.percentile(difference, 98) < 16, shape
 
 
