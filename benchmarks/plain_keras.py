@@ -6,6 +6,8 @@ else is changed. Prints the seconds that `fit` took and the accuracy, and writes
 plots of pairs and model.
 
     python benchmarks/plain_keras.py [--epochs 20] [--out FOLDER]
+
+RIVAL_BACKEND=jax runs it on JAX instead.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import random
 import time
 from pathlib import Path
 
-os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["KERAS_BACKEND"] = os.environ.get("RIVAL_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
