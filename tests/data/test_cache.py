@@ -1,5 +1,6 @@
 """Decoded once: the same pixels again, after a kill, from two processes, on a full disk."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -82,6 +83,50 @@ def test_what_changes_the_pixels_makes_another_cache(files, tmp_path):
     folders.add(changed.folder)
     assert len(folders) == 4
     assert not changed.pixels[0].any()
+
+
+def test_what_is_unchanged_is_taken_over(files, tmp_path, monkeypatch):
+    """A file comes, one goes, one changes: only what is new is decoded."""
+    decode_all(files[:15], SHAPE, folder=tmp_path / "cache")
+    Image.new("L", (7, 9), 77).save(files[2].path)
+    seen = []
+    decode = Preprocessing.pixels
+    monkeypatch.setattr(
+        Preprocessing, "pixels", lambda self, image: seen.append(image) or decode(self, image)
+    )
+    now = [*files[1:16], files[0]]
+    found = decode_all(now, SHAPE, folder=tmp_path / "cache")
+    tried = [files[i].path for i in (2, 3, 11, 15)]  # changed, broken twice, new
+    assert sorted(seen) == tried
+    assert found.reused == 12
+    good = [file for file in now if Path(file.path).name not in ("03.png", "11.png")]
+    np.testing.assert_array_equal(found.pixels[:], [SHAPE.pixels(file.path) for file in good])
+    np.testing.assert_array_equal(found.fingerprints, fingerprints(found.pixels[:]))
+    # of another preprocessing nothing is taken
+    assert decode_all(now, Preprocessing((5, 6)), folder=tmp_path / "cache").reused == 0
+
+
+def test_half_of_a_cache_is_not_taken_over(files, tmp_path):
+    """Pixels that another process is writing, or a file that was cut, are no pixels."""
+    first = decode_all(files, SHAPE, folder=tmp_path / "cache")
+    with (first.folder / "pixels").open("r+b") as file:
+        file.truncate(30 * 10 + 3)
+    found = decode_all(files[::-1], SHAPE, folder=tmp_path / "cache")
+    assert found.reused == 9
+    np.testing.assert_array_equal(found.pixels[:], expected(files)[1][::-1])
+
+
+def test_a_cache_out_of_use_is_thrown_away(files, tmp_path):
+    old, kept, held = (
+        decode_all(files[:count], SHAPE, folder=tmp_path / "cache").folder for count in (3, 4, 5)
+    )
+    long_ago = time.time() - 61 * 24 * 3600
+    for folder in (old, held):
+        os.utime(folder / "lock", (long_ago, long_ago))
+    with (held / "lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        decode_all(files[:6], SHAPE, folder=tmp_path / "cache")
+    assert [folder.exists() for folder in (old, kept, held)] == [False, True, True]
 
 
 def test_damaged_cache_files_are_made_anew(files, tmp_path):

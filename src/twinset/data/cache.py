@@ -9,7 +9,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
@@ -19,6 +19,8 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from twinset.atomic import write_bytes
+from twinset.data.cache_adoption import READ, STAMP, adopt, prune, stamp
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprint import SIZE, fingerprint
 from twinset.data.quarantine import Quarantined
@@ -29,7 +31,7 @@ from twinset.errors import DataError
 
 FORMAT = 2
 CHUNK = 16
-_READ, _BAD = 1, 2  # 0: not yet tried
+BAD = 2  # 0: not yet tried
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class Decoded:
         fingerprints: a digest of each, (m, 16).
         quarantined: those that could not be read, with the reasons.
         folder: where all of this is kept.
-        reused: how many of the list were read by an earlier call.
+        reused: how many of the list were decoded by an earlier call, for this list or another.
     """
 
     pixels: StoredPixels
@@ -63,11 +65,12 @@ def decode_all(
 ) -> Decoded:
     """Decode images into a cache, each one once.
 
-    The cache of a list lies in a folder of its own, named by a digest of all names, sizes and
-    times of change, of the preprocessing, and of the decoder's version: whatever would change the
-    pixels starts a new one. Each image is marked as done after its pixels were written, so a
-    process that is killed loses the few in hand; the next call goes on from there. Of two
-    processes with the same list one decodes and the other waits.
+    The cache of a list lies in a folder of its own, named by digests of the preprocessing with
+    the decoder's version, and of all names, sizes and times of change: whatever would change the
+    pixels starts a new one. That takes over what is unchanged in the others, and those that were
+    not opened for 60 days are thrown away then. Each image is marked as done after its pixels
+    were written, so a process that is killed loses the few in hand; the next call goes on from
+    there. Of two processes with the same list one decodes and the other waits.
 
     Args:
         sources: what to decode.
@@ -81,11 +84,15 @@ def decode_all(
         DataError: the cache cannot be written, for example as the disk is full.
     """
     base = cache_folder("images") if folder is None else folder
-    store = _Store(base / _key(sources, preprocessing), len(sources), preprocessing.shape)
+    stamps = [stamp(f"{len(source.name)}:{source.name}{source.stamp()}") for source in sources]
+    store = _Store(base / _key(stamps, preprocessing), stamps, preprocessing.shape)
     try:
         tag(base)
         with store.locked():
-            reused = store.open()
+            if store.open():
+                prune(base, store.folder)
+            store.adopt()
+            reused = len(sources) - len(store.pending())
             _decode(store, sources, preprocessing, workers or os.cpu_count() or 1, progress)
             return store.decoded([source.name for source in sources], reused)
     except OSError as error:
@@ -95,12 +102,9 @@ def decode_all(
         ) from None
 
 
-def _key(sources: Sequence[ImageSource], preprocessing: Preprocessing) -> str:
-    sha = hashlib.sha256(repr((FORMAT, PIL.__version__, astuple(preprocessing))).encode())
-    for source in sources:
-        line = f"{len(source.name)}:{source.name}{source.stamp()}\n"
-        sha.update(line.encode(errors="surrogateescape"))
-    return sha.hexdigest()[:32]
+def _key(stamps: Sequence[bytes], preprocessing: Preprocessing) -> str:
+    how = hashlib.sha256(repr((FORMAT, PIL.__version__, astuple(preprocessing))).encode())
+    return f"{how.hexdigest()[:12]}-{hashlib.sha256(b''.join(stamps)).hexdigest()[:32]}"
 
 
 def _decode(
@@ -142,9 +146,10 @@ class _Store:
     here, where a memory map would end the process with a signal.
     """
 
-    def __init__(self, folder: Path, count: int, shape: tuple[int, ...]) -> None:
-        self._folder = folder
-        self._count = count
+    def __init__(self, folder: Path, stamps: Sequence[bytes], shape: tuple[int, ...]) -> None:
+        self.folder = folder
+        self._stamps = stamps
+        self._count = len(stamps)
         self._shape = shape
         self._size = math.prod(shape)
         self._files: dict[str, int] = {}
@@ -152,14 +157,15 @@ class _Store:
 
     @property
     def bytes(self) -> int:
-        return self._count * (self._size + SIZE + 1)
+        return self._count * (self._size + SIZE + STAMP + 1)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._folder / "lock", os.O_CREAT | os.O_RDWR, 0o644)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel, however the process ends
+            os.utime(lock)  # when it was last used
             yield
         finally:
             for file in self._files.values():
@@ -167,9 +173,10 @@ class _Store:
             self._files = {}
             os.close(lock)
 
-    def open(self) -> int:
+    def open(self) -> bool:
+        """Open the files; tell whether they are new."""
         sizes = {"pixels": self._size, "fingerprints": SIZE, "marks": 1}
-        paths = {name: self._folder / name for name in sizes}
+        paths = {name: self.folder / name for name in sizes}
         whole = all(
             path.exists() and path.stat().st_size == sizes[name] * self._count
             for name, path in paths.items()
@@ -179,21 +186,34 @@ class _Store:
             if not whole:  # new, or a start that was cut short: no mark may stay
                 os.ftruncate(self._files[name], 0)
                 _reserve(self._files[name], sizes[name] * self._count)
+        if not whole or not (self.folder / "stamps").exists():
+            write_bytes(self.folder / "stamps", b"".join(self._stamps))
         # what could not be read is tried again, so old reasons go
         flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_TRUNC
-        self._files["reasons"] = os.open(self._folder / "reasons.jsonl", flags, 0o644)
-        return self._count - len(self.pending())
+        self._files["reasons"] = os.open(self.folder / "reasons.jsonl", flags, 0o644)
+        return not whole
+
+    def adopt(self) -> None:
+        """Copy what other caches hold of the images that are not yet decoded."""
+        wanted = {self._stamps[position]: position for position in self.pending().tolist()}
+
+        def keep(position: int, parts: Mapping[str, bytes]) -> None:
+            for name, part in parts.items():
+                _write(self._files[name], memoryview(part), position * len(part))
+            _write(self._files["marks"], memoryview(bytes([READ])), position)
+
+        adopt(self.folder, wanted, {"pixels": self._size, "fingerprints": SIZE}, keep)
 
     def _marks(self) -> NDArray[np.uint8]:
-        return np.fromfile(self._folder / "marks", np.uint8, self._count)
+        return np.fromfile(self.folder / "marks", np.uint8, self._count)
 
     def pending(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self._marks() != _READ)
+        return np.flatnonzero(self._marks() != READ)
 
     def keep(self, position: int, pixels: NDArray[np.uint8]) -> None:
         _write(self._files["pixels"], np.ascontiguousarray(pixels).data, position * self._size)
         _write(self._files["fingerprints"], memoryview(fingerprint(pixels)), position * SIZE)
-        _write(self._files["marks"], memoryview(bytes([_READ])), position)
+        _write(self._files["marks"], memoryview(bytes([READ])), position)
 
     def refuse(self, position: int, reason: str) -> None:
         line = json.dumps([position, reason]).encode() + b"\n"
@@ -201,20 +221,20 @@ class _Store:
             written = os.write(self._files["reasons"], line)
         if written < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        _write(self._files["marks"], memoryview(bytes([_BAD])), position)
+        _write(self._files["marks"], memoryview(bytes([BAD])), position)
 
     def decoded(self, names: Sequence[str], reused: int) -> Decoded:
         marks = self._marks()
-        good, bad = np.flatnonzero(marks == _READ), np.flatnonzero(marks != _READ)
-        prints = np.fromfile(self._folder / "fingerprints", np.uint8).reshape(-1, SIZE)
-        lines = (self._folder / "reasons.jsonl").read_text("utf-8").splitlines()
+        good, bad = np.flatnonzero(marks == READ), np.flatnonzero(marks != READ)
+        prints = np.fromfile(self.folder / "fingerprints", np.uint8).reshape(-1, SIZE)
+        lines = (self.folder / "reasons.jsonl").read_text("utf-8").splitlines()
         reasons: dict[int, str] = dict(json.loads(line) for line in lines)
         return Decoded(
-            StoredPixels(self._folder / "pixels", (self._count, *self._shape), good),
+            StoredPixels(self.folder / "pixels", (self._count, *self._shape), good),
             good,
             prints[good],
             tuple(Quarantined(names[i], reasons[i]) for i in bad.tolist()),
-            self._folder,
+            self.folder,
             reused,
         )
 
