@@ -8,6 +8,7 @@
     │   └── DownloadError       a data set that no source could provide
     ├── RecipeError             an unknown key, a wrong type, a value out of range
     ├── ModelError              a folder that holds no model, or one of another version
+    ├── StoreError              an index that cannot be opened, of another model, without such an id
     └── TrainingError           training stopped for a reason that more epochs will not mend
         ├── NonFiniteLossError  the loss became NaN or infinite
         ├── DivergedError       the loss rose far above where it began
@@ -41,6 +42,10 @@ class RecipeError(TwinsetError, ValueError):
 
 class ModelError(TwinsetError, ValueError):
     """A folder that holds no model, or one that this version cannot read."""
+
+
+class StoreError(TwinsetError, ValueError):
+    """An index that cannot be opened or written, is of another model, or lacks an id."""
 
 
 class TrainingError(TwinsetError, RuntimeError):

@@ -1,0 +1,204 @@
+"""How a Milvus server, or a file of Milvus Lite, is reached."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from twinset.errors import StoreError
+
+FORM = "milvus://host:19530?index=NAME or milvus:///path/of/file.db?index=NAME"
+# Seconds until a server counts as gone.
+PATIENCE = 30
+
+# How many stores of this process have a file open: the last one lets go of it.
+_files: Counter[str] = Counter()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an index is.
+
+    Args:
+        server: what pymilvus takes: a server's URL, or a file's path.
+        index: the index's name.
+        shown: the address without its password.
+        local: whether it is a file of Milvus Lite.
+        consistency: which state a read may see, in Milvus' terms.
+        token: user and password, never to be shown; "" for none.
+        database: the server's database; "" for its default.
+    """
+
+    server: str
+    index: str
+    shown: str
+    local: bool
+    consistency: str
+    token: str = ""
+    database: str = ""
+
+
+def address(url: str) -> Address:
+    """Read the URL of an index.
+
+    Args:
+        url: `milvus://user:password@host:19530/database?index=NAME`, of which host and name must
+            be there, and `&secure=true` asks for TLS; or `milvus:///path/of/file.db?index=NAME`.
+            `&consistency=strong` makes reads wait for what is being written at other replicas.
+
+    Raises:
+        StoreError: it is no such URL.
+
+    Example:
+        >>> address("milvus://me:secret@db:19530?index=shoes").shown
+        'milvus://me@db:19530?index=shoes'
+    """
+    try:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+        port = parts.port or 19530
+    except ValueError as error:
+        raise StoreError(f"Expected {FORM}. Received an address that is none: {error}.") from None
+    name = options.pop("index", "")
+    user, at, host = parts.netloc.rpartition("@")
+    shown = f"milvus://{user.partition(':')[0]}{at}{host}{parts.path}?index={name}"
+    # Milvus' own rule for names; and none of these can end a text in its expressions
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):
+        raise StoreError(
+            f"Expected {FORM}, the name of at most 100 letters, digits and underscores, not "
+            f"beginning with a digit. Received {shown}."
+        )
+    consistency = options.pop("consistency", "bounded").capitalize()
+    secure = options.pop("secure", "false")
+    if options or consistency not in ("Bounded", "Strong") or secure not in ("true", "false"):
+        raise StoreError(
+            f"Expected consistency=bounded or strong, and secure=true or false, beside the index "
+            f"of {shown}. Received {parts.query!r}."
+        )
+    if not parts.hostname:
+        path = unquote(parts.path)
+        if not path.endswith(".db") or parts.netloc:
+            raise StoreError(f"Expected {FORM}, where .db marks a file. Received {shown}.")
+        return Address(path, name, shown, local=True, consistency=consistency)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return Address(
+        f"{'https' if secure == 'true' else 'http'}://{host}:{port}",
+        name,
+        shown,
+        local=False,
+        consistency=consistency,
+        token=unquote(user),
+        database=parts.path.strip("/"),
+    )
+
+
+def connect(place: Address, *, create: bool) -> Any:
+    """Reach a server, or start Milvus Lite on a file, in this process.
+
+    Args:
+        place: as `address` gives it.
+        create: whether the file may be made.
+
+    Returns:
+        A `MilvusClient`.
+
+    Raises:
+        StoreError: pymilvus is not installed, there is no server, or it refuses.
+    """
+    try:
+        from pymilvus import MilvusClient
+
+        if place.local:
+            import milvus_lite  # noqa: F401 - told now, before anything is done
+    except ImportError:
+        raise StoreError(
+            f"Expected pymilvus, and milvus-lite for files, to reach {place.shown}. "
+            "They are not installed: pip install 'twinset[milvus]'."
+        ) from None
+    if not place.local:
+        with told(place, "Is the server running, and are user, password and database right?"):
+            return MilvusClient(
+                place.server, token=place.token, db_name=place.database, timeout=PATIENCE
+            )
+    path = Path(place.server)
+    if not path.exists() and not create:
+        raise StoreError(f"Expected an index at {place.shown}. There is no file {path}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock, told(place):
+        client = MilvusClient(place.server)
+        _files[place.server] += 1
+    return client
+
+
+def disconnect(place: Address, client: Any) -> None:
+    """Let go of a server; of a file, when no store of this process needs it any more.
+
+    Args:
+        place: the index's address.
+        client: as `connect` gives it.
+    """
+    with _quiet():
+        client.close()
+        if not place.local:
+            return
+        from milvus_lite.server_manager import server_manager_instance
+
+        with _lock:
+            _files[place.server] -= 1
+            if not _files[place.server]:
+                server_manager_instance.release_server(place.server)
+
+
+@contextmanager
+def told(
+    place: Address,
+    advice: str = "What was being written is there whole or not at all.",
+) -> Iterator[None]:
+    """Turn what Milvus refuses into errors that say what to do.
+
+    Args:
+        place: the index's address.
+        advice: the end of the message. Defaults to what is true of writing.
+
+    Raises:
+        StoreError: in the place of what pymilvus raised.
+    """
+    import grpc  # type: ignore[import-untyped]
+    from pymilvus.exceptions import MilvusException
+
+    try:
+        with _quiet():
+            yield
+    except (MilvusException, grpc.RpcError) as error:
+        said = " ".join(str(getattr(error, "message", error)).split()).rstrip(".")
+        if place.local and "Open local milvus failed" in said:
+            raise StoreError(
+                f"Expected to open {place.shown}. Milvus Lite cannot: another process has the file "
+                "open, as it serves one at a time, or the file is damaged."
+            ) from None
+        raise StoreError(
+            f"Expected an answer from {place.shown}. Received: {said}. {advice}"
+        ) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # They log each error with its traceback, which `told` turns into one line.
+    loggers = [logging.getLogger(name) for name in ("pymilvus", "milvus_lite")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,273 @@
+"""Which state of an index counts: rows that name it, put in with one request and so all at once.
+
+Milvus has no transactions. So a writer first puts items where no reader looks, at positions from
+`next` on, then makes the new state known with one insertion, and only then deletes what it no
+longer names. One that is killed leaves the old state or the new one, and rubbish that no reader
+sees and the next writer removes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from twinset.errors import StoreError
+from twinset.search.items import Signature
+from twinset.search.milvus.address import PATIENCE, Address
+
+CATALOGUE = "twinset_indexes"
+FORMAT = 1
+# Of positions to delete, in one row: a JSON field holds 65,536 bytes.
+_RANGES = 1000
+
+
+@dataclass(frozen=True)
+class State:
+    """What an index consists of.
+
+    Args:
+        version: grows with each change.
+        collection: where the items are.
+        signature: what the index is bound to.
+        count: how many items there are.
+        next: they are at positions below this one.
+        removed: how many were ever taken out: a reader that sees this grow may have missed some.
+        dead: ranges of positions, end excluded, that hold items no more, though rows may be there.
+    """
+
+    version: int
+    collection: str
+    signature: Signature
+    count: int = 0
+    next: int = 0
+    removed: int = 0
+    dead: tuple[tuple[int, int], ...] = ()
+
+    def dead_positions(self) -> list[int]:
+        """List the positions that hold items no more."""
+        return [position for start, end in self.dead for position in range(start, end)]
+
+    def visible(self) -> str:
+        """Write the filter for rows that are items."""
+        dead = self.dead_positions()
+        return f"position < {self.next}" + (f" and position not in {dead}" if dead else "")
+
+    def changed(self, *, added: int, dead: Iterable[int]) -> State:
+        """Return the state after a change.
+
+        Args:
+            added: how many items were put in, at positions from `next` on.
+            dead: positions of those taken out.
+        """
+        gone = sorted(dead)
+        return dataclasses.replace(
+            self,
+            version=self.version + 1,
+            count=self.count + added - len(gone),
+            next=self.next + added,
+            removed=self.removed + len(gone),
+            dead=_ranges(gone),
+        )
+
+    def purged(self) -> State:
+        """Return the state once the rows of what was taken out are gone."""
+        return dataclasses.replace(self, version=self.version + 1, dead=())
+
+
+def create_catalogue(client: Any, place: Address) -> None:
+    """Make the catalogue where there is none.
+
+    Args:
+        client: of the server.
+        place: the address of an index.
+    """
+    from pymilvus import DataType
+
+    if load(client, place, CATALOGUE):
+        return
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("key", DataType.VARCHAR, max_length=200, is_primary=True)
+    schema.add_field("name", DataType.VARCHAR, max_length=200)
+    schema.add_field("content", DataType.JSON)
+    schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=2)  # each collection must have one
+    make_collection(client, CATALOGUE, schema)
+
+
+def make_collection(client: Any, name: str, schema: Any) -> None:
+    """Make a collection with an exact index, and load it.
+
+    Args:
+        client: of the server.
+        name: the collection's.
+        schema: with a field `embedding`.
+    """
+    # One shard: an insertion is seen whole or not at all within one.
+    client.create_collection(name, schema=schema, num_shards=1, consistency_level="Bounded")
+    _index(client, name)
+    client.load_collection(name)
+
+
+def load(client: Any, place: Address, name: str) -> bool:
+    """Let a collection be searched, which Milvus Lite forgets when it ends.
+
+    Args:
+        client: of the server.
+        place: the address of an index.
+        name: the collection's.
+
+    Returns:
+        Whether it is there.
+    """
+    from pymilvus.exceptions import MilvusException
+
+    if not client.has_collection(name):
+        return False
+    if client.get_load_state(name)["state"].name == "Loaded":
+        return True
+    if not client.list_indexes(name):  # one that made it was killed before it had done so
+        _index(client, name)
+    try:
+        client.load_collection(name)
+    except MilvusException:
+        if not place.local:
+            raise
+        # Milvus Lite does not write index files in one step: one that was killed may have left
+        # half of one. It is made of the vectors, which are safe.
+        client.drop_index(name, "embedding")
+        _index(client, name)
+        client.load_collection(name)
+    return True
+
+
+def _index(client: Any, name: str) -> None:
+    index = client.prepare_index_params()
+    # Named, as the default may be approximate, or none at all until rows are sealed.
+    index.add_index("embedding", index_type="FLAT", metric_type="L2", params={})
+    client.create_index(name, index, sync=False)
+
+
+def read(client: Any, place: Address, consistency: str) -> tuple[State, list[str]]:
+    """Read the newest state of an index.
+
+    Args:
+        client: of the server.
+        place: the index's address.
+        consistency: which state a read may see, in Milvus' terms.
+
+    Returns:
+        The state, and the keys of the rows of older ones.
+
+    Raises:
+        StoreError: there is no such index, or it is of another format.
+    """
+    newest, old = _newest(client, place, consistency)
+    if not newest:
+        raise missing(place)
+    one = newest[0]
+    if one["format"] != FORMAT:
+        raise StoreError(
+            f"Expected an index of format {FORMAT} at {place.shown}. Received format "
+            f"{one['format']}: open it with the version of twinset that made it, or make it anew."
+        )
+    state = State(
+        one["version"],
+        one["collection"],
+        Signature(one["model"], one["dim"], one["distance"]),
+        one["count"],
+        one["next"],
+        one["removed"],
+        tuple(sorted((start, end) for part in newest for start, end in part["dead"])),
+    )
+    return state, old
+
+
+def version(client: Any, place: Address) -> int:
+    """Read the version of an index of whatever format; 0 if there is none.
+
+    Args:
+        client: of the server.
+        place: the index's address.
+    """
+    newest, _ = _newest(client, place, "Strong")
+    return int(newest[0]["version"]) if newest else 0
+
+
+def missing(place: Address) -> StoreError:
+    """Make the error for an index that is not there.
+
+    Args:
+        place: its address.
+    """
+    return StoreError(f"Expected an index at {place.shown}. There is none of this name.")
+
+
+def write(client: Any, place: Address, state: State) -> None:
+    """Make a state known; it counts from the moment this is seen.
+
+    Args:
+        client: of the server.
+        place: the index's address.
+        state: the new one.
+    """
+    chunks = [state.dead[i : i + _RANGES] for i in range(0, len(state.dead), _RANGES)] or [()]
+    bound = dataclasses.asdict(state.signature)
+    rows: list[dict[str, Any]] = [
+        {
+            "key": f"{place.index}/{state.version}/{part}",
+            "name": place.index,
+            "embedding": [0.0, 0.0],
+            "content": {
+                "format": FORMAT,
+                "version": state.version,
+                "parts": len(chunks),
+                "collection": state.collection,
+                **bound,
+                "count": state.count,
+                "next": state.next,
+                "removed": state.removed,
+                "dead": [list(pair) for pair in chunk],
+            },
+        }
+        for part, chunk in enumerate(chunks)
+    ]
+    client.insert(CATALOGUE, rows, timeout=PATIENCE)
+    # Waits until the server's readers see it: from here on, any read by anyone does.
+    _, old = read(client, place, "Strong")
+    if old:
+        client.delete(CATALOGUE, ids=old, timeout=PATIENCE)
+    # Milvus Lite has told the system, but not yet the disk. Where rows are still to be deleted,
+    # another state follows before the call returns.
+    if place.local and not state.dead:
+        client.flush(CATALOGUE)
+
+
+def _newest(client: Any, place: Address, consistency: str) -> tuple[list[Any], list[str]]:
+    """Read the rows of the newest state that is there whole, and the keys of older ones."""
+    found = client.query(
+        CATALOGUE,
+        filter=f'name == "{place.index}"',
+        output_fields=["key", "content"],
+        consistency_level=consistency,
+        timeout=PATIENCE,
+    )
+    rows = {row["key"]: row["content"] for row in found}  # once each, see `Rows.candidates`
+    parts: dict[int, list[Any]] = {}
+    for content in rows.values():
+        parts.setdefault(content["version"], []).append(content)
+    whole = [number for number, each in parts.items() if len(each) == each[0]["parts"]]
+    if not whole:
+        return [], []
+    newest = max(whole)
+    return parts[newest], [key for key, row in rows.items() if row["version"] < newest]
+
+
+def _ranges(positions: list[int]) -> tuple[tuple[int, int], ...]:
+    found: list[tuple[int, int]] = []
+    for position in positions:
+        if found and found[-1][1] == position:
+            found[-1] = (found[-1][0], position + 1)
+        else:
+            found.append((position, position + 1))
+    return tuple(found)

@@ -1,0 +1,256 @@
+"""The collection of one index: rows in and out, within what Milvus takes at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.errors import StoreError
+from twinset.search.candidates import Candidates
+from twinset.search.items import Items
+from twinset.search.milvus.address import PATIENCE
+from twinset.search.milvus.catalogue import make_collection
+
+# Milvus' own limits.
+LARGEST_DIM, LONGEST_ID, LONGEST_METADATA = 32_768, 65_535, 65_536
+MOST_HITS = 16_384
+# What travels in one message; gRPC takes 64 MB.
+_BYTES = 16 * 2**20
+# How many items are named in one expression.
+_NAMED = 5_000
+
+_FIELDS = ("position", "item", "embedding", "metadata")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A collection of items.
+
+    Args:
+        client: of the server.
+        collection: its name.
+        dim: the size of an embedding.
+    """
+
+    client: Any
+    collection: str
+    dim: int
+
+    def create(self) -> None:
+        """Make the collection."""
+        from pymilvus import DataType
+
+        schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("position", DataType.INT64, is_primary=True)
+        schema.add_field("key", DataType.INT64)
+        schema.add_field("item", DataType.VARCHAR, max_length=LONGEST_ID)
+        # Milvus takes no embeddings of size 1: a 0 behind it changes no distance.
+        schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=max(self.dim, 2))
+        schema.add_field("metadata", DataType.JSON)
+        make_collection(self.client, self.collection, schema)
+
+    @property
+    def at_once(self) -> int:
+        """How many rows one message may hold."""
+        return max(1, min(MOST_HITS, _BYTES // (4 * self.dim + 512)))
+
+    def insert(self, items: Items, first: int) -> None:
+        """Put items in, at positions from `first` on.
+
+        Args:
+            items: of this size, within Milvus' limits: see `check`.
+            first: the position of the first.
+        """
+        rows: list[dict[str, Any]] = []
+        size = 0
+        padding = np.zeros(max(0, 2 - self.dim), np.float32)
+        everything = zip(items.ids, items.vectors, items.metadata, strict=True)
+        for position, (id_, vector, known) in enumerate(everything, first):
+            rows.append(
+                {
+                    "position": position,
+                    "key": key(id_),
+                    "item": id_,
+                    "embedding": np.concatenate([vector, padding]) if padding.size else vector,
+                    "metadata": dict(known),
+                }
+            )
+            size += 4 * self.dim + 4 * len(id_) + 4 * sum(len(str(pair)) for pair in known.items())
+            if size > _BYTES or len(rows) == 10_000:
+                self.client.insert(self.collection, rows, timeout=PATIENCE)
+                rows, size = [], 0
+        if rows:
+            self.client.insert(self.collection, rows, timeout=PATIENCE)
+
+    def positions(self, filter_: str, expected: int) -> Sequence[int]:
+        """Find where rows are, having waited for all that was written before.
+
+        Args:
+            filter_: which.
+            expected: how many should be there: if they are, they are not listed one by one.
+
+        Returns:
+            As many positions as there are rows, whichever if all is as expected.
+        """
+        found = self._query(filter_, ["count(*)"], "Strong")
+        if int(found[0]["count(*)"]) == expected:
+            return range(expected)
+        found = self._query(filter_, ["position"], "Strong")
+        return sorted({int(row["position"]) for row in found})
+
+    def delete(self, positions: Sequence[int]) -> None:
+        """Delete rows, and wait until no reader sees them.
+
+        Args:
+            positions: those; none need be there.
+        """
+        for start in range(0, len(positions), _NAMED):
+            part = list(positions[start : start + _NAMED])
+            self.client.delete(self.collection, ids=part, timeout=PATIENCE)
+        # They are done in this order, so that the last ones stand for all.
+        if positions and self.positions(f"position in {list(positions[-_NAMED:])}", 0):
+            raise StoreError(
+                f"Expected Milvus to delete rows of {self.collection}. They are there still: is "
+                "another writing to this index?"
+            )
+
+    def at(self, ids: Sequence[str], visible: str) -> dict[str, int]:
+        """Find where items are, having waited for all that was written before.
+
+        Args:
+            ids: any.
+            visible: the filter for rows that are items.
+        """
+        return {
+            row["item"]: row["position"]
+            for row in self._named(ids, visible, ["item", "position"], "Strong")
+        }
+
+    def named(self, ids: Sequence[str], visible: str, consistency: str) -> Candidates:
+        """Read items by their ids.
+
+        Args:
+            ids: any.
+            visible: the filter for rows that are items.
+            consistency: in Milvus' terms.
+        """
+        return self.candidates(list(self._named(ids, visible, list(_FIELDS), consistency)))
+
+    def page(self, start: int, end: int, filter_: str, consistency: str) -> Candidates:
+        """Read the items at positions from `start` to before `end`, in this order.
+
+        Args:
+            start: the first position.
+            end: behind the last one.
+            filter_: which.
+            consistency: in Milvus' terms.
+        """
+        wanted = f"position >= {start} and position < {end} and {filter_}"
+        found = self._query(wanted, list(_FIELDS), consistency)
+        return self.candidates(sorted(found, key=lambda row: int(row["position"])))
+
+    def nearest(
+        self, query: NDArray[np.float32], filter_: str, limit: int, consistency: str
+    ) -> tuple[Candidates, bool]:
+        """Let Milvus find the rows nearest to a query, in its arithmetic.
+
+        Args:
+            query: (d,).
+            filter_: which.
+            limit: at most so many, no more than `at_once`.
+            consistency: in Milvus' terms.
+
+        Returns:
+            The rows, and whether these are all there are.
+        """
+        padded = np.zeros(max(self.dim, 2), np.float32)
+        padded[: self.dim] = query
+        # One query at a time: Milvus Lite holds q × n × d numbers at once.
+        (hits,) = self.client.search(
+            self.collection,
+            data=[padded],
+            filter=filter_,
+            limit=limit,
+            output_fields=list(_FIELDS),
+            consistency_level=consistency,
+            timeout=PATIENCE,
+        )
+        return self.candidates([hit["entity"] for hit in hits]), len(hits) < limit
+
+    def candidates(self, found: Sequence[Any]) -> Candidates:
+        """Turn rows into arrays, each position once.
+
+        Milvus Lite may return a row twice: one that was killed between writing a file and
+        forgetting its log reads the log again.
+
+        Args:
+            found: rows of all fields.
+        """
+        rows = list({row["position"]: row for row in found}.values())
+        vectors = np.empty((len(rows), self.dim), np.float32)
+        for at, row in enumerate(rows):
+            vectors[at] = row["embedding"][: self.dim]
+        return Candidates(
+            np.array([row["position"] for row in rows], np.int64),
+            [row["item"] for row in rows],
+            vectors,
+            [row["metadata"] for row in rows],
+        )
+
+    def _named(
+        self, ids: Sequence[str], visible: str, fields: list[str], consistency: str
+    ) -> Iterator[Any]:
+        step = min(_NAMED, self.at_once)
+        for start in range(0, len(ids), step):
+            part = ids[start : start + step]
+            wanted = set(part)
+            # By a number made of it: an id may hold what would break out of an expression.
+            filter_ = f"key in {[key(id_) for id_ in part]} and {visible}"
+            found = self._query(filter_, fields, consistency)
+            yield from (row for row in found if row["item"] in wanted)
+
+    def _query(self, filter_: str, fields: list[str], consistency: str) -> Any:
+        return self.client.query(
+            self.collection,
+            filter=filter_,
+            output_fields=fields,
+            consistency_level=consistency,
+            timeout=PATIENCE,
+        )
+
+
+def key(id_: str) -> int:
+    """Make a number of 64 bits of an id; two ids may have the same.
+
+    Args:
+        id_: the id.
+    """
+    digest = hashlib.blake2b(id_.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def check(items: Items) -> None:
+    """See that Milvus can hold items.
+
+    Args:
+        items: what is to be put in.
+
+    Raises:
+        StoreError: an id or what is known of an item is too long.
+    """
+    for id_, known in zip(items.ids, items.metadata, strict=True):
+        for what, size, most in (
+            ("an id", len(id_.encode()), LONGEST_ID),
+            (f"metadata of {id_[:50]!r}", len(json.dumps(dict(known))), LONGEST_METADATA),
+        ):
+            if size > most:
+                raise StoreError(
+                    f"Expected {what} of {most:,} bytes or less, as Milvus takes. Received "
+                    f"{size:,}. Nothing was put in."
+                )

@@ -1,0 +1,326 @@
+"""An index in Milvus: a collection of its own, and a state that says what of it counts."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.errors import StoreError
+from twinset.search.candidates import (
+    SPARE,
+    Candidates,
+    best,
+    measure,
+    nearest,
+    rounding,
+    settled,
+)
+from twinset.search.items import Items, Neighbour, Signature
+from twinset.search.milvus import catalogue
+from twinset.search.milvus.address import Address, address, connect, disconnect, told
+from twinset.search.milvus.catalogue import State
+from twinset.search.milvus.rows import LARGEST_DIM, Rows, check
+from twinset.search.milvus.where import expressible, expression
+from twinset.search.store import Request, Store, known_ids, unknown_ids
+from twinset.search.where import holds
+
+# How often a reader begins again because a writer has taken items out meanwhile.
+ATTEMPTS = 20
+
+Answer = TypeVar("Answer")
+
+
+class MilvusStore(Store):
+    """Items in a collection of Milvus, or of a file of Milvus Lite, with exact search.
+
+    One writer at a time is the callers' affair: Milvus has no locks. A call that writes is done
+    whole or not at all all the same, and readers see the old state or the new one: see
+    `catalogue`. What was written is seen by every read that begins after the call; where a server
+    keeps several replicas in memory, `consistency=strong` in the URL is needed for that.
+
+    Args:
+        place: the address.
+        client: of the server.
+        state: what the index consists of.
+    """
+
+    def __init__(self, place: Address, client: Any, state: State) -> None:
+        self.signature = state.signature
+        self._place = place
+        self._client = client  # None once closed
+        self._state = state
+        self._rows = Rows(client, state.collection, state.signature.dim)
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open a store that is there; see `open_store`."""
+        place = address(url)
+        with ExitStack() as undo:
+            client = connect(place, create=False)
+            undo.callback(disconnect, place, client)
+            with told(place):
+                if not catalogue.load(client, place, catalogue.CATALOGUE):
+                    raise catalogue.missing(place)
+                state, _ = catalogue.read(client, place, place.consistency)
+                catalogue.load(client, place, state.collection)
+            undo.pop_all()
+        return cls(place, client, state)
+
+    @classmethod
+    def create(cls, url: str, signature: Signature, *, overwrite: bool = False) -> Self:
+        """Make a new, empty store; see `create_store`."""
+        if signature.dim > LARGEST_DIM:
+            raise StoreError(
+                f"Expected embeddings of size {LARGEST_DIM:,} or less, as Milvus takes. "
+                f"Received {signature.dim:,}: keep this index in a folder."
+            )
+        place = address(url)
+        with ExitStack() as undo:
+            client = connect(place, create=True)
+            undo.callback(disconnect, place, client)
+            with told(place):
+                catalogue.create_catalogue(client, place)
+                state = _create(client, place, signature, overwrite)
+            undo.pop_all()
+        return cls(place, client, state)
+
+    def __len__(self) -> int:
+        self._check_open()
+        with told(self._place):
+            self._refresh(self._place.consistency)
+        return self._state.count
+
+    def close(self) -> None:
+        """Let go of the server, or of the file; twice does no harm."""
+        if self._client is not None:
+            disconnect(self._place, self._client)
+        self._client = None
+
+    def _add(self, items: Items, replace: bool) -> None:
+        self._check_open()
+        check(items)
+        with told(self._place):
+            state = self._begin()
+            there = self._rows.at(items.ids, state.visible())
+            if there and not replace:
+                raise known_ids([id_ for id_ in items.ids if id_ in there])
+            self._rows.insert(items, state.next)
+            # Waits until all of them can be seen, before anybody looks for them.
+            came = len(self._rows.positions(f"position >= {state.next}", len(items)))
+            if came != len(items):
+                raise StoreError(
+                    f"Expected {len(items):,} new rows in {self._place.shown}. There are {came:,}: "
+                    "is another writing to this index? Nothing was put in."
+                )
+            self._commit(state.changed(added=len(items), dead=there.values()))
+
+    def _remove(self, ids: tuple[str, ...]) -> None:
+        self._check_open()
+        with told(self._place):
+            state = self._begin()
+            there = self._rows.at(ids, state.visible())
+            if len(there) < len(ids):
+                raise unknown_ids([id_ for id_ in ids if id_ not in there], "remove")
+            self._commit(state.changed(added=0, dead=there.values()))
+
+    def _get(self, ids: tuple[str, ...]) -> Items:
+        level = self._place.consistency
+        found = self._read(lambda state: self._rows.named(ids, state.visible(), level))
+        at = {id_: index for index, id_ in enumerate(found.ids)}
+        if len(at) < len(ids):
+            raise unknown_ids([id_ for id_ in ids if id_ not in at], "read")
+        return found.take([at[id_] for id_ in ids]).items()
+
+    def _search(self, request: Request) -> list[list[Neighbour]]:
+        return self._read(lambda state: self._answers(state, request))
+
+    def _batches(self, size: int) -> Iterator[Items]:
+        self._check_open()
+        with told(self._place):
+            state = self._refresh(self._place.consistency)
+        waiting = self._rows.candidates([])
+        for page in self._pages(state, ""):
+            # Milvus keeps no old states: what was taken out meanwhile may be missing here.
+            with told(self._place):
+                if self._refresh(self._place.consistency).removed != state.removed:
+                    raise StoreError(
+                        f"Expected nobody to remove or replace items of {self._place.shown} while "
+                        "all are read, as Milvus keeps no old states. Begin again."
+                    )
+            waiting = waiting.joined(page)
+            while len(waiting) >= size:
+                yield waiting.take(np.arange(size)).items()
+                waiting = waiting.take(np.arange(size, len(waiting)))
+        if len(waiting):
+            yield waiting.items()
+
+    # --- reading
+
+    def _read(self, answer: Callable[[State], Answer]) -> Answer:
+        """Answer from one state, although Milvus has none to hold on to.
+
+        The state that was seen last is tried first. The answer counts if that still is the state
+        afterwards; or if it was read within this call, and nothing has been taken out since.
+        """
+        self._check_open()
+        level = self._place.consistency
+        with told(self._place):
+            for attempt in range(ATTEMPTS):
+                before = self._state
+                try:
+                    found = answer(before)
+                except StoreError:
+                    raise
+                except Exception:
+                    self._refresh(level)  # tells if its collection is gone with another state
+                    raise
+                after = self._refresh(level)
+                unharmed = attempt and after.removed == before.removed
+                if after.version == before.version or unharmed:
+                    return found
+        raise StoreError(
+            f"Expected {self._place.shown} to rest for the length of a call. Items were removed or "
+            f"replaced during {ATTEMPTS} in a row: try again."
+        )
+
+    def _answers(self, state: State, request: Request) -> list[list[Neighbour]]:
+        # What Milvus cannot look for at all would be most of what it returns.
+        plain = all(expressible(each) or each.operator == "!=" for each in request.where)
+        found = [
+            self._nearest(state, query, request) if plain else None for query in request.queries
+        ]
+        left = [at for at, hits in enumerate(found) if hits is None]
+        if left:
+            scanned = self._scan(state, request.queries[left], request)
+            for at, hits in zip(left, scanned, strict=True):
+                found[at] = hits
+        return [hits or [] for hits in found]
+
+    def _nearest(
+        self, state: State, query: NDArray[np.float32], request: Request
+    ) -> list[Neighbour] | None:
+        """Find neighbours by Milvus' own search; None if it returns too few to be sure."""
+        rows, k, within = self._rows, request.k, request.within
+        limit = (k or 100) + SPARE
+        length = float(np.linalg.norm(query.astype(np.float64)))
+        filter_ = _both(state.visible(), expression(request.where))
+        while limit <= rows.at_once:
+            found, all_came = rows.nearest(query, filter_, limit, self._place.consistency)
+            held = _that_hold(found, request)
+            hits = nearest(query, held, k, within)
+            if all_came:
+                return hits
+            farthest = float(measure(query, found).max())
+            # Some of its ways to compute distances cancel digits far from the origin.
+            slack = rounding(rows.dim, (2 * length + farthest) ** 2)
+            if settled(farthest, hits, k, within, slack):
+                return hits
+            limit = rows.at_once if limit < rows.at_once < limit * 4 else limit * 4
+        return None
+
+    def _scan(
+        self, state: State, queries: NDArray[np.float32], request: Request
+    ) -> list[list[Neighbour]]:
+        """Find neighbours by reading all items, as Milvus returns no more than 16,384."""
+        kept = [self._rows.candidates([]) for _ in queries]
+        for page in self._pages(state, expression(request.where)):
+            held = _that_hold(page, request)
+            for at, query in enumerate(queries):
+                joined = kept[at].joined(held)
+                chosen = best(measure(query, joined), joined.positions, request.k, request.within)
+                kept[at] = joined.take(chosen)
+        return [
+            nearest(query, each, request.k, request.within)
+            for query, each in zip(queries, kept, strict=True)
+        ]
+
+    def _pages(self, state: State, filter_: str) -> Iterator[Candidates]:
+        step = self._rows.at_once
+        wanted = _both(state.visible(), filter_)
+        for start in range(0, state.next, step):
+            with told(self._place):
+                page = self._rows.page(start, start + step, wanted, self._place.consistency)
+            yield page
+
+    # --- the state
+
+    def _refresh(self, consistency: str) -> State:
+        state, _ = catalogue.read(self._client, self._place, consistency)
+        if state.collection != self._rows.collection:
+            raise StoreError(
+                f"Expected the index that was opened, {self._place.shown}. It has been made anew "
+                "since: open it again."
+            )
+        self._state = state
+        return state
+
+    def _begin(self) -> State:
+        """Read the state to change, and remove what a writer that was killed has left."""
+        state = self._refresh("Strong")
+        if state.dead:
+            state = self._purge(state)
+        if left := self._rows.positions(f"position >= {state.next}", 0):
+            self._rows.delete(left)
+        return state
+
+    def _commit(self, state: State) -> None:
+        if self._place.local:  # to the disk, before the state names it
+            self._client.flush(state.collection)
+        catalogue.write(self._client, self._place, state)
+        self._state = state
+        if state.dead:
+            self._purge(state)
+
+    def _purge(self, state: State) -> State:
+        self._rows.delete(state.dead_positions())
+        if self._place.local:
+            self._client.flush(state.collection)
+        purged = state.purged()
+        catalogue.write(self._client, self._place, purged)
+        self._state = purged
+        return purged
+
+    def _check_open(self) -> None:
+        if self._client is None:
+            raise StoreError("Expected an open index. Received a closed one: open it again.")
+
+
+def _create(client: Any, place: Address, signature: Signature, overwrite: bool) -> State:
+    old = catalogue.version(client, place)
+    if old and not overwrite:
+        raise StoreError(
+            f"Expected a place without an index. {place.shown} has one: choose another name, or "
+            "pass `overwrite`."
+        )
+    prefix = f"twinset_{place.index}_"
+    name = prefix + secrets.token_hex(4)
+    Rows(client, name, signature.dim).create()
+    state = State(old + 1, name, signature)
+    catalogue.write(client, place, state)
+    # The old one, and what one that was killed here has left.
+    for other in client.list_collections() if old else ():
+        if other != name and re.fullmatch(prefix + "[0-9a-f]{8}", other):
+            client.drop_collection(other)
+    return state
+
+
+def _that_hold(found: Candidates, request: Request) -> Candidates:
+    if not request.where:
+        return found
+    return found.take(
+        [
+            at
+            for at, known in enumerate(found.metadata)
+            if all(holds(condition, known) for condition in request.where)
+        ]
+    )
+
+
+def _both(first: str, second: str) -> str:
+    return f"{first} and {second}" if second else first

@@ -1,0 +1,283 @@
+"""The indexes of a Postgres database: how it is reached, and which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from twinset.errors import StoreError
+from twinset.search.items import Signature
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Cursor
+
+# Of the tables that an index is kept in; raised when older versions could not read them.
+FORMAT = 1
+# Tables are renamed or dropped under a reader no faster than this; a writer waits for another.
+PATIENCE = "30s"
+
+_CATALOGUE = """
+CREATE TABLE IF NOT EXISTS twinset_indexes (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text COLLATE "C" NOT NULL UNIQUE,
+    format integer NOT NULL,
+    model text NOT NULL,
+    dim integer NOT NULL,
+    distance text NOT NULL,
+    approximation jsonb
+)
+"""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an index is.
+
+    Args:
+        database: what libpq takes, password included: never to be shown.
+        index: the index's name.
+        shown: the address without its password.
+    """
+
+    database: str
+    index: str
+    shown: str
+
+
+def address(url: str) -> Address:
+    """Read the URL of an index.
+
+    Args:
+        url: `postgresql://user@host/database?index=NAME`; what libpq takes besides may stand
+            beside `index`, such as `sslmode=require`.
+
+    Raises:
+        StoreError: it names no index, or no server.
+
+    Example:
+        >>> address("postgresql://me:secret@db/photos?index=shoes&sslmode=require").shown
+        'postgresql://me@db/photos?index=shoes'
+    """
+    try:
+        parts = urlsplit(url)
+        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as error:
+        raise StoreError(f"Expected postgresql://user@host/database?index=NAME: {error}.") from None
+    names = [value for name, value in options if name == "index"]
+    rest = [(name, value) for name, value in options if name != "index"]
+    user, at, host = parts.netloc.rpartition("@")
+    shown = urlunsplit(
+        ("postgresql", user.partition(":")[0] + at + host, parts.path, f"index={names[0]}", "")
+        if names
+        else ("postgresql", user.partition(":")[0] + at + host, parts.path, "", "")
+    )
+    if len(names) != 1 or not names[0] or "\0" in names[0]:
+        raise StoreError(
+            f"Expected the name of one index, postgresql://…/database?index=NAME. Received {shown}."
+        )
+    query = urlencode(rest, quote_via=quote)
+    database = urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
+    return Address(database, names[0], shown)
+
+
+def connect(place: Address) -> Connection[Any]:
+    """Reach a database.
+
+    Args:
+        place: as `address` gives it.
+
+    Raises:
+        StoreError: psycopg or pgvector is not installed, there is no server, or it refuses.
+    """
+    try:
+        import pgvector.psycopg  # noqa: F401 - told now, before anything is done
+        import psycopg
+    except ImportError:
+        raise StoreError(
+            f"Expected psycopg and pgvector, to reach {place.shown}. "
+            "Received neither: pip install 'twinset[postgres]'."
+        ) from None
+    try:
+        # No prepared statements: a pool between us and the server may not keep them.
+        return psycopg.connect(place.database, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise StoreError(
+            f"Expected a database at {place.shown}. Received: {one_line(error)}. Is the server "
+            "running, and are user, password and database right?"
+        ) from None
+
+
+def one_line(error: Exception) -> str:
+    """Return what a server said, on one line.
+
+    Args:
+        error: what psycopg raised.
+    """
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+@contextmanager
+def told(place: Address) -> Iterator[None]:
+    """Turn what a server refuses into errors that say what to do.
+
+    Args:
+        place: the index's address.
+
+    Raises:
+        StoreError: in the place of what psycopg raised.
+    """
+    import psycopg
+    from psycopg import errors
+
+    try:
+        yield
+    except (errors.UndefinedTable, errors.UndefinedColumn):
+        raise replaced(place) from None
+    except errors.LockNotAvailable:
+        raise StoreError(
+            f"Expected to be the one writer of {place.shown}. Another has held it for {PATIENCE}: "
+            "try again when it is done. Nothing was changed."
+        ) from None
+    except errors.InsufficientPrivilege as error:
+        raise StoreError(
+            f"Expected leave to use {place.shown}. Received: {one_line(error)}. Ask who runs the "
+            "database to grant it."
+        ) from None
+    except psycopg.OperationalError as error:
+        raise StoreError(
+            f"Expected an answer from {place.shown}. Received: {one_line(error)}. Try again: the "
+            "next call connects anew. What was being written is there whole or not at all."
+        ) from None
+    except psycopg.Error as error:
+        raise StoreError(f"Expected {place.shown} to do it. Received: {one_line(error)}.") from None
+
+
+def replaced(place: Address) -> StoreError:
+    """Make the error for an index that another has deleted, or made anew.
+
+    Args:
+        place: the index's address.
+    """
+    return StoreError(
+        f"Expected the index that was opened, {place.shown}. It has been deleted or made anew "
+        "since: open it again."
+    )
+
+
+def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: bool) -> int:
+    """Put an index into the catalogue, having made what is missing: pgvector, the catalogue.
+
+    Args:
+        cursor: in a transaction.
+        place: the index's address.
+        signature: what it is bound to.
+        overwrite: whether one of the same name may be dropped.
+
+    Returns:
+        Its number.
+
+    Raises:
+        StoreError: there is one of this name, or pgvector is not there and may not be made.
+    """
+    from psycopg import sql
+
+    cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'".encode())
+    # Two that create at once would both find nothing, and one would fail on the other's.
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('twinset_indexes'))")
+    _make_extension(cursor, place)
+    cursor.execute(_CATALOGUE)
+    cursor.execute("DELETE FROM twinset_indexes WHERE name = %s RETURNING id", [place.index])
+    old = cursor.fetchone()
+    if old is not None:
+        if not overwrite:  # the transaction, and so the deletion, is undone
+            raise StoreError(
+                f"Expected a place without an index. {place.shown} has one: choose another name, "
+                "or pass `overwrite`."
+            )
+        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(table_name(old[0]))))
+    cursor.execute(
+        "INSERT INTO twinset_indexes (name, format, model, dim, distance) "
+        "VALUES (%s, %s, %s, %s, %s) RETURNING id",
+        [place.index, FORMAT, signature.model, signature.dim, signature.distance],
+    )
+    row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def find(connection: Connection[Any], place: Address) -> tuple[int, Signature]:
+    """Look an index up.
+
+    Args:
+        connection: of its database.
+        place: its address.
+
+    Returns:
+        Its number, and what it is bound to.
+
+    Raises:
+        StoreError: there is none, or one of another format.
+    """
+    known: list[str] = []
+    if connection.execute("SELECT to_regclass('twinset_indexes')").fetchone() != (None,):
+        row = connection.execute(
+            "SELECT id, format, model, dim, distance FROM twinset_indexes WHERE name = %s",
+            [place.index],
+        ).fetchone()
+        if row is not None:
+            number, version, model, dim, distance = row
+            if version != FORMAT:
+                raise StoreError(
+                    f"Expected an index of format {FORMAT} at {place.shown}. Received format "
+                    f"{version}: open it with the version of twinset that made it, or make it anew."
+                )
+            return number, Signature(model, dim, distance)
+        rows = connection.execute("SELECT name FROM twinset_indexes ORDER BY name LIMIT 10")
+        known = [repr(name) for (name,) in rows]
+    raise StoreError(
+        f"Expected an index at {place.shown}. There is none of this name; there are: "
+        f"{', '.join(known) or 'none'}."
+    )
+
+
+def register(connection: Connection[Any]) -> None:
+    """Let a connection know pgvector's type.
+
+    Args:
+        connection: of a database that has it.
+    """
+    from pgvector.psycopg import register_vector
+
+    register_vector(connection)
+
+
+def table_name(number: int) -> str:
+    """Name the table of an index: by number, as names of indexes may be long or change.
+
+    Args:
+        number: from the catalogue.
+    """
+    return f"twinset_items_{number}"
+
+
+def _make_extension(cursor: Cursor[Any], place: Address) -> None:
+    from psycopg import errors
+
+    cursor.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'")
+    if cursor.fetchone() is not None:
+        return
+    try:
+        cursor.execute("CREATE EXTENSION vector")
+    except errors.InsufficientPrivilege:
+        raise StoreError(
+            f"Expected the extension pgvector in the database of {place.shown}. It is not there, "
+            "and this user may not make it: let a superuser run CREATE EXTENSION vector there."
+        ) from None
+    except (errors.UndefinedFile, errors.FeatureNotSupported):
+        raise StoreError(
+            f"Expected a server with pgvector for {place.shown}. It has none: install it there "
+            "(https://github.com/pgvector/pgvector), then try again."
+        ) from None

@@ -1,0 +1,249 @@
+"""An index in a Postgres database: a table of its own, searched by pgvector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from twinset.errors import StoreError
+from twinset.search.items import Items, Neighbour, Signature
+from twinset.search.postgres import hnsw
+from twinset.search.postgres.catalogue import (
+    PATIENCE,
+    Address,
+    address,
+    connect,
+    find,
+    ready,
+    register,
+    replaced,
+    told,
+)
+from twinset.search.postgres.table import COLUMNS, Table
+from twinset.search.postgres.where import mapping_json
+from twinset.search.store import Approximation, Request, Store, known_ids, unknown_ids
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Cursor
+
+# What pgvector's type `vector` takes.
+LARGEST_DIM = 16_000
+
+
+class PostgresStore(Store):
+    """Items in a table of a Postgres database, changed in transactions, searched by pgvector.
+
+    Exact search reads the whole table; `build_approximate` adds an HNSW index, which the server
+    keeps up to date. Writers of one index wait for each other; readers wait for nobody. One store
+    is for one thread at a time.
+
+    Args:
+        place: the address.
+        number: the index's, from the catalogue.
+        signature: what it is bound to.
+        connection: to the database.
+    """
+
+    def __init__(
+        self, place: Address, number: int, signature: Signature, connection: Connection[Any]
+    ) -> None:
+        self.signature = signature
+        self._place = place
+        self._table = Table(number, signature.dim)
+        self._connection: Connection[Any] | None = connection
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open a store that is there; see `open_store`."""
+        place = address(url)
+        with ExitStack() as undo:
+            connection = connect(place)
+            undo.callback(connection.close)
+            with told(place):
+                number, signature = find(connection, place)
+                register(connection)
+            undo.pop_all()
+        return cls(place, number, signature, connection)
+
+    @classmethod
+    def create(cls, url: str, signature: Signature, *, overwrite: bool = False) -> Self:
+        """Make a new, empty store; see `create_store`."""
+        if signature.dim > LARGEST_DIM:
+            raise StoreError(
+                f"Expected embeddings of size {LARGEST_DIM:,} or less, as pgvector takes. "
+                f"Received {signature.dim:,}: keep this index in a folder."
+            )
+        place = address(url)
+        with ExitStack() as undo:
+            connection = connect(place)
+            undo.callback(connection.close)
+            with told(place):
+                with connection.transaction(), connection.cursor() as cursor:
+                    number = ready(cursor, place, signature, overwrite)
+                    Table(number, signature.dim).create(cursor, place.index)
+                register(connection)
+            undo.pop_all()
+        return cls(place, number, signature, connection)
+
+    def __len__(self) -> int:
+        with self._reading() as cursor:
+            cursor.execute(self._table.sql("SELECT count(*) FROM {table}"))
+            return int(_value(cursor))
+
+    def close(self) -> None:
+        """Let go of the connection; twice does no harm."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    @property
+    def approximation(self) -> Approximation | None:
+        """The HNSW index that answers searches where it may; None if all are exact."""
+        with self._reading() as cursor:
+            built = hnsw.read(cursor, self._table)
+        return None if built is None else built[0]
+
+    def build_approximate(self, *, recall: float = 0.95) -> Approximation:
+        """Build an HNSW index over the table; the server keeps it up to date from then on.
+
+        Writers wait until it is built, readers do not.
+
+        Args:
+            recall: the share of the true 10 nearest that it must find, in (0, 1). Defaults to
+                0.95.
+
+        Returns:
+            What was built, with its measured recall.
+
+        Raises:
+            StoreError: pgvector's HNSW takes no embeddings of this size, pgvector is older than
+                0.8, or the recall cannot be reached; nothing is changed then.
+        """
+        with self._writing() as cursor:
+            return hnsw.build(cursor, self._table, recall)
+
+    def _add(self, items: Items, replace: bool) -> None:
+        from pgvector import Vector
+        from psycopg.types.json import Jsonb
+
+        table = self._table
+        with self._writing() as cursor:
+            if replace:
+                deletion = table.sql("DELETE FROM {table} WHERE id = ANY(%s)")
+                cursor.execute(deletion, [list(items.ids)])
+            elif there := table.known(cursor, items.ids):
+                raise known_ids([id_ for id_ in items.ids if id_ in there])
+            cursor.execute(table.sql("SELECT coalesce(max(position) + 1, 0) FROM {table}"))
+            first = int(_value(cursor))
+            copying = table.sql(f"COPY {{table}} ({COLUMNS}) FROM STDIN (FORMAT BINARY)")
+            with cursor.copy(copying) as copy:
+                copy.set_types(["int8", "text", "vector", "jsonb"])
+                rows = zip(items.ids, items.vectors, items.metadata, strict=True)
+                for position, (id_, vector, known) in enumerate(rows, first):
+                    copy.write_row((position, id_, Vector(vector), Jsonb(known, mapping_json)))
+
+    def _remove(self, ids: tuple[str, ...]) -> None:
+        with self._writing() as cursor:
+            deletion = self._table.sql("DELETE FROM {table} WHERE id = ANY(%s) RETURNING id")
+            cursor.execute(deletion, [list(ids)])
+            gone = {id_ for (id_,) in cursor}
+            if len(gone) < len(ids):  # within the transaction, which the error undoes
+                raise unknown_ids([id_ for id_ in ids if id_ not in gone], "remove")
+
+    def _get(self, ids: tuple[str, ...]) -> Items:
+        with self._reading() as cursor:
+            wanted = self._table.sql(f"SELECT {COLUMNS} FROM {{table}} WHERE id = ANY(%s)")
+            cursor.execute(wanted, [list(ids)])
+            found = self._table.candidates(cursor.fetchall())
+        at = {id_: index for index, id_ in enumerate(found.ids)}
+        if len(at) < len(ids):
+            raise unknown_ids([id_ for id_ in ids if id_ not in at], "read")
+        return found.take([at[id_] for id_ in ids]).items()
+
+    def _search(self, request: Request) -> list[list[Neighbour]]:
+        table = self._table
+        with self._reading() as cursor:
+            built = None if request.exact or request.k is None else hnsw.read(cursor, table)
+            answers = []
+            for query in request.queries:
+                hits = built and hnsw.search(cursor, table, query, request, built[1])
+                answers.append(table.exact(cursor, query, request) if hits is None else hits)
+            return answers
+
+    def _batches(self, size: int) -> Iterator[Items]:
+        self._open_connection()
+        # On a connection of its own: the caller may write to this store between two batches.
+        with ExitStack() as stack:
+            connection = connect(self._place)
+            stack.callback(connection.close)
+            with told(self._place):
+                register(connection)
+                stack.enter_context(_snapshot(connection))
+                _check(connection, self._place, self._table)
+                cursor = stack.enter_context(connection.cursor("items", binary=True))
+                everything = f"SELECT {COLUMNS} FROM {{table}} ORDER BY position"
+                cursor.execute(self._table.sql(everything))
+            while True:
+                with told(self._place):
+                    rows = cursor.fetchmany(size)
+                if not rows:
+                    return
+                yield self._table.candidates(rows).items()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Cursor[Any]]:
+        """One state of the index, however many statements ask for it."""
+        connection = self._open_connection()
+        with (
+            told(self._place),
+            _snapshot(connection),
+            connection.cursor(binary=True) as cursor,
+        ):
+            _check(connection, self._place, self._table)
+            yield cursor
+
+    @contextmanager
+    def _writing(self) -> Iterator[Cursor[Any]]:
+        """A transaction that no other writer of this index shares."""
+        connection = self._open_connection()
+        with (
+            told(self._place),
+            connection.transaction(),
+            connection.cursor(binary=True) as cursor,
+        ):
+            connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'".encode())
+            _check(connection, self._place, self._table, " FOR UPDATE")
+            yield cursor
+
+    def _open_connection(self) -> Connection[Any]:
+        if self._connection is None:
+            raise StoreError("Expected an open index. Received a closed one: open it again.")
+        if self._connection.closed:  # lost, as the call before has told
+            self._connection = connect(self._place)
+            with told(self._place):
+                register(self._connection)
+        return self._connection
+
+
+@contextmanager
+def _snapshot(connection: Connection[Any]) -> Iterator[None]:
+    with connection.transaction():
+        # All statements see what the first one saw.
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield
+
+
+def _check(connection: Connection[Any], place: Address, table: Table, lock: str = "") -> None:
+    """See that the index is still there; a writer locks its row, and so every other writer out."""
+    found = connection.execute(
+        f"SELECT 1 FROM twinset_indexes WHERE id = %s{lock}".encode(), [table.number]
+    ).fetchone()
+    if found is None:
+        raise replaced(place)
+
+
+def _value(cursor: Cursor[Any]) -> Any:
+    row = cursor.fetchone()
+    assert row is not None
+    return row[0]

@@ -1,0 +1,149 @@
+"""The table of one index: what is read from it, and exact search over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.search.candidates import SPARE, Candidates, measure, nearest, rounding, settled
+from twinset.search.items import Neighbour
+from twinset.search.postgres.catalogue import table_name
+from twinset.search.postgres.where import sql_of
+from twinset.search.store import Request
+from twinset.search.where import Condition
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
+    from psycopg.sql import Composed
+
+COLUMNS = "position, id, embedding, metadata"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of items.
+
+    Args:
+        number: the index's, from the catalogue.
+        dim: the size of an embedding.
+    """
+
+    number: int
+    dim: int
+
+    def sql(self, statement: str) -> Composed:
+        """Put the names of the table and of its HNSW index into a statement.
+
+        Args:
+            statement: with `{table}` and `{hnsw}` for them, and other braces doubled.
+        """
+        from psycopg import sql
+
+        return sql.SQL(statement).format(
+            table=sql.Identifier(table_name(self.number)),
+            hnsw=sql.Identifier(f"twinset_hnsw_{self.number}"),
+        )
+
+    def create(self, cursor: Cursor[Any], name: str) -> None:
+        """Make the table.
+
+        Args:
+            cursor: in a transaction.
+            name: the index's, as a comment for people.
+        """
+        from psycopg import sql
+
+        cursor.execute(
+            self.sql(
+                'CREATE TABLE {table} (position bigint PRIMARY KEY, id text COLLATE "C" NOT NULL '
+                f"UNIQUE, embedding vector({self.dim}) NOT NULL, metadata jsonb NOT NULL)"
+            )
+        )
+        comment = sql.Literal(f"twinset index {name}")
+        cursor.execute(self.sql("COMMENT ON TABLE {table} IS ") + comment)
+
+    def known(self, cursor: Cursor[Any], ids: Sequence[str]) -> set[str]:
+        """Tell which of these ids are there.
+
+        Args:
+            cursor: in a transaction.
+            ids: any.
+        """
+        cursor.execute(self.sql("SELECT id FROM {table} WHERE id = ANY(%s)"), [list(ids)])
+        return {id_ for (id_,) in cursor}
+
+    def candidates(self, rows: Sequence[Any]) -> Candidates:
+        """Turn rows into arrays.
+
+        Args:
+            rows: of `COLUMNS`.
+        """
+        vectors = np.empty((len(rows), self.dim), np.float32)
+        for at, row in enumerate(rows):
+            vectors[at] = row[2].to_numpy()
+        positions = np.array([row[0] for row in rows], np.int64)
+        return Candidates(positions, [row[1] for row in rows], vectors, [row[3] for row in rows])
+
+    def nearest(
+        self,
+        cursor: Cursor[Any],
+        query: NDArray[np.float32],
+        where: Sequence[Condition],
+        limit: int | None,
+        reach: float | None = None,
+    ) -> Candidates:
+        """Let the database find the items nearest to a query, in its arithmetic.
+
+        Args:
+            cursor: in a transaction that allows the plan wanted.
+            query: (d,).
+            where: conditions.
+            limit: at most so many; None for all.
+            reach: the largest distance. Defaults to any.
+        """
+        from psycopg import sql
+
+        texts, parameters = [], []
+        for condition in where:
+            text, values = sql_of(condition)
+            texts.append(text)
+            parameters += values
+        if reach is not None:
+            texts.append(sql.SQL("embedding <-> %s <= %s").format())
+            parameters += [query, reach]
+        statement = self.sql(f"SELECT {COLUMNS} FROM {{table}}")
+        if texts:
+            statement += sql.SQL(" WHERE ") + sql.SQL(" AND ").join(texts)
+        statement += sql.SQL(" ORDER BY embedding <-> %s LIMIT %s").format()
+        cursor.execute(statement, [*parameters, query, limit])
+        return self.candidates(cursor.fetchall())
+
+    def exact(
+        self, cursor: Cursor[Any], query: NDArray[np.float32], request: Request
+    ) -> list[Neighbour]:
+        """Find the true neighbours of a query.
+
+        Args:
+            cursor: in a transaction.
+            query: (d,).
+            request: what is asked; its `queries` are not read.
+        """
+        # Where there is an HNSW index, it serves ORDER BY unless index scans are off.
+        cursor.connection.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = on")
+        k, within = request.k, request.within
+        # a little more than asked for, in pgvector's rounding; `nearest` drops what is too far
+        reach = None if within is None else (within**2 + rounding(self.dim, within**2)) ** 0.5
+        limit = None if k is None else k + SPARE
+        while True:
+            found = self.nearest(cursor, query, request.where, limit, reach)
+            hits = nearest(query, found, k, within)
+            if limit is None or len(found) < limit:
+                return hits
+            farthest = float(measure(query, found).max())
+            if settled(farthest, hits, k, within, rounding(self.dim, farthest**2)):
+                return hits
+            limit *= 4  # so many are equally far that it is open which come first

@@ -1,0 +1,225 @@
+"""The SQLite file of a folder store: its format, its transactions, its errors in plain words."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from twinset.errors import StoreError
+from twinset.search.items import Signature
+from twinset.search.sqlite import facts
+from twinset.search.sqlite.vector_file import DamagedError
+
+NAME = "items.sqlite"
+FORMAT = 1
+# Tells our files from those of others: "twin" in ASCII, where SQLite keeps a program's mark.
+MARK = 0x7477696E
+# Seconds that a writer waits for another.
+PATIENCE = 10.0
+
+_SCHEMA = (
+    f"PRAGMA application_id = {MARK}",
+    f"PRAGMA user_version = {FORMAT}",
+    """CREATE TABLE state (
+        identity TEXT NOT NULL, model TEXT NOT NULL, dim INTEGER NOT NULL, distance TEXT NOT NULL,
+        generation INTEGER NOT NULL, rows INTEGER NOT NULL, dead INTEGER NOT NULL,
+        change INTEGER NOT NULL
+    )""",
+    "CREATE TABLE items (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, metadata TEXT)",
+    "CREATE TABLE dead (position INTEGER PRIMARY KEY)",
+    facts.SCHEMA,
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a store is at one moment.
+
+    Args:
+        identity: random; another store in its place has another.
+        model: digest of the model.
+        dim: size of an embedding.
+        distance: name of the distance.
+        generation: number of the file of vectors.
+        rows: how many of its rows are known; position p is row p.
+        dead: how many of them are of removed items.
+        change: number of the last change.
+    """
+
+    identity: str
+    model: str
+    dim: int
+    distance: str
+    generation: int
+    rows: int
+    dead: int
+    change: int
+
+    @property
+    def signature(self) -> Signature:
+        """What the store is bound to."""
+        return Signature(self.model, self.dim, self.distance)
+
+
+def make(path: Path, state: State) -> None:
+    """Make a new file.
+
+    Args:
+        path: where there is none.
+        state: how it begins.
+    """
+    with told(path.parent):
+        db = sqlite3.connect(path, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                db.execute(statement)
+            db.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(state))
+            db.execute("COMMIT")
+        finally:
+            db.close()
+
+
+def connect(folder: Path) -> sqlite3.Connection:
+    """Open the file of a store.
+
+    Args:
+        folder: of the store.
+
+    Raises:
+        StoreError: it is not there, is no database of a store, or is one of another version.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        what = "a folder without one" if folder.is_dir() else "nothing"
+        if folder.is_file():
+            what = "a file"
+        raise StoreError(
+            f"Expected an index at {folder}. Received {what}: build one with `twinset index`."
+        )
+    with told(folder):
+        db = sqlite3.connect(
+            f"file:{quote(str(path.resolve()))}?{_mode(folder)}",
+            uri=True,
+            timeout=PATIENCE,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            mark, version = (
+                db.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("application_id", "user_version")
+            )
+            if mark != MARK:
+                raise StoreError(
+                    f"Expected an index at {folder}. Received a database of another program."
+                )
+            if version != FORMAT:
+                raise StoreError(
+                    f"Expected an index of format {FORMAT} at {folder}. Received format {version}: "
+                    "read it with the version of twinset that made it, or build it anew."
+                )
+            for setting in ("synchronous = FULL", "cache_size = -65536", "temp_store = MEMORY"):
+                db.execute(f"PRAGMA {setting}")
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def read(db: sqlite3.Connection) -> State:
+    """Read the state; in a transaction, it and all that follows is of one moment.
+
+    Args:
+        db: from `connect`.
+    """
+    rows = db.execute("SELECT * FROM state").fetchall()
+    if len(rows) != 1:
+        raise sqlite3.DatabaseError("no state, or more than one")
+    return State(*rows[0])
+
+
+def write(db: sqlite3.Connection, state: State) -> None:
+    """Write the state.
+
+    Args:
+        db: in a transaction.
+        state: the new one.
+    """
+    db.execute(
+        "UPDATE state SET identity = ?, model = ?, dim = ?, distance = ?, generation = ?, "
+        "rows = ?, dead = ?, change = ?",
+        astuple(state),
+    )
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection, kind: str) -> Iterator[State]:
+    """Do what is within whole or not at all.
+
+    Args:
+        db: from `connect`.
+        kind: "DEFERRED" to read, "IMMEDIATE" to write.
+    """
+    db.execute(f"BEGIN {kind}")
+    try:
+        yield read(db)
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Say in plain words what SQLite or the system could not do.
+
+    Args:
+        folder: of the store.
+
+    Raises:
+        StoreError: instead of their errors.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _in_words(folder, error) from error
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: the index could not be read or written: {error.strerror or error}. "
+            "Nothing in it was changed."
+        ) from error
+
+
+def _in_words(folder: Path, error: sqlite3.Error) -> StoreError:
+    # an extended code's name begins with that of its kind; errors of the module have none
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreError(
+            f"{folder}: another process has been writing to this index for {PATIENCE:.0f} s. "
+            "Nothing was changed: try again when it is done."
+        )
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return StoreError(
+            f"{folder}: the index could not be read or written: {error}. Nothing in it was changed."
+        )
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return StoreError(f"{folder}: expected an index that may be opened and written: {error}.")
+    return DamagedError(
+        f"{folder}: expected an index that is whole. Received a damaged one ({error}): restore it "
+        "from a copy, or build it anew."
+    )
+
+
+def _mode(folder: Path) -> str:
+    if os.access(folder, os.W_OK):
+        return "mode=rw"
+    # SQLite would make files beside it; where nobody can write, it need not watch for writers
+    return "mode=ro" if (folder / f"{NAME}-wal").exists() else "mode=ro&immutable=1"

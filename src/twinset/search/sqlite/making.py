@@ -1,0 +1,119 @@
+"""A new store's folder, there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from twinset.errors import StoreError
+from twinset.search.items import Signature
+from twinset.search.sqlite import database, vector_file
+from twinset.search.sqlite.database import State, told
+from twinset.search.sqlite.vector_file import DamagedError
+
+_FACTS = ("items", "dead", "facts")
+
+
+def make(folder: Path, signature: Signature, *, overwrite: bool) -> None:
+    """Make a new, empty store.
+
+    Args:
+        folder: where; it may be there and empty.
+        signature: what the store is bound to.
+        overwrite: whether a store that is there is emptied, or replaced if it is damaged. Other
+            files in its folder stay.
+
+    Raises:
+        StoreError: there is a store and not `overwrite`, or something else.
+    """
+    with told(folder):
+        if folder.is_dir() and _remains(folder):
+            if not overwrite:
+                raise StoreError(
+                    f"Expected a place without an index. {folder} is one: open it, choose another "
+                    "place, or pass `overwrite`."
+                )
+            try:
+                with told(folder):
+                    _reset(folder, signature)
+            except DamagedError:
+                _replace_damaged(folder, signature)
+            return
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise StoreError(
+                f"Expected a place without an index. {folder} is there and is none: choose "
+                "another place."
+            )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = _draft(folder, signature)
+        try:
+            # fails where another process has made one meanwhile
+            draft.rename(folder)
+            vector_file.sync_folder(folder.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _draft(folder: Path, signature: Signature) -> Path:
+    """Make a store beside its place: a rename is atomic within one file system only."""
+    draft = folder.with_name(f".{folder.name}.{os.urandom(8).hex()}.tmp")
+    draft.mkdir()
+    vector_file.create(vector_file.path_of(draft, 0))
+    database.make(draft / database.NAME, _first(signature))
+    vector_file.sync_folder(draft)
+    return draft
+
+
+def _first(signature: Signature, generation: int = 0) -> State:
+    return State(
+        identity=os.urandom(16).hex(),
+        model=signature.model,
+        dim=signature.dim,
+        distance=signature.distance,
+        generation=generation,
+        rows=0,
+        dead=0,
+        change=0,
+    )
+
+
+def _remains(folder: Path) -> bool:
+    return (folder / database.NAME).exists() or bool(vector_file.generations(folder))
+
+
+def _reset(folder: Path, signature: Signature) -> None:
+    """Empty a store in one transaction.
+
+    Those who have it open see another identity at their next call, and say so.
+    """
+    if not (folder / database.NAME).exists():
+        raise DamagedError("vectors without a database")
+    db = database.connect(folder)
+    try:
+        with database.transaction(db, "IMMEDIATE") as state:
+            vector_file.sweep(folder, state.generation)
+            new = _first(signature, state.generation + 1)
+            vector_file.create(vector_file.path_of(folder, new.generation))
+            for table in _FACTS:
+                db.execute(f"DELETE FROM {table}")
+            database.write(db, replace(new, change=state.change + 1))
+        vector_file.path_of(folder, state.generation).unlink(missing_ok=True)
+    finally:
+        db.close()
+
+
+def _replace_damaged(folder: Path, signature: Signature) -> None:
+    draft = _draft(folder, signature)
+    try:
+        for ending in ("", "-wal", "-shm"):
+            (folder / f"{database.NAME}{ending}").unlink(missing_ok=True)
+        vector_file.sweep(folder, -1)
+        for file in sorted(
+            draft.iterdir(), reverse=True
+        ):  # the database last: it makes the rest known
+            file.rename(folder / file.name)
+        vector_file.sync_folder(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -1,0 +1,157 @@
+"""Vectors in a file that only grows: written behind what is known, then made known elsewhere."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.errors import StoreError
+
+
+class DamagedError(StoreError):
+    """A store whose files are not whole."""
+
+
+_NAME = re.compile(r"vectors-(\d+)\.f32")
+_BYTES = 4
+_KIND = np.dtype("<f4")
+
+
+def path_of(folder: Path, generation: int) -> Path:
+    """Return the file of a generation; each is a new one, without what was removed before.
+
+    Args:
+        folder: of the store.
+        generation: its number.
+    """
+    return folder / f"vectors-{generation}.f32"
+
+
+def generations(folder: Path) -> list[int]:
+    """List the generations that have a file.
+
+    Args:
+        folder: of the store.
+    """
+    matches = (_NAME.fullmatch(entry.name) for entry in os.scandir(folder))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def sweep(folder: Path, keep: int) -> None:
+    """Delete the files of other generations: left by a compaction, whole or cut short.
+
+    Only for who holds the lock of writers. Readers that have one of these mapped keep it.
+
+    Args:
+        folder: of the store.
+        keep: the generation that stays.
+    """
+    for generation in generations(folder):
+        if generation != keep:
+            path_of(folder, generation).unlink(missing_ok=True)
+
+
+def create(path: Path, parts: Iterable[NDArray[np.float32]] = ()) -> None:
+    """Write a new file, in the place of one that nothing points to.
+
+    Args:
+        path: the file.
+        parts: vectors, in order. Defaults to none.
+    """
+    with path.open("wb") as file:
+        for part in parts:
+            file.write(np.ascontiguousarray(part, _KIND).data)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def append(path: Path, row: int, vectors: NDArray[np.float32]) -> None:
+    """Write vectors from a row on, over whatever is there, and see them onto the disk.
+
+    What lies behind the known rows is the rest of a write that was cut short. If this one fails,
+    for example as the disk is full, the file ends again where it is known to.
+
+    Args:
+        path: the file.
+        row: number of the first; all before are known.
+        vectors: (m, d).
+    """
+    start = row * vectors.shape[1] * _BYTES
+    data = np.ascontiguousarray(vectors, _KIND).data.cast("B")
+    try:
+        file = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        raise damaged(path, start) from None
+    try:
+        if os.fstat(file).st_size < start:
+            raise damaged(path, start)
+        try:
+            offset = start
+            while offset < start + len(data):
+                # positioned writes: a full disk is an error here, in a memory map it is a signal
+                offset += os.pwrite(file, data[offset - start :], offset)
+            os.fsync(file)
+        except OSError:
+            os.ftruncate(file, start)
+            raise
+    finally:
+        os.close(file)
+
+
+def mapped(path: Path, rows: int, dim: int) -> NDArray[np.float32]:
+    """Map the first rows of a file into memory, without reading it.
+
+    Args:
+        path: the file.
+        rows: how many are known.
+        dim: size d of a vector.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        DamagedError: it is shorter.
+    """
+    size = path.stat().st_size
+    if size < rows * dim * _BYTES:
+        raise damaged(path, rows * dim * _BYTES)
+    if not rows:
+        return np.empty((0, dim), np.float32)
+    vectors = np.memmap(path, _KIND, "r", shape=(rows, dim))
+    # a plain array: each slice of np.memmap costs microseconds, and a search makes many
+    return np.asarray(vectors)
+
+
+def damaged(path: Path, size: int) -> DamagedError:
+    """Make the error for a file that is shorter than what is known to be in it.
+
+    Args:
+        path: the file.
+        size: in bytes, at least.
+    """
+    has = path.stat().st_size if path.exists() else 0
+    return DamagedError(
+        f"{path}: expected {size:,} bytes or more. Received {has:,}: the index is damaged; "
+        "restore it from a copy, or build it anew."
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    """See the names of a folder's files onto the disk.
+
+    Args:
+        folder: any.
+    """
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot
+            raise
+    finally:
+        os.close(file)

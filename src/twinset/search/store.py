@@ -1,0 +1,303 @@
+"""`Store`: what every place that holds embeddings must be able to do; and how one is opened."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twinset.errors import StoreError
+from twinset.search.items import (
+    Approximation,
+    Items,
+    Neighbour,
+    Signature,
+    checked_ids,
+    checked_k,
+    checked_vectors,
+)
+from twinset.search.where import Condition, Where, conditions
+
+__all__ = [
+    "Approximation",
+    "Items",
+    "Neighbour",
+    "Request",
+    "Signature",
+    "Store",
+    "create_store",
+    "known_ids",
+    "open_store",
+    "unknown_ids",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A search, checked.
+
+    Args:
+        queries: read-only float32 of shape (q, d), q and d 1 or more.
+        k: at most so many for each; None for all that are within.
+        within: the largest distance that counts; None for any. Not both are None.
+        where: conditions, all of which must hold.
+        exact: whether an approximate index may not answer.
+    """
+
+    queries: NDArray[np.float32]
+    k: int | None
+    within: float | None
+    where: tuple[Condition, ...]
+    exact: bool
+
+
+class Store(ABC):
+    """A place that holds embeddings: one writer, many readers.
+
+    Each call that writes is done whole or not at all, and is on disk when it returns. Readers see
+    what was there when their call began, and what others wrote by their next call.
+
+    What is asked for is checked here, once for all stores; they fill in the methods that begin
+    with an underscore.
+    """
+
+    signature: Signature
+
+    @classmethod
+    @abstractmethod
+    def open(cls, url: str) -> Self:
+        """Open a store that is there; see `open_store`."""
+
+    @classmethod
+    @abstractmethod
+    def create(cls, url: str, signature: Signature, *, overwrite: bool = False) -> Self:
+        """Make a new, empty store; see `create_store`."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Count the items."""
+
+    def add(self, items: Items, *, replace: bool = False) -> None:
+        """Put items in.
+
+        Args:
+            items: embeddings of this store's size.
+            replace: put the new ones in the place of those with the same ids; they then count as
+                put in anew. Defaults to False.
+
+        Raises:
+            StoreError: another size; an id that is there already, and not `replace`.
+        """
+        checked_vectors(items.vectors, "vectors", self.signature.dim)
+        if len(items):
+            self._add(items, replace)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Take items out.
+
+        Args:
+            ids: different ones, of items that are there.
+
+        Raises:
+            StoreError: an id is not there; nothing is removed then.
+        """
+        wanted = checked_ids(ids)
+        if wanted:
+            self._remove(wanted)
+
+    def get(self, ids: Sequence[str]) -> Items:
+        """Read items, in the order asked for.
+
+        Args:
+            ids: different ones, of items that are there.
+
+        Raises:
+            StoreError: an id is not there.
+        """
+        return self._get(checked_ids(ids))
+
+    def search(
+        self,
+        queries: ArrayLike,
+        *,
+        k: int | None = 10,
+        within: float | None = None,
+        where: Where = (),
+        exact: bool = False,
+    ) -> list[list[Neighbour]]:
+        """Find the items nearest to each query, nearest first.
+
+        Items at the same distance come in the order in which they were put in.
+
+        Args:
+            queries: finite numbers of shape (q, d).
+            k: at most so many for each; None for all that are within. Defaults to 10.
+            within: the largest distance that counts; None for any. Defaults to None.
+            where: conditions on the metadata, all of which must hold, in any form that
+                `where.conditions` takes. Defaults to none.
+            exact: whether to leave an approximate index unused, where there is one. Defaults to
+                False; the answer is exact anyway where there is none.
+
+        Returns:
+            q lists; an empty one says that nothing is similar enough.
+
+        Raises:
+            StoreError: another size, NaN, k below 1, both k and within None.
+        """
+        checked = checked_vectors(queries, "queries", self.signature.dim)
+        count, limit = checked_k(k, within)
+        request = Request(checked, count, limit, conditions(where), exact)
+        return self._search(request) if len(checked) else []
+
+    def batches(self, size: int = 10_000) -> Iterator[Items]:
+        """Read all items, in the order in which they were put in, some at a time.
+
+        Args:
+            size: how many at a time, 1 or more. Defaults to 10,000.
+
+        Raises:
+            StoreError: the size is below 1.
+        """
+        if size < 1:
+            raise StoreError(f"Expected batches of 1 item or more. Received {size!r}.")
+        return self._batches(size)
+
+    @property
+    def approximation(self) -> Approximation | None:
+        """The approximate index that answers searches where it may; None if all are exact."""
+        return None
+
+    def build_approximate(self, *, recall: float = 0.95) -> Approximation:
+        """Build an approximate index over what is there now, which then answers where it may.
+
+        Args:
+            recall: the share of the true 10 nearest that it must find, in (0, 1). Defaults to
+                0.95.
+
+        Returns:
+            What was built, with its measured recall.
+
+        Raises:
+            StoreError: this store has none, or its package is not installed.
+        """
+        raise StoreError(
+            "Expected a store with an approximate index. "
+            f"{type(self).__name__} has exact search only."
+        )
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections; twice does no harm."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _add(self, items: Items, replace: bool) -> None:
+        """Put in 1 item or more, of the right size."""
+
+    @abstractmethod
+    def _remove(self, ids: tuple[str, ...]) -> None:
+        """Take out 1 item or more; ids differ."""
+
+    @abstractmethod
+    def _get(self, ids: tuple[str, ...]) -> Items:
+        """Read items; ids differ."""
+
+    @abstractmethod
+    def _search(self, request: Request) -> list[list[Neighbour]]:
+        """Answer 1 query or more."""
+
+    @abstractmethod
+    def _batches(self, size: int) -> Iterator[Items]:
+        """Read all items, `size` at a time."""
+
+
+def open_store(url: str) -> Store:
+    """Open a store that is there.
+
+    Args:
+        url: the path of a folder; `postgresql://user@host/database?index=NAME`;
+            `milvus://host:19530?index=NAME`, or `milvus:///path/of/file.db?index=NAME`.
+
+    Raises:
+        StoreError: there is none, it is damaged, or its package is not installed.
+    """
+    return _engine(url).open(str(url))
+
+
+def create_store(url: str, signature: Signature, *, overwrite: bool = False) -> Store:
+    """Make a new, empty store.
+
+    Args:
+        url: as for `open_store`.
+        signature: what it is bound to.
+        overwrite: replace what is there. Defaults to False.
+
+    Raises:
+        StoreError: there is one already, and not `overwrite`.
+    """
+    return _engine(url).create(str(url), signature, overwrite=overwrite)
+
+
+def unknown_ids(ids: Sequence[str], action: str) -> StoreError:
+    """Make the error for ids that are not there.
+
+    Args:
+        ids: those, 1 or more.
+        action: what was wanted of them.
+    """
+    return StoreError(f"Expected ids of this index to {action}. Received {_listed(ids)}.")
+
+
+def known_ids(ids: Sequence[str]) -> StoreError:
+    """Make the error for ids that are there already.
+
+    Args:
+        ids: those, 1 or more.
+    """
+    return StoreError(
+        f"Expected new ids. Received {_listed(ids)}, in the index already: pass `replace` to put "
+        "the new in the place of the old, or remove them first."
+    )
+
+
+def _listed(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - 3:,} more" if len(ids) > 3 else ""
+    return ", ".join(repr(id_) for id_ in ids[:3]) + more
+
+
+def _engine(url: Any) -> type[Store]:
+    # imported where wanted: most users need neither of the databases' packages
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", str(url))
+    name = scheme[1].lower() if scheme else "a folder"
+    if name == "a folder":
+        from twinset.search.sqlite import SqliteStore
+
+        return SqliteStore
+    if name in ("postgresql", "postgres"):
+        from twinset.search.postgres import PostgresStore
+
+        return PostgresStore
+    if name == "milvus":
+        from twinset.search.milvus import MilvusStore
+
+        return MilvusStore
+    raise StoreError(
+        "Expected an index as the path of a folder, postgresql://… or milvus://…. "
+        f"Received {str(url)!r}."
+    )

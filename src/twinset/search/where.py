@@ -1,0 +1,183 @@
+"""Conditions on metadata: parsed once, asked of each store."""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+from twinset.errors import StoreError
+from twinset.search.metadata import Metadata, Scalar, checked_text, checked_value, kind
+
+Operator = Literal["=", "!=", "<", "<=", ">", ">="]
+
+_ORDERS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'[^']*'"
+# An unquoted name ends at the first character that an operator begins with.
+_CONDITION = re.compile(
+    rf"\s*(?P<name>{_QUOTED}|[^\s\"'=!<>][^=!<>]*?)\s*(?P<operator>!=|<=|>=|==|=|<|>)(?P<value>.*)",
+    re.DOTALL,
+)
+_WHOLE = re.compile(r"[+-]?\d{1,30}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_WORDS: dict[str, Scalar] = {"true": True, "false": False, "null": None}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition: the value of `name` stands in this relation to `value`.
+
+    An item that lacks the name fails every condition but `!=`. Values of different kinds (text,
+    number, truth, null) are unequal, and neither is less. Texts are ordered by code points.
+
+    Args:
+        name: of the metadata; any characters.
+        operator: one of = != < <= > >=; the last four take a text or a number.
+        value: a text, a finite number, a truth or None.
+
+    Raises:
+        StoreError: one of these is something else.
+    """
+
+    name: str
+    operator: Operator
+    value: Scalar
+
+    def __post_init__(self) -> None:
+        checked_text(self.name, "the name in a condition")
+        if self.operator not in get_args(Operator):
+            raise StoreError(
+                f"Expected one of {' '.join(get_args(Operator))} in a condition on {self.name!r}. "
+                f"Received {self.operator!r}."
+            )
+        value = checked_value(self.value, f"the value in a condition on {self.name!r}")
+        object.__setattr__(self, "value", value)
+        if self.operator in _ORDERS and kind(value) not in ("text", "number"):
+            raise StoreError(
+                f"Expected a text or a number after {self.name!r} {self.operator}. "
+                f"Received {value!r}, which has no order: use = or !=."
+            )
+
+
+Where = Mapping[str, Any] | Iterable[Condition | str]
+
+
+def holds(condition: Condition, metadata: Metadata) -> bool:
+    """Tell whether a condition holds for an item: what every store must answer.
+
+    Args:
+        condition: the condition.
+        metadata: what is known of the item.
+
+    Example:
+        >>> shoe = {"label": "shoe", "price": 8, "sold": True}
+        >>> [holds(parse(text), shoe) for text in ("price<10", "price<abc", "sold=1", "size!=4")]
+        [True, False, False, True]
+    """
+    if condition.name not in metadata:
+        return condition.operator == "!="
+    value = metadata[condition.name]
+    alike = kind(value) == kind(condition.value)
+    if condition.operator in _ORDERS:
+        return alike and _ORDERS[condition.operator](value, condition.value)
+    return (alike and value == condition.value) == (condition.operator == "=")
+
+
+def parse(text: str) -> Condition:
+    """Read one condition as people write it on a command line.
+
+    The value is a number, true, false or null where it looks like one, and a text otherwise.
+    Quotes, "…" as in JSON or '…' as it stands, make a text of anything, and a name of anything.
+
+    Args:
+        text: such as `price<10`, `label=shoe`, `size="42"` or `"a<b"!=null`.
+
+    Raises:
+        StoreError: there is no name, no operator, or a quote is not closed.
+
+    Example:
+        >>> parse("price <= 10")
+        Condition(name='price', operator='<=', value=10)
+        >>> parse("size='42'").value, parse("label=ankle boot").value
+        ('42', 'ankle boot')
+    """
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise StoreError(
+            "Expected a condition such as price<10, label=shoe or size='42'. "
+            f"Received {text!r}: put names that hold quotes or = ! < > in double quotes."
+        )
+    sign = match["operator"].replace("==", "=")
+    return Condition(_text(match["name"]), cast(Operator, sign), _value(match["value"].strip()))
+
+
+def conditions(where: Where) -> tuple[Condition, ...]:
+    """Read conditions in any of their forms, all of which must hold.
+
+    Args:
+        where: a mapping from names to the value wanted, or to a mapping from operators to values;
+            or `Condition`s and texts that `parse` takes.
+
+    Raises:
+        StoreError: something else.
+
+    Example:
+        >>> for condition in conditions({"label": "shoe", "price": {">": 5, "<=": 10}}):
+        ...     print(condition.name, condition.operator, condition.value)
+        label = shoe
+        price > 5
+        price <= 10
+    """
+    if isinstance(where, Mapping):
+        return tuple(_of_mapping(where))
+    if isinstance(where, str) or not isinstance(where, Iterable):
+        raise StoreError(
+            f"Expected conditions as a mapping or a list. Received {where!r}: write [{where!r}]."
+        )
+    return tuple(_of_item(item) for item in where)
+
+
+def _of_mapping(where: Mapping[str, Any]) -> Iterable[Condition]:
+    for name, wanted in where.items():
+        if isinstance(wanted, Mapping):
+            for sign, value in wanted.items():
+                yield Condition(name, sign, value)
+        else:
+            yield Condition(name, "=", wanted)
+
+
+def _of_item(item: Condition | str) -> Condition:
+    if isinstance(item, Condition):
+        return item
+    if isinstance(item, str):
+        return parse(item)
+    raise StoreError(f"Expected a condition, or a text such as 'price<10'. Received {item!r}.")
+
+
+def _value(text: str) -> Scalar:
+    if text in _WORDS:
+        return _WORDS[text]
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    return _text(text)
+
+
+def _text(text: str) -> str:
+    if text[:1] not in ("'", '"'):
+        return text
+    if re.fullmatch(_QUOTED, text, re.DOTALL):
+        try:
+            return text[1:-1] if text[0] == "'" else str(json.loads(text, strict=False))
+        except json.JSONDecodeError:
+            pass
+    raise StoreError(f"Expected a closing quote, and nothing after it. Received {text!r}.")

@@ -1,0 +1,359 @@
+"""What is Postgres' own: servers that refuse, connections that break, others who write, HNSW."""
+
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from search_oracles import grid, nearest
+from search_writing import check_states, check_what_is_left, kill_a_writer
+from twinset.errors import StoreError
+from twinset.search.postgres import catalogue
+from twinset.search.postgres.where import mapping_json, sql_of
+from twinset.search.store import Items, Signature, create_store, open_store
+from twinset.search.where import Condition
+
+SIGNATURE = Signature("digest-of-a-model", 4)
+
+
+@pytest.fixture
+def server(postgres_server):
+    return postgres_server
+
+
+@pytest.fixture
+def administrator(server):
+    import psycopg
+
+    with psycopg.connect(server.database("owner", "postgres"), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def url(server, request):
+    return server.url(request.node.name)
+
+
+@pytest.fixture
+def store(url):
+    with create_store(url, SIGNATURE) as made:
+        yield made
+
+
+def some(n, seed=0, dim=4):
+    return Items([f"item {i}" for i in range(n)], grid(np.random.default_rng(seed), n, dim))
+
+
+# --- servers that refuse, each in one line
+
+
+def refused(url, words, make=False):
+    with pytest.raises(StoreError, match=words) as caught:
+        create_store(url, SIGNATURE) if make else open_store(url)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    return str(caught.value)
+
+
+def test_no_server(tmp_path):
+    said = refused(
+        f"postgresql://me:secret@/photos?host={tmp_path}&index=shoes",
+        r"Expected a database at postgresql://me@/photos\?index=shoes. Received: .*No such file",
+    )
+    assert "secret" not in said
+
+
+def test_a_wrong_password(server, administrator):
+    administrator.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+    said = refused(server.url("shoes", "guarded:wr0ng"), "password authentication failed")
+    assert "wr0ng" not in said
+    with pytest.raises(StoreError, match="Expected an index at postgresql://guarded@/template1"):
+        open_store(server.url("shoes", "guarded:right", "template1"))
+
+
+def test_no_such_database(server):
+    refused(server.url("shoes", database="nowhere"), 'database "nowhere" does not exist')
+
+
+def test_no_such_index_names_those_that_are_there(server, store, url):
+    said = refused(server.url("nothing"), "There is none of this name; there are:")
+    assert repr(url.rpartition("=")[2]) in said
+
+
+@pytest.mark.parametrize("name", ['"; DROP TABLE twinset_indexes; --', "größer {x} %s", "x" * 200])
+def test_any_text_is_a_name(server, name):
+    with create_store(server.url(name), SIGNATURE) as store:
+        store.add(some(3))
+    with open_store(server.url(name)) as store:
+        assert len(store) == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (
+            "postgresql://me@host/photos",
+            r"Expected the name of one index.*Received postgresql://me",
+        ),
+        ("postgresql://me@host/photos?index=", "Expected the name of one index"),
+        ("postgresql://me@host/photos?index=a&index=b", "Expected the name of one index"),
+        ("postgresql://me@host:port/photos?index=a", "Expected a database at .*port"),
+        ("postgresql://me@host/photos?index=a&nonsense=b", "invalid URI query parameter"),
+        ("postgresql://me@host/photos?index", "Expected postgresql://user@host/database"),
+    ],
+)
+def test_addresses_that_are_none(url, words):
+    refused(url, words)
+
+
+def test_a_database_without_pgvector(server, administrator):
+    administrator.execute("CREATE ROLE plain LOGIN")
+    administrator.execute("CREATE DATABASE bare OWNER plain")
+    url = server.url("shoes", "plain", "bare")
+    refused(url, "There is none of this name; there are: none")
+    refused(url, "let a superuser run CREATE EXTENSION vector there", make=True)
+    create_store(server.url("shoes", "owner", "bare"), SIGNATURE).close()
+    refused(url, "Expected leave to use .*Received: permission denied for table twinset_indexes")
+
+
+def test_an_index_of_another_format(administrator, store, url):
+    administrator.execute(
+        "UPDATE twinset_indexes SET format = 99 WHERE name = %s", [url.rpartition("=")[2]]
+    )
+    refused(url, "Expected an index of format 1 .*Received format 99: open it with the version")
+
+
+def test_embeddings_too_large(url):
+    with pytest.raises(StoreError, match="size 16,000 or less, as pgvector takes. Received 16,001"):
+        create_store(url, Signature("m", 16_001))
+    with create_store(url, Signature("m", 16_000)) as store:
+        store.add(some(1, dim=16_000))
+        assert store.search(some(1, dim=16_000).vectors)[0][0].distance == 0
+
+
+@pytest.mark.parametrize("package", ["psycopg", "pgvector"])
+def test_a_package_is_missing(monkeypatch, url, package):
+    for name in list(sys.modules):
+        if name.split(".")[0] == package:
+            monkeypatch.setitem(sys.modules, name, None)
+    refused(url, "pip install 'twinset")
+
+
+# --- connections that break
+
+
+def test_a_lost_connection_is_told_and_then_made_anew(store, administrator):
+    store.add(some(3))
+    administrator.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    )
+    with pytest.raises(StoreError, match="terminating connection.* the next call connects anew"):
+        len(store)
+    assert len(store) == 3
+    assert store.search(np.zeros((1, 4)), k=1)[0]
+
+
+# --- others who write
+
+
+def list_all(store):
+    return list(store.batches())
+
+
+def test_an_index_that_was_made_anew(store, url):
+    store.add(some(3))
+    with create_store(url, SIGNATURE, overwrite=True):
+        for use in (
+            len,
+            lambda s: s.get(["item 1"]),
+            lambda s: s.add(some(1)),
+            lambda s: [*s.batches()],
+        ):
+            with pytest.raises(StoreError, match="made anew since: open it again"):
+                use(store)
+
+
+def test_a_second_writer_waits_and_then_says_so(store, url, administrator, monkeypatch):
+    store.add(some(3))
+    for module in (catalogue, sys.modules["twinset.search.postgres.store"]):
+        monkeypatch.setattr(module, "PATIENCE", "50ms")
+    with administrator.transaction():
+        administrator.execute("SELECT * FROM twinset_indexes FOR UPDATE")
+        with pytest.raises(StoreError, match="Another has held it for 50ms: try again"):
+            store.remove(["item 1"])
+        assert len(store) == 3  # readers wait for nobody
+    store.remove(["item 1"])
+
+
+def test_writing_between_two_batches(store):
+    items = some(10)
+    store.add(items)
+    read = []
+    for batch in store.batches(3):
+        store.remove(batch.ids)
+        read += batch.ids
+    assert read == list(items.ids)  # as they were when it began
+    assert len(store) == 0
+
+
+def test_readers_see_one_state(store, url):
+    stop, seen = threading.Event(), set()
+    names = [f"item {i}" for i in range(30)]
+    store.add(Items(names, np.zeros((30, 4)), [{"turn": 0}] * 30))
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(check_states, url, stop, seen) for _ in range(2)]
+        for turn in range(1, 40):
+            store.add(Items(names, np.full((30, 4), turn), [{"turn": turn}] * 30), replace=True)
+        stop.set()
+        for reader in readers:
+            reader.result()
+    assert len(seen) > 3
+
+
+def test_a_writer_is_killed(store, url):
+    last = 0
+    for turns, after in ((1, 0.004), (3, 0.011), (2, 0.0)):
+        said = kill_a_writer(url, first=last + 1, turns=turns, after=after)
+        last = check_what_is_left(url, said)
+
+
+# --- search
+
+
+def test_more_equally_far_than_are_asked_for(store, administrator):
+    same = np.ones((200, 4), np.float32)
+    store.add(Items([f"{i:03}" for i in range(200)], same))
+    # moves them behind the others in the table, where a plain scan finds them last
+    administrator.execute(
+        f"UPDATE {catalogue.table_name(store._table.number)} SET id = id WHERE position < 100"
+    )
+    (hits,) = store.search(np.zeros((1, 4)), k=3)
+    assert [hit.id for hit in hits] == ["000", "001", "002"]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0, 1e6])
+def test_far_from_the_origin(store, offset):
+    rng = np.random.default_rng(0)
+    vectors = np.float32(rng.normal(size=(300, 4)) + offset)
+    store.add(Items([str(i) for i in range(300)], vectors))
+    for query, hits in zip(vectors[:20], store.search(vectors[:20], k=5), strict=True):
+        found = [far for far, _ in nearest(vectors, query, k=5)]
+        np.testing.assert_allclose([hit.distance for hit in hits], found, rtol=1e-6)
+
+
+def test_texts_are_compared_by_code_points():
+    """Read from the SQL: this server knows no language, in whose order it would show."""
+    pytest.importorskip("psycopg")
+    for sign in ("<", "<=", ">", ">="):
+        text, parameters = sql_of(Condition("name", sign, "B"))
+        assert f'(metadata ->> %s) COLLATE "C" {sign} %s' in text.as_string(None)
+        assert parameters == ["name", "name", "B"]
+
+
+def test_whole_floats_are_written_with_all_their_digits():
+    assert mapping_json({"a": 1e23, "b": 10**15, "c": -0.5}) == (
+        '{"a": 99999999999999991611392.0, "b": 1000000000000000, "c": -0.5}'
+    )
+    assert mapping_json({'q"': None, "t": True, "x": "ü"}) == (
+        '{"q\\"": null, "t": true, "x": "\\u00fc"}'
+    )
+
+
+# --- HNSW
+
+
+@pytest.fixture
+def clusters():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(20, 16))[rng.integers(0, 20, 1500)] + rng.normal(size=(1500, 16)) / 9
+    return Items(
+        [str(i) for i in range(1500)],
+        vectors,
+        [{"even": i % 2 == 0, "rare": i % 500 == 0} for i in range(1500)],
+    )
+
+
+def index_scans(administrator, store):
+    administrator.execute("SELECT pg_stat_clear_snapshot()")
+    return administrator.execute(
+        "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = %s",
+        [f"twinset_hnsw_{store._table.number}"],
+    ).fetchone()[0]
+
+
+def test_approximate_search(url, clusters, administrator):
+    with create_store(url, Signature("m", 16)) as store:
+        store.add(clusters)
+        assert store.approximation is None
+        truth = store.search(clusters.vectors[:20])
+        built = store.build_approximate(recall=0.9)
+        assert built.kind.startswith("pgvector HNSW, ef_search ")
+        assert (built.items, built.queries) == (1500, 100)
+        assert 0.9 <= built.recall <= 1
+        store._connection.execute("SELECT pg_stat_force_next_flush()")
+        before = index_scans(administrator, store)
+        assert store.search(clusters.vectors[:20], exact=True) == truth
+        assert store.search(clusters.vectors[:20], k=None, within=0.5)
+        store._connection.execute("SELECT pg_stat_force_next_flush()")
+        assert index_scans(administrator, store) == before  # exact search leaves it alone
+        found = store.search(clusters.vectors[:20])
+        store._connection.execute("SELECT pg_stat_force_next_flush()")
+        assert index_scans(administrator, store) == before + 20
+        ids = [{hit.id for hit in hits} for hits in truth]
+        share = np.mean(
+            [hit.id in true for true, hits in zip(ids, found, strict=True) for hit in hits]
+        )
+        assert share > 0.85
+        with open_store(url) as again:
+            assert again.approximation == built
+            assert again.search(clusters.vectors[:3]) == found[:3]
+        # the server keeps it up to date
+        store.add(Items(["new"], clusters.vectors[:1] + 1e-4))
+        store.remove(["0"])
+        assert store.search(clusters.vectors[:1])[0][0].id == "new"
+
+
+def test_conditions_with_hnsw(url, clusters):
+    with create_store(url, Signature("m", 16)) as store:
+        store.add(clusters)
+        store.build_approximate()
+        query = clusters.vectors[:1]
+        assert len(store.search(query, where={"even": False})[0]) == 10
+        with open_store(f"{url}&options=-c%20hnsw.max_scan_tuples%3D1") as hasty:
+            # so few that HNSW gives up: all three are found all the same
+            (hits,) = hasty.search(query, where={"rare": True})
+            assert sorted(hit.id for hit in hits) == ["0", "1000", "500"]
+        assert store.search(query, within=1e-9) == store.search(query, within=1e-9, exact=True)
+
+
+def test_hnsw_over_nothing(store):
+    built = store.build_approximate()
+    assert np.isnan(built.recall)
+    assert (built.items, built.queries) == (0, 0)
+    assert np.isnan(store.approximation.recall)
+    store.add(some(30))
+    assert len(store.search(np.zeros((1, 4)))[0]) == 10
+
+
+@pytest.mark.parametrize("recall", [0, 1, -0.5, float("nan")])
+def test_recalls_that_cannot_be_asked_for(store, recall):
+    with pytest.raises(StoreError, match=r"Expected a recall in \(0, 1\). Received"):
+        store.build_approximate(recall=recall)
+
+
+def test_a_recall_that_is_not_reached_changes_nothing(store, monkeypatch):
+    monkeypatch.setattr("twinset.search.postgres.hnsw.search", lambda *_: [])
+    store.add(some(30))
+    with pytest.raises(StoreError, match="It found 0.0% at its best: ask for less"):
+        store.build_approximate()
+    assert store.approximation is None
+
+
+def test_embeddings_too_large_for_hnsw(url):
+    with (
+        create_store(url, Signature("m", 2001)) as store,
+        pytest.raises(StoreError, match="size 2,000 or less, as pgvector's HNSW takes"),
+    ):
+        store.build_approximate()
