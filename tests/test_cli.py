@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ QUICK = ("--set", "epochs=2", "--set", "encoder.units=[8]", "--set", "batch_size
 FILES = {
     "distances.png",
     "encoder.keras",
+    "encoder.onnx",
+    "health.png",
     "history.csv",
     "loss.png",
     "model.json",
@@ -160,12 +163,19 @@ def test_every_command_and_option_has_help():
         "evaluate",
         "check",
         "compare",
+        "export",
+        "index",
+        "search",
+        "duplicates",
+        "inspect",
+        "remove",
     ]
     for name, words in {
         "train": ["DATA", "--recipe", "--out", "--set", "--seed", "--backend", "--overwrite"],
         "evaluate": ["RUN", "--protocol", "--backend", "--json"],
         "check": ["DATA", "--pictures", "--size", "--json"],
-        "compare": ["RUN", "LEFT", "RIGHT", "--backend", "--exit-code", "--json"],
+        "compare": ["RUN", "LEFT", "RIGHT", "--pairs", "--prior", "--engine", "--backend"],
+        "export": ["RUN", "--format", "--out", "--int8", "--data", "--json"],
     }.items():
         text = runner.invoke(app, [name, "--help"], env=environment).output
         for word in words:
@@ -191,7 +201,11 @@ def test_without_a_command_help_is_shown(command):
     [
         (["nonsense"], "No such command 'nonsense'"),
         (["train"], "Missing argument"),
-        (["compare", "run", "a.png"], "Missing argument"),
+        (["compare", "run", "a.png"], "Expected two images, or a table of pairs"),
+        (["compare", "run", "a.png", "b.png", "--pairs", "p.csv"], "Received both: leave one out"),
+        (["compare", "run", "a.png", "b.png", "--out", "v.csv"], "Expected --out with --pairs"),
+        (["export"], "Missing argument"),
+        (["export", "run", "--format", "pickle"], "'pickle' is not"),
         (["train", "fashion-mnist", "--epochs", "3"], "No such option"),
         (["train", "fashion-mnist", "--backend", "numpy"], "'numpy' is not one of"),
         (["train", "fashion-mnist", "--seed", "one"], "Invalid value for '--seed'"),
@@ -327,6 +341,7 @@ def test_a_new_model_never_lies_beside_the_report_of_another(tiny, command, monk
     assert twinset.SiameseModel.load("taken").recipe.seed == 7
     assert {path.name for path in Path("taken").iterdir()} == {
         "encoder.keras",
+        "encoder.onnx",
         "history.csv",
         "model.json",
         "parts.npz",
@@ -388,7 +403,10 @@ def test_mistakes_in_train_are_one_line(command, arguments, words):
 
 
 @pytest.mark.parametrize("name", ["nonsense", "", "numpy"])
-@pytest.mark.parametrize("arguments", [("train", "fashion-mnist"), ("compare", "x", "a", "a")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("train", "fashion-mnist"), ("compare", "x", "a", "a", "--engine", "keras"), ("export", "x")],
+)
 def test_an_unknown_back_end(command, monkeypatch, dark, name, arguments):
     monkeypatch.setenv("KERAS_BACKEND", name)
     dark.rename("a")
@@ -576,6 +594,7 @@ def test_a_photo_with_a_broken_exif_block(run, command, bright):
     ("change", "words"),
     [
         (None, "with model.json in it. There is no such file: make one with `twinset train`."),
+        ({"format": 1}, "expected a model of format 2. Received format 1, written by another"),
         ("{", "expected the card of a model."),
         ({"format": 99}, "Received format 99, written by another version of twinset"),
         ({"surprise": 1}, "surprise: Extra inputs are not permitted."),
@@ -584,7 +603,6 @@ def test_a_photo_with_a_broken_exif_block(run, command, bright):
         ({"preprocessing": {"shape": [6, 5], "crop": 1}}, "model.json"),
         ({"preprocessing": {"shape": [6, -5]}}, "model.json"),
         ({"trained_on": {"name": "x"}}, "model.json"),
-        ({"encoder_sha256": "0" * 64}, "a save was cut short or a file was replaced."),
     ],
 )
 def test_folders_that_are_no_model(run, command, dark, tmp_path, change, words):
@@ -595,11 +613,141 @@ def test_folders_that_are_no_model(run, command, dark, tmp_path, change, words):
     card = folder / "model.json"
     if change is None:
         card.unlink()
+        (folder / "encoder.onnx").unlink()
     elif isinstance(change, str):
         card.write_text(change)
     else:
         card.write_text(json.dumps(json.loads(card.read_text()) | change))
     assert words in one_line(**vars(command("compare", folder, dark, dark)))
+
+
+def test_keras_is_used_where_the_graph_is_of_another_training(run, command, dark, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "model")
+    card = folder / "model.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"digest": "0" * 64}))
+    shown = command("compare", folder, dark, dark)
+    assert (shown.code, shown.out[:6]) == (0, "same: ")
+    assert shown.err.startswith("compare: on Keras, which starts more slowly")
+    assert "Received that of another training" in shown.err
+    err = one_line(**vars(command("compare", folder, dark, dark, "--engine", "onnx")))
+    assert f"write it anew with `twinset export {folder}`" in err
+    (folder / "encoder.keras").write_bytes(b"something else")
+    shown = command("compare", folder, dark, dark)
+    assert (shown.code, shown.out) == (2, "")
+    assert "a save was cut short or a file was replaced." in shown.err.splitlines()[-1]
+
+
+def test_a_back_end_implies_keras(run, command, dark, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "model")
+    (folder / "encoder.keras").unlink()
+    assert command("compare", folder, dark, dark).code == 0
+    err = one_line(**vars(command("compare", folder, dark, dark, "--backend", "jax")))
+    assert "expected a whole model" in err
+    err = one_line(
+        **vars(command("compare", folder, dark, dark, "--backend", "jax", "--engine", "onnx"))
+    )
+    assert "Expected --backend with --engine keras" in err
+
+
+def test_a_wrong_back_end_matters_only_where_keras_is_used(run, command, dark, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "nonsense")
+    assert command("compare", run, dark, dark).code == 0
+    folder = shutil.copytree(run, "model")
+    Path(folder, "encoder.onnx").unlink()
+    shown = command("compare", folder, dark, dark)
+    assert shown.code == 2
+    assert "Received KERAS_BACKEND='nonsense'." in shown.err.splitlines()[-1]
+
+
+def test_the_prior_is_told(run, command, dark):
+    card = json.loads((run / "model.json").read_text())
+    folder = shutil.copytree(run, "model")
+    card["calibrator"] = {"slope": -2.0, "intercept": 0.0, "note": ""}
+    Path(folder, "model.json").write_text(json.dumps(card))
+    shown = command("compare", folder, dark, dark, "--prior", "0.1", "--json")
+    answer = json.loads(shown.out)
+    # at distance 0 there is no evidence, so the probability is the prior
+    assert (answer["prior"], answer["probability"]) == (0.1, pytest.approx(0.1))
+    for prior in ("0", "1", "nan"):
+        err = one_line(**vars(command("compare", run, dark, dark, "--prior", prior)))
+        assert "Expected a prior between 0 and 1." in err
+
+
+@pytest.fixture
+def pairs(dark, bright):
+    Path("pairs.csv").write_text("left,right\ndark.png,dark.png\ndark.png,bright.png\n")
+    return Path("pairs.csv")
+
+
+def test_compare_a_table_of_pairs(run, command, pairs):
+    shown = command("compare", run, "--pairs", pairs)
+    assert (shown.code, shown.err) == (0, "compare: images 2 of 2\n")
+    lines = shown.out.splitlines()
+    assert re.split(" {2,}", lines[0]) == ["verdict", "distance", "probability", "left", "right"]
+    assert re.split(" {2,}", lines[1])[:2] == ["same", "0.0000"]
+    assert lines[2].startswith("different")
+    assert lines[3].startswith("2 pairs: 1 same, 1 different; threshold 0.5000")
+    assert command("compare", run, "--pairs", pairs, "--exit-code").code == 1
+    shown = command("compare", run, "--pairs", pairs, "--json")
+    assert shown.err == ""
+    assert [row["same"] for row in json.loads(shown.out)["pairs"]] == [True, False]
+
+
+def test_bad_files_of_a_table_stop_nothing(run, command, pairs):
+    with pairs.open("a") as table:
+        table.write("dark.png,nowhere.png\n")
+    shown = command("compare", run, "--pairs", pairs, "--out", "verdicts.csv")
+    assert shown.code == 0
+    assert "compare: nowhere.png: expected an image file. No such file" in shown.err
+    assert "3 pairs: 1 same, 1 different, 1 not compared" in shown.out
+    with Path("verdicts.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["same"] for row in rows] == ["1", "0", ""]
+    assert rows[2]["problem"].startswith("nowhere.png: expected an image file")
+    pairs.write_text("left,right\nx.png,y.png\n")
+    shown = command("compare", run, "--pairs", pairs)
+    assert shown.code == 2
+    assert "pairs.csv: none of its images can be read." in shown.err.splitlines()[-1]
+
+
+# --- export
+
+
+def test_export_and_compare_with_it(run, command, dark, bright):
+    shown = command("export", run, "--out", "exported")
+    assert shown.code == 0
+    assert shown.out.startswith("exported/encoder.onnx: ")
+    assert "embeddings differ from Keras' by " in shown.out
+    assert sorted(path.name for path in Path("exported").iterdir()) == ["card.json", "encoder.onnx"]
+    expected = command("compare", run, dark, bright).out
+    assert command("compare", "exported", dark, bright).out == expected
+    assert command("compare", "exported/encoder.onnx", dark, bright).out == expected
+
+
+def test_export_to_8_bits_tells_what_it_costs(run, command, tiny):
+    shown = command("export", run, "--out", "small", "--int8", "--json")
+    assert (shown.code, shown.err) == (0, "")
+    told = json.loads(shown.out)
+    assert (told["precision"], told["pairs"]) == ("int8", 2 * 2 * 29)
+    card = json.loads(Path("small/card.json").read_text())
+    assert card["quality"] == told["quality"]
+    assert abs(told["quality"]["int8"]["auc"] - told["quality"]["float32"]["auc"]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nowhere",), "expected a model folder"),
+        (("{run}", "--int8"), "Expected a folder to write an 8-bit graph to."),
+        (("{run}", "--int8", "--out", "{run}"), "expected a folder of its own for an 8-bit graph"),
+        (("{run}", "--out", "dark.png"), "expected a folder to write to. Received a file."),
+    ],
+)
+def test_mistakes_in_export(run, command, dark, arguments, words):
+    before = contents(run)
+    err = one_line(**vars(command("export", *(each.format(run=run) for each in arguments))))
+    assert words in err
+    assert contents(run) == before
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "dark.png", "", "two\nlines"])

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.patches import Rectangle
 
+from sheets import drawn, pixels, texts, troubles
 from twinset import figures
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
@@ -22,42 +23,6 @@ WILD = (
     "a $x$ {b} _c_",
     "\udce9\x1b[31m",
 )
-
-
-def texts(figure):
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
-
-
-def drawn(figure):
-    return [axes for axes in figure.axes if axes.images]
-
-
-def pixels(figure):
-    return [axes.images[0].get_array() for axes in drawn(figure)]
-
-
-def troubles(figure):
-    """Pairs of texts whose ink meets, texts on images, and texts that leave the figure."""
-    figure.draw_without_rendering()
-    boxes = [
-        (text.get_text(), text.get_window_extent())
-        for axes in figure.axes
-        for text in axes.texts
-        if text.get_text()
-    ]
-    boxes += [("image", axes.get_window_extent()) for axes in drawn(figure)]
-    meet = [
-        (a, b)
-        for i, (a, box) in enumerate(boxes)
-        for b, other in boxes[:i]
-        if box.x0 < other.x1 and other.x0 < box.x1 and box.y0 < other.y1 and other.y0 < box.y1
-    ]
-    page = figure.bbox
-    return meet + [
-        text
-        for text, box in boxes
-        if box.x0 < -1 or box.y0 < -1 or box.x1 > page.x1 + 1 or box.y1 > page.y1 + 1
-    ]
 
 
 def test_each_class_is_a_row_of_evenly_spread_images():

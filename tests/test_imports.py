@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import twinset
 
@@ -26,7 +28,7 @@ STAGES = ("data", "embed", "evaluate", "search", "serve")
 # These take arrays, whoever made them.
 TAKES_ARRAYS = {"evaluate", "search"}
 BELOW = {"errors", "distance", "decision", "recipe", "recipe_sections", "atomic", "figures"}
-ABOVE = {"", "workflow", "cli", "__main__"}
+ABOVE = {"", "workflow", "commands", "cli", "__main__"}
 HEAVY = {"jax", "keras", "matplotlib", "tensorflow", "torch"}
 
 
@@ -157,8 +159,15 @@ def heavy_after(script):
         "twinset.distance",
         "twinset.data.sources.fashion_mnist",
         "twinset.data.decoding.decode",
+        "twinset.embed.card",
+        "twinset.embed.load",
+        "twinset.embed.onnx_model",
         "twinset.evaluate.verification",
         "twinset.evaluate.report",
+        "twinset.workflow.index",
+        "twinset.workflow.duplicates",
+        "twinset.workflow.export",
+        "twinset.workflow.verdicts",
     ],
 )
 def test_importing_these_is_light(module):
@@ -166,7 +175,14 @@ def test_importing_these_is_light(module):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("train", "--help"), ("compare", "--help"), ("train", "nonsense")]
+    "arguments",
+    [
+        ("--help",),
+        ("train", "--help"),
+        ("compare", "--help"),
+        ("export", "--help"),
+        ("train", "nonsense"),
+    ],
 )
 def test_these_commands_are_light(arguments):
     script = (
@@ -185,6 +201,47 @@ def test_these_commands_are_light(arguments):
         assert "Usage: twinset" in shown
     else:  # a wrong name is told before Keras is loaded
         assert set(heavy.split(",")) <= {"", "matplotlib"}
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """A folder with a small model and its graph, and an image file."""
+    pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
+    images = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "bright"))
+    folder = tmp_path / "model"
+    twinset.fit(images, epochs=1, encoder={"units": [4]}, progress=False).save(folder)
+    twinset.export(folder)
+    Image.fromarray(pixels[0]).save(tmp_path / "a.png")
+    return folder
+
+
+USE = {
+    "compare": (
+        "import sys\n"
+        "sys.argv = ['twinset', 'compare', 'model', 'a.png', 'a.png']\n"
+        "from twinset.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+    ),
+    "load_model": "import twinset\ntwinset.load_model('model').compare('a.png', 'a.png')",
+}
+
+
+@pytest.mark.parametrize("use", USE)
+def test_a_trained_model_is_used_without_keras(exported, use):
+    """Nor with what else takes its time to load: SciPy, scikit-learn, ONNX' own package."""
+    tail = "\nimport sys\nprint(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    script = USE[use] + tail
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    loaded = set(done.stderr.split())
+    assert "onnxruntime" in loaded
+    assert not loaded & (HEAVY | {"scipy", "sklearn", "onnx", "pandas"})
+    (exported / "encoder.onnx").unlink()  # and the check sees what is heavy
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert {"keras", "jax"} <= set(done.stderr.split())
 
 
 @pytest.mark.parametrize(

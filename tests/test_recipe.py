@@ -49,7 +49,7 @@ def refused(call, *arguments, **keywords):
 
 
 def test_the_tutorial_holds_the_tutorials_values():
-    assert builtin_names() == ["conv", "fast", "tutorial"]
+    assert builtin_names() == ["conv", "fast", "head", "tutorial"]
     assert Recipe.load("tutorial").model_dump() == {
         "name": "tutorial",
         "pairs": "tutorial",
@@ -79,6 +79,7 @@ def test_the_tutorial_holds_the_tutorials_values():
             "schedule": "constant",
             "warmup": 0.0,
             "weight_decay": 0.0,
+            "epsilon": 1e-7,
         },
     }
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from twinset.data.sources.fashion_mnist import load_fashion_mnist
     from twinset.decision import Threshold, Verdict
     from twinset.embed import losses, networks
+    from twinset.embed.embedder import Embedder
+    from twinset.embed.load import load_model
     from twinset.embed.model import SiameseModel
     from twinset.embed.siamese import siamese
     from twinset.embed.training import fit
@@ -32,7 +34,11 @@ if TYPE_CHECKING:
     from twinset.workflow.assessment import evaluate
     from twinset.workflow.check import check_data
     from twinset.workflow.comparison import compare_models
+    from twinset.workflow.duplicates import duplicates
+    from twinset.workflow.export import export
+    from twinset.workflow.index import Index
     from twinset.workflow.run import train
+    from twinset.workflow.verdicts import compare_pairs
 
 __version__ = "0.1.0"
 
@@ -44,6 +50,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Public name → the module that defines it, or the module itself.
 _HOMES = {
+    "Embedder": "twinset.embed.embedder",
+    "Index": "twinset.workflow.index",
     "LabelledImages": "twinset.data.images",
     "Pairs": "twinset.data.pairs",
     "Recipe": "twinset.recipe",
@@ -53,9 +61,13 @@ _HOMES = {
     "Verdict": "twinset.decision",
     "check_data": "twinset.workflow.check",
     "compare_models": "twinset.workflow.comparison",
+    "compare_pairs": "twinset.workflow.verdicts",
+    "duplicates": "twinset.workflow.duplicates",
     "evaluate": "twinset.workflow.assessment",
+    "export": "twinset.workflow.export",
     "fit": "twinset.embed.training",
     "load_fashion_mnist": "twinset.data.sources.fashion_mnist",
+    "load_model": "twinset.embed.load",
     "losses": "twinset.embed.losses",
     "networks": "twinset.embed.networks",
     "read_images": "twinset.data.read",
@@ -68,6 +80,8 @@ _HOMES = {
 _MODULES = {"losses", "networks"}
 
 __all__ = [
+    "Embedder",
+    "Index",
     "LabelledImages",
     "Pairs",
     "Recipe",
@@ -77,9 +91,13 @@ __all__ = [
     "Verdict",
     "check_data",
     "compare_models",
+    "compare_pairs",
+    "duplicates",
     "evaluate",
+    "export",
     "fit",
     "load_fashion_mnist",
+    "load_model",
     "losses",
     "networks",
     "read_images",

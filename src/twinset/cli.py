@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from twinset.commands import index, use
+from twinset.commands.backend import BackendOption, choose
+from twinset.commands.printing import say as _say
 from twinset.errors import RecipeError, TwinsetError
 
 app = typer.Typer(
@@ -27,14 +29,6 @@ app = typer.Typer(
 )
 
 
-class Backend(StrEnum):
-    """Keras' back ends."""
-
-    jax = "jax"
-    tensorflow = "tensorflow"
-    torch = "torch"
-
-
 class Protocol(StrEnum):
     """How much to evaluate."""
 
@@ -42,10 +36,6 @@ class Protocol(StrEnum):
     full = "full"
 
 
-BackendOption = Annotated[
-    Backend | None,
-    typer.Option(help="Keras' back end; default: $KERAS_BACKEND, else jax.", show_default=False),
-]
 DataArgument = Annotated[
     str,
     typer.Argument(
@@ -107,7 +97,7 @@ def train(
 
         twinset train fashion-mnist --set epochs=4 --set loss.margin=2
     """
-    _choose(backend)
+    choose(backend)
     from twinset.recipe import parse_setting
     from twinset.workflow.run import train as run_training
 
@@ -182,7 +172,7 @@ def evaluate(
             "Expected one of --against and --protocol full. Received both: --against compares two "
             "models on the test part; run the full protocol for each."
         )
-    _choose(backend)
+    choose(backend)
     from twinset.workflow.evaluation import compare_runs, evaluate_run, study_run
 
     if against is not None:
@@ -234,61 +224,16 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
-def compare(
-    run: Annotated[Path, typer.Argument(help="A run's folder, as `train` wrote it.")],
-    left: Annotated[Path, typer.Argument(help="An image file.")],
-    right: Annotated[Path, typer.Argument(help="Another image file.")],
-    backend: BackendOption = None,
-    as_json: JsonOption = False,
-    exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit with 1 if the verdict is 'different'.")
-    ] = False,
-) -> None:
-    """Say whether two images show the same.
-
-    Images of any size and colour mode are adapted to what the model was trained on. A match is a
-    distance at or below the model's threshold.
-
-        twinset compare runs/first a.png b.png
-    """
-    from twinset.data.decoding.decode import open_image
-
-    for path in (left, right):
-        open_image(path)  # a bad file is told at once, not after Keras has been loaded
-    _choose(backend)
-    from twinset.embed.model import SiameseModel
-
-    verdict = SiameseModel.load(run).compare(left, right)
-    if as_json:
-        _say(json.dumps(verdict.to_dict()))
-    else:
-        _say(verdict.sentence())
-    if exit_code and not verdict.same:
-        raise typer.Exit(1)
-
-
-def _choose(backend: Backend | None) -> None:
-    if backend is not None:
-        os.environ["KERAS_BACKEND"] = backend.value
-    wanted = os.environ.get("KERAS_BACKEND", "jax")
-    import importlib.util
-
-    if wanted not in list(Backend):
-        raise RecipeError(
-            f"Expected a back end out of {[str(name) for name in Backend]}. "
-            f"Received KERAS_BACKEND={wanted!r}."
-        )
-    if importlib.util.find_spec(wanted) is None:
-        raise RecipeError(
-            f"Expected the back end {wanted} to be installed. Install it with "
-            f"`pip install 'twinset[{wanted}]'`, or choose another --backend."
-        )
-
-
-def _say(text: str) -> None:
-    # half a character of a broken file name must not end a run in a traceback
-    typer.echo(text.encode(errors="backslashreplace").decode())
+for _command in (
+    use.compare,
+    use.export,
+    index.index,
+    index.search,
+    index.duplicates,
+    index.inspect,
+    index.remove,
+):
+    app.command()(_command)
 
 
 def main() -> None:

@@ -50,7 +50,8 @@ class Recipe(Section):
             every class takes part, at least 4.
         epochs: passes over the pairs or images.
         seed: of pairs, initial weights, order, dropout and augmentation.
-        precision: "float32", or "mixed_bfloat16" for accelerators.
+        precision: "float32", or for accelerators "mixed_bfloat16" or "mixed_float16": the network
+            computes in 16 bits; weights, loss and optimiser stay float32.
         images: what the user's own images become.
         split: shares of the parts, where the data names none.
         augment: random views.
@@ -74,7 +75,7 @@ class Recipe(Section):
     per_class: CountOrNone = 0
     epochs: Count = 20
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     images: ImagesRecipe = ImagesRecipe()
     split: SplitRecipe = SplitRecipe()
     augment: AugmentRecipe = AugmentRecipe()

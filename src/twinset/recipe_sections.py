@@ -129,8 +129,10 @@ class PretrainedRecipe(Section):
         model: "MobileNetV3Small", …, or "keras_hub:<preset>".
         weights: "imagenet", the path of a file, or "none".
         embedding: size d.
-        freeze: train the embedding alone.
+        freeze: train the head alone: each image is encoded once, and the rest takes seconds.
         pooling: "avg" or "max".
+        units: size of each hidden layer of the head, between network and embedding.
+        dropout: before the embedding.
         normalize: embeddings of length 1.
     """
 
@@ -140,6 +142,31 @@ class PretrainedRecipe(Section):
     embedding: Count = 128
     freeze: bool = True
     pooling: Literal["avg", "max"] = "avg"
+    units: tuple[Count, ...] = ()
+    dropout: Share = 0.0
+    normalize: bool = True
+
+    @property
+    def embedding_size(self) -> int:
+        """The number of coordinates d."""
+        return self.embedding
+
+
+class HeadRecipe(Section):
+    """An encoder of features that were made elsewhere, so of vectors and not of images.
+
+    Args:
+        name: "head".
+        units: size of each hidden layer.
+        embedding: size d.
+        dropout: before the embedding.
+        normalize: embeddings of length 1.
+    """
+
+    name: Literal["head"] = "head"
+    units: tuple[Count, ...] = ()
+    embedding: Count = 128
+    dropout: Share = 0.0
     normalize: bool = True
 
     @property
@@ -149,7 +176,7 @@ class PretrainedRecipe(Section):
 
 
 EncoderRecipe: TypeAlias = Annotated[
-    MlpRecipe | ConvRecipe | PretrainedRecipe, Field(discriminator="name")
+    MlpRecipe | ConvRecipe | PretrainedRecipe | HeadRecipe, Field(discriminator="name")
 ]
 
 
@@ -242,12 +269,14 @@ class SoftmaxRecipe(Section):
         name: "softmax".
         scale: of the cosines.
         margin: additive, in radians.
+        learning_rate_multiplier: by how much faster than the encoder the proxies learn.
         prefixes: as for "triplet".
     """
 
     name: Literal["softmax"] = "softmax"
     scale: Positive = 16.0
     margin: NotNegative = 0.0
+    learning_rate_multiplier: Positive = 1.0
     prefixes: tuple[Count, ...] = ()
 
 
@@ -258,12 +287,14 @@ class ProxyAnchorRecipe(Section):
         name: "proxy_anchor".
         alpha: scale.
         delta: margin.
+        learning_rate_multiplier: by how much faster than the encoder the proxies learn.
         prefixes: as for "triplet".
     """
 
     name: Literal["proxy_anchor"] = "proxy_anchor"
     alpha: Positive = 32.0
     delta: NotNegative = 0.1
+    learning_rate_multiplier: Positive = 100.0
     prefixes: tuple[Count, ...] = ()
 
 
@@ -306,6 +337,7 @@ class OptimizerRecipe(Section):
         schedule: "constant", "cosine" (down to 0) or "linear" (likewise).
         warmup: share of all steps over which the rate first rises from 0.
         weight_decay: decoupled; for "adamw", "sgd" and "muon".
+        epsilon: added to the size of past gradients before dividing by it; not for "sgd".
     """
 
     name: Literal["rmsprop", "adam", "adamw", "sgd", "muon"] = "rmsprop"
@@ -313,3 +345,4 @@ class OptimizerRecipe(Section):
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     warmup: Share = 0.0
     weight_decay: NotNegative = 0.0
+    epsilon: Positive = 1e-7

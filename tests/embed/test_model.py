@@ -143,7 +143,7 @@ def _break(folder, what):
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("other version", r"format 1. Received format 99, written by another version of twinset"),
+        ("other version", r"format 2. Received format 99, written by another version of twinset"),
         ("no json", "expected the card of a model"),
         ("no card at all", "expected the card of a model"),
         ("a field too many", "surprise: Extra inputs are not permitted"),

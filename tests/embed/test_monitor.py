@@ -17,6 +17,23 @@ def steps(loss, spread=0.5, norm=0.1, active=1.0):
     return Steps(*(np.broadcast_to(np.float64(e), count) for e in (loss, spread, norm, active)))
 
 
+class Ear:
+    """Hears of epochs, and wants the end after so many."""
+
+    def __init__(self, enough=100):
+        self.begun, self.ended, self.enough = [], [], enough
+
+    def begin(self, epoch):
+        self.begun.append(epoch)
+
+    def end(self, record):
+        self.ended.append(record)
+
+    @property
+    def stopped(self):
+        return len(self.ended) >= self.enough
+
+
 def test_an_epoch_is_averaged_over_its_items():
     watching = Monitor(epochs=2, sizes=np.array([4, 4, 2]), images=8)
     watching.steps(steps([0.5, 0.3, 0.2], norm=[1, 2, 3], active=[1, 0.5, 0]))
@@ -51,6 +68,9 @@ def test_a_gradient_that_was_not_looked_at_says_nothing():
     short = monitor(steps=2)
     short.steps(steps([0.2, 0.4], norm=[np.nan, 3.0]))
     assert short.history[0].gradient_norm == 3
+    huge = monitor(steps=2)  # what 16 bits cannot hold is left out of the mean
+    huge.steps(steps([0.2, 0.4], norm=[np.inf, 3.0]))
+    assert huge.history[0].gradient_norm == 3
     norms = np.where(np.arange(90) % 5 == 0, 0.0, np.nan)
     watching.steps(steps(np.full(90, 0.2), norm=norms))  # 18 zeros
     with pytest.raises(IdleError, match="Its gradient was 0"):
@@ -83,17 +103,30 @@ def test_dead_coordinates_are_told_at_the_end_of_an_epoch():
 
 
 def test_another_monitor_goes_on():
-    heard = []
+    ear = Ear()
     first = monitor(steps=3)
     first.steps(steps([0.5, 0.4, 0.3], norm=[1, 2, 3]))
     first.steps(steps(0.2))
-    second = monitor(steps=3, listen=heard.append)
+    second = monitor(steps=3, listener=ear)
     second.restore(first.history, first.pending)
     assert second.step == 1
     second.steps(steps([0.1, 0.0]), lambda: Vitals(alignment=0.25))
     assert second.history[0] == first.history[0]
     assert second.history[1].loss == pytest.approx(0.1)
-    assert heard == second.history[1:]
+    assert ear.ended == second.history[1:]
+    second.begin()
+    assert ear.begun == [2]
+
+
+def test_a_listener_may_end_the_training():
+    watching = monitor(steps=1, listener=Ear(enough=2))
+    assert watching.listens
+    watching.steps(steps(0.5))
+    assert not watching.stop
+    watching.steps(steps(0.4))
+    assert watching.stop
+    assert not watching.interrupted
+    assert not monitor().listens
 
 
 def test_a_record_comes_back_from_its_numbers():

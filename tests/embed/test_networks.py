@@ -284,6 +284,8 @@ def test_build_passes_everything_on_to_pretrained_networks(monkeypatch):
         "embedding": 128,
         "freeze": False,
         "pooling": "max",
+        "units": (),
+        "dropout": 0.0,
         "normalize": True,
         "seed": 2,
     }

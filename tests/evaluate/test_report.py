@@ -74,14 +74,27 @@ def test_json_tells_everything_but_pixels():
         "title": "twinset run: tutorial on fashion-mnist",
         "scores": dataclasses.asdict(MODEL),
         "floor": dataclasses.asdict(FLOOR),
+        "floor_name": "raw pixels",
         "threshold_rule": "fixed by the recipe at half the margin; not calibrated on data",
-        "pictures": [{"name": "ten_test_pairs", "caption": "Left above right."}],
+        "pictures": [{"name": "ten_test_pairs", "caption": "Left above right.", "notes": []}],
         "facts": {
             "training": {"epochs": 20, "seconds": 18.234567, "final loss": 0.25},
             "data": {"images": 60_000, "name": "fashion-mnist"},
         },
     }
     assert PairScores(**content["scores"]) == MODEL
+
+
+def test_notes_and_another_floor_are_on_the_page():
+    noted = dataclasses.replace(report().pictures[0], notes=("Healthy: a < b.", "Look here: c."))
+    told = report(pictures=(noted,), floor_name="raw features")
+    assert json.loads(told.to_json())["pictures"][0]["notes"] == list(noted.notes)
+    text = " ".join(Page(told.to_html()).text.split())
+    assert "Healthy: a < b. Look here: c." in text
+    assert "comparing raw features scores" in text
+    assert "Raw features: the floor." in text
+    assert "raw pixels" not in text.lower()
+    assert told.summary().splitlines()[3].split() == ["model", "raw", "features"]
 
 
 def test_json_is_the_same_whatever_the_order_of_the_facts(tmp_path):
@@ -111,7 +124,7 @@ def test_page_shows_the_numbers_of_the_json():
         assert float(value) == content[who][field]
     text = " ".join(page.text.split())
     assert "Accuracy on test set: 91.40%" in text
-    assert "Of 20,000 pairs of test images, the model told 18,280 rightly" in text
+    assert "Of 20,000 test pairs, the model told 18,280 rightly" in text
     assert "to every pair would score 50.00%; comparing raw pixels scores 73.52%" in text
     for shown in ("12.00%", "1,200 of 10,000", "5.20%", "520 of 10,000", "0.9712", "9.8817"):
         assert shown in text

@@ -18,8 +18,8 @@ from twinset.workflow import data as run_data
 
 QUICK = {"epochs": 3, "batch_size": 16, "encoder": {"units": [8]}}
 LOAD = run_data.load_images
-MODEL = ["encoder.keras", "history.csv", "model.json", "recipe.toml"]
-PICTURES = ["loss", "distances", "test_pairs", "mistakes", "training_pairs", "network"]
+MODEL = ["encoder.keras", "encoder.onnx", "history.csv", "model.json", "recipe.toml"]
+PICTURES = ["loss", "health", "distances", "test_pairs", "mistakes", "training_pairs", "network"]
 
 
 def shades(count, name, *, seed, dark, bright):

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.fingerprint import fingerprints
+from twinset.data.labelled import PARTS, Labelled
 from twinset.data.quarantine import Quarantined
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 
-PARTS = ("train", "tune", "calib", "test")
+__all__ = ["PARTS", "LabelledImages"]
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledImages:
+class LabelledImages(Labelled):
     """Holds n images of one size, their labels, and the names of the classes.
 
     Args:
@@ -62,11 +59,13 @@ class LabelledImages:
     quarantined: tuple[Quarantined, ...] = ()
     mirrors: bool = False
 
+    _ROWS = "images"
+    _ROW = "image"
+
     def __post_init__(self) -> None:
         images = self.images if isinstance(self.images, StoredPixels) else np.asarray(self.images)
-        labels = np.asarray(self.labels)
-        names = tuple(str(name) for name in self.class_names)
-        _check(images, labels, names)
+        _check(images)
+        self._check_labels(len(images))
         shape = images.shape[1:]
         preprocessing = self.preprocessing
         if preprocessing is None and 0 not in shape:
@@ -78,22 +77,7 @@ class LabelledImages:
             )
         # frozen: the checked arrays replace whatever sequence the caller passed
         object.__setattr__(self, "images", images)
-        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
-        object.__setattr__(self, "class_names", names)
         object.__setattr__(self, "preprocessing", preprocessing)
-        object.__setattr__(self, "quarantined", tuple(self.quarantined))
-        for field in ("groups", "parts", "names"):
-            object.__setattr__(self, field, _per_image(field, getattr(self, field), len(labels)))
-        if self.parts is not None:
-            wrong = np.flatnonzero(~np.isin(self.parts, (*PARTS, "")))
-            if wrong.size:
-                raise DataError(
-                    f"Expected a part out of {[*PARTS, '']}. "
-                    f"Received {str(self.parts[wrong[0]])!r} at position {wrong[0]}."
-                )
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     def __repr__(self) -> str:
         return (
@@ -106,55 +90,8 @@ class LabelledImages:
         """The shape of one image: (h, w) or (h, w, 3)."""
         return self.images.shape[1:]
 
-    @property
-    def class_counts(self) -> NDArray[np.int64]:
-        """The number of images of each class, in the order of `class_names`."""
-        return np.bincount(self.labels, minlength=len(self.class_names)).astype(np.int64)
 
-    @cached_property
-    def fingerprints(self) -> NDArray[np.uint8]:
-        """A digest of each image, (n, 16): images are equal where these are."""
-        return fingerprints(self.images)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 over shape, fingerprints, labels and class names: equal sets, equal digests."""
-        sha = hashlib.sha256(repr((self.images.shape, self.class_names)).encode())
-        sha.update(np.ascontiguousarray(self.fingerprints).data)
-        sha.update(self.labels.astype("<i8").tobytes())
-        return sha.hexdigest()
-
-    def subset(self, indices: NDArray[np.integer], name: str | None = None) -> LabelledImages:
-        """Pick images by position, keeping every class name.
-
-        Stored pixels are not read for it. What was quarantined stays with the whole.
-
-        Args:
-            indices: positions of shape (m,).
-            name: the name of the part. Defaults to the name of the whole.
-        """
-        chosen = np.asarray(indices)
-        whole = self.images
-        part = replace(
-            self,
-            images=whole.at(chosen) if isinstance(whole, StoredPixels) else whole[chosen],
-            labels=self.labels[chosen],
-            name=name or self.name,
-            quarantined=(),
-            **{
-                field: values[chosen]
-                for field in ("groups", "parts", "names")
-                if (values := getattr(self, field)) is not None
-            },
-        )
-        if "fingerprints" in self.__dict__:  # computed before, and not to be computed again
-            part.__dict__["fingerprints"] = self.fingerprints[chosen]
-        return part
-
-
-def _check(
-    images: NDArray[np.uint8] | StoredPixels, labels: NDArray[Any], names: tuple[str, ...]
-) -> None:
+def _check(images: NDArray[np.uint8] | StoredPixels) -> None:
     if images.dtype != np.uint8:
         raise DataError(
             f"Expected images as uint8 pixels from 0 to 255. Received dtype {images.dtype}; "
@@ -164,30 +101,3 @@ def _check(
         raise DataError(
             f"Expected images of shape (n, h, w) or (n, h, w, 3). Received shape {images.shape}."
         )
-    if labels.shape != images.shape[:1]:
-        raise DataError(
-            f"Expected one label per image, shape ({len(images)},). "
-            f"Received labels of shape {labels.shape}."
-        )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(
-            f"Expected integer labels. Received dtype {labels.dtype}; for names use "
-            "`names, labels = np.unique(values, return_inverse=True)`."
-        )
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
-    if wrong.size:
-        raise DataError(
-            f"Expected labels from 0 to {len(names) - 1}, one per class name. "
-            f"Received {labels[wrong[0]]} at position {wrong[0]}."
-        )
-
-
-def _per_image(field: str, values: Any, count: int) -> NDArray[np.str_] | None:
-    if values is None:
-        return None
-    texts = np.asarray(values)
-    if texts.shape != (count,):
-        raise DataError(
-            f"Expected one of `{field}` per image, shape ({count},). Received shape {texts.shape}."
-        )
-    return texts.astype(np.str_)

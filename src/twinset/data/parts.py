@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from twinset.data.disjoint import prove_disjoint
-from twinset.data.images import LabelledImages
+from twinset.data.labelled import Labelled
 from twinset.data.split import is_protocol_data, protocol_split, split
 from twinset.errors import DataError
 from twinset.recipe_sections import SplitRecipe
@@ -28,20 +28,20 @@ class Parts:
         calib: thresholds and probabilities are chosen on these; None without one.
     """
 
-    fit: LabelledImages
-    test: LabelledImages | None = None
-    tune: LabelledImages | None = None
-    calib: LabelledImages | None = None
+    fit: Labelled
+    test: Labelled | None = None
+    tune: Labelled | None = None
+    calib: Labelled | None = None
 
-    def named(self) -> dict[str, LabelledImages]:
+    def named(self) -> dict[str, Labelled]:
         """List the parts that there are."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: part for name, part in found.items() if part is not None}
 
 
 def divide(
-    images: LabelledImages,
-    test: LabelledImages | None = None,
+    images: Labelled,
+    test: Labelled | None = None,
     *,
     holdout: str = "auto",
     shares: SplitRecipe | None = None,
@@ -49,7 +49,7 @@ def divide(
     seed: int = 0,
     allow_leaks: bool = False,
 ) -> Parts:
-    """Divide labelled images into the parts of the work, and prove them disjoint.
+    """Divide labelled images, or features, into the parts of the work, and prove them disjoint.
 
     What the data's owner put into a part stays there. Of the rest, shares are drawn at random: by
     group where there are groups; by class, so that the test is on unseen classes, where most
@@ -73,6 +73,7 @@ def divide(
         DataError: two parts share an image or a group, or there is too little for a part.
 
     Example:
+        >>> from twinset.data.images import LabelledImages
         >>> pixels = np.arange(40, dtype=np.uint8).reshape(40, 1, 1)
         >>> parts = divide(LabelledImages(pixels, [0] * 20 + [1] * 20, ("a", "b")))
         >>> {name: len(part) for name, part in parts.named().items()}
@@ -108,14 +109,14 @@ def divide(
     return _taken(images, parts, test, prove=not allow_leaks)
 
 
-def _given(images: LabelledImages) -> NDArray[np.str_]:
+def _given(images: Labelled) -> NDArray[np.str_]:
     place = np.full(len(images), "", "<U8")
     if images.parts is not None:
         place[:] = images.parts
     return place
 
 
-def _units(images: LabelledImages, together: NDArray[np.integer] | None) -> NDArray[np.int64]:
+def _units(images: Labelled, together: NDArray[np.integer] | None) -> NDArray[np.int64]:
     """Number what must stay whole: by pixels, by group, by `together`, and all that hang on it."""
     ties = [np.unique(images.fingerprints, axis=0, return_inverse=True)[1].ravel()]
     if together is not None:
@@ -169,9 +170,9 @@ def _drawn(
 
 
 def _taken(
-    images: LabelledImages,
+    images: Labelled,
     parts: Mapping[str, NDArray[np.int64]],
-    test: LabelledImages | None,
+    test: Labelled | None,
     *,
     prove: bool = True,
 ) -> Parts:
@@ -182,9 +183,11 @@ def _taken(
                 f"{images.name}: add images, or change the shares of `split`."
             )
     if prove:
-        prove_disjoint(images.images, parts, images.groups, fingerprints=images.fingerprints)
-        if test is not None:  # of fingerprints, which are as good as the images
-            both = np.concatenate([images.fingerprints, test.fingerprints])
+        # of fingerprints, which are as good as the images
+        prints = images.fingerprints
+        prove_disjoint(prints, parts, images.groups, fingerprints=prints)
+        if test is not None:
+            both = np.concatenate([prints, test.fingerprints])
             whole = np.arange(len(both))
             prove_disjoint(both, {"train": whole[: len(images)], "test": whole[len(images) :]})
     undivided = len(parts) == 1 and len(parts["fit"]) == len(images)

@@ -1,22 +1,24 @@
-"""Images → embeddings, in order, in bounded memory."""
+"""Images → embeddings by Keras, in order, in bounded memory."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.stored import StoredPixels
+from twinset.embed.embedder import batch_size
 
-BATCH = 1024
 
-
-def encode(encoder: keras.Model, images: NDArray[np.uint8] | StoredPixels) -> NDArray[np.float32]:
+def encode(encoder: keras.Model, images: NDArray[Any] | StoredPixels) -> NDArray[np.float32]:
     """Embed images with the network at rest: no dropout, nothing learned.
 
     Args:
         encoder: maps floats in [0, 1] of shape (n, *image_shape) to (n, d).
-        images: uint8 of shape (n, *image_shape); scaled by 1/255 here, a batch at a time.
+        images: uint8 of shape (n, *image_shape), scaled by 1/255 here, a batch at a time; or
+            float32 vectors, taken as they are.
 
     Returns:
         Embeddings of shape (n, d), float32; row i belongs to image i.
@@ -28,15 +30,13 @@ def encode(encoder: keras.Model, images: NDArray[np.uint8] | StoredPixels) -> ND
         (5, 3)
     """
     result = np.empty((len(images), encoder.output_shape[-1]), np.float32)
-    for start in range(0, len(images), BATCH):
-        part = images[start : start + BATCH]
-        pixels = np.zeros((_room(len(part)), *images.shape[1:]), np.float32)
-        pixels[: len(part)] = part * np.float32(1 / 255)
+    batch = batch_size(images.shape[1:])
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        # Every new batch size is compiled anew: a few sizes serve all.
+        room = min(batch, 1 << (len(part) - 1).bit_length())
+        pixels = np.zeros((room, *images.shape[1:]), np.float32)
+        pixels[: len(part)] = part * np.float32(1 / 255) if part.dtype == np.uint8 else part
         found = keras.ops.convert_to_numpy(encoder.predict_on_batch(pixels))
         result[start : start + len(part)] = found[: len(part)]
     return result
-
-
-def _room(count: int) -> int:
-    # Every new batch size is compiled anew: a few sizes serve all.
-    return min(BATCH, 1 << (count - 1).bit_length())

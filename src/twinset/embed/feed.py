@@ -23,14 +23,14 @@ class Fed:
     """A run of steps and the images that they need, on the device.
 
     Args:
-        images: uint8, (m, ...).
-        positions: in `images`, of each batch, (s, w).
+        rows: pixels or vectors, (m, ...).
+        positions: in `rows`, of each batch, (s, w).
         targets: (s, t).
         first: the step of the epoch that row 0 belongs to.
         steps: how many rows count.
     """
 
-    images: jax.Array
+    rows: jax.Array
     positions: jax.Array
     targets: jax.Array
     first: int
@@ -38,21 +38,21 @@ class Fed:
 
 
 class Feed:
-    """Feeds epoch after epoch from one set of images.
+    """Feeds epoch after epoch from one set of images or vectors.
 
     Args:
-        images: uint8 pixels, an array or `StoredPixels`.
-        resident: bytes up to which all images are kept on the device. Defaults to 512 MiB, or a
+        rows: an array or `StoredPixels`.
+        resident: bytes up to which all rows are kept on the device. Defaults to 512 MiB, or a
             quarter of an accelerator's memory.
-        chunk: bytes of images at a time, where they are not. Defaults to 32 MiB; about three
+        chunk: bytes of rows at a time, where they are not. Defaults to 32 MiB; about three
             times as much is in use.
     """
 
-    def __init__(self, images: Any, *, resident: int | None = None, chunk: int = CHUNK) -> None:
+    def __init__(self, rows: Any, *, resident: int | None = None, chunk: int = CHUNK) -> None:
         limit = _resident() if resident is None else resident
-        self._images = images
+        self._rows = rows
         self._chunk = chunk
-        self._held = jnp.asarray(images[:]) if images.nbytes <= limit else None
+        self._held = jnp.asarray(rows[:]) if rows.nbytes <= limit else None
 
     def epoch(self, batches: Batches, first: int = 0) -> Iterator[Fed]:
         """Feed the steps of an epoch.
@@ -67,16 +67,16 @@ class Feed:
             positions, targets = jnp.asarray(batches.positions), jnp.asarray(batches.targets)
             yield Fed(self._held, positions, targets, 0, steps)
             return
-        size = width * int(np.prod(self._images.shape[1:]))
+        size = width * int(np.prod(self._rows.shape[1:])) * self._rows.dtype.itemsize
         length = max(1, min(steps, self._chunk // size))
         with ThreadPoolExecutor(1, thread_name_prefix="feed") as reader:
             ahead: Future[Any] = reader.submit(self._read, batches, first, length)
             while first < steps:
-                pixels, targets = ahead.result()
+                gathered, targets = ahead.result()
                 if first + length < steps:  # read the next while the device works on this
                     ahead = reader.submit(self._read, batches, first + length, length)
                 yield Fed(
-                    jnp.asarray(pixels),
+                    jnp.asarray(gathered),
                     jnp.arange(length * width, dtype=jnp.int32).reshape(length, width),
                     jnp.asarray(targets),
                     first,
@@ -88,9 +88,9 @@ class Feed:
         rows = batches.positions[first : first + length]
         targets = np.zeros((length, batches.targets.shape[1]), np.int32)
         targets[: len(rows)] = batches.targets[first : first + length]
-        pixels = np.zeros((length * rows.shape[1], *self._images.shape[1:]), np.uint8)
-        pixels[: rows.size] = self._images[rows.ravel()]
-        return pixels, targets
+        gathered = np.zeros((length * rows.shape[1], *self._rows.shape[1:]), self._rows.dtype)
+        gathered[: rows.size] = self._rows[rows.ravel()]
+        return gathered, targets
 
 
 def _resident() -> int:

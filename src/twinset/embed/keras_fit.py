@@ -102,7 +102,7 @@ class _Pixels(keras.utils.PyDataset):
         return len(self.batches.positions)
 
     def __getitem__(self, step: int) -> Any:
-        positions, targets = self.real(step)
+        positions, targets = self.batches.positions[step], self.batches.targets[step]
         # an axis of its own for the step's number: Keras takes batches, not scalars
         number = np.full(len(positions), self._offset + step, np.int32)
         return (self.pixels(positions), number), targets
@@ -115,8 +115,10 @@ class _Pixels(keras.utils.PyDataset):
         return positions.reshape(sides, -1)[:, kept].ravel(), targets[kept]
 
     def pixels(self, positions: NDArray[np.int32]) -> NDArray[np.float32]:
-        pixels: NDArray[np.uint8] = self._job.images[positions]
-        return np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
+        pixels: NDArray[Any] = self._job.rows[positions]
+        scale = np.float32(1 / 255) if pixels.dtype == np.uint8 else np.float32(1)
+        scaled: NDArray[np.float32] = np.multiply(pixels, scale, dtype=np.float32)
+        return scaled
 
 
 class _Latest(keras.metrics.Metric):
@@ -147,6 +149,7 @@ class _Watch(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         del logs
+        self._monitor.begin()
         self._batches.draw(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,20 @@ class Steps:
     active: NDArray[np.floating]
 
 
+class Listener(Protocol):
+    """Is told of the epochs, and may end the training."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the training is to end."""
+
+    def begin(self, epoch: int) -> None:
+        """Hear that an epoch, counted from 0, begins."""
+
+    def end(self, record: EpochRecord) -> None:
+        """Hear what an epoch did."""
+
+
 class Monitor:
     """Follows a training step by step on behalf of every engine.
 
@@ -96,7 +110,7 @@ class Monitor:
         scale: distance that a healthy embedding spans; a collapse is judged by it.
         progress: show a progress bar (a line per epoch where output is no terminal). None shows
             it on terminals only. Defaults to None.
-        listen: is told each epoch's record. Defaults to none.
+        listener: is told of each epoch, and may end the training. Defaults to none.
     """
 
     def __init__(
@@ -107,7 +121,7 @@ class Monitor:
         images: int,
         scale: float = 1.0,
         progress: bool | None = None,
-        listen: Callable[[EpochRecord], None] | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self.epochs = epochs
         self.history: list[EpochRecord] = []
@@ -117,7 +131,7 @@ class Monitor:
         self._images = images
         self._scale = scale
         self._display = Display(epochs, len(sizes), progress)
-        self._listen = listen
+        self._listener = listener
         self._seen: list[tuple[float, float, float]] = []  # loss, gradient norm, active share
         self._flat_steps = 0
         self._idle_steps = 0
@@ -127,13 +141,23 @@ class Monitor:
 
     @property
     def stop(self) -> bool:
-        """Whether the engine is to end the training: interrupted, or nothing left to learn."""
+        """Whether the engine is to end the training: interrupted, told so, or at the best."""
         return self.interrupted or self.finished
+
+    @property
+    def listens(self) -> bool:
+        """Whether somebody is told of the epochs, who may look at the weights and change them."""
+        return self._listener is not None
 
     @property
     def step(self) -> int:
         """How many steps of the current epoch are done."""
         return len(self._seen)
+
+    def begin(self) -> None:
+        """Take note that the next epoch begins."""
+        if self._listener is not None:
+            self._listener.begin(len(self.history))
 
     def restore(self, history: Sequence[EpochRecord], seen: NDArray[np.floating]) -> None:
         """Go on where another monitor was.
@@ -228,7 +252,8 @@ class Monitor:
 
     def _mean(self, column: int) -> float:
         values = np.array([row[column] for row in self._seen])
-        known = ~np.isnan(values) | (column == 0)  # the others are looked at now and then
+        # the others are looked at now and then, and may be too large for 16 bits
+        known = np.isfinite(values) | (column == 0)
         if not known.any():
             return NAN
         return float(np.average(values[known], weights=self._sizes[: self.step][known]))
@@ -250,8 +275,9 @@ class Monitor:
         )
         self.history.append(record)
         self._display.epoch(record)
-        if self._listen is not None:
-            self._listen(record)
+        if self._listener is not None:
+            self._listener.end(record)
+            self.finished = self.finished or self._listener.stopped
         self._seen, self._epoch_started = [], time.perf_counter()
         # twice: one small batch may be of images that are all alike
         if all(each.signs.dead_share > DEAD for each in self.history[-2:]) and record.epoch > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -62,12 +63,17 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-def build(recipe: OptimizerRecipe, steps: int) -> keras.optimizers.Optimizer:
+def build(
+    recipe: OptimizerRecipe, steps: int, *, precision: str = "float32"
+) -> keras.optimizers.Optimizer:
     """Build the optimiser that a recipe describes.
 
     Args:
         recipe: names it.
         steps: of the whole training, for the schedule.
+        precision: of the network. With "mixed_float16" the loss is scaled, since small gradients
+            would become 0: up while all gradients are finite, down after one that is not, whose
+            step is left out. Defaults to "float32".
 
     Example:
         >>> type(build(OptimizerRecipe(), 100)).__name__
@@ -81,6 +87,8 @@ def build(recipe: OptimizerRecipe, steps: int) -> keras.optimizers.Optimizer:
     }
     if recipe.name == "sgd":
         settings |= {"momentum": MOMENTUM, "nesterov": True}
+    else:
+        settings["epsilon"] = recipe.epsilon
     if recipe.weight_decay:
         settings["weight_decay"] = recipe.weight_decay
     kind = {
@@ -90,4 +98,27 @@ def build(recipe: OptimizerRecipe, steps: int) -> keras.optimizers.Optimizer:
         "sgd": keras.optimizers.SGD,
         "muon": keras.optimizers.Muon,
     }[recipe.name]
-    return kind(**settings)
+    built = kind(**settings)
+    if precision == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(built, name="loss_scale")
+    return built
+
+
+def loss_scale(optimizer: keras.optimizers.Optimizer, values: Sequence[Any]) -> Any:
+    """Find by what an optimiser wants the loss multiplied: 1 unless it scales losses.
+
+    Args:
+        optimizer: a built one.
+        values: of its variables.
+
+    Example:
+        >>> from twinset.recipe_sections import OptimizerRecipe
+        >>> scaled = build(OptimizerRecipe(), 1, precision="mixed_float16")
+        >>> scaled.build([keras.Variable([0.0])])
+        >>> float(loss_scale(scaled, [variable.value for variable in scaled.variables]))
+        32768.0
+    """
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return 1.0
+    variables = enumerate(optimizer.variables)
+    return values[next(i for i, each in variables if each is optimizer.dynamic_scale)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from twinset.data.user_cache import cache_folder
 from twinset.embed.checkpoint import Keeper
 from twinset.embed.feed import Fed, Feed
 from twinset.embed.monitor import Monitor, Steps
+from twinset.embed.optimizers import loss_scale
 from twinset.embed.tasks import Job
 from twinset.embed.vitals import Vitals, vitals
 
@@ -46,11 +48,14 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
     if start is not None:
         monitor.restore(start.history, start.pending)
         state, epoch, step = _restored(state, start.arrays), start.epoch, start.step
-    feed = Feed(job.images)
+    feed = Feed(job.rows)
     loop = None
     pace = _Pace()
     try:
         for current in range(epoch, job.epochs):
+            if monitor.stop:
+                return
+            state = _shared(job, monitor, state, monitor.begin)
             batches = job.task.draw(current)
             for fed in feed.epoch(batches, step):
                 if loop is None:
@@ -66,9 +71,13 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
                         seen = np.asarray(seen)[first:last]  # (steps, 4), waits for the device
                     first, step = last, fed.first + last
                     signs = _signs(job, batches.positions[step - 1], embeddings)
-                    monitor.steps(Steps(*seen.T), signs)
+                    ended = step == len(batches.positions)
+                    tell = partial(monitor.steps, Steps(*seen.T), signs)
+                    if ended:
+                        state = _shared(job, monitor, state, tell)
+                    else:
+                        tell()
                     if keeper.due:
-                        ended = step == len(batches.positions)
                         place = (current + 1, 0) if ended else (current, step)
                         arrays = [np.asarray(value) for value in jax.tree.leaves(state)]
                         keeper.save(*place, arrays, monitor)
@@ -82,29 +91,33 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
     learned, others = len(encoder.trainable_variables), len(encoder.non_trainable_variables)
     heads = job.head_variables(True)
 
-    def objective(embeddings: Any, weights: Any, targets: Any) -> Any:
+    def objective(embeddings: Any, weights: Any, targets: Any, scale: Any) -> Any:
         with keras.StatelessScope(state_mapping=list(zip(heads, weights, strict=True))):
-            return task.objective(targets, embeddings.astype("float32"), settle=_settled)
+            found = task.objective(targets, embeddings.astype("float32"), settle=_settled)
+        return found[0] * scale, found
 
     def step(i: Any, carry: Any, held: Any, offset: Any) -> Any:
         (trainable, other, slots), seen, _ = carry
-        images, positions, targets = held
-        pixels = images[positions[i]].astype("float32") * np.float32(1 / 255)
+        rows, positions, targets = held
+        pixels = rows[positions[i]].astype("float32")
+        if rows.dtype == "uint8":
+            pixels = pixels * np.float32(1 / 255)
         if job.views is not None:
             pixels = job.views(pixels, offset + i)
 
         def embed(weights: Any) -> Any:
             return encoder.stateless_call(weights, other[:others], pixels, training=True)
 
+        scale = loss_scale(optimizer, slots)
         # The gradient in two parts, as that of the embeddings says who is active.
         embeddings, pull, moved = jax.vjp(embed, trainable[:learned], has_aux=True)
         differentiate = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
-        (loss, spread), (slope, head_slopes) = differentiate(
-            embeddings, trainable[learned:], targets[i]
+        (_, (loss, spread)), (slope, head_slopes) = differentiate(
+            embeddings, trainable[learned:], targets[i], scale
         )
         slopes = [*pull(slope)[0], *head_slopes]
         trainable, slots = optimizer.stateless_apply(slots, slopes, trainable)
-        slope = slope.astype("float32")
+        slope = slope.astype("float32") / scale
         norm = jnp.sqrt(jnp.sum(jnp.square(slope)))
         active = jnp.mean(jnp.any(slope != 0, axis=-1).astype("float32"))
         seen = seen.at[i].set(jnp.stack([loss, spread, norm, active]))
@@ -118,11 +131,11 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
             first, last, lambda i, carry: step(i, carry, held, offset), (state, seen, latest)
         )
 
-    held = (fed.images, fed.positions, fed.targets)
+    held = (fed.rows, fed.positions, fed.targets)
     # The old state's buffers are reused for the new: it must not be read again.
     compiled = jax.jit(loop, donate_argnums=0).lower(state, held, 0, 1, 0).compile()
     return lambda state, fed, *steps: compiled(
-        state, (fed.images, fed.positions, fed.targets), *steps
+        state, (fed.rows, fed.positions, fed.targets), *steps
     )
 
 
@@ -160,6 +173,16 @@ class _Pace:
         yield
         per_step = (time.perf_counter() - started) / steps
         self.steps = max(1, round(SECONDS_PER_LOOK / per_step))
+
+
+def _shared(job: Job, monitor: Monitor, state: Any, tell: Callable[[], None]) -> Any:
+    """Tell of an epoch while the variables hold the state, and take what callbacks change."""
+    if not monitor.listens:
+        tell()
+        return state
+    _write(job, state)
+    tell()
+    return _read(job)  # a copy: the loop consumes it
 
 
 def _signs(job: Job, positions: Any, embeddings: Any) -> Callable[[], Vitals]:

@@ -22,7 +22,8 @@ class Batches:
 
     Args:
         positions: of the images of each batch, int32 of shape (steps, w).
-        targets: what is wanted of them, int32 of shape (steps, t).
+        targets: what is wanted of them, int32 of shape (steps, t); `PADDING` for what counts
+            nothing, and only fills up its batch.
         sizes: how many items count in each batch, (steps,); fewer than t where it is padded.
     """
 
@@ -80,7 +81,9 @@ class PairTask:
         count = len(self._pairs)
         rows = shuffled_batches(count, self._batch_size, seed=self._seed, epoch=epoch)
         real = rows != PADDING
-        rows = np.maximum(rows, 0)
+        # The last batch is filled up with pairs of the first. Their loss counts nothing, but their
+        # images are seen by batch normalisation: copies of one pair would make up its statistics.
+        rows = np.where(real, rows, rows[0])
         return Batches(
             np.concatenate([self._pairs.left[rows], self._pairs.right[rows]], axis=1),
             np.where(real, self._pairs.same[rows], PADDING).astype(np.int32),
@@ -159,7 +162,8 @@ class Job:
         encoder: trained in place.
         optimizer: not yet built.
         task: batches and objective.
-        images: uint8 pixels, an array or `StoredPixels`.
+        rows: what the encoder takes: uint8 pixels, an array or `StoredPixels`, which are scaled to
+            [0, 1]; or float32 vectors, taken as they are.
         labels: of the images, (n,).
         views: makes a random view of a batch: (floats in [0, 1], number of the step) → the same
             shape. None where images are taken as they are.
@@ -169,7 +173,7 @@ class Job:
     encoder: keras.Model
     optimizer: keras.optimizers.Optimizer
     task: Task
-    images: Any
+    rows: Any
     labels: NDArray[np.int64]
     views: Callable[[Any, Any], Any] | None
     epochs: int

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.images import LabelledImages
+from twinset.data.labelled import Labelled
 from twinset.data.pairs import Pairs, tutorial_pairs
 from twinset.decision import Threshold
-from twinset.embed import losses, networks
+from twinset.embed import features, losses, networks
 from twinset.embed.augment import Augment
+from twinset.embed.callbacks import Callbacks
+from twinset.embed.card import TrainedOn
 from twinset.embed.checkpoint import Keeper
-from twinset.embed.model import SiameseModel, TrainedOn
-from twinset.embed.monitor import EpochRecord, Monitor
+from twinset.embed.model import SiameseModel
+from twinset.embed.monitor import Monitor
 from twinset.embed.optimizers import build as build_optimizer
 from twinset.embed.tasks import BatchTask, Job, PairTask, Task
 from twinset.errors import DataError
@@ -26,7 +28,7 @@ from twinset.recipe import Recipe
 
 
 def fit(
-    data: LabelledImages,
+    data: Labelled,
     recipe: str | Path | Recipe = "tutorial",
     *,
     pairs: Pairs | str | None = None,
@@ -46,7 +48,8 @@ def fit(
     `interrupted` tells.
 
     Args:
-        data: the training images.
+        data: the training images, or vectors that another model made of them. With a frozen
+            network each image is encoded once, into a cache, and a head is trained on that.
         recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial".
         pairs: which images to pair, for recipes of pairs = "tutorial". Defaults to what that rule
             draws from the labels. A text is the recipe's own field.
@@ -54,21 +57,24 @@ def fit(
             on terminals only.
         checkpoint: a file to save the state in, about twice a minute, and to go on from if it is
             there; removed at the end. Defaults to none.
-        callbacks: ordinary Keras callbacks, such as TensorBoard's. They are told of each epoch
-            with the numbers of its record as logs; `model` is the encoder. Defaults to none.
+        callbacks: ordinary Keras callbacks, such as TensorBoard's. They are told when each epoch
+            begins and ends, with the numbers of its record as logs, and may read, save or change
+            weights and learning rate, or stop the training; not of single batches. Defaults to
+            none.
         **overrides: fields of the recipe to replace, as in `Recipe.load`.
 
     Returns:
         The model, with its history and the recipe's threshold.
 
     Raises:
-        RecipeError: the recipe or an override is wrong.
+        RecipeError: the recipe or an override is wrong, or not for this data.
         DataError: the images cannot be paired.
         ModelError: the checkpoint is of another training.
         TrainingError: the loss is not finite, rose or moves nothing, or all embeddings are equal.
 
     Example:
         >>> import numpy as np
+        >>> from twinset import LabelledImages
         >>> black, white = np.zeros((8, 4, 4), np.uint8), np.full((8, 4, 4), 255, np.uint8)
         >>> data = LabelledImages(np.concatenate([black, white]), [0] * 8 + [1] * 8, ("b", "w"))
         >>> model = fit(data, epochs=30, encoder={"units": [8]})
@@ -78,42 +84,50 @@ def fit(
     if isinstance(pairs, str):
         overrides, pairs = overrides | {"pairs": pairs}, None
     chosen = Recipe.load(recipe, **overrides)
-    if not isinstance(data, LabelledImages):
+    if not isinstance(data, Labelled):
         raise DataError(
             f"Expected LabelledImages to train on. Received {type(data).__name__}: "
             "wrap arrays as `LabelledImages(images, labels, class_names)`."
         )
+    chosen = features.fitting(chosen, data)
     task = _task(chosen, data, pairs)
     with _precision(chosen.precision):
-        encoder = networks.build(chosen.encoder, data.image_shape, seed=chosen.seed)
+        encoder = networks.build(chosen.encoder, data.row_shape, seed=chosen.seed)
+        trained, rows = _learning(chosen, encoder, data, progress)
     batches = task.draw(0)
     job = Job(
-        encoder=encoder,
-        optimizer=build_optimizer(chosen.optimizer, chosen.epochs * len(batches.positions)),
+        encoder=trained,
+        optimizer=build_optimizer(
+            chosen.optimizer,
+            chosen.epochs * len(batches.positions),
+            precision=chosen.precision,
+        ),
         task=task,
-        images=data.images,
+        rows=rows,
         labels=data.labels,
         views=_views(chosen, data),
         epochs=chosen.epochs,
     )
     key = _key(chosen, data, pairs)
     keeper = Keeper(None if checkpoint is None else Path(checkpoint), key)
-    with _listening(callbacks, encoder, chosen.epochs) as listen:
-        monitor = Monitor(
-            epochs=chosen.epochs,
-            sizes=batches.sizes,
-            images=batches.positions.shape[1],
-            scale=getattr(chosen.loss, "margin", 1.0) if chosen.pairs == "tutorial" else 1.0,
-            progress=progress,
-            listen=listen,
-        )
-        with monitor.watch():
-            _engine().train(job, monitor, keeper)
+    told = Callbacks(callbacks, trained, job.optimizer, chosen.epochs) if callbacks else None
+    monitor = Monitor(
+        epochs=chosen.epochs,
+        sizes=batches.sizes,
+        images=batches.positions.shape[1],
+        scale=getattr(chosen.loss, "margin", 1.0) if chosen.pairs == "tutorial" else 1.0,
+        progress=progress,
+        listener=told,
+    )
+    with told.training() if told else nullcontext(), monitor.watch():
+        _engine().train(job, monitor, keeper)
+    if trained is not encoder:
+        features.join(encoder, trained)
     if not monitor.interrupted:
         keeper.remove()
     return SiameseModel(
         encoder=encoder,
-        preprocessing=data.preprocessing or Preprocessing(data.image_shape),
+        preprocessing=data.preprocessing or Preprocessing(data.row_shape),
         threshold=Threshold(chosen.threshold, rule="fixed by the recipe, not calibrated on data"),
         recipe=chosen,
         class_names=data.class_names,
@@ -123,7 +137,18 @@ def fit(
     )
 
 
-def _task(recipe: Recipe, data: LabelledImages, pairs: Pairs | None) -> Task:
+def _learning(
+    recipe: Recipe, encoder: keras.Model, data: Labelled, progress: bool | None
+) -> tuple[keras.Model, Any]:
+    """Find what is to learn from what: the encoder from the images, or a head from features."""
+    if not features.learns_once(recipe):
+        return encoder, data.rows
+    section: Any = recipe.encoder
+    rows = features.encode_once(encoder, data, progress=progress)
+    return features.head_of(encoder, section, recipe.seed), rows
+
+
+def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> Task:
     if recipe.pairs == "tutorial":
         listed = tutorial_pairs(data.labels, seed=recipe.seed) if pairs is None else pairs
         return PairTask(
@@ -152,7 +177,7 @@ def _task(recipe: Recipe, data: LabelledImages, pairs: Pairs | None) -> Task:
     )
 
 
-def _views(recipe: Recipe, data: LabelledImages) -> Callable[[Any, Any], Any] | None:
+def _views(recipe: Recipe, data: Labelled) -> Callable[[Any, Any], Any] | None:
     settings = recipe.augment.model_dump()
     if settings["flip"] == "auto":
         settings["flip"] = data.mirrors
@@ -160,7 +185,7 @@ def _views(recipe: Recipe, data: LabelledImages) -> Callable[[Any, Any], Any] | 
     return None if augment.nothing else augment.views(recipe.seed)
 
 
-def _key(recipe: Recipe, data: LabelledImages, pairs: Pairs | None) -> str:
+def _key(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> str:
     sha = hashlib.sha256(recipe.model_copy(update={"name": ""}).to_toml().encode())
     sha.update(f"{data.digest} {keras.backend.backend()}".encode())
     if pairs is not None:
@@ -177,27 +202,6 @@ def _precision(policy: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-@contextmanager
-def _listening(
-    callbacks: Sequence[keras.callbacks.Callback], encoder: keras.Model, epochs: int
-) -> Iterator[Callable[[EpochRecord], None] | None]:
-    """Tell Keras callbacks of the epochs; weights reach the encoder when the training ends."""
-    if not callbacks:
-        yield None
-        return
-    told = keras.callbacks.CallbackList(list(callbacks), model=encoder, params={"epochs": epochs})
-    told.on_train_begin()
-
-    def listen(record: EpochRecord) -> None:
-        told.on_epoch_begin(record.epoch - 1)
-        told.on_epoch_end(record.epoch - 1, logs=record.flat())
-
-    try:
-        yield listen
-    finally:
-        told.on_train_end()
 
 
 def _engine() -> Any:

@@ -31,6 +31,7 @@ class Picture:
             shows it as words.
         caption: what to see in it.
         png: the file's bytes, as `twinset.figures.png_bytes` makes them.
+        notes: sentences on what it shows, each a point of a list. Defaults to none.
 
     Raises:
         DataError: the name does not fit a file, or the bytes are no PNG.
@@ -39,6 +40,7 @@ class Picture:
     name: str
     caption: str
     png: bytes
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w-]*", self.name, re.ASCII):
@@ -146,6 +148,7 @@ class Report:
         pictures: in the order of the page.
         facts: sections of keys and values (data, recipe, training, versions), in the order of
             the page.
+        floor_name: what the floor is. Defaults to "raw pixels".
         schema: version of the JSON file.
 
     Raises:
@@ -158,6 +161,7 @@ class Report:
     threshold_rule: str
     pictures: tuple[Picture, ...]
     facts: Mapping[str, Mapping[str, Fact]]
+    floor_name: str = "raw pixels"
     schema: int = 1
 
     def __post_init__(self) -> None:
@@ -178,9 +182,9 @@ class Report:
         Schema 1:
 
         - `schema`: 1.
-        - `title`, `threshold_rule`: text.
+        - `title`, `threshold_rule`, `floor_name`: text.
         - `scores`, `floor`: objects with the fields of `PairScores`; rates are in [0, 1].
-        - `pictures`: list of objects with `name` and `caption`, in the order of the page.
+        - `pictures`: list of objects with `name`, `caption` and `notes`, in the order of the page.
         - `facts`: object of sections, each an object of text and numbers.
 
         A number that is not finite is None, in JSON null.
@@ -192,8 +196,10 @@ class Report:
                 "threshold_rule": self.threshold_rule,
                 "scores": asdict(self.scores),
                 "floor": asdict(self.floor),
+                "floor_name": self.floor_name,
                 "pictures": [
-                    {"name": each.name, "caption": each.caption} for each in self.pictures
+                    {"name": each.name, "caption": each.caption, "notes": each.notes}
+                    for each in self.pictures
                 ],
                 "facts": self.facts,
             }
@@ -233,7 +239,7 @@ class Report:
 
     def summary(self) -> str:
         """Lay the scores out as an aligned table of plain text, for a terminal."""
-        rows = [("", "model", "raw pixels")]
+        rows = [("", "model", self.floor_name)]
         rows += [(each.label, each.text(self.scores), each.text(self.floor)) for each in MEASURES]
         first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
         return "\n".join(

@@ -10,11 +10,14 @@ from twinset.figures.contact_sheets import contact_sheet, look_alikes
 from twinset.figures.curves import distance_histogram, loss_curve
 from twinset.figures.evaluation_plots import class_matrix, det, reliability, roc
 from twinset.figures.fold_plots import folds
+from twinset.figures.neighbour_sheet import Row, neighbours
 from twinset.figures.network_drawing import LayerRow, network
 from twinset.figures.pair_sheet import pairs
+from twinset.figures.training_health import training_health
 
 __all__ = [
     "LayerRow",
+    "Row",
     "class_matrix",
     "contact_sheet",
     "det",
@@ -22,10 +25,12 @@ __all__ = [
     "folds",
     "look_alikes",
     "loss_curve",
+    "neighbours",
     "network",
     "pairs",
     "png_bytes",
     "reliability",
     "roc",
     "save",
+    "training_health",
 ]

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from twinset.errors import DataError
 from twinset.figures import canvas
 from twinset.figures.canvas import LARGE, LINE, SMALL, TEXT, WIDTH
+from twinset.figures.sheet import MARGIN, sheet, show, wrap, write
 
 # Lengths in inches.
-_MARGIN, _GAP = 0.1, 0.03
+_GAP = 0.03
 _NAMES = 1.2  # the column of class names
 _COLUMNS = 5  # of look-alikes
 _CELL, _IMAGE, _BETWEEN = 0.94, 0.86, 0.1
-_MAX_HEIGHT = 65_000 / canvas.DPI  # the renderer ends at 2^16 pixels
 
 
 class Pixels(Protocol):
@@ -67,14 +64,14 @@ def contact_sheet(
             f"per_class={per_class}, classes={classes}."
         )
     rows = min(len(class_names), classes)
-    cell = (WIDTH - 2 * _MARGIN - _NAMES) / per_class
+    cell = (WIDTH - 2 * MARGIN - _NAMES) / per_class
     tall = (cell - _GAP) * _proportion(images)
     row = max(tall + 2 * _GAP, 3 * LINE + 0.08)
     more = len(class_names) - rows
     with canvas.style():
-        head = _wrap(heading or "", WIDTH - 2 * _MARGIN, LARGE, weight="bold")
-        top = _MARGIN + 0.2 * len(head) + 0.08 * bool(head)
-        figure = _sheet(top + rows * row + LINE * bool(more) + _MARGIN, head)
+        head = wrap(heading or "", WIDTH - 2 * MARGIN, LARGE, weight="bold")
+        top = MARGIN + 0.2 * len(head) + 0.08 * bool(head)
+        figure = sheet(top + rows * row + LINE * bool(more) + MARGIN, head)
         for k in range(rows):
             own = np.flatnonzero(values == k)
             _name_class(figure, class_names[k], len(own), top + k * row, row)
@@ -83,11 +80,11 @@ def contact_sheet(
             picked = np.unique(np.linspace(0, len(own) - 1, per_class).round().astype(int))
             y = top + k * row + (row - tall) / 2
             for place, image in enumerate(images[own[picked]]):
-                x = _MARGIN + _NAMES + place * cell
-                _show(figure, image, x, y, cell - _GAP, tall)
+                x = MARGIN + _NAMES + place * cell
+                show(figure, image, x, y, cell - _GAP, tall)
         if more:
             text = f"and {more:,} more class{'es' * (more > 1)}"
-            _write(figure, WIDTH / 2, top + rows * row + LINE * 0.7, text, color=canvas.MUTED)
+            write(figure, WIDTH / 2, top + rows * row + LINE * 0.7, text, color=canvas.MUTED)
     return figure
 
 
@@ -131,142 +128,56 @@ def look_alikes(
     with canvas.style():
         captions = [
             [
-                [(text, canvas.MUTED) for text in _wrap(name, _IMAGE, SMALL)]
-                + [(text, canvas.INK) for text in _wrap(mark, _IMAGE, SMALL)]
+                [(text, canvas.MUTED) for text in wrap(name, _IMAGE, SMALL)]
+                + [(text, canvas.INK) for text in wrap(mark, _IMAGE, SMALL)]
                 for name, mark in list(zip(*words, strict=True))[:_COLUMNS]
             ]
             for words in zip(names, marks, strict=True)
         ]
         deepest = max(len(caption) for own in captions for caption in own)
         band = LINE + 0.06 + tall + deepest * LINE + 0.2
-        head = _wrap(heading or "", WIDTH - 2 * _MARGIN, LARGE, weight="bold")
-        top = _MARGIN + 0.2 * len(head) + 0.08 * bool(head)
-        figure = _sheet(top + bands * band, head)
+        head = wrap(heading or "", WIDTH - 2 * MARGIN, LARGE, weight="bold")
+        top = MARGIN + 0.2 * len(head) + 0.08 * bool(head)
+        figure = sheet(top + bands * band, head)
         for g, (x, line) in enumerate(places):
             y = top + line * band
             drawn = list(groups[g])[:_COLUMNS]
             rest = len(groups[g]) - len(drawn)
             title = titles[g] + (f", {rest:,} more" if rest else "")
-            row = _wrap(title, len(drawn) * _CELL - 0.04, TEXT, lines=1, weight="bold")
-            _write(figure, x, y + LINE * 0.8, "".join(row), ha="left", weight="bold", size=TEXT)
+            row = wrap(title, len(drawn) * _CELL - 0.04, TEXT, lines=1, weight="bold")
+            write(figure, x, y + LINE * 0.8, "".join(row), ha="left", weight="bold", size=TEXT)
             for k, image in enumerate(images[np.asarray(drawn)]):
                 left, under = x + k * _CELL, y + LINE + 0.06
-                _show(figure, image, left, under, _IMAGE, tall)
+                show(figure, image, left, under, _IMAGE, tall)
                 for r, (text, color) in enumerate(captions[g][k]):
                     baseline = under + tall + 0.02 + (r + 0.8) * LINE
-                    _write(figure, left + _IMAGE / 2, baseline, text, color=color)
+                    write(figure, left + _IMAGE / 2, baseline, text, color=color)
     return figure
 
 
 def _flow(sizes: Sequence[int]) -> tuple[list[tuple[float, int]], int]:
     """Place groups side by side while they fit: left edge and line of each; number of lines."""
-    places, x, line = [], _MARGIN, 0
+    places, x, line = [], MARGIN, 0
     for size in sizes:
-        if x > _MARGIN and x + size * _CELL > WIDTH - _MARGIN + 1e-9:
-            x, line = _MARGIN, line + 1
+        if x > MARGIN and x + size * _CELL > WIDTH - MARGIN + 1e-9:
+            x, line = MARGIN, line + 1
         places.append((x, line))
         x += size * _CELL + _BETWEEN
     return places, line + 1
 
 
-def _sheet(height: float, head: Sequence[str]) -> Figure:
-    if height > _MAX_HEIGHT:
-        raise DataError(
-            f"Expected rows that fit a picture of {_MAX_HEIGHT:.0f} inches. Received a need of "
-            f"{height:.0f}: draw fewer."
-        )
-    figure, _ = canvas.blank(WIDTH, height)
-    for row, text in enumerate(head):
-        y = _MARGIN + 0.15 + 0.2 * row
-        _write(figure, WIDTH / 2, y, text, size=LARGE, weight="bold")
-    return figure
-
-
 def _name_class(figure: Figure, name: str, count: int, y: float, row: float) -> None:
-    lines = _wrap(name, _NAMES - 0.1, TEXT)
+    lines = wrap(name, _NAMES - 0.1, TEXT)
     y += (row - (len(lines) + 1) * LINE) / 2 + 0.75 * LINE
     for k, text in enumerate(lines):
-        _write(figure, _MARGIN, y + k * LINE, text, ha="left", size=TEXT)
+        write(figure, MARGIN, y + k * LINE, text, ha="left", size=TEXT)
     text = f"{count:,} image{'s' * (count != 1)}"
-    _write(figure, _MARGIN, y + len(lines) * LINE, text, ha="left", color=canvas.MUTED)
-
-
-def _show(
-    figure: Figure, image: NDArray[np.uint8], x: float, y: float, width: float, height: float
-) -> None:
-    axes = canvas.inset(figure, x, y, width, height)
-    smooth = max(image.shape[:2]) > width * canvas.DPI
-    axes.imshow(
-        image,
-        cmap="gray",
-        vmin=0,
-        vmax=255,
-        aspect="auto",
-        interpolation="antialiased" if smooth else "nearest",
-    )
-    axes.set_axis_off()
+    write(figure, MARGIN, y + len(lines) * LINE, text, ha="left", color=canvas.MUTED)
 
 
 def _proportion(images: Pixels) -> float:
     """Height over width, within what a row can bear."""
     return float(np.clip(images.shape[1] / images.shape[2], 0.25, 3))
-
-
-def _write(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:
-    # on the baseline: tops and bottoms depend on the letters, so neighbours would not align
-    look = {"ha": "center", "va": "baseline", "size": SMALL, **look}
-    figure.axes[0].text(x, y, text, **look)
-
-
-def _wrap(
-    text: str, width: float, size: float, lines: int = 2, weight: str = "normal"
-) -> list[str]:
-    """Break a name into lines; what does not fit loses its middle, as begin and end tell most."""
-    text = " ".join(_drawable(text).split())
-    # Measuring takes its time: no line has more signs than this, the letter i being 0.28 em wide.
-    most = int(width * 72 / (0.25 * size))
-    if len(text) > 2 * most + 1:
-        text = f"{text[:most]}…{text[-most:]}"
-
-    def fits(line: str) -> bool:
-        return canvas.fit(line, width, size, weight=weight) == [line]
-
-    rows = canvas.fit(text, width, size, lines=lines, weight=weight)
-    if " ".join(rows) == text:
-        return rows
-    # file names have few spaces to break at
-    if lines == 1:
-        half = _longest(lambda k: f"{text[:k]}…{text[-k:]}", len(text) // 2, fits)
-        return [f"{text[:half]}…{text[-half:]}"]
-    head = _longest(lambda k: text[:k].rstrip(), len(text), fits)
-    first, rest = text[:head].rstrip(), text[head:].lstrip()
-    if fits(rest):
-        return [first, rest]
-    tail = _longest(lambda k: f"…{rest[-k:].lstrip()}", len(rest), fits)
-    return [first, f"…{rest[-tail:].lstrip()}"]
-
-
-def _longest(line: Callable[[int], str], most: int, fits: Callable[[str], bool]) -> int:
-    """Count the signs of the longest line that fits, 1 at least."""
-    count = 1
-    while count < most and fits(line(count + 1)):
-        count += 1
-    return count
-
-
-def _drawable(text: str) -> str:
-    """Put "�" for signs that no font here has, such as most emoji: matplotlib warns of each."""
-    fonts = [
-        get_font(findfont(FontProperties(family=name))) for name in mpl.rcParams["font.family"]
-    ]
-    kept = []
-    for sign in text:
-        if sign.isspace() or any(font.get_char_index(ord(sign)) for font in fonts):
-            kept.append(sign)
-        # what only joins or colours the sign before has no place of its own
-        elif unicodedata.category(sign) not in ("Cf", "Mn", "Me", "Sk"):
-            kept.append("\ufffd")
-    return "".join(kept)
 
 
 def _check(images: Pixels, value: Any, what: str, *, most: int, least: int = 0) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from twinset.atomic import write_bytes
-from twinset.data.images import LabelledImages
+from twinset.data.labelled import Labelled
 from twinset.errors import DataError
 from twinset.evaluate.baselines import Projection, fit_pca, raw_pixels, unit_norm
 from twinset.evaluate.intervals import Interval
@@ -34,7 +34,7 @@ SIDE = 64  # larger images are shrunk to this for raw pixels and principal compo
 # time grows with the cube. Beyond these a baseline would outgrow memory or patience.
 LARGEST, WIDEST = 10**8, 4096
 
-Embedder: TypeAlias = Callable[[LabelledImages], Any]
+Embedder: TypeAlias = Callable[[Labelled], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,17 +192,18 @@ def _cell(number: Interval | None) -> str:
 
 def evaluate(
     model: SiameseModel,
-    data: LabelledImages,
+    data: Labelled,
     *,
-    fitted: LabelledImages | None = None,
-    tune: LabelledImages | None = None,
+    fitted: Labelled | None = None,
+    tune: Labelled | None = None,
     baselines: bool = True,
     near: Sequence[Sequence[int]] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Assessment:
     """Judge a model on images it has not seen: all pairs, all queries, with intervals.
 
-    Beside the model stand raw pixels, the same network untrained, and, where the training images
+    Beside the model stand raw pixels, or the features as they came, the same network untrained,
+    and, where the training images
     are at hand, their first 64 principal components: what the model must beat.
 
     Args:
@@ -220,16 +221,16 @@ def evaluate(
     Raises:
         DataError: the data has no pairs of both kinds, or an image of another shape.
     """
-    if not isinstance(data, LabelledImages):
+    if not isinstance(data, Labelled):
         raise DataError(
             f"Expected LabelledImages to evaluate on. Received {type(data).__name__}: "
             "wrap arrays as `LabelledImages(images, labels, class_names)`."
         )
     groups = NEAR_CLASSES.get(data.name.split("/")[0], ()) if near is None else near
     say = progress or (lambda _: None)
-    left_out = _left_out(fitted) if baselines else {}
+    left_out = _left_out(fitted, floor_of(data)) if baselines else {}
     contestants: list[tuple[str, Embedder]] = [("model", model.embed)]
-    contestants += _baselines(model, fitted) if baselines else []
+    contestants += _baselines(model, data, fitted) if baselines else []
     contestants = [each for each in contestants if each[0] not in left_out]
     judgements: dict[str, Judgement] = {}
     seconds: dict[str, float] = {}
@@ -267,7 +268,28 @@ def _decisions(model: SiameseModel) -> dict[str, Any]:
     return {"calibration": Calibration(chosen, model.calibrator)}
 
 
-def _baselines(model: SiameseModel, fitted: LabelledImages | None) -> list[tuple[str, Embedder]]:
+def floor_of(data: Labelled) -> str:
+    """Name what a model has to beat: the rows as they are.
+
+    Args:
+        data: images or features.
+    """
+    return "raw pixels" if data.rows.dtype == np.uint8 else "raw features"
+
+
+def plain_rows(rows: Any, *, side: int | None = None) -> Any:
+    """Take rows as embeddings that have learned nothing.
+
+    Args:
+        rows: pixels, flattened as `raw_pixels` does, or features, left as they are.
+        side: as for `raw_pixels`. Defaults to none.
+    """
+    return raw_pixels(rows, side=side) if rows.dtype == np.uint8 else rows
+
+
+def _baselines(
+    model: SiameseModel, data: Labelled, fitted: Labelled | None
+) -> list[tuple[str, Embedder]]:
     from twinset.embed import networks
     from twinset.embed.encode import encode
 
@@ -276,54 +298,54 @@ def _baselines(model: SiameseModel, fitted: LabelledImages | None) -> list[tuple
         shape = model.preprocessing.shape
         return networks.build(model.recipe.encoder, shape, seed=model.recipe.seed)
 
-    def untrained(images: LabelledImages) -> Any:
+    def untrained(images: Labelled) -> Any:
         return _by_parts(images, lambda part: encode(network(), part))
 
-    def pixels(images: LabelledImages) -> Any:
-        return _by_parts(images, lambda part: unit_norm(raw_pixels(part, side=SIDE)))
+    def raw(images: Labelled) -> Any:
+        return _by_parts(images, lambda part: unit_norm(plain_rows(part, side=SIDE)))
 
     @cache
     def projection() -> Projection:
         assert fitted is not None, "listed only where there are training images"
-        known = raw_pixels(fitted.images[:], side=SIDE)
+        known = plain_rows(fitted.rows[:], side=SIDE)
         return fit_pca(known, min(64, *known.shape), fewer=True)
 
-    def components(images: LabelledImages) -> Any:
+    def components(images: Labelled) -> Any:
         return _by_parts(
-            images, lambda part: unit_norm(projection().apply(raw_pixels(part, side=SIDE)))
+            images, lambda part: unit_norm(projection().apply(plain_rows(part, side=SIDE)))
         )
 
-    found: list[tuple[str, Embedder]] = [("raw pixels", pixels), ("untrained", untrained)]
+    found: list[tuple[str, Embedder]] = [(floor_of(data), raw), ("untrained", untrained)]
     if fitted is not None:
         found.insert(1, ("PCA-64", components))
     return found
 
 
-def _left_out(fitted: LabelledImages | None) -> dict[str, str]:
+def _left_out(fitted: Labelled | None, floor: str) -> dict[str, str]:
     """Name what of the baselines would cost too much with these training images, and why."""
     if fitted is None:
         return {}
-    pixels = math.prod(fitted.image_shape)
+    pixels = math.prod(fitted.row_shape)
     found = {}
     if len(fitted) * pixels > LARGEST:
         reason = f"{len(fitted):,} training images of {pixels:,} pixels are too many"
-        found = {"votes on raw pixels": reason, "PCA-64": reason}
+        found = {f"votes on {floor}": reason, "PCA-64": reason}
     elif pixels > WIDEST:
         found = {"PCA-64": f"{pixels:,} pixels are more than {WIDEST:,}"}
     return found
 
 
-def _by_parts(images: LabelledImages, embed: Callable[[Any], Any], size: int = 1024) -> Any:
+def _by_parts(images: Labelled, embed: Callable[[Any], Any], size: int = 1024) -> Any:
     """Embed some images at a time: float64 pixels of 50,000 take 0.3 GB, and each step a copy."""
-    first = embed(images.images[:size])
+    first = embed(images.rows[:size])
     result = np.empty((len(images), *first.shape[1:]), first.dtype)
     result[:size] = first
     for start in range(size, len(images), size):
-        result[start : start + size] = embed(images.images[start : start + size])
+        result[start : start + size] = embed(images.rows[start : start + size])
     return result
 
 
-def _facts(model: SiameseModel, data: LabelledImages) -> dict[str, dict[str, Any]]:
+def _facts(model: SiameseModel, data: Labelled) -> dict[str, dict[str, Any]]:
     from twinset.embed.model import versions
 
     return {

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from twinset import figures
 from twinset.data.images import LabelledImages
+from twinset.data.labelled import Labelled
 from twinset.evaluate.all_pairs import AllPairs
 from twinset.evaluate.report import Picture
 from twinset.evaluate.unseen_section import (
@@ -31,7 +32,7 @@ Drawn = Iterator[tuple[str, str, "Figure"]]
 def pictures(
     assessment: Mapping[str, Any],
     model: SiameseModel,
-    data: LabelledImages,
+    data: Labelled,
     study: Mapping[str, Any] | None = None,
 ) -> tuple[Picture, ...]:
     """Draw all pictures of an assessment.
@@ -40,7 +41,7 @@ def pictures(
         assessment: of this model on this data; what `Assessment.to_dict` returns, or the JSON file
             holds.
         model: the model.
-        data: the test images.
+        data: the test images; of features no mistakes are drawn.
         study: of the model's recipe, as `run_study` returns it. Defaults to none.
     """
     names = assessment["class_names"]
@@ -49,7 +50,7 @@ def pictures(
         *_curves(assessment["judgements"]),
         *_distances(judgement, model, data),
         *_classes(judgement, names),
-        *_mistakes(judgement, data),
+        *(_mistakes(judgement, data) if isinstance(data, LabelledImages) else ()),
     ]
     if study is not None:
         drawn += _folds(unseen_section(study, names))
@@ -95,7 +96,7 @@ def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array(values, np.float64)
 
 
-def _distances(judgement: Mapping[str, Any], model: SiameseModel, data: LabelledImages) -> Drawn:
+def _distances(judgement: Mapping[str, Any], model: SiameseModel, data: Labelled) -> Drawn:
     """Draw all distances, in the bins of the curve: thousands to each bar of the picture."""
     if not judgement["points"]:
         return

@@ -11,6 +11,7 @@ from twinset import figures
 from twinset.atomic import write_bytes
 from twinset.data.checks.check import DataCheck, check
 from twinset.data.images import LabelledImages
+from twinset.errors import DataError
 from twinset.recipe import Recipe
 from twinset.workflow.data import load_images
 
@@ -37,7 +38,12 @@ def check_data(
     """
     recipe = Recipe() if size is None else Recipe.load(images={"size": size})
     images, test = load_images(data, recipe, tell=progress)
-    if test is not None:
+    if not isinstance(images, LabelledImages):
+        raise DataError(
+            f"{data}: expected images to check. Received features, of which only numbers and "
+            "labels are known: these are checked as they are read, by `twinset train`."
+        )
+    if isinstance(test, LabelledImages):
         images = _joined(images, test)
     if progress is not None:
         progress(f"checking {len(images):,} images")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twinset.data.images import LabelledImages
+from twinset.data.labelled import Labelled
 from twinset.errors import DataError
 from twinset.evaluate.comparison import Comparison, differences
 from twinset.evaluate.protocol import Part
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def compare_models(
     a: SiameseModel,
     b: SiameseModel,
-    data: LabelledImages,
+    data: Labelled,
     *,
     names: tuple[str, str] = ("A", "B"),
 ) -> Comparison:
@@ -50,7 +50,7 @@ def compare_models(
         >>> same["auc"].interval.value, same["auc"].verdict
         (0.0, 'cannot tell')
     """
-    if not isinstance(data, LabelledImages):
+    if not isinstance(data, Labelled):
         raise DataError(
             f"Expected LabelledImages to compare on. Received {type(data).__name__}: "
             "wrap arrays as `LabelledImages(images, labels, class_names)`."

@@ -15,9 +15,13 @@ from twinset.atomic import write_bytes
 from twinset.data.checks.check import DataCheck, check
 from twinset.data.checks.near_duplicates import find_duplicates
 from twinset.data.decoding.decode import Preprocessing
+from twinset.data.features import LabelledFeatures, VectorInput
 from twinset.data.images import LabelledImages
+from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts, divide
 from twinset.data.read import read_images
+from twinset.data.read_features import read_features
+from twinset.data.sources.features import is_features
 from twinset.errors import DataError, ModelError
 from twinset.recipe import Recipe
 
@@ -30,21 +34,22 @@ def load_images(
     data: str | Path,
     recipe: Recipe,
     *,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preprocessing | VectorInput | None = None,
     progress: bool | None = None,
     tell: Callable[[str], None] | None = None,
-) -> tuple[LabelledImages, LabelledImages | None]:
-    """Load a data set: a training part and a test part, or all of the user's own images.
+) -> tuple[Labelled, Labelled | None]:
+    """Load a data set: a training part and a test part, or all of the user's own.
 
     Args:
-        data: "fashion-mnist", or the path of a folder or a table, as for `read_images`.
+        data: "fashion-mnist", or the path of a folder or a table, as for `read_images`, or of a
+            file of features, as for `read_features`.
         recipe: its section `images` says what the user's own images become.
         preprocessing: in place of that section, where a model has it. Defaults to none.
         progress: show a download as a bar. Defaults to None: on terminals only.
         tell: is told what comes next. Defaults to none.
 
     Raises:
-        DataError: no such data, or nothing that can be read.
+        DataError: no such data, nothing that can be read, or not what the model takes.
         DownloadError: no source could provide the built-in set.
     """
     if str(data) in DATA_SETS:
@@ -55,6 +60,14 @@ def load_images(
         raise DataError(
             f"Expected a data set out of {list(DATA_SETS)}, or the path of a folder or table of "
             f"images. Received {str(data)!r}: no such file or folder."
+        )
+
+    if is_features(data):
+        return _features(data, preprocessing), None
+    if isinstance(preprocessing, VectorInput):
+        raise DataError(
+            f"{data}: expected a file of features (.npy, .npz, .parquet), {preprocessing.size} "
+            "numbers for each image, since this model was trained on such. Received images."
         )
 
     def told(done: int, count: int) -> None:
@@ -93,6 +106,15 @@ def load_parts(
     images, test = load_images(data, recipe, progress=progress, tell=tell)
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
+    if not isinstance(images, LabelledImages):
+        _tell_quarantine(images, say)
+        return divide(
+            images,
+            holdout=recipe.holdout,
+            shares=recipe.split,
+            seed=recipe.seed,
+            allow_leaks=allow_leaks,
+        )
     say(f"checking {len(images):,} images")
     copies = find_duplicates(images.images, fingerprints=images.fingerprints)
     found = check(images, duplicates=copies)
@@ -131,7 +153,7 @@ def evaluation_parts(
     folder: str | Path,
     data: str | Path,
     recipe: Recipe,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | VectorInput,
     *,
     progress: bool | None = None,
     tell: Callable[[str], None] | None = None,
@@ -199,6 +221,32 @@ def source_of(folder: str | Path) -> str:
     """
     found = _members(Path(folder)).get("source")
     return DATA_SETS[0] if found is None else os.fsdecode(found.tobytes())
+
+
+def _features(
+    data: str | Path, preprocessing: Preprocessing | VectorInput | None
+) -> LabelledFeatures:
+    found = read_features(data)
+    if preprocessing is not None and preprocessing != found.preprocessing:
+        wanted = (
+            f"features of {preprocessing.size} numbers"
+            if isinstance(preprocessing, VectorInput)
+            else "images"
+        )
+        raise DataError(
+            f"{data}: expected {wanted}, which this model takes. Received features of "
+            f"{found.dim} numbers."
+        )
+    return found
+
+
+def _tell_quarantine(features: Labelled, say: Callable[[str], None]) -> None:
+    if features.quarantined:
+        count = len(features.quarantined)
+        say(
+            f"left out {count:,} of {count + len(features):,} rows, the first: "
+            f"{features.quarantined[0].reason}"
+        )
 
 
 def _refuse(found: DataCheck, allow_leaks: bool) -> None:

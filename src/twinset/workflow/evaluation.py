@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinset.data.images import LabelledImages
+from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
 from twinset.errors import DataError
 from twinset.evaluate.comparison import Comparison
@@ -140,7 +140,7 @@ def _loaded(
     )
 
 
-def _test_of(parts: Parts, data: str) -> LabelledImages:
+def _test_of(parts: Parts, data: str) -> Labelled:
     if parts.test is None:
         raise DataError(f"{data}: expected a test part. Received none: evaluate on other images.")
     return parts.test
@@ -150,13 +150,13 @@ def _write_page(
     run: Path,
     assessment: Mapping[str, Any],
     model: SiameseModel,
-    test: LabelledImages,
+    test: Labelled,
     study: Mapping[str, Any] | None,
 ) -> None:
     write_page(run / PAGE, assessment, pictures(assessment, model, test, study), study)
 
 
-def _of_this_test(assessment: Mapping[str, Any], test: LabelledImages) -> bool:
+def _of_this_test(assessment: Mapping[str, Any], test: Labelled) -> bool:
     """Tell whether a stored evaluation can be shown: of this version, and of these images."""
     digest = assessment.get("facts", {}).get("Data", {}).get("test digest")
     return assessment.get("schema") == SCHEMA and bool(digest == test.digest)

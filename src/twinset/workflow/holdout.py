@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from twinset.data.images import LabelledImages
+from twinset.data.labelled import Labelled
 from twinset.decision import Threshold
 from twinset.evaluate.protocol import RULES, Part, calibrate
 from twinset.evaluate.thresholds import parse_rule
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from twinset.embed.model import SiameseModel
 
 
-def calibrated(model: SiameseModel, kept: LabelledImages) -> SiameseModel:
+def calibrated(model: SiameseModel, kept: Labelled) -> SiameseModel:
     """Choose a model's thresholds, and fit its probability, on images it was not fitted on.
 
     The recipe's rule gives the threshold of the verdicts; those of the protocol's other rules go

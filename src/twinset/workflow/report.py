@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from twinset import distance as distances
 from twinset import figures
 from twinset.data.images import LabelledImages
+from twinset.data.labelled import Labelled
 from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
 from twinset.evaluate.report import Picture, Report
 from twinset.evaluate.verification import (
@@ -21,6 +22,8 @@ from twinset.evaluate.verification import (
     hardest_mistakes,
     score_pairs,
 )
+from twinset.workflow.assessment import floor_of
+from twinset.workflow.training_health import health_picture
 
 if TYPE_CHECKING:
     from twinset.embed.model import SiameseModel
@@ -31,17 +34,17 @@ CHUNK = 2**21  # pixels in memory at a time, for the floor
 
 def score(
     model: SiameseModel,
-    images: LabelledImages,
-    test: LabelledImages,
+    images: Labelled,
+    test: Labelled,
     pairs: Pairs,
     *,
     fit_seconds: float,
 ) -> Report:
-    """Score a model on the tutorial's test pairs, beside raw pixels on the same pairs.
+    """Score a model on the tutorial's test pairs, beside raw pixels or features on the same pairs.
 
     Args:
         model: a trained model.
-        images: the training images; the raw pixels' threshold is chosen on their pairs.
+        images: the training images, or features; the floor's threshold is chosen on their pairs.
         test: images that neither the model nor a threshold has seen.
         pairs: training pairs, positions in `images`.
         fit_seconds: wall-clock time of the training, for the report.
@@ -52,14 +55,15 @@ def score(
     return Report(
         title=f"twinset run: {model.recipe.name} on {images.name}",
         scores=scores,
-        floor=_raw_pixel_scores(images, pairs, test, test_pairs),
+        floor=_raw_scores(images, pairs, test, test_pairs),
         threshold_rule=model.threshold.rule,
         pictures=tuple(_pictures(model, images, pairs, test, test_pairs, apart)),
         facts=_facts(model, test, test_pairs, fit_seconds),
+        floor_name=floor_of(images),
     )
 
 
-def shown_pairs(images: LabelledImages, seed: int) -> Pairs:
+def shown_pairs(images: Labelled, seed: int) -> Pairs:
     """Draw pairs to score and to show: the tutorial's, or balanced ones where it can draw none.
 
     Args:
@@ -74,24 +78,26 @@ def shown_pairs(images: LabelledImages, seed: int) -> Pairs:
     return rule(images.labels, seed=seed)
 
 
-def _raw_pixel_scores(
-    images: LabelledImages, pairs: Pairs, test: LabelledImages, test_pairs: Pairs
-) -> PairScores:
-    """Score Euclidean distances of pixels in [0, 1], at the best threshold for training pairs."""
-    known = _pixel_distances(images, pairs)
+def _raw_scores(images: Labelled, pairs: Pairs, test: Labelled, test_pairs: Pairs) -> PairScores:
+    """Score Euclidean distances of the rows as they are, at the best threshold for training pairs.
+
+    Pixels are in [0, 1].
+    """
+    known = _raw_distances(images, pairs)
     threshold = best_accuracy_threshold(known, pairs.same)
-    apart = _pixel_distances(test, test_pairs)
+    apart = _raw_distances(test, test_pairs)
     return score_pairs(apart, test_pairs.same, threshold)
 
 
-def _pixel_distances(images: LabelledImages, pairs: Pairs) -> NDArray[np.float32]:
-    """Measure pairs of images as they are, some at a time: they may not fit into memory."""
+def _raw_distances(images: Labelled, pairs: Pairs) -> NDArray[np.float32]:
+    """Measure pairs of rows as they are, some at a time: they may not fit into memory."""
     found = np.empty(len(pairs), np.float32)
-    step = max(1, CHUNK // int(np.prod(images.image_shape)))
+    step = max(1, CHUNK // int(np.prod(images.row_shape)))
+    scale = np.float32(255 if images.rows.dtype == np.uint8 else 1)
     for start in range(0, len(pairs), step):
         part = pairs[start : start + step]
         left, right = (
-            images.images[side].reshape(len(part), -1).astype(np.float32) / np.float32(255)
+            images.rows[side].reshape(len(part), -1).astype(np.float32) / scale
             for side in (part.left, part.right)
         )
         found[start : start + step] = distances.euclidean(left, right)
@@ -100,15 +106,13 @@ def _pixel_distances(images: LabelledImages, pairs: Pairs) -> NDArray[np.float32
 
 def _pictures(
     model: SiameseModel,
-    images: LabelledImages,
+    images: Labelled,
     pairs: Pairs,
-    test: LabelledImages,
+    test: Labelled,
     test_pairs: Pairs,
     apart: NDArray[np.float32],
 ) -> Iterator[Picture]:
     threshold = model.threshold.value
-    first = slice(0, SHOWN_PAIRS)
-    worst = hardest_mistakes(apart, test_pairs.same, threshold, SHOWN_PAIRS)
     yield Picture(
         "loss",
         "Mean loss of each epoch, while training.",
@@ -119,11 +123,36 @@ def _pictures(
             )
         ),
     )
+    yield health_picture(
+        model.history,
+        int(model.encoder.output_shape[-1]),
+        scale=getattr(model.recipe.loss, "margin", 1.0) if model.recipe.pairs == "tutorial" else 1,
+    )
     yield Picture(
         "distances",
         "Distances of the test pairs. A match is a distance at or below the threshold.",
         figures.png_bytes(figures.distance_histogram(apart, test_pairs.same, threshold)),
     )
+    if isinstance(images, LabelledImages) and isinstance(test, LabelledImages):
+        yield from _pair_pictures(model, images, pairs, test, test_pairs, apart)
+    yield Picture(
+        "network",
+        "The network: both images pass through one and the same encoder.",
+        figures.png_bytes(figures.network(_layers(model), heading="The siamese network")),
+    )
+
+
+def _pair_pictures(
+    model: SiameseModel,
+    images: LabelledImages,
+    pairs: Pairs,
+    test: LabelledImages,
+    test_pairs: Pairs,
+    apart: NDArray[np.float32],
+) -> Iterator[Picture]:
+    threshold = model.threshold.value
+    first = slice(0, SHOWN_PAIRS)
+    worst = hardest_mistakes(apart, test_pairs.same, threshold, SHOWN_PAIRS)
     yield Picture(
         "test_pairs",
         f"The first {SHOWN_PAIRS} test pairs, their distances and the verdicts.",
@@ -139,11 +168,6 @@ def _pictures(
         "training_pairs",
         f"The first {SHOWN_PAIRS} training pairs.",
         figures.png_bytes(_drawn(images, pairs[first])),
-    )
-    yield Picture(
-        "network",
-        "The network: both images pass through one and the same encoder.",
-        figures.png_bytes(figures.network(_layers(model), heading="The siamese network")),
     )
 
 
@@ -180,7 +204,7 @@ def _layers(model: SiameseModel) -> list[figures.LayerRow]:
 
 
 def _facts(
-    model: SiameseModel, test: LabelledImages, test_pairs: Pairs, fit_seconds: float
+    model: SiameseModel, test: Labelled, test_pairs: Pairs, fit_seconds: float
 ) -> dict[str, dict[str, str | int | float]]:
     from twinset.embed.model import versions
 

@@ -12,6 +12,7 @@ from twinset.evaluate.report import Report
 from twinset.evaluate.thresholds import parse_rule
 from twinset.recipe import Recipe
 from twinset.workflow.data import load_parts, write_members
+from twinset.workflow.export import ready
 from twinset.workflow.folder import prepare
 from twinset.workflow.holdout import calibrated
 from twinset.workflow.report import plot_model, score, shown_pairs
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.npz"
 _WRITTEN = (
+    "encoder.onnx",
     "report.json",
     "report.html",
     "evaluation.json",
     "evaluation.html",
     "evaluation.md",
     "loss.png",
+    "health.png",
     "distances.png",
     "test_pairs.png",
     "mistakes.png",
@@ -59,11 +62,13 @@ def train(
 ) -> Run:
     """Train on a data set, score on its test pairs, and write everything to a folder.
 
-    The folder holds the model (see `SiameseModel.save`), `report.html`, `report.json` and the
-    pictures. The model is saved as soon as it is trained: whatever fails later loses nothing.
+    The folder holds the model (see `SiameseModel.save`), its graph for ONNX Runtime (see
+    `twinset.export`), `report.html`, `report.json` and the pictures. The model is saved as soon as
+    it is trained: whatever fails later loses nothing.
 
     Args:
-        data: "fashion-mnist", or the path of a folder or a table of images, as for `read_images`.
+        data: "fashion-mnist", or the path of a folder or a table of images, as for `read_images`,
+            or of a file of features, as for `read_features`.
             The user's own images are checked, and divided by the recipe's `holdout` and `split`.
         recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial".
         out: the folder. Defaults to a new one, `runs/<recipe's name>` or that with a number.
@@ -113,6 +118,7 @@ def train(
     for name in _WRITTEN:  # by an earlier run, of another model
         (folder / name).unlink(missing_ok=True)
     model.save(folder)
+    ready(model, folder, tell)
     write_members(folder, parts, data)
     report = score(model, parts.fit, parts.test, pairs, fit_seconds=seconds)
     report.write_json(folder / "report.json")

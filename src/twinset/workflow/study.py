@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twinset.atomic import write_bytes
-from twinset.data.images import LabelledImages
+from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
 from twinset.data.split import UNSEEN_FOLDS, UnseenFold, class_folds
 from twinset.errors import DataError
-from twinset.evaluate.baselines import raw_pixels, unit_norm
+from twinset.evaluate.baselines import unit_norm
 from twinset.evaluate.few_shot import one_shot_accuracy
 from twinset.evaluate.intervals import Estimate, Interval, normal_quantile, t_interval
 from twinset.evaluate.protocol import Judgement, Part, judge
 from twinset.evaluate.report import plain
 from twinset.evaluate.transfer import headline, transfer
 from twinset.recipe import Recipe
-from twinset.workflow.assessment import evaluate
+from twinset.workflow.assessment import evaluate, plain_rows
 from twinset.workflow.holdout import calibrated
 
 if TYPE_CHECKING:
@@ -272,13 +272,13 @@ def _run_unit(
     return _judge_fold(unit.fold, model, test)
 
 
-def _judge_fold(fold: UnseenFold, model: SiameseModel, test: LabelledImages) -> dict[str, Any]:
+def _judge_fold(fold: UnseenFold, model: SiameseModel, test: Labelled) -> dict[str, Any]:
     """Judge a model on classes that it never saw, alone and with those that it did."""
     apart = test.subset(np.flatnonzero(np.isin(test.labels, fold.unseen)))
     found = evaluate(model, apart, baselines=False, near=()).model
     whole = Part(model.embed(test), test.labels)
     unseen, seen = whole.only(fold.unseen), whole.only(fold.seen)
-    raw = Part(unit_norm(raw_pixels(apart.images)), apart.labels)
+    raw = Part(unit_norm(plain_rows(apart.rows)), apart.labels)
     floor = _numbers(judge(raw, near=(), with_bands=False, hardest=0))["numbers"]
     carried = [transfer(point, unseen, seen) for point in found.points]
     scores = {name: found.scores[name] for name in ("cllr", "min cllr") if name in found.scores}

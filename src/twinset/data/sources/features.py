@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.data.features import finite
 from twinset.data.sources.tables import open_table
 from twinset.errors import DataError
 
@@ -95,14 +96,9 @@ def _from_numpy(source: Path) -> tuple[Any, Any]:
 def _from_table(source: Path) -> tuple[Any, Any]:
     table = open_table(source)
     kinds = {field.name: str(field.type) for field in table.schema}
-    lists = [name for name, kind in kinds.items() if "list<" in kind]
-    chosen = _choose(list(kinds), lists, source)
+    chosen = vector_column(table.schema, source)
     named = next((name for name in IDS if name in kinds), None)
     columns = table.columns([chosen, *([named] if named else [])])
-    if chosen not in lists:
-        raise DataError(
-            f"{source}: expected lists of numbers in {chosen!r}. Received {kinds[chosen]}."
-        )
     rows = columns[chosen].combine_chunks()
     if rows.null_count:
         raise DataError(f"{source}: expected a list in each row of {chosen!r}. Received none.")
@@ -114,6 +110,50 @@ def _from_table(source: Path) -> tuple[Any, Any]:
         )
     vectors = rows.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), *sizes)
     return vectors, columns[named].to_pylist() if named else None
+
+
+def vector_column(schema: Any, source: Path) -> str:
+    """Find the column of a table that holds the vectors.
+
+    Args:
+        schema: of the table.
+        source: its file, for messages.
+
+    Raises:
+        DataError: there is none, there are several, or it holds no lists.
+    """
+    kinds = {field.name: str(field.type) for field in schema}
+    lists = [name for name, kind in kinds.items() if "list<" in kind]
+    chosen = _choose(list(kinds), lists, source)
+    if chosen not in lists:
+        raise DataError(
+            f"{source}: expected lists of numbers in {chosen!r}. Received {kinds[chosen]}."
+        )
+    return chosen
+
+
+def is_features(path: str | Path) -> bool:
+    """Tell a file of features from a table of images, by its suffix and its columns.
+
+    Args:
+        path: any file or folder.
+
+    Raises:
+        DataError: the file is damaged, or pyarrow is not installed.
+
+    Example:
+        >>> is_features("nowhere.npy"), is_features("photos")
+        (False, False)
+    """
+    source = Path(path)
+    kind = source.suffix.lower()
+    if kind not in (".npy", ".npz", ".parquet", ".arrow") or not source.is_file():
+        return False
+    if kind in (".npy", ".npz"):
+        return True
+    return any(
+        field.name in VECTORS and "list<" in str(field.type) for field in open_table(source).schema
+    )
 
 
 def _lengths(rows: Any) -> set[int]:
@@ -141,15 +181,10 @@ def _checked(values: Any, source: Path) -> NDArray[np.float32]:
             f"{source}: expected numbers of shape (n, d). Received {vectors.dtype} of shape "
             f"{vectors.shape}."
         )
-    with np.errstate(over="ignore"):
-        vectors = np.ascontiguousarray(vectors, np.float32)
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if bad.size:
-        raise DataError(
-            f"{source}: expected finite numbers within float32. Received others in {bad.size} of "
-            f"{len(vectors)} rows, the first is row {bad[0]}: leave those out."
-        )
-    return vectors
+    try:
+        return finite(vectors)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
 
 
 def _checked_ids(values: Any, count: int, source: Path) -> NDArray[np.str_] | None:

@@ -99,8 +99,7 @@ def read_folder(path: str | os.PathLike[str], *, classes: Classes = "path") -> L
     root = Path(path)
     bad: list[Quarantined] = []
     folders = [folder for folder in _walk(root, bad) if folder.files]
-    tops = [part_of(folder.names[0]) for folder in folders if folder.names]
-    depth = 1 if "train" in tops and all(tops) else 0
+    depth = _depth(folders)
     listed = [folder for folder in folders if len(folder.names) > depth]
     for folder in folders:
         if len(folder.names) <= depth:
@@ -113,6 +112,56 @@ def read_folder(path: str | os.PathLike[str], *, classes: Classes = "path") -> L
     if not listed:
         raise DataError(_nothing(root, sum(len(folder.files) for folder in folders), bad))
     return _listing(root, listed, depth, classes, bad)
+
+
+def read_unlabelled(
+    path: str | os.PathLike[str],
+) -> tuple[tuple[FileSource, ...], tuple[str | None, ...], tuple[Quarantined, ...]]:
+    """List the images of a tree of folders, those in no class as well.
+
+    As `read_folder` lists them, but for images directly in the root: they have no class.
+
+    Args:
+        path: the root.
+
+    Returns:
+        The images; the class of each, None where it has none; what was quarantined.
+
+    Raises:
+        DataError: the root cannot be read, or holds no image.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("loose.png", "cat/a.jpg"):
+        ...         file = Path(root, name)
+        ...         file.parent.mkdir(exist_ok=True)
+        ...         file.touch()
+        ...     sources, classes, _ = read_unlabelled(root)
+        >>> [source.name for source in sources], classes
+        (['loose.png', 'cat/a.jpg'], (None, 'cat'))
+    """
+    bad: list[Quarantined] = []
+    folders = [folder for folder in _walk(Path(path), bad) if folder.files]
+    depth = _depth(folders)
+    sources, classes = list[FileSource](), list[str | None]()
+    for folder in folders:
+        above = "".join(f"{shown(name)}/" for name in folder.names)
+        own = class_name("/".join(folder.names[depth:])) or None
+        for file in folder.files:
+            sources.append(FileSource(file.path, above + shown(file.name)))
+            classes.append(own)
+    if not sources:
+        what = f"no image, but {bad[0].name} ({bad[0].reason})" if bad else "an empty folder"
+        raise DataError(f"{shown(str(path))}: expected images. Received {what}.")
+    bad.sort(key=lambda one: natural_key(one.name))
+    return tuple(sources), tuple(classes), tuple(bad)
+
+
+def _depth(folders: list[_Folder]) -> int:
+    """Count the levels above the classes: 1 where the top folders are parts, else 0."""
+    tops = [part_of(folder.names[0]) for folder in folders if folder.names]
+    return 1 if "train" in tops and all(tops) else 0
 
 
 def _listing(

@@ -42,12 +42,14 @@ class Columns:
         label: likewise.
         group: likewise, or none.
         split: likewise, or none.
+        optional: which of these may be missing. Defaults to "group" and "split".
     """
 
     image: str | None = None
     label: str | None = None
     group: str | None = None
     split: str | None = None
+    optional: tuple[str, ...] = ("group", "split")
 
     def found(self, names: Sequence[str], place: str) -> Columns:
         """Find the columns among those of a table.
@@ -60,7 +62,7 @@ class Columns:
             DataError: a column is missing, or several could be meant.
         """
         picked = {what: self._pick(what, list(names), place) for what in USUAL_NAMES}
-        return Columns(**picked)
+        return Columns(**picked, optional=self.optional)
 
     def _pick(self, what: str, names: list[str], place: str) -> str | None:
         chosen = getattr(self, what)
@@ -70,7 +72,7 @@ class Columns:
             usual = [name for name in names if name == chosen]
         if len(usual) == 1:
             return usual[0]
-        if not usual and chosen is None and what in ("group", "split"):
+        if not usual and chosen is None and what in self.optional:
             return None
         wanted = repr(chosen) if chosen is not None else " or ".join(USUAL_NAMES[what])
         raise DataError(
@@ -128,12 +130,23 @@ def read_manifest(
         ('c.png', 'line 4: no such file')
     """
     file = Path(path)
-    columns = Columns(image, label, group, split)
-    if file.suffix.lower() == ".parquet":
-        rows = table_rows(tables.open_table(file), columns, file.name)
-    else:
-        rows = _text_rows(file, columns)
+    rows = read_rows(file, Columns(image, label, group, split))
     return rows.listing(shown(file.name), shown(str(file)))
+
+
+def read_rows(file: Path, columns: Columns) -> Rows:
+    """Read what the rows of a table say of images, before they are judged.
+
+    Args:
+        file: a file .csv, .tsv or .parquet.
+        columns: those that count.
+
+    Raises:
+        DataError: the file cannot be read, or a column is missing.
+    """
+    if file.suffix.lower() == ".parquet":
+        return table_rows(tables.open_table(file), columns, file.name)
+    return _text_rows(file, columns)
 
 
 # --- text
@@ -174,6 +187,7 @@ def _text_rows(file: Path, columns: Columns) -> Rows:
         column(columns.group),
         column(columns.split),
         files,
+        others=lambda: {name: cells(name) or [] for name in header if name != columns.image},
     )
 
 
@@ -238,9 +252,10 @@ def table_rows(table: tables.Table, columns: Columns, prefix: str) -> Rows:
     """
     place = shown(str(table.path))
     noted = tables.features(table.schema)
-    found = replace(columns, **_told(table.schema, noted, columns)).found(table.schema.names, place)
+    told: dict[str, Any] = _told(table.schema, noted, columns)
+    found = replace(columns, **told).found(table.schema.names, place)
     image, label = found.image or "", found.label or ""
-    small = [name for name in (label, found.group, found.split) if name is not None]
+    small = [name for name in (found.label, found.group, found.split) if name is not None]
     cells = table.columns(list(dict.fromkeys(small)))
 
     def column(name: str | None) -> Texts | None:
@@ -253,7 +268,7 @@ def table_rows(table: tables.Table, columns: Columns, prefix: str) -> Rows:
         names = _class_names(noted.get(name, {}))
         return values if names is None else values.mapped(lambda code: _named(code, names))
 
-    labels = column(label) or Texts.of([])
+    labels = column(found.label) or Texts.of([])
     class_names = _class_names(noted.get(label, {}))
     if class_names is not None and len({*class_names}) < len(class_names):
         class_names = None  # two of one name: one class
@@ -275,6 +290,7 @@ def table_rows(table: tables.Table, columns: Columns, prefix: str) -> Rows:
         column(found.split),
         files,
         class_names,
+        lambda: tables.scalars(table, leave_out=image),
     )
 
 

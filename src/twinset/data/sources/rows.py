@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ class Rows:
         splits: likewise, in any of the usual spellings; empty for no part. Defaults to none.
         files: what file each image is in, where rows could name one twice. Defaults to none.
         class_names: the order of the classes. Defaults to the natural one of those that occur.
+        others: reads every column but that of the images: name → values. Defaults to none.
     """
 
     sources: Sequence[ImageSource]
@@ -38,6 +40,7 @@ class Rows:
     splits: Texts | None = None
     files: Sequence[Hashable] | None = None
     class_names: tuple[str, ...] | None = None
+    others: Callable[[], Mapping[str, Sequence[Any]]] = dict
 
     def listing(self, name: str, place: str, others: Sequence[Quarantined] = ()) -> Listing:
         """Judge the rows.

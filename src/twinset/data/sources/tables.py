@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -312,6 +313,38 @@ def is_encoded(kind: Any) -> bool:
         place = kind.get_field_index("bytes")
         return place >= 0 and is_encoded(kind.field(place).type)
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def scalars(table: Table, *, leave_out: str) -> dict[str, list[Any]]:
+    """Read the columns that hold one text, number or truth per row; times as text, NaN as None.
+
+    Args:
+        table: an open file.
+        leave_out: a column that is not wanted.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    types = _arrow().types
+    plain = [
+        field.name
+        for field in table.schema
+        if field.name != leave_out
+        and not types.is_nested(field.type)
+        and "binary" not in str(field.type)
+    ]
+    cells = table.columns(plain)
+    return {name: [_scalar(value) for value in cells.column(name).to_pylist()] for name in plain}
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value)  # what indexes hold has 64 bits
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
 
 
 def features(schema: Any) -> Mapping[str, Mapping[str, Any]]:

@@ -18,7 +18,8 @@ from twinset.embed.networks.frozen import Frozen
 from twinset.embed.networks.perceptron import mlp
 from twinset.embed.networks.preprocess import Preprocess
 from twinset.embed.networks.unit_norm import UnitNorm
-from twinset.recipe_sections import ConvRecipe, EncoderRecipe, MlpRecipe
+from twinset.errors import RecipeError
+from twinset.recipe_sections import ConvRecipe, EncoderRecipe, HeadRecipe, MlpRecipe
 
 __all__ = [
     "Frozen",
@@ -37,12 +38,12 @@ def build(recipe: EncoderRecipe, input_shape: Sequence[int], *, seed: int) -> ke
     """Build the encoder that a recipe describes.
 
     Args:
-        recipe: one of the sections `MlpRecipe`, `ConvRecipe` and `PretrainedRecipe`.
-        input_shape: shape of one image, (h, w) or (h, w, 3).
+        recipe: one of the sections `MlpRecipe`, `ConvRecipe`, `PretrainedRecipe`, `HeadRecipe`.
+        input_shape: shape of one image, (h, w) or (h, w, 3), or of one vector, (d,).
         seed: of the initial weights and the dropout.
 
     Raises:
-        RecipeError: not for images of this shape, or no such network.
+        RecipeError: not for rows of this shape, or no such network.
         ModelError: a file of weights is missing or holds others.
         DownloadError: weights are not there and cannot be downloaded.
 
@@ -56,6 +57,21 @@ def build(recipe: EncoderRecipe, input_shape: Sequence[int], *, seed: int) -> ke
             units=recipe.units,
             dropout=recipe.dropout,
             linear=recipe.linear,
+            normalize=recipe.normalize,
+            seed=seed,
+        )
+    vectors = len(input_shape) == 1
+    if vectors != isinstance(recipe, HeadRecipe):
+        raise RecipeError(
+            f"Expected an encoder of {'vectors' if vectors else 'images'}. Received "
+            f"{recipe.name!r}: take {'head' if vectors else 'mlp, conv or pretrained'}."
+        )
+    if isinstance(recipe, HeadRecipe):
+        return head(
+            input_shape[0],
+            units=recipe.units,
+            embedding=recipe.embedding,
+            dropout=recipe.dropout,
             normalize=recipe.normalize,
             seed=seed,
         )
@@ -75,6 +91,8 @@ def build(recipe: EncoderRecipe, input_shape: Sequence[int], *, seed: int) -> ke
         embedding=recipe.embedding,
         freeze=recipe.freeze,
         pooling=recipe.pooling,
+        units=recipe.units,
+        dropout=recipe.dropout,
         normalize=recipe.normalize,
         seed=seed,
     )

@@ -33,6 +33,8 @@ def pretrained(
     embedding: int = 128,
     freeze: bool = True,
     pooling: Literal["avg", "max"] = "avg",
+    units: Sequence[int] = (),
+    dropout: float = 0.0,
     normalize: bool = True,
     seed: int | None = None,
 ) -> keras.Model:
@@ -53,6 +55,8 @@ def pretrained(
         freeze: train the embedding alone; the network then does not learn, and its normalisation
             and dropout are at rest. Defaults to True.
         pooling: "avg" or "max", over all places of the image. Defaults to "avg".
+        units: size of each hidden layer between the network and the embedding. Defaults to none.
+        dropout: share of the last features dropped while training. Defaults to 0.
         normalize: make the embeddings' length 1. Defaults to True.
         seed: of the weights that are drawn. Defaults to random.
 
@@ -90,7 +94,13 @@ def pretrained(
     network = Frozen(backbone, name="network") if freeze else backbone
     x = _pooled(network(preprocess(image)), pooling)
     x = embed(
-        x, embedding=embedding, dropout=0.0, normalize=normalize, seeds=Seeds(seed), seed=seed
+        x,
+        embedding=embedding,
+        dropout=dropout,
+        normalize=normalize,
+        seeds=Seeds(seed),
+        seed=seed,
+        units=units,
     )
     return keras.Model(image, x, name="pretrained")
 

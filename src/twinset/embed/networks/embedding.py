@@ -24,6 +24,7 @@ def embed(
     normalize: bool,
     seeds: Seeds,
     seed: int | None,
+    units: Sequence[int] = (),
 ) -> Any:
     """Add the last layers to a graph: batch normalisation, dropout, a linear layer, unit length.
 
@@ -38,6 +39,7 @@ def embed(
         normalize: whether embeddings get length 1.
         seeds: of the weights.
         seed: of the dropout.
+        units: size of each hidden Dense layer with ReLU before all that. Defaults to none.
 
     Returns:
         Symbolic embeddings, (n, d).
@@ -47,7 +49,13 @@ def embed(
         >>> embed(features, embedding=2, dropout=0, normalize=True, seeds=Seeds(0), seed=0).shape
         (None, 2)
     """
-    x = keras.layers.BatchNormalization(momentum=MOMENTUM, name="features_norm")(features)
+    x = features
+    for i, size in enumerate(units):
+        x = keras.layers.BatchNormalization(momentum=MOMENTUM, name=f"norm_{i + 1}")(x)
+        x = keras.layers.Dense(
+            size, activation="relu", kernel_initializer=seeds.kernel(), name=f"hidden_{i + 1}"
+        )(x)
+    x = keras.layers.BatchNormalization(momentum=MOMENTUM, name="features_norm")(x)
     if dropout:
         x = Dropout(dropout, seed=seed, name="features_dropout")(x)
     x = keras.layers.Dense(
@@ -87,12 +95,13 @@ def head(
         (None, 64)
     """
     features = keras.Input((dim_in,), name="features")
-    seeds = Seeds(seed)
-    x = features
-    for i, size in enumerate(units):
-        x = keras.layers.BatchNormalization(momentum=MOMENTUM, name=f"norm_{i + 1}")(x)
-        x = keras.layers.Dense(
-            size, activation="relu", kernel_initializer=seeds.kernel(), name=f"dense_{i + 1}"
-        )(x)
-    x = embed(x, embedding=embedding, dropout=dropout, normalize=normalize, seeds=seeds, seed=seed)
+    x = embed(
+        features,
+        embedding=embedding,
+        dropout=dropout,
+        normalize=normalize,
+        seeds=Seeds(seed),
+        seed=seed,
+        units=units,
+    )
     return keras.Model(features, x, name="head")

@@ -1,0 +1,1 @@
+"""Commands by subject, which `twinset.cli` puts together."""

@@ -1,0 +1,131 @@
+"""What a frozen network found in images, kept in a file: each image is encoded once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.fingerprint import SIZE
+from twinset.data.user_cache import cache_folder, tag
+from twinset.errors import DataError
+
+CHUNK = 256
+ROWS, PRINTS = "rows", "fingerprints"
+
+
+def encoded_once(
+    make: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    fingerprints: NDArray[np.uint8],
+    *,
+    key: str,
+    dim: int,
+    folder: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Return a row for each image, making only those that no earlier call made.
+
+    Rows are found by the fingerprints of the images, so another split, other labels or more images
+    use what is there. A row counts once its fingerprint is written, which is after the row is on
+    disk: a process that is killed loses the few in hand. Of two processes one waits.
+
+    Args:
+        make: from positions (c,), at most 256, to the rows of these images, (c, dim).
+        fingerprints: of the images, uint8 (n, 16).
+        key: names the network, in letters that a file's name may have.
+        dim: numbers in a row.
+        folder: holds the caches. Defaults to `twinset/features` in the user's cache folder.
+        progress: is told (done, all) now and then. Defaults to none.
+
+    Returns:
+        float32 of shape (n, dim), in the order of the fingerprints.
+
+    Raises:
+        DataError: the cache cannot be written, for example as the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> prints = np.arange(32, dtype=np.uint8).reshape(2, 16)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for factor in (1, 5):  # the second finds what the first made
+        ...         rows = encoded_once(
+        ...             lambda at: np.float32(at)[:, None] * factor,
+        ...             prints, key="net", dim=1, folder=Path(folder))
+        >>> rows.tolist()
+        [[0.0], [1.0]]
+    """
+    base = cache_folder("features") if folder is None else folder
+    try:
+        tag(base)
+        with _locked(base / key):
+            return _completed(base / key, make, fingerprints, dim, progress)
+    except OSError as error:
+        raise DataError(
+            f"{base}: expected room for {4 * dim * len(fingerprints) / 1e9:.2f} GB of features. "
+            f"{error.strerror or error}: free some, or set XDG_CACHE_HOME to another disk."
+        ) from None
+
+
+def _completed(
+    folder: Path,
+    make: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    fingerprints: NDArray[np.uint8],
+    dim: int,
+    progress: Callable[[int, int], None] | None,
+) -> NDArray[np.float32]:
+    known = _whole(folder, dim)
+    wanted = _keys(fingerprints)
+    unique, first = np.unique(wanted, return_index=True)
+    missing = np.sort(first[~np.isin(unique, known)])
+    with (folder / ROWS).open("ab") as rows, (folder / PRINTS).open("ab") as prints:
+        for start in range(0, len(missing), CHUNK):
+            chosen = missing[start : start + CHUNK]
+            made = np.ascontiguousarray(make(chosen), np.float32)
+            if made.shape != (len(chosen), dim):
+                raise ValueError(f"rows of shape {made.shape} for {len(chosen)} images")
+            for file, data in ((rows, made), (prints, wanted[chosen])):
+                file.write(data.tobytes())
+                file.flush()
+                os.fsync(file.fileno())  # the rows first: a fingerprint promises its row
+            if progress is not None:
+                progress(len(unique) - len(missing) + start + len(chosen), len(unique))
+    known = _keys(np.fromfile(folder / PRINTS, np.uint8))
+    order = np.argsort(known)
+    place = order[np.searchsorted(known, wanted, sorter=order)]
+    if not len(place):
+        return np.empty((0, dim), np.float32)
+    # mapped, for the cache may hold many more; nobody shortens it while the lock is held
+    stored = np.memmap(folder / ROWS, np.float32, "r", shape=(len(known), dim))
+    return np.array(stored[place])
+
+
+def _whole(folder: Path, dim: int) -> NDArray[np.void]:
+    """Cut off what a killed process or a full disk left unfinished, and list what is there."""
+    sizes = {ROWS: 4 * dim, PRINTS: SIZE}
+    for name in sizes:
+        (folder / name).touch()
+    count = min((folder / name).stat().st_size // size for name, size in sizes.items())
+    for name, size in sizes.items():
+        os.truncate(folder / name, count * size)
+    return _keys(np.fromfile(folder / PRINTS, np.uint8))
+
+
+def _keys(prints: NDArray[np.uint8]) -> NDArray[np.void]:
+    rows = np.ascontiguousarray(prints).reshape(-1, SIZE)
+    return rows.view(f"V{SIZE}").ravel()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel, however the process ends
+        yield
+    finally:
+        os.close(lock)

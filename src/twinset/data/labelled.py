@@ -1,0 +1,154 @@
+"""What labelled images and labelled features share: labels, names, groups, parts, identity."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.fingerprint import fingerprints
+from twinset.data.quarantine import Quarantined
+from twinset.data.stored import StoredPixels
+from twinset.errors import DataError
+
+PARTS = ("train", "tune", "calib", "test")
+_PER_ROW = ("groups", "parts", "names")
+
+
+class Labelled(ABC):
+    """Is n labelled rows of anything that an encoder takes; frozen dataclasses say of what.
+
+    Attributes:
+        labels: integers of shape (n,), each an index into `class_names`.
+        class_names: one name per class, in the order of the labels.
+        name: what reports call this set.
+        groups: what must not be torn apart by a split, strings of shape (n,), or None.
+        parts: the part that the data's owner put each row in, one of `PARTS` or "", or None.
+        names: what people know each row by, or None.
+        quarantined: what could not be read.
+        mirrors: whether a mirror image shows the same.
+    """
+
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    name: str
+    groups: NDArray[np.str_] | None
+    parts: NDArray[np.str_] | None
+    names: NDArray[np.str_] | None
+    quarantined: tuple[Quarantined, ...]
+    mirrors: bool
+
+    # the field with the rows, and what people call one
+    _ROWS: str
+    _ROW: str
+
+    @property
+    @abstractmethod
+    def preprocessing(self) -> Any:
+        """How what people have becomes a row; models keep it for use."""
+
+    @property
+    def rows(self) -> Any:
+        """What the encoder takes, of shape (n, ...): an array, or `StoredPixels`."""
+        return getattr(self, self._ROWS)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return tuple(self.rows.shape[1:])
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """The number of rows of each class, in the order of `class_names`."""
+        return np.bincount(self.labels, minlength=len(self.class_names)).astype(np.int64)
+
+    @cached_property
+    def fingerprints(self) -> NDArray[np.uint8]:
+        """A digest of each row, (n, 16): rows are equal where these are."""
+        return fingerprints(self.rows)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over shape, fingerprints, labels and class names: equal sets, equal digests."""
+        sha = hashlib.sha256(repr((self.rows.shape, self.class_names)).encode())
+        sha.update(np.ascontiguousarray(self.fingerprints).data)
+        sha.update(self.labels.astype("<i8").tobytes())
+        return sha.hexdigest()
+
+    def subset(self, indices: NDArray[np.integer], name: str | None = None) -> Self:
+        """Pick rows by position, keeping every class name.
+
+        Stored pixels are not read for it. What was quarantined stays with the whole.
+
+        Args:
+            indices: positions of shape (m,).
+            name: the name of the part. Defaults to the name of the whole.
+        """
+        chosen = np.asarray(indices)
+        whole = self.rows
+        changes: dict[str, Any] = {
+            field: values[chosen]
+            for field in _PER_ROW
+            if (values := getattr(self, field)) is not None
+        }
+        changes[self._ROWS] = whole.at(chosen) if isinstance(whole, StoredPixels) else whole[chosen]
+        this: Any = self  # a dataclass, as its makers are
+        part: Self = replace(
+            this, labels=self.labels[chosen], name=name or self.name, quarantined=(), **changes
+        )
+        if "fingerprints" in self.__dict__:  # computed before, and not to be computed again
+            part.__dict__["fingerprints"] = self.fingerprints[chosen]
+        return part
+
+    def _check_labels(self, count: int) -> None:
+        """Check what is said of `count` rows, and replace whatever sequences the caller passed."""
+        labels = np.asarray(self.labels)
+        names = tuple(str(name) for name in self.class_names)
+        if labels.shape != (count,):
+            raise DataError(
+                f"Expected one label per {self._ROW}, shape ({count},). "
+                f"Received labels of shape {labels.shape}."
+            )
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise DataError(
+                f"Expected integer labels. Received dtype {labels.dtype}; for names use "
+                "`names, labels = np.unique(values, return_inverse=True)`."
+            )
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
+        if wrong.size:
+            raise DataError(
+                f"Expected labels from 0 to {len(names) - 1}, one per class name. "
+                f"Received {labels[wrong[0]]} at position {wrong[0]}."
+            )
+        # frozen: set past the dataclass
+        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
+        object.__setattr__(self, "class_names", names)
+        object.__setattr__(self, "quarantined", tuple(self.quarantined))
+        for field in _PER_ROW:
+            object.__setattr__(self, field, self._texts(field, getattr(self, field), count))
+        if self.parts is not None:
+            wrong = np.flatnonzero(~np.isin(self.parts, (*PARTS, "")))
+            if wrong.size:
+                raise DataError(
+                    f"Expected a part out of {[*PARTS, '']}. "
+                    f"Received {str(self.parts[wrong[0]])!r} at position {wrong[0]}."
+                )
+
+    def _texts(self, field: str, values: Any, count: int) -> NDArray[np.str_] | None:
+        if values is None:
+            return None
+        texts = np.asarray(values)
+        if texts.shape != (count,):
+            raise DataError(
+                f"Expected one of `{field}` per {self._ROW}, shape ({count},). "
+                f"Received shape {texts.shape}."
+            )
+        return texts.astype(np.str_)

@@ -1,0 +1,140 @@
+"""What a search found: the query at the left, beside it what is most like it, nearest first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from twinset.errors import DataError
+from twinset.figures import canvas
+from twinset.figures.canvas import LARGE, LINE, SMALL, TEXT, WIDTH
+from twinset.figures.sheet import MARGIN, sheet, show, wrap, write
+
+# Lengths in inches.
+_CELL, _IMAGE, _GAP = 0.94, 0.86, 0.1
+_COLUMNS = 4  # beside the query
+
+Picture = NDArray[np.uint8] | None
+_Words = list[tuple[str, str, str]]  # text, colour, weight of each line
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Holds one query and what was found for it.
+
+    Args:
+        name: of the query.
+        image: the query, uint8 of shape (h, w) or (h, w, 3); None if there is no picture.
+        names: of what was found, nearest first.
+        images: likewise; None for each without a picture.
+        labels: what each shows, or "".
+        distances: of each to the query.
+        note: what to say if nothing was found. Defaults to "nothing similar enough".
+    """
+
+    name: str
+    image: Picture
+    names: Sequence[str]
+    images: Sequence[Picture]
+    labels: Sequence[str]
+    distances: Sequence[float]
+    note: str = "nothing similar enough"
+
+    def __post_init__(self) -> None:
+        sizes = [len(v) for v in (self.names, self.images, self.labels, self.distances)]
+        if len(set(sizes)) > 1:
+            raise DataError(
+                "Expected a name, an image, a label and a distance of each that was found. "
+                f"Received {', '.join(map(str, sizes))}."
+            )
+
+    @property
+    def bands(self) -> int:
+        """How many lines of images it takes."""
+        return max(1, math.ceil(len(self.names) / _COLUMNS))
+
+
+def neighbours(rows: Sequence[Row], *, threshold: float, heading: str | None = None) -> Figure:
+    """Draw queries and what was found for each: distance, verdict, label and name under it.
+
+    Images are fitted into squares; what has no picture is a hatched square.
+
+    Args:
+        rows: 1 query or more.
+        threshold: a match is a distance of at most this.
+        heading: a line above all. Defaults to none.
+
+    Raises:
+        DataError: no row, or more than a picture can hold.
+    """
+    if not rows:
+        raise DataError("Expected at least one query to draw. Received none.")
+    with canvas.style():
+        head = wrap(heading or "", WIDTH - 2 * MARGIN, LARGE, weight="bold")
+        captions = [_captions(row, threshold) for row in rows]
+        bands = [_IMAGE + LINE * max(map(len, words)) + 0.2 for words in captions]
+        y = MARGIN + 0.2 * len(head) + 0.08 * bool(head)
+        whole = sum(row.bands * band for row, band in zip(rows, bands, strict=True))
+        figure = sheet(y + whole + LINE + MARGIN, head)
+        for k, (row, words, band) in enumerate(zip(rows, captions, bands, strict=True)):
+            if k:
+                rule = [MARGIN, WIDTH - MARGIN]
+                figure.axes[0].plot(rule, [y - 0.06] * 2, color=canvas.RULE, linewidth=0.8)
+            _draw(figure, row, words, y, band)
+            y += row.bands * band
+        told = f"match: {threshold:.4g} apart or less"
+        write(figure, WIDTH / 2, y + LINE * 0.7, told, color=canvas.MUTED)
+    return figure
+
+
+def _captions(row: Row, threshold: float) -> list[_Words]:
+    """Break the words under each image into lines: those of the query, then of each found."""
+    captions: list[_Words] = [[("query", canvas.INK, "bold"), *_small(row.name, canvas.MUTED)]]
+    for name, label, distance in zip(row.names, row.labels, row.distances, strict=True):
+        match = distance <= threshold
+        verdict = ("match", canvas.SAME) if match else ("no match", canvas.DIFFERENT)
+        words: _Words = [(f"{distance:.4f}", canvas.INK, "normal"), (*verdict, "bold")]
+        captions.append([*words, *_small(label, canvas.INK), *_small(name, canvas.MUTED)])
+    return captions
+
+
+def _small(text: str, color: str) -> _Words:
+    return [(line, color, "normal") for line in wrap(text, _IMAGE, SMALL)]
+
+
+def _draw(figure: Figure, row: Row, captions: list[_Words], y: float, band: float) -> None:
+    left = MARGIN + _CELL + _GAP
+    places = [(MARGIN, y)]
+    for place in range(len(row.names)):
+        line, column = divmod(place, _COLUMNS)
+        places.append((left + column * _CELL, y + line * band))
+    for (x, top), image, words in zip(places, (row.image, *row.images), captions, strict=True):
+        _picture(figure, image, x, top)
+        for k, (text, color, weight) in enumerate(words):
+            baseline = top + _IMAGE + 0.02 + (k + 0.8) * LINE
+            write(figure, x + _IMAGE / 2, baseline, text, color=color, weight=weight)
+    if not row.names:
+        for k, text in enumerate(wrap(row.note, WIDTH - left - MARGIN, TEXT)):
+            write(figure, left, y + _IMAGE / 2 + k * LINE, text, ha="left", size=TEXT)
+
+
+def _picture(figure: Figure, image: Picture, x: float, y: float) -> None:
+    if image is None:
+        square = Rectangle((x, y), _IMAGE, _IMAGE, facecolor=canvas.WASH, hatch="///")
+        square.set(edgecolor=canvas.RULE, linewidth=0)
+        figure.axes[0].add_patch(square)
+        return
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
+        raise DataError(
+            "Expected images as uint8 of shape (h, w) or (h, w, 3). "
+            f"Received {image.dtype} of shape {image.shape}."
+        )
+    scale = _IMAGE / max(image.shape[:2])
+    high, wide = (max(0.02, size * scale) for size in image.shape[:2])
+    show(figure, image, x + (_IMAGE - wide) / 2, y + (_IMAGE - high) / 2, wide, high)
