@@ -146,7 +146,7 @@ def builtin_names() -> list[str]:
 
     Example:
         >>> builtin_names()
-        ['conv', 'fast', 'tutorial']
+        ['conv', 'fast', 'head', 'tutorial']
     """
     folder = resources.files("twinset") / "recipes"
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))

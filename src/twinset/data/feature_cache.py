@@ -31,8 +31,8 @@ def encoded_once(
     """Return a row for each image, making only those that no earlier call made.
 
     Rows are found by the fingerprints of the images, so another split, other labels or more images
-    use what is there. A row counts once its fingerprint is written, which is after the row is on
-    disk: a process that is killed loses the few in hand. Of two processes one waits.
+    use what is there. A row counts once it and its fingerprint are both on disk: a process that is
+    killed loses the few in hand. Of two processes one waits.
 
     Args:
         make: from positions (c,), at most 256, to the rows of these images, (c, dim).
@@ -91,7 +91,7 @@ def _completed(
             for file, data in ((rows, made), (prints, wanted[chosen])):
                 file.write(data.tobytes())
                 file.flush()
-                os.fsync(file.fileno())  # the rows first: a fingerprint promises its row
+                os.fsync(file.fileno())  # what only one of the two has is cut off by the next call
             if progress is not None:
                 progress(len(unique) - len(missing) + start + len(chosen), len(unique))
     known = _keys(np.fromfile(folder / PRINTS, np.uint8))

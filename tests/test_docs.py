@@ -1,0 +1,58 @@
+"""What docs/ tells of the outside world must be true: its programs run, and say what we say."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import twinset
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def blocks(page, kind):
+    text = (DOCS / page).read_text("utf-8")
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_program_without_twinset(fashion_mnist, tmp_path):
+    from dataclasses import replace
+
+    from twinset.decision import Calibrator
+
+    (program,) = blocks("export.md", "python")
+    assert "twinset" not in re.sub(r'\["twinset"\]', "", program)
+    model = twinset.fit(fashion_mnist[0].subset(np.arange(2000)), epochs=2, progress=False)
+    model = replace(model, calibrator=Calibrator(-3.0, 1.5))
+    twinset.export(model, tmp_path / "exported")
+    for right in (1, 23):
+        verdict = model.compare(*fashion_mnist[1].images[[0, right]])
+        for image, letter in zip(fashion_mnist[1].images[[0, right]], "ab", strict=True):
+            Image.fromarray(image).save(tmp_path / f"{letter}.png")
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        word, distance, *_, probability = done.stdout.split()
+        assert word == ("same" if verdict.same else "different")
+        assert abs(float(distance) - verdict.distance) < 2e-4
+        assert abs(float(probability) - verdict.probability) < 2e-3
+        assert not done.stderr
+
+
+def test_the_card_is_described_whole(tmp_path):
+    import json
+
+    pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
+    images = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "bright"))
+    model = twinset.fit(images, epochs=1, encoder={"units": [4]}, progress=False)
+    twinset.export(model, tmp_path)
+    keys = set(json.loads((tmp_path / "card.json").read_text()))
+    rows = re.findall(r"^\| (`.*?`) \|", (DOCS / "export.md").read_text("utf-8"), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == keys
