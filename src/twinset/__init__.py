@@ -17,9 +17,11 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twinset.data.features import LabelledFeatures
     from twinset.data.images import LabelledImages
     from twinset.data.pairs import Pairs, tutorial_pairs
     from twinset.data.read import read_images
+    from twinset.data.read_features import read_features
     from twinset.data.sources.fashion_mnist import load_fashion_mnist
     from twinset.decision import Threshold, Verdict
     from twinset.embed import losses, networks
@@ -52,6 +54,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 _HOMES = {
     "Embedder": "twinset.embed.embedder",
     "Index": "twinset.workflow.index",
+    "LabelledFeatures": "twinset.data.features",
     "LabelledImages": "twinset.data.images",
     "Pairs": "twinset.data.pairs",
     "Recipe": "twinset.recipe",
@@ -70,6 +73,7 @@ _HOMES = {
     "load_model": "twinset.embed.load",
     "losses": "twinset.embed.losses",
     "networks": "twinset.embed.networks",
+    "read_features": "twinset.data.read_features",
     "read_images": "twinset.data.read",
     "score_pairs": "twinset.evaluate.verification",
     "siamese": "twinset.embed.siamese",
@@ -82,6 +86,7 @@ _MODULES = {"losses", "networks"}
 __all__ = [
     "Embedder",
     "Index",
+    "LabelledFeatures",
     "LabelledImages",
     "Pairs",
     "Recipe",
@@ -100,6 +105,7 @@ __all__ = [
     "load_model",
     "losses",
     "networks",
+    "read_features",
     "read_images",
     "score_pairs",
     "siamese",

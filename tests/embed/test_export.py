@@ -18,8 +18,6 @@ from twinset.embed.onnx_graph import layers, traced
 from twinset.embed.onnx_model import ABOUT, OnnxModel, open_session
 from twinset.errors import ModelError
 
-BACKEND = keras.backend.backend()
-
 
 @pytest.fixture(scope="module")
 def trained(fashion_mnist):
@@ -120,7 +118,12 @@ def test_a_graph_that_differs_is_traced_instead(trained, monkeypatch):
     wrong = onnx.ModelProto.FromString(_spoiled(export.export_graph(model)[0], 1e-2))
     monkeypatch.setattr(layers, "write", lambda *_: wrong)
     monkeypatch.setattr(traced, "trace", right)
-    assert export.export_graph(model)[1] < 1e-5
+    graph, difference = export.export_graph(model)
+    assert difference < 1e-5
+    images = export.some_images((28, 28))
+    np.testing.assert_allclose(
+        OnnxModel.of_graph(graph).embed(images), model.embed(images), atol=1e-5
+    )
 
 
 # --- each layer
@@ -230,6 +233,13 @@ def test_a_network_of_others_is_written():
     """With pooling by maximum, preprocessing, gray images, a frozen network inside."""
     encoder = networks.pretrained("VGG16", (32, 32), weights=None, embedding=8, seed=0)
     assert _difference(encoder, layers.write(encoder, (32, 32)), (32, 32)) < 1e-4
+
+
+def test_a_layer_that_was_called_elsewhere_first():
+    dense = L.Dense(3)
+    _chain(L.Flatten(), dense, shape=(2, 2))
+    encoder = _chain(L.Flatten(), dense, L.ReLU(), shape=(2, 2))
+    assert _difference(encoder, layers.write(encoder, (2, 2)), (2, 2)) < 1e-5
 
 
 def test_a_zero_embedding_stays_zero():
@@ -348,6 +358,9 @@ def test_8_bits_are_a_model_of_their_own(trained, fashion_mnist):
     model = trained["conv"]
     graph, _ = export.export_graph(model)
     small = quantised(graph, fashion_mnist[0].images[:64])
+    scales = {node.input[1] for node in small.graph.node if node.op_type == "DequantizeLinear"}
+    sizes = {tuple(each.dims) for each in small.graph.initializer if each.name in scales}
+    assert {(8,), (16,)} <= sizes, "one scale for each channel of a convolution"
     content = export.described(small, model, digest="another")
     assert len(content) < 0.6 * len(graph)
     found = OnnxModel.of_graph(content)

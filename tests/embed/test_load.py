@@ -219,6 +219,13 @@ def test_a_graph_that_cannot_be_used(copied, data, spoil, words):
     assert twinset.load_model(copied) is not None  # nobody has to listen
 
 
+def test_an_exported_graph_that_is_damaged(copied):
+    (copied / "model.json").unlink()
+    _half(copied)
+    with pytest.raises(ModelError, match="encoder.onnx: expected an ONNX graph that ONNX Runtime"):
+        twinset.load_model(copied)
+
+
 def test_without_onnx_runtime_keras_is_used(copied, monkeypatch):
     import sys
 

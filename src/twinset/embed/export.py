@@ -59,7 +59,7 @@ def export_graph(model: SiameseModel) -> tuple[bytes, float]:
         from twinset.embed.onnx_graph.writer import UnwritableError
     except ImportError as error:
         raise ModelError(
-            f"Expected the package onnx, to export a model. {error}: `pip install 'twinset[onnx]'`."
+            f"Expected the package onnx, to export a model. {error}: `pip install onnx`."
         ) from None
     ways: list[Callable[..., Any]] = [layers.write, traced.trace]
     reasons = []

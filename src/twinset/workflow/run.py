@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twinset.data.decoding.decode import Preprocessing
 from twinset.evaluate.report import Report
 from twinset.evaluate.thresholds import parse_rule
 from twinset.recipe import Recipe
@@ -118,7 +119,8 @@ def train(
     for name in _WRITTEN:  # by an earlier run, of another model
         (folder / name).unlink(missing_ok=True)
     model.save(folder)
-    ready(model, folder, tell)
+    if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
+        ready(model, folder, tell)
     write_members(folder, parts, data)
     report = score(model, parts.fit, parts.test, pairs, fit_seconds=seconds)
     report.write_json(folder / "report.json")
