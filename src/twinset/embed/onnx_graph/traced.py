@@ -48,7 +48,7 @@ def trace(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
     try:
         import jax2onnx  # noqa: F401 - told here; Keras would import it later
     except ImportError:
-        raise UnwritableError("jax2onnx is not installed") from None
+        raise UnwritableError("jax2onnx is not installed: pip install 'twinset[export]'") from None
     quiet = logging.getLogger("jax2onnx")
     before = quiet.level
     quiet.setLevel(logging.ERROR)
