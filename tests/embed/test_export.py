@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 import twinset
-from twinset.embed import export, networks
+from twinset.embed import agreement, export, networks
 from twinset.embed.card import Essentials
 from twinset.embed.onnx_graph import layers, traced
 from twinset.embed.onnx_model import ABOUT, OnnxModel, open_session
@@ -74,7 +74,7 @@ def test_a_graph_alone_is_small(trained):
 
 def test_images_of_the_check_are_not_flat():
     for shape in ((5, 4), (28, 28), (64, 64, 3), (900, 1000, 3)):
-        images = export.some_images(shape)
+        images = agreement.some_images(shape)
         assert images.dtype == np.uint8
         assert len(images) >= 4
         assert images.shape[1:] == shape
@@ -96,7 +96,7 @@ def _spoiled(graph, change):
 def test_a_graph_that_differs_is_refused(trained):
     model = trained["mlp"]
     graph, _ = export.export_graph(model)
-    assert export.checked(_spoiled(graph, 1e-7), model) < export.TOLERANCE
+    assert export.checked(_spoiled(graph, 1e-7), model) < agreement.TOLERANCE
     for change in (1e-2, np.nan):
         with pytest.raises(
             ModelError, match=r"within 1\.\de-04. Received a difference of (.*) for"
@@ -125,7 +125,7 @@ def test_a_graph_that_differs_is_traced_instead(trained, monkeypatch):
     monkeypatch.setattr(traced, "trace", right)
     graph, difference = export.export_graph(model)
     assert difference < 1e-5
-    images = export.some_images((28, 28))
+    images = agreement.some_images((28, 28))
     np.testing.assert_allclose(
         OnnxModel.of_graph(graph).embed(images), model.embed(images), atol=1e-5
     )

@@ -33,6 +33,7 @@ class Format(StrEnum):
     """What a model can be exported to."""
 
     onnx = "onnx"
+    litert = "litert"
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, no prose.")]
@@ -115,12 +116,12 @@ def compare(
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder, as `train` wrote it.")],
     format: Annotated[  # noqa: A002 - the name of the option
-        Format, typer.Option(help="Of the file.")
+        Format, typer.Option(help="onnx; or litert, with `pip install 'twinset[litert]'`.")
     ] = Format.onnx,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for encoder.onnx and card.json; default: the run's own, which gets the "
+            help="Folder for the graph and card.json; default: the run's own, which gets the "
             "graph.",
             show_default=False,
         ),
@@ -139,22 +140,23 @@ def export(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a model as an ONNX graph that needs no Keras, checked against Keras.
+    """Write a model as a graph that needs no Keras, checked against Keras.
 
-    The graph takes uint8 pixels of the model's size, any number of images at once, and returns
-    their embeddings. What else one needs, threshold, preprocessing and calibration, is in the
-    graph's metadata and in card.json.
+    The graph, encoder.onnx or encoder.tflite, takes uint8 pixels of the model's size, any number of
+    images at once, and returns their embeddings. What else one needs, threshold, preprocessing and
+    calibration, is in card.json, and in an ONNX graph's metadata as well.
 
         twinset export runs/first --out exported
 
         twinset export runs/first --out small --int8
+
+        twinset export runs/first --out telephone --format litert
     """
-    del format  # there is one
     choose(None)
     from twinset.workflow.export import export as write
 
     tell = None if as_json else lambda text: typer.echo(f"export: {text}", err=True)
-    done = write(run, out, int8=int8, data=data, tell=tell)
+    done = write(run, out, format=format.value, int8=int8, data=data, tell=tell)
     say(json.dumps(done.to_dict()) if as_json else done.summary())
 
 

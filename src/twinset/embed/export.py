@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.features import VectorInput
+from twinset.embed.agreement import agreement
 from twinset.embed.card import FORMAT, Essentials
-from twinset.embed.embedder import Embedder, batch_size
+from twinset.embed.embedder import Embedder
 from twinset.embed.onnx_model import ABOUT, INPUT, OUTPUT, open_session
 from twinset.errors import ModelError
 
 if TYPE_CHECKING:
     from twinset.embed.model import SiameseModel
-
-# Largest difference of one coordinate, of embeddings whose coordinates are at most 1; beyond, in
-# proportion. What is seen of a true graph is 10⁻⁶.
-TOLERANCE = 1e-4
-BATCHES = (1, 3, 64)
 
 
 def export_graph(model: SiameseModel) -> tuple[bytes, float]:
@@ -94,7 +89,7 @@ def described(graph: Any, model: Embedder, **other: Any) -> bytes:
 
 
 def checked(graph: bytes, model: Embedder) -> float:
-    """Compare a graph's embeddings with those of a model, on batches of 1, 3 and 64 images.
+    """Compare a graph's embeddings on ONNX Runtime with those of a model.
 
     Args:
         graph: the content of an .onnx file.
@@ -104,49 +99,12 @@ def checked(graph: bytes, model: Embedder) -> float:
         The largest difference of a coordinate.
 
     Raises:
-        ModelError: it is above `TOLERANCE`, or ONNX Runtime cannot run the graph.
+        ModelError: it is too large, or ONNX Runtime cannot run the graph.
     """
     session = open_session(graph)
-    images = some_images(model.preprocessing.shape)
-    expected = model.encode(images)
-    limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
-    worst = 0.0
-    for size in BATCHES:
-        try:
-            found = session.run([OUTPUT], {INPUT: images[-size:]})[0]
-        except Exception as error:  # noqa: BLE001 - a dozen classes, without a common one
-            raise ModelError(f"ONNX Runtime cannot run the graph: {error}") from None
-        difference = np.abs(found - expected[-size:]).max()
-        if found.shape != (min(size, len(images)), model.dim) or not difference <= limit:
-            raise ModelError(
-                f"Expected a graph whose embeddings are those of Keras, within {limit:.1e}. "
-                f"Received a difference of {difference:.1e} for {size} images."
-            )
-        worst = max(worst, float(difference))
-    return worst
 
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = session.run([OUTPUT], {INPUT: images})[0]
+        return found
 
-def some_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Draw images for such a check: half of them noise, half of them smooth; none is flat.
-
-    Args:
-        shape: of one image.
-
-    Returns:
-        uint8 of shape (n, *shape), n = 64 or as many as an encoder can take at once.
-
-    Example:
-        >>> some_images((28, 28)).shape
-        (64, 28, 28)
-    """
-    count = min(max(BATCHES), max(4, batch_size(shape)))
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, *shape), np.uint8)
-    height, width = shape[:2]
-    rows = np.linspace(0, math.pi, height)[:, None]
-    columns = np.linspace(0, math.pi, width)
-    for image in images[::2]:
-        a, b, c = rng.uniform(0.5, 4, 3)
-        wave = 127.5 + 127.5 * np.sin(a * rows + b * columns + c)
-        image[...] = wave[..., None] if len(shape) == 3 else wave
-    return images
+    return agreement(run, model, "ONNX Runtime")

@@ -1,4 +1,4 @@
-"""A trained model as files that any program can use: an ONNX graph, and a card that explains it."""
+"""A trained model as files that any program can use: a graph, and a card that explains it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from twinset.embed.model import SiameseModel
 
 EXPORT_CARD = "card.json"
+# Format → the file's name.
+FILES = {"onnx": GRAPH, "litert": "encoder.tflite"}
 # Images that quantisation sees.
 SAMPLE = 256
 
@@ -43,7 +45,7 @@ class Export:
     """What `export` wrote.
 
     Args:
-        graph: the .onnx file.
+        graph: the .onnx or .tflite file.
         precision: "float32" or "int8".
         size: of the file, in bytes.
         difference: largest difference of a coordinate from Keras' embeddings, of the graph before
@@ -84,11 +86,12 @@ def export(
     run: str | Path | SiameseModel,
     out: str | Path | None = None,
     *,
+    format: Literal["onnx", "litert"] = "onnx",  # noqa: A002 - the name of the command's option
     int8: bool = False,
     data: str | LabelledImages | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Export:
-    """Write a model as an ONNX graph that needs no Keras, checked against Keras.
+    """Write a model as a graph that needs no Keras, checked against Keras.
 
     The graph scales the pixels, embeds them and normalises: uint8 `images` of shape (batch, h, w)
     or (batch, h, w, 3) in, float32 `embeddings` of shape (batch, d) out. It holds the model's card.
@@ -97,6 +100,8 @@ def export(
         run: the folder of a model, or a model.
         out: the folder to write encoder.onnx and card.json to. Defaults to the model's own, which
             has a card, gets the graph alone, and is ready for ONNX Runtime then.
+        format: "onnx", or "litert" for encoder.tflite, which TensorFlow makes and twinset itself
+            does not use. Defaults to "onnx".
         int8: quantise weights and activations to 8 bits, and measure what that costs. Such a graph
             is a model of its own: its embeddings do not belong beside those of the other. Defaults
             to False.
@@ -107,8 +112,9 @@ def export(
 
     Raises:
         ModelError: there is no such model, its encoder cannot be written, or the graph would give
-            other embeddings.
-        DataError: no such data; or `out` is missing or belongs to another model.
+            other embeddings; what the format needs is not installed.
+        DataError: no such data; no such format, or int8 with another than onnx; `out` is missing,
+            or belongs to another model.
 
     Example:
         >>> import tempfile, numpy as np, twinset
@@ -121,6 +127,11 @@ def export(
         (['card.json', 'encoder.onnx'], True)
     """
     say = tell or (lambda _: None)
+    if format not in FILES or (format == "litert" and int8):
+        raise DataError(
+            f"Expected a format out of {sorted(FILES)}, and int8 with onnx alone. "
+            f"Received {format!r} and int8={int8}."
+        )
     home = Path(run) if isinstance(run, str | Path) else None
     target = _target(home, out, int8=int8)
     if home is not None:  # before Keras is loaded: a wrong folder is told at once
@@ -132,7 +143,12 @@ def export(
     model = run if isinstance(run, SiameseModel) else SiameseModel.load(run)
     _refuse_foreign(target, model.digest)
     say("writing the graph, and comparing it with Keras")
-    graph, difference = export_graph(model)
+    if format == "litert":
+        from twinset.embed.litert import export_litert
+
+        graph, difference = export_litert(model)
+    else:
+        graph, difference = export_graph(model)
     precision, pairs = "float32", 0
     quality: dict[str, PairQuality] = {}
     if int8:
@@ -140,10 +156,10 @@ def export(
         seen, test = _images(home, model, data, say)
         graph, quality, pairs = _quantised(graph, model, seen, test)
         precision = "int8"
-    done = Export(target / GRAPH, precision, len(graph), difference, quality, pairs)
+    done = Export(target / FILES[format], precision, len(graph), difference, quality, pairs)
     write_bytes(done.graph, graph)
     if not (target / CARD).is_file():
-        text = json.dumps(_card(graph, done), indent=2, ensure_ascii=False)
+        text = json.dumps(_card(graph, done, model), indent=2, ensure_ascii=False)
         write_bytes(target / EXPORT_CARD, text.encode() + b"\n")
     return done
 
@@ -238,14 +254,15 @@ def _quantised(
     return content, quality, len(pairs.same)
 
 
-def _card(graph: bytes, done: Export) -> dict[str, Any]:
-    model: Embedder = OnnxModel.of_graph(graph)
+def _card(graph: bytes, done: Export, whole: SiameseModel) -> dict[str, Any]:
+    # an 8-bit graph is a model of its own
+    model: Embedder = OnnxModel.of_graph(graph) if done.precision == "int8" else whole
     shape = list(model.preprocessing.shape)
     return {
         "format": FORMAT,
         **Essentials.of(model).model_dump(mode="json"),
         "graph": {
-            "file": GRAPH,
+            "file": done.graph.name,
             "sha256": hashlib.sha256(graph).hexdigest(),
             "precision": done.precision,
             "input": {"name": INPUT, "dtype": "uint8", "shape": ["batch", *shape]},

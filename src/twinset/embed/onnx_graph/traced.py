@@ -56,7 +56,7 @@ def trace(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             path = Path(folder) / "encoder.onnx"
-            _from_uint8(encoder, image_shape).export(path, format="onnx", verbose=False)
+            from_uint8(encoder, image_shape).export(path, format="onnx", verbose=False)
             found = onnx.load(path)  # with the weights that lie in a file beside it
     except Exception as error:
         raise UnwritableError(f"jax2onnx: {type(error).__name__}: {error}") from error
@@ -100,6 +100,19 @@ def rewrite_pooling(graph: Any) -> None:
     graph.node.extend(kept)
 
 
+def from_uint8(encoder: keras.Model, image_shape: Sequence[int]) -> keras.Model:
+    """Put the scaling of uint8 pixels before an encoder.
+
+    Args:
+        encoder: takes floats in [0, 1] of shape (n, *image_shape).
+        image_shape: (h, w) or (h, w, 3).
+    """
+    pixels = keras.Input(tuple(image_shape), dtype="uint8", name=INPUT)
+    model = keras.Model(pixels, encoder(keras.layers.Rescaling(1 / 255)(pixels)))
+    model(np.zeros((1, *image_shape), np.uint8))  # Keras refuses a model that was never called
+    return model
+
+
 def _over_four_axes(node: Any) -> bool:
     windows = [each.ints for each in node.attribute if each.name == "kernel_shape"]
     if node.op_type != "MaxPool" or not windows:
@@ -128,13 +141,6 @@ def _name_output(graph: Any) -> None:
     (output,) = graph.output
     graph.node.append(onnx.helper.make_node("Identity", [output.name], [OUTPUT]))
     output.name = OUTPUT
-
-
-def _from_uint8(encoder: keras.Model, image_shape: Sequence[int]) -> keras.Model:
-    pixels = keras.Input(tuple(image_shape), dtype="uint8", name=INPUT)
-    model = keras.Model(pixels, encoder(keras.layers.Rescaling(1 / 255)(pixels)))
-    model(np.zeros((1, *image_shape), np.uint8))  # Keras refuses a model that was never called
-    return model
 
 
 def _elsewhere(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
