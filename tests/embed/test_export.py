@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 import twinset
-from twinset.embed import agreement, export, networks
+from twinset.embed import agreement, export, networks, other_backend
 from twinset.embed.card import Essentials
 from twinset.embed.onnx_graph import layers, traced
 from twinset.embed.onnx_model import ABOUT, OnnxModel, open_session
@@ -346,7 +346,7 @@ def test_another_back_end_traces_in_a_process_of_its_own(monkeypatch, tmp_path):
         Path(command[4]).write_bytes(graph)
         return subprocess.CompletedProcess(command, seen.get("code", 0), "", "a\nthe reason\n")
 
-    monkeypatch.setattr(traced.subprocess, "run", run)
+    monkeypatch.setattr(other_backend.subprocess, "run", run)
     assert traced.trace(encoder, (2, 2)).SerializeToString() == graph
     assert seen == {"shape": ["2", "2"], "backend": "jax"}
     seen["code"] = 1

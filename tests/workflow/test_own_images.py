@@ -2,9 +2,7 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from PIL import Image
 from sklearn import datasets
 
 import twinset
-from twinset import cli
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 from twinset.workflow import data as run_data
@@ -24,21 +21,6 @@ QUICK = {"epochs": 3, "encoder": {"units": [32, 16]}}
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["twinset", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return SimpleNamespace(code=code, out=out, err=err)
-
-    return call
 
 
 def write_tree(folder, images, labels, names, kind="png"):

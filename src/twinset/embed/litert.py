@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,6 +10,7 @@ from numpy.typing import NDArray
 
 from twinset.embed.agreement import agreement
 from twinset.embed.onnx_graph.traced import from_uint8
+from twinset.embed.other_backend import under
 from twinset.errors import ModelError
 
 if TYPE_CHECKING:
@@ -53,17 +49,10 @@ def export_litert(model: SiameseModel) -> tuple[bytes, float]:
         raise ModelError(
             f"Expected the package ai-edge-litert, to export for LiteRT: {INSTALL}."
         ) from None
-    shape = model.preprocessing.shape
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "encoder.keras", Path(folder) / "encoder.tflite"
-        model.encoder.save(source)
-        command = [sys.executable, "-c", _SCRIPT, str(source), str(target), *map(str, shape)]
-        environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ModelError(f"Expected TensorFlow to convert the encoder: {INSTALL}. {last}.")
-        content = target.read_bytes()
+    try:
+        content = under("tensorflow", _SCRIPT, model.encoder, model.preprocessing.shape)
+    except ModelError as error:
+        raise ModelError(f"Expected Keras to convert the encoder: {INSTALL}. {error}.") from None
     interpreter = Interpreter(model_content=content)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:

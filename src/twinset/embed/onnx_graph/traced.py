@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -18,6 +15,8 @@ import onnx
 
 from twinset.embed.onnx_graph.writer import UnwritableError
 from twinset.embed.onnx_model import INPUT, OUTPUT
+from twinset.embed.other_backend import under
+from twinset.errors import ModelError
 
 _SCRIPT = """
 import sys
@@ -44,7 +43,10 @@ def trace(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
         UnwritableError: jax2onnx is not installed, or cannot.
     """
     if keras.backend.backend() != "jax":
-        return _elsewhere(encoder, image_shape)
+        try:
+            return onnx.load_from_string(under("jax", _SCRIPT, encoder, image_shape))
+        except ModelError as error:
+            raise UnwritableError(str(error)) from None
     try:
         import jax2onnx  # noqa: F401 - told here; Keras would import it later
     except ImportError:
@@ -141,16 +143,3 @@ def _name_output(graph: Any) -> None:
     (output,) = graph.output
     graph.node.append(onnx.helper.make_node("Identity", [output.name], [OUTPUT]))
     output.name = OUTPUT
-
-
-def _elsewhere(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "encoder.keras", Path(folder) / "encoder.onnx"
-        encoder.save(source)
-        command = [sys.executable, "-c", _SCRIPT, str(source), str(target), *map(str, image_shape)]
-        environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise UnwritableError(f"with JAX, in a process of its own: {last}")
-        return onnx.load(target)
