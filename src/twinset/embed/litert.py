@@ -50,7 +50,8 @@ def export_litert(model: SiameseModel) -> tuple[bytes, float]:
             f"Expected the package ai-edge-litert, to export for LiteRT: {INSTALL}."
         ) from None
     try:
-        content = under("tensorflow", _SCRIPT, model.encoder, model.preprocessing.shape)
+        shape = model.preprocessing.shape
+        content = under("tensorflow", _SCRIPT, model.encoder, shape, ".tflite")
     except ModelError as error:
         raise ModelError(f"Expected Keras to convert the encoder: {INSTALL}. {error}.") from None
     interpreter = Interpreter(model_content=content)

@@ -14,7 +14,9 @@ import keras
 from twinset.errors import ModelError
 
 
-def under(backend: str, script: str, encoder: keras.Model, image_shape: Sequence[int]) -> bytes:
+def under(
+    backend: str, script: str, encoder: keras.Model, image_shape: Sequence[int], suffix: str
+) -> bytes:
     """Run a script on a saved encoder under another back end.
 
     Args:
@@ -23,6 +25,7 @@ def under(backend: str, script: str, encoder: keras.Model, image_shape: Sequence
             the image's shape.
         encoder: is saved for it.
         image_shape: (h, w) or (h, w, 3).
+        suffix: of that file, such as ".onnx".
 
     Returns:
         The content of the file that the script wrote.
@@ -31,7 +34,7 @@ def under(backend: str, script: str, encoder: keras.Model, image_shape: Sequence
         ModelError: the script failed, with the last line that it said.
     """
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "encoder.keras", Path(folder) / "made"
+        source, target = Path(folder) / "encoder.keras", Path(folder) / f"made{suffix}"
         encoder.save(source)
         command = [sys.executable, "-c", script, str(source), str(target), *map(str, image_shape)]
         environment = {

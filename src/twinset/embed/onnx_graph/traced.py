@@ -44,9 +44,10 @@ def trace(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
     """
     if keras.backend.backend() != "jax":
         try:
-            return onnx.load_from_string(under("jax", _SCRIPT, encoder, image_shape))
+            made = under("jax", _SCRIPT, encoder, image_shape, ".onnx")
         except ModelError as error:
             raise UnwritableError(str(error)) from None
+        return onnx.load_from_string(made)
     try:
         import jax2onnx  # noqa: F401 - told here; Keras would import it later
     except ImportError:
