@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -11,6 +12,12 @@ import numpy as np
 import pytest
 
 import twinset
+
+# pymilvus sets up logging when it is imported, for which Python closes the handlers that are
+# there. That of absl, which JAX brings, then closes the stream it was made with, which is pytest's
+# own: so pymilvus comes first.
+with contextlib.suppress(ImportError):
+    import pymilvus  # noqa: F401
 
 # No deadline: compiling a first call takes what it takes, and nothing timed is asserted here.
 # The gate draws the same examples each time; elsewhere each run draws new ones.

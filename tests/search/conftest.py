@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import secrets
 
 import pytest
-
-# pymilvus sets up logging when it is imported, for which Python closes the handlers that are
-# there. That of absl, which JAX brings, closes its stream, unless that is sys.stderr at this
-# moment: within a test that captures, it would be pytest's own.
-with contextlib.suppress(ImportError):
-    import pymilvus  # noqa: F401
 
 import search_servers
 
