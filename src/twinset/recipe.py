@@ -136,6 +136,11 @@ class Recipe(Section):
         except ValidationError as error:
             raise RecipeError(f"{origin}: {_explain(error)}") from None
 
+    @property
+    def scale(self) -> float:
+        """Distance that counts as far: the margin for a list of pairs, else a sphere's radius."""
+        return float(getattr(self.loss, "margin", 1.0)) if self.pairs == "tutorial" else 1.0
+
     def to_toml(self) -> str:
         """Write the recipe as TOML that `load` reads back to an equal recipe."""
         return tomli_w.dumps(self.model_dump(mode="json"))

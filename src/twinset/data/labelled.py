@@ -134,13 +134,7 @@ class Labelled(ABC):
         object.__setattr__(self, "quarantined", tuple(self.quarantined))
         for field in _PER_ROW:
             object.__setattr__(self, field, self._texts(field, getattr(self, field), count))
-        if self.parts is not None:
-            wrong = np.flatnonzero(~np.isin(self.parts, (*PARTS, "")))
-            if wrong.size:
-                raise DataError(
-                    f"Expected a part out of {[*PARTS, '']}. "
-                    f"Received {str(self.parts[wrong[0]])!r} at position {wrong[0]}."
-                )
+        check_parts(self.parts)
 
     def _texts(self, field: str, values: Any, count: int) -> NDArray[np.str_] | None:
         if values is None:
@@ -152,3 +146,22 @@ class Labelled(ABC):
                 f"Received shape {texts.shape}."
             )
         return texts.astype(np.str_)
+
+
+def check_parts(parts: NDArray[np.str_] | None) -> None:
+    """Refuse names of parts that there are not.
+
+    Args:
+        parts: one of `PARTS` or "" for each row; None for no parts at all.
+
+    Raises:
+        DataError: another name.
+    """
+    if parts is None:
+        return
+    wrong = np.flatnonzero(~np.isin(parts, (*PARTS, "")))
+    if wrong.size:
+        raise DataError(
+            f"Expected a part out of {[*PARTS, '']}. "
+            f"Received {str(parts[wrong[0]])!r} at position {wrong[0]}."
+        )

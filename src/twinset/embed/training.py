@@ -115,7 +115,7 @@ def fit(
         epochs=chosen.epochs,
         sizes=batches.sizes,
         images=batches.positions.shape[1],
-        scale=getattr(chosen.loss, "margin", 1.0) if chosen.pairs == "tutorial" else 1.0,
+        scale=chosen.scale,
         progress=progress,
         listener=told,
     )

@@ -126,7 +126,7 @@ def _pictures(
     yield health_picture(
         model.history,
         int(model.encoder.output_shape[-1]),
-        scale=getattr(model.recipe.loss, "margin", 1.0) if model.recipe.pairs == "tutorial" else 1,
+        scale=model.recipe.scale,
     )
     yield Picture(
         "distances",

@@ -13,7 +13,7 @@ from PIL import Image
 
 from twinset.data.decoding import image_file
 from twinset.data.decoding.image_file import EncodedImage
-from twinset.data.images import PARTS
+from twinset.data.labelled import check_parts
 from twinset.data.quarantine import Quarantined
 from twinset.data.sources import tables
 from twinset.errors import DataError, ImageFileError
@@ -231,13 +231,7 @@ class Listing:
         object.__setattr__(self, "quarantined", tuple(self.quarantined))
         for field in ("groups", "parts"):
             object.__setattr__(self, field, _texts(field, getattr(self, field), len(sources)))
-        if self.parts is not None:
-            wrong = np.flatnonzero(~np.isin(self.parts, (*PARTS, "")))
-            if wrong.size:
-                raise DataError(
-                    f"Expected a part out of {[*PARTS, '']}. "
-                    f"Received {str(self.parts[wrong[0]])!r} at position {wrong[0]}."
-                )
+        check_parts(self.parts)
 
     def __len__(self) -> int:
         return len(self.sources)
