@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import twinset
 from twinset.errors import RecipeError
 from twinset.recipe import (
+    BlendRecipe,
     ContrastiveRecipe,
     MlpRecipe,
     OptimizerRecipe,
@@ -36,6 +37,7 @@ recipes = st.builds(
     ),
     loss=st.builds(ContrastiveRecipe, margin=positive),
     optimizer=st.builds(OptimizerRecipe, learning_rate=positive),
+    blend=st.builds(BlendRecipe, learned=positive, features=positive, pixels=positive),
 )
 
 
@@ -49,7 +51,7 @@ def refused(call, *arguments, **keywords):
 
 
 def test_the_tutorial_holds_the_tutorials_values():
-    assert builtin_names() == ["conv", "fast", "head", "tutorial"]
+    assert builtin_names() == ["conv", "fast", "head", "tutorial", "unseen"]
     assert Recipe.load("tutorial").model_dump() == {
         "name": "tutorial",
         "pairs": "tutorial",
@@ -81,6 +83,7 @@ def test_the_tutorial_holds_the_tutorials_values():
             "weight_decay": 0.0,
             "epsilon": 1e-7,
         },
+        "blend": {"learned": 1.0, "features": 0.0, "pixels": 0.0},
     }
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from twinset.errors import RecipeError
 from twinset.recipe_sections import (
     AugmentRecipe,
+    BlendRecipe,
     ContrastiveRecipe,
     Count,
     CountOrNone,
@@ -58,6 +59,7 @@ class Recipe(Section):
         encoder: the network.
         loss: the objective.
         optimizer: the optimiser.
+        blend: what the embedding is made of in the end.
 
     Example:
         >>> recipe = Recipe.load("tutorial", epochs=4, loss={"margin": 2})
@@ -82,6 +84,7 @@ class Recipe(Section):
     encoder: EncoderRecipe = MlpRecipe()
     loss: LossRecipe = ContrastiveRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
+    blend: BlendRecipe = BlendRecipe()
 
     @model_validator(mode="before")
     @classmethod
@@ -151,7 +154,7 @@ def builtin_names() -> list[str]:
 
     Example:
         >>> builtin_names()
-        ['conv', 'fast', 'head', 'tutorial']
+        ['conv', 'fast', 'head', 'tutorial', 'unseen']
     """
     folder = resources.files("twinset") / "recipes"
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))

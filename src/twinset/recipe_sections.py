@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # strict: neither `true` nor "4" is a number; an integer still is a float
 Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -178,6 +178,35 @@ class HeadRecipe(Section):
 EncoderRecipe: TypeAlias = Annotated[
     MlpRecipe | ConvRecipe | PretrainedRecipe | HeadRecipe, Field(discriminator="name")
 ]
+
+
+class BlendRecipe(Section):
+    """What the embedding is made of when training has ended: parts of length 1, and their weights.
+
+    With `features` or `pixels` the embedding also keeps what the objective had no use for, and
+    so serves classes that training did not see; see `twinset.embed.blend`. At their defaults the
+    embedding is the trained one.
+
+    Args:
+        learned: of the trained embedding.
+        features: of what goes into the network's last linear layer.
+        pixels: of the square roots of the image's pixels.
+    """
+
+    learned: NotNegative = 1.0
+    features: NotNegative = 0.0
+    pixels: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _something(self) -> BlendRecipe:
+        if not (self.learned or self.features or self.pixels):
+            raise ValueError("blend: one weight at least must be above 0")
+        return self
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the embedding stays the trained one."""
+        return not (self.features or self.pixels)
 
 
 class ContrastiveRecipe(Section):

@@ -16,6 +16,7 @@ from twinset.data.pairs import Pairs, tutorial_pairs
 from twinset.decision import Threshold
 from twinset.embed import features, losses, networks
 from twinset.embed.augment import Augment
+from twinset.embed.blend import blended
 from twinset.embed.callbacks import Callbacks
 from twinset.embed.card import TrainedOn
 from twinset.embed.checkpoint import Keeper
@@ -123,6 +124,8 @@ def fit(
         _engine().train(job, monitor, keeper)
     if trained is not encoder:
         features.join(encoder, trained)
+    if not chosen.blend.nothing:
+        encoder = blended(encoder, chosen.blend)
     if not monitor.interrupted:
         keeper.remove()
     return SiameseModel(

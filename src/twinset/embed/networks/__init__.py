@@ -17,6 +17,7 @@ from twinset.embed.networks.embedding import head
 from twinset.embed.networks.frozen import Frozen
 from twinset.embed.networks.perceptron import mlp
 from twinset.embed.networks.preprocess import Preprocess
+from twinset.embed.networks.square_root import SquareRoot
 from twinset.embed.networks.unit_norm import UnitNorm
 from twinset.errors import RecipeError
 from twinset.recipe_sections import ConvRecipe, EncoderRecipe, HeadRecipe, MlpRecipe
@@ -24,6 +25,7 @@ from twinset.recipe_sections import ConvRecipe, EncoderRecipe, HeadRecipe, MlpRe
 __all__ = [
     "Frozen",
     "Preprocess",
+    "SquareRoot",
     "UnitNorm",
     "build",
     "check_encoder",

@@ -74,3 +74,11 @@ def relu(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     else:
         name = writer.node("Clip", tensor.name, writer.constant(0), writer.constant(limit))
     return Tensor(name, tensor.shape, tensor.first)
+
+
+def square_root(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    """Write `SquareRoot`."""
+    del layer
+    (x,) = tensors
+    name = writer.node("Sqrt", writer.node("Max", x.name, writer.constant(0)))
+    return Tensor(name, x.shape, x.first)

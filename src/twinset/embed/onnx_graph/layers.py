@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from twinset.embed.onnx_graph.activations import activate, activation, relu
+from twinset.embed.onnx_graph.activations import activate, activation, relu, square_root
 from twinset.embed.onnx_graph.convolution import convolution, pooling
 from twinset.embed.onnx_graph.norms import (
     batch_norm,
@@ -253,5 +253,6 @@ _WRITERS: dict[str, Write] = {
     "twinset.Dropout": _same_tensor,
     "twinset.Frozen": _frozen,
     "twinset.Preprocess": _preprocess,
+    "twinset.SquareRoot": square_root,
     "twinset.UnitNorm": unit_norm,
 }

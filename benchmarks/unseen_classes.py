@@ -1,0 +1,78 @@
+"""Classes that training did not see: AUC and MAP@R of a recipe against raw pixels, fold by fold.
+
+./task bench unseen_classes [--recipe unseen] [--seeds 5] [--part test] [--set epochs=1]
+
+The five near folds (U1) of the protocol: each holds two similar classes out, the recipe is fitted
+on the other eight, and all pairs of the two classes' images are ranked. Raw pixels have no seed;
+each image of length 1, as `twinset evaluate --protocol full` has them, and as they are.
+--part tune is for choosing settings. KERAS_BACKEND=tensorflow is the fastest on a CPU.
+"""
+
+import argparse
+import statistics
+
+import numpy as np
+
+import ledger
+import twinset
+from twinset.data.parts import divide
+from twinset.data.split import UNSEEN_FOLDS
+from twinset.evaluate.all_pairs import AllPairs
+from twinset.evaluate.baselines import raw_pixels, unit_norm
+from twinset.evaluate.curves import auc
+from twinset.evaluate.retrieval import retrieve
+from twinset.recipe import parse_setting
+
+NEAR = [fold for fold in UNSEEN_FOLDS if fold.name.startswith("U1")]
+
+
+def numbers(embeddings, labels):
+    embeddings = np.asarray(embeddings, np.float32)
+    return auc(AllPairs(embeddings, labels).curve()), retrieve(embeddings, labels).map_at_r
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", default="unseen")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--part", choices=["test", "tune"], default="test")
+    parser.add_argument("--set", action="append", default=[], dest="settings")
+    options = parser.parse_args()
+    overrides = dict(parse_setting(text) for text in options.settings)
+    train, test = twinset.load_fashion_mnist()
+    parts = divide(train, test)
+    judged = test if options.part == "test" else parts.tune
+    above, seen_auc = 0, []
+    print(ledger.machine())
+    for fold in NEAR:
+        seen = parts.fit.subset(np.flatnonzero(~np.isin(parts.fit.labels, fold.unseen)))
+        hidden = np.isin(judged.labels, fold.unseen)
+        apart, rest = judged.subset(np.flatnonzero(hidden)), judged.subset(np.flatnonzero(~hidden))
+        pixels = raw_pixels(apart.images)
+        plain, floor = numbers(pixels, apart.labels), numbers(unit_norm(pixels), apart.labels)
+        found = []
+        for seed in range(options.seeds):
+            model = twinset.fit(seen, options.recipe, seed=seed, progress=False, **overrides)
+            found.append(numbers(model.embed(apart), apart.labels))
+            if seed == 0:
+                seen_auc.append(auc(AllPairs(model.embed(rest), rest.labels).curve()))
+        columns = list(zip(*found, strict=True))
+        means = [statistics.mean(values) for values in columns]
+        above += all(mean > low for mean, low in zip(means, floor, strict=True))
+        for name, values, mean, low, other in zip(
+            ("AUC", "MAP@R"), columns, means, floor, plain, strict=True
+        ):
+            ledger.say(
+                f"{options.recipe}, {fold.name}: {name}",
+                f"{mean:.4f} ({min(values):.4f} to {max(values):.4f}); "
+                f"pixels {low:.4f}, without unit length {other:.4f}",
+            )
+    ledger.say(f"{options.recipe}: folds above the pixels in both", f"{above} of {len(NEAR)}")
+    ledger.say(
+        f"{options.recipe}: AUC on the eight seen classes, seed 0, mean",
+        f"{statistics.mean(seen_auc):.4f}",
+    )
+
+
+if __name__ == "__main__":
+    main()

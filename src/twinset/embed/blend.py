@@ -1,0 +1,99 @@
+"""An embedding for classes that training did not see: what was learned, and what came before."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+
+from twinset.embed.networks.square_root import SquareRoot
+from twinset.embed.networks.unit_norm import UnitNorm
+from twinset.errors import RecipeError
+from twinset.recipe_sections import BlendRecipe
+
+# Larger images are averaged down to at most so many cells each way.
+SIDE = 32
+
+
+def blended(encoder: keras.Model, recipe: BlendRecipe) -> keras.Model:
+    """Widen a trained encoder's embedding by what its last layer threw away.
+
+    e = unit([a · unit(z), b · unit(h), c · unit(√x)])
+
+    with z the trained embedding, h what goes into its last linear layer, x the pixels, averaged
+    down to 32 × 32 at most (vectors are taken as they are, without the root), and a, b and c the
+    recipe's weights. Squared distances of e are weighted means of the parts'.
+
+    An objective over classes keeps what tells the seen classes apart and removes all else: for
+    classes that it never saw, its embedding can be worse than the pixels. What goes into the last
+    layer has lost less, the pixels nothing. The price is the size, and distances that say less of
+    the seen classes.
+
+    Args:
+        encoder: trained, with a linear layer at its end; its layers are used, not copied.
+        recipe: the weights.
+
+    Returns:
+        A `keras.Model` from images to embeddings of length 1, as long as all parts together.
+
+    Raises:
+        RecipeError: the encoder has no linear layer to look behind.
+
+    References:
+        Chen et al. (2020), A Simple Framework for Contrastive Learning (the layer before the last
+        transfers better); Papyan, Han, Donoho (2020), Prevalence of Neural Collapse.
+
+    Example:
+        >>> from twinset.embed.networks import mlp
+        >>> recipe = BlendRecipe(learned=0.4, features=1.0, pixels=1.0)
+        >>> blended(mlp((6, 6), units=(8, 4), linear=True), recipe).output_shape  # 4 + 8 + 36
+        (None, 48)
+    """
+    (image,) = encoder.inputs
+    parts = []
+    if recipe.learned:
+        parts.append(("learned", recipe.learned, encoder.outputs[0]))
+    if recipe.features:
+        parts.append(("features", recipe.features, _before_the_last(encoder)))
+    if recipe.pixels:
+        parts.append(("pixels", recipe.pixels, _looks(image)))
+    length = math.hypot(*(weight for _, weight, _ in parts))
+    weighed = [
+        keras.layers.Rescaling(weight / length, name=f"blend_{name}")(
+            UnitNorm(name=f"blend_{name}_unit")(tensor)
+        )
+        for name, weight, tensor in parts
+    ]
+    x = keras.layers.Concatenate(name="blend")(weighed) if len(weighed) > 1 else weighed[0]
+    # once more: of a black image the pixels have no direction, and no part in the length
+    return keras.Model(image, UnitNorm(name="blend_unit")(x), name=encoder.name)
+
+
+def _before_the_last(encoder: keras.Model) -> Any:
+    """Find what goes into the last linear layer, and into the normalisation that stands before."""
+    for layer in reversed(encoder.layers):
+        if layer.name == "features_norm":
+            return layer.input
+        if isinstance(layer, keras.layers.Dense) and "features_norm" not in _names(encoder):
+            return layer.input
+    raise RecipeError(
+        "Expected an encoder with a linear layer at its end, to blend in what goes into it. "
+        f"Received {encoder.name!r} with none: leave blend.features at 0."
+    )
+
+
+def _names(encoder: keras.Model) -> list[str]:
+    return [layer.name for layer in encoder.layers]
+
+
+def _looks(image: Any) -> Any:
+    if len(image.shape) == 2:
+        return image
+    x = image
+    if len(image.shape) == 3:
+        x = keras.layers.Reshape((*image.shape[1:], 1), name="blend_channel")(x)
+    blocks = tuple(-(-size // SIDE) for size in image.shape[1:3])
+    if max(blocks) > 1:
+        x = keras.layers.AveragePooling2D(blocks, padding="same", name="blend_cells")(x)
+    return keras.layers.Flatten(name="blend_flatten")(SquareRoot(name="blend_roots")(x))

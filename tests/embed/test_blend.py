@@ -1,0 +1,132 @@
+"""Embeddings that keep what the objective had no use for: by hand, by loops, and through a file."""
+
+import keras
+import numpy as np
+import pytest
+
+import twinset
+from twinset.embed import export, networks
+from twinset.embed.blend import blended
+from twinset.embed.encode import encode
+from twinset.embed.onnx_model import OnnxModel
+from twinset.errors import RecipeError
+from twinset.evaluate.all_pairs import AllPairs
+from twinset.evaluate.curves import auc
+from twinset.recipe_sections import BlendRecipe
+
+ALL = BlendRecipe(learned=0.4, features=1.0, pixels=2.0)
+CASES = {
+    "mlp": ((6, 5), lambda: networks.mlp((6, 5), units=(9, 4), linear=True, seed=0)),
+    "conv": ((16, 17), lambda: networks.conv((16, 17), widths=(4, 6), embedding=5, seed=0)),
+    "colours": ((16, 16, 3), lambda: networks.conv((16, 16, 3), widths=(4,), embedding=5, seed=0)),
+    "head": ((7,), lambda: networks.head(7, embedding=3, seed=0)),
+    "deep head": ((7,), lambda: networks.head(7, units=(16, 12), embedding=3, seed=0)),
+}
+
+
+def some(shape, count=6, seed=0):
+    rng = np.random.default_rng(seed)
+    if len(shape) == 1:
+        return rng.normal(size=(count, *shape)).astype(np.float32)
+    return rng.integers(0, 256, (count, *shape), np.uint8)
+
+
+def unit(x):
+    return x / np.linalg.norm(x)
+
+
+def features_name(encoder):
+    names = [layer.name for layer in encoder.layers]
+    return "features_norm" if "features_norm" in names else names[-1]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_part_has_its_weight(case):
+    shape, make = CASES[case]
+    encoder, images = make(), some(shape)
+    inner = keras.Model(encoder.inputs, encoder.get_layer(features_name(encoder)).input)
+    learned, features = encode(encoder, images), encode(inner, images)
+    found = encode(blended(encoder, ALL), images)
+    for i, image in enumerate(images):
+        plain = image if image.dtype == np.float32 else np.sqrt(image / 255)
+        parts = [0.4 * unit(learned[i]), unit(features[i]), 2 * unit(plain.ravel())]
+        np.testing.assert_allclose(found[i], unit(np.concatenate(parts)), atol=2e-6)
+
+
+def test_squared_distances_are_weighted_means_of_the_parts():
+    shape, make = CASES["conv"]
+    encoder, images = make(), some(shape, 2)
+    alone = [
+        encode(blended(encoder, BlendRecipe(learned=a, features=b, pixels=c)), images)
+        for a, b, c in ((0, 1, 0), (0, 0, 1))
+    ]
+    both = encode(blended(encoder, BlendRecipe(learned=0, features=3, pixels=4)), images)
+    apart = [((x[0] - x[1]) ** 2).sum() for x in (*alone, both)]
+    assert abs(apart[0] - apart[1]) > 0.01, "equal parts would have every mean"
+    assert apart[2] == pytest.approx((9 * apart[0] + 16 * apart[1]) / 25, abs=1e-5)
+
+
+def test_a_black_image_keeps_its_other_parts():
+    encoder = networks.mlp((4, 4), units=(3,), linear=True, seed=0)
+    encoder.layers[-1].bias.assign([1.0, 0.0, 0.0])
+    recipe = BlendRecipe(learned=1, features=0, pixels=1)
+    found = encode(blended(encoder, recipe), np.zeros((1, 4, 4), np.uint8))
+    np.testing.assert_allclose(found[0], [1] + [0] * 18, atol=1e-6)
+
+
+def test_large_images_are_averaged_down():
+    encoder = networks.conv((64, 40, 3), widths=(4,), embedding=5, seed=0)
+    image = np.zeros((1, 64, 40, 3), np.uint8)
+    image[0, 0, 0] = image[0, 1, 1] = 255  # half of the first cell of 2 × 2
+    wide = blended(encoder, BlendRecipe(learned=0, features=0, pixels=1))
+    assert wide.output_shape == (None, 32 * 20 * 3)
+    np.testing.assert_allclose(encode(wide, image)[0, :3], 3**-0.5, atol=1e-6)
+
+
+def test_fit_blends_what_it_trained(fashion_mnist):
+    few = fashion_mnist[0].subset(np.arange(600))
+    plain = {"encoder": {"widths": [4, 8], "embedding": 6}, "epochs": 1, "progress": False}
+    trained = twinset.fit(few, "unseen", **plain, blend={"features": 0.0, "pixels": 0.0})
+    model = twinset.fit(few, "unseen", **plain)
+    assert model.embed(few).shape == (600, 6 + 4 * 4 * 8 + 784)
+    again = encode(blended(trained.encoder, model.recipe.blend), few.rows)
+    np.testing.assert_allclose(model.embed(few), again, atol=1e-6)
+
+
+def test_a_blend_goes_through_a_file_and_a_graph(fashion_mnist, tmp_path):
+    few = fashion_mnist[0].subset(np.arange(600))
+    model = twinset.fit(
+        few, "unseen", encoder={"widths": [4, 8], "embedding": 6}, epochs=1, progress=False
+    )
+    model.save(tmp_path / "model")
+    expected = model.embed(few)
+    np.testing.assert_array_equal(twinset.load_model(tmp_path / "model").embed(few), expected)
+    graph, difference = export.export_graph(model)
+    found = OnnxModel.of_graph(graph).embed(few)
+    assert expected.std(axis=0).max() > 0.01
+    assert max(difference, np.abs(found - expected).max()) <= 1e-5
+
+
+def test_unseen_classes_gain(fashion_mnist):
+    """The blend tells classes apart that it never saw, better than what was learned, or pixels."""
+    train, test = fashion_mnist
+    seen = train.subset(np.flatnonzero(~np.isin(train.labels, [5, 7]))[:4000])
+    unseen = test.subset(np.flatnonzero(np.isin(test.labels, [5, 7]))[:600])
+    model = twinset.fit(seen, "unseen", encoder={"widths": [16, 32]}, progress=False)
+    pixels = unseen.images.reshape(len(unseen), -1) / 255
+    pixels /= np.linalg.norm(pixels, axis=1, keepdims=True)
+    learned = keras.Model(model.encoder.inputs, model.encoder.get_layer("unit").output)
+    found = [
+        auc(AllPairs(x.astype(np.float32), unseen.labels).curve())
+        for x in (encode(learned, unseen.images), pixels, model.embed(unseen))
+    ]
+    assert found[2] > max(found[:2]) + 0.005, found
+
+
+def test_there_must_be_something_to_blend():
+    image = keras.Input((4, 4))
+    flat = keras.layers.Flatten()(image)
+    with pytest.raises(RecipeError, match=r"with a linear layer at its end.*blend\.features at 0"):
+        blended(keras.Model(image, flat), ALL)
+    with pytest.raises(RecipeError, match="blend: one weight at least must be above 0"):
+        twinset.Recipe.load("unseen", blend={"learned": 0, "features": 0, "pixels": 0})
