@@ -51,8 +51,9 @@ class Recipe(Section):
             every class takes part, at least 4.
         epochs: passes over the pairs or images.
         seed: of pairs, initial weights, order, dropout and augmentation.
-        precision: "float32", or for accelerators "mixed_bfloat16" or "mixed_float16": the network
-            computes in 16 bits; weights, loss and optimiser stay float32.
+        precision: "float32", or "mixed_bfloat16" or "mixed_float16": while it trains, the network
+            computes in 16 bits, on accelerators and CPUs that are faster so; weights, loss,
+            optimiser and the trained model are float32 all the same.
         images: what the user's own images become.
         split: shares of the parts, where the data names none.
         augment: random views.

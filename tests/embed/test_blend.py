@@ -44,7 +44,7 @@ def features_name(encoder):
 def test_each_part_has_its_weight(case):
     shape, make = CASES[case]
     encoder, images = make(), some(shape)
-    inner = keras.Model(encoder.inputs, encoder.get_layer(features_name(encoder)).input)
+    inner = keras.Model(encoder.inputs[0], encoder.get_layer(features_name(encoder)).input)
     learned, features = encode(encoder, images), encode(inner, images)
     found = encode(blended(encoder, ALL), images)
     for i, image in enumerate(images):
@@ -115,7 +115,7 @@ def test_unseen_classes_gain(fashion_mnist):
     model = twinset.fit(seen, "unseen", encoder={"widths": [16, 32]}, progress=False)
     pixels = unseen.images.reshape(len(unseen), -1) / 255
     pixels /= np.linalg.norm(pixels, axis=1, keepdims=True)
-    learned = keras.Model(model.encoder.inputs, model.encoder.get_layer("unit").output)
+    learned = keras.Model(model.encoder.inputs[0], model.encoder.get_layer("unit").output)
     found = [
         auc(AllPairs(x.astype(np.float32), unseen.labels).curve())
         for x in (encode(learned, unseen.images), pixels, model.embed(unseen))

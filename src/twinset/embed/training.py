@@ -16,6 +16,7 @@ from twinset.data.pairs import Pairs, tutorial_pairs
 from twinset.decision import Threshold
 from twinset.embed import features, losses, networks
 from twinset.embed.augment import Augment
+from twinset.embed.averaging import settle
 from twinset.embed.blend import blended
 from twinset.embed.callbacks import Callbacks
 from twinset.embed.card import TrainedOn
@@ -122,8 +123,11 @@ def fit(
     )
     with told.training() if told else nullcontext(), monitor.watch():
         _engine().train(job, monitor, keeper)
+    settle(job)
     if trained is not encoder:
         features.join(encoder, trained)
+    if chosen.precision != "float32":
+        encoder = _whole(encoder, chosen.precision)
     if not chosen.blend.nothing:
         encoder = blended(encoder, chosen.blend)
     if not monitor.interrupted:
@@ -205,6 +209,17 @@ def _precision(policy: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _whole(encoder: keras.Model, policy: str) -> keras.Model:
+    """Have an encoder compute in 32 bits: its weights always did, and so do graphs and other code.
+
+    By way of its own description, which every registered layer has; to build it anew by the recipe
+    would read a pretrained network's file a second time.
+    """
+    whole = keras.models.model_from_json(encoder.to_json().replace(f'"{policy}"', '"float32"'))
+    whole.set_weights(encoder.get_weights())
+    return whole
 
 
 def _engine() -> Any:

@@ -1,0 +1,96 @@
+"""The averaged weights by a loop over the steps, and what batch normalisation then knows."""
+
+import keras
+import numpy as np
+import pytest
+
+import twinset
+from twinset.embed import averaging, training
+
+SETTINGS = {
+    "pairs": "batch",
+    "batch_size": 30,
+    "encoder": {"units": [8, 4], "dropout": 0.0, "linear": True, "normalize": True},
+    "loss": {"name": "supcon"},
+    "optimizer": {"name": "adam", "learning_rate": 0.01, "average": 0.7},
+    "epochs": 6,
+    "progress": False,
+}
+
+
+class Weights(keras.callbacks.Callback):
+    """Keeps the weights after each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append(self.model.get_weights())
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_the_average_by_a_loop(stripes, precision):
+    few = stripes.subset(np.arange(30))  # one step an epoch, so the callback sees each
+    seen = Weights()
+    model = twinset.fit(few, **SETTINGS, precision=precision, callbacks=[seen])
+    assert len(seen.seen) == 6
+    start = twinset.networks.build(model.recipe.encoder, (6, 5), seed=0).get_weights()
+    # the first steps of float16 are left out: they find how far the loss can be scaled
+    moved = [each for each in seen.seen if not np.array_equal(each[0], start[0])]
+    assert len(moved) >= 4
+    average = moved[0]
+    for after in moved[1:]:
+        average = [0.7 * old + 0.3 * new for old, new in zip(average, after, strict=True)]
+    for found, expected, last in zip(
+        model.encoder.get_weights(), average, seen.seen[-1], strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert np.abs(found - last).max() > 1e-3, "the last weights would pass for the average"
+
+
+def test_the_steps_are_those_without_an_average(stripes):
+    one, two = (
+        twinset.fit(stripes, **SETTINGS | {"optimizer": SETTINGS["optimizer"] | {"average": m}})
+        for m in (0.0, 0.9)
+    )
+    assert [each.loss for each in one.history] == [each.loss for each in two.history]
+
+
+def test_statistics_are_those_of_the_averaged_weights(stripes, monkeypatch):
+    settings = SETTINGS | {"encoder": {"name": "conv", "widths": [4, 4], "embedding": 4}}
+    settings["optimizer"] = settings["optimizer"] | {"average": 0.95}
+    large = twinset.LabelledImages(
+        np.repeat(np.repeat(stripes.images, 4, axis=1), 4, axis=2),
+        stripes.labels,
+        stripes.class_names,
+    )
+
+    def gap(model):
+        """How far the running means are from those of the data, in their own spread."""
+        norm = model.encoder.get_layer("features_norm")
+        inner = keras.Model(model.encoder.inputs[0], norm.input)
+        seen = keras.ops.convert_to_numpy(inner(large.images / np.float32(255)))
+        mean = keras.ops.convert_to_numpy(norm.moving_mean)
+        return np.abs(mean - seen.mean(axis=0)).max() / seen.std()
+
+    with_statistics = gap(twinset.fit(large, **settings))
+    monkeypatch.setattr(averaging, "BATCHES", 0)
+    assert with_statistics < 0.5 * gap(twinset.fit(large, **settings))
+
+
+def test_an_average_goes_on_from_a_checkpoint(stripes, tmp_path, monkeypatch):
+    monkeypatch.setitem(training.Keeper.__init__.__kwdefaults__, "seconds", 0.0)
+    whole = twinset.fit(stripes, **SETTINGS)
+
+    class Killed(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 3:
+                raise MemoryError("killed")
+
+    path = tmp_path / "state.npz"
+    with pytest.raises(MemoryError, match="killed"):
+        twinset.fit(stripes, **SETTINGS, checkpoint=path, callbacks=[Killed()])
+    again = twinset.fit(stripes, **SETTINGS, checkpoint=path)
+    for one, two in zip(whole.encoder.get_weights(), again.encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
