@@ -104,6 +104,7 @@ class ConvRecipe(Section):
     Args:
         name: "conv".
         widths: channels of each stage.
+        blocks: residual convolutions of each stage; [] stands for [0, 1, 1, …].
         embedding: size d.
         dropout: before the embedding.
         normalize: embeddings of length 1.
@@ -111,6 +112,7 @@ class ConvRecipe(Section):
 
     name: Literal["conv"] = "conv"
     widths: Units = (32, 64, 128)
+    blocks: tuple[CountOrNone, ...] = ()
     embedding: Count = 64
     dropout: Share = 0.0
     normalize: bool = True

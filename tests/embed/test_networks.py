@@ -166,6 +166,18 @@ def test_the_stages_add_what_they_found():
     np.testing.assert_allclose(after, before, atol=1e-6)
 
 
+def test_blocks_say_how_deep_each_stage_is():
+    usual, same = (networks.conv((8, 8), widths=(3, 4), blocks=b, seed=0) for b in ((), (0, 1)))
+    assert usual.get_config() == same.get_config()
+    deep = networks.conv((8, 8), widths=(3, 4), blocks=(1, 2), seed=0)
+    # kernels of 3 × 3, and four numbers of normalisation for each channel
+    assert deep.count_params() - usual.count_params() == 9 * (3 * 3 + 4 * 4) + 4 * (3 + 4)
+    names = [layer.name for layer in deep.layers if layer.name.endswith("inner")]
+    assert names == ["stage_1_inner", "stage_2_inner", "stage_2_2_inner"]
+    with pytest.raises(RecipeError, match=r"blocks for each of the 2 widths\. Received 1: \[1\]\."):
+        networks.conv((8, 8), widths=(3, 4), blocks=(1,))
+
+
 def test_kernels_are_the_same_on_every_back_end():
     """Drawn by numpy: numbers from one back end hold on the others."""
     kernel = weights(networks.conv((8, 8), widths=(2, 2), seed=5))[0]
@@ -266,9 +278,13 @@ def test_build_passes_everything_on():
     twin = networks.mlp((6, 6), units=(5, 4), dropout=0.3, linear=True, normalize=True, seed=1)
     assert encoder.get_config() == twin.get_config()
     encoder = networks.build(
-        ConvRecipe(widths=(2, 3), embedding=4, dropout=0.2, normalize=False), (8, 8), seed=1
+        ConvRecipe(widths=(2, 3), blocks=(1, 0), embedding=4, dropout=0.2, normalize=False),
+        (8, 8),
+        seed=1,
     )
-    twin = networks.conv((8, 8), widths=(2, 3), embedding=4, dropout=0.2, normalize=False, seed=1)
+    twin = networks.conv(
+        (8, 8), widths=(2, 3), blocks=(1, 0), embedding=4, dropout=0.2, normalize=False, seed=1
+    )
     assert encoder.get_config() == twin.get_config()
     assert all((a == b).all() for a, b in zip(weights(encoder), weights(twin), strict=True))
 

@@ -81,6 +81,7 @@ def build(recipe: EncoderRecipe, input_shape: Sequence[int], *, seed: int) -> ke
         return conv(
             input_shape,
             widths=recipe.widths,
+            blocks=recipe.blocks,
             embedding=recipe.embedding,
             dropout=recipe.dropout,
             normalize=recipe.normalize,

@@ -20,6 +20,7 @@ def conv(
     input_shape: Sequence[int],
     *,
     widths: Sequence[int] = (32, 64, 128),
+    blocks: Sequence[int] = (),
     embedding: int = 64,
     dropout: float = 0.0,
     normalize: bool = True,
@@ -28,7 +29,7 @@ def conv(
     """Build a small residual network for images of 16 × 16 to 128 × 128 pixels.
 
     Each width is a stage: a convolution of stride 2 (5 × 5 in the first stage, 3 × 3 in the
-    others), then, but in the first stage, a residual one of 3 × 3; each with batch normalisation
+    others), then residual ones of 3 × 3, one but in the first stage; each with batch normalisation
     and ReLU. Then a mean over blocks to a grid of 4 × 4 at most, batch normalisation, dropout, and
     a linear layer to the embedding.
 
@@ -42,6 +43,7 @@ def conv(
     Args:
         input_shape: shape of one image, (h, w) or (h, w, 3).
         widths: channels of each stage; add one for large images. Defaults to (32, 64, 128).
+        blocks: residual convolutions of each stage. Defaults to (0, 1, 1, …).
         embedding: size d. Defaults to 64.
         dropout: share of the last features dropped while training. Defaults to 0.
         normalize: make the embeddings' length 1. Defaults to True.
@@ -52,7 +54,7 @@ def conv(
         An ordinary `keras.Model`.
 
     Raises:
-        RecipeError: the images are too small for so many stages.
+        RecipeError: the images are too small for so many stages, or `blocks` are of other stages.
 
     Reference:
         He et al. (2016), Deep Residual Learning for Image Recognition.
@@ -68,6 +70,12 @@ def conv(
             f"stages, each of which halves them. Received {shape[0]} × {shape[1]}: take fewer "
             "`widths`, or larger images."
         )
+    blocks = tuple(blocks) or (0, *(1 for _ in widths[1:]))
+    if len(blocks) != len(widths):
+        raise RecipeError(
+            f"Expected a number of blocks for each of the {len(widths)} widths. Received "
+            f"{len(blocks)}: {list(blocks)}."
+        )
     image = keras.Input(shape, name="image")
     x = keras.layers.Reshape((*shape, 1), name="channel")(image) if len(shape) == 2 else image
     seeds = Seeds(seed)
@@ -75,10 +83,11 @@ def conv(
         stage = f"stage_{i + 1}"
         x = _convolution(x, width, 3 if i else 5, 2, seeds, name=f"{stage}_down")
         x = keras.layers.ReLU(name=f"{stage}_down_relu")(x)
-        if i:
-            inner = _convolution(x, width, 3, 1, seeds, name=f"{stage}_inner")
-            x = keras.layers.Add(name=f"{stage}_add")([x, inner])
-            x = keras.layers.ReLU(name=f"{stage}_relu")(x)
+        for block in range(blocks[i]):
+            name = f"{stage}_{block + 1}" if block else stage
+            inner = _convolution(x, width, 3, 1, seeds, name=f"{name}_inner")
+            x = keras.layers.Add(name=f"{name}_add")([x, inner])
+            x = keras.layers.ReLU(name=f"{name}_relu")(x)
     x = _grid(x)
     x = embed(x, embedding=embedding, dropout=dropout, normalize=normalize, seeds=seeds, seed=seed)
     return keras.Model(image, x, name="conv")
