@@ -1,6 +1,6 @@
 """A recipe on the protocol's split: accuracy on the tutorial's test pairs, retrieval, time to fit.
 
-./task bench recipes --recipe fast [--seeds 5] [--backend jax] [--set epochs=1] [--no-reference]
+./task bench recipes --recipe fast [--seeds 5] [--backend jax] [--set epochs=1] [--keep FOLDER]
 
 Fitted on the protocol's 50,000 images; the threshold is chosen on its 5,000 calib images by
 balanced accuracy; the 19,980 test pairs are scored once for each seed. The time is that of `fit`
@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 PROGRAMS = Path(os.environ.get("TMPDIR", "/tmp")) / "twinset-benchmark-programs"
 
 
-def one(recipe, seed, settings):
+def one(recipe, seed, settings, keep):
     import keras
 
     import twinset
@@ -42,11 +42,14 @@ def one(recipe, seed, settings):
     model = twinset.fit(parts.fit, recipe, seed=seed, progress=False, **overrides)
     seconds = time.perf_counter() - started
     model = calibrated(model, parts.calib)
+    if keep is not None:
+        model.save(keep / f"{recipe}-{seed}")
     pairs = twinset.tutorial_pairs(test.labels, seed=seed)
     embeddings = model.embed(test)
     apart = model.distances(test, pairs)
     scores = twinset.score_pairs(apart, pairs.same, model.threshold.value)
     found = retrieve(embeddings, test.labels)
+    tuned = retrieve(model.embed(parts.tune), parts.tune.labels)
     return {
         "seconds": seconds,
         "accuracy": 100 * scores.accuracy,
@@ -55,6 +58,8 @@ def one(recipe, seed, settings):
         "mAP": found.mean_average_precision,
         "MAP@10": found.map_at_10,
         "MAP@R": found.map_at_r,
+        "tune R@1": tuned.recall_at[1],
+        "tune MAP@10": tuned.map_at_10,
         "weights": model.encoder.count_params(),
         "backend": keras.backend.backend(),
     }
@@ -87,11 +92,12 @@ def main():
     parser.add_argument("--backend", default="jax")
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--no-reference", action="store_true")
+    parser.add_argument("--keep", type=Path, help="a folder to save the models in")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(one(options.recipe, options.seed, options.settings)))
+        print(json.dumps(one(options.recipe, options.seed, options.settings, options.keep)))
         return
     shutil.rmtree(PROGRAMS, ignore_errors=True)
     PROGRAMS.mkdir(parents=True)
@@ -100,12 +106,14 @@ def main():
         arguments = ["--recipe", options.recipe, "--seed", str(seed)]
         for text in options.settings:
             arguments += ["--set", text]
+        if options.keep is not None:
+            arguments += ["--keep", str(options.keep)]
         rows.append(fresh(arguments, options.backend))
         print(f"seed {seed}: {rows[-1]}", flush=True)
     plain = None if options.no_reference else reference()
     print(ledger.machine())
     name = f"{options.recipe} on {options.backend}"
-    for key in ("accuracy", "pair AUC", "R@1", "mAP", "MAP@10", "MAP@R"):
+    for key in ("accuracy", "pair AUC", "R@1", "mAP", "MAP@10", "MAP@R", "tune R@1", "tune MAP@10"):
         values = [row[key] for row in rows]
         deviation = statistics.stdev(values) if len(values) > 1 else float("nan")
         ledger.say(f"{name}: {key}", f"{statistics.mean(values):.4f} (SD {deviation:.4f})")
