@@ -26,7 +26,8 @@ from twinset.recipe import parse_setting
 NEAR = [fold for fold in UNSEEN_FOLDS if fold.name.startswith("U1")]
 
 
-def numbers(embeddings, labels):
+def ranked(embeddings, labels):
+    """Find AUC and MAP@R of all pairs of a set of images."""
     embeddings = np.asarray(embeddings, np.float32)
     return auc(AllPairs(embeddings, labels).curve()), retrieve(embeddings, labels).map_at_r
 
@@ -49,11 +50,11 @@ def main():
         hidden = np.isin(judged.labels, fold.unseen)
         apart, rest = judged.subset(np.flatnonzero(hidden)), judged.subset(np.flatnonzero(~hidden))
         pixels = raw_pixels(apart.images)
-        plain, floor = numbers(pixels, apart.labels), numbers(unit_norm(pixels), apart.labels)
+        plain, floor = ranked(pixels, apart.labels), ranked(unit_norm(pixels), apart.labels)
         found = []
         for seed in range(options.seeds):
             model = twinset.fit(seen, options.recipe, seed=seed, progress=False, **overrides)
-            found.append(numbers(model.embed(apart), apart.labels))
+            found.append(ranked(model.embed(apart), apart.labels))
             if seed == 0:
                 seen_auc.append(auc(AllPairs(model.embed(rest), rest.labels).curve()))
         columns = list(zip(*found, strict=True))
