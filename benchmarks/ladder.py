@@ -67,10 +67,11 @@ def merged(settings, more):
 
 def recipe_of(rung):
     """Give a rung's recipe as (name, overrides): all fixes up to it."""
+    own = RUNGS[rung][1]
+    if isinstance(own, str):
+        return own, {}
     settings = {}
     for _, more in RUNGS[: rung + 1]:
-        if isinstance(more, str):
-            return more, {}
         settings = merged(settings, more)
     return "tutorial", settings
 
@@ -104,15 +105,16 @@ def measure(rungs, seeds, out):
     train, test = twinset.load_fashion_mnist()
     parts = divide(train, test)
     rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
-    there = {(row["rung"], row["unit"]) for row in rows}
+    there = {(row["title"], row["unit"]) for row in rows}
     units = {f"seed-{seed}": lambda rung, seed=seed: seen(rung, seed, parts) for seed in seeds}
     units |= {fold.name: lambda rung, fold=fold: unseen(rung, fold, parts) for fold in NEAR}
     twinset.fit(train.subset(np.arange(0, 60_000, 100)), epochs=1, progress=False)
     for rung in rungs:
         for unit, work in units.items():
-            if (rung, unit) in there:
+            title = RUNGS[rung][0]
+            if (title, unit) in there:
                 continue
-            rows.append({"rung": rung, "unit": unit, **work(rung)})
+            rows.append({"rung": rung, "title": title, "unit": unit, **work(rung)})
             with out.open("a") as file:
                 print(json.dumps(rows[-1]), file=file)
             print(rows[-1], flush=True)

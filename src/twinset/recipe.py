@@ -106,6 +106,11 @@ class Recipe(Section):
                 f"the loss {self.loss.name!r} needs pairs = 'batch': it looks at all pairs of a "
                 "batch"
             )
+        if self.pairs == "tutorial" and not self.blend.nothing:
+            raise ValueError(
+                "a blend needs pairs = 'batch': its embeddings have length 1, and a list of pairs "
+                "is learned with distances of its own scale"
+            )
         return self
 
     @classmethod

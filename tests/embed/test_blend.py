@@ -8,7 +8,8 @@ import twinset
 from twinset.embed import export, networks
 from twinset.embed.blend import blended
 from twinset.embed.encode import encode
-from twinset.embed.onnx_model import OnnxModel
+from twinset.embed.onnx_graph import layers
+from twinset.embed.onnx_model import OnnxModel, open_session
 from twinset.errors import RecipeError
 from twinset.evaluate.all_pairs import AllPairs
 from twinset.evaluate.curves import auc
@@ -19,7 +20,6 @@ CASES = {
     "mlp": ((6, 5), lambda: networks.mlp((6, 5), units=(9, 4), linear=True, seed=0)),
     "conv": ((16, 17), lambda: networks.conv((16, 17), widths=(4, 6), embedding=5, seed=0)),
     "colours": ((16, 16, 3), lambda: networks.conv((16, 16, 3), widths=(4,), embedding=5, seed=0)),
-    "head": ((7,), lambda: networks.head(7, embedding=3, seed=0)),
     "deep head": ((7,), lambda: networks.head(7, units=(16, 12), embedding=3, seed=0)),
 }
 
@@ -74,6 +74,22 @@ def test_a_black_image_keeps_its_other_parts():
     np.testing.assert_allclose(found[0], [1] + [0] * 18, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(40, 70), (80, 33, 3)])
+def test_uneven_images_are_the_same_on_every_engine(shape):
+    encoder, images = networks.mlp(shape, units=(6, 4), linear=True, seed=0), some(shape, 3)
+    wide = blended(encoder, BlendRecipe(learned=1, features=1, pixels=1))
+    session = open_session(layers.write(wide, shape).SerializeToString())
+    expected, found = encode(wide, images), session.run(None, {"images": images})[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    blocks = -(-shape[0] // 32), -(-shape[1] // 32)
+    cells = np.zeros((-(-shape[0] // blocks[0]), -(-shape[1] // blocks[1]), *shape[2:]))
+    for y in range(shape[0]):
+        for x in range(shape[1]):
+            cells[y // blocks[0], x // blocks[1]] += images[0, y, x] / 255 / np.prod(blocks)
+    roots = expected[0, 4 + 6 :]
+    np.testing.assert_allclose(unit(roots), unit(np.sqrt(cells).ravel()), atol=1e-5)
+
+
 def test_large_images_are_averaged_down():
     encoder = networks.conv((64, 40, 3), widths=(4,), embedding=5, seed=0)
     image = np.zeros((1, 64, 40, 3), np.uint8)
@@ -107,6 +123,33 @@ def test_a_blend_goes_through_a_file_and_a_graph(fashion_mnist, tmp_path):
     assert max(difference, np.abs(found - expected).max()) <= 1e-5
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_a_blend_of_a_training_in_16_bits(fashion_mnist, precision):
+    few = fashion_mnist[0].subset(np.arange(600))
+    small = {"encoder": {"widths": [4, 8], "embedding": 6}, "epochs": 1, "progress": False}
+    model = twinset.fit(few, "unseen", **small, precision=precision)
+    assert model.embed(few).dtype == np.float32
+    assert export.export_graph(model)[1] <= 1e-5
+
+
+def test_a_blend_of_vectors(tmp_path):
+    rng = np.random.default_rng(0)
+    data = twinset.LabelledFeatures(rng.normal(size=(64, 9)), [0, 1] * 32, ("a", "b"))
+    model = twinset.fit(
+        data,
+        "head",
+        encoder={"units": [6], "embedding": 4},
+        epochs=1,
+        progress=False,
+        blend={"features": 1.0, "pixels": 1.0},
+    )
+    assert model.embed(data).shape == (64, 4 + 6 + 9)
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(
+        twinset.load_model(tmp_path / "model").embed(data), model.embed(data)
+    )
+
+
 def test_unseen_classes_gain(fashion_mnist):
     """The blend tells classes apart that it never saw, better than what was learned, or pixels."""
     train, test = fashion_mnist
@@ -126,7 +169,13 @@ def test_unseen_classes_gain(fashion_mnist):
 def test_there_must_be_something_to_blend():
     image = keras.Input((4, 4))
     flat = keras.layers.Flatten()(image)
-    with pytest.raises(RecipeError, match=r"with a linear layer at its end.*blend\.features at 0"):
-        blended(keras.Model(image, flat), ALL)
+    shallow = networks.head(7, embedding=3), networks.mlp((4, 4), units=(3,), linear=True)
+    for encoder in (keras.Model(image, flat), *shallow):
+        with pytest.raises(
+            RecipeError, match=r"a layer before its last.*leave blend\.features at 0"
+        ):
+            blended(encoder, ALL)
+    with pytest.raises(RecipeError, match="a blend needs pairs = 'batch'"):
+        twinset.Recipe.load("tutorial", blend={"pixels": 1.0})
     with pytest.raises(RecipeError, match="blend: one weight at least must be above 0"):
         twinset.Recipe.load("unseen", blend={"learned": 0, "features": 0, "pixels": 0})

@@ -38,7 +38,7 @@ def blended(encoder: keras.Model, recipe: BlendRecipe) -> keras.Model:
         A `keras.Model` from images to embeddings of length 1, as long as all parts together.
 
     Raises:
-        RecipeError: the encoder has no linear layer to look behind.
+        RecipeError: the encoder has no layer before its last, so that features are the input.
 
     References:
         Chen et al. (2020), A Simple Framework for Contrastive Learning (the layer before the last
@@ -73,18 +73,27 @@ def blended(encoder: keras.Model, recipe: BlendRecipe) -> keras.Model:
 def _before_the_last(encoder: keras.Model) -> Any:
     """Find what goes into the last linear layer, and into the normalisation that stands before."""
     for layer in reversed(encoder.layers):
-        if layer.name == "features_norm":
-            return layer.input
-        if isinstance(layer, keras.layers.Dense) and "features_norm" not in _names(encoder):
+        if layer.name == "features_norm" or (
+            isinstance(layer, keras.layers.Dense) and "features_norm" not in _names(encoder)
+        ):
+            if _is_input(layer.input):
+                break
             return layer.input
     raise RecipeError(
-        "Expected an encoder with a linear layer at its end, to blend in what goes into it. "
-        f"Received {encoder.name!r} with none: leave blend.features at 0."
+        "Expected an encoder with a layer before its last linear one, to blend in what goes into "
+        f"that. Received {encoder.name!r} with none: leave blend.features at 0."
     )
 
 
 def _names(encoder: keras.Model) -> list[str]:
     return [layer.name for layer in encoder.layers]
+
+
+def _is_input(tensor: Any) -> bool:
+    layer = tensor._keras_history.operation
+    if isinstance(layer, keras.layers.Flatten | keras.layers.Reshape):
+        return _is_input(layer.input)
+    return isinstance(layer, keras.layers.InputLayer)
 
 
 def _looks(image: Any) -> Any:
@@ -93,7 +102,11 @@ def _looks(image: Any) -> Any:
     x = image
     if len(image.shape) == 3:
         x = keras.layers.Reshape((*image.shape[1:], 1), name="blend_channel")(x)
-    blocks = tuple(-(-size // SIDE) for size in image.shape[1:3])
+    sizes = image.shape[1:3]
+    blocks = tuple(-(-size // SIDE) for size in sizes)
     if max(blocks) > 1:
-        x = keras.layers.AveragePooling2D(blocks, padding="same", name="blend_cells")(x)
+        # padded here: where the pooling pads by itself, PyTorch's differs from the others'
+        rest = tuple((0, -size % block) for size, block in zip(sizes, blocks, strict=True))
+        x = keras.layers.ZeroPadding2D(rest, name="blend_border")(x)
+        x = keras.layers.AveragePooling2D(blocks, name="blend_cells")(x)
     return keras.layers.Flatten(name="blend_flatten")(SquareRoot(name="blend_roots")(x))

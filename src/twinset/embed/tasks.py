@@ -180,7 +180,15 @@ class Job:
 
     def build(self) -> None:
         """Make the optimiser's variables."""
-        self.optimizer.build([*self.encoder.trainable_variables, *self.head_variables(True)])
+        learned = [*self.encoder.trainable_variables, *self.head_variables(True)]
+        self.optimizer.build(learned)
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if inner.use_ema:
+            # Keras begins with zeros, and its `fit` puts them into the model where no step was
+            # made: all of them not finite in 16 bits, or Ctrl-C before the first
+            averages = inner._model_variables_moving_average
+            for variable, average in zip(learned, averages, strict=True):
+                average.assign(variable)
 
     def head_variables(self, trainable: bool) -> list[keras.Variable]:
         """List the variables of the loss."""

@@ -14,9 +14,8 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled
 from twinset.data.pairs import Pairs, tutorial_pairs
 from twinset.decision import Threshold
-from twinset.embed import features, losses, networks
+from twinset.embed import averaging, features, losses, networks
 from twinset.embed.augment import Augment
-from twinset.embed.averaging import settle
 from twinset.embed.blend import blended
 from twinset.embed.callbacks import Callbacks
 from twinset.embed.card import TrainedOn
@@ -93,15 +92,18 @@ def fit(
         )
     chosen = features.fitting(chosen, data)
     task = _task(chosen, data, pairs)
-    with _precision(chosen.precision):
+    # what a frozen network finds is kept, and is the same for a head of any precision
+    with _precision("float32" if features.learns_once(chosen) else chosen.precision):
         encoder = networks.build(chosen.encoder, data.row_shape, seed=chosen.seed)
-        trained, rows = _learning(chosen, encoder, data, progress)
+    trained, rows = _learning(chosen, encoder, data, progress)
     batches = task.draw(0)
+    steps = chosen.epochs * len(batches.positions)
+    averaging.check(chosen.optimizer, steps)
     job = Job(
         encoder=trained,
         optimizer=build_optimizer(
             chosen.optimizer,
-            chosen.epochs * len(batches.positions),
+            steps,
             precision=chosen.precision,
         ),
         task=task,
@@ -123,13 +125,16 @@ def fit(
     )
     with told.training() if told else nullcontext(), monitor.watch():
         _engine().train(job, monitor, keeper)
-    settle(job)
+        averaging.settle(
+            job
+        )  # before the callbacks' last word: they may put weights of their own back
     if trained is not encoder:
         features.join(encoder, trained)
-    if chosen.precision != "float32":
+    elif chosen.precision != "float32":
         encoder = _whole(encoder, chosen.precision)
     if not chosen.blend.nothing:
-        encoder = blended(encoder, chosen.blend)
+        with _precision("float32"):
+            encoder = blended(encoder, chosen.blend)
     if not monitor.interrupted:
         keeper.remove()
     return SiameseModel(
@@ -152,7 +157,8 @@ def _learning(
         return encoder, data.rows
     section: Any = recipe.encoder
     rows = features.encode_once(encoder, data, progress=progress)
-    return features.head_of(encoder, section, recipe.seed), rows
+    with _precision(recipe.precision):
+        return features.head_of(encoder, section, recipe.seed), rows
 
 
 def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> Task:

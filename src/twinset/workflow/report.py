@@ -125,7 +125,7 @@ def _pictures(
     )
     yield health_picture(
         model.history,
-        int(model.encoder.output_shape[-1]),
+        model.recipe.encoder.embedding_size,  # of what was trained, before any blend
         scale=model.recipe.scale,
     )
     yield Picture(
