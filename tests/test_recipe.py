@@ -26,6 +26,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 recipes = st.builds(
     Recipe,
     name=names,
+    pairs=st.just("batch"),
     threshold=positive,
     batch_size=counts,
     epochs=counts,
@@ -51,7 +52,7 @@ def refused(call, *arguments, **keywords):
 
 
 def test_the_tutorial_holds_the_tutorials_values():
-    assert builtin_names() == ["conv", "fast", "head", "tutorial", "unseen"]
+    assert builtin_names() == ["conv", "fast", "head", "search", "tutorial", "unseen"]
     assert Recipe.load("tutorial").model_dump() == {
         "name": "tutorial",
         "pairs": "tutorial",
@@ -84,7 +85,7 @@ def test_the_tutorial_holds_the_tutorials_values():
             "epsilon": 1e-7,
             "average": 0.0,
         },
-        "blend": {"learned": 1.0, "features": 0.0, "pixels": 0.0},
+        "blend": {"learned": 1.0, "features": 0.0, "pixels": 0.0, "mirror": False},
     }
 
 

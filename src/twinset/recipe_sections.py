@@ -193,11 +193,14 @@ class BlendRecipe(Section):
         learned: of the trained embedding.
         features: of what goes into the network's last linear layer.
         pixels: of the square roots of the image's pixels.
+        mirror: mean of the image's embedding and its mirror image's, for twice the time. "auto":
+            where the data says that a mirror image shows the same.
     """
 
     learned: NotNegative = 1.0
     features: NotNegative = 0.0
     pixels: NotNegative = 0.0
+    mirror: Literal["auto"] | bool = False
 
     @model_validator(mode="after")
     def _something(self) -> BlendRecipe:
@@ -208,7 +211,7 @@ class BlendRecipe(Section):
     @property
     def nothing(self) -> bool:
         """Whether the embedding stays the trained one."""
-        return not (self.features or self.pixels)
+        return not (self.features or self.pixels or self.mirror)
 
 
 class ContrastiveRecipe(Section):

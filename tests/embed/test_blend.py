@@ -1,5 +1,7 @@
 """Embeddings that keep what the objective had no use for: by hand, by loops, and through a file."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -97,6 +99,36 @@ def test_large_images_are_averaged_down():
     wide = blended(encoder, BlendRecipe(learned=0, features=0, pixels=1))
     assert wide.output_shape == (None, 32 * 20 * 3)
     np.testing.assert_allclose(encode(wide, image)[0, :3], 3**-0.5, atol=1e-6)
+
+
+def test_a_mirror_image_has_the_same_embedding(tmp_path):
+    shape = (20, 17)
+    encoder, images = networks.conv(shape, widths=(4, 6), embedding=5, seed=0), some(shape)
+    recipe = BlendRecipe(learned=1, features=0.5)
+    one = encode(blended(encoder, recipe), images)
+    other = encode(blended(encoder, recipe), images[:, :, ::-1])
+    both = blended(encoder, recipe.model_copy(update={"mirror": True}))
+    found = encode(both, images)
+    assert np.abs(one - other).max() > 0.01
+    expected = [unit(a + b) for a, b in zip(one, other, strict=True)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(encode(both, images[:, :, ::-1]), found, atol=1e-6)
+    session = open_session(layers.write(both, shape).SerializeToString())
+    np.testing.assert_allclose(session.run(None, {"images": images})[0], found, atol=1e-6)
+    both.save(tmp_path / "encoder.keras")
+    again = keras.models.load_model(tmp_path / "encoder.keras")
+    np.testing.assert_array_equal(encode(again, images), found)
+    with pytest.raises(RecipeError, match="vectors, which have no mirror image"):
+        blended(CASES["deep head"][1](), BlendRecipe(mirror=True))
+
+
+@pytest.mark.parametrize("mirrors", [True, False])
+def test_the_data_says_what_mirrors(fashion_mnist, mirrors):
+    few = replace(fashion_mnist[0].subset(np.arange(300)), mirrors=mirrors)
+    small = {"encoder": {"widths": [4, 8], "embedding": 6}, "epochs": 1, "progress": False}
+    model = twinset.fit(few, "search", **small)
+    apart = np.abs(model.embed(few) - model.embed(few.images[:, :, ::-1].copy())).max()
+    assert (apart < 1e-5) == mirrors
 
 
 def test_fit_blends_what_it_trained(fashion_mnist):

@@ -224,7 +224,24 @@ CASES = {
     "gray": lambda: networks.conv((28, 28), widths=(4, 8), embedding=6, seed=0),
     "colour": lambda: networks.conv((33, 37, 3), widths=(4, 8), dropout=0.1, seed=0),
     "mlp": lambda: networks.mlp((6, 5), units=(8, 4), normalize=True, linear=True, seed=0),
+    "called on its own": lambda: _repeated(L.Dense(6, activation="relu")),
+    "called twice": lambda: _mirrored(L.Conv2D(3, 3), L.Flatten(), L.Dense(4, activation="relu")),
+    "called twice, a model": lambda: _mirrored(networks.conv((12, 11, 3), widths=(4,), seed=0)),
 }
+
+
+def _repeated(layer):
+    return _chain(L.Flatten(), L.Dense(6), layer, layer, shape=(4, 4))
+
+
+def _mirrored(*chain, shape=(12, 11, 3)):
+    image = keras.Input(shape)
+    sides = []
+    for x in (image, networks.Mirror()(image)):
+        for layer in chain:
+            x = layer(x)
+        sides.append(x)
+    return keras.Model(image, L.Add()([sides[0], L.Rescaling(2.0)(sides[1])]))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -257,7 +274,7 @@ def test_a_zero_embedding_stays_zero():
 
 def _twice():
     layer = L.Dense(6, activation="relu")
-    return _chain(L.Flatten(), L.Dense(6), layer, layer, shape=(4, 4))
+    return _chain(L.Flatten(), L.Dense(6), layer, L.Dense(6), layer, shape=(4, 4))
 
 
 class Own(keras.layers.Dense):
@@ -265,7 +282,7 @@ class Own(keras.layers.Dense):
 
 
 UNWRITABLE = {
-    "a layer that is called twice": _twice,
+    "a layer that is called on what came of it": _twice,
     r"the layer \w+\.Own \(own\)": lambda: _chain(L.Flatten(), Own(3), shape=(4, 4)),
     "the activation": lambda: _chain(
         L.Flatten(), L.Dense(3, activation=lambda x: keras.ops.sin(x)), shape=(4, 4)
@@ -307,7 +324,7 @@ def test_what_is_not_written(words):
 
 
 def test_what_is_not_written_is_traced():
-    """A layer that is called twice, and poolings by maximum as jax2onnx writes them."""
+    """A layer called on what came of it, and poolings by maximum as jax2onnx writes them."""
     layer = L.Dense(6, activation="relu")
     encoder = _chain(
         L.Conv2D(4, 3, padding="same"),
@@ -316,9 +333,10 @@ def test_what_is_not_written_is_traced():
         L.Flatten(),
         L.Dense(6),
         layer,
+        L.Dense(6),
         layer,
     )
-    with pytest.raises(layers.UnwritableError, match="called twice"):
+    with pytest.raises(layers.UnwritableError, match="called on what came of it"):
         layers.write(encoder, (13, 11, 3))
     graph = traced.trace(encoder, (13, 11, 3))
     kinds = [node.op_type for node in graph.graph.node]

@@ -132,9 +132,12 @@ def fit(
         features.join(encoder, trained)
     elif chosen.precision != "float32":
         encoder = _whole(encoder, chosen.precision)
-    if not chosen.blend.nothing:
+    blend = chosen.blend
+    if blend.mirror == "auto":
+        blend = blend.model_copy(update={"mirror": data.mirrors})
+    if not blend.nothing:
         with _precision("float32"):
-            encoder = blended(encoder, chosen.blend)
+            encoder = blended(encoder, blend)
     if not monitor.interrupted:
         keeper.remove()
     return SiameseModel(

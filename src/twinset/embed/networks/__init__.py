@@ -15,6 +15,7 @@ from twinset.embed.networks.check import check_encoder
 from twinset.embed.networks.convolution import conv
 from twinset.embed.networks.embedding import head
 from twinset.embed.networks.frozen import Frozen
+from twinset.embed.networks.mirror import Mirror
 from twinset.embed.networks.perceptron import mlp
 from twinset.embed.networks.preprocess import Preprocess
 from twinset.embed.networks.square_root import SquareRoot
@@ -24,6 +25,7 @@ from twinset.recipe_sections import ConvRecipe, EncoderRecipe, HeadRecipe, MlpRe
 
 __all__ = [
     "Frozen",
+    "Mirror",
     "Preprocess",
     "SquareRoot",
     "UnitNorm",

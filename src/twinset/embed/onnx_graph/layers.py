@@ -71,16 +71,14 @@ def _model(writer: Writer, model: Layer, given: Tensor) -> Tensor:
             continue
         if getattr(operation, "compute_dtype", "float32") != "float32":
             raise UnwritableError(f"{operation.name} in {operation.compute_dtype}")
-        # A layer may have been called elsewhere too. A second call in this graph is not followed:
-        # its result is missed below.
+        # A layer may have been called elsewhere too, or twice in this graph. A call on what other
+        # layers made of an earlier call is not followed: its result is missed below.
         for call in operation._inbound_nodes:
             if all(id(each) in known for each in call.input_tensors):
                 tensors = [known[id(each)] for each in call.input_tensors]
-                found = _call(writer, operation, call, tensors)
-                known[id(call.outputs[0])] = found
-                break
+                known[id(call.outputs[0])] = _call(writer, operation, call, tensors)
     if id(model.outputs[0]) not in known:
-        raise UnwritableError("a layer that is called twice")
+        raise UnwritableError("a layer that is called on what came of it")
     return known[id(model.outputs[0])]
 
 
@@ -224,6 +222,14 @@ def _preprocess(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     return Tensor(found.name, (*x.shape[:2], 3), x.first)
 
 
+def _mirror(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    del layer
+    x = writer.channels_last(tensors[0])
+    bounds = ([-1], [np.iinfo(np.int64).min], [2], [-1])  # from the last column to the first
+    name = writer.node("Slice", x.name, *(writer.constant(each, np.int64) for each in bounds))
+    return Tensor(name, x.shape)
+
+
 def _frozen(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     return _model(writer, layer.network, tensors[0])
 
@@ -252,6 +258,7 @@ _WRITERS: dict[str, Write] = {
     "keras.ZeroPadding2D": _zero_padding,
     "twinset.Dropout": _same_tensor,
     "twinset.Frozen": _frozen,
+    "twinset.Mirror": _mirror,
     "twinset.Preprocess": _preprocess,
     "twinset.SquareRoot": square_root,
     "twinset.UnitNorm": unit_norm,
