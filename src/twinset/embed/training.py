@@ -101,11 +101,7 @@ def fit(
     averaging.check(chosen.optimizer, steps)
     job = Job(
         encoder=trained,
-        optimizer=build_optimizer(
-            chosen.optimizer,
-            steps,
-            precision=chosen.precision,
-        ),
+        optimizer=build_optimizer(chosen.optimizer, steps, precision=chosen.precision),
         task=task,
         rows=rows,
         labels=data.labels,
@@ -125,19 +121,9 @@ def fit(
     )
     with told.training() if told else nullcontext(), monitor.watch():
         _engine().train(job, monitor, keeper)
-        averaging.settle(
-            job
-        )  # before the callbacks' last word: they may put weights of their own back
-    if trained is not encoder:
-        features.join(encoder, trained)
-    elif chosen.precision != "float32":
-        encoder = _whole(encoder, chosen.precision)
-    blend = chosen.blend
-    if blend.mirror == "auto":
-        blend = blend.model_copy(update={"mirror": data.mirrors})
-    if not blend.nothing:
-        with _precision("float32"):
-            encoder = blended(encoder, blend)
+        # before the callbacks' last word: they may put weights of their own back
+        averaging.settle(job)
+    encoder = _finished(chosen, encoder, trained, data)
     if not monitor.interrupted:
         keeper.remove()
     return SiameseModel(
@@ -162,6 +148,23 @@ def _learning(
     rows = features.encode_once(encoder, data, progress=progress)
     with _precision(recipe.precision):
         return features.head_of(encoder, section, recipe.seed), rows
+
+
+def _finished(
+    recipe: Recipe, encoder: keras.Model, trained: keras.Model, data: Labelled
+) -> keras.Model:
+    """Make the model's encoder of what was trained: whole, in 32 bits, blended."""
+    if trained is not encoder:
+        features.join(encoder, trained)
+    elif recipe.precision != "float32":
+        encoder = _in_32_bits(encoder, recipe.precision)
+    blend = recipe.blend
+    if blend.mirror == "auto":
+        blend = blend.model_copy(update={"mirror": data.mirrors})
+    if blend.nothing:
+        return encoder
+    with _precision("float32"):
+        return blended(encoder, blend)
 
 
 def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> Task:
@@ -220,7 +223,7 @@ def _precision(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _whole(encoder: keras.Model, policy: str) -> keras.Model:
+def _in_32_bits(encoder: keras.Model, policy: str) -> keras.Model:
     """Have an encoder compute in 32 bits: its weights always did, and so do graphs and other code.
 
     By way of its own description, which every registered layer has; to build it anew by the recipe
