@@ -126,7 +126,7 @@ def test_a_mirror_image_has_the_same_embedding(tmp_path):
 def test_the_data_says_what_mirrors(fashion_mnist, mirrors):
     few = replace(fashion_mnist[0].subset(np.arange(300)), mirrors=mirrors)
     small = {"encoder": {"widths": [4, 8], "embedding": 6}, "epochs": 1, "progress": False}
-    model = twinset.fit(few, "search", **small)
+    model = twinset.fit(few, "search", **small, blend={"mirror": "auto"})
     apart = np.abs(model.embed(few) - model.embed(few.images[:, :, ::-1].copy())).max()
     assert (apart < 1e-5) == mirrors
 
