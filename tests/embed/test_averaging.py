@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import twinset
-from twinset.embed import averaging, losses, networks, training
+from resuming import check_that_it_goes_on
+from twinset.embed import averaging, losses, networks
 from twinset.embed.networks.embedding import MOMENTUM
 from twinset.embed.optimizers import build
 from twinset.embed.tasks import BatchTask, Job
@@ -131,17 +132,4 @@ def test_no_step_leaves_the_first_weights(stripes):
 
 
 def test_an_average_goes_on_from_a_checkpoint(stripes, tmp_path, monkeypatch):
-    monkeypatch.setitem(training.Keeper.__init__.__kwdefaults__, "seconds", 0.0)
-    whole = twinset.fit(stripes, **SETTINGS)
-
-    class Killed(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 3:
-                raise MemoryError("killed")
-
-    path = tmp_path / "state.npz"
-    with pytest.raises(MemoryError, match="killed"):
-        twinset.fit(stripes, **SETTINGS, checkpoint=path, callbacks=[Killed()])
-    again = twinset.fit(stripes, **SETTINGS, checkpoint=path)
-    for one, two in zip(whole.encoder.get_weights(), again.encoder.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, two)
+    check_that_it_goes_on(stripes, tmp_path / "state.npz", monkeypatch, killed_at=3, **SETTINGS)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import twinset
+from resuming import check_that_it_goes_on
 from twinset.data.batches import PADDING
 from twinset.embed import export, losses, training
 from twinset.embed.checkpoint import Keeper
@@ -124,21 +125,8 @@ def test_small_gradients_survive_float16(stripes):
 
 def test_sixteen_bits_resume_exactly(stripes, tmp_path, monkeypatch):
     """The scale of the loss is state as well."""
-    monkeypatch.setitem(Keeper.__init__.__kwdefaults__, "seconds", 0.0)
     settings = BATCH | {"precision": "mixed_float16", "epochs": 3}
-    whole = twinset.fit(stripes, **settings)
-
-    class Killed(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise MemoryError("killed")
-
-    path = tmp_path / "state.npz"
-    with pytest.raises(MemoryError, match="killed"):
-        twinset.fit(stripes, **settings, checkpoint=path, callbacks=[Killed()])
-    resumed = twinset.fit(stripes, **settings, checkpoint=path)
-    for a, b in zip(whole.encoder.get_weights(), resumed.encoder.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+    check_that_it_goes_on(stripes, tmp_path / "state.npz", monkeypatch, killed_at=2, **settings)
 
 
 @pytest.mark.parametrize("name", ["rmsprop", "adam", "adamw", "muon"])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import twinset
+from resuming import check_that_it_goes_on
 from twinset.data.features import LabelledFeatures, VectorInput
 from twinset.embed import features, networks
 from twinset.embed.encode import encode
@@ -128,21 +129,7 @@ def test_trunk_and_head_make_the_encoder(photos, units):
 
 
 def test_a_killed_training_of_a_head_goes_on(photos, tmp_path, monkeypatch):
-    from twinset.embed.checkpoint import Keeper
-
-    monkeypatch.setitem(Keeper.__init__.__kwdefaults__, "seconds", 0.0)
-    whole = twinset.fit(photos, **FROZEN)
-
-    class Killed(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise MemoryError("killed")
-
-    state = tmp_path / "state.npz"
-    with pytest.raises(MemoryError, match="killed"):
-        twinset.fit(photos, checkpoint=state, callbacks=[Killed()], **FROZEN)
-    resumed = twinset.fit(photos, checkpoint=state, **FROZEN)
-    same(resumed.encoder.get_weights(), whole.encoder.get_weights())
+    check_that_it_goes_on(photos, tmp_path / "state.npz", monkeypatch, killed_at=2, **FROZEN)
 
 
 def test_progress_tells_of_the_encoding(photos, capsys):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 
+from twinset.embed.optimizers import inner
 from twinset.embed.tasks import Job
 from twinset.errors import RecipeError
 from twinset.recipe_sections import OptimizerRecipe
@@ -53,7 +56,7 @@ def settle(job: Job) -> None:
         Polyak, Juditsky (1992), Acceleration of Stochastic Approximation by Averaging; Izmailov et
         al. (2018), Averaging Weights Leads to Wider Optima (the statistics).
     """
-    optimizer = getattr(job.optimizer, "inner_optimizer", job.optimizer)
+    optimizer = inner(job.optimizer)
     if not optimizer.use_ema or not int(optimizer.iterations):
         return
     learned, _, _ = job.variables()
@@ -73,9 +76,7 @@ def settle(job: Job) -> None:
         for step in range(BATCHES):
             for norm in norms:
                 norm.momentum = step / (step + 1)
-            pixels = job.rows[batches.positions[step % count]]
-            if pixels.dtype == np.uint8:
-                pixels = pixels * np.float32(1 / 255)
+            pixels: Any = job.pixels(batches.positions[step % count])
             if job.views is not None:
                 pixels = job.views(pixels, np.int32(offset + step))
             job.encoder(pixels, training=True)

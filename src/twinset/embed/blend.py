@@ -89,21 +89,15 @@ def _with_mirror_images(encoder: keras.Model) -> keras.Model:
 
 def _before_the_last(encoder: keras.Model) -> Any:
     """Find what goes into the last linear layer, and into the normalisation that stands before."""
-    for layer in reversed(encoder.layers):
-        if layer.name == "features_norm" or (
-            isinstance(layer, keras.layers.Dense) and "features_norm" not in _names(encoder)
-        ):
-            if _is_input(layer.input):
-                break
-            return layer.input
-    raise RecipeError(
-        "Expected an encoder with a layer before its last linear one, to blend in what goes into "
-        f"that. Received {encoder.name!r} with none: leave blend.features at 0."
-    )
-
-
-def _names(encoder: keras.Model) -> list[str]:
-    return [layer.name for layer in encoder.layers]
+    norms = [layer for layer in encoder.layers if layer.name == "features_norm"]
+    linear = [layer for layer in encoder.layers if isinstance(layer, keras.layers.Dense)]
+    last = (norms or linear)[-1:]
+    if not last or _is_input(last[0].input):
+        raise RecipeError(
+            "Expected an encoder with a layer before its last linear one, to blend in what goes "
+            f"into that. Received {encoder.name!r} with none: leave blend.features at 0."
+        )
+    return last[0].input
 
 
 def _is_input(tensor: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from twinset.embed.monitor import EpochRecord
+from twinset.embed.optimizers import inner
 from twinset.errors import TrainingError
 
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
@@ -98,7 +99,7 @@ def _refuse(callback: Any, optimizer: keras.optimizers.Optimizer) -> None:
             f"Expected callbacks that `fit` can serve. Received {name}, which begins Keras' own "
             "`fit` anew: pass `checkpoint=`, which resumes to the very weights."
         )
-    rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+    rate = inner(optimizer)._learning_rate
     steers = keras.callbacks.LearningRateScheduler | keras.callbacks.ReduceLROnPlateau
     if isinstance(callback, steers) and callable(rate) and not hasattr(rate, "assign"):
         raise TrainingError(

@@ -105,7 +105,7 @@ class _Pixels(keras.utils.PyDataset):
         positions, targets = self.batches.positions[step], self.batches.targets[step]
         # an axis of its own for the step's number: Keras takes batches, not scalars
         number = np.full(len(positions), self._offset + step, np.int32)
-        return (self.pixels(positions), number), targets
+        return (self._job.pixels(positions), number), targets
 
     def real(self, step: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Leave the padding out, of pairs on both sides."""
@@ -113,12 +113,6 @@ class _Pixels(keras.utils.PyDataset):
         kept = targets != PADDING
         sides = len(positions) // len(targets)
         return positions.reshape(sides, -1)[:, kept].ravel(), targets[kept]
-
-    def pixels(self, positions: NDArray[np.int32]) -> NDArray[np.float32]:
-        pixels: NDArray[Any] = self._job.rows[positions]
-        scale = np.float32(1 / 255) if pixels.dtype == np.uint8 else np.float32(1)
-        scaled: NDArray[np.float32] = np.multiply(pixels, scale, dtype=np.float32)
-        return scaled
 
 
 class _Latest(keras.metrics.Metric):
@@ -175,7 +169,7 @@ class _Watch(keras.callbacks.Callback):
 
     def _embeddings(self, batch: int) -> Any:
         positions, _ = self._batches.real(batch)
-        return self._job.encoder(self._batches.pixels(positions), training=False)
+        return self._job.encoder(self._job.pixels(positions), training=False)
 
     def _signs(self, batch: int) -> Vitals:
         positions, _ = self._batches.real(batch)

@@ -106,6 +106,20 @@ def build(
     return built
 
 
+def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Find the optimiser that makes the steps, inside one that scales losses or by itself.
+
+    Args:
+        optimizer: as `build` made it.
+
+    Example:
+        >>> scaled = build(OptimizerRecipe(name="adam"), 1, precision="mixed_float16")
+        >>> type(scaled).__name__, type(inner(scaled)).__name__
+        ('LossScaleOptimizer', 'Adam')
+    """
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def loss_scale(optimizer: keras.optimizers.Optimizer, values: Sequence[Any]) -> Any:
     """Find by what an optimiser wants the loss multiplied: 1 unless it scales losses.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from twinset import distance as distances
 from twinset.data.batches import PADDING, class_batches, shuffled_batches
 from twinset.data.pairs import Pairs
+from twinset.embed.optimizers import inner
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,13 +183,24 @@ class Job:
         """Make the optimiser's variables."""
         learned = [*self.encoder.trainable_variables, *self.head_variables(True)]
         self.optimizer.build(learned)
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if inner.use_ema:
+        stepping = inner(self.optimizer)
+        if stepping.use_ema:
             # Keras begins with zeros, and its `fit` puts them into the model where no step was
             # made: all of them not finite in 16 bits, or Ctrl-C before the first
-            averages = inner._model_variables_moving_average
+            averages = stepping._model_variables_moving_average
             for variable, average in zip(learned, averages, strict=True):
                 average.assign(variable)
+
+    def pixels(self, positions: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Gather rows on the host, as the encoder takes them: pixels scaled to [0, 1].
+
+        Args:
+            positions: of the rows, (w,).
+        """
+        rows: NDArray[Any] = self.rows[positions]
+        scale = np.float32(1 / 255) if rows.dtype == np.uint8 else np.float32(1)
+        scaled: NDArray[np.float32] = np.multiply(rows, scale, dtype=np.float32)
+        return scaled
 
     def head_variables(self, trainable: bool) -> list[keras.Variable]:
         """List the variables of the loss."""

@@ -1,0 +1,26 @@
+"""A training that is killed, and goes on from its checkpoint to the same bits."""
+
+import keras
+import numpy as np
+import pytest
+
+import twinset
+from twinset.embed.checkpoint import Keeper
+
+
+def check_that_it_goes_on(data, path, monkeypatch, *, killed_at, **settings):
+    """Train twice, once with a kill at the beginning of an epoch: the weights are the same."""
+    monkeypatch.setitem(Keeper.__init__.__kwdefaults__, "seconds", 0.0)
+    whole = twinset.fit(data, **settings)
+
+    class Killed(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == killed_at:
+                raise MemoryError("killed")
+
+    with pytest.raises(MemoryError, match="killed"):
+        twinset.fit(data, **settings, checkpoint=path, callbacks=[Killed()])
+    assert path.exists(), "there must be something to go on from"
+    resumed = twinset.fit(data, **settings, checkpoint=path)
+    for a, b in zip(whole.encoder.get_weights(), resumed.encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
