@@ -52,7 +52,7 @@ def refused(call, *arguments, **keywords):
 
 
 def test_the_tutorial_holds_the_tutorials_values():
-    assert builtin_names() == ["conv", "fast", "head", "search", "tutorial", "unseen"]
+    assert builtin_names() == ["best", "conv", "fast", "head", "search", "tutorial", "unseen"]
     assert Recipe.load("tutorial").model_dump() == {
         "name": "tutorial",
         "pairs": "tutorial",

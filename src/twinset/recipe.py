@@ -160,7 +160,7 @@ def builtin_names() -> list[str]:
 
     Example:
         >>> builtin_names()
-        ['conv', 'fast', 'head', 'search', 'tutorial', 'unseen']
+        ['best', 'conv', 'fast', 'head', 'search', 'tutorial', 'unseen']
     """
     folder = resources.files("twinset") / "recipes"
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))

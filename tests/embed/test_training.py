@@ -11,6 +11,7 @@ from twinset.data.batches import shuffled_batches
 from twinset.data.decoding.decode import Preprocessing
 from twinset.embed import training
 from twinset.errors import CollapseError, DataError, NonFiniteLossError, RecipeError
+from twinset.recipe import builtin_names
 
 QUICK = {"encoder": {"units": [16, 8]}, "batch_size": 16, "epochs": 15}
 
@@ -156,3 +157,26 @@ def test_colour_images_train():
 def test_the_engine_follows_the_back_end():
     name = training._engine().__name__.rsplit(".", 1)[-1]
     assert name == ("scanned" if keras.backend.backend() == "jax" else "keras_fit")
+
+
+# As the recipes are, but for their size: what is left trains in a second.
+SMALL = {
+    "tutorial": {"units": [16, 8]},
+    "fast": {"units": [16, 8]},
+    **{name: {"widths": [4, 8], "embedding": 8} for name in ("conv", "search", "best", "unseen")},
+    "head": {"units": [8], "embedding": 8},
+}
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_every_recipe_trains_and_comes_back_from_its_folder(fashion_mnist, tmp_path, name):
+    data = fashion_mnist[0].subset(np.arange(600))
+    if name == "head":
+        rows = data.images.reshape(600, -1)[:, ::8].astype(np.float32)
+        data = twinset.LabelledFeatures(rows, data.labels, data.class_names)
+    model = twinset.fit(data, name, encoder=SMALL[name], epochs=2, batch_size=60, progress=False)
+    found = model.embed(data)
+    pairs = twinset.tutorial_pairs(data.labels)
+    assert twinset.score_pairs(model.distances(data, pairs), pairs.same, 0.5).auc > 0.6
+    model.save(tmp_path / name)
+    np.testing.assert_array_equal(twinset.load_model(tmp_path / name).embed(data), found)
