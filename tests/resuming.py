@@ -9,9 +9,18 @@ from twinset.embed.checkpoint import Keeper
 
 
 def check_that_it_goes_on(data, path, monkeypatch, *, killed_at, **settings):
-    """Train twice, once with a kill at the beginning of an epoch: the weights are the same."""
+    """Train twice, once with a kill at the beginning of an epoch: the weights are the same.
+
+    An `encoder` that is a function makes a network of its own for each training.
+    """
     monkeypatch.setitem(Keeper.__init__.__kwdefaults__, "seconds", 0.0)
-    whole = twinset.fit(data, **settings)
+    make = settings.pop("encoder", None)
+
+    def fit(**more):
+        own = {} if make is None else {"encoder": make() if callable(make) else make}
+        return twinset.fit(data, **settings, **own, **more)
+
+    whole = fit()
 
     class Killed(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -19,8 +28,8 @@ def check_that_it_goes_on(data, path, monkeypatch, *, killed_at, **settings):
                 raise MemoryError("killed")
 
     with pytest.raises(MemoryError, match="killed"):
-        twinset.fit(data, **settings, checkpoint=path, callbacks=[Killed()])
+        fit(checkpoint=path, callbacks=[Killed()])
     assert path.exists(), "there must be something to go on from"
-    resumed = twinset.fit(data, **settings, checkpoint=path)
+    resumed = fit(checkpoint=path)
     for a, b in zip(whole.encoder.get_weights(), resumed.encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -56,3 +56,28 @@ def test_the_card_is_described_whole(tmp_path):
     keys = set(json.loads((tmp_path / "card.json").read_text()))
     rows = re.findall(r"^\| (`.*?`) \|", (DOCS / "export.md").read_text("utf-8"), re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == keys
+
+
+def test_the_networks_and_views_are_described_whole():
+    from typing import get_args
+
+    from twinset.recipe_sections import AugmentRecipe, EncoderRecipe
+
+    text = (DOCS / "encoders.md").read_text("utf-8")
+    networks, views = (
+        set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?`) \|", part, re.MULTILINE))))
+        for part in text.split("## Views")
+    )
+    kinds = get_args(get_args(EncoderRecipe)[0])
+    assert networks == {kind().name for kind in kinds}
+    assert views - {"augment"} == set(AugmentRecipe.model_fields)
+
+
+def test_the_network_of_ones_own_learns(fashion_mnist, monkeypatch):
+    (program,) = blocks("encoders.md", "python")
+    few = tuple(part.subset(np.arange(500)) for part in fashion_mnist)
+    monkeypatch.setattr(twinset, "load_fashion_mnist", lambda: few)
+    names = {}
+    exec(program, names)
+    assert names["model"].embed(few[1].images).shape == (500, 32)
+    assert names["model"].recipe.encoder.name == "own"

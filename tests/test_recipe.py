@@ -67,7 +67,16 @@ def test_the_tutorial_holds_the_tutorials_values():
         "precision": "float32",
         "images": {"size": "auto", "colour": "auto", "resize": "pad", "background": 0},
         "split": {"test": 0.2, "calib": 0.1, "tune": 0.0},
-        "augment": {"flip": False, "shift": 0, "erase": 0.0, "brightness": 0.0, "contrast": 0.0},
+        "augment": {
+            "flip": False,
+            "shift": 0,
+            "erase": 0.0,
+            "brightness": 0.0,
+            "contrast": 0.0,
+            "crop": 0.0,
+            "saturation": 0.0,
+            "hue": 0.0,
+        },
         "encoder": {
             "name": "mlp",
             "units": (128, 128, 128),

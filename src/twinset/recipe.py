@@ -30,6 +30,9 @@ from twinset.recipe_sections import (
     SplitRecipe,
 )
 
+# Losses of all pairs that are as well defined for embeddings of any length.
+BY_DISTANCE = ("contrastive", "triplet")
+
 
 class Recipe(Section):
     """Describes a training run completely; the same recipe and seed give the same numbers.
@@ -106,6 +109,16 @@ class Recipe(Section):
                 f"the loss {self.loss.name!r} needs pairs = 'batch': it looks at all pairs of a "
                 "batch"
             )
+        if self.pairs == "batch" and not (self.encoder.normalize or self.loss.name in BY_DISTANCE):
+            raise ValueError(
+                f"the loss {self.loss.name!r} needs encoder.normalize = true: it compares "
+                "directions, and the model would compare lengths as well"
+            )
+        if self.encoder.name == "own" and self.precision != "float32":
+            raise ValueError(
+                "precision: a network of your own has the types of its layers; set their dtype "
+                "where you build it, and leave precision at 'float32'"
+            )
         if self.pairs == "tutorial" and not self.blend.nothing:
             raise ValueError(
                 "a blend needs pairs = 'batch': its embeddings have length 1, and a list of pairs "
@@ -147,8 +160,9 @@ class Recipe(Section):
 
     @property
     def scale(self) -> float:
-        """Distance that counts as far: the margin for a list of pairs, else a sphere's radius."""
-        return float(getattr(self.loss, "margin", 1.0)) if self.pairs == "tutorial" else 1.0
+        """Distance that counts as far: the margin, or a sphere's radius where there is one."""
+        on_sphere = self.pairs == "batch" and self.encoder.normalize
+        return 1.0 if on_sphere else float(getattr(self.loss, "margin", 1.0))
 
     def to_toml(self) -> str:
         """Write the recipe as TOML that `load` reads back to an equal recipe."""

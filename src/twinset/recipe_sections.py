@@ -61,6 +61,10 @@ class AugmentRecipe(Section):
         erase: share of the images in which a rectangle is erased.
         brightness: factor from 1 − b to 1 + b.
         contrast: likewise, about the image's mean.
+        crop: cut a random rectangle out, each side up to this share shorter, and stretch it to
+            the whole.
+        saturation: of colours, likewise from 1 − s to 1 + s.
+        hue: turn the colours by up to so many half circles, each way.
     """
 
     flip: Literal["auto"] | bool = False
@@ -68,11 +72,9 @@ class AugmentRecipe(Section):
     erase: Share = 0.0
     brightness: Share = 0.0
     contrast: Share = 0.0
-
-    @property
-    def nothing(self) -> bool:
-        """Whether no view differs from its image."""
-        return self == AugmentRecipe()
+    crop: Share = 0.0
+    saturation: Share = 0.0
+    hue: Share = 0.0
 
 
 class MlpRecipe(Section):
@@ -177,8 +179,33 @@ class HeadRecipe(Section):
         return self.embedding
 
 
+class OwnRecipe(Section):
+    """A network of the user's own: any `keras.Model`, in a file or handed to `fit`.
+
+    Args:
+        name: "own".
+        path: of the `.keras` file. Empty for a model that was handed to `fit`.
+        normalize: embeddings of length 1; adds a layer where the network does not see to it.
+        embedding: size d, found by `fit`; 0 before.
+        digest: of the network as the training began, found by `fit`: where the recipe is used
+            again, the network must be the same one. Empty before.
+    """
+
+    name: Literal["own"] = "own"
+    path: str = ""
+    normalize: bool = True
+    embedding: CountOrNone = 0
+    digest: str = ""
+
+    @property
+    def embedding_size(self) -> int:
+        """The number of coordinates d; 0 where no network was seen yet."""
+        return self.embedding
+
+
 EncoderRecipe: TypeAlias = Annotated[
-    MlpRecipe | ConvRecipe | PretrainedRecipe | HeadRecipe, Field(discriminator="name")
+    MlpRecipe | ConvRecipe | PretrainedRecipe | HeadRecipe | OwnRecipe,
+    Field(discriminator="name"),
 ]
 
 

@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -26,9 +28,9 @@ def some(shape, seed=0):
 # --- a slow second implementation: plain integers, one pixel at a time
 
 
-def words(seed, step, count):
-    bits = oracles.random_bits((seed ^ augment.STREAM) % 2**32, step, count * augment.COLUMNS)
-    return np.reshape([word >> 16 for word in bits], (count, augment.COLUMNS))
+def words(seed, step, count, stream=augment.STREAM, columns=augment.COLUMNS):
+    bits = oracles.random_bits((seed ^ stream) % 2**32, step, count * columns)
+    return np.reshape([word >> 16 for word in bits], (count, columns))
 
 
 def below(word, bound):
@@ -37,12 +39,48 @@ def below(word, bound):
 
 def slow(settings_, images, *, seed=0, step=0):
     drawn = words(seed, step, len(images))
-    return np.stack(
-        [one(settings_, image, word) for image, word in zip(images, drawn, strict=True)]
-    )
+    more = words(seed, step, len(images), augment.MORE_STREAM, augment.MORE_COLUMNS)
+    return np.stack([one(settings_, *each) for each in zip(images, drawn, more, strict=True)])
 
 
-def one(a, image, word):
+def crop(a, image, word):
+    """Sample a rectangle of an image at the centres of its pixels, between four of them."""
+    sides = []
+    for length, size, start in (
+        (image.shape[0], augment.CROP_HEIGHT, augment.CROP_TOP),
+        (image.shape[1], augment.CROP_WIDTH, augment.CROP_LEFT),
+    ):
+        side = length * (1 - a.crop * word[size] / 65536)
+        sides.append((length, (length - side) * word[start] / 65536, side))
+    found = np.empty(image.shape, np.float64)
+    for y, x in np.ndindex(*image.shape[:2]):
+        (up, down, v), (left, right, u) = (
+            between(first + side * (i + 0.5) / length - 0.5, length)
+            for i, (length, first, side) in zip((y, x), sides, strict=True)
+        )
+        found[y, x] = (1 - v) * ((1 - u) * image[up, left] + u * image[up, right]) + v * (
+            (1 - u) * image[down, left] + u * image[down, right]
+        )
+    return found
+
+
+def between(place, length):
+    place = min(max(place, 0.0), length - 1.0)
+    return int(place), min(int(place) + 1, length - 1), place - int(place)
+
+
+def tint(a, image, word):
+    """Turn the colours by the rotation's matrix, as a textbook has it."""
+    angle = math.pi * a.hue * (2 * word[augment.HUE] / 65536 - 1)
+    axis = np.ones(3) / math.sqrt(3)
+    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    turn = np.eye(3) + math.sin(angle) * skew + (1 - math.cos(angle)) * (skew @ skew)
+    factor = 1 + a.saturation * (2 * word[augment.SATURATION] / 65536 - 1)
+    gray = image.mean(axis=-1, keepdims=True)
+    return np.clip(gray + factor * ((image - gray) @ turn.T), 0, 1)
+
+
+def one(a, image, word, more):
     height, width = image.shape[:2]
     down = below(word[augment.DOWN], 2 * a.shift + 1) - a.shift
     right = below(word[augment.RIGHT], 2 * a.shift + 1) - a.shift
@@ -54,12 +92,16 @@ def one(a, image, word):
                 column = width - 1 - column
             moved[y, x] = image[row, column]
     factor = 1 + a.brightness * (2 * word[augment.BRIGHTNESS] / 65536 - 1)
+    if a.crop:
+        moved = crop(a, moved, more)
     lit, colour = moved.astype(np.float64) * factor, image.astype(np.float64).mean(axis=(0, 1))
     lit = colour * factor + (lit - colour * factor) * (
         1 + a.contrast * (2 * word[augment.CONTRAST] / 65536 - 1)
     )
     if a.brightness or a.contrast:
         lit = np.minimum(np.maximum(lit, 0), 1)
+    if image.ndim == 3:
+        lit = tint(a, lit, more)
     if word[augment.ERASE] / 65536 < a.erase:
         top, bottom, left, right = rectangle(a, image.shape, word)
         lit[top:bottom, left:right] = colour
@@ -88,6 +130,9 @@ def rectangle(a, shape, word):
         erase_size=st.sampled_from([(0.2, 0.5), (0.01, 1.0), (1.0, 1.0)]),
         brightness=st.sampled_from([0.0, 0.3, 1.0]),
         contrast=st.sampled_from([0.0, 0.4, 1.0]),
+        crop=st.sampled_from([0.0, 0.3, 0.9]),
+        saturation=st.sampled_from([0.0, 0.5, 1.0]),
+        hue=st.sampled_from([0.0, 0.1, 1.0]),
     ),
     st.sampled_from([(5, 7, 4), (4, 3, 6, 3), (3, 1, 1)]),
     st.integers(0, 2**31 - 1),
@@ -107,14 +152,26 @@ def test_views_agree_with_the_slow_ones(chosen, shape, seed, step):
 
 def test_the_comparison_is_awake():
     """All that a view can do is done to some of these images, and each of it is seen."""
-    images = some((64, 8, 8))
-    full = Augment(flip=True, shift=2, erase=0.5, brightness=0.3, contrast=0.3)
+    images = some((64, 8, 8, 3))
+    full = Augment(
+        flip=True,
+        shift=2,
+        erase=0.5,
+        brightness=0.3,
+        contrast=0.3,
+        crop=0.4,
+        saturation=0.5,
+        hue=0.2,
+    )
     for name, nothing in (
         ("flip", False),
         ("shift", 0),
         ("erase", 0),
         ("brightness", 0),
         ("contrast", 0),
+        ("crop", 0),
+        ("saturation", 0),
+        ("hue", 0),
     ):
         less = Augment(**{**vars(full), name: nothing})
         assert np.abs(views(full, images) - slow(less, images)).max() > 0.05, name
@@ -122,7 +179,9 @@ def test_the_comparison_is_awake():
 
 def test_words_agree_with_plain_integers():
     for seed, step in ((0, 0), (2**32 - 1, 1), (5, 2**31 - 1)):
-        found = keras.ops.convert_to_numpy(augment.random_words(seed, step, 3))
+        found = keras.ops.convert_to_numpy(
+            augment.random_words(seed ^ augment.STREAM, step, 3, augment.COLUMNS)
+        )
         np.testing.assert_array_equal(found, words(seed, step, 3))
         assert found.dtype == np.int32
 
@@ -237,6 +296,46 @@ def test_brightness_keeps_proportions_and_contrast_keeps_the_mean():
     assert 1.47 < spread.max() <= 1.5001
 
 
+def test_a_crop_stretches_a_part_of_the_image():
+    """Of a ramp from left to right remains a flatter one: the crop's width, as a slope."""
+    ramp = np.tile(np.linspace(0, 1, 32, dtype="float32"), (400, 4, 1))
+    found = views(Augment(crop=0.5), ramp)
+    assert (np.diff(found, axis=2) >= -1e-6).all()
+    slopes = (found[:, 0, 20] - found[:, 0, 11]) / 9 * 31
+    assert 0.5 <= slopes.min() < 0.53
+    assert 0.97 < slopes.max() <= 1
+    np.testing.assert_allclose(slopes.mean(), 0.75, atol=0.03)
+    middle = found[:, 0, 15:17].mean(axis=1)  # as often from the left as from the right
+    np.testing.assert_allclose(middle.mean(), 0.5, atol=0.03)
+
+
+def test_colours_turn_and_fade_about_their_gray():
+    """A third of a circle makes red green or blue; grays and gray images stay as they are."""
+    red = np.tile(np.float32([0.6, 0.2, 0.2]), (300, 2, 2, 1))
+    turned = views(Augment(hue=1.0), red)[:, 0, 0]
+    np.testing.assert_allclose(turned.mean(axis=-1), 1 / 3, atol=1e-6)  # the gray stays
+    for strongest in range(3):
+        assert (turned.argmax(axis=-1) == strongest).any()
+    faded = views(Augment(saturation=1.0), red)[:, 0, 0]
+    np.testing.assert_allclose(faded[:, 1], faded[:, 2], atol=1e-6)
+    reach = faded[:, 0] - 1 / 3  # 0 to twice 0.6 − 1/3
+    assert -1e-6 <= reach.min() < 0.02
+    assert 0.48 < reach.max() <= 8 / 15 + 1e-6
+    gray = some((5, 4, 4))
+    np.testing.assert_array_equal(views(Augment(hue=1.0, saturation=1.0), gray), gray)
+    equal = np.repeat(gray[..., None], 3, axis=-1)
+    np.testing.assert_allclose(views(Augment(hue=1.0, saturation=1.0), equal), equal, atol=1e-6)
+
+
+def test_words_are_as_they_were():
+    """A further decision must draw words of its own: recipes name views by their seed."""
+    found = augment.random_words(7 ^ augment.STREAM, 3, 4, augment.COLUMNS)
+    last = [27544, 30010, 51626, 41100, 37809, 9894, 39255, 16459, 47627, 25434]
+    assert keras.ops.convert_to_numpy(found)[3].tolist() == last
+    more = augment.random_words(7 ^ augment.MORE_STREAM, 3, 4, augment.MORE_COLUMNS)
+    assert keras.ops.convert_to_numpy(more)[3].tolist() == [58078, 64715, 32101, 34010, 18569, 5648]
+
+
 def test_clipping():
     images = np.ones((50, 2, 2), np.float32)
     images[:, 0] = 0
@@ -248,7 +347,9 @@ def test_clipping():
 # --- randomness
 
 
-FULL = Augment(flip=True, shift=3, erase=0.5, brightness=0.2, contrast=0.2)
+FULL = Augment(
+    flip=True, shift=3, erase=0.5, brightness=0.2, contrast=0.2, crop=0.3, saturation=0.3, hue=0.1
+)
 
 
 def test_same_seed_and_step_same_views():
@@ -298,6 +399,9 @@ def test_the_number_of_images_may_be_unknown():
         ({"erase": 1.5}, r"Expected erase in \[0, 1\]. Received 1.5"),
         ({"brightness": -0.1}, "Expected brightness in"),
         ({"contrast": float("nan")}, "Expected contrast in"),
+        ({"crop": 1}, "Expected crop below 1"),
+        ({"hue": 2.0}, r"Expected hue in \[0, 1\]. Received 2"),
+        ({"saturation": -1.0}, "Expected saturation in"),
         ({"erase_size": (0.5, 0.2)}, r"Received \(0.5, 0.2\)"),
         ({"erase_size": (0.0, 0.2)}, "0 < least <= largest <= 1"),
     ],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twinset.embed.monitor import PATIENCE, EpochRecord, Monitor, Steps
+from twinset.embed.monitor import PATIENCE, EpochRecord, Guards, Monitor, Steps
 from twinset.embed.vitals import Vitals
 from twinset.errors import CollapseError, DivergedError, IdleError, NonFiniteLossError
 
@@ -108,7 +108,7 @@ def test_another_monitor_goes_on():
     first.steps(steps([0.5, 0.4, 0.3], norm=[1, 2, 3]))
     first.steps(steps(0.2))
     second = monitor(steps=3, listener=ear)
-    second.restore(first.history, first.pending)
+    second.restore(first.history, first.pending, first.guards)
     assert second.step == 1
     second.steps(steps([0.1, 0.0]), lambda: Vitals(alignment=0.25))
     assert second.history[0] == first.history[0]
@@ -116,6 +116,22 @@ def test_another_monitor_goes_on():
     assert ear.ended == second.history[1:]
     second.begin()
     assert ear.begun == [2]
+
+
+def test_the_guards_go_on_where_they_were():
+    """Killed among steps that move nothing, a training ends at the very step it would have."""
+    first = monitor()
+    first.steps(steps(np.full(15, 0.0), norm=0))
+    second = monitor()
+    second.restore(first.history, first.pending, first.guards)
+    second.steps(steps(np.full(PATIENCE - 16, 0.0), norm=0))
+    assert not second.finished
+    second.steps(steps(0.0, norm=0))
+    assert second.finished
+    rising = monitor()
+    rising.restore([], np.empty((0, 3)), Guards(high=PATIENCE - 1, first=(0.5,) * 10))
+    with pytest.raises(DivergedError, match=r"from 0.5 in the first 10 batches to 6"):
+        rising.steps(steps(6.0))
 
 
 def test_a_listener_may_end_the_training():

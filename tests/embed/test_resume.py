@@ -34,6 +34,19 @@ model = twinset.fit(stripes, checkpoint=sys.argv[2], encoder={"units": [16, 8]},
 np.savez(sys.argv[3], *model.encoder.get_weights())
 """
 
+# A file may not grow beyond some bytes while this one trains, as on a full disk.
+CRAMPED = VICTIM.replace(
+    "model = ",
+    """import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+model = """,
+).replace(
+    "np.savez",
+    """resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+np.savez""",
+)
+
 
 @pytest.fixture
 def eager(monkeypatch):
@@ -46,16 +59,17 @@ def same(one, two):
         np.testing.assert_array_equal(a, b)
 
 
+def saved(images, folder):
+    """Save the data, and say where the victim finds it, and puts checkpoint and weights."""
+    names = np.array(images.class_names)
+    np.savez(folder / "data.npz", images=images.images, labels=images.labels, names=names)
+    return [folder / "data.npz", folder / "state.npz", folder / "weights.npz"]
+
+
 @pytest.mark.parametrize("moment", [0.0, 0.35])
 def test_killed_and_resumed_equals_uninterrupted(stripes, tmp_path, moment):
     whole = twinset.fit(stripes, **SETTINGS)
-    np.savez(
-        tmp_path / "data.npz",
-        images=stripes.images,
-        labels=stripes.labels,
-        names=np.array(stripes.class_names),
-    )
-    arguments = [tmp_path / "data.npz", tmp_path / "state.npz", tmp_path / "weights.npz"]
+    arguments = saved(stripes, tmp_path)
     victim = subprocess.Popen(
         [sys.executable, "-c", VICTIM, *map(str, arguments)], stderr=subprocess.DEVNULL
     )
@@ -107,7 +121,7 @@ def test_a_checkpoint_belongs_to_one_training(stripes, tmp_path, monkeypatch):
         twinset.fit(stripes, checkpoint=path, **settings)
 
 
-def test_a_full_disk_keeps_the_checkpoint_before(stripes, tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch, capsys):
     keeper = Keeper(tmp_path / "state.npz", "key", seconds=0)
     watching = Monitor(epochs=1, sizes=np.array([1]), images=1)
     keeper.save(0, 1, [np.arange(3)], watching)
@@ -115,11 +129,32 @@ def test_a_full_disk_keeps_the_checkpoint_before(stripes, tmp_path, monkeypatch)
     def full(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        keeper.save(0, 2, [np.arange(4)], watching)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        for _ in range(3):
+            keeper.save(0, 2, [np.arange(4)], watching)
     found = keeper.load()
     assert (found.epoch, found.step, found.arrays[0].tolist()) == (0, 1, [0, 1, 2])
+    told = capsys.readouterr().err
+    assert told.count("could not be written. No space left on device: make room") == 1
+    keeper.save(0, 3, [np.arange(5)], watching)  # somebody has made room
+    assert keeper.load().step == 3
+
+
+def test_a_disk_that_fills_up_ends_no_training(stripes, tmp_path):
+    whole = twinset.fit(stripes, **SETTINGS)
+    arguments = saved(stripes, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", CRAMPED, *map(str, arguments)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "state.npz: the checkpoint could not be written. File too large: make" in done.stderr
+    with np.load(arguments[2]) as file:
+        same(whole.encoder.get_weights(), [file[name] for name in file.files])
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["data.npz", "weights.npz"], "no half-written file stays"
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="the other engines read each batch")

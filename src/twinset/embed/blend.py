@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from twinset.embed.dropout import Dropout
 from twinset.embed.networks.mirror import Mirror
 from twinset.embed.networks.square_root import SquareRoot
 from twinset.embed.networks.unit_norm import UnitNorm
@@ -53,6 +54,18 @@ def blended(encoder: keras.Model, recipe: BlendRecipe) -> keras.Model:
         >>> blended(mlp((6, 6), units=(8, 4), linear=True), recipe).output_shape  # 4 + 8 + 36
         (None, 48)
     """
+    try:
+        return _blended(encoder, recipe)
+    except ValueError as error:
+        if isinstance(error, RecipeError):
+            raise
+        # names that are there already, as in an encoder that is a blend
+        raise RecipeError(
+            f"Expected an encoder that can be blended. Received {encoder.name!r}: {error}"
+        ) from error
+
+
+def _blended(encoder: keras.Model, recipe: BlendRecipe) -> keras.Model:
     (image,) = encoder.inputs
     parts = []
     if recipe.learned:
@@ -87,24 +100,45 @@ def _with_mirror_images(encoder: keras.Model) -> keras.Model:
     return keras.Model(image, UnitNorm(name="blend_both_unit")(both), name=encoder.name)
 
 
+# What may stand between the last linear layer and the embedding, or the layer's features and it.
+_AFTER = (UnitNorm, keras.layers.UnitNormalization, keras.layers.Activation, keras.layers.ReLU)
+_BEFORE = (keras.layers.BatchNormalization, keras.layers.Dropout, Dropout)
+
+
 def _before_the_last(encoder: keras.Model) -> Any:
     """Find what goes into the last linear layer, and into the normalisation that stands before."""
-    norms = [layer for layer in encoder.layers if layer.name == "features_norm"]
-    linear = [layer for layer in encoder.layers if isinstance(layer, keras.layers.Dense)]
-    last = (norms or linear)[-1:]
-    if not last or _is_input(last[0].input):
-        raise RecipeError(
-            "Expected an encoder with a layer before its last linear one, to blend in what goes "
-            f"into that. Received {encoder.name!r} with none: leave blend.features at 0."
-        )
-    return last[0].input
+    tensor = _back(encoder.outputs[0], _AFTER)
+    layer = _layer(tensor)
+    if isinstance(layer, keras.layers.Dense):
+        tensor = _back(_given(tensor), _BEFORE)
+        if len(tensor.shape) == 2 and not _is_input(tensor):
+            return tensor
+    raise RecipeError(
+        "Expected an encoder with a layer before its last linear one, to blend in what goes "
+        f"into that. Received {encoder.name!r} with none: leave blend.features at 0."
+    )
+
+
+def _back(tensor: Any, layers: tuple[type, ...]) -> Any:
+    """Follow a tensor back through layers of some kinds."""
+    while isinstance(_layer(tensor), layers):
+        tensor = _given(tensor)
+    return tensor
+
+
+def _layer(tensor: Any) -> Any:
+    return tensor._keras_history.operation
+
+
+def _given(tensor: Any) -> Any:
+    """Find what a layer was called on to make this tensor; it may have been called elsewhere."""
+    call = _layer(tensor)._inbound_nodes[tensor._keras_history.node_index]
+    return call.input_tensors[0]
 
 
 def _is_input(tensor: Any) -> bool:
-    layer = tensor._keras_history.operation
-    if isinstance(layer, keras.layers.Flatten | keras.layers.Reshape):
-        return _is_input(layer.input)
-    return isinstance(layer, keras.layers.InputLayer)
+    tensor = _back(tensor, (keras.layers.Flatten, keras.layers.Reshape))
+    return isinstance(_layer(tensor), keras.layers.InputLayer)
 
 
 def _looks(image: Any) -> Any:

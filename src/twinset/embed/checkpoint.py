@@ -7,7 +7,7 @@ import json
 import time
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.atomic import write_bytes
-from twinset.embed.monitor import EpochRecord, Monitor
+from twinset.embed.monitor import EpochRecord, Guards, Monitor
 from twinset.errors import ModelError
 
 SECONDS = 30.0
@@ -31,6 +31,7 @@ class Checkpoint:
         arrays: values of all variables, in the order of `Job.variables`.
         history: the epochs that are done.
         pending: what was seen of the current one, as `Monitor.pending`.
+        guards: how near to their limits the guards were, as `Monitor.guards`.
     """
 
     epoch: int
@@ -38,6 +39,7 @@ class Checkpoint:
     arrays: tuple[NDArray[Any], ...]
     history: tuple[EpochRecord, ...]
     pending: NDArray[np.float64]
+    guards: Guards
 
 
 class Keeper:
@@ -55,6 +57,7 @@ class Keeper:
     def __init__(self, path: Path | None, key: str, *, seconds: float = SECONDS) -> None:
         self._path, self._key, self._seconds = path, key, seconds
         self._saved = time.monotonic()
+        self._failed = False
 
     @property
     def due(self) -> bool:
@@ -62,7 +65,9 @@ class Keeper:
         return self._path is not None and time.monotonic() - self._saved >= self._seconds
 
     def save(self, epoch: int, step: int, arrays: Sequence[NDArray[Any]], monitor: Monitor) -> None:
-        """Write a checkpoint whole, or leave the one before.
+        """Write a checkpoint whole, or leave the one before and say so, once.
+
+        A training is worth more than its checkpoint: on a full disk it goes on, and tries again.
 
         Args:
             epoch: counted from 0.
@@ -78,12 +83,23 @@ class Keeper:
             "step": step,
             "history": [record.flat() for record in monitor.history],
             "pending": monitor.pending.tolist(),
+            "guards": asdict(monitor.guards),
         }
         file = io.BytesIO()
-        named: dict[str, Any] = {f"a{i}": np.asarray(array) for i, array in enumerate(arrays)}
+        named: dict[str, Any] = {f"a{i}": _storable(array) for i, array in enumerate(arrays)}
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **named)
-        write_bytes(self._path, file.getvalue())
         self._saved = time.monotonic()
+        try:
+            write_bytes(self._path, file.getvalue())
+        except OSError as error:
+            if not self._failed:
+                monitor.note(
+                    f"{self._path}: the checkpoint could not be written. "
+                    f"{error.strerror or error}: make room; the training goes on, and tries again."
+                )
+            self._failed = True
+        else:
+            self._failed = False
 
     def load(self) -> Checkpoint | None:
         """Read the checkpoint of this training; None if there is none.
@@ -100,9 +116,10 @@ class Keeper:
                 arrays = tuple(file[f"a{i}"] for i in range(len(file.files) - 1))
             history = tuple(EpochRecord.from_flat(each) for each in about["history"])
             pending = np.array(about["pending"], np.float64).reshape(-1, 3)
-            found = Checkpoint(about["epoch"], about["step"], arrays, history, pending)
+            guards = Guards(**about["guards"])
+            found = Checkpoint(about["epoch"], about["step"], arrays, history, pending, guards)
             key = about["key"]
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ModelError(
                 f"{self._path}: expected a checkpoint. {error!r}: remove it, and train anew."
             ) from None
@@ -117,3 +134,9 @@ class Keeper:
         """Delete the file: the training is done."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+def _storable(array: NDArray[Any]) -> NDArray[Any]:
+    # numpy's files know no bfloat16; in 32 bits each is the same number, and comes back as it was
+    values = np.asarray(array)
+    return values.astype(np.float32) if values.dtype.name == "bfloat16" else values

@@ -47,6 +47,14 @@ class Display:
                 speed=speed,
             )
 
+    def note(self, text: str) -> None:
+        """Print a line that must not be missed, whether or not progress is wanted."""
+        line = f"twinset: {text}"
+        if self._bar:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr)  # noqa: T201
+
     def epoch(self, record: EpochRecord) -> None:
         """Print the epoch's line, where there is no bar."""
         if self._lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -13,6 +14,7 @@ from twinset.data.feature_cache import encoded_once
 from twinset.data.images import LabelledImages
 from twinset.data.labelled import Labelled
 from twinset.embed import networks
+from twinset.embed.augment import Augment
 from twinset.embed.display import counting
 from twinset.embed.encode import encode
 from twinset.embed.identity import identity
@@ -82,11 +84,8 @@ def learns_once(recipe: Recipe) -> bool:
 
 def _views(recipe: Recipe, data: Labelled) -> str:
     """Name the views that a recipe wants of this data."""
-    usual = type(recipe.augment)().model_dump()
-    settings = recipe.augment.model_dump()
-    if settings["flip"] == "auto":
-        settings["flip"] = data.mirrors
-    return ", ".join(f"augment.{k} = {v}" for k, v in settings.items() if v != usual[k])
+    usual, wanted = asdict(Augment()), asdict(Augment.of(recipe.augment, mirrors=data.mirrors))
+    return ", ".join(f"augment.{k} = {v}" for k, v in wanted.items() if v != usual[k])
 
 
 def encode_once(

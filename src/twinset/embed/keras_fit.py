@@ -34,7 +34,7 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
     job.build()
     start = keeper.load()
     if start is not None:
-        monitor.restore(start.history, start.pending)
+        monitor.restore(start.history, start.pending, start.guards)
         everything = [variable for group in job.variables() for variable in group]
         for variable, value in zip(everything, start.arrays, strict=True):
             variable.assign(value)
@@ -77,6 +77,8 @@ class _Trained(keras.Model):
     ) -> Any:
         del x, sample_weight, training
         loss, spread = self._job.task.objective(y, ops.cast(y_pred, "float32"))
+        for penalty in self.losses:  # of regularisers, where the user's own layers have some
+            loss += ops.cast(penalty, loss.dtype)
         self._loss_now.update_state(loss)
         self._spread_now.update_state(spread)
         return loss

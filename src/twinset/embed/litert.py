@@ -21,7 +21,7 @@ INSTALL = "`pip install 'twinset[litert]'`"
 _SCRIPT = """
 import sys
 from twinset.embed.litert import convert
-from twinset.embed.model import load_encoder
+from twinset.embed.encoder_file import load_encoder
 convert(load_encoder(sys.argv[1]), [int(size) for size in sys.argv[3:]], sys.argv[2])
 """
 

@@ -34,6 +34,7 @@ from twinset.embed.card import (
 )
 from twinset.embed.embedder import Embedder
 from twinset.embed.encode import encode
+from twinset.embed.encoder_file import load_encoder
 from twinset.embed.identity import identity
 from twinset.embed.monitor import EpochRecord
 from twinset.errors import ModelError
@@ -143,26 +144,6 @@ class SiameseModel(Embedder):
         # what is in an index was embedded under this one, whatever a later Keras calls its settings
         model.__dict__["digest"] = card.digest
         return model
-
-
-def load_encoder(path: str | Path) -> keras.Model:
-    """Read an encoder that `SiameseModel.save` wrote, or any Keras model.
-
-    Args:
-        path: of the .keras file.
-
-    Raises:
-        ModelError: it is no Keras model.
-    """
-    # Keras looks custom layers up by name: they must have been imported.
-    from twinset.embed import dropout, networks, siamese  # noqa: F401
-
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # noqa: BLE001 - zip, HDF5, JSON and Keras each raise their own
-        raise ModelError(
-            f"{path}: expected a Keras model. {type(error).__name__}: {error}"
-        ) from None
 
 
 def versions() -> dict[str, str]:

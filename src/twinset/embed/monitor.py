@@ -66,6 +66,23 @@ class EpochRecord:
         return cls(int(values["epoch"]), int(values["steps"]), **own, signs=Vitals(**signs))
 
 
+@dataclass(frozen=True)
+class Guards:
+    """States how near to their limits the guards are, between two steps.
+
+    Args:
+        flat: steps in a row with all embeddings in one point.
+        idle: steps in a row with a gradient of 0.
+        high: steps in a row with a loss far above the first ones.
+        first: these.
+    """
+
+    flat: int = 0
+    idle: int = 0
+    high: int = 0
+    first: tuple[float, ...] = ()
+
+
 _NUMBERS = ("loss", "seconds", "images_per_second", "gradient_norm", "active")
 
 
@@ -154,19 +171,32 @@ class Monitor:
         """How many steps of the current epoch are done."""
         return len(self._seen)
 
+    def note(self, text: str) -> None:
+        """Tell the user something that is no progress.
+
+        Args:
+            text: one line.
+        """
+        self._display.note(text)
+
     def begin(self) -> None:
         """Take note that the next epoch begins."""
         if self._listener is not None:
             self._listener.begin(len(self.history))
 
-    def restore(self, history: Sequence[EpochRecord], seen: NDArray[np.floating]) -> None:
+    def restore(
+        self, history: Sequence[EpochRecord], seen: NDArray[np.floating], guards: Guards
+    ) -> None:
         """Go on where another monitor was.
 
         Args:
             history: its epochs.
             seen: its `pending`.
+            guards: its `guards`: one of them ends a training that is at its best.
         """
         self.history = list(history)
+        self._flat_steps, self._idle_steps = guards.flat, guards.idle
+        self._high_steps, self._first_losses = guards.high, list(guards.first)
         self._seen = [tuple(row) for row in seen.tolist()]
         self._epoch_started = time.perf_counter()
 
@@ -174,6 +204,12 @@ class Monitor:
     def pending(self) -> NDArray[np.float64]:
         """What was seen of the current epoch: loss, gradient norm and active share, (steps, 3)."""
         return np.array(self._seen, np.float64).reshape(-1, 3)
+
+    @property
+    def guards(self) -> Guards:
+        """How near to their limits the guards are."""
+        first = tuple(self._first_losses)
+        return Guards(self._flat_steps, self._idle_steps, self._high_steps, first)
 
     def steps(self, steps: Steps, signs: Callable[[], Vitals] | None = None) -> None:
         """Take note of the next steps; they end with the epoch at the latest.

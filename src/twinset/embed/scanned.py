@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from twinset.embed.checkpoint import Keeper
 from twinset.embed.feed import Fed, Feed
 from twinset.embed.monitor import Monitor, Steps
 from twinset.embed.optimizers import loss_scale
-from twinset.embed.tasks import Job
+from twinset.embed.tasks import Batches, Job
 from twinset.embed.vitals import Vitals, vitals
 
 # How long the device works before the host looks at the losses: often enough for a lively
@@ -46,17 +47,18 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
     start = keeper.load()
     state, epoch, step = _read(job), 0, 0
     if start is not None:
-        monitor.restore(start.history, start.pending)
+        monitor.restore(start.history, start.pending, start.guards)
         state, epoch, step = _restored(state, start.arrays), start.epoch, start.step
     feed = Feed(job.rows)
     loop = None
     pace = _Pace()
+    drawn = _drawn_ahead(job, epoch)
     try:
         for current in range(epoch, job.epochs):
             if monitor.stop:
                 return
             state = _shared(job, monitor, state, monitor.begin)
-            batches = job.task.draw(current)
+            batches = next(drawn)
             for fed in feed.epoch(batches, step):
                 if loop is None:
                     loop = _compile(job, state, fed)
@@ -77,13 +79,29 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
                         state = _shared(job, monitor, state, tell)
                     else:
                         tell()
-                    if keeper.due:
+                    if keeper.due and not monitor.finished:
                         place = (current + 1, 0) if ended else (current, step)
                         arrays = [np.asarray(value) for value in jax.tree.leaves(state)]
                         keeper.save(*place, arrays, monitor)
             step = 0
     finally:
+        drawn.close()
         _write(job, state)
+
+
+def _drawn_ahead(job: Job, first: int) -> Generator[Batches, None, None]:
+    """Draw the batches of each epoch while the device works on the one before.
+
+    On the host, where any process can draw the same: positions are small (0.2 MB for 50,000
+    images), and their 7 ms are over before the device asks for them.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="draw") as drawer:
+        ahead: Future[Batches] = drawer.submit(job.task.draw, first)
+        for epoch in range(first, job.epochs):
+            batches = ahead.result()
+            if epoch + 1 < job.epochs:
+                ahead = drawer.submit(job.task.draw, epoch + 1)
+            yield batches
 
 
 def _compile(job: Job, state: Any, fed: Fed) -> Any:
@@ -106,27 +124,32 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
             pixels = job.views(pixels, offset + i)
 
         def embed(weights: Any) -> Any:
-            return encoder.stateless_call(weights, other[:others], pixels, training=True)
+            embeddings, moved, penalties = encoder.stateless_call(
+                weights, other[:others], pixels, training=True, return_losses=True
+            )
+            # of regularisers, where the user's own layers have some
+            return (embeddings, sum(penalties, start=jnp.zeros(()))), moved
 
         scale = loss_scale(optimizer, slots)
         # The gradient in two parts, as that of the embeddings says who is active.
-        embeddings, pull, moved = jax.vjp(embed, trainable[:learned], has_aux=True)
+        (embeddings, penalty), pull, moved = jax.vjp(embed, trainable[:learned], has_aux=True)
         differentiate = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
         (_, (loss, spread)), (slope, head_slopes) = differentiate(
             embeddings, trainable[learned:], targets[i], scale
         )
-        slopes = [*pull(slope)[0], *head_slopes]
+        slopes = [*pull((slope, jnp.asarray(scale, penalty.dtype)))[0], *head_slopes]
         trainable, slots = optimizer.stateless_apply(slots, slopes, trainable)
         slope = slope.astype("float32") / scale
         norm = jnp.sqrt(jnp.sum(jnp.square(slope)))
         active = jnp.mean(jnp.any(slope != 0, axis=-1).astype("float32"))
-        seen = seen.at[i].set(jnp.stack([loss, spread, norm, active]))
+        seen = seen.at[i].set(jnp.stack([loss + penalty, spread, norm, active]))
         return (trainable, [*moved, *other[others:]], slots), seen, embeddings
 
     def loop(state: Any, held: Any, first: Any, last: Any, offset: Any) -> Any:
         _, positions, _ = held
         seen = jnp.zeros((len(positions), 4), "float32")
-        latest = jnp.zeros((positions.shape[1], encoder.output_shape[-1]), encoder.compute_dtype)
+        shape = (positions.shape[1], encoder.output_shape[-1])
+        latest = jnp.zeros(shape, encoder.outputs[0].dtype)
         return lax.fori_loop(
             first, last, lambda i, carry: step(i, carry, held, offset), (state, seen, latest)
         )

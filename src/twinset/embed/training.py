@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from twinset.data.decoding.decode import Preprocessing
+from twinset.data.features import VectorInput
 from twinset.data.labelled import Labelled
 from twinset.data.pairs import Pairs, tutorial_pairs
 from twinset.decision import Threshold
@@ -20,21 +21,28 @@ from twinset.embed.blend import blended
 from twinset.embed.callbacks import Callbacks
 from twinset.embed.card import TrainedOn
 from twinset.embed.checkpoint import Keeper
+from twinset.embed.identity import beginning, identity
 from twinset.embed.model import SiameseModel
 from twinset.embed.monitor import Monitor
 from twinset.embed.optimizers import build as build_optimizer
 from twinset.embed.tasks import BatchTask, Job, PairTask, Task
-from twinset.errors import DataError
+from twinset.errors import DataError, RecipeError
 from twinset.recipe import Recipe
+from twinset.recipe_sections import BlendRecipe, OwnRecipe
+
+# Of a recipe's `OwnRecipe`: what is another's once a network is handed over.
+_UNSEEN = {"path": "", "embedding": 0, "digest": ""}
 
 
 def fit(
     data: Labelled,
     recipe: str | Path | Recipe = "tutorial",
     *,
+    encoder: keras.Model | Mapping[str, Any] | None = None,
     pairs: Pairs | str | None = None,
     progress: bool | None = None,
     checkpoint: str | Path | None = None,
+    keep_checkpoint: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     **overrides: Any,
 ) -> SiameseModel:
@@ -44,6 +52,7 @@ def fit(
     there are too many, and many steps run in one compiled loop; on TensorFlow and PyTorch Keras'
     `fit` does the same work. Batches, initial weights, dropout and views are functions of the
     recipe's seed, so a training that was killed goes on from its checkpoint to the same weights.
+    (A network of your own brings its weights and its dropout itself: build it from a seed.)
 
     Ctrl-C ends the training after the current steps and returns what was trained; the model's
     `interrupted` tells.
@@ -52,12 +61,19 @@ def fit(
         data: the training images, or vectors that another model made of them. With a frozen
             network each image is encoded once, into a cache, and a head is trained on that.
         recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial".
+        encoder: a network of your own in place of the recipe's: any `keras.Model` from floats in
+            [0, 1], (n, *shape), to (n, d). It is trained itself, not a copy, and from the weights
+            that it has; its embeddings get length 1, unless `encoder.normalize` is overridden. Or
+            settings of the recipe's section. Defaults to the recipe's.
         pairs: which images to pair, for recipes of pairs = "tutorial". Defaults to what that rule
             draws from the labels. A text is the recipe's own field.
         progress: show a bar, or a line per epoch where stderr is no terminal. Defaults to a bar
             on terminals only.
         checkpoint: a file to save the state in, about twice a minute, and to go on from if it is
-            there; removed at the end. Defaults to none.
+            there; removed at the end. Where it cannot be written, on a full disk for example, the
+            training says so and goes on, with the one before. Defaults to none.
+        keep_checkpoint: leave it there at the end, for who removes it when the model is saved.
+            Defaults to False.
         callbacks: ordinary Keras callbacks, such as TensorBoard's. They are told when each epoch
             begins and ends, with the numbers of its record as logs, and may read, save or change
             weights and learning rate, or stop the training; not of single batches. Defaults to
@@ -70,7 +86,7 @@ def fit(
     Raises:
         RecipeError: the recipe or an override is wrong, or not for this data.
         DataError: the images cannot be paired.
-        ModelError: the checkpoint is of another training.
+        ModelError: the checkpoint is of another training; the encoder does not fit the data.
         TrainingError: the loss is not finite, rose or moves nothing, or all embeddings are equal.
 
     Example:
@@ -84,6 +100,10 @@ def fit(
     """
     if isinstance(pairs, str):
         overrides, pairs = overrides | {"pairs": pairs}, None
+    network = encoder if isinstance(encoder, keras.Model) else None
+    if encoder is not None:  # first, as others may change single values of it
+        section = encoder if network is None else {"name": "own", **_UNSEEN}
+        overrides = {"encoder": section} | overrides
     chosen = Recipe.load(recipe, **overrides)
     if not isinstance(data, Labelled):
         raise DataError(
@@ -91,24 +111,29 @@ def fit(
             "wrap arrays as `LabelledImages(images, labels, class_names)`."
         )
     chosen = features.fitting(chosen, data)
-    task = _task(chosen, data, pairs)
     # what a frozen network finds is kept, and is the same for a head of any precision
     with _precision("float32" if features.learns_once(chosen) else chosen.precision):
-        encoder = networks.build(chosen.encoder, data.row_shape, seed=chosen.seed)
-    trained, rows = _learning(chosen, encoder, data, progress)
+        built = networks.build(chosen.encoder, data.row_shape, seed=chosen.seed, network=network)
+    chosen = _known(chosen, built)
+    task = _task(chosen, data, pairs)
+    blend = _blend(chosen, data)
+    if not blend.nothing:
+        blended(built, blend)  # one that cannot be made is no news for after the training
+    trained, rows = _learning(chosen, built, data, progress)
     batches = task.draw(0)
     steps = chosen.epochs * len(batches.positions)
     averaging.check(chosen.optimizer, steps)
+    augment = Augment.of(chosen.augment, mirrors=data.mirrors)
     job = Job(
         encoder=trained,
         optimizer=build_optimizer(chosen.optimizer, steps, precision=chosen.precision),
         task=task,
         rows=rows,
         labels=data.labels,
-        views=_views(chosen, data),
+        views=None if augment.nothing else augment.views(chosen.seed),
         epochs=chosen.epochs,
     )
-    key = _key(chosen, data, pairs)
+    key = _key(chosen, data, pairs, built, augment)
     keeper = Keeper(None if checkpoint is None else Path(checkpoint), key)
     told = Callbacks(callbacks, trained, job.optimizer, chosen.epochs) if callbacks else None
     monitor = Monitor(
@@ -123,11 +148,11 @@ def fit(
         _engine().train(job, monitor, keeper)
         # before the callbacks' last word: they may put weights of their own back
         averaging.settle(job)
-    encoder = _finished(chosen, encoder, trained, data)
-    if not monitor.interrupted:
+    finished = _finished(chosen, built, trained, blend)
+    if not (monitor.interrupted or keep_checkpoint):
         keeper.remove()
     return SiameseModel(
-        encoder=encoder,
+        encoder=finished,
         preprocessing=data.preprocessing or Preprocessing(data.row_shape),
         threshold=Threshold(chosen.threshold, rule="fixed by the recipe, not calibrated on data"),
         recipe=chosen,
@@ -136,6 +161,30 @@ def fit(
         history=tuple(monitor.history),
         interrupted=monitor.interrupted,
     )
+
+
+def _known(recipe: Recipe, encoder: keras.Model) -> Recipe:
+    """Write into the recipe what only the network can tell: its size, and which one it is.
+
+    Raises:
+        RecipeError: the recipe is of another network.
+    """
+    section = recipe.encoder
+    if not isinstance(section, OwnRecipe):
+        return recipe
+    size = int(encoder.output_shape[-1])
+    shape = encoder.inputs[0].shape[1:]
+    how = Preprocessing(shape) if len(shape) > 1 else VectorInput(shape[0])
+    found = {"embedding": size, "digest": identity(encoder, how, recipe.distance)}
+    for name, value in found.items():
+        wanted = getattr(section, name)
+        if wanted and wanted != value:
+            raise RecipeError(
+                f"Expected the network that the recipe was used with, of encoder.{name} "
+                f"{wanted!r}. Received one of {value!r}: give that network, or leave "
+                f"encoder.{name} out of the recipe."
+            )
+    return recipe.model_copy(update={"encoder": section.model_copy(update=found)})
 
 
 def _learning(
@@ -150,17 +199,21 @@ def _learning(
         return features.head_of(encoder, section, recipe.seed), rows
 
 
+def _blend(recipe: Recipe, data: Labelled) -> BlendRecipe:
+    """Settle what only the data can say of a blend: whether mirror images show the same."""
+    if recipe.blend.mirror != "auto":
+        return recipe.blend
+    return recipe.blend.model_copy(update={"mirror": data.mirrors})
+
+
 def _finished(
-    recipe: Recipe, encoder: keras.Model, trained: keras.Model, data: Labelled
+    recipe: Recipe, encoder: keras.Model, trained: keras.Model, blend: BlendRecipe
 ) -> keras.Model:
     """Make the model's encoder of what was trained: whole, in 32 bits, blended."""
     if trained is not encoder:
         features.join(encoder, trained)
     elif recipe.precision != "float32":
         encoder = _in_32_bits(encoder, recipe.precision)
-    blend = recipe.blend
-    if blend.mirror == "auto":
-        blend = blend.model_copy(update={"mirror": data.mirrors})
     if blend.nothing:
         return encoder
     with _precision("float32"):
@@ -188,6 +241,7 @@ def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> Task:
             classes=len(data.class_names),
             dim=recipe.encoder.embedding_size,
             seed=recipe.seed,
+            normalize=recipe.encoder.normalize,
         ),
         data.labels,
         batch_size=recipe.batch_size,
@@ -196,17 +250,18 @@ def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> Task:
     )
 
 
-def _views(recipe: Recipe, data: Labelled) -> Callable[[Any, Any], Any] | None:
-    settings = recipe.augment.model_dump()
-    if settings["flip"] == "auto":
-        settings["flip"] = data.mirrors
-    augment = Augment(**settings)
-    return None if augment.nothing else augment.views(recipe.seed)
-
-
-def _key(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> str:
+def _key(
+    recipe: Recipe,
+    data: Labelled,
+    pairs: Pairs | None,
+    encoder: keras.Model,
+    augment: Augment,
+) -> str:
+    """Name a training by all that it depends on; to be asked before it begins."""
     sha = hashlib.sha256(recipe.model_copy(update={"name": ""}).to_toml().encode())
-    sha.update(f"{data.digest} {keras.backend.backend()}".encode())
+    # the recipe's words are not all: files of weights change, and data says what "auto" means
+    sha.update(f"{data.digest} {keras.backend.backend()} {augment}".encode())
+    sha.update(beginning(encoder).encode())
     if pairs is not None:
         for positions in (pairs.left, pairs.right, pairs.same):
             sha.update(positions.tobytes())

@@ -38,6 +38,7 @@ def contact_sheet(
     *,
     per_class: int = 8,
     classes: int = 30,
+    counts: bool = True,
     heading: str | None = None,
 ) -> Figure:
     """Draw some images of each class, one row per class, with its name and number of images.
@@ -50,6 +51,7 @@ def contact_sheet(
         class_names: one name per class.
         per_class: images in a row, at most. Defaults to 8.
         classes: rows, at most; a line tells how many classes there are beyond. Defaults to 30.
+        counts: write how many images each class has. Defaults to True.
         heading: a line above. Defaults to none.
 
     Raises:
@@ -74,7 +76,8 @@ def contact_sheet(
         figure = sheet(top + rows * row + LINE * bool(more) + MARGIN, head)
         for k in range(rows):
             own = np.flatnonzero(values == k)
-            _name_class(figure, class_names[k], len(own), top + k * row, row)
+            count = f"{len(own):,} image{'s' * (len(own) != 1)}" if counts else ""
+            _name_class(figure, class_names[k], count, top + k * row, row)
             if not len(own):
                 continue
             picked = np.unique(np.linspace(0, len(own) - 1, per_class).round().astype(int))
@@ -166,13 +169,13 @@ def _flow(sizes: Sequence[int]) -> tuple[list[tuple[float, int]], int]:
     return places, line + 1
 
 
-def _name_class(figure: Figure, name: str, count: int, y: float, row: float) -> None:
+def _name_class(figure: Figure, name: str, count: str, y: float, row: float) -> None:
     lines = wrap(name, _NAMES - 0.1, TEXT)
-    y += (row - (len(lines) + 1) * LINE) / 2 + 0.75 * LINE
+    y += (row - (len(lines) + bool(count)) * LINE) / 2 + 0.75 * LINE
     for k, text in enumerate(lines):
         write(figure, MARGIN, y + k * LINE, text, ha="left", size=TEXT)
-    text = f"{count:,} image{'s' * (count != 1)}"
-    write(figure, MARGIN, y + len(lines) * LINE, text, ha="left", color=canvas.MUTED)
+    if count:
+        write(figure, MARGIN, y + len(lines) * LINE, count, ha="left", color=canvas.MUTED)
 
 
 def _proportion(images: Pixels) -> float:

@@ -228,7 +228,7 @@ def evaluate(
         )
     groups = NEAR_CLASSES.get(data.name.split("/")[0], ()) if near is None else near
     say = progress or (lambda _: None)
-    left_out = _left_out(fitted, floor_of(data)) if baselines else {}
+    left_out = _left_out(model, fitted, floor_of(data)) if baselines else {}
     contestants: list[tuple[str, Embedder]] = [("model", model.embed)]
     contestants += _baselines(model, data, fitted) if baselines else []
     contestants = [each for each in contestants if each[0] not in left_out]
@@ -321,17 +321,19 @@ def _baselines(
     return found
 
 
-def _left_out(fitted: Labelled | None, floor: str) -> dict[str, str]:
-    """Name what of the baselines would cost too much with these training images, and why."""
-    if fitted is None:
-        return {}
-    pixels = math.prod(fitted.row_shape)
+def _left_out(model: SiameseModel, fitted: Labelled | None, floor: str) -> dict[str, str]:
+    """Name what of the baselines is impossible or would cost too much, and why."""
     found = {}
+    if model.recipe.encoder.name == "own":
+        found = {"untrained": "a network of your own may have learned before"}
+    if fitted is None:
+        return found
+    pixels = math.prod(fitted.row_shape)
     if len(fitted) * pixels > LARGEST:
         reason = f"{len(fitted):,} training images of {pixels:,} pixels are too many"
-        found = {f"votes on {floor}": reason, "PCA-64": reason}
+        found |= {f"votes on {floor}": reason, "PCA-64": reason}
     elif pixels > WIDEST:
-        found = {"PCA-64": f"{pixels:,} pixels are more than {WIDEST:,}"}
+        found |= {"PCA-64": f"{pixels:,} pixels are more than {WIDEST:,}"}
     return found
 
 

@@ -22,6 +22,7 @@ from twinset.evaluate.verification import (
     hardest_mistakes,
     score_pairs,
 )
+from twinset.recipe import Recipe
 from twinset.workflow.assessment import floor_of
 from twinset.workflow.training_health import health_picture
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from twinset.embed.model import SiameseModel
 
 SHOWN_PAIRS = 10
+SHOWN_IMAGES, SHOWN_VIEWS = 8, 7
 CHUNK = 2**21  # pixels in memory at a time, for the floor
 
 
@@ -169,6 +171,38 @@ def _pair_pictures(
         f"The first {SHOWN_PAIRS} training pairs.",
         figures.png_bytes(_drawn(images, pairs[first])),
     )
+    yield from _views(model.recipe, images)
+
+
+def _views(recipe: Recipe, images: LabelledImages) -> Iterator[Picture]:
+    """Draw some training images, each beside views of it, if the network learned from such."""
+    from keras import ops
+
+    from twinset.embed.augment import Augment
+
+    augment = Augment.of(recipe.augment, mirrors=images.mirrors)
+    if augment.nothing:
+        return
+    shown = np.unique(np.linspace(0, len(images) - 1, SHOWN_IMAGES).round().astype(int))
+    pixels = images.images[shown]
+    seen = [pixels]
+    for step in range(SHOWN_VIEWS):
+        view = ops.convert_to_numpy(augment.apply(pixels, seed=recipe.seed, step=step))
+        seen.append(np.rint(255 * view).astype(np.uint8))
+    rows = np.stack(seen, axis=1)  # (images, 1 + views, ...)
+    yield Picture(
+        "views",
+        "Training images (left), and random views of each: what the network learns from.",
+        figures.png_bytes(
+            figures.contact_sheet(
+                rows.reshape(-1, *pixels.shape[1:]),
+                np.repeat(np.arange(len(shown)), len(seen)),
+                [images.class_names[label] for label in images.labels[shown]],
+                per_class=len(seen),
+                counts=False,
+            )
+        ),
+    )
 
 
 def _drawn(
@@ -192,11 +226,14 @@ def _drawn(
 
 
 def _layers(model: SiameseModel) -> list[figures.LayerRow]:
+    import keras
+
     return [
         figures.LayerRow(
             name=layer.name,
             kind=type(layer).__name__,
-            output_shape=tuple(layer.output.shape[1:]),
+            # of the first, where a layer has several
+            output_shape=tuple(keras.tree.flatten(layer.output)[0].shape[1:]),
             weights=layer.count_params(),
         )
         for layer in model.encoder.layers

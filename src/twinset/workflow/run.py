@@ -35,6 +35,7 @@ _WRITTEN = (
     "test_pairs.png",
     "mistakes.png",
     "training_pairs.png",
+    "views.png",
     "network.png",
     "plot_model.png",
 )
@@ -108,6 +109,7 @@ def train(
             pairs=pairs if chosen.pairs == "tutorial" else None,
             progress=progress,
             checkpoint=state,
+            keep_checkpoint=True,
         )
     except BaseException:
         if not any(folder.iterdir()):  # leave no empty folder behind
@@ -119,6 +121,8 @@ def train(
     for name in _WRITTEN:  # by an earlier run, of another model
         (folder / name).unlink(missing_ok=True)
     model.save(folder)
+    if not model.interrupted:
+        state.unlink(missing_ok=True)  # not before: a full disk would cost the whole training
     if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
         ready(model, folder, tell)
     write_members(folder, parts, data)

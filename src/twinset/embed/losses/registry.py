@@ -120,7 +120,12 @@ def create(
 
 
 def build(
-    recipe: LossRecipe, *, classes: int | None = None, dim: int | None = None, seed: int = 0
+    recipe: LossRecipe,
+    *,
+    classes: int | None = None,
+    dim: int | None = None,
+    seed: int = 0,
+    normalize: bool = True,
 ) -> keras.losses.Loss:
     """Build the objective that a recipe names.
 
@@ -129,6 +134,8 @@ def build(
         classes: number of classes, or None for a loss on the distances of given pairs.
         dim: embedding size, or None likewise.
         seed: of what is drawn at random. Defaults to 0.
+        normalize: whether embeddings are compared at length 1, by the loss as by the model.
+            Defaults to True.
 
     Raises:
         RecipeError: the loss needs a batch and was asked for pairs; a value is out of range.
@@ -149,4 +156,4 @@ def build(
         )
     if recipe.name == "contrastive":
         settings["negative_margin"] = settings.pop("margin")
-    return create(recipe.name, classes=classes, dim=dim, seed=seed, **settings)
+    return create(recipe.name, classes=classes, dim=dim, seed=seed, normalize=normalize, **settings)

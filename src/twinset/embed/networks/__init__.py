@@ -1,7 +1,8 @@
 """Encoders: networks that turn one image into one embedding.
 
 In: floats in [0, 1] of shape (n, h, w) or (n, h, w, 3). Out: (n, d). All are ordinary
-`keras.Model`s, and any other one that passes `check_encoder` will do. `head` embeds vectors.
+`keras.Model`s, and any other one that passes `check_encoder` will do (`own`). `head` embeds
+vectors.
 """
 
 from __future__ import annotations
@@ -16,12 +17,19 @@ from twinset.embed.networks.convolution import conv
 from twinset.embed.networks.embedding import head
 from twinset.embed.networks.frozen import Frozen
 from twinset.embed.networks.mirror import Mirror
+from twinset.embed.networks.own import own
 from twinset.embed.networks.perceptron import mlp
 from twinset.embed.networks.preprocess import Preprocess
 from twinset.embed.networks.square_root import SquareRoot
 from twinset.embed.networks.unit_norm import UnitNorm
 from twinset.errors import RecipeError
-from twinset.recipe_sections import ConvRecipe, EncoderRecipe, HeadRecipe, MlpRecipe
+from twinset.recipe_sections import (
+    ConvRecipe,
+    EncoderRecipe,
+    HeadRecipe,
+    MlpRecipe,
+    OwnRecipe,
+)
 
 __all__ = [
     "Frozen",
@@ -34,21 +42,30 @@ __all__ = [
     "conv",
     "head",
     "mlp",
+    "own",
     "pretrained",
 ]
 
 
-def build(recipe: EncoderRecipe, input_shape: Sequence[int], *, seed: int) -> keras.Model:
+def build(
+    recipe: EncoderRecipe,
+    input_shape: Sequence[int],
+    *,
+    seed: int,
+    network: keras.Model | None = None,
+) -> keras.Model:
     """Build the encoder that a recipe describes.
 
     Args:
-        recipe: one of the sections `MlpRecipe`, `ConvRecipe`, `PretrainedRecipe`, `HeadRecipe`.
+        recipe: one of the sections `MlpRecipe`, `ConvRecipe`, `PretrainedRecipe`, `HeadRecipe`,
+            `OwnRecipe`.
         input_shape: shape of one image, (h, w) or (h, w, 3), or of one vector, (d,).
         seed: of the initial weights and the dropout.
+        network: for an `OwnRecipe` without a path. Defaults to none.
 
     Raises:
         RecipeError: not for rows of this shape, or no such network.
-        ModelError: a file of weights is missing or holds others.
+        ModelError: a file of weights or of a network is missing or holds others.
         DownloadError: weights are not there and cannot be downloaded.
 
     Example:
@@ -64,11 +81,13 @@ def build(recipe: EncoderRecipe, input_shape: Sequence[int], *, seed: int) -> ke
             normalize=recipe.normalize,
             seed=seed,
         )
+    if isinstance(recipe, OwnRecipe):
+        return own(recipe.path or network, input_shape, normalize=recipe.normalize)
     vectors = len(input_shape) == 1
     if vectors != isinstance(recipe, HeadRecipe):
         raise RecipeError(
             f"Expected an encoder of {'vectors' if vectors else 'images'}. Received "
-            f"{recipe.name!r}: take {'head' if vectors else 'mlp, conv or pretrained'}."
+            f"{recipe.name!r}: take {'head' if vectors else 'mlp, conv, pretrained or own'}."
         )
     if isinstance(recipe, HeadRecipe):
         return head(

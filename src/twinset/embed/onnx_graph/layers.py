@@ -66,19 +66,17 @@ def _model(writer: Writer, model: Layer, given: Tensor) -> Tensor:
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise UnwritableError("several inputs or outputs")
     known = {id(model.inputs[0]): given}
-    for operation in model.operations:
-        if isinstance(operation, keras.layers.InputLayer):
-            continue
-        if getattr(operation, "compute_dtype", "float32") != "float32":
-            raise UnwritableError(f"{operation.name} in {operation.compute_dtype}")
-        # A layer may have been called elsewhere too, or twice in this graph. A call on what other
-        # layers made of an earlier call is not followed: its result is missed below.
-        for call in operation._inbound_nodes:
-            if all(id(each) in known for each in call.input_tensors):
-                tensors = [known[id(each)] for each in call.input_tensors]
-                known[id(call.outputs[0])] = _call(writer, operation, call, tensors)
-    if id(model.outputs[0]) not in known:
-        raise UnwritableError("a layer that is called on what came of it")
+    # The calls of this very graph, from the image on: a layer may have been called twice in it,
+    # and in other graphs as well.
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for call in model._nodes_by_depth[depth]:
+            operation = call.operation
+            if isinstance(operation, keras.layers.InputLayer):
+                continue
+            if getattr(operation, "compute_dtype", "float32") != "float32":
+                raise UnwritableError(f"{operation.name} in {operation.compute_dtype}")
+            tensors = [known[id(each)] for each in call.input_tensors]
+            known[id(call.outputs[0])] = _call(writer, operation, call, tensors)
     return known[id(model.outputs[0])]
 
 

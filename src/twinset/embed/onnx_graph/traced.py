@@ -20,7 +20,7 @@ from twinset.errors import ModelError
 
 _SCRIPT = """
 import sys
-from twinset.embed.model import load_encoder
+from twinset.embed.encoder_file import load_encoder
 from twinset.embed.onnx_graph.traced import trace
 shape = tuple(int(size) for size in sys.argv[3:])
 open(sys.argv[2], "wb").write(trace(load_encoder(sys.argv[1]), shape).SerializeToString())
