@@ -29,13 +29,14 @@ from unseen_classes import NEAR, ranked
 
 PLAIN = {"learned": 1.0, "features": 0.0, "pixels": 0.0}
 PARTS = ("learned", "features", "pixels")
-# of the squared weights only proportions count: the features' is fixed where there are any
+# only proportions count: the features' weight is 1, but for each other part alone
 GRID = [
     dict(zip(PARTS, weights, strict=True))
-    for weights in itertools.product(
-        (0.0, 0.2, 0.4, 0.7, 1.0), (0.0, 1.0), (0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
-    )
-    if any(weights)
+    for weights in [
+        (1.0, 0.0, 0.0),
+        (0.0, 0.0, 1.0),
+        *itertools.product((0.0, 0.2, 0.4, 0.7, 1.0), (1.0,), (0.0, 0.7, 1.0, 1.4, 2.0)),
+    ]
 ]
 
 

@@ -292,7 +292,7 @@ class Own(keras.layers.Dense):
 
 
 UNWRITABLE = {
-    r"the layer \w+\.Own \(own\)": lambda: _chain(L.Flatten(), Own(3), shape=(4, 4)),
+    r"the layer \w+\.Own \(own(_\d+)?\)": lambda: _chain(L.Flatten(), Own(3), shape=(4, 4)),
     "the activation": lambda: _chain(
         L.Flatten(), L.Dense(3, activation=lambda x: keras.ops.sin(x)), shape=(4, 4)
     ),

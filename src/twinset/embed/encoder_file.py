@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import keras
 
 from twinset.errors import ModelError
 
 
-def load_encoder(path: str | Path) -> keras.Model:
+def load_encoder(path: str | os.PathLike[str]) -> keras.Model:
     """Read an encoder that `SiameseModel.save` wrote, or any Keras model.
 
     Layers of the user's own must have been imported, and registered with Keras.
