@@ -48,6 +48,12 @@ def test_an_empty_class_has_its_row():
     assert len(drawn(figure)) == 8
 
 
+def test_rows_need_no_numbers():
+    figure = figures.contact_sheet(GRAY, LABELS, NAMES, counts=False)
+    assert texts(figure) == list(NAMES)
+    assert troubles(figure) == []
+
+
 def test_classes_beyond_are_counted():
     names = [f"class {k}" for k in range(40)]
     figure = figures.contact_sheet(GRAY, LABELS, names)

@@ -132,6 +132,19 @@ def test_a_killed_training_of_a_head_goes_on(photos, tmp_path, monkeypatch):
     check_that_it_goes_on(photos, tmp_path / "state.npz", monkeypatch, killed_at=2, **FROZEN)
 
 
+def test_a_network_that_learns_with_its_head_is_a_function_of_the_seed(
+    photos, tmp_path, monkeypatch
+):
+    """Its dropout, too, which it brings without a seed."""
+    learning = FROZEN | {"encoder": FROZEN["encoder"] | {"freeze": False}}
+    one, two, three = (
+        twinset.fit(photos, **learning, seed=seed).encoder.get_weights() for seed in (1, 1, 2)
+    )
+    same(one, two)
+    assert not np.allclose(one[0], three[0])
+    check_that_it_goes_on(photos, tmp_path / "state.npz", monkeypatch, killed_at=2, **learning)
+
+
 def test_progress_tells_of_the_encoding(photos, capsys):
     twinset.fit(photos, progress=True, **FROZEN | {"epochs": 1})
     first, second = capsys.readouterr().err.strip().splitlines()

@@ -13,6 +13,7 @@ from PIL import Image
 import oracles
 import twinset
 import twinset.workflow.run
+from twinset.embed.checkpoint import Keeper
 from twinset.errors import DataError, NonFiniteLossError, RecipeError
 from twinset.workflow import data as run_data
 
@@ -147,6 +148,19 @@ def test_the_pictures_are_images(run):
         assert levels.min() < 100 < 250 < levels.max(), "something must be drawn"
 
 
+def test_views_are_drawn_as_they_are_trained_on(run):
+    """A run without them has no such picture; with shifts, each row begins with the image."""
+    assert not (run.folder / "views.png").exists()
+    shifted = {"augment": {"shift": 1, "brightness": 0.5}, "epochs": 1}
+    folder = twinset.train(out="out", **QUICK | shifted).folder
+    with Image.open(folder / "views.png") as image:
+        levels = np.asarray(image.convert("L"))
+    assert len(np.unique(levels)) > 50
+    assert "views.png" in names(folder)
+    again = twinset.train(out="out", overwrite=True, **QUICK | {"epochs": 1}).folder
+    assert "views.png" not in names(again), "the picture of another run"
+
+
 def test_keras_own_diagram_is_drawn_where_graphviz_is(run):
     here = shutil.which("dot") is not None and importlib.util.find_spec("pydot") is not None
     assert (run.folder / "plot_model.png").exists() is here
@@ -164,6 +178,25 @@ def test_what_keras_diagram_shows(monkeypatch):
     monkeypatch.setattr(keras.utils, "plot_model", draw)
     folder = twinset.train(out="out", **QUICK | {"epochs": 1}).folder
     assert (folder / "plot_model.png").read_bytes() == b"drawn"
+
+
+def test_the_checkpoint_stays_until_the_model_is_saved(monkeypatch):
+    """A disk that is full when the training is done costs half a minute of it, and not all."""
+
+    def full(self, folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(Keeper.__init__.__kwdefaults__, "seconds", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(twinset.SiameseModel, "save", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            twinset.train(out="out", **QUICK)
+    assert names("out") == ["checkpoint.npz"]
+    resumed = twinset.train(out="out", resume=True, **QUICK).model
+    assert "checkpoint.npz" not in names("out")
+    whole = twinset.train(out="whole", **QUICK).model
+    for a, b in zip(resumed.encoder.get_weights(), whole.encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_model_is_saved_before_it_is_scored(monkeypatch):

@@ -124,6 +124,8 @@ def _wiring(model: Any, places: dict[int, int]) -> list[Any]:
 
 def _nameless(config: Any) -> Any:
     if isinstance(config, dict):
+        if "output_layers" in config:  # a network within: its layers are listed themselves
+            return None
         return {key: _nameless(value) for key, value in config.items() if key != "name"}
     if isinstance(config, list | tuple):
         return [_nameless(value) for value in config]

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from twinset.embed.networks.drawn import Seeds, redraw
+from twinset.embed.networks.drawn import Seeds, redraw, reseed
 from twinset.embed.networks.embedding import embed
 from twinset.embed.networks.frozen import Frozen
 from twinset.embed.networks.preprocess import Preprocess, from_function
@@ -86,6 +86,7 @@ def pretrained(
         preprocess, backbone = _from_hub(name.removeprefix(HUB), colour, weights)
     else:
         preprocess, backbone = _from_keras(name, colour, weights)
+    reseed(backbone, seed)
     if weights is None:
         redraw(backbone, seed)
     elif weights != "imagenet":

@@ -104,6 +104,29 @@ def redraw(model: keras.Model, seed: int | None) -> None:
                 kernel.assign(_draw(rng, shape, math.prod(shape[: -2 if alone else -1])))
 
 
+def reseed(model: keras.Model, seed: int | None) -> None:
+    """Have a network's own random layers, such as its dropout, draw by a seed.
+
+    Those of `keras.applications` take none, and would drop other activations in each process.
+
+    Args:
+        model: a built one; models in it are entered.
+        seed: of the draws; None leaves them as they are.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.5)])
+        >>> reseed(model, seed=7)
+        >>> [int(word) for word in keras.ops.convert_to_numpy(model.variables[0])]
+        [2083679832, 0]
+    """
+    if seed is None:
+        return
+    generators = [each for layer in model._flatten_layers() for each in layer._seed_generators]
+    for number, generator in enumerate(generators):
+        (word,) = np.random.SeedSequence([seed, number]).generate_state(1)
+        generator.state.assign([word, 0])  # the other counts the draws
+
+
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     for layer in model.layers:
         yield from _layers(layer) if isinstance(layer, keras.Model) else [layer]
