@@ -7,8 +7,8 @@ test pairs with the threshold by balanced accuracy on the calib images, mean ove
 all pairs of the two classes that each of the five near folds (U1) holds out, one training each.
 The seconds of `fit` are measured in this process, after a first short training that pays for
 imports; each rung compiles its own programs. Rows go to --out as they come, and a row that is
-there is not measured again; --seeds 0 leaves the accuracy out. On a CPU KERAS_BACKEND=tensorflow
-is the fastest for the last four, of which `conv` takes half an hour, `search` one and `best` three.
+there is not measured again; --seeds 0 leaves the accuracy out. On a CPU
+`conv` takes most of an hour, `search` two and `best` four.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 The five near folds (U1) of the protocol: each holds two similar classes out, the recipe is fitted
 on the other eight, and all pairs of the two classes' images are ranked. Raw pixels have no seed;
 each image of length 1, as `twinset evaluate --protocol full` has them, and as they are.
---part tune is for choosing settings. KERAS_BACKEND=tensorflow is the fastest on a CPU.
+--part tune is for choosing settings.
 """
 
 import argparse

@@ -7,7 +7,6 @@ chosen without its two classes: on the other four folds, each in turn held out o
 six classes that are left, judged on tune images by the mean of AUC and MAP@R. The recipe with these
 settings is then fitted on the fold's eight seen classes, and its test images are ranked, once for
 each seed. Trainings go to --out as they come, and one that is there is not done again.
-KERAS_BACKEND=tensorflow is the fastest on a CPU.
 """
 
 import argparse

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from twinset.data.batches import PADDING
 from twinset.embed.checkpoint import Keeper
+from twinset.embed.host_memory import FreedMemory
 from twinset.embed.monitor import Monitor, Steps
 from twinset.embed.tasks import Batches, Job
 from twinset.embed.vitals import Vitals, vitals
@@ -39,14 +40,16 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
         for variable, value in zip(everything, start.arrays, strict=True):
             variable.assign(value)
     batches = _Pixels(job)
-    model.fit(
-        batches,
-        initial_epoch=0 if start is None else start.epoch,
-        epochs=job.epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[_Watch(job, batches, monitor, keeper)],
-    )
+    memory = FreedMemory()
+    with memory.kept():
+        model.fit(
+            batches,
+            initial_epoch=0 if start is None else start.epoch,
+            epochs=job.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[_Watch(job, batches, monitor, keeper, memory)],
+        )
 
 
 class _Trained(keras.Model):
@@ -138,13 +141,16 @@ class _Watch(keras.callbacks.Callback):
     first epoch, when it tries a batch to build the model.
     """
 
-    def __init__(self, job: Job, batches: _Pixels, monitor: Monitor, keeper: Keeper) -> None:
+    def __init__(
+        self, job: Job, batches: _Pixels, monitor: Monitor, keeper: Keeper, memory: FreedMemory
+    ) -> None:
         super().__init__()
         self._job, self._batches = job, batches
-        self._monitor, self._keeper = monitor, keeper
+        self._monitor, self._keeper, self._memory = monitor, keeper, memory
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         del logs
+        self._memory.keep()  # TensorFlow's own setting comes with each data set
         self._monitor.begin()
         self._batches.draw(epoch)
 

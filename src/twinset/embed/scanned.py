@@ -19,6 +19,7 @@ from twinset.data.user_cache import cache_folder
 from twinset.embed.checkpoint import Keeper
 from twinset.embed.feed import Fed, Feed
 from twinset.embed.monitor import Monitor, Steps
+from twinset.embed.networks.convolution_layer import Convolution
 from twinset.embed.optimizers import loss_scale
 from twinset.embed.tasks import Batches, Job
 from twinset.embed.vitals import Vitals, vitals
@@ -145,20 +146,52 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
         seen = seen.at[i].set(jnp.stack([loss + penalty, spread, norm, active]))
         return (trainable, [*moved, *other[others:]], slots), seen, embeddings
 
-    def loop(state: Any, held: Any, first: Any, last: Any, offset: Any) -> Any:
-        _, positions, _ = held
+    def begin(state: Any, positions: Any) -> Any:
         seen = jnp.zeros((len(positions), 4), "float32")
         shape = (positions.shape[1], encoder.output_shape[-1])
-        latest = jnp.zeros(shape, encoder.outputs[0].dtype)
+        return state, seen, jnp.zeros(shape, encoder.outputs[0].dtype)
+
+    def loop(state: Any, held: Any, first: Any, last: Any, offset: Any) -> Any:
         return lax.fori_loop(
-            first, last, lambda i, carry: step(i, carry, held, offset), (state, seen, latest)
+            first, last, lambda i, carry: step(i, carry, held, offset), begin(state, held[1])
         )
 
     held = (fed.rows, fed.positions, fed.targets)
     # The old state's buffers are reused for the new: it must not be read again.
+    if _slow_within_loops(encoder):
+        alone = jax.jit(step, donate_argnums=1).lower(0, begin(state, held[1]), held, 0).compile()
+
+        def one_by_one(state: Any, fed: Fed, first: int, last: int, offset: int) -> Any:
+            carry, held = begin(state, fed.positions), (fed.rows, fed.positions, fed.targets)
+            for i in range(first, last):
+                carry = alone(i, carry, held, offset)
+            return carry
+
+        return one_by_one
     compiled = jax.jit(loop, donate_argnums=0).lower(state, held, 0, 1, 0).compile()
     return lambda state, fed, *steps: compiled(
         state, (fed.rows, fed.positions, fed.targets), *steps
+    )
+
+
+_CONVOLUTIONS = (
+    *(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D),
+    *(keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose),
+    *(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D),
+    *(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D),
+)
+
+
+def _slow_within_loops(encoder: keras.Model) -> bool:
+    """Tell whether each step should be a program of its own: convolutions of others on a CPU.
+
+    XLA takes 10 to 40 times as long for their gradient within a loop.
+    """
+    if jax.default_backend() != "cpu":
+        return False
+    return any(
+        isinstance(layer, _CONVOLUTIONS) and not isinstance(layer, Convolution)
+        for layer in encoder._flatten_layers()
     )
 
 

@@ -14,6 +14,7 @@ import keras
 from twinset.embed.networks.applications import pretrained
 from twinset.embed.networks.check import check_encoder
 from twinset.embed.networks.convolution import conv
+from twinset.embed.networks.convolution_layer import Convolution
 from twinset.embed.networks.embedding import head
 from twinset.embed.networks.frozen import Frozen
 from twinset.embed.networks.mirror import Mirror
@@ -32,6 +33,7 @@ from twinset.recipe_sections import (
 )
 
 __all__ = [
+    "Convolution",
     "Frozen",
     "Mirror",
     "Preprocess",

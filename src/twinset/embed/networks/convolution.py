@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from twinset.embed.networks.convolution_layer import Convolution
 from twinset.embed.networks.drawn import Seeds
 from twinset.embed.networks.embedding import MOMENTUM, embed
 from twinset.errors import RecipeError
@@ -94,7 +95,7 @@ def conv(
 
 
 def _convolution(x: Any, width: int, size: int, stride: int, seeds: Seeds, *, name: str) -> Any:
-    layer = keras.layers.Conv2D(
+    layer = Convolution(
         width,
         size,
         strides=stride,

@@ -238,6 +238,7 @@ _WRITERS: dict[str, Write] = {
     "keras.BatchNormalization": batch_norm,
     "keras.Concatenate": _concatenate,
     "keras.Conv2D": convolution,
+    "twinset.Convolution": convolution,
     "keras.Dense": _dense,
     "keras.DepthwiseConv2D": convolution,
     "keras.Dropout": _same_tensor,
