@@ -27,7 +27,16 @@ SOURCES = {
 STAGES = ("data", "embed", "evaluate", "search", "serve")
 # These take arrays, whoever made them.
 TAKES_ARRAYS = {"evaluate", "search"}
-BELOW = {"errors", "distance", "decision", "recipe", "recipe_sections", "atomic", "figures"}
+BELOW = {
+    "errors",
+    "distance",
+    "decision",
+    "recipe",
+    "recipe_sections",
+    "recipe_losses",
+    "atomic",
+    "figures",
+}
 ABOVE = {"", "workflow", "commands", "cli", "__main__"}
 HEAVY = {"jax", "keras", "matplotlib", "tensorflow", "torch"}
 

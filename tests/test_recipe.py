@@ -9,13 +9,13 @@ import twinset
 from twinset.errors import RecipeError
 from twinset.recipe import (
     BlendRecipe,
-    ContrastiveRecipe,
     MlpRecipe,
     OptimizerRecipe,
     Recipe,
     builtin_names,
     parse_setting,
 )
+from twinset.recipe_losses import ContrastiveRecipe
 
 KEYS = ", ".join(Recipe.model_fields)
 

@@ -38,14 +38,14 @@ class Augment:
             images.
         shift: move by a whole number of pixels from −shift to shift, down and right, each with
             the same probability; the border's pixels are repeated. Defaults to 0.
-        crop: cut out a rectangle and stretch it to the whole, bilinearly. Its height and width
-            are drawn apart, as shares from 1 − crop to 1, and so is its place. Defaults to 0.
         erase: probability to erase one rectangle, which lies anywhere inside the image; it becomes
             the image's mean colour. Defaults to 0.
         erase_size: least and largest side of that rectangle, as shares of the image's height and
             width; both sides are drawn apart. Defaults to (0.2, 0.5), on average 12 % of the area.
         brightness: multiply by a factor from 1 − brightness to 1 + brightness. Defaults to 0.
         contrast: multiply the distance to the image's mean colour by such a factor. Defaults to 0.
+        crop: cut out a rectangle and stretch it to the whole, bilinearly. Its height and width
+            are drawn apart, as shares from 1 − crop to 1, and so is its place. Defaults to 0.
         saturation: multiply each pixel's distance to its own gray, the mean of its channels, by
             such a factor. Without effect on gray images, as hue. Defaults to 0.
         hue: turn the colours about the gray axis by an angle from −hue to hue half circles: with

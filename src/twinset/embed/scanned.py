@@ -151,27 +151,39 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
         shape = (positions.shape[1], encoder.output_shape[-1])
         return state, seen, jnp.zeros(shape, encoder.outputs[0].dtype)
 
+    run = _one_by_one if _slow_within_loops(encoder) else _looped
+    return run(step, begin, state, fed)
+
+
+def _looped(step: Callable[..., Any], begin: Callable[..., Any], state: Any, fed: Fed) -> Any:
+    """Compile a loop over steps."""
+
     def loop(state: Any, held: Any, first: Any, last: Any, offset: Any) -> Any:
         return lax.fori_loop(
             first, last, lambda i, carry: step(i, carry, held, offset), begin(state, held[1])
         )
 
-    held = (fed.rows, fed.positions, fed.targets)
     # The old state's buffers are reused for the new: it must not be read again.
-    if _slow_within_loops(encoder):
-        alone = jax.jit(step, donate_argnums=1).lower(0, begin(state, held[1]), held, 0).compile()
+    compiled = jax.jit(loop, donate_argnums=0).lower(state, _held(fed), 0, 1, 0).compile()
+    return lambda state, fed, *steps: compiled(state, _held(fed), *steps)
 
-        def one_by_one(state: Any, fed: Fed, first: int, last: int, offset: int) -> Any:
-            carry, held = begin(state, fed.positions), (fed.rows, fed.positions, fed.targets)
-            for i in range(first, last):
-                carry = alone(i, carry, held, offset)
-            return carry
 
-        return one_by_one
-    compiled = jax.jit(loop, donate_argnums=0).lower(state, held, 0, 1, 0).compile()
-    return lambda state, fed, *steps: compiled(
-        state, (fed.rows, fed.positions, fed.targets), *steps
-    )
+def _one_by_one(step: Callable[..., Any], begin: Callable[..., Any], state: Any, fed: Fed) -> Any:
+    """Compile a single step, to be called in turn."""
+    carry = begin(state, fed.positions)
+    alone = jax.jit(step, donate_argnums=1).lower(0, carry, _held(fed), 0).compile()
+
+    def run(state: Any, fed: Fed, first: int, last: int, offset: int) -> Any:
+        carry = begin(state, fed.positions)
+        for i in range(first, last):
+            carry = alone(i, carry, _held(fed), offset)
+        return carry
+
+    return run
+
+
+def _held(fed: Fed) -> tuple[jax.Array, jax.Array, jax.Array]:
+    return fed.rows, fed.positions, fed.targets
 
 
 _CONVOLUTIONS = (

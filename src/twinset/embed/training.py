@@ -100,21 +100,7 @@ def fit(
     """
     if isinstance(pairs, str):
         overrides, pairs = overrides | {"pairs": pairs}, None
-    network = encoder if isinstance(encoder, keras.Model) else None
-    if encoder is not None:  # first, as others may change single values of it
-        section = encoder if network is None else {"name": "own", **_UNSEEN}
-        overrides = {"encoder": section} | overrides
-    chosen = Recipe.load(recipe, **overrides)
-    if not isinstance(data, Labelled):
-        raise DataError(
-            f"Expected LabelledImages to train on. Received {type(data).__name__}: "
-            "wrap arrays as `LabelledImages(images, labels, class_names)`."
-        )
-    chosen = features.fitting(chosen, data)
-    # what a frozen network finds is kept, and is the same for a head of any precision
-    with _precision("float32" if features.learns_once(chosen) else chosen.precision):
-        built = networks.build(chosen.encoder, data.row_shape, seed=chosen.seed, network=network)
-    chosen = _known(chosen, built)
+    chosen, built = _chosen(data, recipe, encoder, overrides)
     task = _task(chosen, data, pairs)
     blend = _blend(chosen, data)
     if not blend.nothing:
@@ -161,6 +147,30 @@ def fit(
         history=tuple(monitor.history),
         interrupted=monitor.interrupted,
     )
+
+
+def _chosen(
+    data: Labelled,
+    recipe: str | Path | Recipe,
+    encoder: keras.Model | Mapping[str, Any] | None,
+    overrides: Mapping[str, Any],
+) -> tuple[Recipe, keras.Model]:
+    """Read the recipe, and build the encoder that it or the caller names."""
+    network = encoder if isinstance(encoder, keras.Model) else None
+    if encoder is not None:  # first, as others may change single values of it
+        section = encoder if network is None else {"name": "own", **_UNSEEN}
+        overrides = {"encoder": section, **overrides}
+    chosen = Recipe.load(recipe, **overrides)
+    if not isinstance(data, Labelled):
+        raise DataError(
+            f"Expected LabelledImages to train on. Received {type(data).__name__}: "
+            "wrap arrays as `LabelledImages(images, labels, class_names)`."
+        )
+    chosen = features.fitting(chosen, data)
+    # what a frozen network finds is kept, and is the same for a head of any precision
+    with _precision("float32" if features.learns_once(chosen) else chosen.precision):
+        built = networks.build(chosen.encoder, data.row_shape, seed=chosen.seed, network=network)
+    return _known(chosen, built), built
 
 
 def _known(recipe: Recipe, encoder: keras.Model) -> Recipe:

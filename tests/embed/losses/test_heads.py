@@ -171,7 +171,7 @@ def test_created_with_settings_and_prefixes():
 
 @pytest.mark.parametrize("name", losses.names())
 def test_built_from_a_recipe(name):
-    recipe = Recipe.load("tutorial", pairs="batch", loss={"name": name})
+    recipe = Recipe.load("fast", loss={"name": name})
     loss = losses.build(recipe.loss, classes=CLASSES, dim=DIM, seed=2)
     assert type(loss) is losses.LOSSES[name]
     for key, number in recipe.loss.model_dump(exclude={"name", "prefixes"}).items():
@@ -181,7 +181,7 @@ def test_built_from_a_recipe(name):
 
 def test_built_for_pairs():
     assert isinstance(losses.build(Recipe.load("tutorial").loss), losses.Contrastive)
-    recipe = Recipe.load("tutorial", pairs="batch", loss={"name": "supcon"})
+    recipe = Recipe.load("fast", loss={"name": "supcon"})
     with pytest.raises(RecipeError, match=r"a loss out of \['contrastive'\].*'supcon'"):
         losses.build(recipe.loss)
 

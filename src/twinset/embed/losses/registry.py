@@ -18,7 +18,7 @@ from twinset.embed.losses.sigmoid import SigmoidPairs
 from twinset.embed.losses.triplet import Triplet
 from twinset.embed.losses.weighted_pairs import Circle, MultiSimilarity
 from twinset.errors import RecipeError
-from twinset.recipe_sections import LossRecipe
+from twinset.recipe_losses import LossRecipe
 
 # Objectives over all pairs of a batch. The loss on given pairs is `Contrastive`.
 LOSSES: dict[str, type[BatchLoss]] = {
