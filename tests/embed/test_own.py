@@ -135,15 +135,15 @@ def skipping(to):
 
 def test_the_beginning_is_what_training_depends_on():
     def digest(make, *arguments):
-        return beginning(own(make(*arguments), (6, 5)))
+        return beginning(own(make(*arguments), (6, 5)))()
 
     for make in KINDS:
         assert digest(make) == digest(make), "layers are numbered anew, and that is no difference"
     assert digest(skipping, 0) != digest(skipping, 1)
     used = functional()
-    before = beginning(used)
+    before = beginning(used)()
     keras.Model(used.inputs, keras.layers.Dense(2)(used.outputs[0]))
-    assert beginning(used) == before, "what else its layers are called on does not matter"
+    assert beginning(used)() == before, "what else its layers are called on does not matter"
 
 
 def test_regularisers_count(stripes):

@@ -122,7 +122,7 @@ def test_a_checkpoint_belongs_to_one_training(stripes, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch, capsys):
-    keeper = Keeper(tmp_path / "state.npz", "key", seconds=0)
+    keeper = Keeper(tmp_path / "state.npz", lambda: "key", seconds=0)
     watching = Monitor(epochs=1, sizes=np.array([1]), images=1)
     keeper.save(0, 1, [np.arange(3)], watching)
 

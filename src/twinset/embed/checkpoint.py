@@ -6,7 +6,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,13 @@ class Keeper:
 
     Args:
         path: the file; None keeps nothing.
-        key: names the training.
+        key: gives the training's name; asked where there is a file to save or to read.
         seconds: at least so long between two saves. Defaults to 30.
     """
 
-    def __init__(self, path: Path | None, key: str, *, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, path: Path | None, key: Callable[[], str], *, seconds: float = SECONDS
+    ) -> None:
         self._path, self._key, self._seconds = path, key, seconds
         self._saved = time.monotonic()
         self._failed = False
@@ -78,7 +80,7 @@ class Keeper:
         if self._path is None:
             return
         about = {
-            "key": self._key,
+            "key": self._key(),
             "epoch": epoch,
             "step": step,
             "history": [record.flat() for record in monitor.history],
@@ -123,7 +125,7 @@ class Keeper:
             raise ModelError(
                 f"{self._path}: expected a checkpoint. {error!r}: remove it, and train anew."
             ) from None
-        if key != self._key:
+        if key != self._key():
             raise ModelError(
                 f"{self._path}: expected a checkpoint of this training. It is of another recipe, "
                 "other data or another back end: resume with those, or train anew."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -69,7 +70,7 @@ def identity(
     return sha.hexdigest()
 
 
-def beginning(network: keras.Model) -> str:
+def beginning(network: keras.Model) -> Callable[[], str]:
     """Compute the digest of what determines how a network learns, before it does.
 
     SHA-256 over its layers, what they are connected to, all their settings, which variables learn,
@@ -79,23 +80,33 @@ def beginning(network: keras.Model) -> str:
     Args:
         network: a built Keras model.
 
+    Returns:
+        What gives the digest when it is asked for, by the values as they are now: to list settings
+        Keras imports TensorFlow where it is installed, which takes seconds.
+
     Example:
         >>> from twinset.embed.networks import mlp
-        >>> beginning(mlp((4, 4), dropout=0.1, seed=0)) == beginning(mlp((4, 4), seed=0))
+        >>> beginning(mlp((4, 4), dropout=0.1, seed=0))() == beginning(mlp((4, 4), seed=0))()
         True
-        >>> beginning(mlp((4, 4), dropout=0.2, seed=0)) == beginning(mlp((4, 4), seed=0))
+        >>> beginning(mlp((4, 4), dropout=0.2, seed=0))() == beginning(mlp((4, 4), seed=0))()
         False
     """
-    layers = list(network._flatten_layers())
-    places = {id(layer): place for place, layer in enumerate(layers)}
-    about = [[type(layer).__name__, _nameless(_config(layer))] for layer in layers]
-    about += [_wiring(layer, places) for layer in layers if isinstance(layer, keras.Model)]
-    sha = hashlib.sha256(json.dumps(about, sort_keys=True, default=_plain).encode())
+    sha = hashlib.sha256()
     for variable in network.variables:
         values = np.asarray(keras.ops.convert_to_numpy(variable))
         sha.update(f"{values.shape} {values.dtype} {variable.trainable}".encode())
         sha.update(values.tobytes())
-    return sha.hexdigest()
+
+    def digest() -> str:
+        layers = list(network._flatten_layers())
+        places = {id(layer): place for place, layer in enumerate(layers)}
+        about = [[type(layer).__name__, _nameless(_config(layer))] for layer in layers]
+        about += [_wiring(layer, places) for layer in layers if isinstance(layer, keras.Model)]
+        whole = sha.copy()
+        whole.update(json.dumps(about, sort_keys=True, default=_plain).encode())
+        return whole.hexdigest()
+
+    return digest
 
 
 def _config(layer: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -266,16 +266,20 @@ def _key(
     pairs: Pairs | None,
     encoder: keras.Model,
     augment: Augment,
-) -> str:
-    """Name a training by all that it depends on; to be asked before it begins."""
+) -> Callable[[], str]:
+    """Name a training by all that it depends on; to be called before it begins.
+
+    Returns:
+        What gives the name, which only a checkpoint asks for.
+    """
     sha = hashlib.sha256(recipe.model_copy(update={"name": ""}).to_toml().encode())
     # the recipe's words are not all: files of weights change, and data says what "auto" means
     sha.update(f"{data.digest} {keras.backend.backend()} {augment}".encode())
-    sha.update(beginning(encoder).encode())
     if pairs is not None:
         for positions in (pairs.left, pairs.right, pairs.same):
             sha.update(positions.tobytes())
-    return sha.hexdigest()
+    start = beginning(encoder)
+    return lambda: f"{sha.hexdigest()} {start()}"
 
 
 @contextmanager
