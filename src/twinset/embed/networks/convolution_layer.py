@@ -16,7 +16,7 @@ class Convolution(keras.layers.Conv2D):
 
     XLA's gradient of a convolution on a CPU takes 10 to 40 times as long within a loop as on its
     own: a step of the encoder `conv` 4 s. Its matrix products are as fast in a loop as elsewhere:
-    0.16 s, where one direct step at a time takes 0.22. At rest, where nothing loops and no gradient
+    0.21 s, where one direct step at a time takes 0.24. At rest, where nothing loops and no gradient
     is asked for, Keras' way is the faster one.
 
     Args:
