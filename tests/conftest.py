@@ -53,7 +53,7 @@ def fashion_mnist():
     return twinset.load_fashion_mnist(progress=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stripes():
     """Three classes that a small network separates at once: top, middle, bottom rows lit."""
     rng = np.random.default_rng(0)
@@ -61,4 +61,5 @@ def stripes():
     images = rng.integers(0, 60, (60, 6, 5), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
         image[2 * label : 2 * label + 2] += 180
+    images.flags.writeable = labels.flags.writeable = False  # all tests share them
     return twinset.LabelledImages(images, labels, ("top", "middle", "bottom"), "stripes")

@@ -48,6 +48,12 @@ np.savez""",
 )
 
 
+@pytest.fixture(scope="module")
+def whole(stripes):
+    """The weights of the training that nothing stops."""
+    return twinset.fit(stripes, **SETTINGS).encoder.get_weights()
+
+
 @pytest.fixture
 def eager(monkeypatch):
     """Every look at the losses saves."""
@@ -67,8 +73,7 @@ def saved(images, folder):
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.35])
-def test_killed_and_resumed_equals_uninterrupted(stripes, tmp_path, moment):
-    whole = twinset.fit(stripes, **SETTINGS)
+def test_killed_and_resumed_equals_uninterrupted(stripes, whole, tmp_path, moment):
     arguments = saved(stripes, tmp_path)
     victim = subprocess.Popen(
         [sys.executable, "-c", VICTIM, *map(str, arguments)], stderr=subprocess.DEVNULL
@@ -84,7 +89,7 @@ def test_killed_and_resumed_equals_uninterrupted(stripes, tmp_path, moment):
         [sys.executable, "-c", VICTIM, *map(str, arguments)], check=True, capture_output=True
     )
     with np.load(arguments[2]) as file:
-        same(whole.encoder.get_weights(), [file[name] for name in file.files])
+        same(whole, [file[name] for name in file.files])
     assert not arguments[1].exists()
 
 
@@ -141,8 +146,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch, capsys):
     assert keeper.load().step == 3
 
 
-def test_a_disk_that_fills_up_ends_no_training(stripes, tmp_path):
-    whole = twinset.fit(stripes, **SETTINGS)
+def test_a_disk_that_fills_up_ends_no_training(stripes, whole, tmp_path):
     arguments = saved(stripes, tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", CRAMPED, *map(str, arguments)],
@@ -152,7 +156,7 @@ def test_a_disk_that_fills_up_ends_no_training(stripes, tmp_path):
     )
     assert "state.npz: the checkpoint could not be written. File too large: make" in done.stderr
     with np.load(arguments[2]) as file:
-        same(whole.encoder.get_weights(), [file[name] for name in file.files])
+        same(whole, [file[name] for name in file.files])
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["data.npz", "weights.npz"], "no half-written file stays"
 

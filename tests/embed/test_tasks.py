@@ -23,9 +23,8 @@ def auc(model, data):
 
 @pytest.mark.parametrize("name", losses.names())
 def test_every_objective_learns(stripes, name):
-    before = twinset.fit(stripes, **BATCH, loss={"name": name}, epochs=1, seed=2)
     model = twinset.fit(stripes, **BATCH, loss={"name": name}, epochs=40, seed=2)
-    assert model.history[-1].loss < before.history[0].loss
+    assert model.history[-1].loss < model.history[0].loss
     assert auc(model, stripes) > 0.9
     # a loss that is at its best ends the training within an epoch, which then has no signs
     signs = next(each.signs for each in reversed(model.history) if each.signs.zero_share == 0)
