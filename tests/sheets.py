@@ -6,11 +6,16 @@ def texts(figure):
 
 
 def drawn(figure):
-    return [axes for axes in figure.axes if axes.images]
+    return [image for axes in figure.axes for image in axes.images]
+
+
+def tops(figure):
+    """The upper edge of each image, in inches from the top."""
+    return [round(image.get_extent()[3], 6) for image in drawn(figure)]
 
 
 def pixels(figure):
-    return [axes.images[0].get_array() for axes in drawn(figure)]
+    return [image.get_array() for image in drawn(figure)]
 
 
 def troubles(figure):
@@ -22,7 +27,7 @@ def troubles(figure):
         for text in axes.texts
         if text.get_text()
     ]
-    boxes += [("image", axes.get_window_extent()) for axes in drawn(figure)]
+    boxes += [("image", image.get_window_extent()) for image in drawn(figure)]
     meet = [
         (a, b)
         for i, (a, box) in enumerate(boxes)

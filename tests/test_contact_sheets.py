@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.patches import Rectangle
 
-from sheets import drawn, pixels, texts, troubles
+from sheets import drawn, pixels, texts, tops, troubles
 from twinset import figures
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
@@ -36,8 +36,8 @@ def test_each_class_is_a_row_of_evenly_spread_images():
     # by hand: 0, 19/3, 38/3, 19 and 20 + (0, 8/3, 16/3, 8), rounded
     expected = [0, 6, 13, 19, 20, 23, 25, 28, 29]
     assert [p.tolist() for p in pixels(figure)] == GRAY[expected].tolist()
-    rows = [round(axes.get_position().y0, 6) for axes in drawn(figure)]
-    assert rows == sorted(rows, reverse=True)
+    rows = tops(figure)
+    assert rows == sorted(rows)
     assert len(set(rows)) == 3
     assert troubles(figure) == []
 
@@ -77,7 +77,7 @@ def test_gray_levels_are_not_stretched():
         figures.contact_sheet(dark, [0, 0], ["a"]),
         figures.look_alikes(dark, [[0, 1]], ["equal"], [["a", "b"]]),
     ):
-        assert drawn(figure)[0].images[0].get_clim() == (0, 255)
+        assert drawn(figure)[0].get_clim() == (0, 255)
 
 
 def test_only_what_is_drawn_is_read(tmp_path, monkeypatch):
@@ -113,7 +113,7 @@ def test_groups_are_named_and_marked_and_fill_their_line():
     assert "group 3, 2 more" in words
     assert "12.png" in words
     assert "13.png" not in words
-    lines = [round(axes.get_position().y0, 6) for axes in drawn(figure)]
+    lines = tops(figure)
     assert len(set(lines)) == 3  # two pairs share the first
     assert lines[:4] == [lines[0]] * 4
     assert troubles(figure) == []

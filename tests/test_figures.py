@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.patches import Rectangle, StepPatch
 
+from sheets import drawn, tops
 from twinset import figures
 from twinset.errors import DataError
 from twinset.figures import LayerRow, canvas
@@ -20,10 +21,6 @@ SAME = np.array([1, 0, 1, 0, 1, 0, 1, 0, 1, 0])
 
 def texts(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
-
-
-def image_axes(figure):
-    return [axes for axes in figure.axes if axes.images]
 
 
 def frames(figure):
@@ -65,24 +62,23 @@ def overlaps(figure):
 def test_ten_pairs_are_all_drawn_left_above_right_in_two_bands_of_five():
     right = GRAY[::-1]
     figure = figures.pairs(GRAY, right, SAME)
-    drawn = image_axes(figure)
-    assert len(drawn) == 20
+    images = drawn(figure)
+    assert len(images) == 20
     for i in range(10):
-        above, below = drawn[2 * i], drawn[2 * i + 1]
-        np.testing.assert_array_equal(above.images[0].get_array(), GRAY[i])
-        np.testing.assert_array_equal(below.images[0].get_array(), right[i])
-        assert above.get_position().y0 > below.get_position().y1
-        assert above.get_position().x0 == pytest.approx(below.get_position().x0)
-    columns = {round(axes.get_position().x0, 6) for axes in drawn}
-    rows = {round(axes.get_position().y0, 6) for axes in drawn}
-    assert (len(columns), len(rows)) == (5, 4)
+        above, below = images[2 * i], images[2 * i + 1]
+        np.testing.assert_array_equal(above.get_array(), GRAY[i])
+        np.testing.assert_array_equal(below.get_array(), right[i])
+        assert above.get_window_extent().y0 > below.get_window_extent().y1
+        assert above.get_extent()[0] == pytest.approx(below.get_extent()[0])
+    columns = {round(image.get_extent()[0], 6) for image in images}
+    assert (len(columns), len(set(tops(figure)))) == (5, 4)
     assert texts(figure) == ["same", "different"] * 5
 
 
 def test_gray_levels_are_not_stretched_per_image():
     dark = np.full((1, 4, 4), 9, np.uint8)
-    (left, _) = image_axes(figures.pairs(dark, dark, [1]))
-    assert left.images[0].get_clim() == (0, 255)
+    (left, _) = drawn(figures.pairs(dark, dark, [1]))
+    assert left.get_clim() == (0, 255)
 
 
 def test_verdict_is_written_and_a_wrong_one_is_marked_without_colour():
@@ -150,9 +146,9 @@ def test_texts_neither_overlap_nor_leave_the_sheet(count, shape):
 
 def test_colour_images_keep_their_colours():
     colour = RNG.integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
-    drawn = image_axes(figures.pairs(colour, colour[::-1], [1, 0]))
-    np.testing.assert_array_equal(drawn[0].images[0].get_array(), colour[0])
-    np.testing.assert_array_equal(drawn[1].images[0].get_array(), colour[1])
+    images = drawn(figures.pairs(colour, colour[::-1], [1, 0]))
+    np.testing.assert_array_equal(images[0].get_array(), colour[0])
+    np.testing.assert_array_equal(images[1].get_array(), colour[1])
 
 
 def test_hostile_names_are_text_and_no_markup():

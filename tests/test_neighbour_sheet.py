@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.patches import Rectangle
 
-from sheets import drawn, pixels, texts, troubles
+from sheets import drawn, pixels, texts, tops, troubles
 from twinset import figures
 from twinset.errors import DataError
 
@@ -34,9 +34,9 @@ def test_neighbours_stand_beside_their_query_with_words_under_each():
     assert words.count("match") == 3  # 0.2 is a match as well
     assert words.count("no match") == 3
     assert words[-1] == "match: 0.2 apart or less"
-    lines = [round(axes.get_position().y0, 6) for axes in drawn(figure)]
+    lines = tops(figure)
     assert lines[:5] == lines[:1] * 5
-    assert lines[5] == lines[6] < lines[0]
+    assert lines[5] == lines[6] > lines[0]
     assert troubles(figure) == []
 
 
@@ -51,7 +51,7 @@ def test_nothing_found_is_said():
 def test_proportions_are_kept_and_what_has_no_picture_is_hatched():
     wide, tall = np.zeros((10, 40, 3), np.uint8), np.zeros((40, 10), np.uint8)
     figure = figures.neighbours([row(3, images=[wide, None, tall])], threshold=0.5)
-    _, first, second = (axes.get_window_extent() for axes in drawn(figure))
+    _, first, second = (image.get_window_extent() for image in drawn(figure))
     assert first.width == pytest.approx(4 * first.height, rel=1e-6)
     assert second.height == pytest.approx(4 * second.width, rel=1e-6)
     (square,) = (p for p in figure.axes[0].patches if isinstance(p, Rectangle))

@@ -193,9 +193,11 @@ def _draw_pair(
     for row, text in enumerate(reversed(names)):
         _write(figure, middle, y - 0.065 - row * LINE, text, size=SMALL, color=canvas.MUTED)
     for image in images:
-        axes = canvas.inset(figure, middle - IMAGE / 2, y, IMAGE, layout.image)
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_axis_off()
+        tall, across = image.shape[:2]
+        scale = min(IMAGE / across, layout.image / tall)  # a panorama does not fill its place
+        width, height = across * scale, tall * scale
+        top = y + (layout.image - height) / 2
+        canvas.picture(figure, image, (middle - width / 2, top, width, height))
         y += layout.image + GAP
     truth, *rest = caption.lines
     color = canvas.SAME if caption.same else canvas.DIFFERENT

@@ -55,17 +55,9 @@ def show(
         width: in inches.
         height: likewise.
     """
-    axes = canvas.inset(figure, x, y, width, height)
     smooth = max(image.shape[:2]) > width * canvas.DPI
-    axes.imshow(
-        image,
-        cmap="gray",
-        vmin=0,
-        vmax=255,
-        aspect="auto",
-        interpolation="antialiased" if smooth else "nearest",
-    )
-    axes.set_axis_off()
+    interpolation = "antialiased" if smooth else "nearest"
+    canvas.picture(figure, image, (x, y, width, height), interpolation)
 
 
 def write(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:
