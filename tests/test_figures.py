@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.patches import Rectangle, StepPatch
 
-from sheets import drawn, tops
+from sheets import drawn, texts, tops
 from twinset import figures
 from twinset.errors import DataError
 from twinset.figures import LayerRow, canvas
@@ -17,10 +17,6 @@ from twinset.figures.pair_sheet import _distinct
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (10, 6, 6), dtype=np.uint8)
 SAME = np.array([1, 0, 1, 0, 1, 0, 1, 0, 1, 0])
-
-
-def texts(figure):
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
 def frames(figure):
