@@ -19,10 +19,10 @@ from scipy.stats import t
 import ledger
 import twinset
 from twinset.data.parts import divide
-from twinset.embed.blend import blended
-from twinset.embed.encode import encode
-from twinset.evaluate.retrieval import retrieve
+from twinset.metrics.retrieval import retrieve
+from twinset.models.keras_model import encode
 from twinset.recipe_sections import BlendRecipe
+from twinset.training.blend import blended
 
 BLENDS = {
     "half of the features": BlendRecipe(features=0.5),

@@ -43,11 +43,11 @@ def one(change):
     import numpy as np
 
     import twinset
-    from twinset.embed.networks import convolution_layer
+    from twinset.networks import conv as convolution_layer
 
     names = {"convolution_layer": convolution_layer}
     if keras.backend.backend() == "jax":
-        from twinset.embed import scanned
+        from twinset.training import jax_engine as scanned
 
         names["scanned"] = scanned
     exec(change, names)

@@ -22,8 +22,8 @@ import numpy as np
 import ledger
 import twinset
 from twinset.data.parts import divide
-from twinset.evaluate.baselines import raw_pixels, unit_norm
-from twinset.workflow.holdout import calibrated
+from twinset.evaluation.calibrate import calibrated
+from twinset.metrics.baselines import raw_pixels, unit_norm
 from unseen_classes import NEAR, ranked
 
 RUNGS = [

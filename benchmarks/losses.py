@@ -73,7 +73,7 @@ def ours(name):
     import jax.numpy as jnp
     import keras
 
-    from twinset.embed import losses
+    from twinset import losses
 
     kind, settings, _ = WAYS[name]
     loss = losses.create(kind, classes=CLASSES, dim=DIM, **settings)

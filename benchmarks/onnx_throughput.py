@@ -18,11 +18,11 @@ import numpy as np
 
 import ledger
 import twinset
-from twinset.embed import networks
-from twinset.embed.encode import encode
-from twinset.embed.onnx_graph import layers
-from twinset.embed.onnx_graph.int8 import quantised
-from twinset.embed.onnx_model import open_session
+from twinset import networks
+from twinset.exporters import onnx_layers as layers
+from twinset.exporters.onnx_int8 import quantised
+from twinset.models.keras_model import encode
+from twinset.models.onnx_model import open_session
 
 BATCH = 1024
 ENCODERS = {"tutorial": networks.mlp, "conv": networks.conv}

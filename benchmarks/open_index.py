@@ -19,7 +19,8 @@ import numpy as np
 
 import ledger
 from exact_search import clustered
-from twinset.search.store import Items, Signature, create_store
+from twinset.search.open import create_store
+from twinset.search.store import Items, Signature
 
 OURS = """
 import json, sys, time

@@ -30,9 +30,9 @@ def one(recipe, seed, settings, keep):
 
     import twinset
     from twinset.data.parts import divide
-    from twinset.evaluate.retrieval import retrieve
+    from twinset.evaluation.calibrate import calibrated
+    from twinset.metrics.retrieval import retrieve
     from twinset.recipe import parse_setting
-    from twinset.workflow.holdout import calibrated
 
     train, test = twinset.load_fashion_mnist()
     parts = divide(train, test)

@@ -15,7 +15,7 @@ from sklearn.metrics import normalized_mutual_info_score
 import ledger
 import twinset
 from twinset.data.split import protocol_split
-from twinset.evaluate.retrieval import retrieve
+from twinset.metrics.retrieval import retrieve
 
 
 def row(train, test, recipe, seed):

@@ -17,10 +17,10 @@ import ledger
 import twinset
 from twinset.data.parts import divide
 from twinset.data.split import UNSEEN_FOLDS
-from twinset.evaluate.all_pairs import AllPairs
-from twinset.evaluate.baselines import raw_pixels, unit_norm
-from twinset.evaluate.curves import auc
-from twinset.evaluate.retrieval import retrieve
+from twinset.metrics.all_pairs import AllPairs
+from twinset.metrics.baselines import raw_pixels, unit_norm
+from twinset.metrics.curves import auc
+from twinset.metrics.retrieval import retrieve
 from twinset.recipe import parse_setting
 
 NEAR = [fold for fold in UNSEEN_FOLDS if fold.name.startswith("U1")]

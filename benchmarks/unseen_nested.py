@@ -22,10 +22,10 @@ import numpy as np
 import ledger
 import twinset
 from twinset.data.parts import divide
-from twinset.embed.blend import blended
-from twinset.embed.encode import encode
-from twinset.evaluate.baselines import raw_pixels, unit_norm
+from twinset.metrics.baselines import raw_pixels, unit_norm
+from twinset.models.keras_model import encode
 from twinset.recipe_sections import BlendRecipe
+from twinset.training.blend import blended
 from unseen_classes import NEAR, ranked
 
 PLAIN = {"learned": 1.0, "features": 0.0, "pixels": 0.0}
@@ -70,7 +70,7 @@ def parts_of(model, images):
 
 
 def mixed(parts, weights):
-    """Blend parts of length 1 as `twinset.embed.blend` does."""
+    """Blend parts of length 1 as `twinset.training.blend` does."""
     used = [weights[name] * part for name, part in zip(PARTS, parts, strict=True)]
     return unit_norm(np.concatenate(used, axis=1))
 

@@ -6,18 +6,24 @@ import contextlib
 import ipaddress
 import os
 import socket
+import sys
+from types import SimpleNamespace
 
 import hypothesis
 import numpy as np
 import pytest
 
 import twinset
+from browsing import browser
+from twinset.cli import app as cli
 
 # pymilvus sets up logging when it is imported, for which Python closes the handlers that are
 # there. That of absl, which JAX brings, then closes the stream it was made with, which is pytest's
 # own: so pymilvus comes first.
 with contextlib.suppress(ImportError):
     import pymilvus  # noqa: F401
+
+__all__ = ["browser"]
 
 # No deadline: compiling a first call takes what it takes, and nothing timed is asserted here.
 # The gate draws the same examples each time; elsewhere each run draws new ones.
@@ -63,3 +69,20 @@ def stripes():
         image[2 * label : 2 * label + 2] += 180
     images.flags.writeable = labels.flags.writeable = False  # all tests share them
     return twinset.LabelledImages(images, labels, ("top", "middle", "bottom"), "stripes")
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command; tell its exit code and what it said."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["twinset", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    return call

@@ -8,8 +8,8 @@ from PIL import Image
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.decision import Threshold
-from twinset.embed.card import TrainedOn
-from twinset.embed.embedder import Embedder
+from twinset.models.card import TrainedOn
+from twinset.models.embedder import Embedder
 
 
 class Halves(Embedder):

@@ -17,7 +17,7 @@ from keras import ops
 
 import loss_oracles as oracle
 from gradients import gradient
-from twinset.embed import losses
+from twinset import losses
 
 CLASSES, DIM = 4, 6
 

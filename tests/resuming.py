@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import twinset
-from twinset.embed.checkpoint import Keeper
+from twinset.training.checkpoint import Keeper
 
 
 def check_that_it_goes_on(data, path, monkeypatch, *, killed_at, **settings):

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import twinset
-from twinset.cli import app
+from twinset.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

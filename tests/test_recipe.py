@@ -15,7 +15,7 @@ from twinset.recipe import (
     builtin_names,
     parse_setting,
 )
-from twinset.recipe_losses import ContrastiveRecipe
+from twinset.recipe_sections import ContrastiveRecipe
 
 KEYS = ", ".join(Recipe.model_fields)
 

@@ -13,34 +13,33 @@ from __future__ import annotations
 
 import importlib
 import os
-import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twinset import losses, networks
+    from twinset.data.check_data import check_data
     from twinset.data.features import LabelledFeatures
-    from twinset.data.images import LabelledImages
+    from twinset.data.labelled import LabelledImages
     from twinset.data.pairs import Pairs, tutorial_pairs
     from twinset.data.read import read_images
-    from twinset.data.read_features import read_features
     from twinset.data.sources.fashion_mnist import load_fashion_mnist
+    from twinset.data.sources.vectors import read_features
     from twinset.decision import Threshold, Verdict
-    from twinset.embed import losses, networks
-    from twinset.embed.embedder import Embedder
-    from twinset.embed.load import load_model
-    from twinset.embed.model import SiameseModel
-    from twinset.embed.siamese import siamese
-    from twinset.embed.training import fit
     from twinset.errors import TwinsetError
-    from twinset.evaluate.verification import score_pairs
+    from twinset.evaluation.evaluate import evaluate
+    from twinset.evaluation.of_run import compare_models
+    from twinset.exporters.export import export
+    from twinset.metrics.pairs import score_pairs
+    from twinset.models.compare_pairs import compare_pairs
+    from twinset.models.embedder import Embedder
+    from twinset.models.keras_model import SiameseModel
+    from twinset.models.load import load_model
+    from twinset.networks.siamese import siamese
     from twinset.recipe import Recipe
-    from twinset.workflow.assessment import evaluate
-    from twinset.workflow.check import check_data
-    from twinset.workflow.comparison import compare_models
-    from twinset.workflow.duplicates import duplicates
-    from twinset.workflow.export import export
-    from twinset.workflow.index import Index
-    from twinset.workflow.run import train
-    from twinset.workflow.verdicts import compare_pairs
+    from twinset.run import train
+    from twinset.search.duplicates import duplicates
+    from twinset.search.index import Index
+    from twinset.training.fit import fit
 
 __version__ = "0.1.0"
 
@@ -52,32 +51,32 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Public name → the module that defines it, or the module itself.
 _HOMES = {
-    "Embedder": "twinset.embed.embedder",
-    "Index": "twinset.workflow.index",
+    "Embedder": "twinset.models.embedder",
+    "Index": "twinset.search.index",
     "LabelledFeatures": "twinset.data.features",
-    "LabelledImages": "twinset.data.images",
+    "LabelledImages": "twinset.data.labelled",
     "Pairs": "twinset.data.pairs",
     "Recipe": "twinset.recipe",
-    "SiameseModel": "twinset.embed.model",
+    "SiameseModel": "twinset.models.keras_model",
     "Threshold": "twinset.decision",
     "TwinsetError": "twinset.errors",
     "Verdict": "twinset.decision",
-    "check_data": "twinset.workflow.check",
-    "compare_models": "twinset.workflow.comparison",
-    "compare_pairs": "twinset.workflow.verdicts",
-    "duplicates": "twinset.workflow.duplicates",
-    "evaluate": "twinset.workflow.assessment",
-    "export": "twinset.workflow.export",
-    "fit": "twinset.embed.training",
+    "check_data": "twinset.data.check_data",
+    "compare_models": "twinset.evaluation.of_run",
+    "compare_pairs": "twinset.models.compare_pairs",
+    "duplicates": "twinset.search.duplicates",
+    "evaluate": "twinset.evaluation.evaluate",
+    "export": "twinset.exporters.export",
+    "fit": "twinset.training.fit",
     "load_fashion_mnist": "twinset.data.sources.fashion_mnist",
-    "load_model": "twinset.embed.load",
-    "losses": "twinset.embed.losses",
-    "networks": "twinset.embed.networks",
-    "read_features": "twinset.data.read_features",
+    "load_model": "twinset.models.load",
+    "losses": "twinset.losses",
+    "networks": "twinset.networks",
+    "read_features": "twinset.data.sources.vectors",
     "read_images": "twinset.data.read",
-    "score_pairs": "twinset.evaluate.verification",
-    "siamese": "twinset.embed.siamese",
-    "train": "twinset.workflow.run",
+    "score_pairs": "twinset.metrics.pairs",
+    "siamese": "twinset.networks.siamese",
+    "train": "twinset.run",
     "tutorial_pairs": "twinset.data.pairs",
 }
 
@@ -112,20 +111,6 @@ __all__ = [
     "train",
     "tutorial_pairs",
 ]
-
-
-class _Callable(types.ModuleType):
-    """Lets `twinset.evaluate` be both the stage and, as the counterpart of `fit`, the verb."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Judge a model: see `twinset.workflow.assessment.evaluate`."""
-        from twinset.workflow.assessment import evaluate
-
-        return evaluate(*args, **kwargs)
-
-
-# Importing any module of the stage would put the package in the place of a function.
-importlib.import_module("twinset.evaluate").__class__ = _Callable
 
 
 def __getattr__(name: str) -> Any:

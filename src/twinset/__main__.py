@@ -1,6 +1,6 @@
 """`python -m twinset` is `twinset`."""
 
-from twinset.cli import main
+from twinset.cli.app import main
 
 if __name__ == "__main__":
     main()

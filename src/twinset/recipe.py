@@ -14,14 +14,15 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from twinset.errors import RecipeError
-from twinset.recipe_losses import ContrastiveRecipe, LossRecipe
 from twinset.recipe_sections import (
     AugmentRecipe,
     BlendRecipe,
+    ContrastiveRecipe,
     Count,
     CountOrNone,
     EncoderRecipe,
     ImagesRecipe,
+    LossRecipe,
     MlpRecipe,
     OptimizerRecipe,
     Positive,

@@ -9,8 +9,7 @@ import pytest
 
 from twinset.data.features import LabelledFeatures, VectorInput
 from twinset.data.parts import divide
-from twinset.data.read_features import read_features
-from twinset.data.sources.features import is_features
+from twinset.data.sources.vectors import is_features, read_features
 from twinset.errors import DataError
 
 VECTORS = np.arange(12, dtype=np.float64).reshape(6, 2)

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from twinset.data.images import LabelledImages
+from twinset.data.labelled import LabelledImages
 from twinset.errors import DataError
 
 PIXELS = np.arange(24, dtype=np.uint8).reshape(3, 2, 4)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinset.data.images import LabelledImages
+from twinset.data.labelled import LabelledImages
 from twinset.data.parts import divide
 from twinset.data.split import PROTOCOL_SIZES
 from twinset.errors import DataError

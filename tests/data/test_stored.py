@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinset.data.images import LabelledImages
+from twinset.data.labelled import LabelledImages
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 

@@ -6,8 +6,9 @@ import pytest
 from twinset.errors import StoreError
 from twinset.search import approximate
 from twinset.search.exact import Matrix
+from twinset.search.open import open_store
 from twinset.search.sqlite import SqliteStore
-from twinset.search.store import Items, Signature, open_store
+from twinset.search.store import Items, Signature
 
 faiss = pytest.importorskip("faiss", reason="needs faiss: pip install -e '.[dev]'")
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from twinset.search.store import Items, Signature, create_store, open_store
+from twinset.search.open import create_store, open_store
+from twinset.search.store import Items, Signature
 
 PAGE = Path(__file__).parents[2] / "docs" / "databases.md"
 

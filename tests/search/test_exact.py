@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from search_oracles import grid, nearest
 from twinset import distance
-from twinset.search import scan
+from twinset.search import exact as scan
 from twinset.search.exact import Matrix
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from twinset.errors import StoreError
-from twinset.search.store import Items, Signature, open_store
+from twinset.search.open import open_store
+from twinset.search.store import Items, Signature
 
 
 def test_vectors_become_read_only_float32_without_a_copy_where_they_are_that():

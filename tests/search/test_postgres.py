@@ -10,9 +10,10 @@ import pytest
 from search_oracles import grid, nearest
 from search_writing import check_states, check_what_is_left, kill_a_writer
 from twinset.errors import StoreError
+from twinset.search.open import create_store, open_store
 from twinset.search.postgres import catalogue
 from twinset.search.postgres.where import mapping_json, sql_of
-from twinset.search.store import Items, Signature, create_store, open_store
+from twinset.search.store import Items, Signature
 from twinset.search.where import Condition
 
 SIGNATURE = Signature("digest-of-a-model", 4)

@@ -13,8 +13,9 @@ import pytest
 
 from index_writer import content, kill_many
 from twinset.errors import StoreError
+from twinset.search.open import create_store, open_store
 from twinset.search.sqlite import SqliteStore, database
-from twinset.search.store import Items, Signature, create_store, open_store
+from twinset.search.store import Items, Signature
 
 SIGNATURE = Signature("digest", 3)
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.fingerprint import SIZE
-from twinset.data.user_cache import cache_folder, tag
 from twinset.errors import DataError
+from twinset.files import cache_folder, tag
 
 CHUNK = 256
 ROWS, PRINTS = "rows", "fingerprints"

@@ -10,8 +10,9 @@ import numpy as np
 
 from twinset.data.cache import decode_all
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.images import LabelledImages
-from twinset.data.sources.listing import ImageSource, read_listing
+from twinset.data.labelled import LabelledImages
+from twinset.data.read_listing import read_listing
+from twinset.data.sources.listing import ImageSource
 from twinset.errors import DataError
 
 PROBED = 200

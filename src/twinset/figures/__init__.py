@@ -10,10 +10,10 @@ from twinset.figures.contact_sheets import contact_sheet, look_alikes
 from twinset.figures.curves import distance_histogram, loss_curve
 from twinset.figures.evaluation_plots import class_matrix, det, reliability, roc
 from twinset.figures.fold_plots import folds
+from twinset.figures.health_panels import training_health
 from twinset.figures.neighbour_sheet import Row, neighbours
 from twinset.figures.network_drawing import LayerRow, network
 from twinset.figures.pair_sheet import pairs
-from twinset.figures.training_health import training_health
 
 __all__ = [
     "LayerRow",

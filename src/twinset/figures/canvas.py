@@ -14,7 +14,7 @@ from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
-from twinset import atomic
+from twinset import files as atomic
 
 # The Okabe-Ito blue and vermilion, the latter darkened until text in it reads on white (4.8 : 1).
 SAME, DIFFERENT = "#0072B2", "#C24E00"

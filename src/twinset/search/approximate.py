@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset import atomic
+from twinset import files as atomic
 from twinset.errors import StoreError
 from twinset.search.exact import Matrix
 from twinset.search.hits import Found, Hits, gather, measured

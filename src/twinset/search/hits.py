@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset import distance
+from twinset.search.items import Items, Neighbour
+from twinset.search.where import Metadata
 
 # Pairs whose differences are held at a time.
 CHUNK = 8192
@@ -141,3 +143,159 @@ def rank_in_group(groups: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     ranks: NDArray[np.int64] = np.arange(len(groups)) - np.searchsorted(groups, groups)
     return ranks
+
+
+# --- What a database found, measured anew: its own rounding decides no order, no limit and no tie.
+
+# Asked for beyond k, so that what the database put behind the k-th for its rounding is there too.
+SPARE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Rows of a database that may be neighbours.
+
+    Args:
+        positions: numbers that grow in the order in which the items were put in, (n,).
+        ids: n ids.
+        vectors: float32 of shape (n, d).
+        metadata: what is known of each.
+    """
+
+    positions: NDArray[np.int64]
+    ids: Sequence[str]
+    vectors: NDArray[np.float32]
+    metadata: Sequence[Metadata]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def items(self) -> Items:
+        """Return them as items."""
+        return Items(self.ids, self.vectors, self.metadata)
+
+    def joined(self, others: Candidates) -> Candidates:
+        """Return these and others.
+
+        Args:
+            others: of the same size.
+        """
+        return Candidates(
+            np.concatenate([self.positions, others.positions]),
+            [*self.ids, *others.ids],
+            np.concatenate([self.vectors, others.vectors]),
+            [*self.metadata, *others.metadata],
+        )
+
+    def take(self, which: Sequence[int] | NDArray[np.integer]) -> Candidates:
+        """Pick some.
+
+        Args:
+            which: indices, in the order wanted.
+        """
+        return Candidates(
+            self.positions[which],
+            [self.ids[at] for at in which],
+            self.vectors[which],
+            [self.metadata[at] for at in which],
+        )
+
+
+def measure(query: NDArray[np.float32], candidates: Candidates) -> NDArray[np.float32]:
+    """Measure the distance of each candidate, by the formula that all stages use.
+
+    Args:
+        query: (d,).
+        candidates: n of them.
+
+    Returns:
+        Distances of shape (n,), float32.
+    """
+    found: NDArray[np.float32] = distance.euclidean(query, candidates.vectors)
+    return found
+
+
+def nearest(
+    query: NDArray[np.float32], candidates: Candidates, k: int | None, within: float | None
+) -> list[Neighbour]:
+    """Make the neighbours of a query out of candidates.
+
+    Args:
+        query: (d,).
+        candidates: in any order.
+        k: at most so many; None for all within.
+        within: the largest distance that counts; None for any.
+
+    Example:
+        >>> import numpy as np
+        >>> vectors = np.float32([[5, 0], [3, 0], [3, 0]])
+        >>> found = Candidates(np.arange(3), ["a", "b", "c"], vectors, [{}] * 3)
+        >>> [(hit.id, hit.distance) for hit in nearest(np.zeros(2, np.float32), found, 2, None)]
+        [('b', 3.0), ('c', 3.0)]
+    """
+    distances = measure(query, candidates)
+    return [
+        Neighbour(candidates.ids[at], float(distances[at]), candidates.metadata[at])
+        for at in best(distances, candidates.positions, k, within)
+    ]
+
+
+def best(
+    distances: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    k: int | None,
+    within: float | None,
+) -> NDArray[np.intp]:
+    """Order candidates by distance, those at the same distance by position, and cut them off.
+
+    Args:
+        distances: (n,).
+        positions: (n,).
+        k: at most so many; None for all within.
+        within: the largest distance that counts; None for any.
+
+    Returns:
+        Indices of those that remain, nearest first.
+    """
+    order = np.lexsort((positions, distances))
+    if within is not None:
+        # in float64: NumPy would round the limit to the distances' float32
+        order = order[distances[order].astype(np.float64) <= within]
+    return order[:k]
+
+
+def settled(
+    farthest: float, hits: Sequence[Neighbour], k: int | None, within: float | None, slack: float
+) -> bool:
+    """Tell whether what a database left out, having returned its nearest, can be no neighbour.
+
+    An item that was left out is, in the database's arithmetic, no nearer than each that came: so
+    its d² is at least farthest² − slack, where the slack is twice the error of one d².
+
+    Args:
+        farthest: the largest distance among what came.
+        hits: the neighbours among it, as `nearest` gives them.
+        k: as asked for.
+        within: as asked for.
+        slack: as above, 0 or more.
+    """
+    limits = [within] if within is not None else []
+    if k is not None and len(hits) >= k:
+        limits.append(hits[k - 1].distance)
+    return any(farthest**2 - slack > limit**2 for limit in limits)
+
+
+def rounding(dim: int, scale: float) -> float:
+    """Bound by how much two d² may seem to be in the wrong order, for `settled`.
+
+    That is four errors: of both d², as the database and as `measure` compute them in float32. A sum
+    of n products is off by at most n + 1 units of rounding, 2⁻²⁴, of the sum of their absolute
+    values (Higham, 2002, Accuracy and Stability of Numerical Algorithms, section 3.1); squares
+    below float32's range are lost.
+
+    Args:
+        dim: the size of an embedding.
+        scale: the sum of the absolute values: d² itself where differences are squared, and
+            (‖a‖ + ‖b‖)² where ‖a‖² + ‖b‖² − 2 a·b is computed.
+    """
+    return 4 * ((dim + 8) * 2.0**-24 * scale + dim * 2.0**-126)

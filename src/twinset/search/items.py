@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from twinset.distance import DISTANCES
 from twinset.errors import StoreError
-from twinset.search.metadata import Metadata, checked_metadata, checked_text
+from twinset.search.where import Metadata, checked_metadata, checked_text
 
 # Squared distances of longer vectors leave float32's range.
 LARGEST_COORDINATE = 1e15

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,9 +30,7 @@ __all__ = [
     "Request",
     "Signature",
     "Store",
-    "create_store",
     "known_ids",
-    "open_store",
     "unknown_ids",
 ]
 
@@ -227,33 +224,6 @@ class Store(ABC):
         """Read all items, `size` at a time."""
 
 
-def open_store(url: str) -> Store:
-    """Open a store that is there.
-
-    Args:
-        url: the path of a folder; `postgresql://user@host/database?index=NAME`;
-            `milvus://host:19530?index=NAME`, or `milvus:///path/of/file.db?index=NAME`.
-
-    Raises:
-        StoreError: there is none, it is damaged, or its package is not installed.
-    """
-    return _engine(url).open(str(url))
-
-
-def create_store(url: str, signature: Signature, *, overwrite: bool = False) -> Store:
-    """Make a new, empty store.
-
-    Args:
-        url: as for `open_store`.
-        signature: what it is bound to.
-        overwrite: replace what is there. Defaults to False.
-
-    Raises:
-        StoreError: there is one already, and not `overwrite`.
-    """
-    return _engine(url).create(str(url), signature, overwrite=overwrite)
-
-
 def unknown_ids(ids: Sequence[str], action: str) -> StoreError:
     """Make the error for ids that are not there.
 
@@ -279,25 +249,3 @@ def known_ids(ids: Sequence[str]) -> StoreError:
 def _listed(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - 3:,} more" if len(ids) > 3 else ""
     return ", ".join(repr(id_) for id_ in ids[:3]) + more
-
-
-def _engine(url: Any) -> type[Store]:
-    # imported where wanted: most users need neither of the databases' packages
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", str(url))
-    name = scheme[1].lower() if scheme else "a folder"
-    if name == "a folder":
-        from twinset.search.sqlite import SqliteStore
-
-        return SqliteStore
-    if name in ("postgresql", "postgres"):
-        from twinset.search.postgres import PostgresStore
-
-        return PostgresStore
-    if name == "milvus":
-        from twinset.search.milvus import MilvusStore
-
-        return MilvusStore
-    raise StoreError(
-        "Expected an index as the path of a folder, postgresql://… or milvus://…. "
-        f"Received {str(url)!r}."
-    )

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twinset.data.checks.alike import judge_duplicates
 from twinset.data.checks.check import check
 from twinset.data.checks.findings import SEVERITIES, about_classes, about_leaks, about_quarantine
-from twinset.data.checks.near_duplicates import Duplicates
-from twinset.data.images import LabelledImages
+from twinset.data.checks.near_duplicates import Duplicates, judge_duplicates
+from twinset.data.labelled import LabelledImages
 from twinset.data.quarantine import Quarantined
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from twinset.data.decoding.colour_profile import MODES, to_srgb
-from twinset.data.decoding.decode import Preprocessing
+from twinset.data.decoding.decode import MODES, Preprocessing, to_srgb
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 # red and green have changed places: what a file calls (r, g, b) is (g, r, b) in sRGB

@@ -8,11 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from twinset.data.sources.catalogue import (
-    catalogue_of,
-    picture_of,
-    read_catalogue,
-)
+from twinset.data.sources.catalogue import catalogue_of, picture_of, read_catalogue
 from twinset.data.sources.folder import read_folder, read_unlabelled
 from twinset.errors import DataError
 

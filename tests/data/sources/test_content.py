@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinset.data.sources.content import Content, is_gzip
+from twinset.data.sources.download import Content, is_gzip
 from twinset.errors import DownloadError
 
 PLAIN = bytes(range(256)) * 20

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from twinset.data.sources import debian
-from twinset.data.sources.debian import read_package
+from twinset.data.sources import download as debian
+from twinset.data.sources.download import read_package
 from twinset.errors import DownloadError
 
 FILES = {"usr/share/a": b"A", "usr/share/b": b"B"}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from twinset.data.sources import fashion_mnist
-from twinset.data.sources.content import Content
+from twinset.data.sources.download import Content
 from twinset.data.sources.fashion_mnist import load_fashion_mnist
 from twinset.errors import DownloadError
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from twinset.data.sources.features import load_features
+from twinset.data.sources.vectors import load_features
 from twinset.errors import DataError
 
 VECTORS = np.random.default_rng(0).standard_normal((4, 3))

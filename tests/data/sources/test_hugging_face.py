@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from twinset.data.read_listing import read_listing
 from twinset.data.sources.hugging_face import is_hugging_face, read_hugging_face
-from twinset.data.sources.listing import read_listing
 from twinset.errors import DataError, ImageFileError
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow, of the extra parquet")

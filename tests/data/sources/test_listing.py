@@ -7,7 +7,8 @@ from PIL import Image
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.quarantine import Quarantined
-from twinset.data.sources.listing import FileSource, Listing, read_listing
+from twinset.data.read_listing import read_listing
+from twinset.data.sources.listing import FileSource, Listing
 from twinset.errors import DataError, ImageFileError
 
 SOURCES = tuple(FileSource(f"{name}.png", f"{name}.png") for name in "abc")

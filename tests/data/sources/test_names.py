@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinset.data.images import PARTS
+from twinset.data.labelled import PARTS
 from twinset.data.sources.names import (
     PART_SPELLINGS,
     class_name,

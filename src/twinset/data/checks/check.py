@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.data.checks.alike import Alike, Judged, image_name, judge_duplicates
 from twinset.data.checks.findings import (
     SEVERITIES,
     Finding,
@@ -24,8 +23,15 @@ from twinset.data.checks.findings import (
     about_pixels,
     about_quarantine,
 )
-from twinset.data.checks.near_duplicates import Duplicates, find_duplicates
-from twinset.data.images import LabelledImages
+from twinset.data.checks.near_duplicates import (
+    Alike,
+    Duplicates,
+    Judged,
+    find_duplicates,
+    image_name,
+    judge_duplicates,
+)
+from twinset.data.labelled import LabelledImages
 from twinset.data.quarantine import Quarantined
 from twinset.data.sources.names import shown
 from twinset.data.split import Split

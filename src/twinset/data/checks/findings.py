@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.checks.alike import Alike, Judged
+from twinset.data.checks.near_duplicates import Alike, Judged
 from twinset.data.quarantine import Quarantined
 from twinset.data.sources.names import shown
 

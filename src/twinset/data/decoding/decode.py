@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import operator
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
 
-from twinset.data.decoding import colour_profile
+from twinset.data.decoding import decode as colour_profile
 from twinset.data.decoding.image_file import (
     SIDEWAYS,
     Box,
@@ -263,3 +265,54 @@ def _by_bands(deep: NDArray[Any], levels: Callable[[NDArray[Any]], NDArray[Any]]
     for top in range(0, len(deep), rows):
         gray[top : top + rows] = levels(deep[top : top + rows])
     return Image.fromarray(gray)
+
+
+# --- An embedded ICC profile → colours in sRGB.
+
+# What an embedded profile can describe: gray, colour, inks.
+MODES = ("L", "RGB", "CMYK")
+
+# CMYK profiles are the largest, at one or two MiB.
+_MAX_PROFILE_BYTES = 4 * 2**20
+_LEVELS = np.arange(0, 256, 17, dtype=np.uint8)  # 0 and 255 are among them
+_CUBE = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS), axis=-1).reshape(1, -1, 3)
+_RAMP = np.arange(256, dtype=np.uint8)[np.newaxis]
+
+
+@lru_cache(maxsize=16)
+def to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Make the transform from an embedded profile to sRGB, where that changes colours.
+
+    A profile that moves no colour of a coarse cube by more than two levels is sRGB itself, which
+    has many names and spellings. The last few transforms are kept: making one takes 2 ms to
+    200 ms, and a folder has few. One transform serves many threads: LittleCMS writes into none.
+
+    Args:
+        profile: the ICC profile.
+        mode: the colour mode of the pixels that it describes, one of `MODES`.
+
+    Returns:
+        A transform to mode "RGB"; None for sRGB, and for a profile that is broken or describes
+        another colour mode: it says nothing.
+
+    Example:
+        >>> srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        >>> to_srgb(srgb, "RGB") is None
+        True
+    """
+    if len(profile) > _MAX_PROFILE_BYTES:
+        return None
+    try:
+        transform = ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+        )
+        if mode == "CMYK":
+            return transform
+        sample = Image.fromarray(_CUBE if mode == "RGB" else _RAMP)
+        moved = np.asarray(transform.apply(sample)).astype(int) - np.asarray(sample.convert("RGB"))
+        return transform if np.abs(moved).max() > 2 else None
+    except Exception:  # noqa: BLE001 - hostile bytes; LittleCMS, Pillow and io each raise their own
+        return None

@@ -11,15 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from twinset.data.quarantine import Quarantined
+from twinset.data.read_listing import read_listing
 from twinset.data.sources.folder import read_unlabelled
 from twinset.data.sources.hugging_face import is_hugging_face
-from twinset.data.sources.listing import (
-    TABLES,
-    FileSource,
-    ImageSource,
-    TableSource,
-    read_listing,
-)
+from twinset.data.sources.listing import TABLES, FileSource, ImageSource, TableSource
 from twinset.data.sources.manifest import Columns, read_rows
 from twinset.data.sources.names import class_name, shown
 from twinset.data.sources.rows import Rows

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.atomic import write_bytes
-from twinset.data.images import LabelledImages
-from twinset.data.sources.content import Content, is_gzip
-from twinset.data.sources.debian import read_package
-from twinset.data.sources.download import fetch, progress_bar
-from twinset.data.user_cache import cache_folder, tag
+from twinset.data.labelled import LabelledImages
+from twinset.data.sources.download import Content, fetch, is_gzip, progress_bar, read_package
 from twinset.errors import DownloadError
+from twinset.files import cache_folder, tag, write_bytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from twinset.search.metadata import kind
-from twinset.search.where import Condition
+from twinset.search.where import Condition, kind
 
 # Nothing here ends a text, or means anything in an expression or a path.
 _PLAIN_NAME = re.compile(r"\w[\w -]*")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from twinset.search.metadata import Metadata, Scalar, kind
-from twinset.search.where import Condition
+from twinset.search.where import Condition, Metadata, Scalar, kind
 
 if TYPE_CHECKING:
     from psycopg.sql import Composed

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.search.items import Items
-from twinset.search.metadata import Metadata
-from twinset.search.sqlite import facts
+from twinset.search.sqlite import database as facts
 from twinset.search.sqlite.database import State
+from twinset.search.where import Metadata
 
 # Texts or positions that one statement asks for.
 _MANY = 10_000

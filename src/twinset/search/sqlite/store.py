@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from twinset.errors import StoreError
 from twinset.search.exact import Matrix
 from twinset.search.hits import Hits
-from twinset.search.sqlite import database, facts, making, rows, vector_file
+from twinset.search.sqlite import database, making, rows, vector_file
+from twinset.search.sqlite import database as facts
 from twinset.search.sqlite.cache import Cache
-from twinset.search.sqlite.compaction import compact
 from twinset.search.sqlite.database import State, told
+from twinset.search.sqlite.making import compact
 from twinset.search.store import (
     Approximation,
     Items,

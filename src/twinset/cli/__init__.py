@@ -1,0 +1,1 @@
+"""Commands by subject, which `twinset.cli.app` puts together."""

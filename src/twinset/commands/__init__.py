@@ -1,1 +1,0 @@
-"""Commands by subject, which `twinset.cli` puts together."""

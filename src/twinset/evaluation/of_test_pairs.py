@@ -1,0 +1,294 @@
+"""A trained model on test pairs: scores, pictures and facts of one report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset import distance as distances
+from twinset import figures
+from twinset.data.labelled import Labelled, LabelledImages
+from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
+from twinset.evaluation.evaluate import floor_of
+from twinset.metrics.pairs import PairScores, best_accuracy_threshold, hardest_mistakes, score_pairs
+from twinset.recipe import Recipe
+from twinset.report.health_words import health_picture
+from twinset.report.run_report import Picture, Report
+
+if TYPE_CHECKING:
+    from twinset.models.keras_model import SiameseModel
+
+SHOWN_PAIRS = 10
+SHOWN_IMAGES, SHOWN_VIEWS = 8, 7
+CHUNK = 2**21  # pixels in memory at a time, for the floor
+
+
+def score(
+    model: SiameseModel,
+    images: Labelled,
+    test: Labelled,
+    pairs: Pairs,
+    *,
+    fit_seconds: float,
+) -> Report:
+    """Score a model on the tutorial's test pairs, beside raw pixels or features on the same pairs.
+
+    Args:
+        model: a trained model.
+        images: the training images, or features; the floor's threshold is chosen on their pairs.
+        test: images that neither the model nor a threshold has seen.
+        pairs: training pairs, positions in `images`.
+        fit_seconds: wall-clock time of the training, for the report.
+    """
+    test_pairs = shown_pairs(test, model.recipe.seed)
+    apart = model.distances(test, test_pairs)
+    scores = score_pairs(apart, test_pairs.same, model.threshold.value)
+    return Report(
+        title=f"twinset run: {model.recipe.name} on {images.name}",
+        scores=scores,
+        floor=_raw_scores(images, pairs, test, test_pairs),
+        threshold_rule=model.threshold.rule,
+        pictures=tuple(_pictures(model, images, pairs, test, test_pairs, apart)),
+        facts=_facts(model, test, test_pairs, fit_seconds),
+        floor_name=floor_of(images),
+    )
+
+
+def shown_pairs(images: Labelled, seed: int) -> Pairs:
+    """Draw pairs to score and to show: the tutorial's, or balanced ones where it can draw none.
+
+    Args:
+        images: of any classes.
+        seed: of the draw.
+
+    Raises:
+        DataError: the images cannot be paired.
+    """
+    counts = images.class_counts
+    rule = balanced_pairs if (counts == 1).any() else tutorial_pairs
+    return rule(images.labels, seed=seed)
+
+
+def _raw_scores(images: Labelled, pairs: Pairs, test: Labelled, test_pairs: Pairs) -> PairScores:
+    """Score Euclidean distances of the rows as they are, at the best threshold for training pairs.
+
+    Pixels are in [0, 1].
+    """
+    known = _raw_distances(images, pairs)
+    threshold = best_accuracy_threshold(known, pairs.same)
+    apart = _raw_distances(test, test_pairs)
+    return score_pairs(apart, test_pairs.same, threshold)
+
+
+def _raw_distances(images: Labelled, pairs: Pairs) -> NDArray[np.float32]:
+    """Measure pairs of rows as they are, some at a time: they may not fit into memory."""
+    found = np.empty(len(pairs), np.float32)
+    step = max(1, CHUNK // int(np.prod(images.row_shape)))
+    scale = np.float32(255 if images.rows.dtype == np.uint8 else 1)
+    for start in range(0, len(pairs), step):
+        part = pairs[start : start + step]
+        left, right = (
+            images.rows[side].reshape(len(part), -1).astype(np.float32) / scale
+            for side in (part.left, part.right)
+        )
+        found[start : start + step] = distances.euclidean(left, right)
+    return found
+
+
+def _pictures(
+    model: SiameseModel,
+    images: Labelled,
+    pairs: Pairs,
+    test: Labelled,
+    test_pairs: Pairs,
+    apart: NDArray[np.float32],
+) -> Iterator[Picture]:
+    threshold = model.threshold.value
+    yield Picture(
+        "loss",
+        "Mean loss of each epoch, while training.",
+        figures.png_bytes(
+            figures.loss_curve(
+                [record.epoch for record in model.history],
+                [record.loss for record in model.history],
+            )
+        ),
+    )
+    yield health_picture(
+        model.history,
+        model.recipe.encoder.embedding_size,  # of what was trained, before any blend
+        scale=model.recipe.scale,
+    )
+    yield Picture(
+        "distances",
+        "Distances of the test pairs. A match is a distance at or below the threshold.",
+        figures.png_bytes(figures.distance_histogram(apart, test_pairs.same, threshold)),
+    )
+    if isinstance(images, LabelledImages) and isinstance(test, LabelledImages):
+        yield from _pair_pictures(model, images, pairs, test, test_pairs, apart)
+    yield Picture(
+        "network",
+        "The network: both images pass through one and the same encoder.",
+        figures.png_bytes(figures.network(_layers(model), heading="The siamese network")),
+    )
+
+
+def _pair_pictures(
+    model: SiameseModel,
+    images: LabelledImages,
+    pairs: Pairs,
+    test: LabelledImages,
+    test_pairs: Pairs,
+    apart: NDArray[np.float32],
+) -> Iterator[Picture]:
+    threshold = model.threshold.value
+    first = slice(0, SHOWN_PAIRS)
+    worst = hardest_mistakes(apart, test_pairs.same, threshold, SHOWN_PAIRS)
+    yield Picture(
+        "test_pairs",
+        f"The first {SHOWN_PAIRS} test pairs, their distances and the verdicts.",
+        figures.png_bytes(_drawn(test, test_pairs[first], apart[first], threshold)),
+    )
+    if len(worst):
+        yield Picture(
+            "mistakes",
+            "The hardest mistakes: different pairs that lie closest, same pairs that lie farthest.",
+            figures.png_bytes(_drawn(test, test_pairs[worst], apart[worst], threshold)),
+        )
+    yield Picture(
+        "training_pairs",
+        f"The first {SHOWN_PAIRS} training pairs.",
+        figures.png_bytes(_drawn(images, pairs[first])),
+    )
+    yield from _views(model.recipe, images)
+
+
+def _views(recipe: Recipe, images: LabelledImages) -> Iterator[Picture]:
+    """Draw some training images, each beside views of it, if the network learned from such."""
+    from keras import ops
+
+    from twinset.training.augment import Augment
+
+    augment = Augment.of(recipe.augment, mirrors=images.mirrors)
+    if augment.nothing:
+        return
+    shown = np.unique(np.linspace(0, len(images) - 1, SHOWN_IMAGES).round().astype(int))
+    pixels = images.images[shown]
+    seen = [pixels]
+    for step in range(SHOWN_VIEWS):
+        view = ops.convert_to_numpy(augment.apply(pixels, seed=recipe.seed, step=step))
+        seen.append(np.rint(255 * view).astype(np.uint8))
+    rows = np.stack(seen, axis=1)  # (images, 1 + views, ...)
+    yield Picture(
+        "views",
+        "Training images (left), and random views of each: what the network learns from.",
+        figures.png_bytes(
+            figures.contact_sheet(
+                rows.reshape(-1, *pixels.shape[1:]),
+                np.repeat(np.arange(len(shown)), len(seen)),
+                [images.class_names[label] for label in images.labels[shown]],
+                per_class=len(seen),
+                counts=False,
+            )
+        ),
+    )
+
+
+def _drawn(
+    data: LabelledImages,
+    pairs: Pairs,
+    apart: NDArray[np.float32] | None = None,
+    threshold: float | None = None,
+) -> Any:
+    names = data.class_names
+    return figures.pairs(
+        data.images[pairs.left],
+        data.images[pairs.right],
+        pairs.same,
+        distances=apart,
+        threshold=threshold,
+        titles=[
+            f"{names[data.labels[left]]} / {names[data.labels[right]]}"
+            for left, right in zip(pairs.left, pairs.right, strict=True)
+        ],
+    )
+
+
+def _layers(model: SiameseModel) -> list[figures.LayerRow]:
+    import keras
+
+    return [
+        figures.LayerRow(
+            name=layer.name,
+            kind=type(layer).__name__,
+            # of the first, where a layer has several
+            output_shape=tuple(keras.tree.flatten(layer.output)[0].shape[1:]),
+            weights=layer.count_params(),
+        )
+        for layer in model.encoder.layers
+    ]
+
+
+def _facts(
+    model: SiameseModel, test: Labelled, test_pairs: Pairs, fit_seconds: float
+) -> dict[str, dict[str, str | int | float]]:
+    from twinset.models.keras_model import versions
+
+    last = model.history[-1]
+    recipe = model.recipe.model_dump(mode="json")
+    return {
+        "Data": {
+            "training set": model.trained_on.name,
+            "training images": model.trained_on.images,
+            "training digest": model.trained_on.digest,
+            "test set": test.name,
+            "test images": len(test),
+            "test digest": test.digest,
+            "test pairs": len(test_pairs),
+        },
+        "Training": {
+            "epochs": last.epoch,
+            "interrupted": "yes" if model.interrupted else "no",
+            "seconds": round(fit_seconds, 2),
+            "loss in the last epoch": last.loss,
+            "images per second in the last epoch": round(last.images_per_second),
+            "embedding size": model.encoder.output_shape[-1],
+            "weights": model.encoder.count_params(),
+        },
+        "Recipe": {key: value for key, value in recipe.items() if not isinstance(value, dict)}
+        | {
+            f"{section}.{key}": value if not isinstance(value, list) else str(value)
+            for section, values in recipe.items()
+            if isinstance(values, dict)
+            for key, value in values.items()
+        },
+        "Versions": {**versions(), "machine": platform.machine()},
+    }
+
+
+def plot_model(model: SiameseModel, folder: Path) -> None:
+    """Draw Keras' own diagram as plot_model.png, where pydot and graphviz are installed.
+
+    Args:
+        model: a trained model.
+        folder: of the run.
+    """
+    import keras
+
+    from twinset.networks.siamese import siamese
+
+    try:
+        keras.utils.plot_model(
+            siamese(model.encoder, model.recipe.distance),
+            to_file=folder / "plot_model.png",
+            show_shapes=True,
+            show_layer_activations=True,
+            expand_nested=True,
+        )
+    except (ImportError, OSError, AssertionError):  # none of them, or a broken graphviz
+        return

@@ -1,0 +1,274 @@
+"""A trained model as files that any program can use: a graph, and a card that explains it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from twinset import distance as distances
+from twinset.data import load as run_data
+from twinset.data.labelled import LabelledImages
+from twinset.data.pairs import tutorial_pairs
+from twinset.errors import DataError, ModelError
+from twinset.files import write_bytes
+from twinset.metrics.pairs import score_pairs
+from twinset.models.card import CARD, FORMAT, GRAPH, Essentials, read_card
+from twinset.models.onnx_model import INPUT, OUTPUT, OnnxModel
+
+if TYPE_CHECKING:
+    from twinset.models.embedder import Embedder
+    from twinset.models.keras_model import SiameseModel
+
+EXPORT_CARD = "card.json"
+# Format → the file's name.
+FILES = {"onnx": GRAPH, "litert": "encoder.tflite"}
+# Images that quantisation sees.
+SAMPLE = 256
+
+
+@dataclass(frozen=True)
+class PairQuality:
+    """How well an engine tells pairs of test images, at the model's threshold and over all."""
+
+    accuracy: float
+    auc: float
+
+
+@dataclass(frozen=True)
+class Export:
+    """What `export` wrote.
+
+    Args:
+        graph: the .onnx or .tflite file.
+        precision: "float32" or "int8".
+        size: of the file, in bytes.
+        difference: largest difference of a coordinate from Keras' embeddings, of the graph before
+            any quantisation.
+        quality: with "float32" and "int8", both on the same pairs; empty without quantisation.
+        pairs: how many pairs that was measured on. Defaults to 0.
+    """
+
+    graph: Path
+    precision: str
+    size: int
+    difference: float
+    quality: dict[str, PairQuality] = field(default_factory=dict)
+    pairs: int = 0
+
+    def summary(self) -> str:
+        """Say it for people."""
+        lines = [
+            f"{self.graph}: {self.size:,} bytes, {self.precision}",
+            f"embeddings differ from Keras' by {self.difference:.1e} at most"
+            + (", before the quantisation" if self.quality else ""),
+        ]
+        if self.quality:
+            whole, small = self.quality["float32"], self.quality["int8"]
+            lines.append(
+                f"on {self.pairs:,} test pairs: accuracy {small.accuracy:.2%} "
+                f"({whole.accuracy:.2%} in float32), "
+                f"ROC AUC {small.auc:.4f} ({whole.auc:.4f})"
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Say it for programs."""
+        return asdict(self) | {"graph": str(self.graph)}
+
+
+def export(
+    run: str | Path | SiameseModel,
+    out: str | Path | None = None,
+    *,
+    format: Literal["onnx", "litert"] = "onnx",  # noqa: A002 - the name of the command's option
+    int8: bool = False,
+    data: str | LabelledImages | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Export:
+    """Write a model as a graph that needs no Keras, checked against Keras.
+
+    The graph scales the pixels, embeds them and normalises: uint8 `images` of shape (batch, h, w)
+    or (batch, h, w, 3) in, float32 `embeddings` of shape (batch, d) out. It holds the model's card.
+
+    Args:
+        run: the folder of a model, or a model.
+        out: the folder to write encoder.onnx and card.json to. Defaults to the model's own, which
+            has a card, gets the graph alone, and is ready for ONNX Runtime then.
+        format: "onnx", or "litert" for encoder.tflite, which TensorFlow makes and twinset itself
+            does not use. Defaults to "onnx".
+        int8: quantise weights and activations to 8 bits, and measure what that costs. Such a graph
+            is a model of its own: its embeddings do not belong beside those of the other. Defaults
+            to False.
+        data: for that, images to see ranges on and to judge both graphs with; a data set's name or
+            path, as for `train`, of which the parts for fit and test are taken; or images for both.
+            Defaults to the run's own data.
+        tell: is told what comes next. Defaults to none.
+
+    Raises:
+        ModelError: there is no such model, its encoder cannot be written, or the graph would give
+            other embeddings; what the format needs is not installed.
+        DataError: no such data; no such format, or int8 with another than onnx; `out` is missing,
+            or belongs to another model.
+
+    Example:
+        >>> import tempfile, numpy as np, twinset
+        >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
+        >>> images = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "bright"))
+        >>> model = twinset.fit(images, epochs=1, encoder={"units": [8]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = export(model, folder)
+        ...     sorted(file.name for file in Path(folder).iterdir()), done.difference < 1e-5
+        (['card.json', 'encoder.onnx'], True)
+    """
+    say = tell or (lambda _: None)
+    if format not in FILES or (format == "litert" and int8):
+        raise DataError(
+            f"Expected a format out of {sorted(FILES)}, and int8 with onnx alone. "
+            f"Received {format!r} and int8={int8}."
+        )
+    home = Path(run) if isinstance(run, str | Path) else None
+    target = _target(home, out, int8=int8)
+    if home is not None:  # before Keras is loaded: a wrong folder is told at once
+        _refuse_foreign(target, read_card(home).digest)
+
+    from twinset.exporters.onnx_export import export_graph
+    from twinset.models.keras_model import SiameseModel
+
+    model = run if isinstance(run, SiameseModel) else SiameseModel.load(run)
+    _refuse_foreign(target, model.digest)
+    say("writing the graph, and comparing it with Keras")
+    if format == "litert":
+        from twinset.exporters.litert_export import export_litert
+
+        graph, difference = export_litert(model)
+    else:
+        graph, difference = export_graph(model)
+    precision, pairs = "float32", 0
+    quality: dict[str, PairQuality] = {}
+    if int8:
+        say("quantising, and judging both graphs")
+        seen, test = _images(home, model, data, say)
+        graph, quality, pairs = _quantised(graph, model, seen, test)
+        precision = "int8"
+    done = Export(target / FILES[format], precision, len(graph), difference, quality, pairs)
+    write_bytes(done.graph, graph)
+    if not (target / CARD).is_file():
+        text = json.dumps(_card(graph, done, model), indent=2, ensure_ascii=False)
+        write_bytes(target / EXPORT_CARD, text.encode() + b"\n")
+    return done
+
+
+def ready(model: SiameseModel, folder: Path, tell: Callable[[str], None] | None = None) -> bool:
+    """Give the folder of a fresh model its graph, so that it can be used without Keras.
+
+    An encoder that cannot be written is told, and is no error: Keras is there.
+
+    Args:
+        model: as it was saved.
+        folder: where.
+        tell: is told of it. Defaults to none.
+
+    Returns:
+        Whether the graph is there.
+    """
+    try:
+        export(model, folder)
+    except ModelError as error:
+        (folder / GRAPH).unlink(missing_ok=True)
+        if tell is not None:
+            tell(f"no graph for ONNX Runtime, Keras will be used instead: {error}")
+        return False
+    return True
+
+
+def _target(home: Path | None, out: str | Path | None, *, int8: bool) -> Path:
+    if out is None and (home is None or int8):
+        what = "an 8-bit graph" if int8 else "a model in memory"
+        raise DataError(f"Expected a folder to write {what} to. Received none: name one as out.")
+    target = Path(out) if out is not None else Path(str(home))
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{target}: expected a folder to write to. Received a file.")
+    if int8 and (target / CARD).is_file():
+        raise DataError(
+            f"{target}: expected a folder of its own for an 8-bit graph. Received that of a model, "
+            "whose graph this is not: choose another."
+        )
+    return target
+
+
+def _refuse_foreign(target: Path, digest: str) -> None:
+    if (target / CARD).is_file() and read_card(target).digest != digest:
+        raise DataError(
+            f"{target}: expected a folder of its own, or the model's. Received that of another "
+            "model: choose another."
+        )
+
+
+def _images(
+    home: Path | None,
+    model: SiameseModel,
+    data: str | LabelledImages | None,
+    say: Callable[[str], None],
+) -> tuple[LabelledImages, LabelledImages]:
+    """Give images to see ranges on, and images to judge with."""
+    if isinstance(data, LabelledImages):
+        return data, data
+    if home is None:
+        raise DataError(
+            "Expected images for the quantisation of a model in memory. Received none: pass "
+            "LabelledImages as data."
+        )
+    source = data or run_data.source_of(home)
+    parts = run_data.evaluation_parts(home, source, model.recipe, model.preprocessing, tell=say)
+    test = parts.test
+    assert isinstance(test, LabelledImages), "export_graph refused what is no model of images"
+    seen = parts.fit if len(parts.fit) else test
+    assert isinstance(seen, LabelledImages), "of the same data"
+    return seen, test
+
+
+def _quantised(
+    graph: bytes, model: SiameseModel, seen: LabelledImages, test: LabelledImages
+) -> tuple[bytes, dict[str, PairQuality], int]:
+    from twinset.exporters.onnx_export import described
+    from twinset.exporters.onnx_int8 import quantised
+
+    chosen = np.random.default_rng(0).permutation(len(seen))[:SAMPLE]
+    small = quantised(graph, seen.images[np.sort(chosen)])
+    # what it is depends on the images it saw, too
+    digest = hashlib.sha256(small.SerializeToString()).hexdigest()
+    content = described(small, model, digest=digest)
+    pairs = tutorial_pairs(test.labels)
+    quality = {}
+    for name, each in (("float32", graph), ("int8", content)):
+        embeddings = OnnxModel.of_graph(each).embed(test)
+        apart = distances.of_pairs(embeddings, pairs.left, pairs.right, distance=model.distance)
+        scores = score_pairs(apart, pairs.same, threshold=model.threshold.value)
+        quality[name] = PairQuality(scores.accuracy, scores.auc)
+    return content, quality, len(pairs.same)
+
+
+def _card(graph: bytes, done: Export, whole: SiameseModel) -> dict[str, Any]:
+    # an 8-bit graph is a model of its own
+    model: Embedder = OnnxModel.of_graph(graph) if done.precision == "int8" else whole
+    shape = list(model.preprocessing.shape)
+    return {
+        "format": FORMAT,
+        **Essentials.of(model).model_dump(mode="json"),
+        "graph": {
+            "file": done.graph.name,
+            "sha256": hashlib.sha256(graph).hexdigest(),
+            "precision": done.precision,
+            "input": {"name": INPUT, "dtype": "uint8", "shape": ["batch", *shape]},
+            "output": {"name": OUTPUT, "dtype": "float32", "shape": ["batch", model.dim]},
+            "largest_difference_from_keras": done.difference,
+        },
+        "quality": {name: asdict(each) for name, each in done.quality.items()},
+        "pairs": done.pairs,
+    }

@@ -1,0 +1,160 @@
+"""Contrastive: positives together, negatives apart up to a margin; of given or of all pairs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+from keras import ops
+
+from twinset.errors import RecipeError
+from twinset.losses.batch import (
+    BatchLoss,
+    Rows,
+    by_anchor,
+    centred,
+    count,
+    mean_over,
+    not_negative,
+    positive_number,
+)
+
+
+@keras.saving.register_keras_serializable("twinset")
+class Contrastive(keras.losses.Loss):
+    """Pulls the pairs of one class together and pushes others apart, up to a margin.
+
+    L(y, d) = y · d² + (1 − y) · max(margin − d, 0)², y = 1 for same
+
+    The paper writes ½ before both terms and counts Y = 1 as different; this is the tutorial's
+    form. With margin 1 and as many same as different pairs: 0.5 when all embeddings are equal
+    (collapse), 0.25 when every distance is 0.5 (no information), 0 at best.
+
+    Args:
+        margin: distance beyond which different pairs cost nothing, > 0. Defaults to 1.0.
+        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean over pairs.
+        name: of the loss. Defaults to "contrastive".
+        dtype: of the computation. Defaults to Keras' float type.
+
+    Call arguments:
+        y_true: 1 or True for same, 0 for different, of shape (n,) or (n, 1).
+        y_pred: distances of the same shape, ≥ 0.
+
+    Raises:
+        RecipeError: the margin is not positive.
+
+    Reference:
+        Hadsell, Chopra, LeCun (2006), Dimensionality Reduction by Learning an Invariant Mapping.
+
+    Example:
+        >>> import numpy as np
+        >>> loss = Contrastive(margin=1.0)  # (0.5² + (1 − 0.25)² + 0) / 3
+        >>> round(float(loss(np.array([1, 0, 0]), np.array([0.5, 0.25, 2.0]))), 6)
+        0.270833
+    """
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "contrastive",
+        dtype: Any = None,
+    ) -> None:
+        if not margin > 0:
+            raise RecipeError(f"Expected a margin above 0. Received {margin}.")
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.margin = float(margin)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Compute the loss of each pair, unreduced."""
+        # Keras hands over labels (n,) with distances (n, 1): they would broadcast to (n, n)
+        same = ops.reshape(ops.cast(y_true, y_pred.dtype), ops.shape(y_pred))
+        push = ops.square(ops.maximum(self.margin - y_pred, 0))
+        return same * ops.square(y_pred) + (1 - same) * push
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "margin": self.margin}
+
+
+@keras.saving.register_keras_serializable("twinset")
+class AllPairsContrastive(BatchLoss):
+    """Pulls all pairs of one class in a batch together and pushes all others apart.
+
+    L = mean of max(d − m₊, 0)^power over the active positive pairs
+      + mean of max(m₋ − d, 0)^power over the active negative pairs
+
+    d is the Euclidean distance, in [0, 2] on the unit sphere. A pair is active where its term is
+    above 0: the many pairs that are right already do not thin out the few that are wrong. The
+    paper squares (power 2); power 1 keeps its full force up to the margin. Without any positive
+    pair the negative pairs still push, and the other way round.
+
+    Args:
+        positive_margin: distance up to which a positive pair costs nothing, ≥ 0. Defaults to 0.
+        negative_margin: distance from which a negative pair costs nothing, > 0. Defaults to 0.5.
+        power: 1 or 2. Defaults to 2.
+        normalize: whether to divide each embedding by its length. Defaults to True.
+        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
+        name: of the loss. Defaults to "all_pairs_contrastive".
+
+    Call arguments:
+        y_true: class of each image, of shape (b,) or (b, 1).
+        y_pred: embeddings of shape (b, d).
+
+    Raises:
+        RecipeError: a setting is out of range.
+
+    Reference:
+        Hadsell, Chopra, LeCun (2006), Dimensionality Reduction by Learning an Invariant Mapping.
+
+    Example:
+        >>> import numpy as np
+        >>> loss = AllPairsContrastive(negative_margin=2, power=1)
+        >>> points = np.array([[1, 0], [0, 1], [-1, 0]])  # at 0°, 90°, 180°
+        >>> round(float(loss(np.array([0, 0, 1]), points)), 6)  # √2 + (2 − √2); (0°, 180°) rests
+        2.0
+    """
+
+    def __init__(
+        self,
+        positive_margin: float = 0.0,
+        negative_margin: float = 0.5,
+        power: Literal[1, 2] = 2,
+        *,
+        normalize: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "all_pairs_contrastive",
+    ) -> None:
+        not_negative(positive_margin=positive_margin)
+        positive_number(negative_margin=negative_margin)
+        if power not in (1, 2):
+            raise RecipeError(f"Expected power 1 or 2. Received {power!r}: 2 is the paper's.")
+        super().__init__(normalize=normalize, reduction=reduction, name=name)
+        self.positive_margin = float(positive_margin)
+        self.negative_margin = float(negative_margin)
+        self.power = int(power)
+
+    def per_image(self, labels: Any, embeddings: Any) -> Any:
+        """Compute each image's share of both means, of shape (b,)."""
+        points = embeddings if self.normalize else centred(embeddings)
+        pull, pulled, push, pushed = by_anchor(self._terms, labels, points)
+        return mean_over(pull, pulled) + mean_over(push, pushed)
+
+    def _terms(self, rows: Rows) -> tuple[Any, ...]:
+        distance = rows.distance()
+        far = ops.where(rows.positive, ops.maximum(distance - self.positive_margin, 0.0), 0.0)
+        near = ops.where(rows.negative, ops.maximum(self.negative_margin - distance, 0.0), 0.0)
+        terms: tuple[Any, ...] = ()
+        for excess in (far, near):
+            cost = ops.square(excess) if self.power == 2 else excess
+            terms += (ops.sum(cost, axis=1), count(excess > 0))
+        return terms
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "positive_margin": self.positive_margin,
+            "negative_margin": self.negative_margin,
+            "power": self.power,
+        }

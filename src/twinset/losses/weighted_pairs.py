@@ -1,0 +1,185 @@
+"""Weighted pairs: the farther a pair is from where it belongs, the harder it is pulled."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from twinset.errors import RecipeError
+from twinset.losses.batch import (
+    NEVER,
+    BatchLoss,
+    Rows,
+    by_anchor,
+    log_sum_exp,
+    mean_over,
+    not_negative,
+    positive_number,
+)
+
+
+@keras.saving.register_keras_serializable("twinset")
+class MultiSimilarity(BatchLoss):
+    """Weighs each pair by its own cosine and by how it compares with the anchor's other pairs.
+
+    L_i = 1/alpha log(1 + Σ_{p ∈ P} e^(−alpha (s_ip − λ)))
+        + 1/beta log(1 + Σ_{n ∈ N} e^(beta (s_in − λ)))
+
+    s is the cosine. Mining keeps a negative in N if s_in > min_p s_ip − ε, and a positive in P if
+    s_ip < max_n s_in + ε, with the extremes of the anchor's own pairs; then an anchor that has no
+    positive or no negative costs 0. Without mining (epsilon None) all pairs count. The mean is
+    over all images of the batch, as in the paper.
+
+    Args:
+        alpha: steepness for positives, > 0. Defaults to 2.
+        beta: steepness for negatives, > 0. Defaults to 40; the paper takes 50.
+        base: the cosine λ between near and far, in [−1, 1]. Defaults to 0.5.
+        epsilon: slack of the mining, ≥ 0, or None for no mining. Defaults to 0.1.
+        normalize: whether to divide each embedding by its length. Defaults to True.
+        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
+        name: of the loss. Defaults to "multi_similarity".
+
+    Call arguments:
+        y_true: class of each image, of shape (b,) or (b, 1).
+        y_pred: embeddings of shape (b, d).
+
+    Raises:
+        RecipeError: a setting is out of range.
+
+    Reference:
+        Wang et al. (2019), Multi-Similarity Loss with General Pair Weighting, equation 15.
+
+    Example:
+        >>> import numpy as np
+        >>> points = np.array([[1, 0], [0, 1], [-1, 0]])  # at 0°, 90°, 180°
+        >>> # 0° loses its negative and then its positive; 90° keeps both: log(1 + e⁰) twice
+        >>> loss = MultiSimilarity(alpha=1, beta=1, base=0)
+        >>> round(float(loss(np.array([0, 0, 1]), points)), 6)  # 2 log 2 / 3
+        0.462098
+    """
+
+    def __init__(
+        self,
+        alpha: float = 2.0,
+        beta: float = 40.0,
+        base: float = 0.5,
+        epsilon: float | None = 0.1,
+        *,
+        normalize: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "multi_similarity",
+    ) -> None:
+        positive_number(alpha=alpha, beta=beta)
+        not_negative(epsilon=0 if epsilon is None else epsilon)
+        if not -1 <= base <= 1:
+            raise RecipeError(f"Expected a cosine in [-1, 1] for base. Received {base!r}.")
+        super().__init__(normalize=normalize, reduction=reduction, name=name)
+        self.alpha = float(alpha)
+        self.beta = float(beta)
+        self.base = float(base)
+        self.epsilon = None if epsilon is None else float(epsilon)
+
+    def per_image(self, labels: Any, embeddings: Any) -> Any:
+        """Compute the loss of each anchor, of shape (b,)."""
+        return by_anchor(self._terms, labels, embeddings)[0]
+
+    def _terms(self, rows: Rows) -> tuple[Any, ...]:
+        similarity, positive, negative = rows.similarity, rows.positive, rows.negative
+        if self.epsilon is not None:
+            fixed = ops.stop_gradient(similarity)
+            lowest = ops.min(ops.where(positive, fixed, -NEVER), axis=1, keepdims=True)
+            highest = ops.max(ops.where(negative, fixed, NEVER), axis=1, keepdims=True)
+            positive = ops.logical_and(positive, fixed < highest + self.epsilon)
+            negative = ops.logical_and(negative, fixed > lowest - self.epsilon)
+        apart = similarity - self.base
+        reach = 1 + abs(self.base) if self.normalize else math.inf
+        pull = log_sum_exp(-self.alpha * apart, positive, bound=self.alpha * reach, and_one=True)
+        push = log_sum_exp(self.beta * apart, negative, bound=self.beta * reach, and_one=True)
+        return (pull / self.alpha + push / self.beta,)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "base": self.base,
+            "epsilon": self.epsilon,
+        }
+
+
+@keras.saving.register_keras_serializable("twinset")
+class Circle(BatchLoss):
+    """Pulls each pair with its own force: the farther from its optimum, the stronger.
+
+    L_i = log(1 + Σ_n exp(gamma aₙ (sₙ − m)) · Σ_p exp(−gamma aₚ (sₚ − 1 + m)))
+    aₙ = max(sₙ + m, 0), aₚ = max(1 + m − sₚ, 0), both held constant for the gradient
+
+    s is the cosine. The mean is over anchors that have a positive and a negative; the others
+    count 0.
+
+    Args:
+        margin: m, how far from its optimum (1, or 0 for a negative) a cosine may be, in [0, 1).
+            Defaults to 0.25; 0.4 for fine-grained classes.
+        gamma: the scale, > 0. Defaults to 80; 256 for faces.
+        normalize: whether to divide each embedding by its length. Defaults to True.
+        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
+        name: of the loss. Defaults to "circle".
+
+    Call arguments:
+        y_true: class of each image, of shape (b,) or (b, 1).
+        y_pred: embeddings of shape (b, d).
+
+    Raises:
+        RecipeError: a setting is out of range.
+
+    Reference:
+        Sun et al. (2020), Circle Loss: A Unified Perspective of Pair Similarity Optimization.
+
+    Example:
+        >>> import numpy as np
+        >>> points = np.array([[1, 0], [0, 1], [-1, 0]])  # at 0°, 90°, 180°
+        >>> # from 0°: aₙ = 0, aₚ = 1.25, log(1 + e^(1.25·0.75)) = 1.267958
+        >>> # from 90°: aₙ = 0.25, log(1 + e^(−0.25·0.25 + 1.25·0.75)) = 1.223447
+        >>> round(float(Circle(gamma=1)(np.array([0, 0, 1]), points)), 5)
+        1.2457
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.25,
+        gamma: float = 80.0,
+        *,
+        normalize: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "circle",
+    ) -> None:
+        positive_number(gamma=gamma)
+        not_negative(margin=margin)
+        if margin >= 1:
+            raise RecipeError(f"Expected a margin in [0, 1). Received {margin!r}: try 0.25.")
+        super().__init__(normalize=normalize, reduction=reduction, name=name)
+        self.margin = float(margin)
+        self.gamma = float(gamma)
+
+    def per_image(self, labels: Any, embeddings: Any) -> Any:
+        """Compute the loss of each anchor, scaled to the mean over valid ones, of shape (b,)."""
+        return mean_over(*by_anchor(self._terms, labels, embeddings))
+
+    def _terms(self, rows: Rows) -> tuple[Any, ...]:
+        similarity, positive, negative = rows.similarity, rows.positive, rows.negative
+        fixed = ops.stop_gradient(similarity)
+        repel = ops.maximum(fixed + self.margin, 0.0) * (similarity - self.margin)
+        attract = ops.maximum(1 + self.margin - fixed, 0.0) * (1 - self.margin - similarity)
+        apart = log_sum_exp(self.gamma * repel, negative)  # (m,)
+        together = log_sum_exp(self.gamma * attract, positive)  # (m,)
+        valid = ops.logical_and(ops.any(positive, axis=1), ops.any(negative, axis=1))
+        cost = ops.softplus(ops.where(valid, apart + together, 0.0))
+        return ops.where(valid, cost, 0.0), ops.cast(valid, "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "margin": self.margin, "gamma": self.gamma}

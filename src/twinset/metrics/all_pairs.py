@@ -1,0 +1,398 @@
+"""All pairs of a set of embeddings, a tile of distances at a time: counts, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twinset import distance as distances
+from twinset.errors import DataError
+from twinset.metrics.curves import Curve, Rates
+
+# A tile of 1024 × 1024 distances (4 MB) and its bins stay in the caches of one core.
+TILE = 1024
+BINS = 2**16
+
+
+@dataclass(frozen=True, eq=False)
+class PerImage:
+    """Sums over the pairs that each image takes part in, in the order of the images.
+
+    Args:
+        thresholds: float64 of shape (t,); a match is distance ≤ threshold.
+        positives: number of same pairs of each image, (n,).
+        negatives: number of different pairs of each image, (n,).
+        true_matches: same pairs of each image that match, (t, n), a row per threshold.
+        false_matches: different pairs of each image that match, (t, n).
+    """
+
+    thresholds: NDArray[np.float64]
+    positives: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+    true_matches: NDArray[np.int64]
+    false_matches: NDArray[np.int64]
+
+    def rates(self, k: int) -> Rates:
+        """Return the errors at threshold k, over all pairs and exactly."""
+        # each pair was counted for both of its images
+        positives = int(self.positives.sum()) // 2
+        return Rates(
+            threshold=float(self.thresholds[k]),
+            positives=positives,
+            negatives=int(self.negatives.sum()) // 2,
+            false_matches=int(self.false_matches[k].sum()) // 2,
+            false_non_matches=positives - int(self.true_matches[k].sum()) // 2,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PerClass:
+    """Sums over the pairs between two classes, in ascending order of their labels.
+
+    Args:
+        matches: pairs between classes a and b that match, (t, classes, classes), symmetric; a
+            pair within a class counts once.
+        pairs: pairs between classes a and b, (classes, classes).
+    """
+
+    matches: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """Distances of some images to some others, in the order of `AllPairs.order`.
+
+    Args:
+        rows: the images of the rows.
+        columns: the images of the columns; never before those of the rows.
+        values: float32 of shape (rows, columns), in a buffer that the next tile reuses. Infinite
+            below the diagonal of all and on it, where there is no new pair.
+        diagonal: whether rows and columns are the same images.
+        same: the rectangles in which rows and columns are of one class.
+    """
+
+    rows: slice
+    columns: slice
+    values: NDArray[np.float32]
+    diagonal: bool
+    same: list[tuple[slice, slice]]
+
+
+class AllPairs:
+    """Walks over all n (n − 1) / 2 pairs of a set.
+
+    Time grows with n², memory with n: distances exist a tile at a time.
+
+    `embeddings` are kept as they came; `classes` are the labels, ascending; image i of the walk is
+    image `order[i]` of the embeddings.
+
+    Args:
+        embeddings: finite numbers of shape (n, ...), flattened to rows; Euclidean distances are
+            computed in float32.
+        labels: integers of shape (n,).
+
+    Raises:
+        DataError: fewer than two images, lengths differ, a number is NaN or infinite, or there
+            is no same or no different pair.
+
+    Example:
+        >>> import numpy as np
+        >>> pairs = AllPairs(np.array([[0.0], [1.0], [5.0], [5.5]]), [0, 0, 1, 1])
+        >>> curve = pairs.curve()
+        >>> curve.positives, curve.negatives
+        (2, 4)
+        >>> from twinset.metrics.curves import auc
+        >>> auc(curve)
+        1.0
+    """
+
+    def __init__(self, embeddings: NDArray[Any], labels: ArrayLike) -> None:
+        truth = _checked(embeddings, labels)
+        self.embeddings = embeddings
+        self.classes, codes = np.unique(truth, return_inverse=True)
+        self._sizes = np.bincount(codes)
+        if (self._sizes < 2).all():
+            raise DataError("Expected a class of at least 2 images. Received none: no same pair.")
+        if len(self._sizes) < 2:
+            raise DataError("Expected at least 2 classes. Received 1: no different pair.")
+        # Sorted by class, the same pairs of a tile are rectangles.
+        self.order = np.argsort(codes, kind="stable")
+        self._codes = codes[self.order]
+        self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
+        rows, squares = distances.centred(embeddings)
+        self._rows, self._squares = rows[self.order], squares[self.order]
+        # No distance is longer than twice the longest row; the slack is for rounding.
+        longest = 2 * float(np.sqrt(self._squares.max())) * (1 + 1e-4)
+        self._scale = np.float32(BINS / max(longest, float(np.finfo(np.float32).tiny) * BINS))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def curve(self) -> Curve:
+        """Count all pairs by distance, in 2¹⁶ equal bins.
+
+        A candidate threshold is the largest float32 of its bin, so that its counts are those of
+        `distance <= threshold` to the last pair. Empty bins are left out. For a threshold within a
+        bin, `per_image` counts exactly.
+        """
+        positives, negatives = self.histograms
+        used = np.concatenate([[True], (positives > 0) | (negatives > 0)])
+        return Curve(
+            self.edges[used],
+            np.concatenate([[0], np.cumsum(positives)])[used],
+            np.concatenate([[0], np.cumsum(negatives)])[used],
+        )
+
+    def per_image(self, thresholds: Sequence[float]) -> PerImage:
+        """Count, for each image, the pairs it takes part in that match.
+
+        One walk for all thresholds: fifty cost little more than one.
+
+        Args:
+            thresholds: t of them, in any order; a match is distance ≤ threshold.
+
+        Raises:
+            DataError: a threshold is NaN.
+        """
+        wanted = np.asarray(thresholds, np.float64)
+        if np.isnan(wanted).any():
+            raise DataError("Expected numbers as thresholds. Received NaN.")
+        steps, rows_of = np.unique(wanted.astype(np.float32), return_inverse=True)
+        table = self._steps_of_bins(steps)
+        n = len(self)
+        every = np.zeros((n, len(steps) + 1), np.int64)
+        same = np.zeros_like(every)
+        for tile in self.tiles():
+            found = table[self.bins(tile)]
+            unsure = np.flatnonzero(found < 0)
+            found.ravel()[unsure] = np.searchsorted(steps, tile.values.ravel()[unsure])
+            _count(every, tile, found)
+            for rows, columns in tile.same:
+                _count(same, tile, found[rows, columns], rows, columns)
+        place = np.argsort(self.order)
+        matches, true_matches = (
+            np.cumsum(counts, axis=1)[place].T[rows_of] for counts in (every, same)
+        )
+        positives = self._sizes[self._codes] - 1
+        return PerImage(
+            thresholds=wanted,
+            positives=positives[place],
+            negatives=(n - 1 - positives)[place],
+            true_matches=true_matches,
+            false_matches=matches - true_matches,
+        )
+
+    def per_class(self, thresholds: Sequence[float]) -> PerClass:
+        """Count, for each two classes, the pairs between them that match.
+
+        Memory grows with t · classes².
+
+        Args:
+            thresholds: t of them; a match is distance ≤ threshold.
+        """
+        between = np.zeros((len(thresholds), len(self._sizes), len(self._sizes)), np.int64)
+        for tile in self.tiles():
+            for k, threshold in enumerate(thresholds):
+                self._add_between(between[k], tile, tile.values <= np.float32(threshold))
+        pairs = np.outer(self._sizes, self._sizes)
+        np.fill_diagonal(pairs, self._sizes * (self._sizes - 1) // 2)
+        matches = np.triu(between) + np.transpose(np.triu(between, 1), (0, 2, 1))
+        return PerClass(matches, pairs)
+
+    def placements(self) -> tuple[NDArray[np.float64], float]:
+        """Sum, for each image, how far its pairs pull the AUC from its value.
+
+        A same pair at distance d contributes (P(d⁻ > d) + ½ P(d⁻ = d) − AUC) / positives, a
+        different pair (P(d⁺ < d) + ½ P(d⁺ = d) − AUC) / negatives: the terms of the linearised
+        AUC (Hoeffding's projection).
+
+        Returns:
+            The sums, float64 of shape (n,), and the sum over pairs of the squared contributions:
+            what `intervals.standard_error` takes.
+        """
+        positives, negatives = self.histograms
+        n_positive, n_negative = positives.sum(), negatives.sum()
+        above = (n_negative - np.cumsum(negatives) + negatives / 2) / n_negative
+        below = (np.cumsum(positives) - positives / 2) / n_positive
+        area = float((positives * above).sum() / n_positive)
+        # one extra bin, for what is no pair
+        of_same = np.append((above - area) / n_positive, 0.0)
+        of_different = np.append((below - area) / n_negative, 0.0)
+        squares = (positives * of_same[:-1] ** 2 + negatives * of_different[:-1] ** 2).sum()
+        sums = np.zeros(len(self))
+        for tile in self.tiles():
+            bins = self.bins(tile)
+            pull = of_different[bins]
+            for rows, columns in tile.same:
+                pull[rows, columns] = of_same[bins[rows, columns]]
+            _add(sums, tile, pull)
+        return sums[np.argsort(self.order)], float(squares)
+
+    @cached_property
+    def histograms(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Same and different pairs by the bin of their distance, two arrays of 2¹⁶ counts."""
+        positives = np.zeros(BINS, np.int64)
+        every = np.zeros(BINS, np.int64)
+        for tile in self.tiles():
+            bins = self.bins(tile)
+            every += np.bincount(bins.ravel(), minlength=BINS + 1)[:BINS]
+            for rows, columns in tile.same:
+                part = bins[rows, columns].ravel()
+                positives += np.bincount(part, minlength=BINS + 1)[:BINS]
+        return positives, every - positives
+
+    @cached_property
+    def edges(self) -> NDArray[np.float64]:
+        """The largest float32 of each bin, after one below them all: 2¹⁶ + 1 numbers."""
+        return _edges(self._scale)
+
+    @property
+    def rounding(self) -> float:
+        """A bound on how far a squared distance of a tile is from the same of `distance.of_pairs`.
+
+        With u = 2⁻²⁴, d coordinates and M the longest centred row squared, to first order: the
+        product and the squares of `cross` are off by (2d + 14) u M, the centring by 8 u M, the
+        sum of squared differences by (4d + 12) u M.
+        """
+        terms = 6 * int(self._rows.shape[1]) + 40
+        return terms * 2.0**-24 * float(self._squares.max())
+
+    def bins(self, tile: Tile) -> NDArray[np.intp]:
+        """Number the bin of each distance of a tile; 2¹⁶ where there is no pair.
+
+        Args:
+            tile: of this walk.
+        """
+        scaled = tile.values * self._scale
+        if tile.diagonal:
+            np.minimum(scaled, BINS, out=scaled)
+        return scaled.astype(np.intp)
+
+    def tiles(self) -> Iterator[Tile]:
+        """Walk over all pairs, each once, a tile at a time."""
+        room = np.empty(TILE * TILE, np.float32)
+        no_pair = np.tril(np.ones((TILE, TILE), bool))
+        n = len(self)
+        for top in range(0, n, TILE):
+            rows = slice(top, min(top + TILE, n))
+            height = rows.stop - rows.start
+            for left in range(top, n, TILE):
+                columns = slice(left, min(left + TILE, n))
+                width = columns.stop - columns.start
+                values = distances.cross(
+                    self._rows[rows],
+                    self._rows[columns],
+                    self._squares[rows],
+                    self._squares[columns],
+                    room[: height * width].reshape(height, width),
+                )
+                diagonal = left == top
+                if diagonal:  # each pair once, and none of an image with itself
+                    values[no_pair[:height, :width]] = np.inf
+                yield Tile(rows, columns, values, diagonal, self._same(rows, columns))
+
+    def _steps_of_bins(self, steps: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Find, for each bin, the first of ascending thresholds that all its distances match.
+
+        −1 where a threshold lies within the bin, so that each distance must be compared; the
+        number of thresholds where there is none, and for what is no pair.
+        """
+        tops = self.edges[1:].astype(np.float32)
+        home = np.searchsorted(tops, steps)  # the bin that a threshold lies in; BINS beyond all
+        table = np.cumsum(np.bincount(home + 1, minlength=BINS + 2))[: BINS + 1]
+        within = home[home < BINS]
+        table[within[steps[: len(within)] < tops[within]]] = -1
+        table[BINS] = len(steps)
+        return table
+
+    def _same(self, rows: slice, columns: slice) -> list[tuple[slice, slice]]:
+        """List the rectangles of a tile in which rows and columns are of one class."""
+        found = []
+        for code in range(self._codes[columns.start], self._codes[rows.stop - 1] + 1):
+            start, stop = self._starts[code], self._starts[code + 1]
+            found.append(
+                (
+                    slice(max(start - rows.start, 0), stop - rows.start),
+                    slice(max(start - columns.start, 0), stop - columns.start),
+                )
+            )
+        return found
+
+    def _add_between(
+        self, between: NDArray[np.int64], tile: Tile, match: NDArray[np.bool_]
+    ) -> None:
+        """Add a tile's matches to the count of each couple of classes."""
+        row_codes, row_starts = np.unique(self._codes[tile.rows], return_index=True)
+        column_codes, column_starts = np.unique(self._codes[tile.columns], return_index=True)
+        by_column = np.add.reduceat(match, column_starts, axis=1, dtype=np.int64)
+        between[np.ix_(row_codes, column_codes)] += np.add.reduceat(by_column, row_starts, axis=0)
+
+
+def _count(
+    counts: NDArray[np.int64],
+    tile: Tile,
+    found: NDArray[np.intp],
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> None:
+    """Count the steps found in a tile, or a rectangle in it, for both images of each pair."""
+    width = counts.shape[1]
+    for images, part, lines in (
+        (tile.rows, rows, np.arange(found.shape[0])[:, None]),
+        (tile.columns, columns, np.arange(found.shape[1])),
+    ):
+        size = lines.size * width
+        counted = np.bincount((found + width * lines).ravel(), minlength=size)
+        counts[images][part] += counted.reshape(lines.size, width)
+
+
+def _add(
+    sums: NDArray[Any],
+    tile: Tile,
+    values: NDArray[Any],
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> None:
+    """Add values of a tile, or of a rectangle in it, to the sums of both images of a pair."""
+    sums[tile.rows][rows] += values.sum(axis=1, dtype=sums.dtype)
+    sums[tile.columns][columns] += values.sum(axis=0, dtype=sums.dtype)
+
+
+def _edges(scale: np.float32) -> NDArray[np.float64]:
+    """Find the largest float32 of each bin, after one below all bins.
+
+    Bin i holds the d with ⌊d · scale⌋ = i in float32. The product never falls as d grows, so the
+    edge is near (i + 1) / scale, at most a few roundings away.
+    """
+    above = np.arange(BINS + 1, dtype=np.float32)
+    edges = np.nextafter(above / scale, np.float32(-np.inf))
+    for _ in range(4):
+        edges = np.where(edges * scale < above, edges, np.nextafter(edges, np.float32(-np.inf)))
+        higher = np.nextafter(edges, np.float32(np.inf))
+        edges = np.where(higher * scale < above, higher, edges)
+    result: NDArray[np.float64] = edges.astype(np.float64)
+    return result
+
+
+def _checked(embeddings: NDArray[Any], labels: ArrayLike) -> NDArray[Any]:
+    truth = np.asarray(labels)
+    if truth.ndim != 1 or len(truth) != len(embeddings):
+        raise DataError(
+            "Expected one label per embedding. "
+            f"Received {len(embeddings)} embeddings and labels of shape {truth.shape}."
+        )
+    if len(truth) < 2:
+        raise DataError(f"Expected at least 2 embeddings. Received {len(truth)}.")
+    broken = np.flatnonzero(~np.isfinite(embeddings.reshape(len(embeddings), -1)).all(axis=1))
+    if broken.size:
+        raise DataError(
+            f"Expected finite embeddings. Received NaN or infinity in row {broken[0]} "
+            f"({broken.size} rows in all): the network is broken, train again."
+        )
+    return truth

@@ -1,0 +1,327 @@
+"""How far a number can be trusted: standard errors over images, seeds and folds.
+
+Pairs that share an image are not independent. Counting 50 million test pairs as 50 million
+observations gives standard errors dozens of times too small; what varies from one test set to
+another is the images. So every rate over pairs is written as its value plus a sum of one
+contribution per image (Hoeffding's projection), and these are what is squared and summed. The
+images count as drawn together with their classes: where a test set holds each class to a fixed
+size, the intervals are somewhat wider than they need be, never narrower.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.errors import DataError
+from twinset.metrics.all_pairs import AllPairs, PerImage
+from twinset.metrics.curves import Curve, auc, eer, equal_error_point, tpr_at_fpr
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number with its uncertainty.
+
+    Args:
+        value: the estimate.
+        low: lower end; NaN where nothing can be said.
+        high: upper end.
+        error: standard error.
+        level: share of repetitions whose interval holds the truth. Defaults to 0.95.
+    """
+
+    value: float
+    low: float
+    high: float
+    error: float
+    level: float = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A number over pairs, and what each image contributes to its deviation from the truth.
+
+    Args:
+        value: the number.
+        pulls: contributions of the n images, float64 of shape (n,); they sum to about 0.
+        squares: sum over pairs of their squared contributions. Each pair's is in the pulls of
+            both its images, so in the sum of squared pulls once too often.
+    """
+
+    value: float
+    pulls: NDArray[np.float64]
+    squares: float
+
+    @property
+    def error(self) -> float:
+        """Standard error: √(Σ_i pull_i² − Σ_pairs contribution²)."""
+        variance = float(np.square(self.pulls).sum()) - self.squares
+        return math.sqrt(max(variance, 0.0))
+
+    def plus(self, other: Estimate, factor: float = 1.0) -> Estimate:
+        """Add a multiple of another estimate that rests on other pairs of the same images."""
+        return Estimate(
+            self.value + factor * other.value,
+            self.pulls + factor * other.pulls,
+            self.squares + factor**2 * other.squares,
+        )
+
+    def times(self, factor: float) -> Estimate:
+        """Multiply by a number."""
+        return Estimate(factor * self.value, factor * self.pulls, factor**2 * self.squares)
+
+    def at(self, value: float) -> Estimate:
+        """Keep the contributions, and name another value."""
+        return Estimate(value, self.pulls, self.squares)
+
+    def interval(self, level: float = 0.95, extra_error: float = 0.0) -> Interval:
+        """Wilson's interval of a number in [0, 1], for the number of pairs it is worth.
+
+        n_eff = p (1 − p) / error² independent observations would have this standard error
+        (Fogliato et al.); Wilson's interval for them stays in [0, 1]. At 0 or 1 no error was
+        seen and the images say nothing of its spread: the rule of three for the images.
+
+        Args:
+            level: share of repetitions whose interval holds the truth. Defaults to 0.95.
+            extra_error: standard error from elsewhere, such as from seeds, added in squares.
+
+        Reference:
+            Fogliato, Patil, Perona (2024), Confidence Intervals for Error Rates in 1:1 Matching
+            Tasks; Wilson (1927), Probable Inference.
+
+        Example:
+            >>> import numpy as np
+            >>> worth_100 = Estimate(0.1, np.array([0.03]), 0.0).interval()
+            >>> round(worth_100.low, 3), round(worth_100.high, 3)
+            (0.055, 0.174)
+        """
+        p = self.value
+        error = math.hypot(self.error, extra_error)
+        if not 0 < p < 1 or error == 0:
+            # an unseen error is rarer than 3 in as many tries as there are independent pairs
+            n = max(len(self.pulls) / 2, 1.0)
+        else:
+            n = p * (1 - p) / error**2
+        low, high = _wilson(p, n, level)
+        return Interval(p, low, high, error, level)
+
+
+def share_interval(share: float, count: int, level: float = 0.95) -> Interval:
+    """Compute Wilson's interval of a share of independent tries: of queries, not of pairs.
+
+    Args:
+        share: of the tries, in [0, 1].
+        count: number of tries, at least 1.
+        level: share of repetitions whose interval holds the truth. Defaults to 0.95.
+
+    Reference:
+        Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
+
+    Example:
+        >>> interval = share_interval(0.1, 100)
+        >>> round(interval.low, 3), round(interval.high, 3), round(interval.error, 3)
+        (0.055, 0.174, 0.03)
+    """
+    low, high = _wilson(share, count, level)
+    return Interval(share, low, high, math.sqrt(max(share * (1 - share), 0.0) / count), level)
+
+
+def fmr_estimate(counts: PerImage, k: int) -> Estimate:
+    """Estimate the false match rate at the k-th threshold of the counts."""
+    return _ratio(counts.false_matches[k], counts.negatives)
+
+
+def fnmr_estimate(counts: PerImage, k: int) -> Estimate:
+    """Estimate the false non-match rate at the k-th threshold of the counts."""
+    return _ratio(counts.positives - counts.true_matches[k], counts.positives)
+
+
+def pair_rate_estimate(
+    errors: NDArray[np.bool_],
+    left: NDArray[np.integer],
+    right: NDArray[np.integer],
+    images: int,
+) -> Estimate:
+    """Estimate the rate of errors on a list of pairs, for example one minus an accuracy.
+
+    Args:
+        errors: of shape (p,).
+        left: positions of the images, (p,).
+        right: likewise.
+        images: how many images there are.
+
+    Example:
+        >>> import numpy as np
+        >>> left, right = np.arange(4), np.arange(4, 8)  # no image twice: √(p (1 − p) / 4)
+        >>> four = pair_rate_estimate(np.array([True, False, False, False]), left, right, 8)
+        >>> four.value, round(four.error, 4)
+        (0.25, 0.2165)
+    """
+    wrong = errors.astype(np.float64)
+    rate = float(wrong.mean())
+    deviations = (wrong - rate) / len(wrong)
+    pulls = np.bincount(left, deviations, images) + np.bincount(right, deviations, images)
+    return Estimate(rate, pulls.astype(np.float64), float(np.square(deviations).sum()))
+
+
+def auc_estimate(pairs: AllPairs) -> Estimate:
+    """Estimate the area under the ROC curve of all pairs."""
+    return Estimate(auc(pairs.curve()), *pairs.placements())
+
+
+def eer_estimate(pairs: AllPairs, curve: Curve) -> tuple[Estimate, float]:
+    """Estimate the equal error rate of all pairs.
+
+    Where FMR and FNMR move by a little, the crossing moves by their mean, weighted with the other
+    curve's slope: δEER = (f⁺ δFMR + f⁻ δFNMR) / (f⁺ + f⁻), f the densities of the distances of
+    same and different pairs at the threshold.
+
+    Returns:
+        The estimate, and the threshold it lies at.
+    """
+    threshold = eer_threshold(curve)
+    return eer_at(curve, pairs.per_image([threshold]), 0), threshold
+
+
+def eer_threshold(curve: Curve) -> float:
+    """Find the candidate threshold at which the equal error rate is estimated."""
+    return float(curve.thresholds[equal_error_point(curve)[0]])
+
+
+def eer_at(curve: Curve, counts: PerImage, k: int) -> Estimate:
+    """Estimate the equal error rate, where the k-th threshold of the counts is `eer_threshold`."""
+    same, different = _densities(curve, equal_error_point(curve)[0])
+    weight = same / (same + different)
+    mean = fmr_estimate(counts, k).times(weight).plus(fnmr_estimate(counts, k), 1 - weight)
+    return mean.at(eer(curve))
+
+
+def tpr_estimate(pairs: AllPairs, curve: Curve, fpr: float) -> Estimate:
+    """Estimate TPR@FPR of all pairs, as `tpr_at` does."""
+    return tpr_at(curve, pairs.per_image([tpr_at_fpr(curve, fpr).threshold]), 0)
+
+
+def tpr_at(curve: Curve, counts: PerImage, k: int) -> Estimate:
+    """Estimate the TPR at the FPR that the k-th threshold of the counts has.
+
+    To keep that FPR, the threshold moves with the images: δTPR = −δFNMR − (f⁺ / f⁻) δFMR, f the
+    densities of the distances at the threshold.
+
+    Args:
+        curve: of the pairs; the threshold is one of its candidates.
+        counts: of the same pairs.
+        k: which of the thresholds of `counts`.
+    """
+    i = max(int(np.searchsorted(curve.thresholds, counts.thresholds[k])), 1)
+    same, different = _densities(curve, i)
+    slope = same / different if different else 0.0
+    fnmr = fnmr_estimate(counts, k)
+    moved = fnmr.times(-1).plus(fmr_estimate(counts, k), -slope)
+    return moved.at(1 - fnmr.value)
+
+
+def difference(a: Estimate, b: Estimate, level: float = 0.95) -> Interval:
+    """Compare two models on the same images: the interval of a − b.
+
+    What both models find hard cancels out, image by image, so the interval is narrower than two
+    separate ones suggest. Where it holds 0, one cannot tell which is better.
+
+    Args:
+        a: of the first model.
+        b: of the second, on the same images in the same order.
+        level: share of repetitions whose interval holds the truth. Defaults to 0.95.
+
+    Raises:
+        DataError: the two rest on different numbers of images.
+
+    Example:
+        >>> import numpy as np
+        >>> a, b = (Estimate(v, np.array([0.01, -0.01]), 0.0) for v in (0.9, 0.8))
+        >>> difference(a, b).low > 0
+        True
+    """
+    if len(a.pulls) != len(b.pulls):
+        raise DataError(
+            "Expected two estimates on the same images. "
+            f"Received {len(a.pulls)} and {len(b.pulls)} images."
+        )
+    # the pairs' own squares are left in: a little wide rather than too narrow
+    error = math.sqrt(float(np.square(a.pulls - b.pulls).sum()))
+    value = a.value - b.value
+    half = normal_quantile((1 + level) / 2) * error
+    return Interval(value, value - half, value + half, error, level)
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Compute Student's interval of the mean of independent values: seeds, or folds.
+
+    Args:
+        values: one per seed or fold; with fewer than two, nothing can be said of the spread.
+        level: share of repetitions whose interval holds the truth. Defaults to 0.95.
+
+    Raises:
+        DataError: no value.
+
+    Reference:
+        Student (1908), The Probable Error of a Mean.
+
+    Example:
+        >>> interval = t_interval([1.0, 2.0, 3.0])  # 2 ± 4.303 · 1 / √3
+        >>> round(interval.low, 3), round(interval.high, 3)
+        (-0.484, 4.484)
+    """
+    from scipy import stats
+
+    n = len(values)
+    if n == 0:
+        raise DataError("Expected at least one value. Received none.")
+    mean = float(np.mean(values))
+    if n == 1:
+        return Interval(mean, math.nan, math.nan, math.nan, level)
+    error = float(np.std(values, ddof=1)) / math.sqrt(n)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
+    return Interval(mean, mean - half, mean + half, error, level)
+
+
+def normal_quantile(share: float) -> float:
+    """Return the point below which the standard normal has this share.
+
+    Example:
+        >>> round(normal_quantile(0.975), 4)
+        1.96
+    """
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(share)
+
+
+def _wilson(p: float, n: float, level: float) -> tuple[float, float]:
+    z = normal_quantile((1 + level) / 2)
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(max(p * (1 - p), 0) / n + z**2 / (4 * n**2))
+    # at 0 and 1 the ends meet the share but for rounding
+    return max(min(middle - half, p), 0.0), min(max(middle + half, p), 1.0)
+
+
+def _ratio(errors: NDArray[np.int64], pairs: NDArray[np.int64]) -> Estimate:
+    """Estimate Σ errors / Σ pairs, both given per image, each pair in two images."""
+    total = pairs.sum() / 2
+    rate = float(errors.sum() / 2 / total)
+    pulls = (errors - rate * pairs) / total
+    return Estimate(rate, pulls, rate * (1 - rate) / float(total))
+
+
+def _densities(curve: Curve, i: int, share: float = 0.01) -> tuple[float, float]:
+    """Estimate both densities of distance around candidate i, up to a common factor.
+
+    The window holds about this share of either kind of pairs: wide enough to be smooth.
+    """
+    fmr, tpr = curve.fmr, 1 - curve.fnmr
+    near = np.maximum(np.abs(fmr - fmr[i]), np.abs(tpr - tpr[i])) <= share
+    window = np.flatnonzero(near)
+    first, last = max(window[0] - 1, 0), window[-1]
+    return float(tpr[last] - tpr[first]), float(fmr[last] - fmr[first])

@@ -1,0 +1,338 @@
+"""What simple classifiers read from an embedding: a vote of neighbours, and a linear probe."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twinset.errors import DataError
+from twinset.metrics.baselines import unit_norm
+from twinset.metrics.retrieval import GRID_BITS, checked
+
+# From so many candidates on, one product in float64 is faster than to gather them.
+MANY = 1024
+
+
+@dataclass(frozen=True)
+class ProbeScores:
+    """What a linear classifier reads from an embedding.
+
+    Args:
+        accuracy: share of right answers on the test part, in [0, 1].
+        strength: the chosen one out of `strengths`.
+    """
+
+    accuracy: float
+    strength: float
+
+
+def knn_accuracy(
+    gallery: ArrayLike,
+    gallery_labels: ArrayLike,
+    queries: ArrayLike,
+    query_labels: ArrayLike,
+    *,
+    k: int = 1,
+    block: int = 256,
+) -> float:
+    """Classify queries by a vote of their k nearest gallery items, and count the right answers.
+
+    As `knn_right` does, of which it is the mean.
+
+    Do not read it as accuracy on data of another mix of classes, and let no query be in the
+    gallery: it would find itself.
+
+    Args:
+        gallery: finite numbers of shape (m, d).
+        gallery_labels: classes of shape (m,).
+        queries: finite numbers of shape (n, d).
+        query_labels: classes of shape (n,), each one of the gallery's.
+        k: neighbours that vote, from 1 to m. Defaults to 1.
+        block: queries at a time; memory grows with block · m. Defaults to 256.
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        DataError: NaN or infinite numbers, wrong shapes, k out of range, or a query's class that
+            the gallery does not have.
+
+    Reference:
+        Wu, Xiong, Yu, Lin (2018), Unsupervised Feature Learning via Non-Parametric Instance
+        Discrimination; there a vote weighs exp(cosine / τ).
+
+    Example:
+        >>> knn_accuracy([[1, 0], [0, 1], [1, 1]], [0, 1, 1], [[4, 1], [1, 4]], [0, 1], k=3)
+        0.5
+    """
+    right = knn_right(gallery, gallery_labels, queries, query_labels, ks=(k,), block=block)
+    return float(right[k].mean())
+
+
+def knn_right(
+    gallery: ArrayLike,
+    gallery_labels: ArrayLike,
+    queries: ArrayLike,
+    query_labels: ArrayLike,
+    *,
+    ks: Sequence[int] = (1, 20),
+    block: int = 256,
+) -> dict[int, NDArray[np.bool_]]:
+    """Classify queries by a vote of their nearest gallery items, for several numbers of voters.
+
+    Nearest is the highest cosine, without rounding, on unit vectors whose coordinates are whole
+    multiples of 2⁻²⁴; equal ones rank by position. A neighbour's vote weighs max(0, cosine). Of
+    classes with equal votes, the one wins whose first member is nearest. A row of zeros has
+    cosine 0 to all.
+
+    Args:
+        gallery: finite numbers of shape (m, d).
+        gallery_labels: classes of shape (m,).
+        queries: finite numbers of shape (n, d).
+        query_labels: classes of shape (n,), each one of the gallery's.
+        ks: how many neighbours vote, each from 1 to m. Defaults to (1, 20).
+        block: queries at a time; memory grows with block · m. Defaults to 256.
+
+    Returns:
+        For each k, whether each query got the right answer, bool of shape (n,).
+
+    Raises:
+        DataError: as `knn_accuracy`, or no k.
+
+    Example:
+        >>> right = knn_right([[1, 0], [0, 1], [1, 1]], [0, 1, 1], [[4, 1], [1, 4]], [0, 1], ks=[3])
+        >>> right[3].tolist()
+        [False, True]
+    """
+    (known, classes), (asked, truth) = _parts((gallery, gallery_labels), (queries, query_labels))
+    for k in ks or (0,):
+        if not 1 <= k <= len(known) or block < 1:
+            raise DataError(
+                f"Expected k from 1 to {len(known)}, the size of the gallery, and a block of 1 or "
+                f"more. Received k = {k} and block = {block}."
+            )
+    depths = list(dict.fromkeys(ks))
+    search = _Search(_on_unit_grid(known), max(depths), block)
+    del known
+    found = {k: np.empty(len(asked), bool) for k in depths}
+    for start in range(0, len(asked), block):
+        part = slice(start, start + block)
+        nearest, cosines = search.nearest(_on_unit_grid(asked[part]))
+        votes, voted = np.maximum(cosines, 0), classes[nearest]
+        agree = voted[:, :, None] == voted[:, None, :]
+        for k in depths:
+            # for each voter, the votes for its class; argmax finds the first of equals: the nearest
+            for_class = np.einsum("qij,qj->qi", agree[:, :k, :k], votes[:, :k])
+            answers = voted[np.arange(len(voted)), for_class.argmax(axis=1)]
+            found[k][part] = answers == truth[part]
+    return found
+
+
+def linear_probe(
+    fit: ArrayLike,
+    fit_labels: ArrayLike,
+    tune: ArrayLike,
+    tune_labels: ArrayLike,
+    test: ArrayLike,
+    test_labels: ArrayLike,
+    *,
+    strengths: Sequence[float] = (0.01, 0.1, 1, 10, 100),
+) -> ProbeScores:
+    """Train a linear classifier on frozen embeddings, and score it.
+
+    Logistic regression with an L2 penalty on standardised coordinates, in float32. The strength
+    is the one with the most right answers on the tune part, the smallest of equals; they are
+    tried from the smallest, until one does worse than the best before. The test part is scored
+    once. No randomness; at most 200 steps of L-BFGS for each strength, converged or not.
+
+    Do not read it as the model's own accuracy: the probe sees labels that the model's distances
+    do not use, and can pick few informative coordinates out of many noisy ones.
+
+    Args:
+        fit: finite numbers of shape (n, d), to learn from.
+        fit_labels: classes of shape (n,), two or more.
+        tune: finite numbers of shape (m, d), to choose the strength by.
+        tune_labels: classes of shape (m,), out of those of `fit_labels`.
+        test: finite numbers of shape (q, d), to score.
+        test_labels: classes of shape (q,), out of those of `fit_labels`.
+        strengths: candidates for scikit-learn's C, the inverse of the penalty, each above 0.
+            Defaults to (0.01, 0.1, 1, 10, 100).
+
+    Raises:
+        DataError: NaN or infinite numbers, wrong shapes, fewer than two classes, a class that
+            `fit_labels` does not have, or strengths that are not above 0.
+
+    Reference:
+        Alain, Bengio (2016), Understanding Intermediate Layers Using Linear Classifier Probes.
+
+    Example:
+        >>> line, side = [[-2.0], [-1.0], [1.0], [2.0]], [0, 0, 1, 1]
+        >>> linear_probe(line, side, line, side, [[-0.5], [3.0]], [0, 1])
+        ProbeScores(accuracy=1.0, strength=0.01)
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+    from threadpoolctl import threadpool_limits
+
+    (x, y), *others = _parts((fit, fit_labels), (tune, tune_labels), (test, test_labels))
+    if not strengths or min(strengths) <= 0:
+        raise DataError(f"Expected strengths above 0, one or more. Received {tuple(strengths)}.")
+    if y.max() == 0:
+        raise DataError("Expected two classes or more to fit a probe. Received 1.")
+    # started from the weights of the strength before, which saves half of the steps
+    classifier = LogisticRegression(max_iter=200, warm_start=True)
+    single = FunctionTransformer(np.float32)  # after the scaling: half the time
+    probe = make_pipeline(StandardScaler(), single, classifier)
+    highest, chosen = -1.0, probe
+    # Hundreds of small products: a second thread gains little, and on a busy machine the two wait
+    # for each other most of the time.
+    with warnings.catch_warnings(), threadpool_limits(1, "blas"):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for strength in sorted(strengths):
+            classifier.set_params(C=strength)
+            probe.fit(x, y)
+            score = float(probe.score(*others[0]))
+            if score < highest:  # a weaker penalty still only fits the noise, and takes longest
+                break
+            if score > highest:
+                highest, chosen = score, copy.deepcopy(probe)
+    return ProbeScores(float(chosen.score(*others[1])), strength=float(chosen[-1].C))
+
+
+class _Search:
+    """Finds the k rows of a gallery with the highest cosines, exactly.
+
+    A product in float32 takes half the time of one in float64. Its error is bounded, so it tells
+    which rows may be among the highest; their products are then computed in float64, where sums
+    of whole numbers below 2⁵³ are exact in any order.
+    """
+
+    def __init__(self, known: NDArray[np.float32], k: int, block: int) -> None:
+        self._known, self._k = known, k
+        self._room = np.empty((block, len(known)), np.float32)
+        # d products and sums, each off by 2⁻²⁴ of the product of two lengths at most, which are
+        # 2²⁴ but for the rounding to the grid (the last factor); 2 more for the bound's own
+        dimensions = known.shape[1]
+        self._slack = (dimensions + 2) * 2.0**GRID_BITS * (1 + dimensions * 2.0**-GRID_BITS) ** 2
+
+    def nearest(self, asked: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Return positions and products, both (q, k), highest first, equal ones by position."""
+        rough = np.matmul(asked, self._known.T, out=self._room[: len(asked)])
+        positions = np.empty((len(asked), self._k), np.intp)
+        products = np.empty((len(asked), self._k))
+        many = []
+        for row, values in enumerate(rough):
+            candidates = np.flatnonzero(values >= _bound(values, self._k) - 2 * self._slack)
+            if len(candidates) > MANY:
+                many.append(row)
+                continue
+            exact = self._known[candidates].astype(np.float64) @ asked[row].astype(np.float64)
+            self._keep(row, candidates, exact, positions, products)
+        if many:
+            exact_rows = asked[many].astype(np.float64) @ self._wide.T
+            for row, exact in zip(many, exact_rows, strict=True):
+                candidates = np.flatnonzero(exact >= _bound(exact, self._k))
+                self._keep(row, candidates, exact[candidates], positions, products)
+        return positions, products
+
+    @cached_property
+    def _wide(self) -> NDArray[np.float64]:
+        return self._known.astype(np.float64)
+
+    def _keep(
+        self,
+        row: int,
+        candidates: NDArray[np.intp],
+        exact: NDArray[np.float64],
+        positions: NDArray[np.intp],
+        products: NDArray[np.float64],
+    ) -> None:
+        best = np.argsort(-exact, kind="stable")[: self._k]
+        positions[row], products[row] = candidates[best], exact[best]
+
+
+def _bound(row: NDArray[np.floating], k: int) -> float:
+    """Find a number that is no higher than the k-th highest value."""
+    # Of the highest of many groups, the k-th is no higher than the k-th of all: a bound in one
+    # pass, where a partition of the row takes five times as long.
+    width = max(1, len(row) // (8 * k))
+    groups = len(row) // width
+    tops = row[: width * groups].reshape(width, groups).max(axis=0)
+    return float(np.partition(tops, groups - k)[groups - k])
+
+
+def _on_unit_grid(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Scale rows to length 1, in whole multiples of 2⁻²⁴, and give the multiples.
+
+    Whole numbers up to 2²⁴ are exact in float32.
+    """
+    grid = np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), 4096):  # no second copy in float64
+        part = slice(start, start + 4096)
+        grid[part] = np.rint(np.ldexp(unit_norm(vectors[part]), GRID_BITS))
+    return grid
+
+
+def stratified(labels: ArrayLike, count: int, *, seed: int) -> NDArray[np.intp]:
+    """Draw a sample that keeps the mix of classes.
+
+    Args:
+        labels: classes of shape (n,).
+        count: how many to draw; all of them if there are no more, and a few more where a class
+            would have none.
+        seed: of the draw.
+
+    Returns:
+        Positions, ascending; of each class its share, within one, and at least one.
+
+    Raises:
+        DataError: the count is below 1, or labels of another shape.
+
+    Example:
+        >>> labels = np.repeat([0, 1], [40, 20])
+        >>> np.bincount(labels[stratified(labels, 30, seed=0)]).tolist()
+        [20, 10]
+    """
+    classes = np.asarray(labels)
+    if classes.ndim != 1 or count < 1:
+        raise DataError(
+            "Expected labels of shape (n,) and a count of at least 1. "
+            f"Received shape {classes.shape} and {count}."
+        )
+    n = len(classes)
+    order = np.random.default_rng(seed).permutation(n)
+    order = order[np.argsort(classes[order], kind="stable")]  # by class, random within
+    count = min(count, n)
+    # evenly spaced: each class gives its share
+    chosen = order[(np.arange(count) * n + n // 2) // max(count, 1)]
+    _, firsts = np.unique(classes[order], return_index=True)
+    missed = order[firsts][~np.isin(classes[order[firsts]], classes[chosen])]
+    return np.sort(np.concatenate([chosen, missed]))
+
+
+def _parts(
+    *parts: tuple[ArrayLike, ArrayLike],
+) -> list[tuple[NDArray[np.float64], NDArray[np.intp]]]:
+    """Check the parts of a data set, and number the classes by those of the first part."""
+    (first, labels), *_ = pairs = [checked(*part) for part in parts]
+    known = np.unique(labels)
+    for x, classes in pairs:
+        if x.shape[1] != first.shape[1]:
+            raise DataError(
+                f"Expected vectors of one length. Received {first.shape[1]} and {x.shape[1]}."
+            )
+        strange = np.setdiff1d(classes, known)
+        if strange.size:
+            raise DataError(
+                f"Expected classes out of {known.tolist()}, those to learn from. "
+                f"Received {strange[0]}, which no answer could be."
+            )
+    return [(x, np.searchsorted(known, classes)) for x, classes in pairs]

@@ -1,0 +1,227 @@
+"""Many pairs of images at once: a table of paths in, a table of verdicts out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset import distance as distances
+from twinset.data.sources.names import shown
+from twinset.decision import Threshold, Verdict
+from twinset.errors import DataError
+from twinset.files import write_bytes
+from twinset.models.embedder import Embedder, batch_size
+
+COLUMNS = ("left", "right")
+RESULTS = ("same", "distance", "probability", "problem")
+
+
+@dataclass(frozen=True)
+class PairVerdict:
+    """The answer for one row.
+
+    Args:
+        left: as the table has it.
+        right: likewise.
+        verdict: None if one of the images cannot be read.
+        problem: why not; "" otherwise.
+    """
+
+    left: str
+    right: str
+    verdict: Verdict | None
+    problem: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """Say it as one row of a table."""
+        verdict = self.verdict
+        return {
+            "left": self.left,
+            "right": self.right,
+            "same": None if verdict is None else verdict.same,
+            "distance": None if verdict is None else verdict.distance,
+            "probability": None if verdict is None else verdict.probability,
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True)
+class PairVerdicts:
+    """The answers for a table of pairs, in its order, by one threshold and at one prior."""
+
+    rows: tuple[PairVerdict, ...]
+    threshold: Threshold
+    prior: float
+
+    @property
+    def problems(self) -> tuple[PairVerdict, ...]:
+        """The rows without a verdict."""
+        return tuple(row for row in self.rows if row.verdict is None)
+
+    def sentence(self) -> str:
+        """Sum up for people."""
+        count = Counter(row.verdict.same for row in self.rows if row.verdict is not None)
+        bad = len(self.problems)
+        return (
+            f"{len(self.rows):,} pairs: {count[True]:,} same, {count[False]:,} different"
+            + (f", {bad:,} not compared" if bad else "")
+            + f"; threshold {self.threshold.value:.4f} ({self.threshold.rule})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Say it for programs."""
+        return {
+            "threshold": self.threshold.value,
+            "rule": self.threshold.rule,
+            "prior": self.prior,
+            "pairs": [row.row() for row in self.rows],
+        }
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write a table: left, right, same (1 or 0), distance, probability, problem.
+
+        Args:
+            path: of the file.
+        """
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*COLUMNS, *RESULTS], lineterminator="\n")
+        writer.writeheader()
+        for each in self.rows:
+            row = each.row()
+            same = row["same"]
+            writer.writerow(row | {"same": None if same is None else int(same)})
+        write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def compare_pairs(
+    model: Embedder,
+    table: str | Path,
+    *,
+    prior: float = 0.5,
+    progress: Callable[[int, int], None] | None = None,
+) -> PairVerdicts:
+    r"""Compare the two images of each row of a table; each image is read and embedded once.
+
+    A file that cannot be read is told in its rows and stops nothing.
+
+    Args:
+        model: a trained model.
+        table: a text file with the columns "left" and "right", paths of images; relative ones
+            begin at the table's folder. The delimiter is ",", ";" or a tab.
+        prior: share of same pairs where the verdicts will be used, in (0, 1). Defaults to 0.5.
+        progress: is told how many images of how many are done. Defaults to none.
+
+    Raises:
+        DataError: the table cannot be read, or none of its images; or the prior is out of range.
+
+    Example:
+        >>> import tempfile, numpy as np, twinset
+        >>> from PIL import Image
+        >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
+        >>> images = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "bright"))
+        >>> model = twinset.fit(images, epochs=1, encoder={"units": [8]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.fromarray(pixels[0]).save(f"{folder}/a.png")
+        ...     _ = Path(folder, "pairs.csv").write_text("left,right\na.png,a.png\na.png,b.png\n")
+        ...     found = compare_pairs(model, f"{folder}/pairs.csv")
+        >>> found.rows[0].verdict.same, found.rows[1].problem.startswith("b.png: expected an image")
+        (True, True)
+    """
+    if not 0 < prior < 1:
+        raise DataError(f"Expected a prior between 0 and 1. Received {prior}.")
+    file = Path(table)
+    pairs = read_pairs(file)
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    embeddings, problems = _embedded(model, file.parent, names, progress)
+    if len(problems) == len(names):
+        raise DataError(f"{shown(str(file))}: none of its images can be read. {problems[names[0]]}")
+    place = {name: i for i, name in enumerate(names)}
+    left, right = (np.array([place[pair[side]] for pair in pairs]) for side in (0, 1))
+    apart = distances.of_pairs(embeddings, left, right, distance=model.distance)
+    rows = []
+    for (a, b), distance in zip(pairs, apart.tolist(), strict=True):
+        problem = "; ".join(problems[name] for name in dict.fromkeys((a, b)) if name in problems)
+        verdict = None if problem else model.judge(distance, prior=prior)
+        rows.append(PairVerdict(a, b, verdict, problem))
+    return PairVerdicts(tuple(rows), model.threshold, prior)
+
+
+def read_pairs(file: Path) -> list[tuple[str, str]]:
+    """Read the columns "left" and "right" of a table.
+
+    Args:
+        file: UTF-8, its first line names the columns; other columns may be there.
+
+    Raises:
+        DataError: it cannot be read, lacks a column, or has no row, or half a row.
+    """
+    name = shown(str(file))
+    try:
+        # a name of a file may be of bytes that are no text
+        text = file.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataError(f"{name}: expected a table of pairs. {error.strerror}.") from None
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    found: list[tuple[str, str]] = []
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+        columns = {(key or "").strip().casefold(): key for key in reader.fieldnames or ()}
+        if not set(COLUMNS) <= set(columns):
+            raise DataError(
+                f"{name}: expected the columns left and right, with paths of images. Received "
+                f"{', '.join(map(repr, reader.fieldnames or ())) or 'an empty file'}: name them "
+                "in the first line."
+            )
+        for row in reader:
+            left, right = (str(row[columns[side]] or "").strip() for side in COLUMNS)
+            if not (left and right):
+                raise DataError(
+                    f"{name}, line {reader.line_num}: expected two paths. Received "
+                    f"{left!r} and {right!r}."
+                )
+            found.append((left, right))
+    except csv.Error as error:
+        raise DataError(f"{name}: expected a table of pairs. {error}.") from None
+    if not found:
+        raise DataError(f"{name}: expected pairs of images. Received a table without rows.")
+    return found
+
+
+def _embedded(
+    model: Embedder,
+    folder: Path,
+    names: list[str],
+    progress: Callable[[int, int], None] | None,
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Embed files, a row of NaN where one cannot be read, and say why not."""
+    result = np.full((len(names), model.dim), np.nan, np.float32)
+    problems: dict[str, str] = {}
+    size = batch_size(model.preprocessing.shape)
+    for start in range(0, len(names), size):
+        part = range(start, min(start + size, len(names)))
+        good = dict(_read(model, folder, names, part, problems))
+        if good:
+            result[list(good)] = model.embed(np.stack(list(good.values())))
+        if progress is not None:
+            progress(part.stop, len(names))
+    return result, problems
+
+
+def _read(
+    model: Embedder, folder: Path, names: list[str], part: range, problems: dict[str, str]
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    for i in part:
+        try:
+            yield i, model.preprocessing.pixels(folder / names[i])
+        except DataError as error:
+            told = str(error).replace(str(folder / names[i]), names[i])
+            problems[names[i]] = shown(told)

@@ -1,0 +1,217 @@
+"""`SiameseModel`: encoder, preprocessing, distance and threshold, in memory and as one folder."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.metadata
+import io
+import platform
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.features import VectorInput
+from twinset.data.stored import StoredPixels
+from twinset.decision import Calibrator, Threshold
+from twinset.errors import ModelError
+from twinset.files import write_bytes
+from twinset.models.card import (
+    CARD,
+    ENCODER,
+    HISTORY,
+    RECIPE,
+    Card,
+    Essentials,
+    TrainedOn,
+    read_card,
+)
+from twinset.models.embedder import Embedder, batch_size
+from twinset.models.history import EpochRecord
+from twinset.models.identity import identity
+from twinset.networks.own import load_encoder
+from twinset.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class SiameseModel(Embedder):
+    """A trained encoder with all that is needed to use it on other images.
+
+    Args:
+        encoder: a Keras model from floats in [0, 1], (n, *shape), to embeddings (n, d).
+        preprocessing: turns any image into what the encoder takes.
+        threshold: decides what counts as the same.
+        recipe: that trained it.
+        class_names: of the training data.
+        trained_on: the training data.
+        history: one record per epoch.
+        interrupted: whether training ended early, by Ctrl-C.
+        alternatives: further thresholds, by other rules, that the model was calibrated for.
+        calibrator: distance → probability of "same"; None without a calibration.
+    """
+
+    encoder: keras.Model
+    preprocessing: Preprocessing | VectorInput
+    threshold: Threshold
+    recipe: Recipe
+    class_names: tuple[str, ...]
+    trained_on: TrainedOn
+    history: tuple[EpochRecord, ...] = ()
+    interrupted: bool = False
+    alternatives: tuple[Threshold, ...] = ()
+    calibrator: Calibrator | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of the embeddings, of the weights as they were when it was first asked for."""
+        return identity(self.encoder, self.preprocessing, self.distance)
+
+    @property
+    def distance(self) -> str:
+        """Name of the distance, from `twinset.distance`."""
+        return self.recipe.distance
+
+    @property
+    def dim(self) -> int:
+        """Size d of an embedding."""
+        return int(self.encoder.output_shape[-1])
+
+    def encode(self, pixels: NDArray[np.uint8] | StoredPixels) -> NDArray[np.float32]:
+        """Embed pixels of the model's own size with Keras; see `Embedder.encode`."""
+        return encode(self.encoder, pixels)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model to a folder: model.json, encoder.keras, recipe.toml, history.csv.
+
+        Each file is written whole or not at all, and the card last: it holds the encoder's
+        digest, so that a save cut short is recognised and never loaded as a model.
+        """
+        target = Path(folder)
+        encoder = _encoder_bytes(self.encoder)
+        self.__dict__.pop("digest", None)  # the weights may have been changed since
+        card = Card(
+            **Essentials.of(self).values,
+            encoder_sha256=hashlib.sha256(encoder).hexdigest(),
+            interrupted=self.interrupted,
+            backend=keras.backend.backend(),
+            versions=versions(),
+        )
+        write_bytes(target / ENCODER, encoder)
+        write_bytes(target / RECIPE, self.recipe.to_toml().encode())
+        write_bytes(target / HISTORY, _history_csv(self.history).encode())
+        write_bytes(target / CARD, card.model_dump_json(indent=2).encode() + b"\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SiameseModel:
+        """Read a model that `save` wrote, by any back end.
+
+        Raises:
+            ModelError: the folder holds no model, a damaged one, or one of another format.
+        """
+        source = Path(folder)
+        card = read_card(source)
+        try:
+            encoder = (source / ENCODER).read_bytes()
+            recipe = Recipe.load(source / RECIPE)
+            history = _parse_history((source / HISTORY).read_text("utf-8"))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ModelError(f"{source}: expected a whole model. {error}") from None
+        if hashlib.sha256(encoder).hexdigest() != card.encoder_sha256:
+            raise ModelError(
+                f"{source}: {ENCODER} is not the one that {CARD} describes: a save was cut short "
+                "or a file was replaced. Train again, or restore the folder."
+            )
+        model = cls(
+            encoder=load_encoder(source / ENCODER),
+            preprocessing=card.preprocessing,
+            threshold=card.threshold,
+            alternatives=card.alternatives,
+            calibrator=card.calibrator,
+            recipe=recipe,
+            class_names=card.class_names,
+            trained_on=card.trained_on,
+            history=history,
+            interrupted=card.interrupted,
+        )
+        # what is in an index was embedded under this one, whatever a later Keras calls its settings
+        model.__dict__["digest"] = card.digest
+        return model
+
+
+def versions() -> dict[str, str]:
+    """List the versions that a run depends on: Python, twinset, Keras, the back end, numpy.
+
+    Example:
+        >>> {"keras", "numpy", "python", "twinset"} <= set(versions())
+        True
+    """
+    backend = keras.backend.backend()
+    found = {"python": platform.python_version()}
+    for package in ("twinset", "keras", backend, "numpy"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # tensorflow has several packages
+            found[package] = str(getattr(__import__(package), "__version__", "unknown"))
+    return found
+
+
+def _encoder_bytes(encoder: keras.Model) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ENCODER
+        encoder.save(path)
+        return path.read_bytes()
+
+
+def _history_csv(history: Sequence[EpochRecord]) -> str:
+    text = io.StringIO()
+    rows = [record.flat() for record in history]
+    names = list(rows[0]) if rows else ["epoch", "steps"]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _parse_history(text: str) -> tuple[EpochRecord, ...]:
+    return tuple(EpochRecord.from_flat(row) for row in csv.DictReader(io.StringIO(text)))
+
+
+# --- Images → embeddings by Keras, in order, in bounded memory.
+
+
+def encode(encoder: keras.Model, images: NDArray[Any] | StoredPixels) -> NDArray[np.float32]:
+    """Embed images with the network at rest: no dropout, nothing learned.
+
+    Args:
+        encoder: maps floats in [0, 1] of shape (n, *image_shape) to (n, d).
+        images: uint8 of shape (n, *image_shape), scaled by 1/255 here, a batch at a time; or
+            float32 vectors, taken as they are.
+
+    Returns:
+        Embeddings of shape (n, d), float32; row i belongs to image i.
+
+    Example:
+        >>> import numpy as np
+        >>> from twinset.networks import mlp
+        >>> encode(mlp((4, 4), units=(3,)), np.zeros((5, 4, 4), np.uint8)).shape
+        (5, 3)
+    """
+    result = np.empty((len(images), encoder.output_shape[-1]), np.float32)
+    batch = batch_size(images.shape[1:])
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        # Every new batch size is compiled anew: a few sizes serve all.
+        room = min(batch, 1 << (len(part) - 1).bit_length())
+        pixels = np.zeros((room, *images.shape[1:]), np.float32)
+        pixels[: len(part)] = part * np.float32(1 / 255) if part.dtype == np.uint8 else part
+        found = keras.ops.convert_to_numpy(encoder.predict_on_batch(pixels))
+        result[start : start + len(part)] = found[: len(part)]
+    return result

@@ -1,0 +1,199 @@
+"""`OnnxModel`: a trained model on ONNX Runtime; neither Keras nor a back end is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.features import VectorInput
+from twinset.data.stored import StoredPixels
+from twinset.decision import Calibrator, Threshold
+from twinset.errors import ModelError
+from twinset.models.card import (
+    CARD,
+    GRAPH,
+    Card,
+    Essentials,
+    TrainedOn,
+    parse_essentials,
+    read_card,
+)
+from twinset.models.embedder import Embedder, batch_size
+
+# Names in the graph: of its input, its output, and what it says of itself.
+INPUT, OUTPUT, ABOUT = "images", "embeddings", "twinset"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A graph that is ready to run, what its embeddings are, and the file it was read from."""
+
+    session: Any
+    digest: str
+    distance: str
+    dim: int
+    source: Path
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxModel(Embedder):
+    """A trained encoder as an ONNX graph, with all that is needed to use it on other images.
+
+    Args:
+        encoder: the graph.
+        preprocessing: turns any image into what the encoder takes.
+        threshold: decides what counts as the same.
+        class_names: of the training data.
+        trained_on: the training data.
+        alternatives: further thresholds, by other rules, that the model was calibrated for.
+        calibrator: distance → probability of "same"; None without a calibration.
+    """
+
+    encoder: Encoder
+    preprocessing: Preprocessing | VectorInput
+    threshold: Threshold
+    class_names: tuple[str, ...]
+    trained_on: TrainedOn
+    alternatives: tuple[Threshold, ...] = ()
+    calibrator: Calibrator | None = None
+
+    @property
+    def digest(self) -> str:
+        """Identity of the embeddings; see `Embedder.digest`."""
+        return self.encoder.digest
+
+    @property
+    def distance(self) -> str:
+        """Name of the distance, from `twinset.distance`."""
+        return self.encoder.distance
+
+    @property
+    def dim(self) -> int:
+        """Size d of an embedding."""
+        return self.encoder.dim
+
+    def encode(self, pixels: NDArray[np.uint8] | StoredPixels) -> NDArray[np.float32]:
+        """Embed pixels of the model's own size with ONNX Runtime; see `Embedder.encode`."""
+        result = np.empty((len(pixels), self.dim), np.float32)
+        size = batch_size(pixels.shape[1:])
+        for start in range(0, len(pixels), size):
+            part = np.ascontiguousarray(pixels[start : start + size])
+            result[start : start + len(part)] = self.encoder.session.run([OUTPUT], {INPUT: part})[0]
+        return result
+
+    @classmethod
+    def load(cls, source: str | Path) -> OnnxModel:
+        """Read an exported model.
+
+        Args:
+            source: the folder of a model that holds encoder.onnx, a folder that `twinset export`
+                wrote, or such a file alone. Thresholds come from model.json where there is one,
+                else from the graph.
+
+        Raises:
+            ModelError: there is no graph, it is damaged, or it is not of the model in the folder.
+        """
+        path = Path(source)
+        card = None
+        if path.suffix != ".onnx":
+            if (path / CARD).is_file() or not (path / GRAPH).is_file():
+                card = read_card(path)
+            path = path / GRAPH
+        return cls._of(open_session(path), path, card)
+
+    @classmethod
+    def of_graph(cls, graph: bytes) -> OnnxModel:
+        """Read an exported model from memory.
+
+        Args:
+            graph: the content of an .onnx file.
+
+        Raises:
+            ModelError: it is no graph that twinset exported.
+        """
+        return cls._of(open_session(graph), Path("the graph"), None)
+
+    @classmethod
+    def _of(cls, session: Any, path: Path, card: Card | None) -> OnnxModel:
+        text = session.get_modelmeta().custom_metadata_map.get(ABOUT)
+        if text is None:
+            raise ModelError(
+                f"{path}: expected a graph that twinset exported, with its card in it. Received "
+                "another one: make it with `twinset export`."
+            )
+        own = parse_essentials(text, path)
+        if card is not None and card.digest != own.digest:
+            raise ModelError(
+                f"{path}: expected the encoder that {CARD} describes. Received that of another "
+                f"training: write it anew with `twinset export {path.parent}`."
+            )
+        _check_signature(session, own, path)
+        used = own if card is None else card
+        return cls(
+            encoder=Encoder(session, own.digest, own.distance, own.dim, path),
+            preprocessing=used.preprocessing,
+            threshold=used.threshold,
+            class_names=used.class_names,
+            trained_on=used.trained_on,
+            alternatives=used.alternatives,
+            calibrator=used.calibrator,
+        )
+
+
+def open_session(graph: Path | bytes) -> Any:
+    """Make a graph ready to run on the CPU.
+
+    Args:
+        graph: the file, or its content.
+
+    Returns:
+        An `onnxruntime.InferenceSession`.
+
+    Raises:
+        ModelError: no such file, no ONNX graph, or ONNX Runtime is not installed.
+    """
+    name = "the graph" if isinstance(graph, bytes) else str(graph)
+    if isinstance(graph, Path) and not graph.is_file():
+        raise ModelError(
+            f"{name}: expected an exported encoder. There is no such file: write it with "
+            f"`twinset export {graph.parent}`."
+        )
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ModelError(
+            "Expected the package onnxruntime to run an exported model. Received an installation "
+            "without it: `pip install onnxruntime`, or take the engine keras."
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone: they are raised as well
+    # Threads that spin while they wait take the cores from whoever decodes the next images: half
+    # the throughput of a small encoder, measured.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - a dozen classes of its own, without a common one
+        raise ModelError(
+            f"{name}: expected an ONNX graph that ONNX Runtime can run. "
+            f"{type(error).__name__}: {error}"
+        ) from None
+
+
+def _check_signature(session: Any, about: Essentials, path: Path) -> None:
+    found = [
+        (each.name, each.type, list(each.shape))
+        for each in (*session.get_inputs(), *session.get_outputs())
+    ]
+    expected = [
+        (INPUT, "tensor(uint8)", ["batch", *about.preprocessing.shape]),
+        (OUTPUT, "tensor(float)", ["batch", about.dim]),
+    ]
+    if found != expected:
+        raise ModelError(
+            f"{path}: expected a graph of {expected}. Received {found}: export the model again."
+        )

@@ -1,0 +1,280 @@
+"""Pixels as a network of another family saw them when it was trained, as a layer of its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from twinset.errors import RecipeError
+from twinset.losses.batch import unit
+
+
+@keras.saving.register_keras_serializable("twinset")
+class Preprocess(keras.layers.Layer):
+    """Scales and shifts each colour channel, and turns gray into three equal channels.
+
+    y_c = scale_c · x_π(c) + offset_c, where π reverses the channels if `reverse`.
+
+    Args:
+        scale: of each channel of the result, (3,).
+        offset: likewise.
+        reverse: whether RGB becomes BGR. Defaults to False.
+        **kwargs: as for any Keras layer.
+
+    Call arguments:
+        inputs: floats in [0, 1], (n, h, w) or (n, h, w, 3).
+
+    Returns:
+        (n, h, w, 3).
+
+    Example:
+        >>> import numpy as np
+        >>> layer = Preprocess([2.0, 2.0, 2.0], [-1.0, -1.0, -1.0])
+        >>> keras.ops.convert_to_numpy(layer(np.ones((1, 1, 1), "float32"))).tolist()
+        [[[[1.0, 1.0, 1.0]]]]
+    """
+
+    def __init__(
+        self, scale: Sequence[float], offset: Sequence[float], reverse: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.scale = [float(value) for value in scale]
+        self.offset = [float(value) for value in offset]
+        self.reverse = bool(reverse)
+
+    def call(self, inputs: Any) -> Any:
+        """Transform the pixels."""
+        gray = len(inputs.shape) == 3
+        x = ops.expand_dims(inputs, -1) if gray else inputs
+        if self.reverse and not gray:
+            x = ops.flip(x, axis=-1)
+        return x * self._row(self.scale, x) + self._row(self.offset, x)  # gray is broadcast
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        """Put three channels last."""
+        return (*input_shape[:3], 3)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        config = {"scale": self.scale, "offset": self.offset, "reverse": self.reverse}
+        return {**super().get_config(), **config}
+
+    def _row(self, values: list[float], like: Any) -> Any:
+        return ops.convert_to_tensor(np.array(values), dtype=like.dtype)
+
+
+def from_function(function: Callable[[NDArray[np.float64]], Any], **kwargs: Any) -> Preprocess:
+    """Find the layer that does what a family's own preprocessing does, by trying it on colours.
+
+    So no table of the families' habits is needed, nor kept up to date.
+
+    Args:
+        function: of images with values 0 to 255, (n, 32, 32, 3), one colour each; may resize them.
+        **kwargs: for the layer.
+
+    Returns:
+        A layer that takes values in [0, 1].
+
+    Raises:
+        RecipeError: the function is no scaling and shifting of channels.
+
+    Example:
+        >>> layer = from_function(lambda x: x[..., ::-1] / 127.5 - 1)
+        >>> layer.scale, layer.offset, layer.reverse
+        ([2.0, 2.0, 2.0], [-1.0, -1.0, -1.0], True)
+    """
+
+    def tried(colours: NDArray[np.float64]) -> NDArray[np.float64]:
+        images = np.broadcast_to(255 * colours[:, None, None], (len(colours), 32, 32, 3))
+        # a copy, as some work in place; float64, so that the sums below give the plain numbers
+        found = ops.convert_to_numpy(function(images.copy()))
+        means: NDArray[np.float64] = np.asarray(found, np.float64).mean(axis=(1, 2))
+        return means
+
+    offset = tried(np.zeros((1, 3)))[0]
+    slopes = tried(np.eye(3)) - offset  # (from channel, to channel)
+    reverse = bool(np.abs(slopes[0, 2]) > np.abs(slopes[0, 0]))
+    scale = (slopes[::-1] if reverse else slopes).diagonal()
+    layer = Preprocess(scale.round(9).tolist(), offset.round(9).tolist(), reverse, **kwargs)
+    some = np.random.default_rng(0).random((8, 3))
+    expected = (some[:, ::-1] if reverse else some) * layer.scale + layer.offset
+    if not np.allclose(expected, tried(some), rtol=1e-3, atol=1e-3 * np.abs(scale).max()):
+        raise RecipeError(
+            f"Expected a preprocessing that scales and shifts each channel. Received {function!r}, "
+            "which does something else: build the encoder yourself, as a keras.Model."
+        )
+    return layer
+
+
+# --- A network inside another one that takes no part in its training.
+
+
+@keras.saving.register_keras_serializable("twinset")
+class Frozen(keras.layers.Layer):
+    """Calls a network at rest, also while what is around it trains.
+
+    `trainable = False` stops its weights and its batch normalisation, but not its dropout; and a
+    `training=False` that is written into a graph is overruled by the call of the graph.
+
+    Args:
+        network: a built Keras model.
+        **kwargs: as for any Keras layer.
+
+    Call arguments:
+        inputs: of the network.
+
+    Returns:
+        What the network returns.
+
+    Example:
+        >>> import numpy as np
+        >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5)])
+        >>> keras.ops.convert_to_numpy(Frozen(network)(np.ones((1, 4)), training=True)).tolist()
+        [[1.0, 1.0, 1.0, 1.0]]
+    """
+
+    def __init__(self, network: keras.Model, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.network = network
+        self.network.trainable = False
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Call the network, at rest."""
+        del training
+        return self.network(inputs, training=False)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Ask the network."""
+        return self.network.compute_output_shape(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        network = keras.saving.serialize_keras_object(self.network)
+        return {**super().get_config(), "network": network}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Frozen:
+        """Make the layer that `get_config` described.
+
+        Args:
+            config: as `get_config` returns it.
+        """
+        network = keras.saving.deserialize_keras_object(config["network"])
+        return cls(**{**config, "network": network})
+
+
+# --- A layer that mirrors images left and right.
+
+
+@keras.saving.register_keras_serializable("twinset")
+class Mirror(keras.layers.Layer):
+    """Mirrors each image left and right.
+
+    y[i, j] = x[i, w − 1 − j]
+
+    Args:
+        **kwargs: as for any Keras layer.
+
+    Call arguments:
+        inputs: (n, h, w) or (n, h, w, channels).
+
+    Returns:
+        The inputs' shape and dtype.
+
+    Example:
+        >>> import numpy as np
+        >>> keras.ops.convert_to_numpy(Mirror()(np.array([[[1.0, 2.0, 3.0]]], "float32"))).tolist()
+        [[[3.0, 2.0, 1.0]]]
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Mirror the images."""
+        return ops.flip(inputs, axis=2)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        """Keep the shape."""
+        return tuple(input_shape)
+
+
+# --- A layer that takes square roots of pixels: their directions compare as shares of light.
+
+
+@keras.saving.register_keras_serializable("twinset")
+class SquareRoot(keras.layers.Layer):
+    """Takes the square root of each number.
+
+    y = √max(x, 0)
+
+    The cosine of two images' roots is the Bhattacharyya coefficient of where they are bright: a
+    few very bright pixels do not decide it alone. Not for training through: the slope at 0 is
+    infinite.
+
+    Args:
+        **kwargs: as for any Keras layer.
+
+    Call arguments:
+        inputs: of any shape.
+
+    Returns:
+        The inputs' shape and dtype.
+
+    Reference:
+        Arandjelović, Zisserman (2012), Three Things Everyone Should Know to Improve Object
+        Retrieval.
+
+    Example:
+        >>> import numpy as np
+        >>> keras.ops.convert_to_numpy(SquareRoot()(np.array([[4.0, 0.0]], "float32"))).tolist()
+        [[2.0, 0.0]]
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Take the roots."""
+        return ops.sqrt(ops.maximum(inputs, 0))
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        """Keep the shape."""
+        return tuple(input_shape)
+
+
+# --- The last layer of encoders whose embeddings lie on the unit sphere.
+
+
+@keras.saving.register_keras_serializable("twinset")
+class UnitNorm(keras.layers.Layer):
+    """Divides each embedding by its length.
+
+    y = x / ‖x‖₂
+
+    A zero vector has no direction: it stays zero and gets the gradient 0, where the plain formula
+    gives 0/0 = NaN, and `keras.layers.UnitNormalization` a gradient of 10⁶ that throws the weights
+    far away. Computes in float32 whatever the float type: in float16 squares of 256 overflow.
+
+    Args:
+        **kwargs: as for any Keras layer.
+
+    Call arguments:
+        inputs: (n, d).
+
+    Returns:
+        (n, d), of the inputs' dtype, each row of length 1 or 0.
+
+    Example:
+        >>> import numpy as np
+        >>> y = UnitNorm()(np.array([[3.0, 4.0], [0.0, 0.0]], "float32"))
+        >>> keras.ops.convert_to_numpy(y).round(4).tolist()
+        [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Normalise the rows."""
+        return ops.cast(unit(ops.cast(inputs, "float32")), inputs.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
+        """Keep the shape."""
+        return tuple(input_shape)

@@ -1,0 +1,194 @@
+"""A network of the user's own as encoder, whatever it is made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.errors import ModelError, RecipeError
+from twinset.networks.layers import UnitNorm
+
+# Layers whose embeddings have length 1 already.
+_UNIT = (UnitNorm, keras.layers.UnitNormalization)
+
+
+def own(
+    network: keras.Model | str | os.PathLike[str] | None,
+    input_shape: Sequence[int],
+    *,
+    normalize: bool = True,
+) -> keras.Model:
+    """Take any Keras model as encoder.
+
+    The layers are the network's own, not copies: to train the encoder trains the network.
+
+    Args:
+        network: a `keras.Model` from floats in [0, 1], (n, *input_shape), to floats (n, d): of
+            the functional kind, a `Sequential`, or a subclass; or the path of a `.keras` file.
+        input_shape: shape of one image, (h, w) or (h, w, 3), or of one vector, (d,).
+        normalize: make the embeddings' length 1. Defaults to True.
+
+    Returns:
+        A functional `keras.Model` of this input shape.
+
+    Raises:
+        RecipeError: there is neither a network nor a path.
+        ModelError: the file is missing or no Keras model; or the network takes or returns
+            something else.
+
+    Example:
+        >>> network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(5)])
+        >>> own(network, (4, 4)).output_shape
+        (None, 5)
+    """
+    if network is None:
+        raise RecipeError(
+            "Expected a network for encoder.name = 'own'. Received none: give the path of a "
+            ".keras file as encoder.path, or the model itself as `fit(..., encoder=model)`."
+        )
+    model = network if isinstance(network, keras.Model) else _read(network)
+    shape = tuple(input_shape)
+    if isinstance(model, keras.Sequential) and not model.built:
+        model.build((None, *shape))  # else the first images would fix the size of its batches
+    check_encoder(model, shape)
+    image = keras.Input(shape, name="image")
+    found = _graph(model, shape)
+    image, x = found if found is not None else (image, model(image))
+    if normalize and not (found and isinstance(model.layers[-1], _UNIT)):
+        names = {layer.name for layer in model.layers}
+        x = UnitNorm(name=None if "unit" in names else "unit")(x)
+    return keras.Model(image, x, name="own")
+
+
+def _graph(model: keras.Model, shape: tuple[int, ...]) -> tuple[object, object] | None:
+    """Find the graph of a functional model of just this input, so that its layers lie open.
+
+    What stays shut, a subclass or a model of any size, is one layer of the encoder: it trains and
+    saves as well, but a blend finds no features in it.
+    """
+    inputs = getattr(model, "inputs", None)
+    if not inputs or tuple(inputs[0].shape) != (None, *shape):
+        return None
+    return inputs[0], model.outputs[0]
+
+
+def _read(path: str | os.PathLike[str]) -> keras.Model:
+    if not os.path.isfile(path):  # noqa: PTH113 - False for names that no file can have
+        raise ModelError(
+            f"Expected the path of a .keras file as encoder.path. Received {os.fspath(path)!r}, "
+            "and there is no such file."
+        )
+    return load_encoder(path)
+
+
+# --- Whether a model of the user's own can be an encoder.
+
+
+def check_encoder(model: keras.Model, image_shape: Sequence[int]) -> int:
+    """Check that a model embeds images: floats in [0, 1], (n, *image_shape), to floats (n, d).
+
+    It is called twice, on black images and on random ones, with the network at rest.
+
+    Args:
+        model: any Keras model.
+        image_shape: shape of one image, (h, w) or (h, w, 3).
+
+    Returns:
+        The size d of its embeddings.
+
+    Raises:
+        ModelError: it takes something else, or returns something else.
+
+    Example:
+        >>> from twinset.networks import mlp
+        >>> check_encoder(mlp((4, 4), units=(3,)), (4, 4))
+        3
+    """
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"Expected a keras.Model as encoder. Received {type(model).__name__}.")
+    shape = tuple(image_shape)
+    given = _input_shape(model)
+    if given is not None and not _fits(given, shape):
+        raise ModelError(
+            f"Expected an encoder of images of shape {shape}. Received one whose input has the "
+            f"shape {given}: change the size of the images, or put a layer such as "
+            "keras.layers.Reshape in front."
+        )
+    random = np.random.default_rng(0).random((2, *shape), np.float32)
+    black, other = (_embed(model, x) for x in (np.zeros((2, *shape), np.float32), random))
+    for found, what in ((black, "black images"), (other, "random images")):
+        if not np.isfinite(found).all():
+            raise ModelError(
+                f"Expected finite embeddings. Received {found[~np.isfinite(found)][0]} for {what}: "
+                "look for a division or logarithm of 0."
+            )
+    return int(other.shape[1])
+
+
+def _input_shape(model: keras.Model) -> tuple[int | None, ...] | None:
+    try:
+        inputs = model.inputs
+    except AttributeError:  # a subclassed model that was never called
+        return None
+    if not inputs:
+        return None
+    if len(inputs) != 1:
+        raise ModelError(
+            f"Expected an encoder with one input. Received one with {len(inputs)}: "
+            f"{[tensor.name for tensor in inputs]}. Of a siamese model, give the shared encoder."
+        )
+    return tuple(inputs[0].shape)
+
+
+def _fits(given: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    sizes = given[1:]
+    return len(sizes) == len(shape) and all(
+        size in (None, wanted) for size, wanted in zip(sizes, shape, strict=True)
+    )
+
+
+def _embed(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.floating]:
+    try:
+        # one compiled program: JAX would compile each operation of an eager call on its own
+        found = model.predict_on_batch(images)
+    except Exception as error:
+        raise ModelError(
+            f"Expected an encoder that can be called on floats of shape {images.shape}. "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    kind = str(getattr(found, "dtype", type(found).__name__))
+    size = tuple(getattr(found, "shape", ()))
+    if "float" not in kind or len(size) != 2 or size[0] != len(images) or size[1] < 1:
+        raise ModelError(
+            f"Expected embeddings of shape ({len(images)}, d), floats. Received "
+            f"{kind} of shape {size}: end with a pooling or Flatten layer, and a Dense layer."
+        )
+    return np.asarray(found, np.float32)
+
+
+# --- Read a network from a `.keras` file, of this library or of anybody.
+
+
+def load_encoder(path: str | os.PathLike[str]) -> keras.Model:
+    """Read an encoder that `SiameseModel.save` wrote, or any Keras model.
+
+    Layers of the user's own must have been imported, and registered with Keras.
+
+    Args:
+        path: of the .keras file.
+
+    Raises:
+        ModelError: it is no Keras model.
+    """
+    # Keras looks custom layers up by name: they must have been imported.
+
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # noqa: BLE001 - zip, HDF5, JSON and Keras each raise their own
+        raise ModelError(
+            f"{path}: expected a Keras model. {type(error).__name__}: {error}"
+        ) from None

@@ -1,0 +1,119 @@
+"""What the vital signs of a training say: a picture of them, and a sentence on each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from twinset import figures
+from twinset.figures.health_panels import Panel
+from twinset.models.history import EpochRecord
+from twinset.report.run_report import Picture
+from twinset.training.monitor import COLLAPSED, DEAD, PATIENCE
+
+APART, RANK, LEAST, RISING = 1.5, 1.5, 0.01, 3.0
+
+
+def health_picture(history: Sequence[EpochRecord], dim: int, *, scale: float = 1.0) -> Picture:
+    """Draw a training's vital signs, and say of each what is healthy.
+
+    Args:
+        history: one record per epoch.
+        dim: size of an embedding.
+        scale: distance that a healthy embedding spans, as for `Monitor`. Defaults to 1.
+    """
+    rows = [record.flat() for record in history]
+    values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    panels = [
+        Panel(
+            "mean distance",
+            {"same": values["positive_distance"], "different": values["negative_distance"]},
+            COLLAPSED * scale,
+        ),
+        Panel("active share of a batch", {"active": values["active"]}, 0.0, share=True),
+        Panel("effective rank", {"rank": values["effective_rank"]}),
+        Panel("dead coordinates", {"dead": values["dead_share"]}, DEAD, share=True),
+        Panel(
+            "on the unit sphere",
+            {"alignment": values["alignment"], "uniformity": values["uniformity"]},
+            zero=False,
+        ),
+        Panel("gradient norm", {"norm": values["gradient_norm"]}, 0.0),
+    ]
+    return Picture(
+        "health",
+        "Vital signs of the last batch of each epoch; active share and gradient norm are means "
+        "over its steps. A dashed grey line is where a guard stops the training.",
+        figures.png_bytes(figures.training_health(values["epoch"], panels)),
+        notes=sentences(history, dim),
+    )
+
+
+def sentences(history: Sequence[EpochRecord], dim: int) -> tuple[str, ...]:
+    """Say what each vital sign was in the last epoch, and what is healthy.
+
+    Args:
+        history: one record per epoch.
+        dim: size of an embedding.
+
+    Returns:
+        A sentence or two each, beginning with "Healthy:" or "Look here:"; nothing of what is not
+        known.
+
+    Example:
+        >>> from twinset.models.history import Vitals
+        >>> record = EpochRecord(1, 9, 0.5, active=0.25, signs=Vitals(0.25, 1.0))
+        >>> for sentence in sentences([record], 8):
+        ...     print(sentence)
+        Healthy: different pairs are 4.0 times as far apart as same ones (1 and 0.25).
+        Healthy: the loss moves 25% of the embeddings of a batch. It falls as the network learns; \
+at 0 in 20 batches the training stops.
+    """
+    last, signs = history[-1], history[-1].signs
+    ratio = signs.negative_distance / max(signs.positive_distance, 1e-12)
+    usual = float(np.median([record.gradient_norm for record in history]))
+    found = [
+        (
+            ratio,
+            ratio >= APART,
+            f"different pairs are {ratio:.1f} times as far apart as same ones "
+            f"({signs.negative_distance:.3g} and {signs.positive_distance:.3g}).",
+        ),
+        (
+            last.active,
+            last.active >= LEAST,
+            f"the loss moves {last.active:.0%} of the embeddings of a batch. It falls as the "
+            f"network learns; at 0 in {PATIENCE} batches the training stops.",
+        ),
+        (
+            signs.effective_rank,
+            signs.effective_rank >= RANK,
+            f"embeddings of a batch spread over {signs.effective_rank:.1f} of {dim} dimensions. "
+            "About the number of classes less one is usual; 1 is a line, 0 a single point.",
+        ),
+        (
+            signs.dead_share,
+            signs.dead_share <= DEAD / 2,
+            f"{signs.dead_share:.0%} of the coordinates are constant. Above {DEAD:.0%} after two "
+            "epochs in a row the training stops.",
+        ),
+        (
+            signs.uniformity,
+            signs.uniformity < -LEAST,
+            f"alignment {signs.alignment:.3g}, how far apart same pairs are on the unit sphere, "
+            f"and uniformity {signs.uniformity:.3g}, 0 where all is one point, -4 where it is "
+            "spread evenly. Lower is better in both.",
+        ),
+        (
+            last.gradient_norm,
+            0 < last.gradient_norm <= RISING * usual,
+            f"the gradient's norm at the embeddings is {last.gradient_norm:.3g}, over all epochs "
+            f"{usual:.3g} in the median. It should not rise by much, nor vanish.",
+        ),
+    ]
+    return tuple(
+        f"{'Healthy' if healthy else 'Look here'}: {text}"
+        for value, healthy, text in found
+        if np.isfinite(value)
+    )

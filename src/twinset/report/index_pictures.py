@@ -1,0 +1,110 @@
+"""Pictures of what an index found: answers to queries, and groups of duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.sources.catalogue import picture_of
+from twinset.data.sources.listing import FileSource, TableSource
+from twinset.errors import DataError
+from twinset.search.answers import Answer
+from twinset.search.duplicates import Duplicates
+from twinset.search.store import Neighbour
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SIDE = 160
+GROUPS = 30
+
+
+def draw_answers(answers: Sequence[Answer], *, heading: str | None = None) -> Figure:
+    """Draw queries and what was found for each.
+
+    Args:
+        answers: of `Index.search`; images are read from the paths in query and metadata, and one
+            that is not there becomes a hatched square.
+        heading: a line above. Defaults to none.
+
+    Raises:
+        DataError: no answer, or more than a picture can hold.
+    """
+    from twinset import figures
+
+    rows = [
+        figures.Row(
+            answer.query,
+            _thumbnail(FileSource(answer.query, answer.query)),
+            [_name(one) for one in answer],
+            [_thumbnail(picture_of(one.metadata)) for one in answer],
+            [_label(one.metadata) for one in answer],
+            [one.distance for one in answer],
+            answer.sentence().removeprefix(f"{answer.query}: "),
+        )
+        for answer in answers
+    ]
+    threshold = answers[0].threshold.value if answers else 0.0
+    return figures.neighbours(rows, threshold=threshold, heading=heading)
+
+
+def draw_duplicates(found: Duplicates, *, heading: str | None = None) -> Figure:
+    """Draw groups of duplicates, the largest first, each with its first five members.
+
+    Args:
+        found: by `duplicates`; the first 30 groups are drawn.
+        heading: a line above. Defaults to none.
+
+    Raises:
+        DataError: there is no group.
+    """
+    from twinset import figures
+
+    if not found.groups:
+        raise DataError("Expected groups of duplicates to draw. Received none.")
+    drawn = found.groups[:GROUPS]
+    shown = [group.members[:5] for group in drawn]
+    tiles, groups = list[NDArray[np.uint8] | None](), list[list[int]]()
+    for group, members in zip(drawn, shown, strict=True):
+        start = len(tiles)
+        tiles += [_thumbnail(picture_of(one.metadata)) for one in members]
+        # of the others only the number is told
+        groups.append([start + min(k, 4) for k in range(len(group))])
+    blank = np.full((SIDE, SIDE, 3), 244, np.uint8)
+    return figures.look_alikes(
+        np.stack([blank if tile is None else tile for tile in tiles]),
+        groups,
+        [f"{len(group):,} items, {group.diameter:.3g} wide" for group in drawn],
+        [[_name(one) for one in group.members] for group in drawn],
+        [[f"{one.distance:.4f} {_label(one.metadata)}" for one in g.members] for g in drawn],
+        heading=heading,
+    )
+
+
+def _name(one: Neighbour) -> str:
+    # the label is written already, and there is little room
+    return one.id.removeprefix(f"{_label(one.metadata)}/")
+
+
+def _label(metadata: Mapping[str, Any]) -> str:
+    label = metadata.get("label")
+    return "" if label is None else str(label)
+
+
+def _thumbnail(source: FileSource | TableSource | None) -> NDArray[np.uint8] | None:
+    """Read an image as a square with white borders; None where there is none to read."""
+    if source is None:
+        return None
+    try:
+        width, height, _ = source.probe()
+        side = min(SIDE, max(width, height))
+        pixels = Preprocessing((side, side, 3), "pad", 255).pixels(source.encoded())
+    except DataError:
+        return None
+    # small images keep their pixels, as squares
+    rows = np.arange(SIDE) * side // SIDE
+    return pixels[rows][:, rows]

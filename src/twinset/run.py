@@ -1,0 +1,189 @@
+"""A whole run, from a data set to a folder with model, scores, pictures and report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.load import load_parts, write_members
+from twinset.evaluation.calibrate import calibrated
+from twinset.evaluation.of_test_pairs import plot_model, score, shown_pairs
+from twinset.exporters.export import ready
+from twinset.metrics.pairs import parse_rule
+from twinset.recipe import Recipe
+from twinset.report.run_report import Report
+
+if TYPE_CHECKING:
+    from twinset.models.keras_model import SiameseModel
+
+
+import re
+
+from twinset.errors import DataError
+
+CHECKPOINT = "checkpoint.npz"
+_WRITTEN = (
+    "encoder.onnx",
+    "report.json",
+    "report.html",
+    "evaluation.json",
+    "evaluation.html",
+    "evaluation.md",
+    "loss.png",
+    "health.png",
+    "distances.png",
+    "test_pairs.png",
+    "mistakes.png",
+    "training_pairs.png",
+    "views.png",
+    "network.png",
+    "plot_model.png",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `train` made: the folder, the model in it, and the report on it."""
+
+    folder: Path
+    model: SiameseModel
+    report: Report
+
+
+def train(
+    data: str | Path = "fashion-mnist",
+    recipe: str | Path | Recipe = "tutorial",
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    allow_leaks: bool = False,
+    progress: bool | None = None,
+    tell: Callable[[str], None] | None = None,
+    **overrides: Any,
+) -> Run:
+    """Train on a data set, score on its test pairs, and write everything to a folder.
+
+    The folder holds the model (see `SiameseModel.save`), its graph for ONNX Runtime (see
+    `twinset.export`), `report.html`, `report.json` and the pictures. The model is saved as soon as
+    it is trained: whatever fails later loses nothing.
+
+    Args:
+        data: "fashion-mnist", or the path of a folder or a table of images, as for `read_images`,
+            or of a file of features, as for `read_features`.
+            The user's own images are checked, and divided by the recipe's `holdout` and `split`.
+        recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial".
+        out: the folder. Defaults to a new one, `runs/<recipe's name>` or that with a number.
+        overwrite: replace the run in `out`, if there is one. Defaults to False.
+        resume: go on with the training that was stopped in `out`; begin where there was none.
+            Defaults to False.
+        allow_leaks: train though images or groups are in two parts of the data's owner. Defaults
+            to False.
+        progress: as for `fit`.
+        tell: is told what the reading and the check of the data find. Defaults to none.
+        **overrides: fields of the recipe to replace, as in `Recipe.load`.
+
+    Raises:
+        DataError: no such data, or it is not fit for training; `out` exists or cannot be written.
+        ModelError: what is to be resumed is of another training.
+        RecipeError: the recipe or an override is wrong.
+        TrainingError: the training broke down.
+    """
+    chosen = Recipe.load(recipe, **overrides)
+    parse_rule(chosen.rule)  # a wrong one costs no epoch
+    folder = prepare(out, chosen.name, overwrite=overwrite, resume=resume)
+    state = folder / CHECKPOINT
+    try:
+        parts = load_parts(data, chosen, allow_leaks=allow_leaks, progress=progress, tell=tell)
+        assert parts.test is not None, "both kinds of data have a test part"
+        if not resume:
+            state.unlink(missing_ok=True)
+
+        from twinset.training.fit import fit
+
+        pairs = shown_pairs(parts.fit, chosen.seed)
+        started = time.perf_counter()
+        model = fit(
+            parts.fit,
+            chosen,
+            pairs=pairs if chosen.pairs == "tutorial" else None,
+            progress=progress,
+            checkpoint=state,
+            keep_checkpoint=True,
+        )
+    except BaseException:
+        if not any(folder.iterdir()):  # leave no empty folder behind
+            folder.rmdir()
+        raise
+    seconds = time.perf_counter() - started
+    if parts.calib is not None:
+        model = calibrated(model, parts.calib)
+    for name in _WRITTEN:  # by an earlier run, of another model
+        (folder / name).unlink(missing_ok=True)
+    model.save(folder)
+    if not model.interrupted:
+        state.unlink(missing_ok=True)  # not before: a full disk would cost the whole training
+    if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
+        ready(model, folder, tell)
+    write_members(folder, parts, data)
+    report = score(model, parts.fit, parts.test, pairs, fit_seconds=seconds)
+    report.write_json(folder / "report.json")
+    report.write_html(folder / "report.html")
+    for picture in report.pictures:
+        picture.write(folder)
+    plot_model(model, folder)
+    return Run(folder, model, report)
+
+
+# --- The folder of a run: found or made before the training, so that a wrong path costs no epoch.
+
+
+def prepare(
+    out: str | Path | None, name: str, *, overwrite: bool = False, resume: bool = False
+) -> Path:
+    """Make the folder of a run.
+
+    Args:
+        out: the folder; None makes a new one below `runs`, named after the recipe.
+        name: of the recipe.
+        overwrite: allow a folder with files in it. Defaults to False.
+        resume: likewise, for a run that goes on. Defaults to False.
+
+    Raises:
+        DataError: it holds files, or cannot be written to.
+    """
+    folder = Path(out) if out is not None else _fresh(Path("runs") / _file_name(name))
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"{folder}: expected a folder to write to. Received a file.")
+        if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
+            raise DataError(
+                f"{folder}: expected a new or empty folder. This one holds files: choose another "
+                "--out, or allow --overwrite, or --resume a run that was stopped."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{folder}: expected a folder to write to. {reason}.") from None
+    return folder
+
+
+def _file_name(name: str) -> str:
+    """Make a recipe's name that of a folder: it must not lead elsewhere, nor be too long."""
+    return re.sub(r"[^\w.-]+", "-", name)[:60].strip("-.") or "run"
+
+
+def _fresh(folder: Path) -> Path:
+    candidate, number = folder, 2
+    while candidate.exists():
+        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+    return candidate

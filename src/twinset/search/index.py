@@ -1,0 +1,389 @@
+"""`Index`: images in, neighbours out; a model and the place that holds its embeddings."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from twinset.data.decoding.decode import EncodedImage, ImageLike
+from twinset.data.features import LabelledFeatures, VectorInput
+from twinset.data.labelled import LabelledImages
+from twinset.data.sources.names import shown
+from twinset.decision import Threshold
+from twinset.errors import StoreError
+from twinset.search import index_model
+from twinset.search.answers import Answer
+from twinset.search.index_changes import Changes, Progress, carry_out, embedded, plan
+from twinset.search.index_model import Model
+from twinset.search.index_sources import Entries, Source, entries
+from twinset.search.open import create_store, open_store
+from twinset.search.store import Items, Signature, Store
+from twinset.search.where import Where
+
+if TYPE_CHECKING:
+    from twinset.models.embedder import Embedder
+
+Url = str | os.PathLike[str]
+One = str | os.PathLike[str] | EncodedImage | Image.Image
+Many = Sequence[ImageLike] | NDArray[Any] | LabelledImages | LabelledFeatures
+
+
+class Index:
+    """Finds what is most like an image among many; bound to the model that embedded them.
+
+    Made by `build`, `create` or `open`. Smaller is closer, and a match is a distance of at most
+    the model's threshold. A folder keeps a copy of the model, so it can be moved and opened
+    without naming one; a database does not.
+
+    Args:
+        store: holds the embeddings.
+        model: made them: a model, or its folder, which is loaded when needed; None if only the
+            store will be asked.
+        url: where the store is, for messages. Defaults to "index".
+
+    Raises:
+        StoreError: another model made what the store holds.
+
+    Example:
+        >>> import numpy as np, twinset
+        >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
+        >>> grays = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "light"), "grays")
+        >>> model = twinset.fit(grays, epochs=1, encoder={"units": [8]})
+        >>> with Index.build(model, grays) as index:
+        ...     [answer] = index.search(pixels[2:3], k=2)
+        >>> answer[0].id, round(answer[0].distance, 4), answer[0].metadata["label"]
+        ('grays/2', 0.0, 'light')
+    """
+
+    def __init__(self, store: Store, model: Model | None, url: Url = "index") -> None:
+        self.store = store
+        self.url = os.fspath(url)
+        self.changes = Changes()
+        self._model: Model | None = model
+        self._checked = False
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if model is not None and not isinstance(model, str | os.PathLike):
+            _ = self.model  # another model is refused at once
+
+    @classmethod
+    def build(
+        cls,
+        model: Model,
+        source: Source,
+        url: Url | None = None,
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Index:
+        """Make an index, and put everything into it.
+
+        Nothing is made, and nothing replaced, before the first images were read.
+
+        Args:
+            model: embeds: a model, or its folder.
+            source: as for `update`.
+            url: where to: the path of a folder, `postgresql://…`, `milvus://…`. Defaults to a
+                folder that is removed when the index is closed.
+            overwrite: replace an index that is there. Defaults to False.
+            progress: is told (done, all) now and then. Defaults to none.
+
+        Returns:
+            The index; its `changes` tell what could not be used.
+
+        Raises:
+            StoreError: there is an index already.
+            DataError: nothing there, or nothing that can be used.
+        """
+        embedder = index_model.loaded(model)
+        put = entries(source)
+        made = plan(put, None)
+        batches = embedded(put, made, embedder, progress)
+        first = next(batches, None)
+        index = cls._create(embedder, url, overwrite)
+        every = itertools.chain([] if first is None else [first], batches)
+        index.changes = carry_out(put, made, every, index.store, remove=False)
+        return index
+
+    @classmethod
+    def create(cls, model: Model, url: Url | None = None, *, overwrite: bool = False) -> Index:
+        """Make an empty index.
+
+        Args:
+            model: that will embed: a model, or its folder.
+            url: as for `build`.
+            overwrite: likewise.
+
+        Raises:
+            StoreError: there is an index already, or the place cannot be written to.
+        """
+        return cls._create(index_model.loaded(model), url, overwrite)
+
+    @classmethod
+    def _create(cls, embedder: Embedder, url: Url | None, overwrite: bool) -> Index:
+        temporary = None
+        if url is None:
+            temporary = tempfile.TemporaryDirectory(prefix="twinset-")
+            url = Path(temporary.name) / "index"
+        place = os.fspath(url)
+        signature = Signature(embedder.digest, embedder.dim, embedder.distance)
+        store = create_store(place, signature, overwrite=overwrite)
+        if temporary is None:
+            index_model.keep(embedder, place)
+        index = cls(store, embedder, place)
+        index._temporary = temporary
+        return index
+
+    @classmethod
+    def open(cls, url: Url, model: Model | None = None) -> Index:
+        """Open an index that is there.
+
+        Args:
+            url: as for `build`.
+            model: that made it: a model, or its folder. Defaults to the copy that a folder keeps;
+                of an index without one only the `store` answers.
+
+        Raises:
+            StoreError: there is none, it is damaged, or another model made it.
+        """
+        place = os.fspath(url)
+        kept = index_model.kept_in(place)
+        store = open_store(place)
+        try:
+            if model is None and kept is not None and kept.is_dir():
+                return cls(store, kept, place)
+            return cls(store, model, place)
+        except BaseException:
+            store.close()
+            raise
+
+    @property
+    def model(self) -> Embedder:
+        """The model, loaded on first use.
+
+        Raises:
+            StoreError: there is none, or it is another than that which made the index.
+        """
+        if self._model is None:
+            raise StoreError(
+                f"{self.url}: expected the model that made this index. It keeps none: pass the "
+                "model's folder, as `model=` or --model."
+            )
+        embedder = index_model.loaded(self._model)
+        if not self._checked:
+            index_model.check(embedder, self.store.signature, self.url)
+            self._model, self._checked = embedder, True
+        return embedder
+
+    @property
+    def threshold(self) -> Threshold:
+        """The model's: at most this distance is a match."""
+        return self.model.threshold
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __repr__(self) -> str:
+        return f"Index({self.url!r}, {len(self):,} items)"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of files and connections; an index without a place of its own is gone then."""
+        self.store.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def add(self, source: Source, *, progress: Progress | None = None) -> Changes:
+        """Put in what is new.
+
+        Args:
+            source: as for `update`.
+            progress: likewise.
+
+        Raises:
+            StoreError: an id is there already; nothing is added then.
+            DataError: nothing there, or nothing that can be used.
+        """
+        put = entries(source)
+        made = plan(put, self.store)
+        if len(made.new) < len(made.stamps):
+            raise StoreError(
+                f"{self.url}: expected new ids. Received {len(made.stamps) - len(made.new):,} of "
+                f"{len(put.ids):,} that are there already: `update` replaces what has changed."
+            )
+        return self._change(put, progress, remove_missing=False)
+
+    def update(
+        self,
+        source: Source,
+        *,
+        remove_missing: bool = False,
+        progress: Progress | None = None,
+    ) -> Changes:
+        """Bring the index up to date: put in what is new, replace by id what has changed.
+
+        What has changed is told by a file's size, time and inode, or by pixels or embeddings in
+        memory. Each batch is on disk when the next is begun: after a kill, call it again.
+
+        Args:
+            source: a folder of images, where ids are paths and labels folders; a table (.csv,
+                .tsv, .parquet) with a path and any other columns, which become metadata, and `id`
+                the id; a file of embeddings (.npy, .npz, .parquet); paths of image files;
+                `LabelledImages`, `LabelledFeatures`; or `Items`, embeddings of this model.
+            remove_missing: take out what came from this source and is there no longer. Defaults
+                to False.
+            progress: is told (done, all) now and then. Defaults to none.
+
+        Returns:
+            What was done, and what could not be used, with the reasons.
+
+        Raises:
+            DataError: nothing there, or nothing that can be used.
+            StoreError: the index cannot be written.
+        """
+        return self._change(entries(source), progress, remove_missing=remove_missing)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Take items out.
+
+        Args:
+            ids: of items that are there.
+
+        Raises:
+            StoreError: an id is not there; nothing is removed then.
+        """
+        self.store.remove(ids)
+
+    def get(self, ids: Sequence[str]) -> Items:
+        """Read items: embeddings and metadata, in the order asked for.
+
+        Args:
+            ids: of items that are there.
+
+        Raises:
+            StoreError: an id is not there.
+        """
+        return self.store.get(ids)
+
+    def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Go through ids and metadata, in the order in which they were put in."""
+        for batch in self.store.batches():
+            yield from zip(batch.ids, map(dict, batch.metadata), strict=True)
+
+    @overload  # a text is a path here, though also a sequence of texts
+    def search(  # type: ignore[overload-overlap]
+        self,
+        images: One,
+        *,
+        k: int | None = ...,
+        within: Literal["threshold"] | float | None = ...,
+        where: Where = ...,
+        exact: bool = ...,
+    ) -> Answer: ...
+
+    @overload
+    def search(
+        self,
+        images: Many,
+        *,
+        k: int | None = ...,
+        within: Literal["threshold"] | float | None = ...,
+        where: Where = ...,
+        exact: bool = ...,
+    ) -> list[Answer]: ...
+
+    def search(
+        self,
+        images: One | Many,
+        *,
+        k: int | None = 10,
+        within: Literal["threshold"] | float | None = None,
+        where: Where = (),
+        exact: bool = False,
+    ) -> Answer | list[Answer]:
+        """Find what is most like an image, nearest first.
+
+        Args:
+            images: one image, as a path or a PIL image; or many: a sequence of paths, PIL images
+                and uint8 arrays, uint8 of shape (n, h, w) or (n, h, w, 3), `LabelledImages`, or
+                embeddings, floats of shape (n, d). A model that was trained on vectors takes those.
+            k: at most so many; None for all that are within. Defaults to 10.
+            within: the largest distance that counts: a number, or "threshold" for the model's.
+                Defaults to none: the k nearest, of which the answer tells the matches.
+            where: conditions on the metadata: {"label": "shoe", "price": {"<": 10}}, or texts
+                such as "price<10". Defaults to none.
+            exact: leave an approximate index unused, if there is one. Defaults to False.
+
+        Returns:
+            One answer, or a list of them. An empty one says that nothing is similar enough, and
+            how far the nearest is.
+
+        Raises:
+            ImageFileError: a file cannot be read.
+            StoreError: embeddings of another size, k below 1, neither k nor within.
+        """
+        single = isinstance(images, str | os.PathLike | EncodedImage | Image.Image)
+        queries: Any = [images] if single else images
+        vectors = self._vectors(queries)
+        limit = self.threshold.value if within == "threshold" else within
+        found = self.store.search(vectors, k=k, within=limit, where=where, exact=exact)
+        nearest = [hits[0] if hits else None for hits in found]
+        lonely = [row for row, hits in enumerate(found) if not hits]
+        if limit is not None and lonely:
+            closest = self.store.search(vectors[lonely], k=1, where=where, exact=exact)
+            for row, hits in zip(lonely, closest, strict=True):
+                nearest[row] = hits[0] if hits else None
+        names = _names(queries, len(vectors))
+        answers = [
+            Answer(name, tuple(hits), self.threshold, limit, first)
+            for name, hits, first in zip(names, found, nearest, strict=True)
+        ]
+        return answers[0] if single else answers
+
+    def _vectors(self, queries: Any) -> NDArray[np.float32]:
+        made = isinstance(queries, np.ndarray) and queries.dtype.kind == "f"
+        if made and not isinstance(self.model.preprocessing, VectorInput):
+            return np.asarray(queries, np.float32)
+        return self.model.embed(queries)
+
+    def _change(self, put: Entries, progress: Progress | None, *, remove_missing: bool) -> Changes:
+        made = plan(put, self.store)
+        if remove_missing and not put.source:
+            raise StoreError(
+                "Expected a folder or a table along with remove_missing. Received a list: who "
+                "can tell what is missing from it?"
+            )
+        batches = embedded(put, made, self.model, progress)
+        self.changes = carry_out(put, made, batches, self.store, remove=remove_missing)
+        return self.changes
+
+
+def _names(queries: Any, count: int) -> list[str]:
+    if isinstance(queries, LabelledImages | LabelledFeatures):
+        return [f"{queries.name}/{row}" for row in range(count)]
+    kind = "vector" if isinstance(queries, np.ndarray) and queries.dtype.kind == "f" else "image"
+    paths = queries if not isinstance(queries, np.ndarray) else [None] * count
+    return [
+        shown(os.fspath(path))
+        if isinstance(path, str | os.PathLike)
+        else getattr(path, "name", None) or f"{kind} {row}"
+        for row, path in enumerate(paths)
+    ]

@@ -1,0 +1,236 @@
+"""Which entries are new to an index, which have changed, which are gone; done a batch at a time.
+
+Each batch is on disk before the next is begun: who kills this and calls it again goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.quarantine import Quarantined
+from twinset.errors import DataError
+from twinset.search.index_sources import Embedded, Entries
+from twinset.search.store import Items, Store
+
+if TYPE_CHECKING:
+    from twinset.models.embedder import Embedder
+
+STAMP, SOURCE, PATH = "_stamp", "_source", "path"
+BATCH = 1024
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Counts what became of the entries.
+
+    Args:
+        added: with an id that was new.
+        changed: in the place of another image or embedding with the same id.
+        relabelled: only what is known of them is new: a label, a path.
+        unchanged: that were there already.
+        removed: that were there and are gone.
+        quarantined: what could not be used, with the reasons; an item that was there stays.
+    """
+
+    added: int = 0
+    changed: int = 0
+    relabelled: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    quarantined: tuple[Quarantined, ...] = ()
+
+    def sentence(self) -> str:
+        """Say it for people.
+
+        Example:
+            >>> Changes(added=1200, unchanged=3).sentence()
+            '1,200 added, 3 unchanged'
+        """
+        told = [
+            f"{getattr(self, name):,} {name}"
+            for name in ("added", "changed", "relabelled", "unchanged", "removed")
+            if getattr(self, name)
+        ]
+        if self.quarantined:
+            told.append(f"{len(self.quarantined):,} could not be used")
+        return ", ".join(told) or "nothing to do"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Say it for programs."""
+        return asdict(self)
+
+
+@dataclass(eq=False)
+class Plan:
+    """What is to be done with n entries, by position.
+
+    Args:
+        stamps: of each entry that can be used, position → stamp.
+        new: positions.
+        changed: positions.
+        relabelled: positions.
+        unchanged: how many.
+        missing: ids of items that came from the same source, and are there no longer.
+        quarantined: what cannot be used.
+    """
+
+    stamps: dict[int, str] = field(default_factory=dict)
+    new: list[int] = field(default_factory=list)
+    changed: list[int] = field(default_factory=list)
+    relabelled: list[int] = field(default_factory=list)
+    unchanged: int = 0
+    missing: list[str] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+
+    @property
+    def pending(self) -> NDArray[np.int64]:
+        """The positions that must be embedded, in order."""
+        return np.array(sorted([*self.new, *self.changed]), np.int64)
+
+
+def plan(entries: Entries, store: Store | None) -> Plan:
+    """Compare entries with what an index holds.
+
+    An item is the same if its id is; it has changed if its stamp has. Where the path of an id is
+    another than before and the old file is still there, two different files bear one id: the new
+    one is quarantined.
+
+    Args:
+        entries: what is to be in the index.
+        store: the index; None for one that is yet to be made.
+
+    Raises:
+        DataError: all of the entries are gone.
+    """
+    made = Plan(quarantined=list(entries.quarantined))
+    place: dict[str, int] = {}
+    for position, own in enumerate(entries.ids):
+        if own in place:
+            made.quarantined.append(Quarantined(own, "the id is taken by an earlier one"))
+            continue
+        try:
+            made.stamps[position] = entries.stamp(position)
+        except DataError as error:
+            made.quarantined.append(Quarantined(own, str(error)))
+        place[own] = position
+    if place and not made.stamps:
+        raise _all_failed(entries, made, len(place))
+    known: set[int] = set()
+    for items in store.batches() if store is not None else ():
+        for own, metadata in zip(items.ids, items.metadata, strict=True):
+            at = place.get(own)
+            if at is None:
+                if entries.source and metadata.get(SOURCE) == entries.source:
+                    made.missing.append(own)
+                continue
+            known.add(at)
+            if at in made.stamps:
+                _judge(made, entries, at, dict(metadata))
+    made.new = [position for position in made.stamps if position not in known]
+    return made
+
+
+def _judge(made: Plan, entries: Entries, at: int, before: dict[str, Any]) -> None:
+    now = entries.metadata(at)
+    old_path = before.get(PATH)
+    moved = old_path != now.get(PATH)
+    if before.pop(STAMP, None) == made.stamps[at]:
+        if now == before:
+            made.unchanged += 1
+        else:
+            made.relabelled.append(at)
+    elif moved and isinstance(old_path, str) and os.path.exists(old_path):  # noqa: PTH110
+        reason = f"the id is taken by {old_path}: give ids of their own in a table"
+        made.quarantined.append(Quarantined(entries.ids[at], reason))
+    else:
+        made.changed.append(at)
+
+
+def embedded(
+    entries: Entries, made: Plan, model: Embedder, progress: Progress | None
+) -> Iterator[Embedded]:
+    """Embed what must be, a batch at a time; nothing is read before the first is asked for.
+
+    Args:
+        entries: as planned.
+        made: the plan; what fails is added to its quarantine.
+        model: embeds.
+        progress: is told (done, all) after each batch that was used.
+
+    Raises:
+        DataError: all of them failed.
+    """
+    pending = made.pending
+    done, good = 0, 0
+    for batch in entries.embed(pending, model):
+        made.quarantined += batch.quarantined
+        done += len(batch.positions) + len(batch.quarantined)
+        good += len(batch.positions)
+        if len(batch.positions):
+            yield batch
+        if progress is not None:
+            progress(done, len(pending))
+    if len(pending) and not (good or made.unchanged or made.relabelled):
+        raise _all_failed(entries, made, len(pending))
+
+
+def _all_failed(entries: Entries, made: Plan, count: int) -> DataError:
+    last = made.quarantined[-1]
+    return DataError(
+        f"{entries.source or 'the images'}: expected images that can be read. All {count:,} "
+        f"failed, the last: {last.name}: {last.reason}"
+    )
+
+
+def carry_out(
+    entries: Entries, made: Plan, batches: Iterable[Embedded], store: Store, *, remove: bool
+) -> Changes:
+    """Put into an index what was planned, a batch at a time.
+
+    Args:
+        entries: as planned.
+        made: the plan.
+        batches: from `embedded`.
+        store: the index.
+        remove: whether to take out what is missing.
+    """
+    changed = set(made.changed)
+    added = replaced = 0
+    for batch in batches:
+        positions = batch.positions.tolist()
+        store.add(_items(entries, made, positions, batch.vectors), replace=True)
+        again = sum(position in changed for position in positions)
+        replaced, added = replaced + again, added + len(positions) - again
+    for start in range(0, len(made.relabelled), BATCH):
+        part = made.relabelled[start : start + BATCH]
+        held = store.get([entries.ids[position] for position in part])
+        store.add(_items(entries, made, part, held.vectors), replace=True)
+    gone = made.missing if remove else []
+    for start in range(0, len(gone), BATCH):
+        store.remove(gone[start : start + BATCH])
+    return Changes(
+        added,
+        replaced,
+        len(made.relabelled),
+        made.unchanged,
+        len(gone),
+        tuple(made.quarantined),
+    )
+
+
+def _items(
+    entries: Entries, made: Plan, positions: list[int], vectors: NDArray[np.float32]
+) -> Items:
+    return Items(
+        tuple(entries.ids[position] for position in positions),
+        vectors,
+        tuple(entries.metadata(at) | {STAMP: made.stamps[at]} for at in positions),
+    )

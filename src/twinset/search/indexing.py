@@ -1,0 +1,66 @@
+"""`twinset index`: an index made, or brought up to date, whichever is due."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twinset.errors import StoreError
+from twinset.search import index_model
+from twinset.search.index import Index
+from twinset.search.index_changes import Progress
+from twinset.search.index_model import Model
+from twinset.search.index_sources import Source
+from twinset.search.open import open_store
+
+
+def index_images(
+    model: Model,
+    source: Source,
+    url: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    remove_missing: bool = False,
+    progress: Progress | None = None,
+) -> Index:
+    """Make an index of images, or bring the one that is there up to date.
+
+    Args:
+        model: embeds: a model, or its folder.
+        source: as for `Index.update`.
+        url: as for `Index.build`.
+        overwrite: make it anew. Defaults to False.
+        remove_missing: as for `Index.update`.
+        progress: likewise.
+
+    Returns:
+        The index, open; its `changes` tell what was done.
+
+    Raises:
+        StoreError: another model made the index, or it cannot be written.
+        DataError: nothing there, or nothing that can be used.
+    """
+    embedder = index_model.loaded(model)
+    place = os.fspath(url)
+    there = None if overwrite else _opened(place, embedder)
+    if there is None:
+        return Index.build(model, source, place, overwrite=overwrite, progress=progress)
+    try:
+        index_model.keep(embedder, place)  # it may have been calibrated anew
+        there.update(source, remove_missing=remove_missing, progress=progress)
+    except BaseException:
+        there.close()
+        raise
+    return there
+
+
+def _opened(url: str, model: Model) -> Index | None:
+    kept = index_model.kept_in(url)
+    if kept is not None:
+        folder = Path(url)
+        return Index.open(url, model) if folder.is_dir() and any(folder.iterdir()) else None
+    try:
+        store = open_store(url)
+    except StoreError:
+        return None  # making it tells what is wrong, if it is not just missing
+    return Index(store, model, url)

@@ -1,0 +1,155 @@
+"""An embedding for classes that training did not see: what was learned, and what came before."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+
+from twinset.errors import RecipeError
+from twinset.networks.dropout import Dropout
+from twinset.networks.layers import Mirror, SquareRoot, UnitNorm
+from twinset.recipe_sections import BlendRecipe
+
+# Larger images are averaged down to at most so many cells each way.
+SIDE = 32
+
+
+def blended(encoder: keras.Model, recipe: BlendRecipe) -> keras.Model:
+    """Widen a trained encoder's embedding by what its last layer threw away.
+
+    e = unit([a · unit(z), b · unit(h), c · unit(√x)])
+
+    with z the trained embedding, h what goes into its last linear layer, x the pixels, averaged
+    down to 32 × 32 at most (vectors are taken as they are, without the root), and a, b and c the
+    recipe's weights. Squared distances of e are weighted means of the parts'. With `mirror` it is
+    unit(e(image) + e(mirror image)), and takes twice the time.
+
+    An objective over classes keeps what tells the seen classes apart and removes all else: for
+    classes that it never saw, its embedding can be worse than the pixels. What goes into the last
+    layer has lost less, the pixels nothing. The price is the size, and distances that say less of
+    the seen classes.
+
+    Args:
+        encoder: trained, with a linear layer at its end; its layers are used, not copied.
+        recipe: the weights. Its `mirror` is true or false here, as only the data can say "auto".
+
+    Returns:
+        A `keras.Model` from images to embeddings of length 1, as long as all parts together.
+
+    Raises:
+        RecipeError: the encoder has no layer before its last, so that features are the input; or
+            vectors are to be mirrored.
+
+    References:
+        Chen et al. (2020), A Simple Framework for Contrastive Learning (the layer before the last
+        transfers better); Papyan, Han, Donoho (2020), Prevalence of Neural Collapse.
+
+    Example:
+        >>> from twinset.networks import mlp
+        >>> recipe = BlendRecipe(learned=0.4, features=1.0, pixels=1.0)
+        >>> blended(mlp((6, 6), units=(8, 4), linear=True), recipe).output_shape  # 4 + 8 + 36
+        (None, 48)
+    """
+    try:
+        return _blended(encoder, recipe)
+    except ValueError as error:
+        if isinstance(error, RecipeError):
+            raise
+        # names that are there already, as in an encoder that is a blend
+        raise RecipeError(
+            f"Expected an encoder that can be blended. Received {encoder.name!r}: {error}"
+        ) from error
+
+
+def _blended(encoder: keras.Model, recipe: BlendRecipe) -> keras.Model:
+    (image,) = encoder.inputs
+    parts = []
+    if recipe.learned:
+        parts.append(("learned", recipe.learned, encoder.outputs[0]))
+    if recipe.features:
+        parts.append(("features", recipe.features, _before_the_last(encoder)))
+    if recipe.pixels:
+        parts.append(("pixels", recipe.pixels, _looks(image)))
+    length = math.hypot(*(weight for _, weight, _ in parts))
+    weighed = [
+        keras.layers.Rescaling(weight / length, name=f"blend_{name}")(
+            UnitNorm(name=f"blend_{name}_unit")(tensor)
+        )
+        for name, weight, tensor in parts
+    ]
+    x = keras.layers.Concatenate(name="blend")(weighed) if len(weighed) > 1 else weighed[0]
+    # once more: of a black image the pixels have no direction, and no part in the length
+    whole = keras.Model(image, UnitNorm(name="blend_unit")(x), name=encoder.name)
+    return _with_mirror_images(whole) if recipe.mirror is True else whole
+
+
+def _with_mirror_images(encoder: keras.Model) -> keras.Model:
+    shape = encoder.inputs[0].shape[1:]
+    if len(shape) == 1:
+        raise RecipeError(
+            "Expected images for blend.mirror = true. Received vectors, which have no mirror "
+            "image: leave it out."
+        )
+    image = keras.Input(shape, name="image")
+    mirrored = Mirror(name="blend_mirror")(image)
+    both = keras.layers.Add(name="blend_both")([encoder(image), encoder(mirrored)])
+    return keras.Model(image, UnitNorm(name="blend_both_unit")(both), name=encoder.name)
+
+
+# What may stand between the last linear layer and the embedding, or the layer's features and it.
+_AFTER = (UnitNorm, keras.layers.UnitNormalization, keras.layers.Activation, keras.layers.ReLU)
+_BEFORE = (keras.layers.BatchNormalization, keras.layers.Dropout, Dropout)
+
+
+def _before_the_last(encoder: keras.Model) -> Any:
+    """Find what goes into the last linear layer, and into the normalisation that stands before."""
+    tensor = _back(encoder.outputs[0], _AFTER)
+    layer = _layer(tensor)
+    if isinstance(layer, keras.layers.Dense):
+        tensor = _back(_given(tensor), _BEFORE)
+        if len(tensor.shape) == 2 and not _is_input(tensor):
+            return tensor
+    raise RecipeError(
+        "Expected an encoder with a layer before its last linear one, to blend in what goes "
+        f"into that. Received {encoder.name!r} with none: leave blend.features at 0."
+    )
+
+
+def _back(tensor: Any, layers: tuple[type, ...]) -> Any:
+    """Follow a tensor back through layers of some kinds."""
+    while isinstance(_layer(tensor), layers):
+        tensor = _given(tensor)
+    return tensor
+
+
+def _layer(tensor: Any) -> Any:
+    return tensor._keras_history.operation
+
+
+def _given(tensor: Any) -> Any:
+    """Find what a layer was called on to make this tensor; it may have been called elsewhere."""
+    call = _layer(tensor)._inbound_nodes[tensor._keras_history.node_index]
+    return call.input_tensors[0]
+
+
+def _is_input(tensor: Any) -> bool:
+    tensor = _back(tensor, (keras.layers.Flatten, keras.layers.Reshape))
+    return isinstance(_layer(tensor), keras.layers.InputLayer)
+
+
+def _looks(image: Any) -> Any:
+    if len(image.shape) == 2:
+        return image
+    x = image
+    if len(image.shape) == 3:
+        x = keras.layers.Reshape((*image.shape[1:], 1), name="blend_channel")(x)
+    sizes = image.shape[1:3]
+    blocks = tuple(-(-size // SIDE) for size in sizes)
+    if max(blocks) > 1:
+        # padded here: where the pooling pads by itself, PyTorch's differs from the others'
+        rest = tuple((0, -size % block) for size, block in zip(sizes, blocks, strict=True))
+        x = keras.layers.ZeroPadding2D(rest, name="blend_border")(x)
+        x = keras.layers.AveragePooling2D(blocks, name="blend_cells")(x)
+    return keras.layers.Flatten(name="blend_flatten")(SquareRoot(name="blend_roots")(x))

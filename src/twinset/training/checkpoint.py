@@ -1,0 +1,145 @@
+"""A training put to disk and taken up again: weights, optimiser, position, what was seen."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.errors import ModelError
+from twinset.files import write_bytes
+from twinset.models.history import EpochRecord, Guards
+from twinset.training.monitor import Monitor
+
+SECONDS = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state of a training between two steps.
+
+    Args:
+        epoch: counted from 0.
+        step: how many steps of the epoch are done.
+        arrays: values of all variables, in the order of `Job.variables`.
+        history: the epochs that are done.
+        pending: what was seen of the current one, as `Monitor.pending`.
+        guards: how near to their limits the guards were, as `Monitor.guards`.
+    """
+
+    epoch: int
+    step: int
+    arrays: tuple[NDArray[Any], ...]
+    history: tuple[EpochRecord, ...]
+    pending: NDArray[np.float64]
+    guards: Guards
+
+
+class Keeper:
+    """Saves checkpoints now and then, and finds the one to begin with.
+
+    A checkpoint belongs to one training: recipe, data, back end. All that is random is a function
+    of seed, epoch and step, so weights, optimiser and position are enough to go on exactly.
+
+    Args:
+        path: the file; None keeps nothing.
+        key: gives the training's name; asked where there is a file to save or to read.
+        seconds: at least so long between two saves. Defaults to 30.
+    """
+
+    def __init__(
+        self, path: Path | None, key: Callable[[], str], *, seconds: float = SECONDS
+    ) -> None:
+        self._path, self._key, self._seconds = path, key, seconds
+        self._saved = time.monotonic()
+        self._failed = False
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return self._path is not None and time.monotonic() - self._saved >= self._seconds
+
+    def save(self, epoch: int, step: int, arrays: Sequence[NDArray[Any]], monitor: Monitor) -> None:
+        """Write a checkpoint whole, or leave the one before and say so, once.
+
+        A training is worth more than its checkpoint: on a full disk it goes on, and tries again.
+
+        Args:
+            epoch: counted from 0.
+            step: how many of its steps are done.
+            arrays: values of all variables.
+            monitor: what was seen.
+        """
+        if self._path is None:
+            return
+        about = {
+            "key": self._key(),
+            "epoch": epoch,
+            "step": step,
+            "history": [record.flat() for record in monitor.history],
+            "pending": monitor.pending.tolist(),
+            "guards": asdict(monitor.guards),
+        }
+        file = io.BytesIO()
+        named: dict[str, Any] = {f"a{i}": _storable(array) for i, array in enumerate(arrays)}
+        np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **named)
+        self._saved = time.monotonic()
+        try:
+            write_bytes(self._path, file.getvalue())
+        except OSError as error:
+            if not self._failed:
+                monitor.note(
+                    f"{self._path}: the checkpoint could not be written. "
+                    f"{error.strerror or error}: make room; the training goes on, and tries again."
+                )
+            self._failed = True
+        else:
+            self._failed = False
+
+    def load(self) -> Checkpoint | None:
+        """Read the checkpoint of this training; None if there is none.
+
+        Raises:
+            ModelError: the file is damaged, or of another training.
+        """
+        if self._path is None or not self._path.exists():
+            return None
+        try:
+            # from memory: numpy leaves a damaged file open
+            with np.load(io.BytesIO(self._path.read_bytes())) as file:
+                about = json.loads(file["about"].tobytes())
+                arrays = tuple(file[f"a{i}"] for i in range(len(file.files) - 1))
+            history = tuple(EpochRecord.from_flat(each) for each in about["history"])
+            pending = np.array(about["pending"], np.float64).reshape(-1, 3)
+            guards = Guards(**about["guards"])
+            found = Checkpoint(about["epoch"], about["step"], arrays, history, pending, guards)
+            key = about["key"]
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ModelError(
+                f"{self._path}: expected a checkpoint. {error!r}: remove it, and train anew."
+            ) from None
+        if key != self._key():
+            raise ModelError(
+                f"{self._path}: expected a checkpoint of this training. It is of another recipe, "
+                "other data or another back end: resume with those, or train anew."
+            )
+        return found
+
+    def remove(self) -> None:
+        """Delete the file: the training is done."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def _storable(array: NDArray[Any]) -> NDArray[Any]:
+    # numpy's files know no bfloat16; in 32 bits each is the same number, and comes back as it was
+    values = np.asarray(array)
+    return values.astype(np.float32) if values.dtype.name == "bfloat16" else values

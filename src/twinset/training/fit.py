@@ -1,0 +1,392 @@
+"""`fit`: labelled images and a recipe in, a trained `SiameseModel` out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from twinset import losses, networks
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.features import VectorInput
+from twinset.data.labelled import Labelled
+from twinset.data.pairs import Pairs, tutorial_pairs
+from twinset.decision import Threshold
+from twinset.errors import DataError, RecipeError
+from twinset.models.card import TrainedOn
+from twinset.models.identity import beginning, identity
+from twinset.models.keras_model import SiameseModel
+from twinset.recipe import Recipe
+from twinset.recipe_sections import BlendRecipe, OptimizerRecipe, OwnRecipe
+from twinset.training import fit as averaging
+from twinset.training import frozen_trunk as features
+from twinset.training.augment import Augment
+from twinset.training.blend import blended
+from twinset.training.callbacks import Callbacks
+from twinset.training.checkpoint import Keeper
+from twinset.training.monitor import Monitor
+from twinset.training.optimizers import build as build_optimizer
+from twinset.training.optimizers import inner
+from twinset.training.tasks import BatchTask, Job, PairTask, Task
+
+# Of a recipe's `OwnRecipe`: what is another's once a network is handed over.
+_UNSEEN = {"path": "", "embedding": 0, "digest": ""}
+
+
+def fit(
+    data: Labelled,
+    recipe: str | Path | Recipe = "tutorial",
+    *,
+    encoder: keras.Model | Mapping[str, Any] | None = None,
+    pairs: Pairs | str | None = None,
+    progress: bool | None = None,
+    checkpoint: str | Path | None = None,
+    keep_checkpoint: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    **overrides: Any,
+) -> SiameseModel:
+    """Train a siamese network.
+
+    On the JAX back end the images stay on the device as uint8, or come a few steps ahead where
+    there are too many, and many steps run in one compiled loop; on TensorFlow and PyTorch Keras'
+    `fit` does the same work. Batches, initial weights, dropout and views are functions of the
+    recipe's seed, so a training that was killed goes on from its checkpoint to the same weights.
+    (A network of your own brings its weights and its dropout itself: build it from a seed.)
+
+    Ctrl-C ends the training after the current steps and returns what was trained; the model's
+    `interrupted` tells.
+
+    Args:
+        data: the training images, or vectors that another model made of them. With a frozen
+            network each image is encoded once, into a cache, and a head is trained on that.
+        recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial".
+        encoder: a network of your own in place of the recipe's: any `keras.Model` from floats in
+            [0, 1], (n, *shape), to (n, d). It is trained itself, not a copy, and from the weights
+            that it has; its embeddings get length 1, unless `encoder.normalize` is overridden. Or
+            settings of the recipe's section. Defaults to the recipe's.
+        pairs: which images to pair, for recipes of pairs = "tutorial". Defaults to what that rule
+            draws from the labels. A text is the recipe's own field.
+        progress: show a bar, or a line per epoch where stderr is no terminal. Defaults to a bar
+            on terminals only.
+        checkpoint: a file to save the state in, about twice a minute, and to go on from if it is
+            there; removed at the end. Where it cannot be written, on a full disk for example, the
+            training says so and goes on, with the one before. Defaults to none.
+        keep_checkpoint: leave it there at the end, for who removes it when the model is saved.
+            Defaults to False.
+        callbacks: ordinary Keras callbacks, such as TensorBoard's. They are told when each epoch
+            begins and ends, with the numbers of its record as logs, and may read, save or change
+            weights and learning rate, or stop the training; not of single batches. Defaults to
+            none.
+        **overrides: fields of the recipe to replace, as in `Recipe.load`.
+
+    Returns:
+        The model, with its history and the recipe's threshold.
+
+    Raises:
+        RecipeError: the recipe or an override is wrong, or not for this data.
+        DataError: the images cannot be paired.
+        ModelError: the checkpoint is of another training; the encoder does not fit the data.
+        TrainingError: the loss is not finite, rose or moves nothing, or all embeddings are equal.
+
+    Example:
+        >>> import numpy as np
+        >>> from twinset import LabelledImages
+        >>> black, white = np.zeros((8, 4, 4), np.uint8), np.full((8, 4, 4), 255, np.uint8)
+        >>> data = LabelledImages(np.concatenate([black, white]), [0] * 8 + [1] * 8, ("b", "w"))
+        >>> model = fit(data, epochs=30, encoder={"units": [8]})
+        >>> model.compare(black[0], white[0]).same
+        False
+    """
+    if isinstance(pairs, str):
+        overrides, pairs = overrides | {"pairs": pairs}, None
+    chosen, built = _chosen(data, recipe, encoder, overrides)
+    task = _task(chosen, data, pairs)
+    blend = _blend(chosen, data)
+    if not blend.nothing:
+        blended(built, blend)  # one that cannot be made is no news for after the training
+    trained, rows = _learning(chosen, built, data, progress)
+    batches = task.draw(0)
+    steps = chosen.epochs * len(batches.positions)
+    averaging.check(chosen.optimizer, steps)
+    augment = Augment.of(chosen.augment, mirrors=data.mirrors)
+    job = Job(
+        encoder=trained,
+        optimizer=build_optimizer(chosen.optimizer, steps, precision=chosen.precision),
+        task=task,
+        rows=rows,
+        labels=data.labels,
+        views=None if augment.nothing else augment.views(chosen.seed),
+        epochs=chosen.epochs,
+    )
+    key = _key(chosen, data, pairs, built, augment)
+    keeper = Keeper(None if checkpoint is None else Path(checkpoint), key)
+    told = Callbacks(callbacks, trained, job.optimizer, chosen.epochs) if callbacks else None
+    monitor = Monitor(
+        epochs=chosen.epochs,
+        sizes=batches.sizes,
+        images=batches.positions.shape[1],
+        scale=chosen.scale,
+        progress=progress,
+        listener=told,
+    )
+    with told.training() if told else nullcontext(), monitor.watch():
+        _engine().train(job, monitor, keeper)
+        # before the callbacks' last word: they may put weights of their own back
+        averaging.settle(job)
+    finished = _finished(chosen, built, trained, blend)
+    if not (monitor.interrupted or keep_checkpoint):
+        keeper.remove()
+    return SiameseModel(
+        encoder=finished,
+        preprocessing=data.preprocessing or Preprocessing(data.row_shape),
+        threshold=Threshold(chosen.threshold, rule="fixed by the recipe, not calibrated on data"),
+        recipe=chosen,
+        class_names=data.class_names,
+        trained_on=TrainedOn(data.name, data.digest, len(data)),
+        history=tuple(monitor.history),
+        interrupted=monitor.interrupted,
+    )
+
+
+def _chosen(
+    data: Labelled,
+    recipe: str | Path | Recipe,
+    encoder: keras.Model | Mapping[str, Any] | None,
+    overrides: Mapping[str, Any],
+) -> tuple[Recipe, keras.Model]:
+    """Read the recipe, and build the encoder that it or the caller names."""
+    network = encoder if isinstance(encoder, keras.Model) else None
+    if encoder is not None:  # first, as others may change single values of it
+        section = encoder if network is None else {"name": "own", **_UNSEEN}
+        overrides = {"encoder": section, **overrides}
+    chosen = Recipe.load(recipe, **overrides)
+    if not isinstance(data, Labelled):
+        raise DataError(
+            f"Expected LabelledImages to train on. Received {type(data).__name__}: "
+            "wrap arrays as `LabelledImages(images, labels, class_names)`."
+        )
+    chosen = features.fitting(chosen, data)
+    # what a frozen network finds is kept, and is the same for a head of any precision
+    with _precision("float32" if features.learns_once(chosen) else chosen.precision):
+        built = networks.build(chosen.encoder, data.row_shape, seed=chosen.seed, network=network)
+    return _known(chosen, built), built
+
+
+def _known(recipe: Recipe, encoder: keras.Model) -> Recipe:
+    """Write into the recipe what only the network can tell: its size, and which one it is.
+
+    Raises:
+        RecipeError: the recipe is of another network.
+    """
+    section = recipe.encoder
+    if not isinstance(section, OwnRecipe):
+        return recipe
+    size = int(encoder.output_shape[-1])
+    shape = encoder.inputs[0].shape[1:]
+    how = Preprocessing(shape) if len(shape) > 1 else VectorInput(shape[0])
+    found = {"embedding": size, "digest": identity(encoder, how, recipe.distance)}
+    for name, value in found.items():
+        wanted = getattr(section, name)
+        if wanted and wanted != value:
+            raise RecipeError(
+                f"Expected the network that the recipe was used with, of encoder.{name} "
+                f"{wanted!r}. Received one of {value!r}: give that network, or leave "
+                f"encoder.{name} out of the recipe."
+            )
+    return recipe.model_copy(update={"encoder": section.model_copy(update=found)})
+
+
+def _learning(
+    recipe: Recipe, encoder: keras.Model, data: Labelled, progress: bool | None
+) -> tuple[keras.Model, Any]:
+    """Find what is to learn from what: the encoder from the images, or a head from features."""
+    if not features.learns_once(recipe):
+        return encoder, data.rows
+    section: Any = recipe.encoder
+    rows = features.encode_once(encoder, data, progress=progress)
+    with _precision(recipe.precision):
+        return features.head_of(encoder, section, recipe.seed), rows
+
+
+def _blend(recipe: Recipe, data: Labelled) -> BlendRecipe:
+    """Settle what only the data can say of a blend: whether mirror images show the same."""
+    if recipe.blend.mirror != "auto":
+        return recipe.blend
+    return recipe.blend.model_copy(update={"mirror": data.mirrors})
+
+
+def _finished(
+    recipe: Recipe, encoder: keras.Model, trained: keras.Model, blend: BlendRecipe
+) -> keras.Model:
+    """Make the model's encoder of what was trained: whole, in 32 bits, blended."""
+    if trained is not encoder:
+        features.join(encoder, trained)
+    elif recipe.precision != "float32":
+        encoder = _in_32_bits(encoder, recipe.precision)
+    if blend.nothing:
+        return encoder
+    with _precision("float32"):
+        return blended(encoder, blend)
+
+
+def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> Task:
+    if recipe.pairs == "tutorial":
+        listed = tutorial_pairs(data.labels, seed=recipe.seed) if pairs is None else pairs
+        return PairTask(
+            losses.build(recipe.loss),
+            listed,
+            distance=recipe.distance,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+        )
+    if pairs is not None:
+        raise DataError(
+            "Expected no list of pairs for a recipe of all pairs in a batch. Received one: leave "
+            'it out, or take pairs = "tutorial".'
+        )
+    return BatchTask(
+        losses.build(
+            recipe.loss,
+            classes=len(data.class_names),
+            dim=recipe.encoder.embedding_size,
+            seed=recipe.seed,
+            normalize=recipe.encoder.normalize,
+        ),
+        data.labels,
+        batch_size=recipe.batch_size,
+        per_class=recipe.per_class,
+        seed=recipe.seed,
+    )
+
+
+def _key(
+    recipe: Recipe,
+    data: Labelled,
+    pairs: Pairs | None,
+    encoder: keras.Model,
+    augment: Augment,
+) -> Callable[[], str]:
+    """Name a training by all that it depends on; to be called before it begins.
+
+    Returns:
+        What gives the name, which only a checkpoint asks for.
+    """
+    sha = hashlib.sha256(recipe.model_copy(update={"name": ""}).to_toml().encode())
+    # the recipe's words are not all: files of weights change, and data says what "auto" means
+    sha.update(f"{data.digest} {keras.backend.backend()} {augment}".encode())
+    if pairs is not None:
+        for positions in (pairs.left, pairs.right, pairs.same):
+            sha.update(positions.tobytes())
+    start = beginning(encoder)
+    return lambda: f"{sha.hexdigest()} {start()}"
+
+
+@contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _in_32_bits(encoder: keras.Model, policy: str) -> keras.Model:
+    """Have an encoder compute in 32 bits: its weights always did, and so do graphs and other code.
+
+    By way of its own description, which every registered layer has; to build it anew by the recipe
+    would read a pretrained network's file a second time.
+    """
+    whole = keras.models.model_from_json(encoder.to_json().replace(f'"{policy}"', '"float32"'))
+    whole.set_weights(encoder.get_weights())
+    return whole
+
+
+def _engine() -> Any:
+    if keras.backend.backend() == "jax":
+        from twinset.training import jax_engine as scanned
+
+        return scanned
+    from twinset.training import keras_engine as keras_fit
+
+    return keras_fit
+
+
+# --- Running averages of the weights, which the trained model gets in place of the last ones.
+
+# So many batches give the statistics of batch normalisation anew.
+BATCHES = 32
+# What the first weights may still count in the average at the end.
+FORGOTTEN = 0.05
+
+
+def check(recipe: OptimizerRecipe, steps: int) -> None:
+    """Refuse an average that remembers more steps than there are.
+
+    Args:
+        recipe: of the optimiser.
+        steps: of the whole training.
+
+    Raises:
+        RecipeError: the weights of the first step would be more than 5 % of the average.
+    """
+    share = recipe.average ** max(steps - 1, 0)
+    if recipe.average and share > FORGOTTEN:
+        largest = FORGOTTEN ** (1 / max(steps - 1, 1))
+        raise RecipeError(
+            f"Expected optimizer.average of at most {largest:.3f} for {steps} steps. Received "
+            f"{recipe.average}: the weights of the first step would still be {share:.0%} of the "
+            "average. Take a smaller one, or more epochs."
+        )
+
+
+def settle(job: Job) -> None:
+    """Put the averaged weights into the encoder, and the statistics that belong to them.
+
+    With the momentum m of the recipe's `optimizer.average`, after each step
+
+    w̄ ← m · w̄ + (1 − m) · w, from w̄ = w after the first.
+
+    Batch normalisation has gathered its statistics under the last weights, not under these: some
+    batches of the last epoch pass the network again, and their plain mean takes the place. The
+    weights of a loss are averaged likewise.
+
+    Args:
+        job: whose training has ended; its optimiser keeps averages, or nothing happens.
+
+    Reference:
+        Polyak, Juditsky (1992), Acceleration of Stochastic Approximation by Averaging; Izmailov et
+        al. (2018), Averaging Weights Leads to Wider Optima (the statistics).
+    """
+    optimizer = inner(job.optimizer)
+    if not optimizer.use_ema or not int(optimizer.iterations):
+        return
+    learned, _, _ = job.variables()
+    optimizer.finalize_variable_values(learned)
+    norms = [
+        layer
+        for layer in job.encoder._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    if not norms:
+        return
+    batches = job.task.draw(job.epochs - 1)
+    count = len(batches.positions)
+    offset = (job.epochs - 1) * count
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for step in range(BATCHES):
+            for norm in norms:
+                norm.momentum = step / (step + 1)
+            pixels: Any = job.pixels(batches.positions[step % count])
+            if job.views is not None:
+                pixels = job.views(pixels, np.int32(offset + step))
+            job.encoder(pixels, training=True)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

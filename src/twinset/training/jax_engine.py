@@ -1,0 +1,371 @@
+"""The training engine on JAX: images on the device as uint8, many steps in one compiled loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from jax import lax
+
+from twinset.files import cache_folder
+from twinset.models.history import Steps, Vitals, vitals
+from twinset.networks.conv import Convolution
+from twinset.training.checkpoint import Keeper
+from twinset.training.monitor import Monitor
+from twinset.training.optimizers import loss_scale
+from twinset.training.tasks import Batches, Job
+
+# How long the device works before the host looks at the losses: often enough for a lively
+# progress bar and a prompt Ctrl-C, seldom enough to cost nothing.
+SECONDS_PER_LOOK = 0.25
+FIRST_STEPS = 16
+
+
+def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
+    """Train the encoder in place, until the epochs are done or the monitor says stop.
+
+    A batch is a row of positions. The loop gathers the images on the device, scales them to
+    [0, 1], draws their views, embeds them, and steps the optimiser. Its length is an argument and
+    not a shape, so one compiled program serves looks of any length, and a training that is cut
+    into other looks, or resumed, computes the same numbers.
+
+    Args:
+        job: what to train on what.
+        monitor: is told of every step; its errors end the training.
+        keeper: saves checkpoints, and has the one to begin with.
+    """
+    _cache_programs()
+    job.build()
+    start = keeper.load()
+    state, epoch, step = _read(job), 0, 0
+    if start is not None:
+        monitor.restore(start.history, start.pending, start.guards)
+        state, epoch, step = _restored(state, start.arrays), start.epoch, start.step
+    feed = Feed(job.rows)
+    loop = None
+    pace = _Pace()
+    drawn = _drawn_ahead(job, epoch)
+    try:
+        for current in range(epoch, job.epochs):
+            if monitor.stop:
+                return
+            state = _shared(job, monitor, state, monitor.begin)
+            batches = next(drawn)
+            for fed in feed.epoch(batches, step):
+                if loop is None:
+                    loop = _compile(job, state, fed)
+                offset = current * len(batches.positions) + fed.first
+                first = step - fed.first
+                while first < fed.steps:
+                    if monitor.stop:
+                        return
+                    last = min(first + pace.steps, fed.steps)
+                    with pace.measure(last - first):
+                        state, seen, embeddings = loop(state, fed, first, last, offset)
+                        seen = np.asarray(seen)[first:last]  # (steps, 4), waits for the device
+                    first, step = last, fed.first + last
+                    signs = _signs(job, batches.positions[step - 1], embeddings)
+                    ended = step == len(batches.positions)
+                    tell = partial(monitor.steps, Steps(*seen.T), signs)
+                    if ended:
+                        state = _shared(job, monitor, state, tell)
+                    else:
+                        tell()
+                    if keeper.due and not monitor.finished:
+                        place = (current + 1, 0) if ended else (current, step)
+                        arrays = [np.asarray(value) for value in jax.tree.leaves(state)]
+                        keeper.save(*place, arrays, monitor)
+            step = 0
+    finally:
+        drawn.close()
+        _write(job, state)
+
+
+def _drawn_ahead(job: Job, first: int) -> Generator[Batches, None, None]:
+    """Draw the batches of each epoch while the device works on the one before.
+
+    On the host, where any process can draw the same: positions are small (0.2 MB for 50,000
+    images), and their 7 ms are over before the device asks for them.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="draw") as drawer:
+        ahead: Future[Batches] = drawer.submit(job.task.draw, first)
+        for epoch in range(first, job.epochs):
+            batches = ahead.result()
+            if epoch + 1 < job.epochs:
+                ahead = drawer.submit(job.task.draw, epoch + 1)
+            yield batches
+
+
+def _compile(job: Job, state: Any, fed: Fed) -> Any:
+    encoder, optimizer, task = job.encoder, job.optimizer, job.task
+    learned, others = len(encoder.trainable_variables), len(encoder.non_trainable_variables)
+    heads = job.head_variables(True)
+
+    def objective(embeddings: Any, weights: Any, targets: Any, scale: Any) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(heads, weights, strict=True))):
+            found = task.objective(targets, embeddings.astype("float32"), settle=_settled)
+        return found[0] * scale, found
+
+    def step(i: Any, carry: Any, held: Any, offset: Any) -> Any:
+        (trainable, other, slots), seen, _ = carry
+        rows, positions, targets = held
+        pixels = rows[positions[i]].astype("float32")
+        if rows.dtype == "uint8":
+            pixels = pixels * np.float32(1 / 255)
+        if job.views is not None:
+            pixels = job.views(pixels, offset + i)
+
+        def embed(weights: Any) -> Any:
+            embeddings, moved, penalties = encoder.stateless_call(
+                weights, other[:others], pixels, training=True, return_losses=True
+            )
+            # of regularisers, where the user's own layers have some
+            return (embeddings, sum(penalties, start=jnp.zeros(()))), moved
+
+        scale = loss_scale(optimizer, slots)
+        # The gradient in two parts, as that of the embeddings says who is active.
+        (embeddings, penalty), pull, moved = jax.vjp(embed, trainable[:learned], has_aux=True)
+        differentiate = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
+        (_, (loss, spread)), (slope, head_slopes) = differentiate(
+            embeddings, trainable[learned:], targets[i], scale
+        )
+        slopes = [*pull((slope, jnp.asarray(scale, penalty.dtype)))[0], *head_slopes]
+        trainable, slots = optimizer.stateless_apply(slots, slopes, trainable)
+        slope = slope.astype("float32") / scale
+        norm = jnp.sqrt(jnp.sum(jnp.square(slope)))
+        active = jnp.mean(jnp.any(slope != 0, axis=-1).astype("float32"))
+        seen = seen.at[i].set(jnp.stack([loss + penalty, spread, norm, active]))
+        return (trainable, [*moved, *other[others:]], slots), seen, embeddings
+
+    def begin(state: Any, positions: Any) -> Any:
+        seen = jnp.zeros((len(positions), 4), "float32")
+        shape = (positions.shape[1], encoder.output_shape[-1])
+        return state, seen, jnp.zeros(shape, encoder.outputs[0].dtype)
+
+    run = _one_by_one if _slow_within_loops(encoder) else _looped
+    return run(step, begin, state, fed)
+
+
+def _looped(step: Callable[..., Any], begin: Callable[..., Any], state: Any, fed: Fed) -> Any:
+    """Compile a loop over steps."""
+
+    def loop(state: Any, held: Any, first: Any, last: Any, offset: Any) -> Any:
+        return lax.fori_loop(
+            first, last, lambda i, carry: step(i, carry, held, offset), begin(state, held[1])
+        )
+
+    # The old state's buffers are reused for the new: it must not be read again.
+    compiled = jax.jit(loop, donate_argnums=0).lower(state, _held(fed), 0, 1, 0).compile()
+    return lambda state, fed, *steps: compiled(state, _held(fed), *steps)
+
+
+def _one_by_one(step: Callable[..., Any], begin: Callable[..., Any], state: Any, fed: Fed) -> Any:
+    """Compile a single step, to be called in turn."""
+    carry = begin(state, fed.positions)
+    alone = jax.jit(step, donate_argnums=1).lower(0, carry, _held(fed), 0).compile()
+
+    def run(state: Any, fed: Fed, first: int, last: int, offset: int) -> Any:
+        carry = begin(state, fed.positions)
+        for i in range(first, last):
+            carry = alone(i, carry, _held(fed), offset)
+        return carry
+
+    return run
+
+
+def _held(fed: Fed) -> tuple[jax.Array, jax.Array, jax.Array]:
+    return fed.rows, fed.positions, fed.targets
+
+
+_CONVOLUTIONS = (
+    *(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D),
+    *(keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose),
+    *(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D),
+    *(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D),
+)
+
+
+def _slow_within_loops(encoder: keras.Model) -> bool:
+    """Tell whether each step should be a program of its own: convolutions of others on a CPU.
+
+    XLA takes 10 to 40 times as long for their gradient within a loop.
+    """
+    if jax.default_backend() != "cpu":
+        return False
+    return any(
+        isinstance(layer, _CONVOLUTIONS) and not isinstance(layer, Convolution)
+        for layer in encoder._flatten_layers()
+    )
+
+
+@jax.custom_vjp
+def _settled(apart: Any) -> Any:
+    """Return the distances unchanged, and have their slopes computed once.
+
+    XLA's CPU compiler would fuse the slope of a pair (loss, weight, distance) into the gradient of
+    its embeddings, and so compute it again for each of their coordinates: 5 % of the step. It
+    fuses nothing across a sum, hence the sum with zeros.
+    """
+    return apart
+
+
+def _settled_forward(apart: Any) -> Any:
+    return apart, None
+
+
+def _settled_backward(_: None, slopes: Any) -> Any:
+    return (jnp.sum(jnp.stack([slopes, jnp.zeros_like(slopes)]), axis=0),)
+
+
+_settled.defvjp(_settled_forward, _settled_backward)
+
+
+class _Pace:
+    """Chooses how many steps to run between two looks at the losses."""
+
+    def __init__(self) -> None:
+        self.steps = FIRST_STEPS
+
+    @contextmanager
+    def measure(self, steps: int) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        per_step = (time.perf_counter() - started) / steps
+        self.steps = max(1, round(SECONDS_PER_LOOK / per_step))
+
+
+def _shared(job: Job, monitor: Monitor, state: Any, tell: Callable[[], None]) -> Any:
+    """Tell of an epoch while the variables hold the state, and take what callbacks change."""
+    if not monitor.listens:
+        tell()
+        return state
+    _write(job, state)
+    tell()
+    return _read(job)  # a copy: the loop consumes it
+
+
+def _signs(job: Job, positions: Any, embeddings: Any) -> Callable[[], Vitals]:
+    return lambda: vitals(np.asarray(embeddings, np.float32), job.labels[positions])
+
+
+def _cache_programs() -> None:
+    """Keep compiled programs on disk: the second training of a kind starts at once."""
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir is None:
+        config.update("jax_compilation_cache_dir", str(cache_folder("programs")))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _read(job: Job) -> Any:
+    # Copies: the loop consumes its state, and the model must stay whole if training fails.
+    return tuple([jnp.copy(variable.value) for variable in group] for group in job.variables())
+
+
+def _restored(state: Any, arrays: Sequence[Any]) -> Any:
+    leaves, form = jax.tree.flatten(state)
+    renewed = [jnp.asarray(new, old.dtype) for old, new in zip(leaves, arrays, strict=True)]
+    return jax.tree.unflatten(form, renewed)
+
+
+def _write(job: Job, state: Any) -> None:
+    for group, values in zip(job.variables(), state, strict=True):
+        for variable, value in zip(group, values, strict=True):
+            variable.assign(value)
+
+
+# --- Brings images to the device: all of them once, or a few steps ahead where there are too many.
+
+# Kept whole on the device up to here; a GPU says itself how much it has.
+RESIDENT = 512 * 2**20
+CHUNK = 32 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Fed:
+    """A run of steps and the images that they need, on the device.
+
+    Args:
+        rows: pixels or vectors, (m, ...).
+        positions: in `rows`, of each batch, (s, w).
+        targets: (s, t).
+        first: the step of the epoch that row 0 belongs to.
+        steps: how many rows count.
+    """
+
+    rows: jax.Array
+    positions: jax.Array
+    targets: jax.Array
+    first: int
+    steps: int
+
+
+class Feed:
+    """Feeds epoch after epoch from one set of images or vectors.
+
+    Args:
+        rows: an array or `StoredPixels`.
+        resident: bytes up to which all rows are kept on the device. Defaults to 512 MiB, or a
+            quarter of an accelerator's memory.
+        chunk: bytes of rows at a time, where they are not. Defaults to 32 MiB; about three
+            times as much is in use.
+    """
+
+    def __init__(self, rows: Any, *, resident: int | None = None, chunk: int = CHUNK) -> None:
+        limit = _resident() if resident is None else resident
+        self._rows = rows
+        self._chunk = chunk
+        self._held = jnp.asarray(rows[:]) if rows.nbytes <= limit else None
+
+    def epoch(self, batches: Batches, first: int = 0) -> Iterator[Fed]:
+        """Feed the steps of an epoch.
+
+        Args:
+            batches: of the epoch.
+            first: begin with this step. Defaults to 0.
+        """
+        steps, width = batches.positions.shape
+        if self._held is not None:
+            # whole epochs at every call: one shape, one compiled program
+            positions, targets = jnp.asarray(batches.positions), jnp.asarray(batches.targets)
+            yield Fed(self._held, positions, targets, 0, steps)
+            return
+        size = width * int(np.prod(self._rows.shape[1:])) * self._rows.dtype.itemsize
+        length = max(1, min(steps, self._chunk // size))
+        with ThreadPoolExecutor(1, thread_name_prefix="feed") as reader:
+            ahead: Future[Any] = reader.submit(self._read, batches, first, length)
+            while first < steps:
+                gathered, targets = ahead.result()
+                if first + length < steps:  # read the next while the device works on this
+                    ahead = reader.submit(self._read, batches, first + length, length)
+                yield Fed(
+                    jnp.asarray(gathered),
+                    jnp.arange(length * width, dtype=jnp.int32).reshape(length, width),
+                    jnp.asarray(targets),
+                    first,
+                    min(length, steps - first),
+                )
+                first += length
+
+    def _read(self, batches: Batches, first: int, length: int) -> tuple[Any, Any]:
+        rows = batches.positions[first : first + length]
+        targets = np.zeros((length, batches.targets.shape[1]), np.int32)
+        targets[: len(rows)] = batches.targets[first : first + length]
+        gathered = np.zeros((length * rows.shape[1], *self._rows.shape[1:]), self._rows.dtype)
+        gathered[: rows.size] = self._rows[rows.ravel()]
+        return gathered, targets
+
+
+def _resident() -> int:
+    device: Any = jax.devices()[0]
+    stats: Callable[[], Any] = getattr(device, "memory_stats", lambda: None)
+    limit = (stats() or {}).get("bytes_limit")
+    return RESIDENT if limit is None else int(limit) // 4

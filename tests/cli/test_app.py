@@ -1,0 +1,755 @@
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import twinset
+import twinset.run
+from twinset.cli.app import app, main
+from twinset.errors import DownloadError, TrainingError
+
+QUICK = ("--set", "epochs=2", "--set", "encoder.units=[8]", "--set", "batch_size=16")
+FILES = {
+    "distances.png",
+    "encoder.keras",
+    "encoder.onnx",
+    "health.png",
+    "history.csv",
+    "loss.png",
+    "model.json",
+    "network.png",
+    "parts.npz",
+    "recipe.toml",
+    "report.html",
+    "report.json",
+    "test_pairs.png",
+    "training_pairs.png",
+}
+# there is one only if a verdict was wrong, and only where graphviz is installed
+SOMETIMES = {"mistakes.png", "plot_model.png"}
+
+
+def shades(count, seed, name):
+    """Dark and bright images that overlap a little, so that some verdicts are wrong."""
+    rng = np.random.default_rng(seed)
+    labels = np.tile([0, 1], count)
+    images = rng.integers(0, 130, (2 * count, 6, 5), dtype=np.uint8)
+    images[labels == 1] += 60
+    return twinset.LabelledImages(images, labels, ("dark", "bright"), name)
+
+
+TINY = shades(40, 0, "shades/train"), shades(30, 1, "shades/test")
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Train on a few small images instead of a data set."""
+    monkeypatch.setattr(twinset.data.load, "load_images", lambda *_, **__: TINY)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Call `main` as the shell does, in this process."""
+    monkeypatch.setenv("KERAS_BACKEND", os.environ["KERAS_BACKEND"])  # restored, if changed
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["twinset", *map(str, arguments)])
+        capsys.readouterr()
+        code = None
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
+
+    return call
+
+
+def shell(*arguments, **environment):
+    """Call a real process."""
+    return subprocess.run(
+        [sys.executable, "-m", "twinset", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def one_line(code, out, err):
+    """What a mistake ends in: exit code 2, and one line that says all."""
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.startswith("twinset: ")
+    assert err.endswith("\n")
+    assert len(err.splitlines()) == 1, err
+    assert all(c.isprintable() for c in err[:-1]), err
+    return err
+
+
+def failing(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def contents(folder):
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a short run, to be read only."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(twinset.data.load, "load_images", lambda *_, **__: TINY)
+        twinset.train(out=folder, epochs=20, batch_size=16, encoder={"units": [8]})
+    return folder
+
+
+@pytest.fixture
+def dark():
+    Image.fromarray(np.zeros((60, 50), np.uint8)).save("dark.png")
+    return Path("dark.png")
+
+
+@pytest.fixture
+def bright():
+    Image.fromarray(np.full((6, 5, 3), 255, np.uint8)).save("bright.png")
+    return Path("bright.png")
+
+
+# --- help
+
+
+def plain(text):
+    """Help as words: without colours, frames and line ends."""
+    return " ".join(re.sub(r"\x1b\[[\d;]*m|[─│╭╮╰╯]", "", text).split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "example"),
+    [
+        ((), "twinset compare runs/first a.png b.png"),
+        (("train",), "twinset train fashion-mnist --set epochs=4 --set loss.margin=2"),
+        (("evaluate",), "twinset evaluate runs/first --protocol full"),
+        (("compare",), "twinset compare runs/first a.png b.png"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_has_an_example(arguments, example, option):
+    result = CliRunner().invoke(app, [*arguments, option])
+    assert result.exit_code == 0
+    assert example in plain(result.output)
+
+
+def test_every_command_and_option_has_help():
+    (runner, environment) = CliRunner(), {"COLUMNS": "200", "TERMINAL_WIDTH": "200"}
+    assert [info.callback.__name__ for info in app.registered_commands] == [
+        "train",
+        "evaluate",
+        "check",
+        "compare",
+        "export",
+        "index",
+        "search",
+        "duplicates",
+        "inspect",
+        "remove",
+    ]
+    for name, words in {
+        "train": ["DATA", "--recipe", "--out", "--set", "--seed", "--backend", "--overwrite"],
+        "evaluate": ["RUN", "--protocol", "--backend", "--json"],
+        "check": ["DATA", "--pictures", "--size", "--json"],
+        "compare": ["RUN", "LEFT", "RIGHT", "--pairs", "--prior", "--engine", "--backend"],
+        "export": ["RUN", "--format", "--out", "--int8", "--data", "--json"],
+    }.items():
+        text = runner.invoke(app, [name, "--help"], env=environment).output
+        for word in words:
+            (line,) = re.findall(rf"(?im)^[^\w-]*{word}\b.*$", text)
+            assert len(re.findall(r"[a-z]{2,}", line)) > 4, f"{word} is explained by {line!r}"
+
+
+def test_help_of_a_real_process():
+    for arguments in (("--help",), ("train", "--help")):
+        done = shell(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "Usage: " in done.stdout
+
+
+def test_without_a_command_help_is_shown(command):
+    shown = command()
+    assert shown.code == 2
+    assert "Usage: twinset" in plain(shown.out + shown.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["train"], "Missing argument"),
+        (["compare", "run", "a.png"], "Expected two images, or a table of pairs"),
+        (["compare", "run", "a.png", "b.png", "--pairs", "p.csv"], "Received both: leave one out"),
+        (["compare", "run", "a.png", "b.png", "--out", "v.csv"], "Expected --out with --pairs"),
+        (["export"], "Missing argument"),
+        (["export", "run", "--format", "pickle"], "'pickle' is not"),
+        (["train", "fashion-mnist", "--epochs", "3"], "No such option"),
+        (["train", "fashion-mnist", "--backend", "numpy"], "'numpy' is not one of"),
+        (["train", "fashion-mnist", "--seed", "one"], "Invalid value for '--seed'"),
+    ],
+)
+def test_misuse(command, arguments, words):
+    shown = command(*arguments)
+    assert (shown.code, shown.out) == (2, "")
+    assert words in plain(shown.err)
+    assert "Traceback" not in shown.err
+
+
+# --- train
+
+
+def test_train_end_to_end(tiny, command):
+    shown = command("train", "fashion-mnist", *QUICK, "--out", "first")
+    assert shown.code == 0
+    written = {path.name: path for path in Path("first").iterdir()}
+    assert written.keys() - SOMETIMES == FILES
+    assert all(path.stat().st_size > 0 for path in written.values())
+    for name, path in written.items():
+        if name.endswith(".png"):
+            with Image.open(path) as picture:
+                picture.verify()
+    report = json.loads(written["report.json"].read_text())
+    (accuracy,) = re.findall(r"^\* Accuracy on test set: (\d+\.\d\d)%", shown.out, re.MULTILINE)
+    assert accuracy == f"{100 * report['scores']['accuracy']:.2f}"
+    assert 0.5 < report["scores"]["accuracy"] < 1, "so that the number says something"
+    assert ("mistakes.png" in written) is (report["scores"]["accuracy"] < 1)
+    assert f"{accuracy}%" in written["report.html"].read_text()
+    assert shown.out.splitlines()[-1] == f"report: {Path('first/report.html')}"
+    assert [line.split()[:2] for line in shown.err.splitlines()] == [
+        ["epoch", "1/2"],
+        ["epoch", "2/2"],
+    ]
+    recipe = twinset.Recipe.load(written["recipe.toml"])
+    assert recipe == twinset.Recipe.load(epochs=2, encoder={"units": [8]}, batch_size=16)
+    with written["history.csv"].open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    assert twinset.SiameseModel.load("first").class_names == ("dark", "bright")
+
+
+def test_train_tells_programs_json_and_nothing_else(tiny, command):
+    shown = command("train", "fashion-mnist", *QUICK, "--json", "--out", "first", "--seed", "3")
+    assert (shown.code, shown.err) == (0, "")
+    answer = json.loads(shown.out)
+    assert set(answer) == {"folder", "report"}
+    assert answer["folder"] == "first"
+    assert answer["report"] == json.loads(Path("first/report.json").read_text())
+    assert answer["report"]["facts"]["Recipe"]["seed"] == 3
+    assert shown.out.count("\n") == 1
+
+
+def test_train_makes_a_new_folder_each_time(tiny, command):
+    for folder in ("runs/tutorial", "runs/tutorial-2"):
+        shown = command("train", "fashion-mnist", *QUICK, "--set", "epochs=1")
+        assert f"report: {Path(folder, 'report.html')}" in shown.out
+        assert Path(folder, "report.html").is_file()
+    named = command("train", "fashion-mnist", *QUICK, "--set", "name=mine")
+    assert f"report: {Path('runs/mine/report.html')}" in named.out
+    assert {path.name for path in Path("runs").iterdir()} == {"mine", "tutorial", "tutorial-2"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names of files that are any bytes")
+def test_train_tells_of_a_folder_whose_name_no_encoding_has(tiny, command):
+    shown = command("train", "fashion-mnist", *QUICK, "--out", "half\udcff")
+    assert shown.code == 0
+    assert "report: half" in shown.out
+    assert Path("half\udcff/report.html").is_file()
+
+
+def test_train_reads_a_recipe_file(tiny, command):
+    Path("mine.toml").write_text("name = 'mine'\nepochs = 1\n[encoder]\nunits = [4]\n")
+    shown = command(
+        "train", "fashion-mnist", "--recipe", "mine.toml", "--set", "loss.margin=2", "--out", "out"
+    )
+    assert shown.code == 0
+    assert twinset.Recipe.load("out/recipe.toml") == twinset.Recipe.load(
+        name="mine", epochs=1, encoder={"units": [4]}, loss={"margin": 2}
+    )
+
+
+def test_train_refuses_a_folder_that_holds_files(tiny, command):
+    Path("taken").mkdir()
+    Path("taken/thesis.txt").write_text("years of work")
+    before = contents(Path("taken"))
+    shown = one_line(**vars(command("train", "fashion-mnist", *QUICK, "--out", "taken")))
+    assert shown == (
+        "twinset: taken: expected a new or empty folder. This one holds files: choose another "
+        "--out, or allow --overwrite, or --resume a run that was stopped.\n"
+    )
+    assert contents(Path("taken")) == before
+
+
+def test_train_overwrites_when_told_to(tiny, command):
+    Path("taken").mkdir()
+    Path("taken/thesis.txt").write_text("years of work")
+    reports = []
+    for seed in (1, 2):
+        shown = command(
+            *("train", "fashion-mnist", *QUICK, "--seed", seed, "--out", "taken", "--overwrite")
+        )
+        assert shown.code == 0
+        reports.append(json.loads(Path("taken/report.json").read_text()))
+    assert [report["facts"]["Recipe"]["seed"] for report in reports] == [1, 2]
+    assert reports[0]["scores"] != reports[1]["scores"]
+    assert Path("taken/thesis.txt").read_text() == "years of work"
+
+
+def test_overwriting_leaves_no_picture_of_the_run_before(tiny, command, monkeypatch):
+    command("train", "fashion-mnist", *QUICK, "--out", "taken")
+    assert Path("taken/mistakes.png").exists()
+    equal = np.uint8([0, 255] * 20)[:, None, None] * np.ones((6, 5), np.uint8)
+    easy = twinset.LabelledImages(equal, [0, 1] * 20, ("dark", "bright"))
+    # the same image in both parts would be refused as a leak
+    other = twinset.LabelledImages(equal // 2 + 64, [0, 1] * 20, ("dark", "bright"))
+    monkeypatch.setattr(twinset.data.load, "load_images", lambda *_, **__: (easy, other))
+    # equal images have distance 0, all others more than that
+    arguments = ("--set", "threshold=1e-30", "--out", "taken", "--overwrite")
+    assert "100.00%" in command("train", "fashion-mnist", *QUICK, *arguments).out
+    assert not Path("taken/mistakes.png").exists()
+
+
+def test_a_new_model_never_lies_beside_the_report_of_another(tiny, command, monkeypatch):
+    command("train", "fashion-mnist", *QUICK, "--out", "taken")
+    full = failing(OSError(28, "No space left on device", "f"))
+    monkeypatch.setattr(twinset.run, "score", full)
+    shown = command(
+        "train", "fashion-mnist", *QUICK, "--seed", "7", "--out", "taken", "--overwrite"
+    )
+    assert shown.code == 2
+    assert twinset.SiameseModel.load("taken").recipe.seed == 7
+    assert {path.name for path in Path("taken").iterdir()} == {
+        "encoder.keras",
+        "encoder.onnx",
+        "history.csv",
+        "model.json",
+        "parts.npz",
+        "recipe.toml",
+    }
+
+
+def test_a_folder_that_cannot_be_written_costs_no_training(tiny, command, monkeypatch):
+    monkeypatch.setattr("twinset.training.fit.fit", lambda *_, **__: pytest.fail("trained"))
+    Path("file").touch()
+    for out, words in {
+        "file": "file: expected a folder to write to. Received a file.",
+        "file/below": "below: expected a folder to write to. Not a directory.",
+        "x" * 300: "File name too long.",
+    }.items():
+        err = one_line(**vars(command("train", "fashion-mnist", *QUICK, "--out", out)))
+        assert err.endswith(f"{words}\n")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a/b", "../escaped", "{}/escaped", "a\0b", ".", "..", "...", "/", " ", "n" * 300, "é 😀"],
+)
+def test_the_recipes_name_stays_below_runs(tiny, command, tmp_path, monkeypatch, name):
+    """A recipe comes from somebody else: its name must not choose where files are written."""
+    monkeypatch.setattr("twinset.training.fit.fit", failing(TrainingError("stopped here.")))
+    recipe = twinset.Recipe.load(name=name.format(tmp_path))
+    Path("work").mkdir()
+    Path("work/given.toml").write_bytes(recipe.to_toml().encode())
+    monkeypatch.chdir("work")
+    for _ in range(2):
+        shown = command("train", "fashion-mnist", "--recipe", "given.toml")
+        assert one_line(**vars(shown)) == "twinset: stopped here.\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"work"}
+    assert {path.name for path in Path().iterdir()} == {"runs", "given.toml"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["mnist"], r"a data set out of \['fashion-mnist'\], or .* Received 'mnist': no such file"),
+        (["two\nlines"], "Received 'two.nlines'"),
+        (["fashion-mnist", "--recipe", "nope"], "Received 'nope'."),
+        (["fashion-mnist", "--recipe", "tutorail"], r"did you mean 'tutorial'\?"),
+        (["fashion-mnist", "--recipe", "nope.toml"], "Received 'nope.toml'."),
+        (["fashion-mnist", "--recipe", "bad.toml"], "bad.toml: expected TOML."),
+        (["fashion-mnist", "--set", "epochs"], "Expected key=value.*Received 'epochs'."),
+        (["fashion-mnist", "--set", "epoch=3"], r"unknown key 'epoch' \(did you mean 'epochs'\?"),
+        (["fashion-mnist", "--set", "epochs=0"], "epochs: .*; received 0"),
+        (["fashion-mnist", "--set", "epochs="], "epochs: .*; received ''"),
+        (["fashion-mnist", "--set", "a.b=3"], "Expected a section .* 'a.b'"),
+        (["fashion-mnist", "--seed", "-1"], "seed: .*; received -1"),
+    ],
+)
+def test_mistakes_in_train_are_one_line(command, arguments, words):
+    Path("bad.toml").write_text("epochs = = 3")
+    err = one_line(**vars(command("train", *arguments)))
+    assert re.search(words, err)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "", "numpy"])
+@pytest.mark.parametrize(
+    "arguments",
+    [("train", "fashion-mnist"), ("compare", "x", "a", "a", "--engine", "keras"), ("export", "x")],
+)
+def test_an_unknown_back_end(command, monkeypatch, dark, name, arguments):
+    monkeypatch.setenv("KERAS_BACKEND", name)
+    dark.rename("a")
+    err = one_line(**vars(command(*arguments)))
+    assert "Expected a back end out of ['jax', 'tensorflow', 'torch']." in err
+    assert f"Received KERAS_BACKEND={name!r}." in err
+
+
+def test_a_back_end_that_is_not_installed(command, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    err = one_line(**vars(command("train", "fashion-mnist", "--backend", "torch")))
+    assert "`pip install 'twinset[torch]'`" in err
+
+
+def test_mistakes_of_a_real_process():
+    for done, words in (
+        (shell("train", "mnist"), "Received 'mnist'"),
+        (shell("train", "fashion-mnist", KERAS_BACKEND="nonsense"), "KERAS_BACKEND='nonsense'"),
+        (shell("train", "fashion-mnist", "--set", "epochs=x"), "received 'x'"),
+        (shell("compare", ".", "a.png", "b.png"), "a.png: expected an image file."),
+    ):
+        assert words in one_line(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_full_disk(tiny, command, monkeypatch):
+    full = failing(OSError(28, "No space left on device", "f"))
+    monkeypatch.setattr(twinset.run, "score", full)
+    shown = command("train", "fashion-mnist", *QUICK, "--out", "first")
+    lines = [line for line in shown.err.splitlines() if not line.startswith("epoch ")]
+    assert lines == ["twinset: f: No space left on device."]
+    assert (shown.code, shown.out) == (2, "")
+
+
+def test_training_that_breaks_down(tiny, command):
+    shown = command("train", "fashion-mnist", *QUICK, "--set", "optimizer.learning_rate=1e20")
+    lines = [line for line in shown.err.splitlines() if not line.startswith("epoch ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("twinset: Expected a finite loss. Received ")
+    assert (shown.code, shown.out) == (2, "")
+
+
+def test_a_data_set_that_no_source_has_is_one_line(command, monkeypatch):
+    """The library lists what was tried, a line for each."""
+    monkeypatch.setattr(
+        twinset.data.load, "load_images", failing(DownloadError("Received:\n  a: 404\n  b: 1"))
+    )
+    err = one_line(**vars(command("train", "fashion-mnist")))
+    for word in ("a: 404", "b: 1"):
+        assert word in err
+
+
+def test_ctrl_c_while_data_are_loaded(command, monkeypatch):
+    monkeypatch.setattr(twinset.data.load, "load_images", failing(KeyboardInterrupt()))
+    shown = command("train", "fashion-mnist")
+    assert (shown.code, shown.out) == (130, "")
+    assert shown.err.strip() in ("", "twinset: interrupted.")
+
+
+def test_ctrl_c_while_training_keeps_the_model(fashion_mnist, command):
+    """A real SIGINT to a real process in the midst of a training that would take minutes."""
+    arguments = "train fashion-mnist --out first --set epochs=100000 --set encoder.units=[8]"
+    # tests may be a background job, whose children inherit that SIGINT is ignored
+    start = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from twinset.cli.app import main\n"
+        "main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *arguments.split(), "--set", "batch_size=1024"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        started = time.perf_counter()
+        for line in process.stderr:
+            if line.startswith("epoch 2/"):
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert time.perf_counter() - started < 120
+    assert err.endswith("twinset: interrupted; kept what was trained until then.\n")
+    assert "Traceback" not in err
+    assert "* Accuracy on test set: " in out
+    report = json.loads(Path("first/report.json").read_text())
+    assert report["facts"]["Training"]["interrupted"] == "yes"
+    assert report["scores"]["accuracy"] > 0.7
+    assert 2 <= report["facts"]["Training"]["epochs"] < 100_000
+    image = fashion_mnist[1].images[0]
+    Image.fromarray(image).save("a.png")
+    shown = command("compare", "first", "a.png", "a.png")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith("same: distance 0.0000 <= threshold 0.5000")
+
+
+# --- compare
+
+
+def test_compare_says_same_or_different(run, command, dark, bright):
+    same = command("compare", run, dark, dark)
+    assert (same.code, same.err) == (0, "")
+    assert same.out == (
+        "same: distance 0.0000 <= threshold 0.5000 (fixed by the recipe, not calibrated on data)\n"
+    )
+    different = command("compare", run, dark, bright)
+    assert (different.code, different.err) == (0, "")
+    assert re.fullmatch(
+        r"different: distance \d\.\d{4} > threshold 0\.5000 \(.*not calibrated.*\)\n", different.out
+    )
+
+
+def test_compare_adapts_what_it_is_given(run, command, bright):
+    Image.new("RGBA", (300, 200), (255, 255, 255, 255)).save("wide.webp")
+    Image.new("RGB", (50, 60), (255, 255, 255)).save("photo.jpg")
+    assert command("compare", run, bright, "photo.jpg").out.startswith("same: ")
+    assert command("compare", run, "wide.webp", "wide.webp").out.startswith("same: ")
+
+
+def test_compare_tells_programs_json(run, command, dark, bright):
+    for right, same in ((dark, True), (bright, False)):
+        shown = command("compare", run, dark, right, "--json")
+        assert (shown.code, shown.err, shown.out.count("\n")) == (0, "", 1)
+        answer = json.loads(shown.out)
+        assert answer == {
+            "same": same,
+            "distance": answer["distance"],
+            "threshold": {
+                "value": 0.5,
+                "rule": "fixed by the recipe, not calibrated on data",
+                "data": None,
+                "fmr": None,
+                "fnmr": None,
+            },
+            "probability": None,
+            "prior": 0.5,
+            "calibrated": False,
+        }
+        assert (answer["distance"] <= 0.5) is same
+
+
+@pytest.mark.parametrize("options", [("--exit-code",), ("--exit-code", "--json")])
+def test_compare_as_a_condition(run, command, dark, bright, options):
+    assert command("compare", run, dark, dark, *options).code == 0
+    shown = command("compare", run, dark, bright, *options)
+    assert (shown.code, shown.err) == (1, "")
+    assert shown.out.startswith(("different: ", '{"same": false'))
+
+
+def test_compare_in_a_real_process(run, dark, bright):
+    done = shell("compare", run, dark, bright, "--exit-code")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("different: distance ")
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("none.png", None, "none.png: expected an image file. No such file or directory."),
+        ("text.png", b"hello\n", "text.png: expected an image (PNG, JPEG, GIF, TIFF, WebP, …)."),
+        ("empty.png", b"", "empty.png: expected an image file. Received an empty file."),
+        ("two\nlines.png", None, "expected an image file. No such file or directory."),
+        ("\x1b[2Jwiped.png", None, "expected an image file. No such file or directory."),
+        ("\udcff.png", None, "expected an image file. No such file or directory."),
+        ("", None, "expected an image file. Received a folder or a device."),
+    ],
+)
+def test_files_that_are_no_images(run, command, dark, side, name, content, words):
+    if content is not None:
+        Path(name).write_bytes(content)
+    pair = (name, dark) if side == "left" else (dark, name)
+    assert words in one_line(**vars(command("compare", run, *pair)))
+
+
+def test_a_photo_with_a_broken_exif_block(run, command, bright):
+    with Image.open(bright) as picture:
+        picture.save("broken.png", exif=b"no EXIF at all")
+    shown = command("compare", run, bright, "broken.png")
+    assert (shown.code, shown.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (None, "with model.json in it. There is no such file: make one with `twinset train`."),
+        ({"format": 1}, "expected a model of format 2. Received format 1, written by another"),
+        ("{", "expected the card of a model."),
+        ({"format": 99}, "Received format 99, written by another version of twinset"),
+        ({"surprise": 1}, "surprise: Extra inputs are not permitted."),
+        ({"threshold": {}}, "model.json"),
+        ({"threshold": {"value": "low", "rule": "by hand"}}, "model.json"),
+        ({"preprocessing": {"shape": [6, 5], "crop": 1}}, "model.json"),
+        ({"preprocessing": {"shape": [6, -5]}}, "model.json"),
+        ({"trained_on": {"name": "x"}}, "model.json"),
+    ],
+)
+def test_folders_that_are_no_model(run, command, dark, tmp_path, change, words):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in run.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    card = folder / "model.json"
+    if change is None:
+        card.unlink()
+        (folder / "encoder.onnx").unlink()
+    elif isinstance(change, str):
+        card.write_text(change)
+    else:
+        card.write_text(json.dumps(json.loads(card.read_text()) | change))
+    assert words in one_line(**vars(command("compare", folder, dark, dark)))
+
+
+def test_keras_is_used_where_the_graph_is_of_another_training(run, command, dark, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "model")
+    card = folder / "model.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"digest": "0" * 64}))
+    shown = command("compare", folder, dark, dark)
+    assert (shown.code, shown.out[:6]) == (0, "same: ")
+    assert shown.err.startswith("compare: on Keras, which starts more slowly")
+    assert "Received that of another training" in shown.err
+    err = one_line(**vars(command("compare", folder, dark, dark, "--engine", "onnx")))
+    assert f"write it anew with `twinset export {folder}`" in err
+    (folder / "encoder.keras").write_bytes(b"something else")
+    shown = command("compare", folder, dark, dark)
+    assert (shown.code, shown.out) == (2, "")
+    assert "a save was cut short or a file was replaced." in shown.err.splitlines()[-1]
+
+
+def test_a_back_end_implies_keras(run, command, dark, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "model")
+    (folder / "encoder.keras").unlink()
+    assert command("compare", folder, dark, dark).code == 0
+    err = one_line(**vars(command("compare", folder, dark, dark, "--backend", "jax")))
+    assert "expected a whole model" in err
+    err = one_line(
+        **vars(command("compare", folder, dark, dark, "--backend", "jax", "--engine", "onnx"))
+    )
+    assert "Expected --backend with --engine keras" in err
+
+
+def test_a_wrong_back_end_matters_only_where_keras_is_used(run, command, dark, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "nonsense")
+    assert command("compare", run, dark, dark).code == 0
+    folder = shutil.copytree(run, "model")
+    Path(folder, "encoder.onnx").unlink()
+    shown = command("compare", folder, dark, dark)
+    assert shown.code == 2
+    assert "Received KERAS_BACKEND='nonsense'." in shown.err.splitlines()[-1]
+
+
+def test_the_prior_is_told(run, command, dark):
+    card = json.loads((run / "model.json").read_text())
+    folder = shutil.copytree(run, "model")
+    card["calibrator"] = {"slope": -2.0, "intercept": 0.0, "note": ""}
+    Path(folder, "model.json").write_text(json.dumps(card))
+    shown = command("compare", folder, dark, dark, "--prior", "0.1", "--json")
+    answer = json.loads(shown.out)
+    # at distance 0 there is no evidence, so the probability is the prior
+    assert (answer["prior"], answer["probability"]) == (0.1, pytest.approx(0.1))
+    for prior in ("0", "1", "nan"):
+        err = one_line(**vars(command("compare", run, dark, dark, "--prior", prior)))
+        assert "Expected a prior between 0 and 1." in err
+
+
+@pytest.fixture
+def pairs(dark, bright):
+    Path("pairs.csv").write_text("left,right\ndark.png,dark.png\ndark.png,bright.png\n")
+    return Path("pairs.csv")
+
+
+def test_compare_a_table_of_pairs(run, command, pairs):
+    shown = command("compare", run, "--pairs", pairs)
+    assert (shown.code, shown.err) == (0, "compare: images 2 of 2\n")
+    lines = shown.out.splitlines()
+    assert re.split(" {2,}", lines[0]) == ["verdict", "distance", "probability", "left", "right"]
+    assert re.split(" {2,}", lines[1])[:2] == ["same", "0.0000"]
+    assert lines[2].startswith("different")
+    assert lines[3].startswith("2 pairs: 1 same, 1 different; threshold 0.5000")
+    assert command("compare", run, "--pairs", pairs, "--exit-code").code == 1
+    shown = command("compare", run, "--pairs", pairs, "--json")
+    assert shown.err == ""
+    assert [row["same"] for row in json.loads(shown.out)["pairs"]] == [True, False]
+
+
+def test_bad_files_of_a_table_stop_nothing(run, command, pairs):
+    with pairs.open("a") as table:
+        table.write("dark.png,nowhere.png\n")
+    shown = command("compare", run, "--pairs", pairs, "--out", "verdicts.csv")
+    assert shown.code == 0
+    assert "compare: nowhere.png: expected an image file. No such file" in shown.err
+    assert "3 pairs: 1 same, 1 different, 1 not compared" in shown.out
+    with Path("verdicts.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["same"] for row in rows] == ["1", "0", ""]
+    assert rows[2]["problem"].startswith("nowhere.png: expected an image file")
+    pairs.write_text("left,right\nx.png,y.png\n")
+    shown = command("compare", run, "--pairs", pairs)
+    assert shown.code == 2
+    assert "pairs.csv: none of its images can be read." in shown.err.splitlines()[-1]
+
+
+# --- export
+
+
+def test_export_and_compare_with_it(run, command, dark, bright):
+    shown = command("export", run, "--out", "exported")
+    assert shown.code == 0
+    assert shown.out.startswith("exported/encoder.onnx: ")
+    assert "embeddings differ from Keras' by " in shown.out
+    assert sorted(path.name for path in Path("exported").iterdir()) == ["card.json", "encoder.onnx"]
+    expected = command("compare", run, dark, bright).out
+    assert command("compare", "exported", dark, bright).out == expected
+    assert command("compare", "exported/encoder.onnx", dark, bright).out == expected
+
+
+def test_export_to_8_bits_tells_what_it_costs(run, command, tiny):
+    shown = command("export", run, "--out", "small", "--int8", "--json")
+    assert (shown.code, shown.err) == (0, "")
+    told = json.loads(shown.out)
+    assert (told["precision"], told["pairs"]) == ("int8", 2 * 2 * 29)
+    card = json.loads(Path("small/card.json").read_text())
+    assert card["quality"] == told["quality"]
+    assert abs(told["quality"]["int8"]["auc"] - told["quality"]["float32"]["auc"]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nowhere",), "expected a model folder"),
+        (("{run}", "--int8"), "Expected a folder to write an 8-bit graph to."),
+        (("{run}", "--int8", "--out", "{run}"), "expected a folder of its own for an 8-bit graph"),
+        (("{run}", "--out", "dark.png"), "expected a folder to write to. Received a file."),
+    ],
+)
+def test_mistakes_in_export(run, command, dark, arguments, words):
+    before = contents(run)
+    err = one_line(**vars(command("export", *(each.format(run=run) for each in arguments))))
+    assert words in err
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "dark.png", "", "two\nlines"])
+def test_no_folder_at_all(command, dark, folder):
+    one_line(**vars(command("compare", folder, dark, dark)))

@@ -1,0 +1,253 @@
+"""Judging a model end to end, on data small enough to recount by hand."""
+
+import inspect
+import json
+import math
+
+import numpy as np
+import pytest
+
+import twinset
+from twinset.errors import DataError
+from twinset.evaluation import calibrate as holdout
+from twinset.evaluation import evaluate as assessment
+from twinset.files import plain
+from twinset.metrics.baselines import raw_pixels, unit_norm
+from twinset.metrics.judge import PROBE_STRENGTHS, Part, calibrate, judge
+from twinset.metrics.probes import knn_accuracy, linear_probe
+
+QUICK = {"encoder": {"units": [16, 8]}, "batch_size": 16, "epochs": 12}
+
+
+def _shades(seed, count, name="shades"):
+    """Four gray levels with noise: easy, but not perfect."""
+    rng = np.random.default_rng(seed)
+    labels = np.tile(np.arange(4), count // 4)
+    images = np.clip(rng.normal(40 + 50 * labels[:, None, None], 18, (count, 5, 4)), 0, 255)
+    return twinset.LabelledImages(images.astype(np.uint8), labels, tuple("abcd"), name)
+
+
+@pytest.fixture(scope="module")
+def model():
+    fitted = twinset.fit(_shades(0, 120), **QUICK)
+    return holdout.calibrated(fitted, _shades(1, 80, "kept"))
+
+
+@pytest.fixture(scope="module")
+def found(model):
+    return twinset.metrics(
+        model, _shades(2, 80, "test"), fitted=_shades(0, 120), tune=_shades(3, 40)
+    )
+
+
+def test_calibration_is_stored_named_and_kept(model, tmp_path):
+    model.save(tmp_path / "model")
+    again = twinset.SiameseModel.load(tmp_path / "model")
+    assert again.threshold == model.threshold
+    assert again.alternatives == model.alternatives
+    assert again.calibrator == model.calibrator
+    assert model.threshold.rule == "balanced accuracy on 80 images kept out"
+    assert model.threshold.data == _shades(1, 80).digest
+    assert [each.rule.split(" on ")[0] for each in model.alternatives] == ["EER", "FPR <= 0.01"]
+    images = _shades(2, 8).images
+    verdict = again.compare(images[0], images[4], prior=0.25)
+    assert "balanced accuracy on 80 images kept out" in verdict.sentence()
+    assert 0 < verdict.probability < 1
+    assert verdict.to_dict()["prior"] == 0.25
+    assert again.compare(images[0], images[4]).probability > verdict.probability
+
+
+def test_promises_are_the_rates_on_the_calibration_part(model):
+    kept = _shades(1, 80)
+    i, j = np.triu_indices(80, 1)
+    apart = model.distances(kept, twinset.Pairs(i, j, kept.labels[i] == kept.labels[j]))
+    same = kept.labels[i] == kept.labels[j]
+    for threshold in (model.threshold, *model.alternatives):
+        match = apart <= threshold.value
+        assert threshold.fmr == pytest.approx(match[~same].mean(), abs=2e-3)
+        assert threshold.fnmr == pytest.approx(1 - match[same].mean(), abs=2e-3)
+    assert model.alternatives[1].fmr <= 0.01
+
+
+def test_realised_rates_are_recounted(model, found):
+    test = _shades(2, 80)
+    i, j = np.triu_indices(80, 1)
+    same = test.labels[i] == test.labels[j]
+    apart = model.distances(test, twinset.Pairs(i, j, same))
+    assert [point.rates.threshold for point in found.model.points] == [
+        each.value for each in (model.threshold, *model.alternatives)
+    ]
+    for point in found.model.points:
+        match = apart <= point.rates.threshold
+        # embeddings differ in the last digit between batches: a pair may sit on the threshold
+        assert abs(point.rates.false_matches - (match & ~same).sum()) <= 1
+        assert abs(point.rates.false_non_matches - (~match & same).sum()) <= 1
+        assert point.fmr.low <= point.fmr.value <= point.fmr.high
+        assert point.promised_fmr is not None
+
+
+def test_the_model_beats_its_baselines(found):
+    assert list(found.judgements) == ["model", "raw pixels", "PCA-64", "untrained"]
+    areas = {name: each.numbers["auc"].value for name, each in found.judgements.items()}
+    assert areas["model"] > 0.9
+    assert areas["model"] > areas["raw pixels"]
+
+
+def test_json_is_whole_and_summary_reads(found, tmp_path):
+    found.write_json(tmp_path / "evaluation.json")
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    assert content["schema"] == 2
+    judgement = content["judgements"]["model"]
+    assert judgement["numbers"]["auc"]["value"] == found.model.numbers["auc"].value
+    assert judgement["pairs"] == 80 * 79 // 2
+    curve = judgement["curve"]
+    assert curve["fmr"][0] == 0
+    assert curve["fmr"][-1] == 1
+    assert sorted(curve["fmr"]) == curve["fmr"]
+    assert judgement["class_errors"]["fmr"][0][0] is None
+    assert set(judgement["scores"]) == {"brier", "cllr", "min cllr"}
+    assert set(content["facts"]["Seconds to embed and judge"]) == set(content["judgements"])
+    card = found.to_markdown()
+    area = found.model.numbers["auc"]
+    assert f"| ROC AUC | {area.value:.4f} [{area.low:.4f}, {area.high:.4f}] |" in card
+    assert found.facts["Data"]["test digest"] in card
+    text = found.summary()
+    assert f"{found.model.numbers['auc'].value:.4f} [" in text
+    assert "promised" in text
+
+
+VOTES = ("1-nn accuracy", "20-nn accuracy", "linear probe accuracy")
+
+
+def test_all_contestants_are_classified_on_the_same_images(model, found):
+    fitted, tune, test = _shades(0, 120), _shades(3, 40), _shades(2, 80)
+    embedders = {
+        "model": lambda data: model.embed(data),
+        "raw pixels": lambda data: unit_norm(raw_pixels(data.images)),
+    }
+    for name, embed in embedders.items():
+        known, asked = embed(fitted), embed(test)
+        numbers = found.judgements[name].numbers
+        for k in (1, 20):
+            expected = knn_accuracy(known, fitted.labels, asked, test.labels, k=k)
+            assert numbers[f"{k}-nn accuracy"].value == pytest.approx(expected, abs=0.02)
+        probe = linear_probe(
+            *(known, fitted.labels, embed(tune), tune.labels, asked, test.labels),
+            strengths=PROBE_STRENGTHS,
+        )
+        assert numbers["linear probe accuracy"].value == pytest.approx(probe.accuracy, abs=0.02)
+    for judgement in found.judgements.values():
+        assert all(0 < judgement.numbers[name].low < 1 for name in VOTES)
+    text, card = found.summary(), found.to_markdown()
+    for label in ("1-NN accuracy", "20-NN accuracy", "linear probe"):
+        assert f"\n{label}  " in text
+        assert f"\n| {label} | " in card
+
+
+@pytest.mark.parametrize(
+    ("limit", "names", "votes"),
+    [
+        (("LARGEST", 120 * 20), ["model", "raw pixels", "PCA-64", "untrained"], True),
+        (("LARGEST", 120 * 20 - 1), ["model", "raw pixels", "untrained"], False),
+        (("WIDEST", 19), ["model", "raw pixels", "untrained"], True),
+    ],
+)
+def test_baselines_that_would_cost_too_much_are_left_out_and_named(
+    model, monkeypatch, limit, names, votes
+):
+    monkeypatch.setattr(assessment, *limit)
+    found = twinset.metrics(model, _shades(2, 40), fitted=_shades(0, 120))
+    assert list(found.judgements) == names
+    assert ("1-nn accuracy" in found.judgements["raw pixels"].numbers) == votes
+    assert "1-nn accuracy" in found.model.numbers
+    told = found.facts.get("Left out", {})
+    assert ("PCA-64" in told) == ("PCA-64" not in names)
+    assert ("votes on raw pixels" in told) == (not votes)
+    assert all(reason in found.to_markdown() for reason in told.values())
+
+
+def test_rows_that_nobody_has_are_not_shown(model):
+    bare = twinset.metrics(model, _shades(2, 80), baselines=False)
+    assert not set(VOTES) & set(bare.model.numbers)
+    assert "accuracy" not in bare.summary().split("threshold")[0]
+    assert "linear probe" not in bare.to_markdown()
+    votes = twinset.metrics(model, _shades(2, 80), baselines=False, fitted=_shades(0, 120))
+    assert set(VOTES) & set(votes.model.numbers) == set(VOTES[:2])
+
+
+def test_bands_and_hardest_pairs_are_the_models_alone(found, model):
+    told = {name: each.to_dict() for name, each in found.judgements.items()}
+    assert [name for name, each in told.items() if each["bands"]] == ["model"]
+    assert [name for name, each in told.items() if each["hardest"]] == ["model"]
+    test = _shades(2, 80)
+    hardest = found.model.hardest
+    for positions, distances, kind in (
+        (hardest.closest_different, hardest.closest_distances, False),
+        (hardest.farthest_same, hardest.farthest_distances, True),
+    ):
+        left, right = positions.T
+        assert ((test.labels[left] == test.labels[right]) == kind).all()
+        pairs = twinset.Pairs(left, right, test.labels[left] == test.labels[right])
+        np.testing.assert_allclose(model.distances(test, pairs), distances, atol=1e-5)
+
+
+def test_the_docstring_names_every_field_of_the_json(found):
+    told = inspect.getdoc(assessment.Assessment.to_dict)
+    content = found.to_dict()
+    judgement = content["judgements"]["model"]
+    names = [*content, *judgement, *judgement["numbers"], *judgement["points"][0]]
+    names += [*judgement["bands"], *judgement["hardest"], *judgement["curve"], *judgement["scores"]]
+    names += [*judgement["reliability"], *judgement["class_errors"], *judgement["numbers"]["auc"]]
+    assert [name for name in names if f"`{name}`" not in told and f'"{name}"' not in told] == []
+    assert f"- `schema`: {content['schema']}." in told
+
+
+def test_a_model_without_calibration_says_so():
+    plain_model = twinset.fit(_shades(0, 120), **QUICK | {"epochs": 2})
+    found = twinset.metrics(plain_model, _shades(2, 40), baselines=False)
+    (point,) = found.model.points
+    assert point.promised_fmr is None
+    assert "not calibrated" in point.rule
+    assert found.model.reliability is None
+    assert list(found.judgements) == ["model"]
+
+
+def test_near_classes_are_the_harder_case(model):
+    test = _shades(2, 80)
+    numbers = twinset.metrics(model, test, baselines=False, near=((0, 1), (2, 9))).model.numbers
+    # of the second group one class is there: no different pair, left out
+    assert [name for name in numbers if name.startswith("near")] == ["near auc 0-1"]
+    assert numbers["near auc 0-1"].value <= numbers["auc"].value + 0.02
+
+
+def test_wrong_data(model):
+    with pytest.raises(DataError, match="Expected LabelledImages to evaluate on. Received ndarray"):
+        twinset.metrics(model, _shades(2, 8).images)
+    with pytest.raises(DataError, match="at least 2 classes. Received 1"):
+        twinset.metrics(model, _shades(2, 8).subset(np.array([0, 4])))
+
+
+def test_broken_embeddings_are_named():
+    vectors = np.zeros((8, 3))
+    vectors[5, 1] = np.nan
+    with pytest.raises(DataError, match="NaN or infinity in row 5"):
+        judge(Part(vectors, np.tile([0, 1], 4)))
+
+
+def test_perfect_and_useless_models():
+    labels = np.repeat([0, 1, 2], 20)
+    perfect = judge(Part(np.eye(3)[labels] + 1e-6 * np.arange(60)[:, None], labels))
+    assert perfect.numbers["auc"].value == 1
+    assert perfect.numbers["map_at_r"].value == 1
+    assert perfect.numbers["auc"].low < 1, "sixty images prove no perfection"
+    rng = np.random.default_rng(0)
+    noise = Part(rng.normal(size=(300, 8)), rng.integers(0, 3, 300))
+    useless = judge(noise, calibration=calibrate(noise))
+    assert useless.numbers["auc"].value == pytest.approx(0.5, abs=0.03)
+    assert useless.scores["cllr"] == pytest.approx(1.0, abs=0.03)
+
+
+def test_plain_values():
+    assert plain({"x": (np.float32(1.5), math.inf, None, "t", np.bool_(True))}) == {
+        "x": [1.5, None, None, "t", True]
+    }

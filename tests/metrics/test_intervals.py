@@ -1,0 +1,196 @@
+"""The intervals must be honest: shown by repeating a test set whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from twinset.errors import DataError
+from twinset.metrics.all_pairs import AllPairs
+from twinset.metrics.curves import rates_at
+from twinset.metrics.intervals import (
+    Estimate,
+    auc_estimate,
+    difference,
+    eer_estimate,
+    fmr_estimate,
+    fnmr_estimate,
+    pair_rate_estimate,
+    share_interval,
+    t_interval,
+    tpr_estimate,
+)
+
+# Three classes on a line; distances of two images are |N(Δ, √2)|, so the truth is known exactly.
+CENTRES, SIZES, THRESHOLD = np.array([0.0, 2.5, 4.0]), np.array([60, 50, 40]), 1.2
+LABELS = np.repeat(np.arange(3), SIZES)
+
+
+def _truth():
+    grid = np.linspace(0, 12, 60_001)
+
+    def share(gap):
+        return stats.norm.cdf(grid, gap, math.sqrt(2)) - stats.norm.cdf(-grid, gap, math.sqrt(2))
+
+    tpr = share(0.0)
+    weights, fmr = 0, 0
+    for a in range(3):
+        for b in range(a + 1, 3):
+            fmr = fmr + SIZES[a] * SIZES[b] * share(CENTRES[b] - CENTRES[a])
+            weights += SIZES[a] * SIZES[b]
+    fmr = fmr / weights
+    at = np.searchsorted(grid, THRESHOLD)
+    return {
+        "FMR": fmr[at],
+        "FNMR": 1 - tpr[at],
+        "AUC": np.trapezoid(tpr, fmr),
+        "EER": fmr[np.argmin(np.abs(fmr - (1 - tpr)))],
+        "TPR at FPR 10%": tpr[np.searchsorted(fmr, 0.1)],
+    }
+
+
+def _estimates(rng):
+    walk = AllPairs(rng.normal(CENTRES[LABELS])[:, None], LABELS)
+    curve, counts = walk.curve(), walk.per_image([THRESHOLD])
+    return {
+        "FMR": fmr_estimate(counts, 0),
+        "FNMR": fnmr_estimate(counts, 0),
+        "AUC": auc_estimate(walk),
+        "EER": eer_estimate(walk, curve)[0],
+        "TPR at FPR 10%": tpr_estimate(walk, curve, 0.1),
+    }
+
+
+@pytest.fixture(scope="module")
+def repetitions():
+    rng = np.random.default_rng(20)
+    return [_estimates(rng) for _ in range(600)]
+
+
+@pytest.mark.parametrize("name", ["FMR", "FNMR", "AUC", "EER", "TPR at FPR 10%"])
+def test_95_percent_intervals_cover_the_truth(repetitions, name):
+    """600 repetitions: a coverage of 95% is seen with a standard deviation of 0.9 points."""
+    truth = _truth()[name]
+    intervals = [each[name].interval() for each in repetitions]
+    covered = np.mean([each.low <= truth <= each.high for each in intervals])
+    assert 0.92 <= covered <= 0.98
+    # The standard error is that of the repetitions; a little wider, as it lets the number of
+    # images per class vary, which the repetitions hold fixed.
+    spread = np.std([each[name].value for each in repetitions])
+    stated = np.sqrt(np.mean([each[name].error ** 2 for each in repetitions]))
+    assert 0.92 * spread < stated < 1.2 * spread
+
+
+@pytest.mark.parametrize("name", ["FMR", "FNMR"])
+def test_naive_intervals_are_shown_to_fail(repetitions, name):
+    """Pairs taken for independent observations: √(p (1 − p) / pairs)."""
+    truth = _truth()[name]
+    n = len(LABELS)
+    positives = sum(size * (size - 1) // 2 for size in SIZES)
+    pairs = positives if name == "FNMR" else n * (n - 1) // 2 - positives
+    covered = 0
+    for each in repetitions:
+        p = each[name].value
+        covered += abs(p - truth) <= 1.96 * math.sqrt(p * (1 - p) / pairs)
+    assert covered / len(repetitions) < 0.6
+
+
+def test_comparisons_of_two_models_on_the_same_images():
+    """B sees what A sees with more noise: the difference is covered, and found more often."""
+    rng = np.random.default_rng(21)
+    found, covered, alone = [], 0, 0
+    results = []
+    for _ in range(300):
+        x = rng.normal(CENTRES[LABELS])
+        blurred = x + rng.normal(scale=0.6, size=len(x))
+        a, b = (auc_estimate(AllPairs(v[:, None], LABELS)) for v in (x, blurred))
+        results.append((a, b))
+    truth = np.mean([a.value - b.value for a, b in results])
+    for a, b in results:
+        interval = difference(a, b)
+        covered += interval.low <= truth <= interval.high
+        found.append(interval.low > 0)
+        alone += a.value - b.value > 1.96 * math.hypot(a.error, b.error)
+    assert 0.92 <= covered / 300 <= 0.985
+    assert np.mean(found) > alone / 300 + 0.1
+
+
+def test_a_model_does_not_beat_itself():
+    rng = np.random.default_rng(0)
+    estimate = auc_estimate(AllPairs(rng.normal(CENTRES[LABELS])[:, None], LABELS))
+    interval = difference(estimate, estimate)
+    assert (interval.value, interval.low, interval.high) == (0, 0, 0)
+
+
+def test_sparse_lists_of_pairs_cover_too():
+    """Each image in several pairs of a list, as in the tutorial's."""
+    rng = np.random.default_rng(3)
+    n, covered, naive = 120, 0, 0
+    left = np.repeat(np.arange(n), 4)
+    right = (left + np.tile([1, 2, 3, 4], n)) % n
+    truth = 1 - stats.norm.cdf(1.0, 0, math.sqrt(2)) + stats.norm.cdf(-1.0, 0, math.sqrt(2))
+    for _ in range(500):
+        x = rng.normal(size=n)
+        errors = np.abs(x[left] - x[right]) > 1.0
+        interval = pair_rate_estimate(errors, left, right, n).interval()
+        covered += interval.low <= truth <= interval.high
+        half = 1.96 * math.sqrt(interval.value * (1 - interval.value) / len(errors))
+        naive += abs(interval.value - truth) <= half
+    assert 0.92 <= covered / 500 <= 0.98
+    assert naive / 500 < 0.9
+
+
+def test_estimates_agree_with_the_counts():
+    rng = np.random.default_rng(5)
+    walk = AllPairs(rng.normal(CENTRES[LABELS])[:, None], LABELS)
+    curve = walk.curve()
+    threshold = float(curve.thresholds[len(curve.thresholds) // 2])
+    rates, counts = rates_at(curve, threshold), walk.per_image([threshold])
+    assert fmr_estimate(counts, 0).value == pytest.approx(rates.fmr)
+    assert fnmr_estimate(counts, 0).value == pytest.approx(rates.fnmr)
+    for name, estimate in _estimates(rng).items():
+        assert abs(estimate.pulls.sum()) < 1e-9, name
+
+
+def test_no_error_seen_is_no_certainty():
+    interval = Estimate(0.0, np.zeros(200), 0.0).interval()
+    assert interval.low == 0
+    # 100 independent pairs of 200 images: about 3.84 / 100
+    assert 0.03 < interval.high < 0.04
+    assert Estimate(1.0, np.zeros(200), 0.0).interval().low < 0.97
+
+
+def test_shares_of_independent_tries_against_scipy():
+    for right, tries in ((0, 30), (1, 30), (417, 500), (500, 500)):
+        found = share_interval(right / tries, tries)
+        known = stats.binomtest(right, tries).proportion_ci(0.95, method="wilson")
+        assert (found.low, found.high) == (pytest.approx(known.low), pytest.approx(known.high))
+        assert found.low <= found.value <= found.high
+    # the same as the estimate of as many images in no common pair
+    p, n = 0.8, 250
+    alike = Estimate(p, np.full(n, math.sqrt(p * (1 - p)) / n), 0.0).interval()
+    found = share_interval(p, n)
+    assert (found.low, found.high) == (pytest.approx(alike.low), pytest.approx(alike.high))
+    assert found.error == pytest.approx(alike.error)
+
+
+def test_seeds_widen_the_interval():
+    estimate = Estimate(0.9, np.full(100, 0.001), 0.0)
+    assert estimate.interval(extra_error=0.02).low < estimate.interval().low
+
+
+def test_student_by_hand_and_against_scipy():
+    values = [0.9, 0.92, 0.91, 0.95, 0.88]
+    found = t_interval(values)
+    low, high = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert math.isnan(t_interval([0.5]).low)
+    with pytest.raises(DataError, match="at least one value. Received none"):
+        t_interval([])
+
+
+def test_comparing_different_images_is_refused():
+    a, b = Estimate(0.5, np.zeros(3), 0.0), Estimate(0.5, np.zeros(4), 0.0)
+    with pytest.raises(DataError, match="on the same images. Received 3 and 4 images"):
+        difference(a, b)

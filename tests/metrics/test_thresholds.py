@@ -1,0 +1,135 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import calibration_oracles as oracles
+from strategies import scored_pairs
+from twinset.errors import DataError
+from twinset.metrics.curves import Curve, curve_of_pairs
+from twinset.metrics.pairs import choose_threshold, parse_rule
+
+BADNESS = {
+    "balanced accuracy": lambda fmr, fnmr: fmr + fnmr,
+    "EER": lambda fmr, fnmr: abs(fmr - fnmr),
+    "cost 10:1": lambda fmr, fnmr: 10 * fmr + fnmr,
+    "cost 1:3": lambda fmr, fnmr: fmr + 3 * fnmr,
+    "cost 0.3:1.7": lambda fmr, fnmr: 3 * fmr + 17 * fnmr,
+}
+
+
+@pytest.mark.parametrize("rule", BADNESS)
+@given(pairs=scored_pairs())
+def test_the_best_and_smallest_candidate_is_chosen(rule, pairs):
+    chosen = choose_threshold(curve_of_pairs(*pairs), rule)
+    assert chosen.value == oracles.threshold(*pairs, BADNESS[rule])
+    assert chosen.rule == rule
+
+
+@given(scored_pairs(), st.sampled_from(["0.01", "0.1", "0.29", "0.3", "0.5", "1e-3", "0.999"]))
+def test_the_largest_threshold_within_the_limit_is_chosen(pairs, limit):
+    chosen = choose_threshold(curve_of_pairs(*pairs), f"FPR <= {limit}")
+    assert oracles.errors_at(*pairs, chosen.value)[0] <= Fraction(limit)
+    for d in pairs[0]:
+        if d > chosen.value:
+            assert oracles.errors_at(*pairs, d)[0] > Fraction(limit)
+
+
+@given(scored_pairs(), st.sampled_from([*BADNESS, "FPR <= 0.2"]))
+def test_the_promise_is_what_the_threshold_does(pairs, rule):
+    chosen = choose_threshold(curve_of_pairs(*pairs), rule)
+    distances, same = np.array(pairs[0]), np.array(pairs[1], bool)
+    match = distances <= chosen.value
+    assert chosen.fmr == match[~same].mean()
+    assert chosen.fnmr == (~match)[same].mean()
+
+
+def test_rules_by_hand():
+    curve = curve_of_pairs([1, 2, 5, 3, 4, 6, 7], [1, 1, 1, 0, 0, 0, 0])
+    # FMR, FNMR at 1, 2, …, 7: 0 ⅔, 0 ⅓, ¼ ⅓, ½ ⅓, ½ 0, ¾ 0, 1 0
+    for rule, expected in {
+        "balanced accuracy": (2.0, 0, 1 / 3),
+        "EER": (3.0, 1 / 4, 1 / 3),
+        "cost 1:2": (5.0, 1 / 2, 0),
+        "cost 1:100": (5.0, 1 / 2, 0),
+        "FPR <= 0.3": (3.0, 1 / 4, 1 / 3),
+        "FPR <= 0.25": (3.0, 1 / 4, 1 / 3),
+        "FPR <= 0.24": (2.0, 0, 1 / 3),
+        "FPR <= 0.99": (6.0, 3 / 4, 0),
+    }.items():
+        chosen = choose_threshold(curve, rule)
+        assert (chosen.value, chosen.fmr) == expected[:2], rule
+        assert chosen.fnmr == pytest.approx(expected[2])
+
+
+def test_both_ends_are_candidates():
+    worst = curve_of_pairs([1.0, 2.0], [0, 1])
+    nothing = choose_threshold(worst, "cost 2:1")
+    assert (nothing.fmr, nothing.fnmr) == (0, 1)
+    assert nothing.value < 1
+    everything = choose_threshold(worst, "cost 1:2")
+    assert (everything.value, everything.fmr, everything.fnmr) == (2.0, 1, 0)
+    # equally bad: the smaller one, which matches nothing
+    assert choose_threshold(worst, "balanced accuracy").value < 1
+
+
+def test_constant_distances_leave_all_or_nothing():
+    constant = curve_of_pairs([0.5] * 4, [1, 1, 0, 0])
+    for rule in ("balanced accuracy", "EER", "FPR <= 0.5", "cost 10:1"):
+        chosen = choose_threshold(constant, rule)
+        assert (chosen.fmr, chosen.fnmr) == (0, 1), rule
+    assert choose_threshold(constant, "cost 1:10").value == 0.5
+
+
+def test_ties_are_exact_where_rates_are_not():
+    # 0.1 + 0.7 < 0.3 + 0.5 in floats, though both are 0.8: the smaller threshold must win
+    curve = Curve(np.arange(4.0), np.array([0, 3, 5, 10]), np.array([0, 1, 3, 10]))
+    assert curve.fmr[1] + curve.fnmr[1] != curve.fmr[2] + curve.fnmr[2]
+    assert choose_threshold(curve, "balanced accuracy").value == 1.0
+
+
+def test_a_histogram_of_many_pairs():
+    thresholds = np.linspace(0, 2, 65_537)
+    true_matches = np.round(5e8 * (thresholds / 2) ** 0.25).astype(np.int64)
+    false_matches = np.round(4.5e9 * (thresholds / 2) ** 4).astype(np.int64)
+    curve = Curve(thresholds, true_matches, false_matches)
+    chosen = choose_threshold(curve, "FPR <= 0.01")
+    assert chosen.value == pytest.approx(2 * 0.01**0.25, abs=4e-5)
+    assert chosen.fmr <= 0.01
+    # FMR = u⁴ and FNMR = 1 − u^¼: equal slopes where 4 u³ = ¼ u^−¾
+    u = 16 ** (-4 / 15)
+    assert choose_threshold(curve, "balanced accuracy").value == pytest.approx(2 * u, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "costs", "limit"),
+    [
+        ("balanced accuracy", "balanced accuracy", (1, 1), 0),
+        (" Balanced   Accuracy", "balanced accuracy", (1, 1), 0),
+        ("eer", "EER", (1, 1), 0),
+        ("FPR <= 0.01", "FPR <= 0.01", (1, 1), 0.01),
+        ("fmr<=.5", "FPR <= .5", (1, 1), 0.5),
+        ("FPR ≤ 1E-3", "FPR <= 1e-3", (1, 1), 0.001),
+        ("cost 10:1", "cost 10:1", (10, 1), 0),
+        ("COST 0.5 : 2.", "cost 0.5:2.", (1, 4), 0),
+    ],
+)
+def test_rules_are_read(text, name, costs, limit):
+    rule = parse_rule(text)
+    assert (rule.name, rule.costs, rule.limit) == (name, costs, limit)
+    assert parse_rule(rule.name) == rule
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "best", "accuracy", "FPR", "FPR <= 0", "FPR <= 1", "FPR <= 1%", "FPR <= -0.1"),
+        *("FPR < 0.1", "FPR >= 0.1", "FPR <= nan", "FNR <= 0.1", "EER 0.1", "cost 1", "cost 1:0"),
+        *("cost 0:1", "cost -1:1", "cost 1:2:3", "cost a:b", "cost 1e9:1", "cost 10000000:1"),
+    ],
+)
+def test_what_is_no_rule(text):
+    with pytest.raises(DataError, match=r"Expected a rule 'balanced accuracy', .* Received '"):
+        choose_threshold(curve_of_pairs([1, 2], [1, 0]), text)

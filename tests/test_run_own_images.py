@@ -1,0 +1,202 @@
+"""The user's own images, from files to a verdict: real sets, as folders and tables."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn import datasets
+
+import twinset
+from twinset.data import load as run_data
+from twinset.data.stored import StoredPixels
+from twinset.errors import DataError
+
+QUICK = {"epochs": 3, "encoder": {"units": [32, 16]}}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def write_tree(folder, images, labels, names, kind="png"):
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        place = folder / names[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{i:05}.{kind}")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    found = datasets.load_digits()
+    pixels = (found.images * (255 / 16)).round().astype(np.uint8)
+    return pixels, found.target
+
+
+@pytest.fixture(scope="module")
+def tiles():
+    """Colour: 32 × 32 tiles of scikit-learn's two photographs, a roof and a flower."""
+    pixels, labels = [], []
+    for label, photo in enumerate(datasets.load_sample_images().images):
+        for top in range(0, 416, 32):
+            for left in range(0, 608, 32):
+                pixels.append(photo[top : top + 32, left : left + 32])
+                labels.append(label)
+    return np.stack(pixels), np.array(labels)
+
+
+def test_fashion_mnist_as_a_tree_is_the_built_in_set(fashion_mnist, tmp_path):
+    train, _ = fashion_mnist
+    some = train.subset(np.arange(1500))
+    names = [name.replace("/", "-") for name in train.class_names]
+    write_tree(tmp_path / "tree", some.images, some.labels, names)
+    read = twinset.read_images(tmp_path / "tree")
+    assert read.image_shape == (28, 28)
+    place = np.array([int(Path(name).stem) for name in read.names])
+    np.testing.assert_array_equal(read.images[:], some.images[place])
+    assert [read.class_names[label] for label in read.labels] == [
+        names[label] for label in some.labels[place]
+    ]
+
+
+def test_fashion_mnist_as_a_table_trains_to_the_same_bits(fashion_mnist, tmp_path):
+    """A table keeps the order of its rows; with classes met in label order, nothing differs."""
+    train, _ = fashion_mnist
+    some = train.subset(np.arange(400))
+    names = [f"{label} {name.replace('/', '-')}" for label, name in enumerate(train.class_names)]
+    write_tree(tmp_path / "files", some.images, some.labels, names)
+    with (tmp_path / "table.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label"])
+        for i, label in enumerate(some.labels):
+            writer.writerow([f"files/{names[label]}/{i:05}.png", names[label]])
+    read = twinset.read_images(tmp_path / "table.csv")
+    np.testing.assert_array_equal(read.images[:], some.images)
+    np.testing.assert_array_equal(read.labels, some.labels)
+    ours, theirs = (twinset.fit(each, **QUICK).encoder.get_weights() for each in (read, some))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_digits_from_folder_to_verdict(digits, command):
+    pixels, labels = digits
+    write_tree(
+        Path("digits"),
+        pixels,
+        labels,
+        ["zero", "one", "two", "three", "four", "five", "6", "7", "8", "9"],
+    )
+    Path("digits/6/broken.png").write_bytes(b"no image")
+    found = command("check", "digits", "--json")
+    assert found.code == 0
+    told = json.loads(found.out)
+    assert told["images"] == 1797
+    assert [each["name"] for each in told["quarantined"]] == ["6/broken.png"]
+    quick = ("--set", "epochs=8", "--out", "run")
+    shown = command("train", "digits", "--recipe", "fast", *quick)
+    assert shown.code == 0, shown.err
+    card = json.loads(Path("run/model.json").read_text())
+    assert card["class_names"][:4] == ["6", "7", "8", "9"]
+    assert card["threshold"]["rule"].startswith("balanced accuracy on 1")
+    judged = command("evaluate", "run", "--json")
+    assert judged.code == 0, judged.err
+    content = json.loads(judged.out)
+    assert content["judgements"]["model"]["numbers"]["auc"]["value"] > 0.9
+    assert content["facts"]["Data"]["test images"] < 400
+    assert content["class_names"][-1] == "zero"
+    assert Path("run/evaluation.html").stat().st_size > 100_000
+    same = command("compare", "run", "digits/7/00007.png", "digits/7/00017.png")
+    assert same.out.startswith("same: ")
+
+
+def test_colour_trains_and_keeps_its_rule(tiles, tmp_path):
+    pixels, labels = tiles
+    write_tree(tmp_path / "tiles", pixels, labels, ["roof", "flower"])
+    changes = {"images": {"size": 24, "resize": "crop"}, "holdout": "auto", **QUICK}
+    run = twinset.train(tmp_path / "tiles", "fast", out=tmp_path / "run", **changes)
+    assert run.model.preprocessing.shape == (24, 24, 3)
+    assert run.model.preprocessing.resize == "crop"
+    assert twinset.SiameseModel.load(tmp_path / "run").preprocessing == run.model.preprocessing
+    assert run.report.scores.auc > 0.7
+
+
+def test_a_run_is_never_judged_on_what_it_has_used(tiles, tmp_path):
+    pixels, labels = tiles
+    write_tree(tmp_path / "tiles", pixels[::2], labels[::2], ["roof", "flower"])
+    run = twinset.train(tmp_path / "tiles", "fast", out=tmp_path / "run", **QUICK)
+    recipe, how = run.model.recipe, run.model.preprocessing
+    parts = run_data.evaluation_parts(tmp_path / "run", tmp_path / "tiles", recipe, how)
+    used = {
+        bytes(key) for key in np.concatenate([parts.fit.fingerprints, parts.calib.fingerprints])
+    }
+    assert not used & set(map(bytes, parts.test.fingerprints))
+    assert len(parts.fit) + len(parts.calib) + len(parts.test) == 247
+    # more images in the same folder: the new ones are for the test
+    write_tree(tmp_path / "tiles", pixels[1::2], labels[1::2], ["roof", "flower"], kind="bmp")
+    more = run_data.evaluation_parts(tmp_path / "run", tmp_path / "tiles", recipe, how)
+    assert len(more.test) == len(parts.test) + 247
+    assert not used & set(map(bytes, more.test.fingerprints))
+    fitted = tmp_path / "fitted"
+    for name in parts.fit.names:
+        (fitted / name).parent.mkdir(parents=True, exist_ok=True)
+        (fitted / name).write_bytes((tmp_path / "tiles" / name).read_bytes())
+    with pytest.raises(DataError, match="images that the model has not seen. All"):
+        run_data.evaluation_parts(tmp_path / "run", fitted, recipe, how)
+
+
+def test_owners_parts_that_leak_are_refused(tiles, tmp_path, command):
+    pixels, labels = tiles
+    write_tree(tmp_path / "data" / "train", pixels[::2], labels[::2], ["roof", "flower"])
+    write_tree(tmp_path / "data" / "test", pixels[1::2], labels[1::2], ["roof", "flower"])
+    assert command("check", "data").code == 0
+    write_tree(tmp_path / "data" / "test", pixels[:60:2], labels[:60:2], ["roof", "flower"])
+    checked = command("check", "data")
+    assert checked.code == 1
+    assert "Not fit for training" in checked.out
+    quick = ("--recipe", "fast", "--set", "epochs=1", "--out", "run")
+    refused = command("train", "data", *quick)
+    assert refused.code == 2
+    assert "expected data fit for training" in refused.err.splitlines()[-1]
+    assert "--allow-leaks" in refused.err
+    assert not Path("run").exists()
+    assert command("train", "data", *quick, "--allow-leaks").code == 0
+
+
+def test_pixels_stay_on_disk(digits, tmp_path):
+    pixels, labels = digits
+    write_tree(tmp_path / "digits", pixels[:300], labels[:300], [str(i) for i in range(10)])
+    read = twinset.read_images(tmp_path / "digits")
+    assert isinstance(read.images, StoredPixels)
+    assert isinstance(read.subset(np.arange(5)).images, StoredPixels)
+    model = twinset.fit(read, "fast", holdout="none", **QUICK)
+    whole = model.embed(read.images[:])
+    np.testing.assert_array_equal(model.embed(read), whole)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: None, "no such file or folder"),
+        (lambda folder: folder.mkdir(), "Received"),
+        (lambda folder: folder.write_text("text"), "Received a file without suffix"),
+    ],
+)
+def test_what_is_no_data(make, words, command):
+    make(Path("place"))
+    for name in ("check", "train"):
+        shown = command(name, "place")
+        assert shown.code == 2
+        assert words in shown.err
+        assert len(shown.err.splitlines()) == 1
+
+
+def test_files_that_all_fail(command):
+    Path("bad/a").mkdir(parents=True)
+    Path("bad/a/x.png").write_bytes(b"no image")
+    shown = command("check", "bad")
+    assert shown.code == 2
+    assert "expected images that can be read" in shown.err.lower()

@@ -1,0 +1,191 @@
+"""A training that was killed goes on to the very weights of one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+import twinset
+from twinset.data.stored import StoredPixels
+from twinset.errors import ModelError
+from twinset.training import checkpoint
+from twinset.training.checkpoint import Keeper
+from twinset.training.monitor import Monitor
+
+SETTINGS = {"encoder": {"units": [16, 8]}, "batch_size": 8, "epochs": 60}
+
+VICTIM = """
+import sys
+import numpy as np
+import twinset
+from twinset.embed import checkpoint
+
+checkpoint.Keeper.__init__.__kwdefaults__["seconds"] = 0.0
+data = np.load(sys.argv[1])
+stripes = twinset.LabelledImages(data["images"], data["labels"], tuple(data["names"].tolist()))
+print("ready", flush=True)
+model = twinset.fit(stripes, checkpoint=sys.argv[2], encoder={"units": [16, 8]}, batch_size=8,
+                    epochs=60)
+np.savez(sys.argv[3], *model.encoder.get_weights())
+"""
+
+# A file may not grow beyond some bytes while this one trains, as on a full disk.
+CRAMPED = VICTIM.replace(
+    "model = ",
+    """import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+model = """,
+).replace(
+    "np.savez",
+    """resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+np.savez""",
+)
+
+
+@pytest.fixture(scope="module")
+def whole(stripes):
+    """The weights of the training that nothing stops."""
+    return twinset.fit(stripes, **SETTINGS).encoder.get_weights()
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Every look at the losses saves."""
+    monkeypatch.setitem(Keeper.__init__.__kwdefaults__, "seconds", 0.0)
+
+
+def same(one, two):
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def saved(images, folder):
+    """Save the data, and say where the victim finds it, and puts checkpoint and weights."""
+    names = np.array(images.class_names)
+    np.savez(folder / "data.npz", images=images.images, labels=images.labels, names=names)
+    return [folder / "data.npz", folder / "state.npz", folder / "weights.npz"]
+
+
+def stamp(path):
+    """When a file was written; None where there is none, or no longer."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def test_killed_and_resumed_equals_uninterrupted(stripes, whole, tmp_path):
+    """Killed at the first checkpoint, killed again at some later moment, then left alone."""
+    arguments = saved(stripes, tmp_path)
+    command = [sys.executable, "-c", VICTIM, *map(str, arguments)]
+    written = None
+    for moment in (0.0, 0.35):
+        victim = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while victim.poll() is None and time.monotonic() < deadline:
+            if stamp(arguments[1]) not in (None, written):
+                break
+            time.sleep(0.005)
+        time.sleep(moment)
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+        assert arguments[1].exists() or arguments[2].exists()  # killed midway, or quick and done
+        written = stamp(arguments[1])
+    subprocess.run(command, check=True, capture_output=True)
+    with np.load(arguments[2]) as file:
+        same(whole, [file[name] for name in file.files])
+    assert not arguments[1].exists()
+
+
+@pytest.mark.usefixtures("eager")
+def test_every_checkpoint_leads_to_the_same_weights(stripes, tmp_path, monkeypatch):
+    settings = SETTINGS | {"epochs": 3}
+    whole = twinset.fit(stripes, **settings)
+    saved = []
+    write = checkpoint.write_bytes
+    monkeypatch.setattr(
+        checkpoint, "write_bytes", lambda path, data: (write(path, data), saved.append(data))
+    )
+    path = tmp_path / "state.npz"
+    twinset.fit(stripes, checkpoint=path, **settings)
+    assert len(saved) >= 3
+    for data in saved[:: max(1, len(saved) // 4)]:
+        path.write_bytes(data)
+        resumed = twinset.fit(stripes, checkpoint=path, **settings)
+        same(whole.encoder.get_weights(), resumed.encoder.get_weights())
+        assert [r.loss for r in resumed.history] == pytest.approx([r.loss for r in whole.history])
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_checkpoint_belongs_to_one_training(stripes, tmp_path, monkeypatch):
+    path = tmp_path / "state.npz"
+    monkeypatch.setattr(Keeper, "remove", lambda self: None)
+    settings = SETTINGS | {"epochs": 2}
+    twinset.fit(stripes, checkpoint=path, **settings)
+    assert path.exists()
+    with pytest.raises(ModelError, match="It is of another recipe, other data or another back end"):
+        twinset.fit(stripes, checkpoint=path, **settings | {"seed": 1})
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ModelError, match="expected a checkpoint. .* remove it, and train anew"):
+        twinset.fit(stripes, checkpoint=path, **settings)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch, capsys):
+    keeper = Keeper(tmp_path / "state.npz", lambda: "key", seconds=0)
+    watching = Monitor(epochs=1, sizes=np.array([1]), images=1)
+    keeper.save(0, 1, [np.arange(3)], watching)
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        for _ in range(3):
+            keeper.save(0, 2, [np.arange(4)], watching)
+    found = keeper.load()
+    assert (found.epoch, found.step, found.arrays[0].tolist()) == (0, 1, [0, 1, 2])
+    told = capsys.readouterr().err
+    assert told.count("could not be written. No space left on device: make room") == 1
+    keeper.save(0, 3, [np.arange(5)], watching)  # somebody has made room
+    assert keeper.load().step == 3
+
+
+def test_a_disk_that_fills_up_ends_no_training(stripes, whole, tmp_path):
+    arguments = saved(stripes, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", CRAMPED, *map(str, arguments)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "state.npz: the checkpoint could not be written. File too large: make" in done.stderr
+    with np.load(arguments[2]) as file:
+        same(whole, [file[name] for name in file.files])
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["data.npz", "weights.npz"], "no half-written file stays"
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="the other engines read each batch")
+def test_images_fed_a_few_steps_ahead_train_alike(stripes, tmp_path, monkeypatch):
+    from twinset.training import jax_engine as feed
+
+    settings = SETTINGS | {"epochs": 3}
+    whole = twinset.fit(stripes, **settings)
+    (tmp_path / "pixels").write_bytes(stripes.images.tobytes())
+    stored = twinset.LabelledImages(
+        StoredPixels(tmp_path / "pixels", stripes.images.shape),
+        stripes.labels,
+        stripes.class_names,
+    )
+    monkeypatch.setattr(feed, "RESIDENT", 0)
+    for chunk in (1, 16 * 30 * 3, 10**6):  # one step at a time, three, all
+        monkeypatch.setitem(feed.Feed.__init__.__kwdefaults__, "chunk", chunk)
+        model = twinset.fit(stored, **settings)
+        same(whole.encoder.get_weights(), model.encoder.get_weights())
+        assert model.trained_on.digest == whole.trained_on.digest
