@@ -95,7 +95,7 @@ def test_digits_from_folder_to_verdict(digits, command):
     assert found.code == 0
     told = json.loads(found.out)
     assert told["images"] == 1797
-    assert [each["name"] for each in told["quarantined"]] == ["6/broken.png"]
+    assert [each["name"] for each in told["skipped"]] == ["6/broken.png"]
     quick = ("--set", "epochs=8", "--out", "run")
     shown = command("train", "digits", "--recipe", "fast", *quick)
     assert shown.code == 0, shown.err

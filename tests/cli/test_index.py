@@ -79,7 +79,7 @@ def test_the_same_for_programs(command):
     told = json.loads(made.out)
     assert made.err == ""
     assert (told["items"], told["added"], told["removed"]) == (5, 5, 0)
-    assert [bad["name"] for bad in told["quarantined"]] == ["broken.png"]
+    assert [bad["name"] for bad in told["skipped"]] == ["broken.png"]
 
     found = command("search", "photos.index", "query.png", "new.png", "-k", "1", "--json")
     first, second = json.loads(found.out)

@@ -53,8 +53,8 @@ def test_every_file_is_an_image_or_a_reason(files, tmp_path):
     assert found.positions.tolist() == good
     np.testing.assert_array_equal(found.pixels[:], pixels)
     np.testing.assert_array_equal(found.fingerprints, fingerprints(pixels))
-    assert [each.name for each in found.quarantined] == ["03.png", "11.png"]
-    assert "expected an image" in found.quarantined[0].reason
+    assert [each.name for each in found.skipped] == ["03.png", "11.png"]
+    assert "expected an image" in found.skipped[0].reason
     assert heard[-1] == (20, 20)
     assert found.reused == 0
     assert (tmp_path / "cache" / "CACHEDIR.TAG").exists()
@@ -71,7 +71,7 @@ def test_the_second_call_decodes_nothing_but_what_failed(files, tmp_path, monkey
     assert again.reused == 18
     assert seen == [files[3].path, files[11].path]
     np.testing.assert_array_equal(first.pixels[:], again.pixels[:])
-    assert again.quarantined == first.quarantined
+    assert again.skipped == first.skipped
 
 
 def test_what_changes_the_pixels_makes_another_cache(files, tmp_path):
@@ -227,5 +227,5 @@ def test_no_images_and_missing_files(tmp_path):
     assert found.pixels.shape == (0, 6, 5)
     found = decode_all([Gone()], SHAPE, folder=tmp_path)
     assert found.pixels.shape == (0, 6, 5)
-    assert "No such file" in found.quarantined[0].reason
+    assert "No such file" in found.skipped[0].reason
     assert cache.CHUNK == 16

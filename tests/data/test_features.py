@@ -130,7 +130,7 @@ def test_a_file_says_it_all(kind):
     assert data.groups.tolist() == GROUPS
     assert data.parts.tolist() == SPLITS
     assert data.names.tolist() == paths
-    assert (data.name, data.quarantined) == (f"pets.{kind}", ())
+    assert (data.name, data.skipped) == (f"pets.{kind}", ())
 
 
 @pytest.mark.parametrize("kind", ["parquet", "npz", "npy"])
@@ -141,7 +141,7 @@ def test_a_row_without_a_label_is_set_aside(kind):
     assert data.labels.tolist() == [1, 0, 0, 1, 0]
     assert data.groups.tolist() == ["a", "b", "b", "c", "c"]
     assert (data.parts, data.names) == (None, None)
-    assert [(q.name, q.reason) for q in data.quarantined] == [("row 1", "row 1: no label")]
+    assert [(q.name, q.reason) for q in data.skipped] == [("row 1", "row 1: no label")]
 
 
 @pytest.mark.parametrize("kind", ["parquet", "npz", "npy"])

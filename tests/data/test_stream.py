@@ -36,7 +36,7 @@ def test_batches_hold_all_in_order(levels, size, workers):
     assert positions.tolist() == [i for i, level in enumerate(levels) if level >= 0]
     found = [int(image[0, 0]) for batch in batches for image in batch.pixels]
     assert found == [level for level in levels if level >= 0]
-    bad = {place: one for batch in batches for place, one in batch.quarantined.items()}
+    bad = {place: one for batch in batches for place, one in batch.skipped.items()}
     assert {place: (one.name, one.reason) for place, one in bad.items()} == {
         i: (str(level), f"{level}: no") for i, level in enumerate(levels) if level < 0
     }

@@ -245,7 +245,7 @@ def test_bad_files_are_listed_and_the_rest_goes_in(photos):
     Path("photos/empty.jpg").touch()
     with Index.build(Halves(), photos) as index:
         assert len(index) == 5
-        assert sorted(bad.name for bad in index.changes.quarantined) == [
+        assert sorted(bad.name for bad in index.changes.skipped) == [
             "broken.png",
             "empty.jpg",
             "notes.txt",
@@ -309,7 +309,7 @@ def test_a_changed_file_that_cannot_be_read_keeps_its_item(photos):
         Path("photos/dark/a.png").write_bytes(b"no image")
         changes = index.update(photos, remove_missing=True)
         assert (changes.unchanged, changes.removed) == (4, 0)
-        assert [bad.name for bad in changes.quarantined] == ["dark/a.png"]
+        assert [bad.name for bad in changes.skipped] == ["dark/a.png"]
         assert "dark/a.png" in dict(index.items())
 
 
@@ -349,7 +349,7 @@ def test_one_id_for_two_files_is_refused(photos):
     with Index.build(Halves(), photos) as index:
         changes = index.update("others")
         assert changes.added == changes.changed == 0
-        (bad,) = changes.quarantined
+        (bad,) = changes.skipped
         assert bad.name == "loose.png"
         assert bad.reason.startswith(f"the id is taken by {photos.absolute()}/loose.png")
         np.testing.assert_allclose(index.get(["loose.png"]).vectors, [[0, 1]])

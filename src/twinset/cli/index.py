@@ -105,10 +105,10 @@ def index(
             told["approximation"] = {"kind": found.kind, "recall": found.recall}
         say(json.dumps(told))
         return
-    for bad in changes.quarantined[:10]:
+    for bad in changes.skipped[:10]:
         typer.echo(f"index: left out {bad.name}: {bad.reason}", err=True)
-    if len(changes.quarantined) > 10:
-        more = len(changes.quarantined) - 10
+    if len(changes.skipped) > 10:
+        more = len(changes.skipped) - 10
         typer.echo(f"index: left out {more:,} more; --json lists them", err=True)
     say(f"{out}: {_items(count)}; {changes.sentence()}")
     if found is not None:

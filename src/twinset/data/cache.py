@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprint import SIZE, fingerprint
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.data.sources.listing import ImageSource
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
@@ -43,7 +43,7 @@ class Decoded:
         pixels: of those that could be read, in their order.
         positions: which of the list these are, (m,).
         fingerprints: a digest of each, (m, 16).
-        quarantined: those that could not be read, with the reasons.
+        skipped: those that could not be read, with the reasons.
         folder: where all of this is kept.
         reused: how many of the list were decoded by an earlier call, for this list or another.
     """
@@ -51,7 +51,7 @@ class Decoded:
     pixels: StoredPixels
     positions: NDArray[np.int64]
     fingerprints: NDArray[np.uint8]
-    quarantined: tuple[Quarantined, ...]
+    skipped: tuple[Skipped, ...]
     folder: Path
     reused: int
 
@@ -234,7 +234,7 @@ class _Store:
             StoredPixels(self.folder / "pixels", (self._count, *self._shape), good),
             good,
             prints[good],
-            tuple(Quarantined(names[i], reasons[i]) for i in bad.tolist()),
+            tuple(Skipped(names[i], reasons[i]) for i in bad.tolist()),
             self.folder,
             reused,
         )

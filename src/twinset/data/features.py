@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.labelled import Labelled
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.errors import DataError
 
 
@@ -104,7 +104,7 @@ class LabelledFeatures(Labelled):
         parts: the part that the data's owner put each row in, as for `LabelledImages`. Defaults
             to none.
         names: what people know each row by, such as an image's file name. Defaults to none.
-        quarantined: what could not be read. Defaults to nothing.
+        skipped: what could not be read. Defaults to nothing.
 
     Raises:
         DataError: shapes, dtypes or labels do not fit together, or a number is not finite.
@@ -122,7 +122,7 @@ class LabelledFeatures(Labelled):
     groups: NDArray[np.str_] | None = None
     parts: NDArray[np.str_] | None = None
     names: NDArray[np.str_] | None = None
-    quarantined: tuple[Quarantined, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     _ROWS = "vectors"
     _ROW = "vector"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprint import fingerprints
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 
@@ -31,7 +31,7 @@ class Labelled(ABC):
         groups: what must not be torn apart by a split, strings of shape (n,), or None.
         parts: the part that the data's owner put each row in, one of `PARTS` or "", or None.
         names: what people know each row by, or None.
-        quarantined: what could not be read.
+        skipped: what could not be read.
         mirrors: whether a mirror image shows the same.
     """
 
@@ -41,7 +41,7 @@ class Labelled(ABC):
     groups: NDArray[np.str_] | None
     parts: NDArray[np.str_] | None
     names: NDArray[np.str_] | None
-    quarantined: tuple[Quarantined, ...]
+    skipped: tuple[Skipped, ...]
     mirrors: bool
 
     # the field with the rows, and what people call one
@@ -87,7 +87,7 @@ class Labelled(ABC):
     def subset(self, indices: NDArray[np.integer], name: str | None = None) -> Self:
         """Pick rows by position, keeping every class name.
 
-        Stored pixels are not read for it. What was quarantined stays with the whole.
+        Stored pixels are not read for it. What was skipped stays with the whole.
 
         Args:
             indices: positions of shape (m,).
@@ -103,7 +103,7 @@ class Labelled(ABC):
         changes[self._ROWS] = whole.at(chosen) if isinstance(whole, StoredPixels) else whole[chosen]
         this: Any = self  # a dataclass, as its makers are
         part: Self = replace(
-            this, labels=self.labels[chosen], name=name or self.name, quarantined=(), **changes
+            this, labels=self.labels[chosen], name=name or self.name, skipped=(), **changes
         )
         if "fingerprints" in self.__dict__:  # computed before, and not to be computed again
             part.__dict__["fingerprints"] = self.fingerprints[chosen]
@@ -132,7 +132,7 @@ class Labelled(ABC):
         # frozen: set past the dataclass
         object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
         object.__setattr__(self, "class_names", names)
-        object.__setattr__(self, "quarantined", tuple(self.quarantined))
+        object.__setattr__(self, "skipped", tuple(self.skipped))
         for field in _PER_ROW:
             object.__setattr__(self, field, self._texts(field, getattr(self, field), count))
         check_parts(self.parts)
@@ -191,7 +191,7 @@ class LabelledImages(Labelled):
             Defaults to none.
         preprocessing: how the images were brought to this shape; models keep it for use. Defaults
             to padding to this shape.
-        quarantined: what could not be read. Defaults to nothing.
+        skipped: what could not be read. Defaults to nothing.
         mirrors: whether a mirror image shows the same, as of clothes; of digits it does not.
             Defaults to False.
 
@@ -213,7 +213,7 @@ class LabelledImages(Labelled):
     parts: NDArray[np.str_] | None = None
     names: NDArray[np.str_] | None = None
     preprocessing: Preprocessing | None = None
-    quarantined: tuple[Quarantined, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     mirrors: bool = False
 
     _ROWS = "images"

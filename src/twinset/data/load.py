@@ -239,11 +239,11 @@ def _features(
 
 
 def _tell_quarantine(features: Labelled, say: Callable[[str], None]) -> None:
-    if features.quarantined:
-        count = len(features.quarantined)
+    if features.skipped:
+        count = len(features.skipped)
         say(
             f"left out {count:,} of {count + len(features):,} rows, the first: "
-            f"{features.quarantined[0].reason}"
+            f"{features.skipped[0].reason}"
         )
 
 

@@ -38,7 +38,7 @@ def read_images(
     In a folder the class is the folder that holds an image; see `read_listing` for the layouts.
     Each image is decoded once, into a cache file, and read from there; so a second call costs
     little more than listing the files, and a set may be larger than memory. What cannot be read
-    is quarantined: listed in the result with its reason.
+    is skipped: listed in the result with its reason.
 
     Args:
         path: the folder or the table.
@@ -85,9 +85,9 @@ def read_images(
         progress=progress,
     )
     if not len(found.positions):
-        first = found.quarantined[0]
+        first = found.skipped[0]
         raise DataError(
-            f"{path}: expected images that can be read. All {len(found.quarantined)} failed, the "
+            f"{path}: expected images that can be read. All {len(found.skipped)} failed, the "
             f"first: {first.name}: {first.reason}"
         )
     kept = listing.subset(found.positions)
@@ -100,7 +100,7 @@ def read_images(
         parts=kept.parts,
         names=np.array([source.name for source in kept.sources], dtype=np.str_),
         preprocessing=chosen,
-        quarantined=(*listing.quarantined, *found.quarantined),
+        skipped=(*listing.skipped, *found.skipped),
     )
     images.__dict__["fingerprints"] = found.fingerprints  # made while decoding
     return images

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.features import VectorInput
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.data.sources.listing import ImageSource
 from twinset.errors import DataError
 
@@ -29,12 +29,12 @@ class Batch:
     Args:
         positions: which of the list could be read, (m,).
         pixels: of these, uint8 of shape (m, *shape).
-        quarantined: position → what could not be read, with the reason.
+        skipped: position → what could not be read, with the reason.
     """
 
     positions: NDArray[np.int64]
     pixels: NDArray[np.uint8]
-    quarantined: dict[int, Quarantined]
+    skipped: dict[int, Skipped]
 
 
 def decode_batches(
@@ -63,7 +63,7 @@ def decode_batches(
         ...     Image.new("L", (4, 4), 9).save(f"{folder}/a.png")
         ...     files = [FileSource(f"{folder}/{name}", name) for name in ("a.png", "b.png")]
         ...     (batch,) = decode_batches(files, Preprocessing((2, 2)))
-        >>> batch.positions.tolist(), batch.pixels.tolist(), batch.quarantined[1].name
+        >>> batch.positions.tolist(), batch.pixels.tolist(), batch.skipped[1].name
         ([0], [[[9, 9], [9, 9]]], 'b.png')
     """
     room = BATCH_BYTES // math.prod(preprocessing.shape)
@@ -108,9 +108,9 @@ def _batch(
     pixels = np.empty((len(good), *shape), np.uint8)
     for row, place in enumerate(good):
         pixels[row] = found[place]
-    quarantined = {
-        start + place: Quarantined(sources[start + place].name, one)
+    skipped = {
+        start + place: Skipped(sources[start + place].name, one)
         for place, one in enumerate(found)
         if isinstance(one, str)
     }
-    return Batch(start + np.array(good, np.int64), pixels, quarantined)
+    return Batch(start + np.array(good, np.int64), pixels, skipped)

@@ -134,7 +134,7 @@ def to_html(
     if len(set(names)) < len(names):
         raise DataError(f"Expected pictures of different names. Received {names}.")
     environment = Environment(
-        loader=PackageLoader("twinset.metrics", "."),
+        loader=PackageLoader("twinset.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

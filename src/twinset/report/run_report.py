@@ -224,7 +224,7 @@ class Report:
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
         environment = Environment(
-            loader=PackageLoader("twinset.metrics", "."),
+            loader=PackageLoader("twinset.report", "."),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.errors import DataError
 from twinset.search.index_sources import Embedded, Entries
 from twinset.search.store import Items, Store
@@ -37,7 +37,7 @@ class Changes:
         relabelled: only what is known of them is new: a label, a path.
         unchanged: that were there already.
         removed: that were there and are gone.
-        quarantined: what could not be used, with the reasons; an item that was there stays.
+        skipped: what could not be used, with the reasons; an item that was there stays.
     """
 
     added: int = 0
@@ -45,7 +45,7 @@ class Changes:
     relabelled: int = 0
     unchanged: int = 0
     removed: int = 0
-    quarantined: tuple[Quarantined, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     def sentence(self) -> str:
         """Say it for people.
@@ -59,8 +59,8 @@ class Changes:
             for name in ("added", "changed", "relabelled", "unchanged", "removed")
             if getattr(self, name)
         ]
-        if self.quarantined:
-            told.append(f"{len(self.quarantined):,} could not be used")
+        if self.skipped:
+            told.append(f"{len(self.skipped):,} could not be used")
         return ", ".join(told) or "nothing to do"
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Plan:
         relabelled: positions.
         unchanged: how many.
         missing: ids of items that came from the same source, and are there no longer.
-        quarantined: what cannot be used.
+        skipped: what cannot be used.
     """
 
     stamps: dict[int, str] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Plan:
     relabelled: list[int] = field(default_factory=list)
     unchanged: int = 0
     missing: list[str] = field(default_factory=list)
-    quarantined: list[Quarantined] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
     @property
     def pending(self) -> NDArray[np.int64]:
@@ -101,7 +101,7 @@ def plan(entries: Entries, store: Store | None) -> Plan:
 
     An item is the same if its id is; it has changed if its stamp has. Where the path of an id is
     another than before and the old file is still there, two different files bear one id: the new
-    one is quarantined.
+    one is skipped.
 
     Args:
         entries: what is to be in the index.
@@ -110,16 +110,16 @@ def plan(entries: Entries, store: Store | None) -> Plan:
     Raises:
         DataError: all of the entries are gone.
     """
-    made = Plan(quarantined=list(entries.quarantined))
+    made = Plan(skipped=list(entries.skipped))
     place: dict[str, int] = {}
     for position, own in enumerate(entries.ids):
         if own in place:
-            made.quarantined.append(Quarantined(own, "the id is taken by an earlier one"))
+            made.skipped.append(Skipped(own, "the id is taken by an earlier one"))
             continue
         try:
             made.stamps[position] = entries.stamp(position)
         except DataError as error:
-            made.quarantined.append(Quarantined(own, str(error)))
+            made.skipped.append(Skipped(own, str(error)))
         place[own] = position
     if place and not made.stamps:
         raise _all_failed(entries, made, len(place))
@@ -149,7 +149,7 @@ def _judge(made: Plan, entries: Entries, at: int, before: dict[str, Any]) -> Non
             made.relabelled.append(at)
     elif moved and isinstance(old_path, str) and os.path.exists(old_path):  # noqa: PTH110
         reason = f"the id is taken by {old_path}: give ids of their own in a table"
-        made.quarantined.append(Quarantined(entries.ids[at], reason))
+        made.skipped.append(Skipped(entries.ids[at], reason))
     else:
         made.changed.append(at)
 
@@ -161,7 +161,7 @@ def embedded(
 
     Args:
         entries: as planned.
-        made: the plan; what fails is added to its quarantine.
+        made: the plan; what fails is added to what it skipped.
         model: embeds.
         progress: is told (done, all) after each batch that was used.
 
@@ -171,8 +171,8 @@ def embedded(
     pending = made.pending
     done, good = 0, 0
     for batch in entries.embed(pending, model):
-        made.quarantined += batch.quarantined
-        done += len(batch.positions) + len(batch.quarantined)
+        made.skipped += batch.skipped
+        done += len(batch.positions) + len(batch.skipped)
         good += len(batch.positions)
         if len(batch.positions):
             yield batch
@@ -183,7 +183,7 @@ def embedded(
 
 
 def _all_failed(entries: Entries, made: Plan, count: int) -> DataError:
-    last = made.quarantined[-1]
+    last = made.skipped[-1]
     return DataError(
         f"{entries.source or 'the images'}: expected images that can be read. All {count:,} "
         f"failed, the last: {last.name}: {last.reason}"
@@ -222,7 +222,7 @@ def carry_out(
         len(made.relabelled),
         made.unchanged,
         len(gone),
-        tuple(made.quarantined),
+        tuple(made.skipped),
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from twinset.data.features import LabelledFeatures, VectorInput
 from twinset.data.fingerprint import fingerprint
 from twinset.data.labelled import LabelledImages
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.data.sources.catalogue import Catalogue, catalogue_of, read_catalogue
 from twinset.data.sources.tables import open_table, scalars
 from twinset.data.sources.vectors import IDS, is_features, load_features
@@ -40,12 +40,12 @@ class Embedded:
     Args:
         positions: of the entries, (m,).
         vectors: their embeddings, float32 of shape (m, d).
-        quarantined: what failed, with the reasons.
+        skipped: what failed, with the reasons.
     """
 
     positions: NDArray[np.int64]
     vectors: NDArray[np.float32]
-    quarantined: tuple[Quarantined, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
 class Entries(Protocol):
@@ -60,7 +60,7 @@ class Entries(Protocol):
         """Where they come from: later, what is missing there can be removed; "" for nowhere."""
 
     @property
-    def quarantined(self) -> tuple[Quarantined, ...]:
+    def skipped(self) -> tuple[Skipped, ...]:
         """What was refused already, with the reasons."""
 
     def metadata(self, position: int) -> dict[str, Any]:
@@ -98,9 +98,9 @@ class ImageFiles:
         return self.catalogue.name
 
     @property
-    def quarantined(self) -> tuple[Quarantined, ...]:
+    def skipped(self) -> tuple[Skipped, ...]:
         """What the listing refused."""
-        return self.catalogue.quarantined
+        return self.catalogue.skipped
 
     def metadata(self, position: int) -> dict[str, Any]:
         """Tell label, path and what else the catalogue knows.
@@ -128,7 +128,7 @@ class ImageFiles:
         chosen = [self.catalogue.sources[position] for position in positions.tolist()]
         for batch in decode_batches(chosen, model.preprocessing):
             vectors = model.embed(batch.pixels)
-            yield Embedded(positions[batch.positions], vectors, tuple(batch.quarantined.values()))
+            yield Embedded(positions[batch.positions], vectors, tuple(batch.skipped.values()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +157,9 @@ class Held:
         return self.data.name
 
     @property
-    def quarantined(self) -> tuple[Quarantined, ...]:
+    def skipped(self) -> tuple[Skipped, ...]:
         """What could not be read when the set was."""
-        return self.data.quarantined
+        return self.data.skipped
 
     def metadata(self, position: int) -> dict[str, Any]:
         """Tell the label, and the group if there is one.
@@ -201,12 +201,12 @@ class Vectors:
     Args:
         items: ids, vectors, metadata.
         source: the absolute path of their file. Defaults to "", for none.
-        quarantined: nothing, as a rule.
+        skipped: nothing, as a rule.
     """
 
     items: Items
     source: str = ""
-    quarantined: tuple[Quarantined, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def ids(self) -> Sequence[str]:

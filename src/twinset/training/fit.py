@@ -23,7 +23,6 @@ from twinset.models.identity import beginning, identity
 from twinset.models.keras_model import SiameseModel
 from twinset.recipe import Recipe
 from twinset.recipe_sections import BlendRecipe, OptimizerRecipe, OwnRecipe
-from twinset.training import fit as averaging
 from twinset.training import frozen_trunk as features
 from twinset.training.augment import Augment
 from twinset.training.blend import blended
@@ -112,7 +111,7 @@ def fit(
     trained, rows = _learning(chosen, built, data, progress)
     batches = task.draw(0)
     steps = chosen.epochs * len(batches.positions)
-    averaging.check(chosen.optimizer, steps)
+    check(chosen.optimizer, steps)
     augment = Augment.of(chosen.augment, mirrors=data.mirrors)
     job = Job(
         encoder=trained,
@@ -137,7 +136,7 @@ def fit(
     with told.training() if told else nullcontext(), monitor.watch():
         _engine().train(job, monitor, keeper)
         # before the callbacks' last word: they may put weights of their own back
-        averaging.settle(job)
+        settle(job)
     finished = _finished(chosen, built, trained, blend)
     if not (monitor.interrupted or keep_checkpoint):
         keeper.remove()

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinset.data.checks.check import check
-from twinset.data.checks.findings import SEVERITIES, about_classes, about_leaks, about_quarantine
+from twinset.data.checks.findings import SEVERITIES, about_classes, about_leaks, about_skipped
 from twinset.data.checks.near_duplicates import Duplicates, judge_duplicates
 from twinset.data.labelled import LabelledImages
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 
@@ -266,22 +266,22 @@ def test_the_smallest_classes_come_first():
 # --- what cannot be read, and what it shows
 
 
-def test_quarantine_is_a_warning_up_to_its_share():
-    some = [Quarantined(f"{i}.png", "damaged") for i in range(10)]
-    (one,) = about_quarantine(some, 40, most=0.2)
+def test_skipped_is_a_warning_up_to_its_share():
+    some = [Skipped(f"{i}.png", "damaged") for i in range(10)]
+    (one,) = about_skipped(some, 40, most=0.2)
     assert one.severity == "warning"
-    (one,) = about_quarantine(some, 39, most=0.2)
+    (one,) = about_skipped(some, 39, most=0.2)
     assert one.severity == "error"
     assert one.message.startswith("10 files or rows (20.4%) unusable, where 20% are bearable")
     assert one.examples[0] == "0.png: damaged"
-    assert about_quarantine([], 0, most=0.2) == []
+    assert about_skipped([], 0, most=0.2) == []
 
 
-def test_quarantine_comes_from_the_data_and_the_caller_once():
-    first, second = Quarantined("a.png", "empty"), Quarantined("b.png", "huge")
-    found = check(clean(quarantined=(first,)), quarantined=[second, first])
-    assert found.quarantined == (first, second)
-    assert check(clean(), quarantined=[first], most_quarantined=0).ok is False
+def test_skipped_comes_from_the_data_and_the_caller_once():
+    first, second = Skipped("a.png", "empty"), Skipped("b.png", "huge")
+    found = check(clean(skipped=(first,)), skipped=[second, first])
+    assert found.skipped == (first, second)
+    assert check(clean(), skipped=[first], most_skipped=0).ok is False
 
 
 def test_constant_images_are_named():
@@ -312,7 +312,7 @@ def troubled():
     names[0] = "broken\udce9\x1b[31m.png"
     groups = [f"g{i // 4}" for i in range(40)]
     data = replace(data, names=names, groups=groups, class_names=("cat", "犬", "emu"))
-    return data, check(data, parts=PARTS, quarantined=[Quarantined("x\udcff.png", "damaged")])
+    return data, check(data, parts=PARTS, skipped=[Skipped("x\udcff.png", "damaged")])
 
 
 def test_findings_are_sorted_and_the_text_is_printable():
@@ -354,7 +354,7 @@ def test_json_has_what_the_schema_says():
     assert again == content  # plain types only
     assert set(content) == {
         *("schema", "ok", "name", "images", "image_shape", "classes", "parts", "findings"),
-        *("near_duplicate_threshold", "quarantined", "constant", "torn_groups"),
+        *("near_duplicate_threshold", "skipped", "constant", "torn_groups"),
         *("copies", "conflicts", "leaks", "totals"),
     }
     assert content["schema"] == 1
@@ -372,11 +372,11 @@ def test_json_has_what_the_schema_says():
 
 
 def test_lists_of_the_json_are_bounded_and_counted():
-    aside = [Quarantined(f"{i}.png", "damaged") for i in range(1500)]
-    found = check(clean(), quarantined=aside, most_quarantined=1)
+    aside = [Skipped(f"{i}.png", "damaged") for i in range(1500)]
+    found = check(clean(), skipped=aside, most_skipped=1)
     content = found.to_dict()
-    assert len(content["quarantined"]) == 1000
-    assert content["totals"]["quarantined"] == 1500
+    assert len(content["skipped"]) == 1000
+    assert content["totals"]["skipped"] == 1500
     (told,) = content["findings"]
     assert (len(told["examples"]), told["count"]) == (1000, 1500)
 
@@ -430,7 +430,7 @@ def test_stored_images_are_never_read_as_a_whole(tmp_path, monkeypatch):
         ({"sizes": np.ones((40, 2))}, "Received float64"),
         ({"parts": {"train": [0, 40]}}, "below 40, the number of images. Received 40 in 'train'"),
         ({"parts": {"train": [0], "test": [0]}}, "each position in one part, once"),
-        ({"most_quarantined": 1.5}, "share from 0 to 1 as most_quarantined. Received 1.5"),
+        ({"most_skipped": 1.5}, "share from 0 to 1 as most_skipped. Received 1.5"),
         ({"threshold": 3}, "threshold from 0 to 2. Received 3"),
     ],
 )

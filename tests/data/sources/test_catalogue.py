@@ -24,7 +24,7 @@ def test_a_folder_with_classes_and_without():
     catalogue = read_catalogue("p")
     assert catalogue.ids == ("2.png", "10.png", "cat/a b.jpg", "cat/sub/c.jpg")
     assert catalogue.columns["label"] == [None, None, "cat", "cat/sub"]
-    assert [bad.name for bad in catalogue.quarantined] == ["x.txt"]
+    assert [bad.name for bad in catalogue.skipped] == ["x.txt"]
     root = str(Path("p").absolute())
     assert catalogue.metadata(2) == {
         "label": "cat",
@@ -50,7 +50,7 @@ def test_with_classes_only_both_readers_list_the_same():
     sources, classes, bad = read_unlabelled("p")
     assert sources == listing.sources
     assert list(classes) == [listing.class_names[label] for label in listing.labels]
-    assert bad == listing.quarantined
+    assert bad == listing.skipped
 
 
 def test_a_name_that_is_no_text_is_shown_with_escapes():
@@ -77,7 +77,7 @@ def test_ids_of_a_table():
     catalogue = read_catalogue("t.csv")
     assert catalogue.ids == ("7", "8")
     assert catalogue.columns == {"label": ["x", None]}
-    assert [(bad.name, bad.reason) for bad in catalogue.quarantined] == [
+    assert [(bad.name, bad.reason) for bad in catalogue.skipped] == [
         ("b.png", "line 3: no id"),
         ("c.png", "line 4: the id '7' is taken by line 2"),
         ("e.png", "line 6: no such file"),
@@ -87,7 +87,7 @@ def test_ids_of_a_table():
 def test_one_file_twice_needs_ids():
     touch("a.png")
     Path("t.csv").write_text("path,price\na.png,1\na.png,2\n")
-    (bad,) = read_catalogue("t.csv").quarantined
+    (bad,) = read_catalogue("t.csv").skipped
     assert bad.reason == "line 3: the id 'a.png' is taken by line 2"
     Path("t.csv").write_text("id,path,price\nx,a.png,1\ny,a.png,2\n")
     assert read_catalogue("t.csv").ids == ("x", "y")
@@ -162,7 +162,7 @@ def test_the_picture_of_metadata():
 def test_paths_that_come_twice():
     catalogue = catalogue_of(["a.png", Path("b.png"), "a.png"])
     assert catalogue.ids == ("a.png", "b.png")
-    assert catalogue.quarantined[0].reason == "the id 'a.png' is taken"
+    assert catalogue.skipped[0].reason == "the id 'a.png' is taken"
     assert "_source" not in catalogue.metadata(0)
 
 

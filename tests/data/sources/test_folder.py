@@ -33,7 +33,7 @@ def labelled(listing):
 
 
 def aside(listing):
-    return {bad.name: bad.reason for bad in listing.quarantined}
+    return {bad.name: bad.reason for bad in listing.skipped}
 
 
 # --- classes
@@ -44,7 +44,7 @@ def test_folders_are_classes_in_natural_order():
     assert listing.class_names == ("1", "2", "10")
     assert names(listing) == ["1/x.png", "2/A.png", "2/b.png", "10/a9.png", "10/a10.png"]
     assert listing.labels.tolist() == [0, 1, 1, 2, 2]
-    assert (listing.groups, listing.parts, listing.quarantined) == (None, None, ())
+    assert (listing.groups, listing.parts, listing.skipped) == (None, None, ())
 
 
 def test_the_order_of_the_disk_does_not_matter(monkeypatch):
@@ -65,7 +65,7 @@ def test_the_order_of_the_disk_does_not_matter(monkeypatch):
     found = read_folder(root)
     assert names(found) == names(expected)
     assert found.labels.tolist() == expected.labels.tolist()
-    assert found.quarantined == expected.quarantined
+    assert found.skipped == expected.skipped
 
 
 def test_nested_folders():
@@ -195,7 +195,7 @@ def test_hidden_files_and_litter_are_passed_over():
     ]
     listing = read_folder(tree("set", "cat/1.png", *(f"cat/{name}" for name in litter), *litter))
     assert names(listing) == ["cat/1.png"]
-    assert listing.quarantined == ()
+    assert listing.skipped == ()
 
 
 def test_suffixes_in_any_case_and_others():

@@ -64,7 +64,7 @@ def names(listing):
 
 
 def aside(listing):
-    return [(bad.name, bad.reason) for bad in listing.quarantined]
+    return [(bad.name, bad.reason) for bad in listing.skipped]
 
 
 # --- layouts

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.quarantine import Quarantined
 from twinset.data.read_listing import read_listing
+from twinset.data.skipped import Skipped
 from twinset.data.sources.listing import FileSource, Listing
 from twinset.errors import DataError, ImageFileError
 
@@ -62,16 +62,16 @@ def test_a_stamp_tells_any_change():
 # --- Listing
 
 
-def test_a_subset_keeps_classes_and_leaves_the_quarantine():
-    bad = (Quarantined("d.png", "no such file"),)
+def test_a_subset_keeps_classes_and_leaves_the_skipped():
+    bad = (Skipped("d.png", "no such file"),)
     groups, parts = ["g", "h", "h"], ["train", "", "test"]
     whole = Listing(SOURCES, [0, 1, 1], ("x", "y"), "w", groups, parts, bad)
-    assert repr(whole) == "Listing('w', 3 images, 2 classes, 1 in quarantine)"
+    assert repr(whole) == "Listing('w', 3 images, 2 classes, 1 skipped)"
     for part in (whole.subset([2, 0], "p"), whole.subset(np.array([2, 0]), "p")):
         assert [source.name for source in part.sources] == ["c.png", "a.png"]
         assert (part.labels.tolist(), part.class_names, part.name) == ([1, 0], ("x", "y"), "p")
         assert (part.groups.tolist(), part.parts.tolist()) == (["h", "g"], ["test", "train"])
-        assert part.quarantined == ()
+        assert part.skipped == ()
     masked = whole.subset(whole.labels == 1)
     assert ([s.name for s in masked.sources], masked.name) == (["b.png", "c.png"], "w")
     assert masked.class_counts.tolist() == [0, 2]

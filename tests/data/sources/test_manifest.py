@@ -33,7 +33,7 @@ def rows(listing):
 
 
 def aside(listing):
-    return [(bad.name, bad.reason) for bad in listing.quarantined]
+    return [(bad.name, bad.reason) for bad in listing.skipped]
 
 
 def test_all_four_columns():
@@ -97,7 +97,7 @@ def test_any_names_and_labels_come_back(tmp_path_factory, pairs, delimiter):
         for (_, second), two in zip(named, listing.labels, strict=True):
             forms = {unicodedata.normalize("NFC", text.strip()) for text in (first, second)}
             assert (len(forms) == 1) == (one == two)
-    assert len(listing.quarantined) == len(pairs) - len(named)
+    assert len(listing.skipped) == len(pairs) - len(named)
 
 
 def test_columns_by_name():
@@ -245,7 +245,7 @@ def test_other_spellings_of_a_path():
     assert [name for name, _ in rows(listing)] == [
         *("a.png", "sub/b.png", f"c{composed}", f"d{apart}", " e.png"),
     ]
-    assert listing.quarantined == ()
+    assert listing.skipped == ()
 
 
 def test_labels_in_both_forms_are_one_class():

@@ -21,7 +21,7 @@ from twinset.data.checks.findings import (
     about_copies,
     about_leaks,
     about_pixels,
-    about_quarantine,
+    about_skipped,
 )
 from twinset.data.checks.near_duplicates import (
     Alike,
@@ -32,7 +32,7 @@ from twinset.data.checks.near_duplicates import (
     judge_duplicates,
 )
 from twinset.data.labelled import LabelledImages
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.data.sources.names import shown
 from twinset.data.split import Split
 from twinset.errors import DataError
@@ -51,7 +51,7 @@ class DataCheck:
         image_shape: (h, w) or (h, w, 3).
         classes: (name, number of images), in the order of the labels.
         parts: part → number of its images; empty without parts.
-        quarantined: what could not be read.
+        skipped: what could not be read.
         judged: copies, label conflicts and leaks between parts.
         torn_groups: groups in two parts or more.
         constant: names of images of one colour.
@@ -64,7 +64,7 @@ class DataCheck:
     image_shape: tuple[int, ...]
     classes: tuple[tuple[str, int], ...]
     parts: Mapping[str, int]
-    quarantined: tuple[Quarantined, ...]
+    skipped: tuple[Skipped, ...]
     judged: Judged
     torn_groups: tuple[TornGroup, ...]
     constant: tuple[str, ...]
@@ -117,7 +117,7 @@ class DataCheck:
         - `findings`: list of objects with `severity` ("error", "warning", "note"), `code`,
           `message`, `count` and `examples` (text), errors first.
         - `near_duplicate_threshold`: how far apart near duplicates may be; 0 if none were sought.
-        - `quarantined` (objects with `name`, `reason`), `constant` (names), `torn_groups` (objects
+        - `skipped` (objects with `name`, `reason`), `constant` (names), `torn_groups` (objects
           with `group`, `parts`), and `copies`, `conflicts`, `leaks` (objects with `positions`,
           `names`, `classes`, `parts`, `exact`, `distance`).
 
@@ -125,7 +125,7 @@ class DataCheck:
         number of each by its name.
         """
         lists: dict[str, Sequence[Any]] = {
-            "quarantined": self.quarantined,
+            "skipped": self.skipped,
             "constant": self.constant,
             "torn_groups": self.torn_groups,
             "copies": self.judged.copies,
@@ -168,9 +168,9 @@ def check(
     data: LabelledImages,
     *,
     parts: Mapping[str, ArrayLike] | None = None,
-    quarantined: Sequence[Quarantined] = (),
+    skipped: Sequence[Skipped] = (),
     sizes: ArrayLike | None = None,
-    most_quarantined: float = 0.2,
+    most_skipped: float = 0.2,
     threshold: float | None = None,
     duplicates: Duplicates | None = None,
 ) -> DataCheck:
@@ -184,10 +184,10 @@ def check(
     Args:
         data: the images; stored ones are read a part at a time.
         parts: name → positions, to look for leaks. Defaults to `data.parts`, if it has any.
-        quarantined: what could not be read, beside `data.quarantined`. Defaults to nothing.
+        skipped: what could not be read, beside `data.skipped`. Defaults to nothing.
         sizes: (width, height) of each image before it was brought to this shape, (n, 2).
             Defaults to unknown.
-        most_quarantined: a larger share of unreadable files is an error, in [0, 1]. Defaults to
+        most_skipped: a larger share of unreadable files is an error, in [0, 1]. Defaults to
             0.2.
         threshold: of near duplicates, see `find_duplicates`; 0 finds the same pixels only.
             Defaults to what suits the data.
@@ -205,15 +205,13 @@ def check(
         >>> found.ok, [finding.code for finding in found.findings]
         (False, ['exact-leaks', 'small-classes', 'label-conflicts'])
     """
-    if not 0 <= most_quarantined <= 1:
-        raise DataError(
-            f"Expected a share from 0 to 1 as most_quarantined. Received {most_quarantined}."
-        )
+    if not 0 <= most_skipped <= 1:
+        raise DataError(f"Expected a share from 0 to 1 as most_skipped. Received {most_skipped}.")
     originals = _sizes(sizes, len(data))
     owners = _owners(data, parts)
     part_sizes = {name: int((owners == name).sum()) for name in dict.fromkeys(owners.tolist())}
     part_sizes.pop("", None)
-    aside = tuple(dict.fromkeys((*data.quarantined, *quarantined)))
+    aside = tuple(dict.fromkeys((*data.skipped, *skipped)))
     found = duplicates or find_duplicates(
         data.images, threshold=threshold, fingerprints=data.fingerprints
     )
@@ -226,7 +224,7 @@ def check(
     )
     findings = [
         *about_classes(classes),
-        *about_quarantine(aside, len(data), most=most_quarantined),
+        *about_skipped(aside, len(data), most=most_skipped),
         *about_leaks(judged, torn, part_sizes),
         *about_copies(judged, len(data), found.skipped),
         *about_pixels(constant, originals, data.image_shape),
@@ -237,7 +235,7 @@ def check(
         image_shape=data.image_shape,
         classes=classes,
         parts=part_sizes,
-        quarantined=aside,
+        skipped=aside,
         judged=judged,
         torn_groups=torn,
         constant=constant,
@@ -287,7 +285,7 @@ def _sizes(sizes: ArrayLike | None, count: int) -> NDArray[np.int64] | None:
     return array.astype(np.int64)
 
 
-def _plain(value: Finding | Alike | TornGroup | Quarantined | str) -> Any:
+def _plain(value: Finding | Alike | TornGroup | Skipped | str) -> Any:
     if isinstance(value, str):
         return value
     content = asdict(value)

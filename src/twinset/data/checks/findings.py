@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.checks.near_duplicates import Alike, Judged
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.data.sources.names import shown
 
 Severity = Literal["error", "warning", "note"]
@@ -130,20 +130,18 @@ def about_classes(classes: Sequence[tuple[str, int]]) -> list[Finding]:
     return found
 
 
-def about_quarantine(
-    quarantined: Sequence[Quarantined], images: int, *, most: float
-) -> list[Finding]:
+def about_skipped(skipped: Sequence[Skipped], images: int, *, most: float) -> list[Finding]:
     """Judge what could not be read.
 
     Args:
-        quarantined: what was set aside.
+        skipped: what was set aside.
         images: the number of those that could be read.
         most: the share of both that is an error if exceeded.
     """
-    if not quarantined:
+    if not skipped:
         return []
-    share = len(quarantined) / (images + len(quarantined))
-    text = f"{_counted(len(quarantined), 'file or row')} ({share:.1%}) unusable"
+    share = len(skipped) / (images + len(skipped))
+    text = f"{_counted(len(skipped), 'file or row')} ({share:.1%}) unusable"
     if share > most:
         text += (
             f", where {most:.0%} are bearable: mend the files, or point to the right folder; what "
@@ -151,9 +149,9 @@ def about_quarantine(
         )
     else:
         text += " and left out: mend or remove."
-    lines = tuple(f"{shown(each.name)}: {shown(each.reason)}" for each in quarantined)
+    lines = tuple(f"{shown(each.name)}: {shown(each.reason)}" for each in skipped)
     severity: Severity = "error" if share > most else "warning"
-    return [Finding(severity, "quarantined", text, len(quarantined), lines)]
+    return [Finding(severity, "skipped", text, len(skipped), lines)]
 
 
 def about_leaks(

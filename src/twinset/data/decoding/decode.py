@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
 
-from twinset.data.decoding import decode as colour_profile
 from twinset.data.decoding.image_file import (
     SIDEWAYS,
     Box,
@@ -215,7 +214,7 @@ def _transform(picture: Image.Image) -> ImageCms.ImageCmsTransform | None:
     profile, mode = picture.info.get("icc_profile"), _PROFILED.get(picture.mode)
     if not isinstance(profile, bytes) or not profile or mode is None:
         return None
-    return colour_profile.to_srgb(profile, mode)
+    return to_srgb(profile, mode)
 
 
 def _in_mode(picture: Image.Image, mode: str) -> Image.Image:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinset.data.quarantine import Quarantined
 from twinset.data.read_listing import read_listing
+from twinset.data.skipped import Skipped
 from twinset.data.sources.folder import read_unlabelled
 from twinset.data.sources.hugging_face import is_hugging_face
 from twinset.data.sources.listing import TABLES, FileSource, ImageSource, TableSource
@@ -35,14 +35,14 @@ class Catalogue:
         ids: n different texts, none empty.
         columns: name → n texts, numbers, truths or None: the label, and a table's other columns.
         name: the absolute path of what was read; "" for a list of paths.
-        quarantined: what cannot be used, with the reasons. Defaults to nothing.
+        skipped: what cannot be used, with the reasons. Defaults to nothing.
     """
 
     sources: tuple[ImageSource, ...]
     ids: tuple[str, ...]
     columns: Mapping[str, Sequence[Any]]
     name: str
-    quarantined: tuple[Quarantined, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -96,7 +96,7 @@ def read_catalogue(path: str | os.PathLike[str]) -> Catalogue:
       text, a column of numbers or of true and false becomes such.
     - A Hugging Face data set on disk, with its labels.
 
-    Quarantined are files that are missing, rows without an id, and ids that were there already.
+    Skipped are files that are missing, rows without an id, and ids that were there already.
 
     Args:
         path: the folder or table.
@@ -121,7 +121,7 @@ def read_catalogue(path: str | os.PathLike[str]) -> Catalogue:
         listing = read_listing(place)
         labels = [listing.class_names[label] for label in listing.labels.tolist()]
         ids = [source.name for source in listing.sources]
-        return _catalogue(name, listing.sources, ids, {"label": labels}, listing.quarantined)
+        return _catalogue(name, listing.sources, ids, {"label": labels}, listing.skipped)
     if place.is_dir():
         sources, classes, bad = read_unlabelled(place)
         ids = [source.name for source in sources]
@@ -177,7 +177,7 @@ def _catalogue(
     sources: Sequence[ImageSource],
     ids: Sequence[str],
     columns: Mapping[str, Sequence[Any]],
-    quarantined: Sequence[Quarantined],
+    skipped: Sequence[Skipped],
     bad: Mapping[int, str] | None = None,
     where: Callable[[int], str] | None = None,
 ) -> Catalogue:
@@ -193,7 +193,7 @@ def _catalogue(
             again = f"the id {own!r} is taken" + (f" by {where(first[own])}" if where else "")
             refused[row] = f"{where(row)}: {again}" if where else again
     kept = [row for row in range(len(sources)) if row not in refused]
-    aside = [Quarantined(sources[row].name, refused[row]) for row in sorted(refused)]
+    aside = [Skipped(sources[row].name, refused[row]) for row in sorted(refused)]
     if not kept:
         first_one = f" The first is {aside[0].name!r}: {aside[0].reason}." if aside else ""
         raise DataError(
@@ -205,7 +205,7 @@ def _catalogue(
         tuple(ids[row] for row in kept),
         {key: [values[row] for row in kept] for key, values in columns.items()},
         name,
-        (*quarantined, *aside),
+        (*skipped, *aside),
     )
 
 

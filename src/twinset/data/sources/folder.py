@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.data.sources.listing import Classes, FileSource, Listing
 from twinset.data.sources.names import class_name, in_order, natural_key, part_of, shown
 from twinset.errors import DataError
@@ -55,8 +55,8 @@ class _Folder:
         return _Folder(entry.path, real, (*self.names, entry.name), key)
 
 
-def _refused(names: tuple[str, ...], reason: str) -> Quarantined:
-    return Quarantined(shown("/".join(names)), reason)
+def _refused(names: tuple[str, ...], reason: str) -> Skipped:
+    return Skipped(shown("/".join(names)), reason)
 
 
 def read_folder(path: str | os.PathLike[str], *, classes: Classes = "path") -> Listing:
@@ -66,9 +66,9 @@ def read_folder(path: str | os.PathLike[str], *, classes: Classes = "path") -> L
       valid, validation, dev, tune; calib, calibration; test), they are the parts, and the classes
       are below.
     - Images are told by their names' suffix, in any case (`SUFFIXES`). Other files are
-      quarantined; hidden ones and litter of operating systems are passed over.
+      skipped; hidden ones and litter of operating systems are passed over.
     - Links are followed, but no folder is listed twice: a link to one that was met already,
-      for example above itself, is quarantined. Folders are met before links.
+      for example above itself, is skipped. Folders are met before links.
     - Classes and names come in natural order ("2" before "10"), whatever order the disk has.
     - Folder names that differ in Unicode form only are one class, named in composed form.
 
@@ -91,13 +91,13 @@ def read_folder(path: str | os.PathLike[str], *, classes: Classes = "path") -> L
         ...     listing = read_folder(root)
         >>> [source.name for source in listing.sources], listing.class_names
         (['cat/a b.jpg', 'dog/9.PNG', 'dog/10.png'], ('cat', 'dog'))
-        >>> [bad.name for bad in listing.quarantined]
+        >>> [bad.name for bad in listing.skipped]
         ['cat/notes.txt']
     """
     if classes not in get_args(Classes):
         raise DataError(f"Expected classes='path' or classes='top'. Received {classes!r}.")
     root = Path(path)
-    bad: list[Quarantined] = []
+    bad: list[Skipped] = []
     folders = [folder for folder in _walk(root, bad) if folder.files]
     depth = _depth(folders)
     listed = [folder for folder in folders if len(folder.names) > depth]
@@ -116,7 +116,7 @@ def read_folder(path: str | os.PathLike[str], *, classes: Classes = "path") -> L
 
 def read_unlabelled(
     path: str | os.PathLike[str],
-) -> tuple[tuple[FileSource, ...], tuple[str | None, ...], tuple[Quarantined, ...]]:
+) -> tuple[tuple[FileSource, ...], tuple[str | None, ...], tuple[Skipped, ...]]:
     """List the images of a tree of folders, those in no class as well.
 
     As `read_folder` lists them, but for images directly in the root: they have no class.
@@ -125,7 +125,7 @@ def read_unlabelled(
         path: the root.
 
     Returns:
-        The images; the class of each, None where it has none; what was quarantined.
+        The images; the class of each, None where it has none; what was skipped.
 
     Raises:
         DataError: the root cannot be read, or holds no image.
@@ -141,7 +141,7 @@ def read_unlabelled(
         >>> [source.name for source in sources], classes
         (['loose.png', 'cat/a.jpg'], (None, 'cat'))
     """
-    bad: list[Quarantined] = []
+    bad: list[Skipped] = []
     folders = [folder for folder in _walk(Path(path), bad) if folder.files]
     depth = _depth(folders)
     sources, classes = list[FileSource](), list[str | None]()
@@ -165,7 +165,7 @@ def _depth(folders: list[_Folder]) -> int:
 
 
 def _listing(
-    root: Path, folders: list[_Folder], depth: int, classes: Classes, bad: list[Quarantined]
+    root: Path, folders: list[_Folder], depth: int, classes: Classes, bad: list[Skipped]
 ) -> Listing:
     end = None if classes == "path" else depth + 1
     names = [class_name("/".join(folder.names[depth:end])) for folder in folders]
@@ -192,7 +192,7 @@ def _listing(
     )
 
 
-def _walk(root: Path, bad: list[Quarantined]) -> list[_Folder]:
+def _walk(root: Path, bad: list[Skipped]) -> list[_Folder]:
     """Meet every folder below a root once; the folders in order, each with its images in order."""
     met: dict[str, _Folder] = {}
     # links wait until all folders were met, so that what is met twice keeps its own name
@@ -219,7 +219,7 @@ def _walk(root: Path, bad: list[Quarantined]) -> list[_Folder]:
     return sorted(met.values(), key=lambda folder: folder.key)
 
 
-def _entries(folder: _Folder, bad: list[Quarantined]) -> Iterator[tuple[os.DirEntry[str], bool]]:
+def _entries(folder: _Folder, bad: list[Skipped]) -> Iterator[tuple[os.DirEntry[str], bool]]:
     """Give the images and folders in a folder, in order; refuse what is neither."""
     try:
         with os.scandir(folder.path) as scan:
@@ -257,7 +257,7 @@ def _about(suffix: str) -> str:
     return f"{shown(suffix)} is none of the suffixes" if suffix else "it has no suffix"
 
 
-def _nothing(root: Path, images: int, bad: list[Quarantined]) -> str:
+def _nothing(root: Path, images: int, bad: list[Skipped]) -> str:
     """Say what was there instead of images in classes."""
     if images:
         received = f"{images} image{'s' * (images > 1)} directly in the root or in a part"

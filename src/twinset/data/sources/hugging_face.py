@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.data.sources import tables
 from twinset.data.sources.listing import Listing
 from twinset.data.sources.manifest import Columns, table_rows
@@ -57,7 +57,7 @@ def read_hugging_face(
     Read are the folders that `save_to_disk` writes for a `Dataset` or a `DatasetDict`, the Arrow
     files of the cache, and the Parquet files of the hub. The classes and their order are those
     that the data set notes (`ClassLabel`), so labels are equal to its own. Its splits are the
-    parts; a split of another name, such as "unsupervised", is quarantined as a whole.
+    parts; a split of another name, such as "unsupervised", is skipped as a whole.
 
     Args:
         folder: of the data set, and of one configuration if it has several.
@@ -84,7 +84,7 @@ def read_hugging_face(
         table = tables.open_table(file.path)
         if file.split and part_of(file.split) is None:
             reason = f"{table.rows} rows of the split {file.split!r}, which is none of the parts"
-            others.append(Quarantined(name, reason))
+            others.append(Skipped(name, reason))
             continue
         read.append(_with_split(table_rows(table, columns, name), file.split))
         names.append(name)

@@ -14,7 +14,7 @@ from PIL import Image
 from twinset.data.decoding import image_file
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.labelled import check_parts
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.data.sources import tables
 from twinset.errors import DataError, ImageFileError
 
@@ -184,7 +184,7 @@ class Listing:
             strings of shape (n,). Defaults to none.
         parts: the part that the data's owner put each image in, strings of shape (n,): "train",
             "tune", "calib", "test", or "" for none. Defaults to none.
-        quarantined: known to be bad before decoding: missing files, rows without a label, and
+        skipped: known to be bad before decoding: missing files, rows without a label, and
             the like. Defaults to nothing.
 
     Raises:
@@ -205,7 +205,7 @@ class Listing:
     name: str
     groups: NDArray[np.str_] | None = None
     parts: NDArray[np.str_] | None = None
-    quarantined: tuple[Quarantined, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     def __post_init__(self) -> None:
         sources = tuple(self.sources)
@@ -228,7 +228,7 @@ class Listing:
         object.__setattr__(self, "sources", sources)
         object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
         object.__setattr__(self, "class_names", names)
-        object.__setattr__(self, "quarantined", tuple(self.quarantined))
+        object.__setattr__(self, "skipped", tuple(self.skipped))
         for field in ("groups", "parts"):
             object.__setattr__(self, field, _texts(field, getattr(self, field), len(sources)))
         check_parts(self.parts)
@@ -237,7 +237,7 @@ class Listing:
         return len(self.sources)
 
     def __repr__(self) -> str:
-        aside = f", {len(self.quarantined)} in quarantine" if self.quarantined else ""
+        aside = f", {len(self.skipped)} skipped" if self.skipped else ""
         return f"Listing({self.name!r}, {len(self)} images, {len(self.class_names)} classes{aside})"
 
     @property
@@ -248,7 +248,7 @@ class Listing:
     def subset(self, indices: ArrayLike, name: str | None = None) -> Listing:
         """Pick images by position, keeping every class name.
 
-        What was quarantined stays with the whole.
+        What was skipped stays with the whole.
 
         Args:
             indices: positions of shape (m,), or a mask of shape (n,).
@@ -262,7 +262,7 @@ class Listing:
             name=name or self.name,
             groups=None if self.groups is None else self.groups[chosen],
             parts=None if self.parts is None else self.parts[chosen],
-            quarantined=(),
+            skipped=(),
         )
 
 

@@ -100,7 +100,7 @@ def read_manifest(
     ".." are fine: it may name any file that its user may read. Do not read tables of strangers
     with rights that they do not have.
 
-    Quarantined are rows whose file is missing, rows without a label, and rows that name a file
+    Skipped are rows whose file is missing, rows without a label, and rows that name a file
     again; if such rows disagree, all of them. Links to one file count as different files. An
     image without a group, in a table with groups, is a group by itself.
 
@@ -125,8 +125,8 @@ def read_manifest(
         ...         Path(folder, f"{name}.png").touch()
         ...     listing = read_manifest(table)
         >>> listing
-        Listing('pets.csv', 2 images, 2 classes, 1 in quarantine)
-        >>> listing.quarantined[0].name, listing.quarantined[0].reason
+        Listing('pets.csv', 2 images, 2 classes, 1 skipped)
+        >>> listing.skipped[0].name, listing.skipped[0].reason
         ('c.png', 'line 4: no such file')
     """
     file = Path(path)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.quarantine import Quarantined
+from twinset.data.skipped import Skipped
 from twinset.data.sources.listing import ImageSource, Listing
 from twinset.data.sources.names import PART_SPELLINGS, class_name, in_order, part_of, shown
 from twinset.data.sources.texts import Texts
@@ -42,17 +42,17 @@ class Rows:
     class_names: tuple[str, ...] | None = None
     others: Callable[[], Mapping[str, Sequence[Any]]] = dict
 
-    def listing(self, name: str, place: str, others: Sequence[Quarantined] = ()) -> Listing:
+    def listing(self, name: str, place: str, others: Sequence[Skipped] = ()) -> Listing:
         """Judge the rows.
 
-        A row is quarantined if its image is known to be missing, it has no label, an earlier row
+        A row is skipped if its image is known to be missing, it has no label, an earlier row
         says the same of the same file, or another row says something else of it: then both are,
         since one is wrong and nobody knows which.
 
         Args:
             name: of the listing.
             place: how errors call the table.
-            others: what was quarantined already.
+            others: what was skipped already.
 
         Raises:
             DataError: an unknown split, or no row that can be used.
@@ -70,12 +70,11 @@ class Rows:
         good = np.ones(len(self.sources), bool)
         good[list(bad)] = False
         kept = np.flatnonzero(good)
-        quarantined = [
-            Quarantined(self.sources[row].name, f"{self.where(row)}: {bad[row]}")
-            for row in sorted(bad)
+        skipped = [
+            Skipped(self.sources[row].name, f"{self.where(row)}: {bad[row]}") for row in sorted(bad)
         ]
         if not kept.size:
-            first = f"{quarantined[0].name!r}: {quarantined[0].reason}" if quarantined else ""
+            first = f"{skipped[0].name!r}: {skipped[0].reason}" if skipped else ""
             raise DataError(
                 f"{place}: expected rows with an image and a label. Received "
                 + (f"{len(bad)} rows, none of use. The first is {first}." if bad else "no rows.")
@@ -92,7 +91,7 @@ class Rows:
             name,
             None if groups is None else self._groups(groups, kept),
             None if parts is None else np.array([*parts.values, ""])[parts.codes[kept]],
-            (*others, *quarantined),
+            (*others, *skipped),
         )
 
     def _parts(self, splits: Texts, place: str) -> Texts:

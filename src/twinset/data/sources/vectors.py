@@ -231,7 +231,7 @@ def read_features(path: str | Path) -> LabelledFeatures:
     - `.npy`: the vectors; a table of the same name beside it, `.csv` or `.tsv`, has a line for
       each row with the other columns.
 
-    Rows without a label are quarantined.
+    Rows without a label are skipped.
 
     Args:
         path: the file.
@@ -284,7 +284,7 @@ def read_features(path: str | Path) -> LabelledFeatures:
         groups=judged.groups,
         parts=judged.parts,
         names=None if known is None else np.array([row.name for row in kept], np.str_),
-        quarantined=judged.quarantined,
+        skipped=judged.skipped,
     )
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from twinset.errors import StoreError
 from twinset.search.items import Signature
-from twinset.search.sqlite import database as facts
 from twinset.search.sqlite.vector_file import DamagedError
 from twinset.search.where import Condition, Metadata, Scalar, kind
 
@@ -26,6 +25,12 @@ MARK = 0x7477696E
 # Seconds that a writer waits for another.
 PATIENCE = 10.0
 
+_METADATA = """
+CREATE TABLE facts (
+    name TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL, position INTEGER NOT NULL,
+    PRIMARY KEY (name, kind, value, position)
+) WITHOUT ROWID
+"""
 _SCHEMA = (
     f"PRAGMA application_id = {MARK}",
     f"PRAGMA user_version = {FORMAT}",
@@ -36,7 +41,7 @@ _SCHEMA = (
     )""",
     "CREATE TABLE items (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, metadata TEXT)",
     "CREATE TABLE dead (position INTEGER PRIMARY KEY)",
-    facts.SCHEMA,
+    _METADATA,
 )
 
 
@@ -231,12 +236,7 @@ def _mode(folder: Path) -> str:
 
 # --- Metadata as a table that SQLite can ask: one row for each name of each item.
 
-SCHEMA = """
-CREATE TABLE facts (
-    name TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL, position INTEGER NOT NULL,
-    PRIMARY KEY (name, kind, value, position)
-) WITHOUT ROWID
-"""
+
 _FOUND_BY = {"=": "=", "!=": "="} | {sign: sign for sign in ("<", "<=", ">", ">=")}
 
 _Row = tuple[str, str, Scalar, int]

@@ -17,7 +17,6 @@ from twinset.errors import StoreError
 from twinset.search.exact import Matrix
 from twinset.search.hits import Hits
 from twinset.search.sqlite import database, making, rows, vector_file
-from twinset.search.sqlite import database as facts
 from twinset.search.sqlite.cache import Cache
 from twinset.search.sqlite.database import State, told
 from twinset.search.sqlite.making import compact
@@ -243,7 +242,7 @@ class SqliteStore(Store):
             return None
         # many searches in turn often ask for the same
         if self._chosen is None or self._chosen[:2] != (state, where):
-            self._chosen = state, where, facts.positions(db, where, state.rows)
+            self._chosen = state, where, database.positions(db, where, state.rows)
         return self._chosen[2]
 
     def _vectors(self, state: State) -> NDArray[np.float32]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Quarantined:
-    """Names one thing that was set aside.
+class Skipped:
+    """One file or row that was skipped.
 
     Args:
         name: as shown to people, relative to the data: "shirts/a.png", "row 17".

@@ -1,0 +1,80 @@
+"""Names that a recipe or a command line uses, and the code behind them, ours and other people's."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from twinset.errors import RecipeError, TwinsetError
+
+
+class Registry:
+    """Names of one kind of thing, each with the place that it is loaded from.
+
+    Built-in names are places in a table, `"module:attribute"`, so that nothing is imported before
+    it is used. Others come from packages that declare an entry point in the group.
+
+    Args:
+        kind: of thing, for messages: "loss".
+        group: of entry points: "twinset.losses".
+        builtin: returns name → "module:attribute".
+        error: raised for a name that is unknown or cannot be loaded.
+
+    Example:
+        >>> shapes = Registry("path", "twinset.examples", lambda: {"pure": "pathlib:PurePath"})
+        >>> shapes.names(), shapes.load("pure").__name__
+        (['pure'], 'PurePath')
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        builtin: Callable[[], dict[str, str]],
+        error: type[TwinsetError] = RecipeError,
+    ) -> None:
+        self.kind = kind
+        self.group = group
+        self._builtin = builtin
+        self._error = error
+
+    @cached_property
+    def _places(self) -> dict[str, EntryPoint]:
+        ours = {
+            name: EntryPoint(name, place, self.group) for name, place in self._builtin().items()
+        }
+        # ours win: a package that shadows "triplet" would change what every saved recipe means
+        return {entry.name: entry for entry in entry_points(group=self.group)} | ours
+
+    def names(self) -> list[str]:
+        """List all names, sorted."""
+        return sorted(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def load(self, name: str) -> Any:
+        """Import what a name stands for.
+
+        Raises:
+            TwinsetError: no such name, or the package that declares it cannot be imported; of the
+                class that the registry was made with.
+        """
+        if name not in self._places:
+            near = difflib.get_close_matches(str(name), self._places, 1)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise self._error(
+                f"Expected a {self.kind} out of {self.names()}. Received {name!r}{hint}."
+            )
+        entry = self._places[name]
+        try:
+            return getattr(importlib.import_module(entry.module), entry.attr)
+        except (ImportError, AttributeError) as error:
+            raise self._error(
+                f"The {self.kind} {name!r} is declared as {entry.value!r} but cannot be loaded: "
+                f"{error}. Install or upgrade the package that declares it."
+            ) from error
