@@ -25,7 +25,16 @@ SOURCES = {
 
 # The rooms from the ground up: each imports from those before it alone.
 ROOMS = (
-    ("errors", "files", "distance", "decision", "recipe", "recipe_sections"),
+    (
+        "errors",
+        "files",
+        "progress",
+        "registry",
+        "distance",
+        "decision",
+        "recipe",
+        "recipe_sections",
+    ),
     ("figures",),
     ("metrics",),
     ("losses",),
