@@ -45,7 +45,6 @@ RUNGS = [
     ),
     ("mirrored views", {"augment": {"flip": True}}),
     ("layers of 512, 256, 64: `fast`", {"epochs": 18, "encoder": {"units": [512, 256, 64]}}),
-    ("the weights' running average", {"optimizer": {"average": 0.99}}),
     ("a small convolutional network: `conv`", "conv"),
     ("20 epochs, erasing, a blend: `search`", "search"),
     ("wider, 30 epochs, 16 bits, mirror images: `best`", "best"),

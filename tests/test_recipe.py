@@ -92,7 +92,6 @@ def test_the_tutorial_holds_the_tutorials_values():
             "warmup": 0.0,
             "weight_decay": 0.0,
             "epsilon": 1e-7,
-            "average": 0.0,
         },
         "blend": {"learned": 1.0, "features": 0.0, "pixels": 0.0, "mirror": False},
     }

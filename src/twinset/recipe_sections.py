@@ -252,8 +252,6 @@ class OptimizerRecipe(Section):
         warmup: share of all steps over which the rate first rises from 0.
         weight_decay: decoupled; for "adamw", "sgd" and "muon".
         epsilon: added to the size of past gradients before dividing by it; not for "sgd".
-        average: momentum of a running average of the weights over the steps, which the trained
-            model gets: 0.99 remembers some 100 steps. 0: the last weights.
     """
 
     name: Literal["rmsprop", "adam", "adamw", "sgd", "muon"] = "rmsprop"
@@ -262,7 +260,6 @@ class OptimizerRecipe(Section):
     warmup: Share = 0.0
     weight_decay: NotNegative = 0.0
     epsilon: Positive = 1e-7
-    average: Share = 0.0
 
 
 # --- The sections of a recipe that say what the objective is.

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import oracles
 from twinset.errors import RecipeError
+from twinset.networks.random_bits import random_words
 from twinset.training import augment
 from twinset.training.augment import Augment
 
@@ -177,15 +178,6 @@ def test_the_comparison_is_awake():
         assert np.abs(views(full, images) - slow(less, images)).max() > 0.05, name
 
 
-def test_words_agree_with_plain_integers():
-    for seed, step in ((0, 0), (2**32 - 1, 1), (5, 2**31 - 1)):
-        found = keras.ops.convert_to_numpy(
-            augment.random_words(seed ^ augment.STREAM, step, 3, augment.COLUMNS)
-        )
-        np.testing.assert_array_equal(found, words(seed, step, 3))
-        assert found.dtype == np.int32
-
-
 # --- identities
 
 
@@ -329,10 +321,10 @@ def test_colours_turn_and_fade_about_their_gray():
 
 def test_words_are_as_they_were():
     """A further decision must draw words of its own: recipes name views by their seed."""
-    found = augment.random_words(7 ^ augment.STREAM, 3, 4, augment.COLUMNS)
+    found = random_words(7 ^ augment.STREAM, 3, (4, augment.COLUMNS))
     last = [27544, 30010, 51626, 41100, 37809, 9894, 39255, 16459, 47627, 25434]
     assert keras.ops.convert_to_numpy(found)[3].tolist() == last
-    more = augment.random_words(7 ^ augment.MORE_STREAM, 3, 4, augment.MORE_COLUMNS)
+    more = random_words(7 ^ augment.MORE_STREAM, 3, (4, augment.MORE_COLUMNS))
     assert keras.ops.convert_to_numpy(more)[3].tolist() == [58078, 64715, 32101, 34010, 18569, 5648]
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from twinset.networks.random_bits import random_bits
+
 
 @keras.saving.register_keras_serializable("twinset")
 class Dropout(keras.layers.Dropout):
-    """Drops activations while training, as `keras.layers.Dropout` does, from cheaper random bits.
+    """A `keras.layers.Dropout` from cheaper random bits.
 
     y = x · keep / (1 − rate), keep ~ Bernoulli(1 − rate), a fresh mask for each call.
 
@@ -40,52 +42,7 @@ class Dropout(keras.layers.Dropout):
         ordinary = not training or not 0 < self.rate < 1 or self.noise_shape is not None
         if ordinary or keras.backend.backend() != "jax":
             return super().call(inputs, training=training)
-        bits = random_bits(self.seed_generator.next(), inputs.shape)
-        keep = bits >= np.uint32(round(self.rate * 2**32))
+        seed, draw = self.seed_generator.next()
+        keep = random_bits(seed, draw, inputs.shape) >= np.uint32(round(self.rate * 2**32))
         scale = keras.ops.cast(1 / (1 - self.rate), inputs.dtype)
         return keras.ops.where(keep, inputs * scale, 0)
-
-
-def random_bits(key: Any, shape: tuple[int, ...]) -> Any:
-    """Draw uint32 words from a counter on JAX: word i is mix(k₀ + i · k₁).
-
-    k₀ and k₁ (odd) are mixed from the key. A stride of its own for each key keeps two keys from
-    walking through the same words at an offset, as they would if only the start differed.
-    It is not for cryptography.
-
-    Args:
-        key: uint32 of shape (2,): the seed, and the number of the draw.
-        shape: of the result, fewer than 2³² words.
-
-    Returns:
-        uint32 words, uniform on [0, 2³²).
-
-    Reference:
-        The mixer "triple32" and its constants: Wellons (2018), Prospecting for Hash Functions;
-        the construction: Salmon et al. (2011), Parallel Random Numbers: As Easy as 1, 2, 3.
-
-    Example:
-        >>> import numpy as np
-        >>> bits = random_bits(np.array([1, 0], np.uint32), (2,))
-        >>> [int(word) for word in bits]
-        [2548464587, 606763922]
-    """
-    import math
-
-    import jax.numpy as jnp
-    from jax import lax
-
-    seed, draw = jnp.asarray(key, jnp.uint32)
-    start = _mix(draw + _mix(seed))
-    stride = _mix(start ^ jnp.uint32(0x9E3779B9)) | jnp.uint32(1)
-    counter = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
-    return _mix(start + counter * stride)
-
-
-def _mix(x: Any) -> Any:
-    """Mix uint32 words: bijective, and each input bit flips each output bit half the time."""
-    import jax.numpy as jnp
-
-    for shift, factor in ((17, 0xED5AD4BB), (11, 0xAC4C1B51), (15, 0x31848BAB)):
-        x = (x ^ (x >> jnp.uint32(shift))) * jnp.uint32(factor)
-    return x ^ (x >> jnp.uint32(14))

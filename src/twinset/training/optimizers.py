@@ -91,8 +91,6 @@ def build(
         settings["epsilon"] = recipe.epsilon
     if recipe.weight_decay:
         settings["weight_decay"] = recipe.weight_decay
-    if recipe.average:
-        settings |= {"use_ema": True, "ema_momentum": recipe.average}
     kind = {
         "rmsprop": keras.optimizers.RMSprop,
         "adam": keras.optimizers.Adam,

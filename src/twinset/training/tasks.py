@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from twinset import distance as distances
 from twinset.data.batches import PADDING, class_batches, shuffled_batches
 from twinset.data.pairs import Pairs
-from twinset.training.optimizers import inner
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,13 +182,6 @@ class Job:
         """Make the optimiser's variables."""
         learned = [*self.encoder.trainable_variables, *self.head_variables(True)]
         self.optimizer.build(learned)
-        stepping = inner(self.optimizer)
-        if stepping.use_ema:
-            # Keras begins with zeros, and its `fit` puts them into the model where no step was
-            # made: all of them not finite in 16 bits, or Ctrl-C before the first
-            averages = stepping._model_variables_moving_average
-            for variable, average in zip(learned, averages, strict=True):
-                average.assign(variable)
 
     def pixels(self, positions: NDArray[np.int32]) -> NDArray[np.float32]:
         """Gather rows on the host, as the encoder takes them: pixels scaled to [0, 1].
