@@ -12,15 +12,15 @@ from twinset import figures
 from twinset.errors import DataError
 from twinset.figures.canvas import MUTED
 from twinset.figures.health_panels import Panel
-from twinset.models.history import EpochRecord, Vitals
+from twinset.models.history import BatchStatistics, EpochRecord
 from twinset.report.health_words import health_picture, sentences
 from twinset.training.progress import health
 
-GOOD = Vitals(0.25, 1.0, 0.1, -2.0, 9.0, 0.0, 0.0)
+GOOD = BatchStatistics(0.25, 1.0, 0.1, -2.0, 9.0, 0.0, 0.0)
 
 
-def record(epoch=1, active=0.5, norm=0.1, signs=GOOD):
-    return EpochRecord(epoch, 9, 0.5, 1.0, 100.0, norm, active, signs)
+def record(epoch=1, active=0.5, norm=0.1, statistics=GOOD):
+    return EpochRecord(epoch, 9, 0.5, 1.0, 100.0, norm, active, statistics)
 
 
 def test_a_healthy_training_is_called_so():
@@ -35,11 +35,11 @@ def test_a_healthy_training_is_called_so():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"signs": Vitals(1.0, 1.2)}, "different pairs are 1.2 times"),
+        ({"statistics": BatchStatistics(1.0, 1.2)}, "different pairs are 1.2 times"),
         ({"active": 0.001}, "the loss moves 0% of"),
-        ({"signs": Vitals(effective_rank=1.2)}, "spread over 1.2 of 64"),
-        ({"signs": Vitals(dead_share=0.6)}, "60% of the coordinates are constant"),
-        ({"signs": Vitals(alignment=0.0, uniformity=-0.001)}, "uniformity -0.001"),
+        ({"statistics": BatchStatistics(effective_rank=1.2)}, "spread over 1.2 of 64"),
+        ({"statistics": BatchStatistics(dead_share=0.6)}, "60% of the coordinates are constant"),
+        ({"statistics": BatchStatistics(alignment=0.0, uniformity=-0.001)}, "uniformity -0.001"),
         ({"norm": 0.0}, "norm at the embeddings is 0,"),
         ({"norm": 0.9}, "norm at the embeddings is 0.9, over all epochs 0.1 in the median"),
     ],
@@ -89,10 +89,10 @@ def test_each_panel_has_its_lines_and_its_guard():
         figures.training_health([1, 2], [])
 
 
-def test_the_history_holds_the_vital_signs(stripes, tmp_path):
+def test_the_history_holds_the_statistics(stripes, tmp_path):
     model = twinset.fit(stripes, epochs=2, batch_size=16, encoder={"units": [8]})
     model.save(tmp_path)
     head, *rows = (tmp_path / "history.csv").read_text("utf-8").splitlines()
-    signs = ["positive_distance", "negative_distance", "alignment", "uniformity"]
-    assert {*signs, "effective_rank", "gradient_norm", "active"} <= set(head.split(","))
+    statistics = ["positive_distance", "negative_distance", "alignment", "uniformity"]
+    assert {*statistics, "effective_rank", "gradient_norm", "active"} <= set(head.split(","))
     assert all(math.isfinite(float(value)) for row in rows for value in row.split(","))

@@ -225,6 +225,6 @@ def test_tensorboard_gets_the_history(stripes, tmp_path):
             if value.tag in ("epoch_loss", "epoch_effective_rank", "epoch_learning_rate"):
                 found.setdefault(value.tag, []).append(float(tf.make_ndarray(value.tensor)))
     assert found["epoch_loss"] == pytest.approx([r.loss for r in model.history], rel=1e-6)
-    ranks = [r.signs.effective_rank for r in model.history]
+    ranks = [r.statistics.effective_rank for r in model.history]
     assert found["epoch_effective_rank"] == pytest.approx(ranks, rel=1e-6)
     assert found["epoch_learning_rate"] == pytest.approx([1e-3] * 3)

@@ -128,10 +128,10 @@ def test_progress_without_a_terminal_is_a_line_per_epoch(stripes, capsys):
     assert len(lines) == 2
     assert lines[1].startswith("epoch 2/2  loss 0.")
     assert "images/s" in lines[1]
-    signs = (
+    statistics = (
         r"same \S+ different \S+  active \d+%  alignment \S+  uniformity -\S+  rank \S+  gradient"
     )
-    assert re.search(signs, lines[1])
+    assert re.search(statistics, lines[1])
     twinset.fit(stripes, **QUICK | {"epochs": 1})
     assert capsys.readouterr().err == ""
 

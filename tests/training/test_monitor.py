@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twinset.errors import CollapseError, DivergedError, IdleError, NonFiniteLossError
-from twinset.models.history import EpochRecord, Guards, Steps, Vitals
+from twinset.models.history import BatchStatistics, EpochRecord, Guards, Steps
 from twinset.training.monitor import PATIENCE, Monitor
 
 
@@ -96,10 +96,12 @@ def test_a_loss_that_rises_is_told():
 
 def test_dead_coordinates_are_told_at_the_end_of_an_epoch():
     watching = monitor(steps=1)
-    watching.steps(steps(0.5), lambda: Vitals(dead_share=0.98))  # the tutorial's network gets near
-    watching.steps(steps(0.5), lambda: Vitals(dead_share=0.99))
+    watching.steps(
+        steps(0.5), lambda: BatchStatistics(dead_share=0.98)
+    )  # the tutorial's network gets near
+    watching.steps(steps(0.5), lambda: BatchStatistics(dead_share=0.99))
     with pytest.raises(CollapseError, match="99% of them are constant after epoch 3"):
-        watching.steps(steps(0.5), lambda: Vitals(dead_share=0.99))
+        watching.steps(steps(0.5), lambda: BatchStatistics(dead_share=0.99))
 
 
 def test_another_monitor_goes_on():
@@ -110,7 +112,7 @@ def test_another_monitor_goes_on():
     second = monitor(steps=3, listener=ear)
     second.restore(first.history, first.pending, first.guards)
     assert second.step == 1
-    second.steps(steps([0.1, 0.0]), lambda: Vitals(alignment=0.25))
+    second.steps(steps([0.1, 0.0]), lambda: BatchStatistics(alignment=0.25))
     assert second.history[0] == first.history[0]
     assert second.history[1].loss == pytest.approx(0.1)
     assert ear.ended == second.history[1:]
@@ -146,9 +148,9 @@ def test_a_listener_may_end_the_training():
 
 
 def test_a_record_comes_back_from_its_numbers():
-    record = EpochRecord(3, 7, 0.5, 1.5, 100.0, 0.25, 0.75, Vitals(1, 2, 3, 4, 5, 6, 7))
+    record = EpochRecord(3, 7, 0.5, 1.5, 100.0, 0.25, 0.75, BatchStatistics(1, 2, 3, 4, 5, 6, 7))
     flat = record.flat()
     assert list(flat)[:3] == ["epoch", "steps", "loss"]
     assert EpochRecord.from_flat({name: str(value) for name, value in flat.items()}) == record
     old = EpochRecord.from_flat({"epoch": 1, "steps": 2, "loss": 0.5})
-    assert np.isnan([old.seconds, old.active, old.signs.uniformity]).all()
+    assert np.isnan([old.seconds, old.active, old.statistics.uniformity]).all()

@@ -28,9 +28,11 @@ def test_every_objective_learns(stripes, name):
     model = twinset.fit(stripes, **BATCH, loss={"name": name}, epochs=40, seed=2)
     assert model.history[-1].loss < model.history[0].loss
     assert auc(model, stripes) > 0.9
-    # a loss that is at its best ends the training within an epoch, which then has no signs
-    signs = next(each.signs for each in reversed(model.history) if each.signs.zero_share == 0)
-    assert signs.positive_distance < signs.negative_distance
+    # a loss that is at its best ends the training within an epoch, which then has no statistics
+    statistics = next(
+        each.statistics for each in reversed(model.history) if each.statistics.zero_share == 0
+    )
+    assert statistics.positive_distance < statistics.negative_distance
 
 
 def test_prefixes_reach_the_loss(stripes):

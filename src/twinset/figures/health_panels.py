@@ -1,4 +1,4 @@
-"""The vital signs of a training, epoch by epoch, in small panels with the limits of the guards."""
+"""The health of a training, epoch by epoch, in small panels with the limits of the guards."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Panel:
 
 
 def training_health(epochs: ArrayLike, panels: Sequence[Panel]) -> Figure:
-    """Draw the vital signs of each epoch; a dashed grey line is where a guard stops the training.
+    """Draw the statistics of each epoch; a dashed grey line is where a guard stops the training.
 
     Args:
         epochs: numbers of the epochs, shape (e,), ascending.

@@ -82,45 +82,60 @@ def embedding_health(
     offsets = x - x[0]
     offsets = np.ldexp(offsets, -np.frexp(np.abs(offsets).max())[1])
     return EmbeddingHealth(
-        alignment=_alignment(directions, y),
-        uniformity=_uniformity(directions, pairs, seed),
-        effective_rank=_effective_rank(offsets),
+        alignment=alignment(directions, y),
+        uniformity=uniformity(directions, pairs, seed),
+        effective_rank=effective_rank(offsets),
         zero_share=float((x == 0).mean()),
         dead_coordinates=int((offsets == 0).all(axis=0).sum()),
         within_between=_within_between(offsets, y),
     )
 
 
-def _alignment(u: NDArray[np.float64], y: NDArray[np.intp]) -> float:
+def alignment(directions: NDArray[np.float64], classes: NDArray[np.intp]) -> float:
+    """Average ‖u − v‖² over the pairs of one class; classes count from 0."""
     # a class's ordered pairs sum to 2 n_c Σ ‖u − μ_c‖²: no pair need be visited
-    sizes, means = _class_means(u, y)
-    scatter = np.bincount(y, np.square(u - means[y]).sum(axis=1))
+    sizes, means = _class_means(directions, classes)
+    scatter = np.bincount(classes, np.square(directions - means[classes]).sum(axis=1))
     ordered_pairs = float((sizes * (sizes - 1)).sum())
     return float((2 * sizes * scatter).sum() / ordered_pairs) if ordered_pairs else float("nan")
 
 
-def _uniformity(u: NDArray[np.float64], pairs: int, seed: int, chunk: int = 8192) -> float:
-    n = len(u)
+def uniformity(
+    directions: NDArray[np.float64], pairs: int, seed: int = 0, chunk: int = 8192
+) -> float:
+    """Take the log of the mean exp(−2 ‖u − v‖²), over all pairs or so many random ones."""
+    n = len(directions)
     if n * (n - 1) // 2 <= pairs:
-        left, right = np.triu_indices(n, 1)
-    else:
-        rng = np.random.default_rng(seed)
-        left, right = rng.integers(n, size=pairs), rng.integers(1, n, size=pairs)
-        right = (left + right) % n  # any other
+        apart = squared_distances(directions)[np.triu_indices(n, 1)]
+        return float(np.log(np.exp(-2 * apart).mean()))
+    rng = np.random.default_rng(seed)
+    left, right = rng.integers(n, size=pairs), rng.integers(1, n, size=pairs)
+    right = (left + right) % n  # any other
     total = 0.0
-    for start in range(0, len(left), chunk):
+    for start in range(0, pairs, chunk):
         part = slice(start, start + chunk)
-        total += float(np.exp(-2 * np.square(u[left[part]] - u[right[part]]).sum(axis=1)).sum())
-    return float(np.log(total / len(left)))
+        apart = np.square(directions[left[part]] - directions[right[part]]).sum(axis=1)
+        total += float(np.exp(-2 * apart).sum())
+    return float(np.log(total / pairs))
 
 
-def _effective_rank(x: NDArray[np.float64]) -> float:
+def effective_rank(x: NDArray[np.float64]) -> float:
+    """Take exp of the entropy of the covariance's spectrum; 0 if all rows are equal."""
     centred = x - x.mean(axis=0)
-    variances = np.maximum(np.linalg.eigvalsh(centred.T @ centred), 0)
+    # the smaller of the two Gram matrices has the same spectrum, but for zeros
+    wide = centred.shape[1] > len(centred)
+    gram = centred @ centred.T if wide else centred.T @ centred
+    variances = np.maximum(np.linalg.eigvalsh(gram), 0)
     if not variances.any():
         return 0.0
     shares = variances[variances > 0] / variances.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def squared_distances(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Measure ‖x_i − x_j‖² of all rows, (n, n), by one product."""
+    lengths = np.square(x).sum(axis=1)
+    return np.maximum(lengths[:, None] + lengths - 2 * (x @ x.T), 0)
 
 
 def _within_between(x: NDArray[np.float64], y: NDArray[np.intp]) -> float:

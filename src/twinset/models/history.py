@@ -1,4 +1,4 @@
-"""Vital signs of a training, from the embeddings of one batch: is it alive, or collapsing?"""
+"""What a training did, epoch by epoch, and the statistics of a batch of its embeddings."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.metrics.baselines import unit_norm
+from twinset.metrics.health import alignment, effective_rank, squared_distances, uniformity
+
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class Vitals:
-    """Describes one batch of embeddings; `evaluate.health` describes a whole set.
+class BatchStatistics:
+    """Statistics of one batch of embeddings; `twinset.metrics.health` has those of a whole set.
 
     Args:
         positive_distance: mean distance of pairs of one class.
         negative_distance: mean distance of pairs of different classes.
-        alignment: mean ‖u − v‖² over pairs of one class, u and v scaled to length 1.
-        uniformity: log of the mean exp(−2 ‖u − v‖²) over all pairs, likewise scaled.
-        effective_rank: exp of the entropy of the covariance's spectrum, from 1 to d; 0 if all
-            embeddings are equal.
+        alignment: as in `EmbeddingHealth`, like the next three.
+        uniformity: over all pairs of the batch.
+        effective_rank: from 1 to d; 0 if all embeddings are equal.
         zero_share: share of coordinates that are exactly 0.
         dead_share: share of the d coordinates that are constant over the batch.
     """
@@ -36,27 +38,18 @@ class Vitals:
     dead_share: float = NAN
 
 
-UNKNOWN = Vitals()
+UNKNOWN = BatchStatistics()
 
 
-def vitals(embeddings: NDArray[np.floating], labels: NDArray[np.integer]) -> Vitals:
-    """Take the vital signs of one batch.
-
-    Args:
-        embeddings: of shape (b, d).
-        labels: of shape (b,).
-
-    Returns:
-        The signs; NaN where the batch has no such pairs, or embeddings that are not finite.
-
-    Reference:
-        Wang, Isola (2020), Understanding Contrastive Representation Learning through Alignment
-        and Uniformity on the Hypersphere; Roy, Vetterli (2007), The Effective Rank.
+def batch_statistics(
+    embeddings: NDArray[np.floating], labels: NDArray[np.integer]
+) -> BatchStatistics:
+    """Describe a batch of embeddings (b, d); NaN where it has no such pairs or no finite numbers.
 
     Example:
         >>> import numpy as np
-        >>> signs = vitals(np.float32([[1, 0], [1, 0], [0, 2]]), np.array([0, 0, 1]))
-        >>> signs.positive_distance, round(signs.negative_distance, 4), signs.alignment
+        >>> found = batch_statistics(np.float32([[1, 0], [1, 0], [0, 2]]), np.array([0, 0, 1]))
+        >>> found.positive_distance, round(found.negative_distance, 4), found.alignment
         (0.0, 2.2361, 0.0)
     """
     x = np.asarray(embeddings, np.float64)
@@ -64,40 +57,21 @@ def vitals(embeddings: NDArray[np.floating], labels: NDArray[np.integer]) -> Vit
         return UNKNOWN
     left, right = np.triu_indices(len(x), 1)
     same = labels[left] == labels[right]
-    apart = np.sqrt(_squared(x)[left, right])
-    lengths = np.sqrt(np.square(x).sum(axis=1, keepdims=True))
-    directions = _squared(x / np.where(lengths > 0, lengths, 1))[left, right]
-    offsets = x - x.mean(axis=0)
-    return Vitals(
+    apart = np.sqrt(squared_distances(x)[left, right])
+    directions = unit_norm(x)
+    return BatchStatistics(
         positive_distance=_mean(apart[same]),
         negative_distance=_mean(apart[~same]),
-        alignment=_mean(directions[same]),
-        uniformity=float(np.log(np.exp(-2 * directions).mean())),
-        effective_rank=_effective_rank(offsets),
+        alignment=alignment(directions, np.unique(labels, return_inverse=True)[1]),
+        uniformity=uniformity(directions, pairs=len(left)),
+        effective_rank=effective_rank(x),
         zero_share=float((x == 0).mean()),
         dead_share=float((x == x[0]).all(axis=0).mean()),
     )
 
 
-def _squared(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    lengths = np.square(x).sum(axis=1)
-    squared: NDArray[np.float64] = lengths[:, None] + lengths - 2 * (x @ x.T)
-    return np.maximum(squared, 0)
-
-
 def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else NAN
-
-
-def _effective_rank(offsets: NDArray[np.float64]) -> float:
-    # the spectrum of the smaller of the two Gram matrices is that of the covariance
-    wide = offsets.shape[1] > len(offsets)
-    gram = offsets @ offsets.T if wide else offsets.T @ offsets
-    variances = np.maximum(np.linalg.eigvalsh(gram), 0)
-    if not variances.any():
-        return 0.0
-    shares = variances[variances > 0] / variances.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 @dataclass(frozen=True)
@@ -112,7 +86,7 @@ class EpochRecord:
         images_per_second: images through the encoder.
         gradient_norm: mean over the steps of the norm of the loss' gradient at the embeddings.
         active: mean share of the embeddings of a batch that the loss moves.
-        signs: of the epoch's last batch.
+        statistics: of the epoch's last batch.
     """
 
     epoch: int
@@ -122,20 +96,21 @@ class EpochRecord:
     images_per_second: float = NAN
     gradient_norm: float = NAN
     active: float = NAN
-    signs: Vitals = UNKNOWN
+    statistics: BatchStatistics = UNKNOWN
 
     def flat(self) -> dict[str, float]:
-        """Return all numbers by name, those of the signs among them."""
+        """Return all numbers by name, those of the statistics among them."""
         values: dict[str, Any] = asdict(self)
-        signs: dict[str, float] = values.pop("signs")
-        return values | signs
+        statistics: dict[str, float] = values.pop("statistics")
+        return values | statistics
 
     @classmethod
     def from_flat(cls, values: Mapping[str, float | str]) -> EpochRecord:
         """Rebuild a record from what `flat` returned, or from its texts; what lacks is NaN."""
         own = {name: float(values[name]) for name in _NUMBERS if name in values}
-        signs = {f.name: float(values[f.name]) for f in fields(Vitals) if f.name in values}
-        return cls(int(values["epoch"]), int(values["steps"]), **own, signs=Vitals(**signs))
+        names = [each.name for each in fields(BatchStatistics)]
+        batch = BatchStatistics(**{name: float(values[name]) for name in names if name in values})
+        return cls(int(values["epoch"]), int(values["steps"]), **own, statistics=batch)
 
 
 @dataclass(frozen=True)

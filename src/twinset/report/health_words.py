@@ -1,4 +1,4 @@
-"""What the vital signs of a training say: a picture of them, and a sentence on each."""
+"""How healthy a training was: a picture of its statistics, and a sentence on each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ APART, RANK, LEAST, RISING = 1.5, 1.5, 0.01, 3.0
 
 
 def health_picture(history: Sequence[EpochRecord], dim: int, *, scale: float = 1.0) -> Picture:
-    """Draw a training's vital signs, and say of each what is healthy.
+    """Draw how healthy a training was, and say of each what is healthy.
 
     Args:
         history: one record per epoch.
@@ -43,7 +43,7 @@ def health_picture(history: Sequence[EpochRecord], dim: int, *, scale: float = 1
     ]
     return Picture(
         "health",
-        "Vital signs of the last batch of each epoch; active share and gradient norm are means "
+        "Statistics of the last batch of each epoch; active share and gradient norm are means "
         "over its steps. A dashed grey line is where a guard stops the training.",
         figures.png_bytes(figures.training_health(values["epoch"], panels)),
         notes=sentences(history, dim),
@@ -51,7 +51,7 @@ def health_picture(history: Sequence[EpochRecord], dim: int, *, scale: float = 1
 
 
 def sentences(history: Sequence[EpochRecord], dim: int) -> tuple[str, ...]:
-    """Say what each vital sign was in the last epoch, and what is healthy.
+    """Say what each statistic was in the last epoch, and what is healthy.
 
     Args:
         history: one record per epoch.
@@ -62,23 +62,23 @@ def sentences(history: Sequence[EpochRecord], dim: int) -> tuple[str, ...]:
         known.
 
     Example:
-        >>> from twinset.models.history import Vitals
-        >>> record = EpochRecord(1, 9, 0.5, active=0.25, signs=Vitals(0.25, 1.0))
+        >>> from twinset.models.history import BatchStatistics
+        >>> record = EpochRecord(1, 9, 0.5, active=0.25, statistics=BatchStatistics(0.25, 1.0))
         >>> for sentence in sentences([record], 8):
         ...     print(sentence)
         Healthy: different pairs are 4.0 times as far apart as same ones (1 and 0.25).
         Healthy: the loss moves 25% of the embeddings of a batch. It falls as the network learns; \
 at 0 in 20 batches the training stops.
     """
-    last, signs = history[-1], history[-1].signs
-    ratio = signs.negative_distance / max(signs.positive_distance, 1e-12)
+    last, batch = history[-1], history[-1].statistics
+    ratio = batch.negative_distance / max(batch.positive_distance, 1e-12)
     usual = float(np.median([record.gradient_norm for record in history]))
     found = [
         (
             ratio,
             ratio >= APART,
             f"different pairs are {ratio:.1f} times as far apart as same ones "
-            f"({signs.negative_distance:.3g} and {signs.positive_distance:.3g}).",
+            f"({batch.negative_distance:.3g} and {batch.positive_distance:.3g}).",
         ),
         (
             last.active,
@@ -87,22 +87,22 @@ at 0 in 20 batches the training stops.
             f"network learns; at 0 in {PATIENCE} batches the training stops.",
         ),
         (
-            signs.effective_rank,
-            signs.effective_rank >= RANK,
-            f"embeddings of a batch spread over {signs.effective_rank:.1f} of {dim} dimensions. "
+            batch.effective_rank,
+            batch.effective_rank >= RANK,
+            f"embeddings of a batch spread over {batch.effective_rank:.1f} of {dim} dimensions. "
             "About the number of classes less one is usual; 1 is a line, 0 a single point.",
         ),
         (
-            signs.dead_share,
-            signs.dead_share <= DEAD / 2,
-            f"{signs.dead_share:.0%} of the coordinates are constant. Above {DEAD:.0%} after two "
+            batch.dead_share,
+            batch.dead_share <= DEAD / 2,
+            f"{batch.dead_share:.0%} of the coordinates are constant. Above {DEAD:.0%} after two "
             "epochs in a row the training stops.",
         ),
         (
-            signs.uniformity,
-            signs.uniformity < -LEAST,
-            f"alignment {signs.alignment:.3g}, how far apart same pairs are on the unit sphere, "
-            f"and uniformity {signs.uniformity:.3g}, 0 where all is one point, -4 where it is "
+            batch.uniformity,
+            batch.uniformity < -LEAST,
+            f"alignment {batch.alignment:.3g}, how far apart same pairs are on the unit sphere, "
+            f"and uniformity {batch.uniformity:.3g}, 0 where all is one point, -4 where it is "
             "spread evenly. Lower is better in both.",
         ),
         (

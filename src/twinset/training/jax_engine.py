@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from twinset.files import cache_folder
-from twinset.models.history import Steps, Vitals, vitals
+from twinset.models.history import BatchStatistics, Steps, batch_statistics
 from twinset.networks.conv import Convolution
 from twinset.training.checkpoint import Keeper
 from twinset.training.monitor import Monitor
@@ -73,9 +73,9 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
                         state, seen, embeddings = loop(state, fed, first, last, offset)
                         seen = np.asarray(seen)[first:last]  # (steps, 4), waits for the device
                     first, step = last, fed.first + last
-                    signs = _signs(job, batches.positions[step - 1], embeddings)
+                    statistics = _statistics(job, batches.positions[step - 1], embeddings)
                     ended = step == len(batches.positions)
-                    tell = partial(monitor.steps, Steps(*seen.T), signs)
+                    tell = partial(monitor.steps, Steps(*seen.T), statistics)
                     if ended:
                         state = _shared(job, monitor, state, tell)
                     else:
@@ -253,8 +253,8 @@ def _shared(job: Job, monitor: Monitor, state: Any, tell: Callable[[], None]) ->
     return _read(job)  # a copy: the loop consumes it
 
 
-def _signs(job: Job, positions: Any, embeddings: Any) -> Callable[[], Vitals]:
-    return lambda: vitals(np.asarray(embeddings, np.float32), job.labels[positions])
+def _statistics(job: Job, positions: Any, embeddings: Any) -> Callable[[], BatchStatistics]:
+    return lambda: batch_statistics(np.asarray(embeddings, np.float32), job.labels[positions])
 
 
 def _cache_programs() -> None:

@@ -14,7 +14,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from twinset.data.batches import PADDING
-from twinset.models.history import Steps, Vitals, vitals
+from twinset.models.history import BatchStatistics, Steps, batch_statistics
 from twinset.training.checkpoint import Keeper
 from twinset.training.monitor import Monitor
 from twinset.training.tasks import Batches, Job
@@ -163,7 +163,7 @@ class _Watch(keras.callbacks.Callback):
             norm, active = self._activity(batch)
         row = (float(logs["step_loss"]), float(logs["step_spread"]), norm, active)
         self._monitor.steps(
-            Steps(*(np.array([value]) for value in row)), lambda: self._signs(batch)
+            Steps(*(np.array([value]) for value in row)), lambda: self._statistics(batch)
         )
         if self._monitor.stop:
             self.model.stop_training = True
@@ -182,10 +182,10 @@ class _Watch(keras.callbacks.Callback):
         positions, _ = self._batches.real(batch)
         return self._job.encoder(self._job.pixels(positions), training=False)
 
-    def _signs(self, batch: int) -> Vitals:
+    def _statistics(self, batch: int) -> BatchStatistics:
         positions, _ = self._batches.real(batch)
         embeddings = ops.convert_to_numpy(self._embeddings(batch))
-        return vitals(embeddings.astype(np.float32), self._job.labels[positions])
+        return batch_statistics(embeddings.astype(np.float32), self._job.labels[positions])
 
     def _activity(self, batch: int) -> tuple[float, float]:
         """Find the norm of the loss' gradient at the embeddings, and the share that it moves."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.errors import CollapseError, DivergedError, IdleError, NonFiniteLossError
-from twinset.models.history import NAN, UNKNOWN, EpochRecord, Guards, Steps, Vitals
+from twinset.models.history import NAN, UNKNOWN, BatchStatistics, EpochRecord, Guards, Steps
 from twinset.training.progress import Display
 
 # Embeddings closer than this share of the scale, over as many steps as the patience, are one
@@ -135,12 +135,12 @@ class Monitor:
         first = tuple(self._first_losses)
         return Guards(self._flat_steps, self._idle_steps, self._high_steps, first)
 
-    def steps(self, steps: Steps, signs: Callable[[], Vitals] | None = None) -> None:
+    def steps(self, steps: Steps, statistics: Callable[[], BatchStatistics] | None = None) -> None:
         """Take note of the next steps; they end with the epoch at the latest.
 
         Args:
             steps: what they did.
-            signs: takes the vital signs of the last of them; asked at the end of an epoch.
+            statistics: takes the statistics of the last batch; asked at the end of an epoch.
 
         Raises:
             NonFiniteLossError: a loss is NaN or infinite.
@@ -163,7 +163,7 @@ class Monitor:
             len(self.history) + 1, self.step, self._mean(0), self._speed(time.perf_counter())
         )
         if self.step == len(self._sizes):
-            self._finish_epoch(signs)
+            self._finish_epoch(statistics)
 
     def _check(self, loss: float, spread: float, norm: float) -> None:
         if not np.isfinite(loss):
@@ -221,7 +221,7 @@ class Monitor:
     def _speed(self, now: float) -> float:
         return float(self._images * self.step / max(now - self._epoch_started, 1e-9))
 
-    def _finish_epoch(self, signs: Callable[[], Vitals] | None = None) -> None:
+    def _finish_epoch(self, statistics: Callable[[], BatchStatistics] | None = None) -> None:
         now = time.perf_counter()
         record = EpochRecord(
             epoch=len(self.history) + 1,
@@ -231,7 +231,7 @@ class Monitor:
             images_per_second=self._speed(now),
             gradient_norm=self._mean(1),
             active=self._mean(2),
-            signs=signs() if signs is not None else UNKNOWN,
+            statistics=statistics() if statistics is not None else UNKNOWN,
         )
         self.history.append(record)
         self._display.epoch(record)
@@ -240,9 +240,10 @@ class Monitor:
             self.finished = self.finished or self._listener.stopped
         self._seen, self._epoch_started = [], time.perf_counter()
         # twice: one small batch may be of images that are all alike
-        if all(each.signs.dead_share > DEAD for each in self.history[-2:]) and record.epoch > 1:
+        dead = [each.statistics.dead_share for each in self.history[-2:]]
+        if len(dead) == 2 and min(dead) > DEAD:
             raise CollapseError(
-                f"Expected an embedding that uses its coordinates. {record.signs.dead_share:.0%} "
+                f"Expected an embedding that uses its coordinates. {dead[-1]:.0%} "
                 f"of them are constant after epoch {record.epoch}: lower the learning rate, try "
                 "another --seed, or take encoder.linear=true."
             )

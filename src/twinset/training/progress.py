@@ -69,25 +69,25 @@ class Display:
 
 
 def health(record: EpochRecord) -> str:
-    """Write the vital signs of an epoch in one line; what is not known is left out.
+    """Write the health of an epoch in one line; what is not known is left out.
 
     Args:
         record: of the epoch.
 
     Example:
         >>> from twinset.training.monitor import EpochRecord
-        >>> from twinset.models.history import Vitals
-        >>> health(EpochRecord(1, 9, 0.5, active=0.25, signs=Vitals(0.25, 1.0)))
+        >>> from twinset.models.history import BatchStatistics
+        >>> health(EpochRecord(1, 9, 0.5, active=0.25, statistics=BatchStatistics(0.25, 1.0)))
         'same 0.25 different 1  active 25%'
     """
-    signs = record.signs
+    statistics = record.statistics
     known = [
-        (f"same {signs.positive_distance:.3g} ", signs.positive_distance),
-        (f"different {signs.negative_distance:.3g}  ", signs.negative_distance),
+        (f"same {statistics.positive_distance:.3g} ", statistics.positive_distance),
+        (f"different {statistics.negative_distance:.3g}  ", statistics.negative_distance),
         (f"active {record.active:.0%}  ", record.active),
-        (f"alignment {signs.alignment:.3g}  ", signs.alignment),
-        (f"uniformity {signs.uniformity:.3g}  ", signs.uniformity),
-        (f"rank {signs.effective_rank:.1f}  ", signs.effective_rank),
+        (f"alignment {statistics.alignment:.3g}  ", statistics.alignment),
+        (f"uniformity {statistics.uniformity:.3g}  ", statistics.uniformity),
+        (f"rank {statistics.effective_rank:.1f}  ", statistics.effective_rank),
         (f"gradient {record.gradient_norm:.3g}  ", record.gradient_norm),
     ]
     return "".join(text for text, value in known if math.isfinite(value)).strip()
@@ -130,7 +130,7 @@ def _bar() -> Progress:
     from rich.text import Text
 
     class Panel(progress.Progress):
-        """A bar, and under it the vital signs of the last epoch."""
+        """A bar, and under it the health of the last epoch."""
 
         health = ""
 
