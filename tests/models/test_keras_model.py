@@ -113,7 +113,7 @@ def test_a_match_is_at_the_threshold_too(model, data):
 def test_what_is_no_image(model, tmp_path):
     with pytest.raises(ImageFileError, match=r"nowhere.png: expected an image file. No such file"):
         model.embed([tmp_path / "nowhere.png"])
-    with pytest.raises(DataError, match="Expected a sequence of images. Received one path"):
+    with pytest.raises(ImageFileError, match=r"photo.png: expected an image file. No such file"):
         model.embed("photo.png")
     with pytest.raises(DataError, match=r"uint8 of shape \(h, w\).*Received float32"):
         model.compare(np.zeros((6, 5), np.float32), np.zeros((6, 5), np.float32))

@@ -133,7 +133,7 @@ def test_what_is_no_image(folder, tmp_path):
     model = twinset.load_model(folder)
     with pytest.raises(ImageFileError, match=r"nowhere.png: expected an image file. No such file"):
         model.embed([tmp_path / "nowhere.png"])
-    with pytest.raises(DataError, match="Expected a sequence of images. Received one path"):
+    with pytest.raises(ImageFileError, match=r"photo.png: expected an image file. No such file"):
         model.embed("photo.png")
     for prior in (0, 1, -1, float("nan")):
         with pytest.raises(DataError, match="Expected a prior between 0 and 1"):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from twinset import distance as distances
 from twinset.data.decoding.decode import ImageLike, Preprocessing
 from twinset.data.features import VectorInput
-from twinset.data.labelled import Labelled
 from twinset.data.pairs import Pairs
 from twinset.data.stored import StoredPixels
 from twinset.decision import Calibrator, Threshold, Verdict
 from twinset.errors import DataError
 from twinset.models.card import TrainedOn
+from twinset.models.images import Images, one_or_many, pixels_of
 
 # Numbers of pixels that go through an encoder at once: beyond 1,024 small images nothing is won,
 # and large ones leave behind tens of megabytes each on their way through a deep network.
@@ -75,53 +75,47 @@ class Embedder(ABC):
             Embeddings of shape (n, d), float32.
         """
 
-    def embed(
-        self,
-        images: Labelled | NDArray[Any] | StoredPixels | Iterable[ImageLike],
-    ) -> NDArray[np.float32]:
+    def embed(self, images: Images) -> NDArray[np.float32]:
         """Embed images, or vectors where the model takes such.
 
         Args:
-            images: a `LabelledImages`, uint8 of shape (n, h, w) or (n, h, w, 3), or any number of
-                paths, PIL images and arrays. Size and colour mode are adapted to the model's. A
-                model that was trained on vectors takes `LabelledFeatures` or numbers of shape
-                (n, d).
+            images: one image: a path, a PIL image, or a uint8 array of shape (h, w) or (h, w, 3);
+                a list or other iterable of such images; a uint8 array of shape (n, h, w) or
+                (n, h, w, 3); or a `LabelledImages`. Size and colour mode are adapted to the
+                model's. An array of shape (a, b, 3) is one colour image, unless the model's own
+                images have the shape (b, 3). A model that was trained on vectors takes one of
+                shape (d,), numbers of shape (n, d), or `LabelledFeatures`.
 
         Returns:
-            Embeddings of shape (n, d), float32.
+            Embeddings of shape (n, d), float32; (1, d) for one image.
 
         Raises:
             ImageFileError: a file cannot be read.
             DataError: something is not an image, or not a vector of the model's size.
+
+        Example:
+            >>> import numpy as np, twinset
+            >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
+            >>> data = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "bright"))
+            >>> model = twinset.fit(data, epochs=1, encoder={"units": [8]}, progress=False)
+            >>> model.embed(pixels).shape, model.embed(pixels[0]).shape
+            ((4, 8), (1, 8))
         """
+        given, _ = one_or_many(images, self.preprocessing)
         if isinstance(self.preprocessing, VectorInput):
-            vectors: Any = self.preprocessing.rows(images)
+            vectors: Any = self.preprocessing.rows(given)
             return self.encode(vectors)
         shape = self.preprocessing.shape
-        given: Any = images.rows if isinstance(images, Labelled) else images
-        whole = isinstance(given, np.ndarray | StoredPixels) and given.dtype == np.uint8
-        if whole and given.shape[1:] == shape:
+        if isinstance(given, np.ndarray | StoredPixels) and given.shape[1:] == shape:
             return self.encode(given)
-        if isinstance(given, str | os.PathLike):
-            raise DataError(f"Expected a sequence of images. Received one path: [{given!r}]?")
         # so many pixels at a time, or the images of a large folder would be in memory at once
         found: list[NDArray[np.float32]] = []
-        waiting: list[NDArray[np.uint8]] = []
-        for image in given:
-            waiting.append(self.preprocessing.pixels(image))
-            if len(waiting) == batch_size(shape):
-                found.append(self.encode(np.stack(waiting)))
-                waiting.clear()
-        if waiting or not found:
-            last = np.stack(waiting) if waiting else np.zeros((0, *shape), np.uint8)
-            found.append(self.encode(last))
-        return np.concatenate(found)
+        pixels = pixels_of(given, self.preprocessing)
+        while batch := list(itertools.islice(pixels, batch_size(shape))):
+            found.append(self.encode(np.stack(batch)))
+        return np.concatenate(found) if found else self.encode(np.zeros((0, *shape), np.uint8))
 
-    def distances(
-        self,
-        images: Labelled | NDArray[Any] | Sequence[ImageLike],
-        pairs: Pairs,
-    ) -> NDArray[np.float32]:
+    def distances(self, images: Images, pairs: Pairs) -> NDArray[np.float32]:
         """Measure the distance of each pair of images; each image is embedded once.
 
         Args:
@@ -146,6 +140,12 @@ class Embedder(ABC):
             ImageFileError: a file cannot be read.
             DataError: something is not an image, or the prior is out of range.
         """
+        for image in (left, right):
+            if not one_or_many(image, self.preprocessing)[1]:
+                raise DataError(
+                    "Expected one image on each side. Received many: use `distances` or "
+                    "`compare_pairs`."
+                )
         embeddings = self.embed([left, right])
         measure = distances.by_name(self.distance)
         return self.judge(float(measure(embeddings[0], embeddings[1])), prior=prior)
