@@ -163,9 +163,7 @@ def test_channels_first_are_not_guessed_at():
 
 
 def test_files_that_are_none():
-    with pytest.raises(
-        ImageFileError, match=r"^nowhere.png: expected an image file\. No such"
-    ):
+    with pytest.raises(ImageFileError, match=r"^nowhere.png: expected an image file\. No such"):
         Mean(*GRAY).embed("nowhere.png")
 
 
