@@ -33,8 +33,8 @@ def resident():
 
 
 def ours(vectors, recall):
+    from twinset.nearest import Matrix
     from twinset.search import approximate
-    from twinset.search.exact import Matrix
 
     matrix = Matrix(vectors)
     approximate.package()
@@ -130,7 +130,7 @@ def main():
     if options.one:
         print(json.dumps(measure(options.one, options.folder, options.recall)))
         return
-    from twinset.search.exact import Matrix
+    from twinset.nearest import Matrix
 
     print(ledger.machine())
     with tempfile.TemporaryDirectory() as folder:

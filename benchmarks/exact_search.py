@@ -17,7 +17,7 @@ import faiss
 import numpy as np
 
 import ledger
-from twinset.search.exact import Matrix
+from twinset.nearest import Matrix
 
 K = 10
 

@@ -31,6 +31,8 @@ ROOMS = (
         "progress",
         "registry",
         "distance",
+        "threads",
+        "nearest",
         "decision",
         "recipe",
         "recipe_sections",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from twinset.errors import StoreError
+from twinset.nearest import Matrix
 from twinset.search import approximate
-from twinset.search.exact import Matrix
 from twinset.search.open import open_store
 from twinset.search.sqlite import SqliteStore
 from twinset.search.store import Items, Signature

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from search_oracles import nearest as oracle
-from twinset.search.hits import Candidates, best, measure, nearest, rounding, settled
+from twinset.search.candidates import Candidates, best, measure, nearest, rounding, settled
 from twinset.search.items import Neighbour
 
 

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from twinset import files as atomic
 from twinset.errors import StoreError
-from twinset.search.exact import Matrix
-from twinset.search.hits import Found, Hits, gather, measured
+from twinset.nearest import Found, Hits, Matrix, gather
 from twinset.search.items import Approximation
 
 FORMAT = 1
@@ -101,7 +100,7 @@ class Approximate:
         of = np.repeat(np.arange(len(queries)), asked)
         positions = positions.ravel()
         there = (positions >= 0) & np.isfinite(matrix.squares[positions])
-        return measured(matrix.vectors, queries, of[there], positions[there]).nearest(k, None)
+        return matrix.measured(queries, of[there], positions[there]).nearest(k, None)
 
 
 def build(matrix: Matrix, recall: float) -> Approximate:

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset import distance
 from twinset.errors import StoreError
-from twinset.search.exact import Matrix, cores, one_blas_thread
-from twinset.search.hits import measured
+from twinset.nearest import Matrix
 from twinset.search.items import checked_vectors
+from twinset.threads import cores, one_blas_thread
 
 # A tile of 1024 × 1024 keys (4 MB) stays near one core.
 TILE = 1024
@@ -161,7 +161,7 @@ class _Components:
         right, left = np.divmod(flat, keys.shape[1])
         left, right = left + rows.start, right + columns.start
         unsure = np.flatnonzero((keys.ravel()[flat] > self._sure) & (left != right))
-        far = measured(self._vectors, self._vectors, left[unsure], right[unsure]).distances
+        far = self._matrix.measured(self._vectors, left[unsure], right[unsure]).distances
         keep = left != right
         keep[unsure[far.astype(np.float64) > self._threshold]] = False
         return _fewest(left[keep], right[keep])
@@ -209,8 +209,8 @@ def _described(vectors: NDArray[np.float32], members: NDArray[np.int64]) -> Grou
         sums, farthest = _sums_and_farthest(own)
         medoid = int(sums.argmin())
         ends = np.arange(m), farthest
-    diameter = measured(own, own, *ends).distances.max()
-    to_medoid = measured(own, own, np.full(m, medoid), np.arange(m)).distances
+    diameter = distance.of_pairs(own, *ends).max()
+    to_medoid = distance.of_pairs(own, np.full(m, medoid), np.arange(m))
     # the medoid before others at distance 0
     order = np.lexsort((np.arange(m) != medoid, to_medoid))
     return Group(members[order], to_medoid[order], float(diameter))

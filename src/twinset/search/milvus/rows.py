@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.errors import StoreError
-from twinset.search.hits import Candidates
+from twinset.search.candidates import Candidates
 from twinset.search.items import Items
 from twinset.search.milvus.address import PATIENCE
 from twinset.search.milvus.catalogue import make_collection

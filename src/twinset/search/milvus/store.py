@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.errors import StoreError
-from twinset.search.hits import SPARE, Candidates, best, measure, nearest, rounding, settled
+from twinset.search.candidates import SPARE, Candidates, best, measure, nearest, rounding, settled
 from twinset.search.items import Items, Neighbour, Signature
 from twinset.search.milvus import catalogue
 from twinset.search.milvus.address import Address, address, connect, disconnect, told

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.errors import StoreError
-from twinset.search.hits import SPARE, nearest
+from twinset.search.candidates import SPARE, nearest
 from twinset.search.items import Neighbour
 from twinset.search.postgres.table import Table
 from twinset.search.store import Approximation, Request

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.search.hits import SPARE, Candidates, measure, nearest, rounding, settled
+from twinset.search.candidates import SPARE, Candidates, measure, nearest, rounding, settled
 from twinset.search.items import Neighbour
 from twinset.search.postgres.catalogue import table_name
 from twinset.search.postgres.where import sql_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from twinset.nearest import Matrix
 from twinset.search.approximate import Approximate, build, load, save
-from twinset.search.exact import Matrix
 from twinset.search.sqlite.database import State
 
 NAME = "approximate.faiss"

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.errors import StoreError
-from twinset.search.exact import Matrix
-from twinset.search.hits import Hits
+from twinset.nearest import Hits, Matrix
 from twinset.search.sqlite import database, making, rows, vector_file
 from twinset.search.sqlite.cache import Cache
 from twinset.search.sqlite.database import State, told

@@ -3,17 +3,21 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 from search_oracles import grid, nearest
 from twinset import distance
-from twinset.search import exact as scan
-from twinset.search.exact import Matrix
+from twinset import nearest as scan
+from twinset.nearest import Matrix
+from twinset.threads import one_blas_thread
 
 
 def by_the_formula(vectors, query, k, within, rows):
@@ -170,7 +174,7 @@ def test_memory_does_not_grow_with_the_queries():
     script = (
         "import numpy as np\n"
         "from memory import peak_megabytes\n"
-        "from twinset.search.exact import Matrix\n"
+        "from twinset.nearest import Matrix\n"
         "rng = np.random.default_rng(0)\n"
         "matrix = Matrix(rng.normal(size=(20_000, 32)).astype(np.float32))\n"
         "matrix.search(matrix.vectors[:2000])\n"
@@ -178,15 +182,55 @@ def test_memory_does_not_grow_with_the_queries():
         "matrix.search(matrix.vectors[:10_000])\n"
         "print(peak_megabytes() - before)\n"
     )
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(__file__).parent)
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"PYTHONPATH": tests},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([tests, *sys.path])},
     )
     assert float(done.stdout) < 60
+
+
+def blas_threads():
+    return {each["filepath"]: each["num_threads"] for each in threadpool_info()}
+
+
+def test_searches_that_overlap_leave_blas_as_it_was():
+    """The limit on BLAS' threads belongs to the process: the last search lifts it."""
+    before = blas_threads()
+    assert max(before.values()) > 1  # else this would show nothing
+    entered, leave = threading.Event(), threading.Event()
+
+    def other():
+        with one_blas_thread():
+            entered.set()
+            assert leave.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        with one_blas_thread():
+            running = pool.submit(other)
+            assert entered.wait(10)
+            assert blas_threads() != before
+        leave.set()
+        running.result(10)
+    assert blas_threads() == before
+
+
+@given(st.integers(0, 2**32), st.integers(1, 9))
+def test_precise_distances_are_exact_where_rows_are_whole_numbers(seed, k):
+    """On a grid of 24 bits float64 measures without rounding: as integers of Python say."""
+    rng = np.random.default_rng(seed)
+    # of three close values, large ones: float32 could not tell these distances apart
+    rows = (2**22 + rng.integers(-1, 2, (30, 3)) + rng.integers(0, 2, (30, 1)) * 2**21).astype(int)
+    hits = Matrix(rows.astype(np.float32), precise=True).search(rows[:4].astype(np.float32), k=k)
+    for query in range(4):
+        squares = [sum(int(x) ** 2 for x in row - rows[query]) for row in rows]
+        order = sorted(range(30), key=lambda at: (squares[at], at))[:k]
+        positions, far = hits.of(query)
+        assert positions.tolist() == order
+        assert far.tolist() == [squares[at] ** 0.5 for at in order]
 
 
 def test_nothing_to_search_in_or_for():

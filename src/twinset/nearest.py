@@ -1,20 +1,33 @@
-"""The nearest of many vectors, exactly, in bounded memory: no index, nothing but products."""
+"""The nearest of many vectors, exactly, in bounded memory: the one kernel of all rooms.
+
+    hits = Matrix(vectors).search(queries, k=10)
+    positions, distances = hits.of(0)  # nearest first, equal distances by position
+
+Distances are those of a loop over `distance.euclidean`, to the last bit: in float32 for search, and
+in float64 with `Matrix(vectors, precise=True)`, as metrics want them. Rows of whole numbers up to
+2²⁴ then have exact distances, so that ties are ties whatever the BLAS. Cosines are d² of rows of
+length 1: cos = 1 − d²/2. An item is left out of its own answer by asking for k + 1.
+
+Not for full rankings, which need every key and not the few below a bound, nor for all pairs within
+a radius, where half of the products are enough (`search.groups`, `data.checks.near_duplicates`).
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
-from twinset.search.hits import Found, Hits, gather, joined, measured, rank_in_group
+from twinset import distance
+from twinset.threads import cores, one_blas_thread
 
+# Pairs whose differences are held at a time.
+CHUNK = 8192
 # Queries of a scan: its tile of keys (1024 × 512, 2 MB) stays near one core.
 BLOCK = 512
 _ROWS = 4096
@@ -26,6 +39,8 @@ class Matrix:
     Args:
         vectors: finite float32 of shape (n, d), such as a memory map; never copied whole.
         dead: ascending positions that no search finds. Defaults to none.
+        precise: whether distances are float64; the vectors are float32 all the same. Defaults to
+            False.
 
     Example:
         >>> import numpy as np
@@ -36,9 +51,14 @@ class Matrix:
     """
 
     def __init__(
-        self, vectors: NDArray[np.float32], dead: Sequence[int] | NDArray[np.int64] = ()
+        self,
+        vectors: NDArray[np.float32],
+        dead: Sequence[int] | NDArray[np.int64] = (),
+        *,
+        precise: bool = False,
     ) -> None:
         self.vectors = vectors
+        self.precise = precise
         self.dead = np.asarray(dead, np.int64)
         self.centre = _centre(vectors)
         # ‖b‖² of each vector, infinite for the dead: no bound reaches them
@@ -50,15 +70,12 @@ class Matrix:
         return len(self.vectors)
 
     def follow(self, vectors: NDArray[np.float32], dead: NDArray[np.int64]) -> Matrix:
-        """Return what this matrix became: what was measured is not measured again.
+        """Return what this matrix became: more vectors behind these, and perhaps more dead.
 
-        Args:
-            vectors: these vectors, and perhaps others behind them.
-            dead: these positions, and perhaps others.
+        What was measured is not measured again.
         """
-        new = object.__new__(Matrix)
-        new.vectors, new.dead, new.centre = vectors, dead, self.centre
-        new.squares, new.longest = self.squares, self.longest
+        new = copy.copy(self)
+        new.vectors, new.dead = vectors, dead
         new._measure()
         return new
 
@@ -72,7 +89,6 @@ class Matrix:
     ) -> Hits:
         """Find the nearest vectors of each query.
 
-        The same answer as a loop over `distance.euclidean`, to the last bit; see `scan.Scan`.
         Memory: some tens of MB for each thread, one number for each vector, and the answer.
 
         Args:
@@ -103,20 +119,28 @@ class Matrix:
         return gather(found, len(queries), k, within)
 
     def slack(self, squares: NDArray[np.float64] | float) -> Any:
-        """Bound the error of a d² that is computed from a key, against that of the formula.
-
-        With u = 2⁻²⁴ and M the longest row squared: 2d + 14 u M for products and squares, 8 u M
-        for centring, 4d + 12 u M for the sum of squared differences; and what is too small for
-        float32 is lost.
-
-        Args:
-            squares: ‖a‖² of centred queries.
-
-        Returns:
-            A bound for each.
-        """
+        """Bound the error of a d² that comes from a key; `squares` are ‖a‖² of centred queries."""
+        # With u = 2⁻²⁴ and M the longest row squared: 2d + 14 u M for products and squares, 8 u M
+        # for centring, 4d + 12 u M for the formula's own sum of squared differences (less where
+        # that is precise); and what is too small for float32 is lost.
         terms = 6 * self.vectors.shape[1] + 40
         return terms * (2.0**-24 * np.maximum(squares, self.longest) + 2.0**-125)
+
+    def measured(
+        self,
+        queries: NDArray[np.float32],
+        of: NDArray[np.int64],
+        positions: NDArray[np.int64],
+    ) -> Found:
+        """Measure pairs of query `of[i]` and vector `positions[i]` by their differences."""
+        # exactly 0 for equal rows, which a product is not
+        kind = np.float64 if self.precise else np.float32
+        far: NDArray[np.floating] = np.empty(len(of), kind)
+        for start in range(0, len(of), CHUNK):
+            part = slice(start, start + CHUNK)
+            rows = queries[of[part]].astype(kind, copy=False)
+            far[part] = distance.euclidean(rows, self.vectors[positions[part]])
+        return Found(of, positions, far)
 
     def _measure(self) -> None:
         known = len(self.squares)
@@ -133,12 +157,9 @@ class Matrix:
 
 
 def _centre(vectors: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """Find where the vectors are, if that is far from 0 for their spread; None if near.
-
-    The products of long vectors that lie close together cancel; after centring they do not. Any
-    centre near them serves: distances do not depend on it. Vectors around 0, such as those of
-    unit length, need no centring, which would cost a copy of each tile.
-    """
+    # The products of long vectors that lie close together cancel; after centring they do not. Any
+    # centre near them serves: distances do not depend on it. Vectors around 0, such as those of
+    # unit length, need no centring, which would cost a copy of each tile.
     if not len(vectors):
         return None
     sample = vectors[:: max(1, len(vectors) // 1024)].astype(np.float64)
@@ -150,26 +171,76 @@ def _centre(vectors: NDArray[np.float32]) -> NDArray[np.float32] | None:
     return centre
 
 
-@cache
-def cores() -> int:
-    """Count the processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+# --- What is found: pairs of a query and a vector, and their distances.
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS to one thread, where the threads are ours.
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """The answers to q queries: that of query i lies at `starts[i]:starts[i + 1]`."""
 
-    Its own would wait for one another at each of many small products, and for long where the
-    machine is busy.
+    starts: NDArray[np.int64]  # (q + 1,), ascending from 0
+    positions: NDArray[np.int64]  # of the vectors, nearest first for each query; ties by position
+    distances: NDArray[np.floating]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def of(self, query: int) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+        """Return positions and distances of one query."""
+        part = slice(self.starts[query], self.starts[query + 1])
+        return self.positions[part], self.distances[part]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Pairs of a query and a vector that may be an answer, with their distance, in any order."""
+
+    queries: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    distances: NDArray[np.floating]
+
+    def nearest(self, k: int | None, within: float | None) -> Found:
+        """Order by query, distance and position, and leave out what no answer can hold."""
+        order = np.lexsort((self.positions, self.distances, self.queries))
+        if within is not None:
+            # as numbers of Python compare, and not with the limit rounded to float32
+            order = order[self.distances[order].astype(np.float64) <= within]
+        if k is not None:
+            order = order[rank_in_group(self.queries[order]) < k]
+        return Found(self.queries[order], self.positions[order], self.distances[order])
+
+
+def gather(parts: Sequence[Found], queries: int, k: int | None, within: float | None) -> Hits:
+    """Make the answers out of what was found in parts of the vectors or of the queries.
+
+    Example:
+        >>> import numpy as np
+        >>> far = np.float32([2, 1, 3])
+        >>> hits = gather([Found(np.array([0, 0, 2]), np.array([7, 8, 9]), far)], 3, 5, None)
+        >>> hits.starts.tolist(), hits.positions.tolist()
+        ([0, 2, 2, 3], [8, 7, 9])
     """
-    with _libraries().limit(limits=1, user_api="blas"):
-        yield
+    found = _joined(parts).nearest(k, within)
+    starts = np.searchsorted(found.queries, np.arange(queries + 1))
+    return Hits(starts.astype(np.int64), found.positions, found.distances)
 
 
-@cache
-def _libraries() -> Any:
-    return ThreadpoolController()  # looks through all loaded libraries: 1 ms
+def rank_in_group(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count, for each of ascending numbers, how many equal ones are before it.
+
+    Example:
+        >>> import numpy as np
+        >>> rank_in_group(np.array([0, 0, 0, 3, 3, 7])).tolist()
+        [0, 1, 2, 0, 1, 0]
+    """
+    ranks: NDArray[np.int64] = np.arange(len(groups)) - np.searchsorted(groups, groups)
+    return ranks
+
+
+def _joined(parts: Sequence[Found]) -> Found:
+    nothing = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    columns = [(part.queries, part.positions, part.distances) for part in parts]
+    return Found(*(np.concatenate(each) for each in zip(nothing, *columns, strict=True)))
 
 
 # --- One pass over a matrix for a block of queries: products, bounds, few candidates.
@@ -185,12 +256,11 @@ COPIED = 2**21
 # Candidates held at most before they are measured, which leaves k for each query.
 PENDING = 2**20
 
-_Candidates = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 _LARGEST = np.float32(np.finfo(np.float32).max)
 
 
 class Scan:
-    """The search for the nearest vectors of a block of queries.
+    """A search for the k nearest vectors of a block of b queries, k fewer than there are vectors.
 
     ‖a − b‖² = ‖a‖² + (‖b‖² − 2 a·b): one matrix product gives the keys, in brackets, of a tile of
     vectors. Nearly all are compared once, with their query's bound, and never looked at again: the
@@ -198,14 +268,6 @@ class Scan:
 
     Rounding moves a key by no more than `slack`. So all whose key is within twice that of the k-th
     best are measured by differences, and these distances decide.
-
-    Args:
-        matrix: the vectors.
-        queries: all queries, (q, d).
-        of: which of them are meant, b of them.
-        k: nearest that are wanted, fewer than there are vectors; None for all that are within.
-        within: the largest distance that counts; None for any.
-        rows: ascending positions of the vectors to search among; None for all.
     """
 
     def __init__(
@@ -235,9 +297,10 @@ class Scan:
             limit = np.minimum(reach, float(_LARGEST)).astype(np.float32)
             self._bound = np.nextafter(limit, _LARGEST)
         self._best = np.full((len(block), k or 1), np.inf, np.float32)
-        # columns: number in the block, row of the scan; and the key
-        self._fresh: list[_Candidates] = []
-        self._kept: list[_Candidates] = []  # whose keys the bests know
+        # number in the block, row of the scan, and the key in the place of the distance
+        self._fresh: list[Found] = []
+        self._kept = _joined([])  # whose keys the bests know
+        self._waiting = 0
         self._worth_merging = max(4 * self._best.size, 1024) if k else PENDING
 
     def found(self) -> Found:
@@ -261,14 +324,15 @@ class Scan:
             if not flat.size:
                 continue
             rows, of = np.divmod(flat, b)
-            self._fresh.append((of, rows + start, tile.ravel()[flat]))
-            if _count(self._fresh) > self._worth_merging:
+            self._fresh.append(Found(of, rows + start, tile.ravel()[flat]))
+            self._waiting += len(of)
+            if self._waiting > self._worth_merging:
                 self._tighten()
-            if _count(self._kept) > PENDING:
+            if len(self._kept.queries) > PENDING:
                 settled.append(self._settle())
         self._tighten()
         settled.append(self._settle())
-        return joined(settled)
+        return _joined(settled)
 
     def _height(self) -> int:
         height: int = max(TILE_ROWS, TILE_KEYS // len(self._bound))
@@ -279,7 +343,7 @@ class Scan:
         return min(height, max(TILE_ROWS, COPIED // dim))
 
     def _keys(self, part: slice, out: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute ‖b‖² − 2 a·b of some vectors b, a row each, for all queries."""
+        # ‖b‖² − 2 a·b of some vectors b, a row each, for all queries
         which = part if self._rows is None else self._rows[part]
         vectors = self._matrix.vectors[which]
         if self._matrix.centre is not None:
@@ -292,10 +356,8 @@ class Scan:
         return out
 
     def _bound_by(self, keys: NDArray[np.float32], k: int) -> None:
-        """Bound the k-th best key from above by that of some vectors, spread over all.
-
-        The k smallest of the minima of groups belong to k different vectors.
-        """
+        # The k-th best key of some vectors, spread over all, is no lower than that of all. The k
+        # smallest of the minima of groups belong to k different vectors.
         share = len(keys) // max(GROUPS, 8 * k)
         if share > 1:
             keys = keys[: len(keys) // share * share].reshape(share, -1, keys.shape[1]).min(axis=0)
@@ -308,35 +370,22 @@ class Scan:
         self._bound = np.minimum(self._bound, bound)
 
     def _tighten(self) -> None:
-        """Lower the bounds to the k-th best key so far, and let go of candidates above them."""
-        of, rows, keys = _joined(self._fresh)
+        # to the k-th best key so far: candidates above are let go
+        fresh = _joined(self._fresh)
         if self._k is not None:
-            order = np.lexsort((keys, of))
-            ranks = rank_in_group(of[order])
-            order, ranks = order[ranks < self._k], ranks[ranks < self._k]
-            new = np.full(self._best.shape, np.inf, np.float32)
-            new[of[order], ranks] = keys[order]
-            both = np.concatenate([self._best, new], axis=1)
+            new = fresh.nearest(self._k, None)
+            best = np.full(self._best.shape, np.inf, np.float32)
+            best[new.queries, rank_in_group(new.queries)] = new.distances
+            both = np.concatenate([self._best, best], axis=1)
             self._best = np.partition(both, self._k - 1, axis=1)[:, : self._k]
             self._lower(self._best.max(axis=1))
-        of, rows, keys = _joined([*self._kept, (of, rows, keys)])
-        still = keys <= self._bound[of]
-        self._fresh, self._kept = [], [(of[still], rows[still], keys[still])]
+        every = _joined([self._kept, fresh])
+        still = every.distances <= self._bound[every.queries]
+        self._kept = Found(every.queries[still], every.positions[still], every.distances[still])
+        self._fresh, self._waiting = [], 0
 
     def _settle(self) -> Found:
-        """Measure the candidates, and keep those that may be answers."""
-        of, rows, _ = _joined(self._kept)
-        self._kept = []
-        positions = rows if self._rows is None else self._rows[rows]
-        found = measured(self._matrix.vectors, self._queries, of + self._of.start, positions)
+        kept, self._kept = self._kept, _joined([])
+        positions = kept.positions if self._rows is None else self._rows[kept.positions]
+        found = self._matrix.measured(self._queries, kept.queries + self._of.start, positions)
         return found.nearest(self._k, self._within)
-
-
-def _count(candidates: list[_Candidates]) -> int:
-    return sum(len(of) for of, _, _ in candidates)
-
-
-def _joined(candidates: list[_Candidates]) -> _Candidates:
-    nothing = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    of, rows, keys = (np.concatenate(parts) for parts in zip(nothing, *candidates, strict=True))
-    return of, rows, keys
