@@ -30,6 +30,7 @@ ROOMS = (
         "files",
         "progress",
         "registry",
+        "tables",
         "distance",
         "threads",
         "nearest",

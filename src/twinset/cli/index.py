@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from twinset.cli.printing import progress, say, say_table
+from twinset import tables
+from twinset.cli.printing import progress, say
 from twinset.errors import StoreError
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ def inspect(index: IndexArgument, model: ModelOption = None, as_json: JsonOption
         recall = f"recall@10 {approximation.recall:.3f}"
         say(f"approximate: {approximation.kind}, over {approximation.items:,} items, {recall}")
     rows = [["(none)" if name is None else str(name), f"{n:,}"] for name, n in labels.most_common()]
-    say_table(["label", ">items"], rows[:GROUPS])
+    say(tables.text(["label", ">items"], rows[:GROUPS]))
     if len(rows) > GROUPS:
         say(f"and {len(rows) - GROUPS:,} more labels")
 
@@ -324,7 +325,7 @@ def _say_answer(answer: Answer) -> None:
         ]
         for one in answer
     ]
-    say_table([">distance", "verdict", "label", "id"], rows)
+    say(tables.text([">distance", "verdict", "label", "id"], rows))
 
 
 def _say_groups(found: Duplicates) -> None:
@@ -337,6 +338,6 @@ def _say_groups(found: Duplicates) -> None:
         rest = f" and {more:,} more" if more > 0 else ""
         rows.append([str(number), f"{len(group):,}", f"{group.diameter:.4f}", names + rest])
     if rows:
-        say_table([">group", ">items", ">width", "ids, the middle first"], rows)
+        say(tables.text([">group", ">items", ">width", "ids, the middle first"], rows))
     if len(found.groups) > GROUPS:
         say(f"and {len(found.groups) - GROUPS:,} more groups; --csv or --json lists them")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import typer
 
@@ -20,32 +19,6 @@ def say(text: str) -> None:
         text: any.
     """
     typer.echo(text.encode(errors="backslashreplace").decode())
-
-
-def say_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to stdout; numbers to the right, and no word is lost to a narrow terminal.
-
-    Args:
-        columns: their names; one that begins with ">" is set to the right.
-        rows: of texts.
-    """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in columns:
-        justify: Any = "right" if name.startswith(">") else "left"
-        table.add_column(name.removeprefix(">"), justify=justify, overflow="fold")
-    for row in rows:
-        # Text, as names in [brackets] are no markup
-        table.add_row(*(Text(cell.encode(errors="backslashreplace").decode()) for cell in row))
-    # in a file or a pipe a line is as long as it must be
-    wide = None if sys.stdout.isatty() else 10_000
-    console = Console(width=wide, highlight=False)
-    with console.capture() as shown:
-        console.print(table)
-    say("\n".join(line.rstrip() for line in shown.get().splitlines()))
 
 
 @contextmanager

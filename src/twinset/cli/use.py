@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinset import tables
 from twinset.cli.backend import Backend, choose
-from twinset.cli.printing import progress, say, say_table
+from twinset.cli.printing import progress, say
 from twinset.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _print(found: PairVerdicts, out: Path | None) -> None:
             word = {True: "same", False: "different", None: "-"}[row["same"]]
             numbers = (cell(row["distance"]), cell(row["probability"]))
             rows.append((word, *numbers, each.left, each.right))
-        say_table(("verdict", ">distance", ">probability", "left", "right"), rows)
+        say(tables.text(("verdict", ">distance", ">probability", "left", "right"), rows))
     for each in found.problems[:SHOWN]:
         typer.echo(f"compare: {each.problem}", err=True)
     if len(found.problems) > SHOWN:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from twinset import tables
 from twinset.data.labelled import Labelled
 from twinset.errors import DataError
 from twinset.files import plain, write_bytes
@@ -109,11 +110,11 @@ class Assessment:
     def to_markdown(self) -> str:
         """Write a model card: what the model is, how good with 95% intervals, beside what."""
         names = list(self.judgements)
-        lines = [f"# {self.title}", "", f"| 95% intervals | {' | '.join(names)} |"]
-        lines.append("|---" * (len(names) + 1) + "|")
-        for label, key in self._headlines():
-            cells = [_cell(self.judgements[name].numbers.get(key)) for name in names]
-            lines.append(f"| {label} | {' | '.join(cells)} |")
+        rows = [
+            [label, *(_cell(self.judgements[name].numbers.get(key)) for name in names)]
+            for label, key in self._headlines()
+        ]
+        lines = [f"# {self.title}", "", tables.markdown(["95% intervals", *names], rows)]
         lines += ["", "## Thresholds", "", *(f"- {line}" for line in self._points())]
         for section, facts in self.facts.items():
             lines += ["", f"## {section}", ""]
@@ -127,24 +128,15 @@ class Assessment:
     def summary(self) -> str:
         """Lay the headline numbers out as an aligned table of plain text, with 95% intervals."""
         names = list(self.judgements)
-        rows = [["", *names]]
+        rows = []
         for label, key in self._headlines():
             numbers = [self.judgements[name].numbers.get(key) for name in names]
             rows.append([label, *("-" if n is None else f"{n.value:.4f}" for n in numbers)])
             first = numbers[0]
             if first is not None:
                 rows[-1][1] += f" [{first.low:.4f}, {first.high:.4f}]"
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [
-            "  ".join(
-                [
-                    row[0].ljust(widths[0]),
-                    *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-                ]
-            )
-            for row in rows
-        ]
-        return "\n".join([self.title, "", *lines, "", *self._points()])
+        table = tables.text(["", *(f">{name}" for name in names)], rows)
+        return "\n".join([self.title, "", table, "", *self._points()])
 
     def _headlines(self) -> list[tuple[str, str]]:
         """List label and key of the headlines that at least one contestant has."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twinset import tables
 from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
 from twinset.data.split import UNSEEN_FOLDS, UnseenFold, class_folds
@@ -178,9 +179,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
         )
         for name, each in summary["seen"].items()
     ]
-    lines = [*_table(head, rows), ""]
+    lines = [tables.markdown(head, rows), ""]
     folds = {k: v for k, v in summary["units"].items() if not k.startswith("seed-")}
-    lines += [*_unseen_table(folds), "", *_transfer_table(folds)]
+    lines += [_unseen_table(folds), "", _transfer_table(folds)]
     for name, result in folds.items():
         lines += _test_sets(name, result.get("test sets", {}))
     for name, each in summary["U1"].items():
@@ -200,17 +201,17 @@ def markdown(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _unseen_table(folds: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _unseen_table(folds: Mapping[str, Mapping[str, Any]]) -> str:
     keys = {"AUC": "auc", "R@1": "recall_at_1", "MAP@R": "map_at_r", ONE_SHOT: ONE_SHOT}
     head = ["unseen classes", *(cell for label in keys for cell in (label, "floor"))]
     rows = [
         [name, *(_cell(result[part].get(key)) for key in keys.values() for part in _SIDES)]
         for name, result in folds.items()
     ]
-    return _table(head, rows)
+    return tables.markdown(head, rows)
 
 
-def _transfer_table(folds: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _transfer_table(folds: Mapping[str, Mapping[str, Any]]) -> str:
     """Set promises beside what came true, at the first threshold, with intervals over images."""
     head = ["unseen classes, threshold from seen ones", "promised FMR", "FMR", "unseen x seen FMR"]
     head += ["promised FNMR", "FNMR", "Cllr", "min Cllr"]
@@ -224,7 +225,7 @@ def _transfer_table(folds: Mapping[str, Mapping[str, Any]]) -> list[str]:
         order = ("promised fmr", "fmr", "unseen x seen fmr", "promised fnmr", "fnmr")
         cells = [realised.get(key) or _cell(values[key]) for key in order]
         rows.append([name, *cells, _cell(values.get("cllr")), _cell(values.get("min cllr"))])
-    return _table(head, rows)
+    return tables.markdown(head, rows)
 
 
 def _test_sets(fold: str, sets: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
@@ -235,12 +236,7 @@ def _test_sets(fold: str, sets: Mapping[str, Mapping[str, Mapping[str, Any]]]) -
         [name, *(f"{found[key]['value']:.4f} {_range(found[key])}" for key in keys.values())]
         for name, found in sets.items()
     ]
-    return ["", *_table([f"{fold}, test images", *keys], rows)]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
+    return ["", tables.markdown([f"{fold}, test images", *keys], rows)]
 
 
 def _cell(value: float | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from twinset import tables
 from twinset.errors import DataError
 from twinset.files import plain
 from twinset.metrics import intervals
@@ -122,7 +123,7 @@ class Comparison:
 
     def summary(self) -> str:
         """Lay the differences out as an aligned table of plain text, a verdict in each row."""
-        rows = [("", "A", "B", "A - B", "95% interval", "verdict")]
+        rows = []
         for each in self.differences:
             few = "" if each.enough_errors else f" (fewer than {ENOUGH_ERRORS} errors)"
             ends = f"{each.interval.low:+.4f} to {each.interval.high:+.4f}"
@@ -136,11 +137,7 @@ class Comparison:
                     each.verdict + few,
                 )
             )
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:5], widths[1:]), row[5]])
-            for row in rows
-        ]
+        columns = ("", ">A", ">B", ">A - B", ">95% interval", "verdict")
         heads = [
             f"{key}: {name}{_told(self.facts.get(key, {}))}"
             for key, name in zip("AB", self.names, strict=True)
@@ -150,7 +147,7 @@ class Comparison:
                 *heads,
                 f"on {self.images:,} images, {self.pairs:,} pairs",
                 "",
-                *lines,
+                tables.text(columns, rows),
                 "",
                 "* at each model's own threshold",
                 "This is about these two models. A claim about their recipes takes several seeds.",

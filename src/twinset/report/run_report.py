@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from twinset import files as atomic
+from twinset import tables
 from twinset.errors import DataError
 from twinset.files import plain
 
@@ -240,16 +241,14 @@ class Report:
 
     def summary(self) -> str:
         """Lay the scores out as an aligned table of plain text, for a terminal."""
-        rows = [("", "model", self.floor_name)]
-        rows += [(each.label, each.text(self.scores), each.text(self.floor)) for each in MEASURES]
-        first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
+        rows = [(each.label, each.text(self.scores), each.text(self.floor)) for each in MEASURES]
         return "\n".join(
             [
                 _one_line(self.title),
                 f"* Accuracy on test set: {ACCURACY.text(self.scores)} "
                 f"({self.right:,} of {self.scores.pairs:,} pairs)",
                 "",
-                *(f"{a:<{first}}  {b:>{second}}  {c:>{third}}" for a, b, c in rows),
+                tables.text(("", ">model", f">{self.floor_name}"), rows),
                 "",
                 f"Threshold of the model: {_one_line(self.threshold_rule)}",
             ]

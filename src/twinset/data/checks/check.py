@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twinset import tables
 from twinset.data.checks.findings import (
     SEVERITIES,
     Finding,
@@ -297,13 +297,8 @@ def _plain(value: Finding | Alike | TornGroup | Skipped | str) -> Any:
 
 def _table(head: str, rows: Sequence[tuple[str, int]]) -> list[str]:
     listed = [(_middle_cut(shown(name)), f"{count:,}") for name, count in rows[:_ROWS]]
-    wide = max(_width(text) for text, _ in [(head, ""), *listed])
-    last = max(len(text) for text in ["images", *(count for _, count in listed)])
-    table = [
-        f"  {name}{' ' * (wide - _width(name))}  {count:>{last}}"
-        for name, count in [(head, "images"), *listed]
-    ]
-    return [*table, *_more(len(rows) - _ROWS)]
+    table = textwrap.indent(tables.text([head, ">images"], listed), "  ")
+    return [table, *_more(len(rows) - _ROWS)]
 
 
 def _paragraph(finding: Finding) -> list[str]:
@@ -324,11 +319,3 @@ def _middle_cut(text: str) -> str:
     """Cut a long name in its middle: begin and end tell most."""
     half = (_NAME - 1) // 2
     return text if len(text) <= _NAME else f"{text[:half]}…{text[-half:]}"
-
-
-def _width(text: str) -> int:
-    """Count the columns that a terminal gives to a text: two for Chinese signs and emoji."""
-    return sum(
-        0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF")
-        for sign in text
-    )
