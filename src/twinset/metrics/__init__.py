@@ -1,5 +1,5 @@
-"""From embeddings and truth to a decision one can defend.
+"""From embeddings and labels to a decision one can defend.
 
 In: distances (p,), and which pairs are the same (p,). Out: rates, curves, thresholds, a report.
-Takes arrays, so it imports neither `data` nor `embed`, and never Keras; computes in float64.
+Takes arrays, so it imports no data and never Keras; computes in float64.
 """

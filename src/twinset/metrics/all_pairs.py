@@ -21,20 +21,17 @@ BINS = 2**16
 
 @dataclass(frozen=True, eq=False)
 class PerImage:
-    """Sums over the pairs that each image takes part in, in the order of the images.
+    """Sums over the pairs that each image takes part in, in the order of the images."""
 
-    Args:
-        thresholds: float64 of shape (t,); a match is distance ≤ threshold.
-        positives: number of same pairs of each image, (n,).
-        negatives: number of different pairs of each image, (n,).
-        true_matches: same pairs of each image that match, (t, n), a row per threshold.
-        false_matches: different pairs of each image that match, (t, n).
-    """
-
+    # float64 of shape (t,); a match is distance ≤ threshold
     thresholds: NDArray[np.float64]
+    # number of same pairs of each image, (n,)
     positives: NDArray[np.int64]
+    # number of different pairs of each image, (n,)
     negatives: NDArray[np.int64]
+    # same pairs of each image that match, (t, n), a row per threshold
     true_matches: NDArray[np.int64]
+    # different pairs of each image that match, (t, n)
     false_matches: NDArray[np.int64]
 
     def rates(self, k: int) -> Rates:
@@ -52,70 +49,44 @@ class PerImage:
 
 @dataclass(frozen=True, eq=False)
 class PerClass:
-    """Sums over the pairs between two classes, in ascending order of their labels.
+    """Sums over the pairs between two classes, in ascending order of their labels."""
 
-    Args:
-        matches: pairs between classes a and b that match, (t, classes, classes), symmetric; a
-            pair within a class counts once.
-        pairs: pairs between classes a and b, (classes, classes).
-    """
-
+    # pairs between classes a and b that match, (t, classes, classes), symmetric; a pair within a
+    # class counts once
     matches: NDArray[np.int64]
+    # pairs between classes a and b, (classes, classes)
     pairs: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """Distances of some images to some others, in the order of `AllPairs.order`.
-
-    Args:
-        rows: the images of the rows.
-        columns: the images of the columns; never before those of the rows.
-        values: float32 of shape (rows, columns), in a buffer that the next tile reuses. Infinite
-            below the diagonal of all and on it, where there is no new pair.
-        diagonal: whether rows and columns are the same images.
-        same: the rectangles in which rows and columns are of one class.
-    """
+    """Distances of some images to some others, in the order of `AllPairs.order`."""
 
     rows: slice
+    # the images of the columns; never before those of the rows
     columns: slice
+    # float32 of shape (rows, columns), in a buffer that the next tile reuses. Infinite below the
+    # diagonal of all and on it, where there is no new pair.
     values: NDArray[np.float32]
+    # whether rows and columns are the same images
     diagonal: bool
+    # the rectangles in which rows and columns are of one class
     same: list[tuple[slice, slice]]
 
 
 class AllPairs:
-    """Walks over all n (n − 1) / 2 pairs of a set.
+    """All n (n − 1) / 2 pairs of a set.
 
     Time grows with n², memory with n: distances exist a tile at a time.
 
-    `embeddings` are kept as they came; `classes` are the labels, ascending; image i of the walk is
-    image `order[i]` of the embeddings.
-
-    Args:
-        embeddings: finite numbers of shape (n, ...), flattened to rows; Euclidean distances are
-            computed in float32.
-        labels: integers of shape (n,).
-
-    Raises:
-        DataError: fewer than two images, lengths differ, a number is NaN or infinite, or there
-            is no same or no different pair.
-
-    Example:
-        >>> import numpy as np
-        >>> pairs = AllPairs(np.array([[0.0], [1.0], [5.0], [5.5]]), [0, 0, 1, 1])
-        >>> curve = pairs.curve()
-        >>> curve.positives, curve.negatives
-        (2, 4)
-        >>> from twinset.metrics.curves import auc
-        >>> auc(curve)
-        1.0
+    `embeddings` are kept as they came; `classes` are the labels, ascending; image i of the walk
+    is image `order[i]` of the embeddings.
     """
 
     def __init__(self, embeddings: NDArray[Any], labels: ArrayLike) -> None:
-        truth = _checked(embeddings, labels)
+        checked = _checked(embeddings, labels)
         self.embeddings = embeddings
-        self.classes, codes = np.unique(truth, return_inverse=True)
+        self.classes, codes = np.unique(checked, return_inverse=True)
         self._sizes = np.bincount(codes)
         if (self._sizes < 2).all():
             raise DataError("Expected a class of at least 2 images. Received none: no same pair.")
@@ -135,12 +106,10 @@ class AllPairs:
         return len(self._rows)
 
     def curve(self) -> Curve:
-        """Count all pairs by distance, in 2¹⁶ equal bins.
-
-        A candidate threshold is the largest float32 of its bin, so that its counts are those of
-        `distance <= threshold` to the last pair. Empty bins are left out. For a threshold within a
-        bin, `per_image` counts exactly.
-        """
+        """Count all pairs by distance, in 2¹⁶ equal bins."""
+        # A candidate threshold is the largest float32 of its bin, so that its counts are those of
+        # `distance <= threshold` to the last pair. Empty bins are left out. For a threshold within
+        # a bin, `per_image` counts exactly.
         positives, negatives = self.histograms
         used = np.concatenate([[True], (positives > 0) | (negatives > 0)])
         return Curve(
@@ -150,16 +119,8 @@ class AllPairs:
         )
 
     def per_image(self, thresholds: Sequence[float]) -> PerImage:
-        """Count, for each image, the pairs it takes part in that match.
-
-        One walk for all thresholds: fifty cost little more than one.
-
-        Args:
-            thresholds: t of them, in any order; a match is distance ≤ threshold.
-
-        Raises:
-            DataError: a threshold is NaN.
-        """
+        """Count, for each image, the pairs it takes part in that match."""
+        # One walk for all thresholds: fifty cost little more than one.
         wanted = np.asarray(thresholds, np.float64)
         if np.isnan(wanted).any():
             raise DataError("Expected numbers as thresholds. Received NaN.")
@@ -189,13 +150,8 @@ class AllPairs:
         )
 
     def per_class(self, thresholds: Sequence[float]) -> PerClass:
-        """Count, for each two classes, the pairs between them that match.
-
-        Memory grows with t · classes².
-
-        Args:
-            thresholds: t of them; a match is distance ≤ threshold.
-        """
+        """Count, for each two classes, the pairs between them that match."""
+        # Memory grows with t · classes².
         between = np.zeros((len(thresholds), len(self._sizes), len(self._sizes)), np.int64)
         for tile in self.tiles():
             for k, threshold in enumerate(thresholds):
@@ -206,16 +162,12 @@ class AllPairs:
         return PerClass(matches, pairs)
 
     def placements(self) -> tuple[NDArray[np.float64], float]:
-        """Sum, for each image, how far its pairs pull the AUC from its value.
-
-        A same pair at distance d contributes (P(d⁻ > d) + ½ P(d⁻ = d) − AUC) / positives, a
-        different pair (P(d⁺ < d) + ½ P(d⁺ = d) − AUC) / negatives: the terms of the linearised
-        AUC (Hoeffding's projection).
-
-        Returns:
-            The sums, float64 of shape (n,), and the sum over pairs of the squared contributions:
-            what `intervals.standard_error` takes.
-        """
+        """Sum, for each image, how far its pairs pull the AUC from its value."""
+        # A same pair at distance d contributes (P(d⁻ > d) + ½ P(d⁻ = d) − AUC) / positives, a
+        # different pair (P(d⁺ < d) + ½ P(d⁺ = d) − AUC) / negatives: the terms of the linearised
+        # AUC (Hoeffding's projection).
+        # Returns the sums, float64 of shape (n,), and the sum over pairs of the squared
+        # contributions: what `Estimate` takes.
         positives, negatives = self.histograms
         n_positive, n_negative = positives.sum(), negatives.sum()
         above = (n_negative - np.cumsum(negatives) + negatives / 2) / n_negative
@@ -254,21 +206,15 @@ class AllPairs:
 
     @property
     def rounding(self) -> float:
-        """A bound on how far a squared distance of a tile is from the same of `distance.of_pairs`.
-
-        With u = 2⁻²⁴, d coordinates and M the longest centred row squared, to first order: the
-        product and the squares of `cross` are off by (2d + 14) u M, the centring by 8 u M, the
-        sum of squared differences by (4d + 12) u M.
-        """
+        """A bound on how far squared distances of a tile are from those of `of_pairs`."""
+        # With u = 2⁻²⁴, d coordinates and M the longest centred row squared, to first order: the
+        # product and the squares of `cross` are off by (2d + 14) u M, the centring by 8 u M, the
+        # sum of squared differences by (4d + 12) u M.
         terms = 6 * int(self._rows.shape[1]) + 40
         return terms * 2.0**-24 * float(self._squares.max())
 
     def bins(self, tile: Tile) -> NDArray[np.intp]:
-        """Number the bin of each distance of a tile; 2¹⁶ where there is no pair.
-
-        Args:
-            tile: of this walk.
-        """
+        """Number the bin of each distance of a tile; 2¹⁶ where there is no pair."""
         scaled = tile.values * self._scale
         if tile.diagonal:
             np.minimum(scaled, BINS, out=scaled)
@@ -298,11 +244,9 @@ class AllPairs:
                 yield Tile(rows, columns, values, diagonal, self._same(rows, columns))
 
     def _steps_of_bins(self, steps: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Find, for each bin, the first of ascending thresholds that all its distances match.
-
-        −1 where a threshold lies within the bin, so that each distance must be compared; the
-        number of thresholds where there is none, and for what is no pair.
-        """
+        """Find, for each bin, the first of ascending thresholds that all its distances match."""
+        # −1 where a threshold lies within the bin, so that each distance must be compared; the
+        # number of thresholds where there is none, and for what is no pair.
         tops = self.edges[1:].astype(np.float32)
         home = np.searchsorted(tops, steps)  # the bin that a threshold lies in; BINS beyond all
         table = np.cumsum(np.bincount(home + 1, minlength=BINS + 2))[: BINS + 1]
@@ -365,11 +309,9 @@ def _add(
 
 
 def _edges(scale: np.float32) -> NDArray[np.float64]:
-    """Find the largest float32 of each bin, after one below all bins.
-
-    Bin i holds the d with ⌊d · scale⌋ = i in float32. The product never falls as d grows, so the
-    edge is near (i + 1) / scale, at most a few roundings away.
-    """
+    """Find the largest float32 of each bin, after one below all bins."""
+    # Bin i holds the d with ⌊d · scale⌋ = i in float32. The product never falls as d grows, so the
+    # edge is near (i + 1) / scale, at most a few roundings away.
     above = np.arange(BINS + 1, dtype=np.float32)
     edges = np.nextafter(above / scale, np.float32(-np.inf))
     for _ in range(4):
@@ -381,18 +323,18 @@ def _edges(scale: np.float32) -> NDArray[np.float64]:
 
 
 def _checked(embeddings: NDArray[Any], labels: ArrayLike) -> NDArray[Any]:
-    truth = np.asarray(labels)
-    if truth.ndim != 1 or len(truth) != len(embeddings):
+    values = np.asarray(labels)
+    if values.ndim != 1 or len(values) != len(embeddings):
         raise DataError(
             "Expected one label per embedding. "
-            f"Received {len(embeddings)} embeddings and labels of shape {truth.shape}."
+            f"Received {len(embeddings)} embeddings and labels of shape {values.shape}."
         )
-    if len(truth) < 2:
-        raise DataError(f"Expected at least 2 embeddings. Received {len(truth)}.")
+    if len(values) < 2:
+        raise DataError(f"Expected at least 2 embeddings. Received {len(values)}.")
     broken = np.flatnonzero(~np.isfinite(embeddings.reshape(len(embeddings), -1)).all(axis=1))
     if broken.size:
         raise DataError(
             f"Expected finite embeddings. Received NaN or infinity in row {broken[0]} "
             f"({broken.size} rows in all): the network is broken, train again."
         )
-    return truth
+    return values

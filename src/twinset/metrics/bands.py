@@ -22,42 +22,21 @@ class Bands:
 
     Pointwise: each interval holds the true TPR at its FMR in 95% of the repetitions; the whole
     curve lies within the band less often. For a DET curve, FNMR = 1 − TPR.
-
-    Args:
-        fmr: false match rates, ascending, float64 of shape (b,); the last is 1.
-        tpr: true match rate at each, 1 − FNMR.
-        low: lower end of its interval.
-        high: upper end.
     """
 
+    # false match rates, ascending, float64 of shape (b,); the last is 1
     fmr: NDArray[np.float64]
+    # true match rate at each, 1 − FNMR
     tpr: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
 
 def band_thresholds(curve: Curve, points: int = POINTS) -> list[float]:
-    """Pick thresholds whose false match rates are about evenly spaced on a logarithmic scale.
-
-    From 10⁻⁴, or from the rate of 30 false matches if that is higher, to 1. Each is the largest
-    whose rate is at most that of a grid; so where distances tie, they are fewer.
-
-    Args:
-        curve: of all pairs.
-        points: of the grid, at least 2. Defaults to 40.
-
-    Returns:
-        Candidates of the curve, ascending.
-
-    Raises:
-        DataError: fewer than 2 points.
-
-    Example:
-        >>> from twinset.metrics.curves import curve_of_pairs
-        >>> curve = curve_of_pairs(range(1, 102), [1] + [0] * 100)
-        >>> band_thresholds(curve, 3)  # 0.3, √0.3, 1
-        [31.0, 55.0, 101.0]
-    """
+    """Pick thresholds whose false match rates are about evenly spaced on a logarithmic scale."""
+    # From 10⁻⁴, or from the rate of 30 false matches if that is higher, to 1. Each is the largest
+    # whose rate is at most that of a grid; so where distances tie, they are fewer.
+    # Returns candidates of the curve, ascending.
     if points < 2:
         raise DataError(f"Expected at least 2 points of a band. Received {points}.")
     lowest = min(max(ENOUGH_ERRORS / curve.negatives, LOWEST), 1.0)
@@ -68,13 +47,7 @@ def band_thresholds(curve: Curve, points: int = POINTS) -> list[float]:
 
 
 def bands(curve: Curve, counts: PerImage, start: int = 0) -> Bands:
-    """Bound the ROC curve at thresholds that were counted per image.
-
-    Args:
-        curve: of the pairs.
-        counts: of the same pairs; from `start` on at `band_thresholds`.
-        start: the first threshold to use. Defaults to 0.
-    """
+    """Bound the ROC curve at thresholds that were counted per image."""
     ks = range(start, len(counts.thresholds))
     intervals = [tpr_at(curve, counts, k).interval() for k in ks]
     fmr = np.array([counts.rates(k).fmr for k in ks])

@@ -13,30 +13,18 @@ from twinset.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A fitted linear map to fewer dimensions: z = (x − mean) · axes.
+    """A fitted linear map to fewer dimensions: z = (x − mean) · axes."""
 
-    Args:
-        mean: the mean of the vectors it was fitted on, float64 of shape (p,).
-        axes: one column per dimension, float64 of shape (p, k); whitening is folded in.
-        explained: share of the variance that the k dimensions keep, in (0, 1].
-    """
-
+    # the mean of the vectors it was fitted on, float64 of shape (p,)
     mean: NDArray[np.float64]
+    # one column per dimension, float64 of shape (p, k); whitening is folded in
     axes: NDArray[np.float64]
+    # share of the variance that the k dimensions keep, in (0, 1]
     explained: float
 
     def apply(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Project vectors.
-
-        Args:
-            vectors: finite numbers of shape (n, p).
-
-        Returns:
-            Float32 of shape (n, k).
-
-        Raises:
-            DataError: NaN or infinite numbers, or rows of another length than p.
-        """
+        """Project vectors."""
+        # Returns float32 of shape (n, k).
         x = checked_vectors(vectors)
         if x.shape[1] != len(self.mean):
             raise DataError(
@@ -47,23 +35,8 @@ class Projection:
 
 
 def raw_pixels(images: ArrayLike, *, side: int | None = None) -> NDArray[np.float32]:
-    """Flatten images to vectors in [0, 1]: the embedding that has learned nothing.
-
-    Args:
-        images: uint8 pixels of shape (n, ...), such as (n, h, w) or (n, h, w, 3).
-        side: height and width from which on blocks of pixels are averaged; large images have too
-            many numbers for all pairs. Defaults to none.
-
-    Returns:
-        Float32 of shape (n, p), pixel / 255.
-
-    Raises:
-        DataError: pixels are not uint8, or there is no image axis.
-
-    Example:
-        >>> raw_pixels(np.array([[[0, 51], [102, 255]]], np.uint8)).round(2).tolist()
-        [[0.0, 0.20000000298023224, 0.4000000059604645, 1.0]]
-    """
+    """Flatten images to vectors in [0, 1]: the embedding that has learned nothing."""
+    # Returns float32 of shape (n, p), pixel / 255.
     pixels = np.asarray(images)
     if pixels.dtype != np.uint8 or pixels.ndim < 2 or not pixels.size:
         raise DataError(
@@ -87,24 +60,10 @@ def _shrunk(pixels: NDArray[Any], axis: int, side: int) -> NDArray[Any]:
 
 
 def unit_norm(vectors: ArrayLike) -> NDArray[np.float64]:
-    """Scale each row to length 1, so that only its direction counts.
-
-    x / ‖x‖₂; then ‖a − b‖² = 2 − 2 cos(a, b), and distances order pairs as cosines do. A row of
-    zeros has no direction and stays as it is: at distance 1 of every other row, cosine 0.
-
-    Args:
-        vectors: finite numbers of shape (n, d).
-
-    Returns:
-        Float64 of shape (n, d).
-
-    Raises:
-        DataError: NaN or infinite numbers, or another shape.
-
-    Example:
-        >>> unit_norm([[3.0, 4.0], [0.0, 0.0]]).tolist()
-        [[0.6, 0.8], [0.0, 0.0]]
-    """
+    """Scale each row to length 1, so that only its direction counts."""
+    # x / ‖x‖₂; then ‖a − b‖² = 2 − 2 cos(a, b), and distances order pairs as cosines do. A row of
+    # zeros has no direction and stays as it is: at distance 1 of every other row, cosine 0.
+    # Returns float64 of shape (n, d).
     x = checked_vectors(vectors)
     # the largest coordinate first: squares of the largest and smallest floats are ∞ and 0
     largest = np.abs(x).max(axis=1, keepdims=True)
@@ -116,34 +75,13 @@ def unit_norm(vectors: ArrayLike) -> NDArray[np.float64]:
 def fit_pca(
     vectors: ArrayLike, dimensions: int = 64, *, whiten: bool = True, fewer: bool = False
 ) -> Projection:
-    """Fit a principal component analysis: the best linear embedding that ignores the labels.
-
-    The axes are the first eigenvectors of the covariance, found exactly, with fixed signs: no
-    randomness. Whitening divides each dimension by its standard deviation, so that all count
-    alike. Fit it on what a model may be fitted on, never on test images.
-
-    Do not read a whitened projection's recall@1 as its quality: it rises above raw pixels, while
-    pair AUC and MAP@R fall far below.
-
-    Args:
-        vectors: finite numbers of shape (n, p).
-        dimensions: how many to keep, from 1 to min(n, p). Defaults to 64.
-        whiten: whether each dimension gets variance 1. Defaults to True.
-        fewer: keep fewer where the vectors do not vary in so many: images with a border of one
-            colour. Defaults to False.
-
-    Raises:
-        DataError: NaN or infinite numbers, another shape, equal vectors, dimensions out of
-            range, or more of them to whiten than the vectors vary in.
-
-    Reference:
-        Pearson (1901), On Lines and Planes of Closest Fit to Systems of Points in Space.
-
-    Example:
-        >>> line = fit_pca([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]], 1, whiten=False)
-        >>> line.explained, (line.apply([[3.0, 6.0]]) ** 2).round(4).tolist()
-        (1.0, [[20.0]])
-    """
+    """Fit a principal component analysis: the best linear embedding that ignores the labels."""
+    # The axes are the first eigenvectors of the covariance, found exactly, with fixed signs: no
+    # randomness. Whitening divides each dimension by its standard deviation, so that all count
+    # alike. Fit it on what a model may be fitted on, never on test images.
+    # Do not read a whitened projection's recall@1 as its quality: it rises above raw pixels, while
+    # pair AUC and MAP@R fall far below.
+    # Pearson (1901), On Lines and Planes of Closest Fit to Systems of Points in Space.
     from sklearn.decomposition import PCA
 
     x = checked_vectors(vectors)
@@ -170,14 +108,7 @@ def fit_pca(
 
 
 def checked_vectors(vectors: ArrayLike) -> NDArray[np.float64]:
-    """Check that vectors can be measured, and give them as float64.
-
-    Args:
-        vectors: finite numbers of shape (n, d), n and d at least 1.
-
-    Raises:
-        DataError: NaN or infinite numbers, or another shape.
-    """
+    """Check that vectors can be measured, and give them as float64."""
     x = np.asarray(vectors, dtype=np.float64)
     if x.ndim != 2 or not x.size:
         raise DataError(

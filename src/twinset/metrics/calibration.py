@@ -16,37 +16,18 @@ Floats = NDArray[np.float64]
 
 
 def fit_calibrator(distances: ArrayLike, same: ArrayLike) -> Calibrator:
-    """Fit a calibrator by logistic regression.
-
-    Maximises the likelihood of log odds a · d + b without penalty, then takes the log odds of the
-    sample's own share of same pairs off b: what stays is evidence, fit for any prior.
-
-    Two cases have no such maximum; `Calibrator.note` tells which it was:
-
-    - No different pair is closer than a same one (or the solver cannot tell): the best slope
-      would be −∞, and every verdict certain. The truth is then softened as by one more pair of
-      each answer: of P same pairs each counts as same to (P + 1) / (P + 2), of N different ones
-      each to 1 / (N + 2). The slope is finite, and the steeper the more pairs there were.
-    - Same pairs are no closer than different ones on average, constant distances among them: the
-      best slope would not be negative. It is set to 0, and every probability is the prior.
-
-    Args:
-        distances: finite numbers of shape (p,), of pairs that share no image (`disjoint_pairs`):
-            pairs that do are not independent, and few images then look like much evidence.
-        same: truth of shape (p,).
-
-    Raises:
-        DataError: as in `curve_of_pairs`.
-
-    Reference:
-        Platt (1999), Probabilistic Outputs for Support Vector Machines (the softened truth);
-        Brümmer, du Preez (2006), Application-Independent Evaluation of Speaker Detection.
-
-    Example:
-        >>> calibrator = fit_calibrator([0.0] * 4 + [1.0] * 4, [1, 1, 1, 0, 1, 0, 0, 0])
-        >>> round(calibrator.slope, 4), round(calibrator.intercept, 4)  # ∓2 log 3, ±log 3
-        (-2.1972, 1.0986)
-    """
+    """Fit a calibrator by logistic regression."""
+    # Maximises the likelihood of log odds a · d + b without penalty, then takes the log odds of the
+    # sample's own share of same pairs off b: what stays is evidence, fit for any prior.
+    # Two cases have no such maximum; `Calibrator.note` tells which it was:
+    # - No different pair is closer than a same one (or the solver cannot tell): the best slope
+    #   would be −∞, and every verdict certain. The labels are then softened as by one more pair of
+    #   each answer: of P same pairs each counts as same to (P + 1) / (P + 2), of N different ones
+    #   each to 1 / (N + 2). The slope is finite, and the steeper the more pairs there were.
+    # - Same pairs are no closer than different ones on average, constant distances among them: the
+    #   best slope would not be negative. It is set to 0, and every probability is the prior.
+    # Platt (1999), Probabilistic Outputs for Support Vector Machines (softened labels); Brümmer, du
+    # Preez (2006), Application-Independent Evaluation of Speaker Detection.
     d, positives, negatives = _counts(curve_of_pairs(distances, same))
     # The slope has the sign of the difference of means: the likelihood is concave.
     # Distances that differ by less than any rounding would overflow it.
@@ -62,7 +43,7 @@ def fit_calibrator(distances: ArrayLike, same: ArrayLike) -> Calibrator:
         likely = positives * right + negatives * wrong
         unlikely = positives * (1 - right) + negatives * (1 - wrong)
         line = _logistic(d, likely, unlikely)
-        note = "distances separate same from different pairs: truth softened after Platt (1999)"
+        note = "distances separate same from different pairs: labels softened after Platt (1999)"
     prior_odds = np.log(likely.sum() / unlikely.sum())
     slope, intercept = line or (0.0, prior_odds)
     slope = min(slope, 0.0)  # where the means all but agree, rounding may leave it a hair above
@@ -70,29 +51,14 @@ def fit_calibrator(distances: ArrayLike, same: ArrayLike) -> Calibrator:
 
 
 def cllr(curve: Curve, calibrator: Calibrator) -> float:
-    """Compute the cost of the log-likelihood ratios, in bits.
-
-    Cllr = ½ [mean⁺ log₂(1 + exp(−llr)) + mean⁻ log₂(1 + exp(llr))], over same pairs (⁺) and
-    different ones (⁻). 0 is perfect, 1 is what llr = 0 for every pair costs, and above 1 the
-    evidence misleads.
-
-    This and the other scores take a pair's distance to be the threshold at the upper end of its
-    bin: exact for `curve_of_pairs`, whose thresholds are the distances. For a histogram each llr
-    is too low by the width of a bin, times the slope, at most.
-
-    Args:
-        curve: counts of the pairs to score; for a list, `curve_of_pairs(distances, same)`.
-        calibrator: fitted on other pairs.
-
-    Reference:
-        Brümmer, du Preez (2006), Application-Independent Evaluation of Speaker Detection.
-
-    Example:
-        >>> from twinset.metrics.curves import curve_of_pairs
-        >>> curve = curve_of_pairs([0.1, 0.9, 0.2, 0.7], [1, 1, 0, 0])
-        >>> cllr(curve, Calibrator(0.0, 0.0)), round(cllr(curve, Calibrator(0.0, np.log(3))), 4)
-        (1.0, 1.2075)
-    """
+    """Compute the cost of the log-likelihood ratios, in bits."""
+    # Cllr = ½ [mean⁺ log₂(1 + exp(−llr)) + mean⁻ log₂(1 + exp(llr))], over same pairs (⁺) and
+    # different ones (⁻). 0 is perfect, 1 is what llr = 0 for every pair costs, and above 1 the
+    # evidence misleads.
+    # This and the other scores take a pair's distance to be the threshold at the upper end of its
+    # bin: exact for `curve_of_pairs`, whose thresholds are the distances. For a histogram each llr
+    # is too low by the width of a bin, times the slope, at most.
+    # Brümmer, du Preez (2006), Application-Independent Evaluation of Speaker Detection.
     d, same, different = _weights(curve, 0.5)
     llr = calibrator.llr(d)
     bits = same * np.logaddexp(0, -llr) + different * np.logaddexp(0, llr)
@@ -100,25 +66,12 @@ def cllr(curve: Curve, calibrator: Calibrator) -> float:
 
 
 def min_cllr(curve: Curve) -> float:
-    """Compute the least Cllr that any falling function from distance to llr reaches.
-
-    It is found by pooling adjacent violators (isotonic regression), both kinds of pairs weighing
-    one half. `cllr` − `min_cllr` is what the calibration costs; `min_cllr` itself is what the
-    distances cannot tell, and no monotone map of the distances changes it.
-
-    Do not read it as reached: it is fitted to the very pairs that it scores.
-
-    Args:
-        curve: as in `cllr`.
-
-    Reference:
-        Brümmer, du Preez (2006), Application-Independent Evaluation of Speaker Detection.
-
-    Example:
-        >>> from twinset.metrics.curves import curve_of_pairs
-        >>> min_cllr(curve_of_pairs([1.0, 2.0, 3.0, 4.0], [1, 0, 1, 0]))  # 2 and 3 are pooled
-        0.5
-    """
+    """Compute the least Cllr that any falling function from distance to llr reaches."""
+    # It is found by pooling adjacent violators (isotonic regression), both kinds of pairs weighing
+    # one half. `cllr` − `min_cllr` is what the calibration costs; `min_cllr` itself is what the
+    # distances cannot tell, and no monotone map of the distances changes it.
+    # Do not read it as reached: it is fitted to the very pairs that it scores.
+    # Brümmer, du Preez (2006), Application-Independent Evaluation of Speaker Detection.
     from sklearn.isotonic import isotonic_regression
 
     _, same, different = _weights(curve, 0.5)
@@ -131,28 +84,10 @@ def min_cllr(curve: Curve) -> float:
 
 
 def brier(curve: Curve, calibrator: Calibrator, prior: float = 0.5) -> float:
-    """Compute the mean squared error of the probabilities, at a prior.
-
-    Brier = π mean⁺ (1 − p)² + (1 − π) mean⁻ p², with p = P(same | distance) at the prior π.
-    0 is perfect, π (1 − π) is what llr = 0 costs: compare only at one prior.
-
-    Args:
-        curve: as in `cllr`.
-        calibrator: fitted on other pairs.
-        prior: π, in (0, 1). Defaults to 0.5.
-
-    Raises:
-        DataError: the prior is out of range.
-
-    Reference:
-        Brier (1950), Verification of Forecasts Expressed in Terms of Probability.
-
-    Example:
-        >>> from twinset.metrics.curves import curve_of_pairs
-        >>> curve = curve_of_pairs([0.0, 1.0], [1, 0])
-        >>> brier(curve, Calibrator(0.0, 0.0)), round(brier(curve, Calibrator(-2.0, 1.0)), 4)
-        (0.25, 0.0723)
-    """
+    """Compute the mean squared error of the probabilities, at a prior."""
+    # Brier = π mean⁺ (1 − p)² + (1 − π) mean⁻ p², with p = P(same | distance) at the prior π. 0 is
+    # perfect, π (1 − π) is what llr = 0 costs: compare only at one prior.
+    # Brier (1950), Verification of Forecasts Expressed in Terms of Probability.
     d, same, different = _weights(curve, prior)
     p = calibrator.probability(d, prior)
     return float((same * (1 - p) ** 2 + different * p**2).sum())
@@ -160,49 +95,24 @@ def brier(curve: Curve, calibrator: Calibrator, prior: float = 0.5) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Compares promised with observed shares of same pairs, bin by bin.
+    """Promised and observed shares of same pairs, bin by bin."""
 
-    Args:
-        predicted: mean probability in each bin, float64 of shape (b,), rising.
-        observed: share of same pairs in each bin.
-        mass: share of all pairs in each bin, adding up to 1. All at the same prior.
-    """
-
+    # mean probability in each bin, float64 of shape (b,), rising
     predicted: Floats
     observed: Floats
+    # share of all pairs in each bin, adding up to 1. All at the same prior.
     mass: Floats
 
 
 def reliability(
     curve: Curve, calibrator: Calibrator, bins: int = 15, prior: float = 0.5
 ) -> Reliability:
-    """Group pairs by predicted probability, and compare with how many are same.
-
-    Bins hold equal mass, up to ties: pairs of one probability stay together, in the bin in which
-    the middle of their mass falls, so there may be fewer bins than asked for.
-
-    Do not read the gaps as a score: they depend on the number of bins. `cllr` − `min_cllr` does
-    not.
-
-    Args:
-        curve: as in `cllr`.
-        calibrator: fitted on other pairs.
-        bins: number of bins, at least 1. Defaults to 15.
-        prior: share of same pairs to weigh the curve to, in (0, 1). Defaults to 0.5.
-
-    Raises:
-        DataError: no bins, or the prior is out of range.
-
-    Reference:
-        DeGroot, Fienberg (1983), The Comparison and Evaluation of Forecasters.
-
-    Example:
-        >>> from twinset.metrics.curves import curve_of_pairs
-        >>> curve = curve_of_pairs([0.0, 0.0, 1.0, 1.0], [1, 1, 1, 0])
-        >>> table = reliability(curve, Calibrator(-2.0, 1.0), bins=2, prior=0.75)
-        >>> table.predicted.round(2).tolist(), table.observed.tolist(), table.mass.tolist()
-        ([0.52, 0.89], [0.5, 1.0], [0.5, 0.5])
-    """
+    """Group pairs by predicted probability, and compare with how many are same."""
+    # Bins hold equal mass, up to ties: pairs of one probability stay together, in the bin in which
+    # the middle of their mass falls, so there may be fewer bins than asked for.
+    # Do not read the gaps as a score: they depend on the number of bins. `cllr` − `min_cllr` does
+    # not.
+    # DeGroot, Fienberg (1983), The Comparison and Evaluation of Forecasters.
     if bins < 1:
         raise DataError(f"Expected at least 1 bin. Received {bins}.")
     d, same, different = _weights(curve, prior)
@@ -260,28 +170,11 @@ def _logistic(d: Floats, likely: Floats, unlikely: Floats) -> tuple[float, float
 def disjoint_pairs(
     labels: ArrayLike, *, seed: int, count: int | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
-    """Draw pairs that share no image, half of them same, half different.
-
-    Same pairs are spread over the classes by size. The other images meet at random; where two of
-    one class meet, one is exchanged with a random pair's. All is a function of the seed.
-
-    Args:
-        labels: integers of shape (n,).
-        seed: of the draw.
-        count: number of pairs, even. Defaults to as many as this scheme finds: n / 2 where the
-            classes are balanced, fewer where one class has most images.
-
-    Returns:
-        Positions `left` and `right`, int32, and `same`, bool, of shape (count,); same pairs first.
-
-    Raises:
-        DataError: the count is odd, below 2, or more than there are.
-
-    Example:
-        >>> left, right, same = disjoint_pairs([0, 0, 0, 0, 1, 1, 1, 1], seed=0)
-        >>> same.tolist(), sorted([*left.tolist(), *right.tolist()])
-        ([True, True, False, False], [0, 1, 2, 3, 4, 5, 6, 7])
-    """
+    """Draw pairs that share no image, half of them same, half different."""
+    # Same pairs are spread over the classes by size. The other images meet at random; where two of
+    # one class meet, one is exchanged with a random pair's. All is a function of the seed.
+    # Returns positions `left` and `right`, int32, and `same`, bool, of shape (count,); same pairs
+    # first.
     values = np.asarray(labels)
     if values.ndim != 1:
         raise DataError(f"Expected labels of shape (n,). Received shape {values.shape}.")

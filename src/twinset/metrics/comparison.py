@@ -76,7 +76,7 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Says of two models, number by number, which is better on the same test images.
+    """Which of two models is better on the same test images, number by number.
 
     Do not read it as a comparison of two recipes: another seed gives another model, and the
     intervals hold the two models fixed. For that, train each recipe with several seeds. Nor read
@@ -156,36 +156,12 @@ class Comparison:
 
 
 def differences(a: Part, b: Part, thresholds: tuple[float, float]) -> tuple[Difference, ...]:
-    """Compare two embeddings of the same images, number by number.
-
-    Each image pulls both numbers: those over pairs by Hoeffding's projection, those over queries
-    by the jackknife, as query and as neighbour. What is left of the pulls in the difference is
-    its error: √(Σ_i (pull of i on a − pull of i on b)²).
-
-    Args:
-        a: the first model's embeddings, with the labels.
-        b: the second's, of the same images in the same order; its own width.
-        thresholds: of the first and of the second model; a match is distance ≤ threshold.
-
-    Returns:
-        One difference each for AUC, EER, TPR@FPR 1%, HTER, FMR, FNMR, recall@1 and MAP@R.
-
-    Raises:
-        DataError: the labels are not the same, or there are no pairs of both kinds.
-
-    Reference:
-        Fogliato, Patil, Perona (2024), Confidence Intervals for Error Rates in 1:1 Matching Tasks.
-
-    Example:
-        >>> labels = np.repeat([0, 1, 2], 20)
-        >>> noise = np.random.default_rng(0).normal(size=(60, 2))
-        >>> good, poor = Part(np.eye(3, 2)[labels] + noise / 5, labels), Part(noise, labels)
-        >>> found = {each.name: each.verdict for each in differences(good, poor, (0.7, 0.7))}
-        >>> found["auc"], found["fnmr"], found["map_at_r"]
-        ('A beats B', 'A beats B', 'A beats B')
-        >>> found["tpr@fpr=0.01"]  # of 1,200 different pairs, 1% are 12: fewer than 30
-        'cannot tell'
-    """
+    """Compare two embeddings of the same images, number by number."""
+    # Each image pulls both numbers: those over pairs by Hoeffding's projection, those over queries
+    # by the jackknife, as query and as neighbour. What is left of the pulls in the difference is
+    # its error: √(Σ_i (pull of i on a − pull of i on b)²).
+    # Returns one difference each for AUC, EER, TPR@FPR 1%, HTER, FMR, FNMR, recall@1 and MAP@R.
+    # Fogliato, Patil, Perona (2024), Confidence Intervals for Error Rates in 1:1 Matching Tasks.
     if not np.array_equal(a.labels, b.labels):
         raise DataError(
             "Expected embeddings of the same images in the same order. Received labels of "

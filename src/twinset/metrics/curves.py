@@ -15,17 +15,13 @@ ENOUGH_ERRORS = 30
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Counts matches at candidate thresholds, in ascending order; a match is distance ≤ threshold.
+    """Counts of matches at candidate thresholds, ascending; a match is distance ≤ threshold."""
 
-    Args:
-        thresholds: float64 of shape (k,). Entry 0 lies below every distance: nothing matches
-            there. The last entry is at or above every distance: all match.
-        true_matches: int64 of shape (k,); entry i counts the same pairs whose distance is at most
-            `thresholds[i]`, from 0 to all of them.
-        false_matches: likewise for the different pairs.
-    """
-
+    # float64 of shape (k,). Entry 0 lies below every distance: nothing matches there. The last
+    # entry is at or above every distance: all match.
     thresholds: NDArray[np.float64]
+    # int64 of shape (k,); entry i counts the same pairs whose distance is at most `thresholds[i]`,
+    # from 0 to all of them
     true_matches: NDArray[np.int64]
     false_matches: NDArray[np.int64]
 
@@ -52,15 +48,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Rates:
-    """The errors at one threshold, and how many pairs they rest on.
-
-    Args:
-        threshold: a match is distance ≤ threshold.
-        positives: number of same pairs.
-        negatives: number of different pairs.
-        false_matches: different pairs that match.
-        false_non_matches: same pairs that do not.
-    """
+    """The errors at one threshold, and how many pairs they rest on."""
 
     threshold: float
     positives: int
@@ -96,112 +84,55 @@ class Rates:
 
 
 def curve_of_pairs(distances: ArrayLike, same: ArrayLike) -> Curve:
-    """Count the matches of a list of pairs, at each distance that occurs.
-
-    Args:
-        distances: finite numbers of shape (p,), smaller is closer.
-        same: truth of shape (p,), 1 or True for the same class.
-
-    Raises:
-        DataError: lengths differ, a distance is NaN or infinite, or one of the two kinds of
-            pairs is missing.
-
-    Example:
-        >>> curve = curve_of_pairs([1.0, 2.0, 2.0, 3.0], [1, 1, 0, 0])
-        >>> curve.thresholds[1:].tolist(), curve.fmr.tolist(), curve.fnmr.tolist()
-        ([1.0, 2.0, 3.0], [0.0, 0.0, 0.5, 1.0], [1.0, 0.5, 0.0, 0.0])
-    """
-    d, truth = checked_pairs(distances, same)
+    """Count the matches of a list of pairs, at each distance that occurs."""
+    d, is_same = checked_pairs(distances, same)
     values, where = np.unique(d, return_inverse=True)
     below = np.nextafter(values[0], -np.inf)
     return Curve(
         np.concatenate([[below], values]),
-        _cumulated(np.bincount(where[truth], minlength=len(values))),
-        _cumulated(np.bincount(where[~truth], minlength=len(values))),
+        _cumulated(np.bincount(where[is_same], minlength=len(values))),
+        _cumulated(np.bincount(where[~is_same], minlength=len(values))),
     )
 
 
 def auc(curve: Curve) -> float:
-    """Compute the area under the ROC curve.
-
-    AUC = P(d⁺ < d⁻) + ½ P(d⁺ = d⁻): the chance that a random same pair is closer than a random
-    different one; 0.5 for constant distances. The trapezium rule counts ties half.
-
-    Do not read it as a rate of right verdicts: no threshold plays a part.
-
-    Reference:
-        Hanley, McNeil (1982), The Meaning and Use of the Area under a ROC Curve.
-
-    Example:
-        >>> auc(curve_of_pairs([1.0, 2.0, 2.0, 3.0], [1, 1, 0, 0]))
-        0.875
-    """
+    """Compute the area under the ROC curve."""
+    # AUC = P(d⁺ < d⁻) + ½ P(d⁺ = d⁻): the chance that a random same pair is closer than a random
+    # different one; 0.5 for constant distances. The trapezium rule counts ties half.
+    # Do not read it as a rate of right verdicts: no threshold plays a part.
+    # Hanley, McNeil (1982), The Meaning and Use of the Area under a ROC Curve.
     return float(np.trapezoid(1 - curve.fnmr, curve.fmr))
 
 
 def eer(curve: Curve) -> float:
-    """Find the equal error rate: where the line FMR = FNMR cuts the ROC curve.
-
-    Between two neighbouring thresholds the curve is a straight line, so the answer is one number
-    even where no threshold has equal rates, or several do.
-
-    Do not read it as an operating point: its threshold was chosen on the data it is read from.
-
-    Example:
-        >>> eer(curve_of_pairs([1.0, 2.0, 3.0, 4.0], [1, 0, 1, 0]))
-        0.5
-    """
+    """Find the equal error rate: where the line FMR = FNMR cuts the ROC curve."""
+    # Between two neighbouring thresholds the curve is a straight line, so the answer is one number
+    # even where no threshold has equal rates, or several do.
+    # Do not read it as an operating point: its threshold was chosen on the data it is read from.
     i, share = equal_error_point(curve)
     return float(curve.fmr[i - 1] + share * (curve.fmr[i] - curve.fmr[i - 1]))
 
 
 def equal_error_point(curve: Curve) -> tuple[int, float]:
-    """Find the segment of the ROC curve that holds the EER, and the place on it.
-
-    Returns:
-        (i, share): the point lies between candidates i − 1 and i, at this share of the way.
-    """
+    """Find the segment of the ROC curve that holds the EER, and the place on it."""
+    # Returns (i, share): the point lies between candidates i − 1 and i, at this share of the way.
     excess = curve.fmr - curve.fnmr  # from −1 to 1, never falling
     i = max(int(np.argmax(excess >= 0)), 1)
     return i, float(-excess[i - 1] / (excess[i] - excess[i - 1]))
 
 
 def tpr_at_fpr(curve: Curve, fpr: float) -> Rates:
-    """Find the errors at the largest threshold whose false match rate is at most `fpr`.
-
-    1 − FNMR there is the rate called TPR@FPR (TAR@FAR); no interpolation, an attained threshold.
-
-    Args:
-        curve: the counts.
-        fpr: allowed false match rate, in [0, 1].
-
-    Raises:
-        DataError: `fpr` is out of range.
-
-    Example:
-        >>> curve = curve_of_pairs([1.0, 2.0, 2.0, 3.0], [1, 1, 0, 0])
-        >>> 1 - tpr_at_fpr(curve, 0.1).fnmr, 1 - tpr_at_fpr(curve, 0.5).fnmr
-        (0.5, 1.0)
-    """
+    """Find the errors at the largest threshold whose false match rate is at most `fpr`."""
+    # 1 − FNMR there is the rate called TPR@FPR (TAR@FAR); no interpolation, an attained threshold.
     if not 0 <= fpr <= 1:
         raise DataError(f"Expected a false match rate from 0 to 1. Received {fpr}.")
     return _rates(curve, int(np.searchsorted(curve.fmr, fpr, side="right")) - 1)
 
 
 def rates_at(curve: Curve, threshold: float) -> Rates:
-    """Read off the errors at a threshold.
-
-    Counts are those of the largest candidate that is not above the threshold: exact where the
-    curve holds every distance, or this very threshold.
-
-    Raises:
-        DataError: the threshold is NaN.
-
-    Example:
-        >>> rates = rates_at(curve_of_pairs([1.0, 2.0, 2.0, 3.0], [1, 1, 0, 0]), 2.5)
-        >>> rates.false_matches, rates.false_non_matches, rates.accuracy
-        (1, 0, 0.75)
-    """
+    """Read off the errors at a threshold."""
+    # Counts are those of the largest candidate that is not above the threshold: exact where the
+    # curve holds every distance, or this very threshold.
     if np.isnan(threshold):
         raise DataError("Expected a number as threshold. Received NaN.")
     i = max(int(np.searchsorted(curve.thresholds, threshold, side="right")) - 1, 0)
@@ -209,23 +140,8 @@ def rates_at(curve: Curve, threshold: float) -> Rates:
 
 
 def precision_at_prior(rates: Rates, prior: float) -> float:
-    """Compute the share of matches that are right, where a share `prior` of pairs is same.
-
-    precision = π·TPR / (π·TPR + (1 − π)·FMR); NaN where nothing matches.
-
-    Args:
-        rates: the errors at a threshold.
-        prior: share of same pairs where the model will be used, in (0, 1). Two random images of
-            ten balanced classes: 0.1.
-
-    Raises:
-        DataError: the prior is out of range.
-
-    Example:
-        >>> rates = rates_at(curve_of_pairs([1.0, 2.0, 2.0, 3.0], [1, 1, 0, 0]), 2.0)
-        >>> round(precision_at_prior(rates, 0.1), 4)
-        0.1818
-    """
+    """Compute the share of matches that are right, where a share `prior` of pairs is same."""
+    # precision = π·TPR / (π·TPR + (1 − π)·FMR); NaN where nothing matches.
     if not 0 < prior < 1:
         raise DataError(f"Expected a prior between 0 and 1. Received {prior}.")
     right = prior * (1 - rates.fnmr)
@@ -236,16 +152,13 @@ def precision_at_prior(rates: Rates, prior: float) -> float:
 def checked_pairs(
     distances: ArrayLike, same: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Check a list of pairs, and return it as float64 and bool.
-
-    Raises:
-        DataError: as in `curve_of_pairs`.
-    """
+    """Check a list of pairs, and return it as float64 and bool."""
     d = np.asarray(distances, dtype=np.float64)
-    truth = np.asarray(same).astype(bool)
-    if d.ndim != 1 or d.shape != truth.shape:
+    is_same = np.asarray(same).astype(bool)
+    if d.ndim != 1 or d.shape != is_same.shape:
         raise DataError(
-            f"Expected distances and truth of one shape (p,). Received {d.shape} and {truth.shape}."
+            "Expected distances and `same` of one shape (p,). "
+            f"Received {d.shape} and {is_same.shape}."
         )
     wrong = np.flatnonzero(~np.isfinite(d))
     if wrong.size:
@@ -253,12 +166,12 @@ def checked_pairs(
             f"Expected finite distances. Received {d[wrong[0]]} at position {wrong[0]} "
             f"({wrong.size} in all): the embeddings are broken, train again."
         )
-    if truth.all() or not truth.any():
+    if is_same.all() or not is_same.any():
         raise DataError(
             "Expected pairs of both kinds. "
-            f"Received {int(truth.sum())} same and {int((~truth).sum())} different."
+            f"Received {int(is_same.sum())} same and {int((~is_same).sum())} different."
         )
-    return d, truth
+    return d, is_same
 
 
 def _cumulated(counts: NDArray[np.int64]) -> NDArray[np.int64]:

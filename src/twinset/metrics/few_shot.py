@@ -15,40 +15,21 @@ from twinset.metrics.retrieval import checked
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """Draws of few-shot tasks: w classes, one support and one query image of each.
+    """Draws of few-shot tasks: w classes, one support and one query image of each."""
 
-    Args:
-        support: positions of the examples, int64 of shape (e, w).
-        queries: positions of the images to classify, (e, w); column i is of the class of the
-            support in column i, and another image.
-    """
-
+    # positions of the examples, int64 of shape (e, w)
     support: NDArray[np.int64]
+    # positions of the images to classify, (e, w); column i is of the class of the support in column
+    # i, and another image
     queries: NDArray[np.int64]
 
 
 def draw_episodes(
     labels: ArrayLike, *, ways: int = 5, episodes: int = 600, seed: int = 0
 ) -> Episodes:
-    """Draw episodes: classes without repetition, then of each two different images.
-
-    The first of the two is the support, the second the query. Classes of one image are never
-    drawn. All is a function of the labels' order and the seed, so two models meet the same tasks.
-
-    Args:
-        labels: classes of shape (n,).
-        ways: classes of an episode, at least 2. Defaults to 5.
-        episodes: how many. Defaults to 600.
-        seed: of the draw. Defaults to 0.
-
-    Raises:
-        DataError: fewer classes of two images than ways, or ways or episodes out of range.
-
-    Example:
-        >>> drawn = draw_episodes([0, 0, 1, 1], ways=2, episodes=1)
-        >>> sorted([*drawn.support[0].tolist(), *drawn.queries[0].tolist()])
-        [0, 1, 2, 3]
-    """
+    """Draw episodes: classes without repetition, then of each two different images."""
+    # The first of the two is the support, the second the query. Classes of one image are never
+    # drawn. All is a function of the labels' order and the seed, so two models meet the same tasks.
     values = np.asarray(labels)
     if values.ndim != 1 or ways < 2 or episodes < 1:
         raise DataError(
@@ -81,38 +62,17 @@ def one_shot_accuracy(
     episodes: int = 600,
     seed: int = 0,
 ) -> Interval:
-    """Measure how often the nearest of one example per class is of the query's class.
-
-    Of each episode's `ways` queries, one per class, the share whose nearest support (Euclidean) is
-    of their class; of equally near ones the first drawn wins, so that equal embeddings score
-    1 / `ways`, chance. The value is the mean over episodes.
-
-    The interval takes the episode for the unit, whose queries share their supports. It says how
-    well the episodes tell the mean over all that could be drawn from these images, and with them
-    from others of the same classes as long as few images are drawn twice.
-
-    Do not read it as an interval for other classes: where there are no more classes than ways,
-    every episode has the same ones. For that compare folds.
-
-    Args:
-        embeddings: finite numbers of shape (n, ...).
-        labels: classes of shape (n,).
-        ways: classes of an episode. Defaults to 5.
-        episodes: how many. Defaults to 600.
-        seed: of the draw. Defaults to 0.
-
-    Raises:
-        DataError: as `draw_episodes`, or embeddings that are not finite.
-
-    Reference:
-        Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra (2016), Matching Networks for One Shot
-        Learning.
-
-    Example:
-        >>> points = np.array([[0.0], [0.1], [5.0], [5.2], [9.0], [9.1]])
-        >>> one_shot_accuracy(points, [0, 0, 1, 1, 2, 2], ways=3).value
-        1.0
-    """
+    """Measure how often the nearest of one example per class is of the query's class."""
+    # Of each episode's `ways` queries, one per class, the share whose nearest support (Euclidean)
+    # is of their class; of equally near ones the first drawn wins, so that equal embeddings score 1
+    # / `ways`, chance. The value is the mean over episodes.
+    # The interval takes the episode for the unit, whose queries share their supports. It says how
+    # well the episodes tell the mean over all that could be drawn from these images, and with them
+    # from others of the same classes as long as few images are drawn twice.
+    # Do not read it as an interval for other classes: where there are no more classes than ways,
+    # every episode has the same ones. For that compare folds.
+    # Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra (2016), Matching Networks for One Shot
+    # Learning.
     drawn = draw_episodes(labels, ways=ways, episodes=episodes, seed=seed)
     rows, _ = checked(embeddings.reshape(len(embeddings), -1), labels)
     right = np.array(

@@ -18,27 +18,22 @@ from twinset.metrics.all_pairs import AllPairs, Tile
 class HardestPairs:
     """The pairs that a threshold is most likely to get wrong, out of all of a set.
 
-    Do not read them as mistakes: those on the wrong side of the threshold are. A different pair is
-    one if its distance is at most the threshold, a same pair if it is above.
-
-    Args:
-        closest_different: positions of the different pairs that lie closest, closest first, int64
-            of shape (k, 2), the smaller position first.
-        closest_distances: their distances, float32 of shape (k,), ascending.
-        farthest_same: positions of the same pairs that lie farthest, farthest first, (k, 2).
-        farthest_distances: their distances, descending.
+    Do not read them as mistakes: those on the wrong side of the threshold are. A different pair
+    is one if its distance is at most the threshold, a same pair if it is above.
     """
 
+    # positions of the different pairs that lie closest, closest first, int64 of shape (k, 2), the
+    # smaller position first
     closest_different: NDArray[np.int64]
+    # their distances, float32 of shape (k,), ascending
     closest_distances: NDArray[np.float32]
+    # positions of the same pairs that lie farthest, farthest first, (k, 2)
     farthest_same: NDArray[np.int64]
     farthest_distances: NDArray[np.float32]
 
     def to_dict(self) -> dict[str, list[list[Any]]]:
-        """Return [i, j, distance] lists: "false_matches" are different, "false_non_matches" same.
-
-        They bear the names of what they are to a threshold that gets them wrong.
-        """
+        """List [i, j, distance]: "false_matches" are different, "false_non_matches" same pairs."""
+        # They bear the names of what they are to a threshold that gets them wrong.
         return {
             "false_matches": _listed(self.closest_different, self.closest_distances),
             "false_non_matches": _listed(self.farthest_same, self.farthest_distances),
@@ -46,26 +41,11 @@ class HardestPairs:
 
 
 def hardest_pairs(walk: AllPairs, count: int = 10) -> HardestPairs:
-    """Find the hardest pairs of both kinds, over all pairs and exactly.
-
-    Distances are those of `distance.of_pairs`. A walk's tiles round differently where images lie
-    close, so they only tell which pairs may be among the hardest; these are measured anew. Equal
-    distances rank by position, of the first image and then of the second. Memory does
-    not grow with the number of pairs, even if all distances are equal.
-
-    Args:
-        walk: all pairs of a set.
-        count: how many of each kind; fewer if there are fewer. Defaults to 10.
-
-    Raises:
-        DataError: the count is below 1.
-
-    Example:
-        >>> import numpy as np
-        >>> walk = AllPairs(np.array([[0.0], [1.0], [5.0], [7.0]]), [0, 0, 1, 1])
-        >>> hardest_pairs(walk, 1).to_dict()
-        {'false_matches': [[1, 2, 4.0]], 'false_non_matches': [[2, 3, 2.0]]}
-    """
+    """Find the hardest pairs of both kinds, over all pairs and exactly."""
+    # Distances are those of `distance.of_pairs`. A walk's tiles round differently where images lie
+    # close, so they only tell which pairs may be among the hardest; these are measured anew. Equal
+    # distances rank by position, of the first image and then of the second. Memory does not grow
+    # with the number of pairs, even if all distances are equal.
     if count < 1:
         raise DataError(f"Expected a count of at least 1 pair. Received {count}.")
     at_most, at_least = _limits(walk, count)
@@ -82,7 +62,7 @@ def hardest_pairs(walk: AllPairs, count: int = 10) -> HardestPairs:
 
 @dataclass
 class _Best:
-    """Keeps the best pairs seen so far: the closest, or with sign −1 the farthest."""
+    """The best pairs seen so far: the closest, or with sign −1 the farthest."""
 
     walk: AllPairs
     count: int
@@ -119,12 +99,10 @@ class _Best:
 
 
 def _limits(walk: AllPairs, count: int) -> tuple[np.float32, np.float32]:
-    """Bound the tiles' distances of the hardest pairs: at most of different, at least of same.
-
-    At least `count` pairs of the walk are within the bin in which the `count`-th falls. With
-    squares off by ε at most, these are truly within its edge² + ε, so the hardest are, and the
-    walk has them within edge² + 2 ε.
-    """
+    """Bound the tiles' distances of the hardest pairs: at most of different, at least of same."""
+    # At least `count` pairs of the walk are within the bin in which the `count`-th falls. With
+    # squares off by ε at most, these are truly within its edge² + ε, so the hardest are, and the
+    # walk has them within edge² + 2 ε.
     same, different = walk.histograms
     edges, slack = walk.edges, 2 * walk.rounding
     # count beyond all pairs: every one is among the hardest

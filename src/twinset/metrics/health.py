@@ -47,29 +47,10 @@ class EmbeddingHealth:
 def embedding_health(
     embeddings: ArrayLike, labels: ArrayLike, *, pairs: int = 200_000, seed: int = 0
 ) -> EmbeddingHealth:
-    """Examine embeddings for collapse and waste.
-
-    Everything is exact but the uniformity of a large set, which is that of random pairs.
-
-    Args:
-        embeddings: finite numbers of shape (n, d), n at least 2.
-        labels: classes of shape (n,).
-        pairs: how many pairs to draw for the uniformity; all, where there are no more. Defaults
-            to 200,000.
-        seed: of that draw. Defaults to 0.
-
-    Raises:
-        DataError: NaN or infinite embeddings, wrong shapes, fewer than 2 of them, or pairs < 1.
-
-    Reference:
-        Wang, Isola (2020), Understanding Contrastive Representation Learning through Alignment
-        and Uniformity on the Hypersphere; Roy, Vetterli (2007), The Effective Rank.
-
-    Example:
-        >>> health = embedding_health([[1, 0], [1, 0], [0, 0.5], [0, 0.5]], [0, 0, 1, 1])
-        >>> health.alignment, round(health.effective_rank, 4), health.zero_share
-        (0.0, 1.0, 0.5)
-    """
+    """Examine embeddings for collapse and waste."""
+    # Everything is exact but the uniformity of a large set, which is that of random pairs.
+    # Wang, Isola (2020), Understanding Contrastive Representation Learning through Alignment and
+    # Uniformity on the Hypersphere; Roy, Vetterli (2007), The Effective Rank.
     x, classes = checked(embeddings, labels)
     if len(x) < 2 or pairs < 1:
         raise DataError(

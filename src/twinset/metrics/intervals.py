@@ -31,7 +31,7 @@ class Interval:
         low: lower end; NaN where nothing can be said.
         high: upper end.
         error: standard error.
-        level: share of repetitions whose interval holds the truth. Defaults to 0.95.
+        level: share of repetitions whose interval holds the true number. Defaults to 0.95.
     """
 
     value: float
@@ -43,17 +43,13 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A number over pairs, and what each image contributes to its deviation from the truth.
-
-    Args:
-        value: the number.
-        pulls: contributions of the n images, float64 of shape (n,); they sum to about 0.
-        squares: sum over pairs of their squared contributions. Each pair's is in the pulls of
-            both its images, so in the sum of squared pulls once too often.
-    """
+    """A number over pairs, and what each image contributes to its deviation from the true one."""
 
     value: float
+    # contributions of the n images, float64 of shape (n,); they sum to about 0
     pulls: NDArray[np.float64]
+    # sum over pairs of their squared contributions. Each pair's is in the pulls of both its images,
+    # so in the sum of squared pulls once too often.
     squares: float
 
     @property
@@ -79,26 +75,12 @@ class Estimate:
         return Estimate(value, self.pulls, self.squares)
 
     def interval(self, level: float = 0.95, extra_error: float = 0.0) -> Interval:
-        """Wilson's interval of a number in [0, 1], for the number of pairs it is worth.
-
-        n_eff = p (1 − p) / error² independent observations would have this standard error
-        (Fogliato et al.); Wilson's interval for them stays in [0, 1]. At 0 or 1 no error was
-        seen and the images say nothing of its spread: the rule of three for the images.
-
-        Args:
-            level: share of repetitions whose interval holds the truth. Defaults to 0.95.
-            extra_error: standard error from elsewhere, such as from seeds, added in squares.
-
-        Reference:
-            Fogliato, Patil, Perona (2024), Confidence Intervals for Error Rates in 1:1 Matching
-            Tasks; Wilson (1927), Probable Inference.
-
-        Example:
-            >>> import numpy as np
-            >>> worth_100 = Estimate(0.1, np.array([0.03]), 0.0).interval()
-            >>> round(worth_100.low, 3), round(worth_100.high, 3)
-            (0.055, 0.174)
-        """
+        """Wilson's interval of a number in [0, 1], for the number of pairs it is worth."""
+        # n_eff = p (1 − p) / error² independent observations would have this standard error
+        # (Fogliato et al.); Wilson's interval for them stays in [0, 1]. At 0 or 1 no error was seen
+        # and the images say nothing of its spread: the rule of three for the images.
+        # Fogliato, Patil, Perona (2024), Confidence Intervals for Error Rates in 1:1 Matching
+        # Tasks; Wilson (1927), Probable Inference.
         p = self.value
         error = math.hypot(self.error, extra_error)
         if not 0 < p < 1 or error == 0:
@@ -111,21 +93,8 @@ class Estimate:
 
 
 def share_interval(share: float, count: int, level: float = 0.95) -> Interval:
-    """Compute Wilson's interval of a share of independent tries: of queries, not of pairs.
-
-    Args:
-        share: of the tries, in [0, 1].
-        count: number of tries, at least 1.
-        level: share of repetitions whose interval holds the truth. Defaults to 0.95.
-
-    Reference:
-        Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
-
-    Example:
-        >>> interval = share_interval(0.1, 100)
-        >>> round(interval.low, 3), round(interval.high, 3), round(interval.error, 3)
-        (0.055, 0.174, 0.03)
-    """
+    """Compute Wilson's interval of a share of independent tries: of queries, not of pairs."""
+    # Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
     low, high = _wilson(share, count, level)
     return Interval(share, low, high, math.sqrt(max(share * (1 - share), 0.0) / count), level)
 
@@ -146,21 +115,7 @@ def pair_rate_estimate(
     right: NDArray[np.integer],
     images: int,
 ) -> Estimate:
-    """Estimate the rate of errors on a list of pairs, for example one minus an accuracy.
-
-    Args:
-        errors: of shape (p,).
-        left: positions of the images, (p,).
-        right: likewise.
-        images: how many images there are.
-
-    Example:
-        >>> import numpy as np
-        >>> left, right = np.arange(4), np.arange(4, 8)  # no image twice: √(p (1 − p) / 4)
-        >>> four = pair_rate_estimate(np.array([True, False, False, False]), left, right, 8)
-        >>> four.value, round(four.error, 4)
-        (0.25, 0.2165)
-    """
+    """Estimate the rate of errors on a list of pairs, for example one minus an accuracy."""
     wrong = errors.astype(np.float64)
     rate = float(wrong.mean())
     deviations = (wrong - rate) / len(wrong)
@@ -174,15 +129,11 @@ def auc_estimate(pairs: AllPairs) -> Estimate:
 
 
 def eer_estimate(pairs: AllPairs, curve: Curve) -> tuple[Estimate, float]:
-    """Estimate the equal error rate of all pairs.
-
-    Where FMR and FNMR move by a little, the crossing moves by their mean, weighted with the other
-    curve's slope: δEER = (f⁺ δFMR + f⁻ δFNMR) / (f⁺ + f⁻), f the densities of the distances of
-    same and different pairs at the threshold.
-
-    Returns:
-        The estimate, and the threshold it lies at.
-    """
+    """Estimate the equal error rate of all pairs."""
+    # Where FMR and FNMR move by a little, the crossing moves by their mean, weighted with the other
+    # curve's slope: δEER = (f⁺ δFMR + f⁻ δFNMR) / (f⁺ + f⁻), f the densities of the distances of
+    # same and different pairs at the threshold.
+    # Returns the estimate, and the threshold it lies at.
     threshold = eer_threshold(curve)
     return eer_at(curve, pairs.per_image([threshold]), 0), threshold
 
@@ -206,16 +157,9 @@ def tpr_estimate(pairs: AllPairs, curve: Curve, fpr: float) -> Estimate:
 
 
 def tpr_at(curve: Curve, counts: PerImage, k: int) -> Estimate:
-    """Estimate the TPR at the FPR that the k-th threshold of the counts has.
-
-    To keep that FPR, the threshold moves with the images: δTPR = −δFNMR − (f⁺ / f⁻) δFMR, f the
-    densities of the distances at the threshold.
-
-    Args:
-        curve: of the pairs; the threshold is one of its candidates.
-        counts: of the same pairs.
-        k: which of the thresholds of `counts`.
-    """
+    """Estimate the TPR at the FPR that the k-th threshold of the counts has."""
+    # To keep that FPR, the threshold moves with the images: δTPR = −δFNMR − (f⁺ / f⁻) δFMR, f the
+    # densities of the distances at the threshold.
     i = max(int(np.searchsorted(curve.thresholds, counts.thresholds[k])), 1)
     same, different = _densities(curve, i)
     slope = same / different if different else 0.0
@@ -225,25 +169,9 @@ def tpr_at(curve: Curve, counts: PerImage, k: int) -> Estimate:
 
 
 def difference(a: Estimate, b: Estimate, level: float = 0.95) -> Interval:
-    """Compare two models on the same images: the interval of a − b.
-
-    What both models find hard cancels out, image by image, so the interval is narrower than two
-    separate ones suggest. Where it holds 0, one cannot tell which is better.
-
-    Args:
-        a: of the first model.
-        b: of the second, on the same images in the same order.
-        level: share of repetitions whose interval holds the truth. Defaults to 0.95.
-
-    Raises:
-        DataError: the two rest on different numbers of images.
-
-    Example:
-        >>> import numpy as np
-        >>> a, b = (Estimate(v, np.array([0.01, -0.01]), 0.0) for v in (0.9, 0.8))
-        >>> difference(a, b).low > 0
-        True
-    """
+    """Compare two models on the same images: the interval of a − b."""
+    # What both models find hard cancels out, image by image, so the interval is narrower than two
+    # separate ones suggest. Where it holds 0, one cannot tell which is better.
     if len(a.pulls) != len(b.pulls):
         raise DataError(
             "Expected two estimates on the same images. "
@@ -257,23 +185,8 @@ def difference(a: Estimate, b: Estimate, level: float = 0.95) -> Interval:
 
 
 def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Compute Student's interval of the mean of independent values: seeds, or folds.
-
-    Args:
-        values: one per seed or fold; with fewer than two, nothing can be said of the spread.
-        level: share of repetitions whose interval holds the truth. Defaults to 0.95.
-
-    Raises:
-        DataError: no value.
-
-    Reference:
-        Student (1908), The Probable Error of a Mean.
-
-    Example:
-        >>> interval = t_interval([1.0, 2.0, 3.0])  # 2 ± 4.303 · 1 / √3
-        >>> round(interval.low, 3), round(interval.high, 3)
-        (-0.484, 4.484)
-    """
+    """Compute Student's interval of the mean of independent values: seeds, or folds."""
+    # Student (1908), The Probable Error of a Mean.
     from scipy import stats
 
     n = len(values)
@@ -288,12 +201,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 
 def normal_quantile(share: float) -> float:
-    """Return the point below which the standard normal has this share.
-
-    Example:
-        >>> round(normal_quantile(0.975), 4)
-        1.96
-    """
+    """Return the point below which the standard normal has this share."""
     from statistics import NormalDist
 
     return NormalDist().inv_cdf(share)
@@ -316,10 +224,8 @@ def _ratio(errors: NDArray[np.int64], pairs: NDArray[np.int64]) -> Estimate:
 
 
 def _densities(curve: Curve, i: int, share: float = 0.01) -> tuple[float, float]:
-    """Estimate both densities of distance around candidate i, up to a common factor.
-
-    The window holds about this share of either kind of pairs: wide enough to be smooth.
-    """
+    """Estimate both densities of distance around candidate i, up to a common factor."""
+    # The window holds about this share of either kind of pairs: wide enough to be smooth.
     fmr, tpr = curve.fmr, 1 - curve.fnmr
     near = np.maximum(np.abs(fmr - fmr[i]), np.abs(tpr - tpr[i])) <= share
     window = np.flatnonzero(near)

@@ -43,14 +43,11 @@ PROBE_STRENGTHS = (0.001, 0.01, 0.1, 1)
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Holds one part of the data, embedded.
+    """Holds one part of the data, embedded."""
 
-    Args:
-        embeddings: finite numbers of shape (n, ...).
-        labels: integers of shape (n,).
-    """
-
+    # finite numbers of shape (n, ...).
     embeddings: NDArray[Any]
+    # integers of shape (n,)
     labels: NDArray[np.integer]
 
     def only(self, classes: Sequence[int] | NDArray[np.integer]) -> Part:
@@ -61,12 +58,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What a calibration part yields: thresholds with their promised rates, and a probability.
-
-    Args:
-        thresholds: one for each rule.
-        calibrator: distance → evidence, fitted on image-disjoint pairs.
-    """
+    """What a calibration part yields: thresholds with their promised rates, and a probability."""
 
     thresholds: tuple[ChosenThreshold, ...]
     calibrator: Calibrator
@@ -101,57 +93,45 @@ class OperatingPoint:
 
 @dataclass(frozen=True, eq=False)
 class ClassErrors:
-    """Who is taken for whom, at one threshold.
+    """Who is taken for whom, at one threshold."""
 
-    Args:
-        classes: the labels, (c,).
-        fnmr: share of each class' own pairs that do not match, (c,).
-        fmr: share of the pairs between two classes that match, (c, c); NaN on the diagonal.
-    """
-
+    # the labels, (c,)
     classes: NDArray[Any]
+    # share of each class' own pairs that do not match, (c,)
     fnmr: NDArray[np.float64]
+    # share of the pairs between two classes that match, (c, c); NaN on the diagonal
     fmr: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """All that the protocol says of one model on one test part.
-
-    Args:
-        images: number of test images.
-        numbers: name → number with its interval. Over pairs: "auc", "eer", "tpr@fpr=0.01",
-            "near auc 5-7-9", …; over queries: "recall_at_1", "r_precision", "map_at_r",
-            "map_at_10", …; with a gallery "1-nn accuracy" and "20-nn accuracy", with a tune part
-            as well "linear probe accuracy".
-        points: errors at each threshold, the model's own first.
-        class_errors: at the first of `points`; None without one.
-        scores: "brier", "cllr", "min cllr" of the calibrated probability; empty without one.
-        reliability: predicted against observed; None without a calibration.
-        health: of the embedding.
-        curve: counts at all thresholds.
-        bands: the ROC curve with an interval at each of some false match rates, or None.
-        hardest: the closest different and the farthest same pairs, or None.
-    """
+    """All that the protocol says of one model on one test part."""
 
     images: int
+    # name → number with its interval. Over pairs: "auc", "eer", "tpr@fpr=0.01", "near auc 5-7-9",
+    # …; over queries: "recall_at_1", "r_precision", "map_at_r", "map_at_10", …; with a gallery
+    # "1-nn accuracy" and "20-nn accuracy", with a tune part as well "linear probe accuracy".
     numbers: Mapping[str, Interval]
+    # errors at each threshold, the model's own first
     points: tuple[OperatingPoint, ...]
+    # at the first of `points`; None without one
     class_errors: ClassErrors | None
+    # "brier", "cllr", "min cllr" of the calibrated probability; empty without one
     scores: Mapping[str, float]
+    # predicted against observed; None without a calibration
     reliability: Reliability | None
     health: EmbeddingHealth
     curve: Curve
+    # the ROC curve with an interval at each of some false match rates, or None
     bands: Bands | None = None
+    # the closest different and the farthest same pairs, or None
     hardest: HardestPairs | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values for JSON; what is not finite is None.
-
-        The fields, and `pairs` and `positives`, how many there are. `curve` is thinned to
-        candidates whose rates differ visibly on a logarithmic scale; `hardest` is as
-        `HardestPairs.to_dict` returns it.
-        """
+        """Return plain Python values for JSON; what is not finite is None."""
+        # The fields, and `pairs` and `positives`, how many there are. `curve` is thinned to
+        # candidates whose rates differ visibly on a logarithmic scale; `hardest` is as
+        # `HardestPairs.to_dict` returns it.
         thin = _thinned(self.curve)
         content: dict[str, Any] = plain(
             {
@@ -177,13 +157,7 @@ class Judgement:
 
 
 def calibrate(part: Part, *, rules: Sequence[str] = RULES, seed: int = 0) -> Calibration:
-    """Choose thresholds on all pairs of a calibration part, and fit a probability.
-
-    Args:
-        part: images that the model was not fitted on, and that no test will use.
-        rules: as `choose_threshold` reads them. Defaults to balanced accuracy, EER, FPR <= 0.01.
-        seed: of the image-disjoint pairs that the probability is fitted on.
-    """
+    """Choose thresholds on all pairs of a calibration part, and fit a probability."""
     curve = AllPairs(part.embeddings, part.labels).curve()
     left, right, same = disjoint_pairs(part.labels, seed=seed)
     apart = distances.of_pairs(part.embeddings, left, right)
@@ -204,29 +178,12 @@ def judge(
     with_bands: bool = True,
     hardest: int = 10,
 ) -> Judgement:
-    """Judge a model by its embeddings of a test part, over all pairs and all queries.
-
-    kNN and probe ask what a classifier reads from the embedding. The probe is fitted on 10,000
-    images of the gallery at the most, drawn class by class, with C out of 0.001, 0.01, 0.1, 1 by
-    accuracy on those images of `tune` whose class the gallery has. Both are left out where the
-    test part has a class that the gallery lacks: no answer could be right; the probe as well for
-    embeddings of more than 1,024 coordinates: it would take minutes.
-
-    Args:
-        test: the test part; self-pairs are excluded by identity.
-        calibration: thresholds and probability from another part. Defaults to none.
-        fixed: rule → threshold for thresholds that come from no data, such as half the margin.
-        near: labels of classes that are alike: different pairs within these groups alone are the
-            hard case ("near auc"). Groups without two classes of the test part are left out.
-        seed: of the samples that bootstrap, health and probe draw.
-        gallery: the images that the model was fitted on, for kNN and probe. Defaults to none.
-        tune: images for the probe's choice of C, neither fitted on nor test. Defaults to none.
-        with_bands: whether to bound the ROC curve. Defaults to True.
-        hardest: how many of the hardest pairs of each kind to find; 0 for none. Defaults to 10.
-
-    Raises:
-        DataError: embeddings are not finite, or there are no pairs of both kinds.
-    """
+    """Judge a model by its embeddings of a test part, over all pairs and all queries."""
+    # kNN and probe ask what a classifier reads from the embedding. The probe is fitted on 10,000
+    # images of the gallery at the most, drawn class by class, with C out of 0.001, 0.01, 0.1, 1 by
+    # accuracy on those images of `tune` whose class the gallery has. Both are left out where the
+    # test part has a class that the gallery lacks: no answer could be right; the probe as well for
+    # embeddings of more than 1,024 coordinates: it would take minutes.
     walk = AllPairs(test.embeddings, test.labels)
     curve = walk.curve()
     chosen = [*_fixed(fixed or {}), *(calibration.thresholds if calibration else ())]
@@ -268,12 +225,7 @@ def judge(
 
 
 def query_interval(per_query: NDArray[np.float64], *, seed: int) -> Interval:
-    """Bound the mean over queries by a bootstrap over them, with the gallery fixed.
-
-    Args:
-        per_query: as `RetrievalScores.per_query` has them, (q,).
-        seed: of the bootstrap.
-    """
+    """Bound the mean over queries by a bootstrap over them, with the gallery fixed."""
     low, high = bootstrap_interval(per_query, seed=seed)
     error = float(np.std(per_query)) / max(len(per_query), 1) ** 0.5
     return Interval(float(np.mean(per_query)), low, high, error)

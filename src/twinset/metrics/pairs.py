@@ -52,7 +52,7 @@ def score_pairs(distances: ArrayLike, same: ArrayLike, threshold: float) -> Pair
 
     Args:
         distances: finite numbers of shape (p,), smaller is closer.
-        same: truth of shape (p,), 1 or True for the same class.
+        same: ground truth of shape (p,), 1 or True for the same class.
         threshold: a match is `distance <= threshold`.
 
     Raises:
@@ -81,25 +81,11 @@ def score_pairs(distances: ArrayLike, same: ArrayLike, threshold: float) -> Pair
 
 
 def best_accuracy_threshold(distances: ArrayLike, same: ArrayLike) -> float:
-    """Find the threshold with the most right verdicts.
-
-    Candidates are every distance that occurs, and one below them all ("nothing matches"), so the
-    accuracy recomputed at the returned threshold is the best there is, ties included. The
-    smallest of equally good candidates wins: it matches the least.
-
-    Do not score the very pairs it was chosen on: that number flatters.
-
-    Args:
-        distances: finite numbers of shape (p,), smaller is closer.
-        same: truth of shape (p,).
-
-    Raises:
-        DataError: as in `score_pairs`.
-
-    Example:
-        >>> best_accuracy_threshold([1.0, 2.0, 10.0, 20.0], [1, 1, 0, 0])
-        2.0
-    """
+    """Find the threshold with the most right verdicts."""
+    # Candidates are every distance that occurs, and one below them all ("nothing matches"), so the
+    # accuracy recomputed at the returned threshold is the best there is, ties included. The
+    # smallest of equally good candidates wins: it matches the least.
+    # Do not score the very pairs it was chosen on: that number flatters.
     curve = curve_of_pairs(distances, same)
     right = curve.true_matches + curve.negatives - curve.false_matches
     return float(curve.thresholds[np.argmax(right)])
@@ -108,29 +94,12 @@ def best_accuracy_threshold(distances: ArrayLike, same: ArrayLike) -> float:
 def hardest_mistakes(
     distances: ArrayLike, same: ArrayLike, threshold: float, count: int
 ) -> NDArray[np.intp]:
-    """Pick the pairs whose verdict is most wrong: farthest on the wrong side of the threshold.
-
-    Takes half of them from each kind of mistake while both last.
-
-    Args:
-        distances: finite numbers of shape (p,).
-        same: truth of shape (p,).
-        threshold: a match is `distance <= threshold`.
-        count: how many at the most.
-
-    Returns:
-        Positions in the list, false matches first, the worst of each kind first.
-
-    Raises:
-        DataError: as in `score_pairs`.
-
-    Example:
-        >>> hardest_mistakes([0.9, 0.1, 0.2, 0.3, 0.0], [1, 0, 0, 1, 1], 0.5, 2).tolist()
-        [1, 0]
-    """
-    d, truth = checked_pairs(distances, same)
-    false_matches = np.flatnonzero((d <= threshold) & ~truth)
-    false_non_matches = np.flatnonzero((d > threshold) & truth)
+    """Pick the pairs whose verdict is most wrong: farthest on the wrong side of the threshold."""
+    # Takes half of them from each kind of mistake while both last.
+    # Returns positions in the list, false matches first, the worst of each kind first.
+    d, is_same = checked_pairs(distances, same)
+    false_matches = np.flatnonzero((d <= threshold) & ~is_same)
+    false_non_matches = np.flatnonzero((d > threshold) & is_same)
     false_matches = false_matches[np.argsort(d[false_matches], kind="stable")]
     false_non_matches = false_non_matches[np.argsort(-d[false_non_matches], kind="stable")]
     half = max(count - count // 2, count - len(false_non_matches))
@@ -143,40 +112,24 @@ def hardest_mistakes(
 
 @dataclass(frozen=True)
 class Rule:
-    """Says what a threshold is to be best at.
-
-    Args:
-        name: the rule as text.
-        kind: "cost" (least cost), "EER" (least |FMR − FNMR|) or "FPR" (largest within a limit).
-        costs: of a false match and of a false non-match, as whole numbers. Defaults to (1, 1).
-        limit: largest FMR that is allowed, in (0, 1). Defaults to 0.
-    """
+    """What a threshold is to be best at."""
 
     name: str
+    # "cost" (least cost), "EER" (least |FMR − FNMR|) or "FPR" (largest within a limit)
     kind: Literal["cost", "EER", "FPR"]
+    # of a false match and of a false non-match, as whole numbers
     costs: tuple[int, int] = (1, 1)
+    # largest FMR that is allowed, in (0, 1)
     limit: float = 0.0
 
 
 def parse_rule(text: str) -> Rule:
-    """Read a rule for thresholds.
-
-    - "balanced accuracy": largest 1 − (FMR + FNMR) / 2; the same as "cost 1:1".
-    - "EER": FMR and FNMR as near to each other as a threshold brings them.
-    - "FPR <= 0.01": the largest threshold whose FMR is at most 0.01; any number in (0, 1).
-    - "cost 10:1": least 10 · FMR + 1 · FNMR, the expected cost where same and different pairs are
-      equally frequent (prior 0.5). For a prior π write "cost a(1 − π):bπ", worked out.
-
-    Args:
-        text: one of these; capitals and spaces do not matter, FMR is FPR.
-
-    Raises:
-        DataError: it is none of these, or a number is out of range.
-
-    Example:
-        >>> parse_rule("fmr<=0.01").name, parse_rule("cost 2.5:1").costs
-        ('FPR <= 0.01', (5, 2))
-    """
+    """Read a rule for thresholds."""
+    # - "balanced accuracy": largest 1 − (FMR + FNMR) / 2; the same as "cost 1:1".
+    # - "EER": FMR and FNMR as near to each other as a threshold brings them.
+    # - "FPR <= 0.01": the largest threshold whose FMR is at most 0.01; any number in (0, 1).
+    # - "cost 10:1": least 10 · FMR + 1 · FNMR, the expected cost where same and different pairs are
+    #   equally frequent (prior 0.5). For a prior π write "cost a(1 − π):bπ", worked out.
     words = " ".join(text.lower().replace("≤", "<=").split())
     number = r"(\d+\.?\d*|\.\d+)"
     if words == "balanced accuracy":
@@ -203,44 +156,22 @@ def parse_rule(text: str) -> Rule:
 
 @dataclass(frozen=True)
 class ChosenThreshold:
-    """Names a threshold, its rule, and the error rates that it promises.
-
-    Args:
-        value: a match is distance ≤ value.
-        rule: the text of the rule.
-        fmr: false match rate at `value` on the pairs it was chosen on.
-        fnmr: false non-match rate there.
-    """
+    """A threshold, its rule, and the error rates that it promises."""
 
     value: float
     rule: str
+    # false match rate at `value` on the pairs it was chosen on
     fmr: float
     fnmr: float
 
 
 def choose_threshold(curve: Curve, rule: str) -> ChosenThreshold:
-    """Choose the threshold that a rule asks for.
-
-    Candidates are all of the curve's, both ends included ("nothing matches", "all match"); the
-    smallest of equally good ones wins: it matches the least. The promised rates are those of the
-    returned value, recomputed.
-
-    Do not report them as test results: they hold for the pairs that the threshold was chosen on,
-    which are never test data.
-
-    Args:
-        curve: counts of the calibration pairs.
-        rule: as in `parse_rule`.
-
-    Raises:
-        DataError: the rule cannot be read.
-
-    Example:
-        >>> from twinset.metrics.curves import curve_of_pairs
-        >>> curve = curve_of_pairs([0.1, 0.2, 0.6, 0.3, 0.8, 0.9], [1, 1, 1, 0, 0, 0])
-        >>> choose_threshold(curve, "FPR <= 0.4").value, choose_threshold(curve, "cost 3:1").value
-        (0.6, 0.2)
-    """
+    """Choose the threshold that a rule asks for."""
+    # Candidates are all of the curve's, both ends included ("nothing matches", "all match"); the
+    # smallest of equally good ones wins: it matches the least. The promised rates are those of the
+    # returned value, recomputed.
+    # Do not report them as test results: they hold for the pairs that the threshold was chosen on,
+    # which are never test data.
     wanted = parse_rule(rule)
     if wanted.kind == "FPR":
         value = tpr_at_fpr(curve, wanted.limit).threshold

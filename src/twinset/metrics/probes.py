@@ -21,13 +21,9 @@ MANY = 1024
 
 @dataclass(frozen=True)
 class ProbeScores:
-    """What a linear classifier reads from an embedding.
+    """What a linear classifier reads from an embedding."""
 
-    Args:
-        accuracy: share of right answers on the test part, in [0, 1].
-        strength: the chosen one out of `strengths`.
-    """
-
+    # share of right answers on the test part, in [0, 1]
     accuracy: float
     strength: float
 
@@ -41,36 +37,13 @@ def knn_accuracy(
     k: int = 1,
     block: int = 256,
 ) -> float:
-    """Classify queries by a vote of their k nearest gallery items, and count the right answers.
-
-    As `knn_right` does, of which it is the mean.
-
-    Do not read it as accuracy on data of another mix of classes, and let no query be in the
-    gallery: it would find itself.
-
-    Args:
-        gallery: finite numbers of shape (m, d).
-        gallery_labels: classes of shape (m,).
-        queries: finite numbers of shape (n, d).
-        query_labels: classes of shape (n,), each one of the gallery's.
-        k: neighbours that vote, from 1 to m. Defaults to 1.
-        block: queries at a time; memory grows with block · m. Defaults to 256.
-
-    Returns:
-        A share in [0, 1].
-
-    Raises:
-        DataError: NaN or infinite numbers, wrong shapes, k out of range, or a query's class that
-            the gallery does not have.
-
-    Reference:
-        Wu, Xiong, Yu, Lin (2018), Unsupervised Feature Learning via Non-Parametric Instance
-        Discrimination; there a vote weighs exp(cosine / τ).
-
-    Example:
-        >>> knn_accuracy([[1, 0], [0, 1], [1, 1]], [0, 1, 1], [[4, 1], [1, 4]], [0, 1], k=3)
-        0.5
-    """
+    """Classify queries by a vote of their k nearest gallery items, and count the right answers."""
+    # As `knn_right` does, of which it is the mean.
+    # Do not read it as accuracy on data of another mix of classes, and let no query be in the
+    # gallery: it would find itself.
+    # Returns a share in [0, 1].
+    # Wu, Xiong, Yu, Lin (2018), Unsupervised Feature Learning via Non-Parametric Instance
+    # Discrimination; there a vote weighs exp(cosine / τ).
     right = knn_right(gallery, gallery_labels, queries, query_labels, ks=(k,), block=block)
     return float(right[k].mean())
 
@@ -84,33 +57,13 @@ def knn_right(
     ks: Sequence[int] = (1, 20),
     block: int = 256,
 ) -> dict[int, NDArray[np.bool_]]:
-    """Classify queries by a vote of their nearest gallery items, for several numbers of voters.
-
-    Nearest is the highest cosine, without rounding, on unit vectors whose coordinates are whole
-    multiples of 2⁻²⁴; equal ones rank by position. A neighbour's vote weighs max(0, cosine). Of
-    classes with equal votes, the one wins whose first member is nearest. A row of zeros has
-    cosine 0 to all.
-
-    Args:
-        gallery: finite numbers of shape (m, d).
-        gallery_labels: classes of shape (m,).
-        queries: finite numbers of shape (n, d).
-        query_labels: classes of shape (n,), each one of the gallery's.
-        ks: how many neighbours vote, each from 1 to m. Defaults to (1, 20).
-        block: queries at a time; memory grows with block · m. Defaults to 256.
-
-    Returns:
-        For each k, whether each query got the right answer, bool of shape (n,).
-
-    Raises:
-        DataError: as `knn_accuracy`, or no k.
-
-    Example:
-        >>> right = knn_right([[1, 0], [0, 1], [1, 1]], [0, 1, 1], [[4, 1], [1, 4]], [0, 1], ks=[3])
-        >>> right[3].tolist()
-        [False, True]
-    """
-    (known, classes), (asked, truth) = _parts((gallery, gallery_labels), (queries, query_labels))
+    """Classify queries by a vote of their nearest gallery items, for several numbers of voters."""
+    # Nearest is the highest cosine, without rounding, on unit vectors whose coordinates are whole
+    # multiples of 2⁻²⁴; equal ones rank by position. A neighbour's vote weighs max(0, cosine). Of
+    # classes with equal votes, the one wins whose first member is nearest. A row of zeros has
+    # cosine 0 to all.
+    # Returns for each k, whether each query got the right answer, bool of shape (n,).
+    (known, classes), (asked, true) = _parts((gallery, gallery_labels), (queries, query_labels))
     for k in ks or (0,):
         if not 1 <= k <= len(known) or block < 1:
             raise DataError(
@@ -130,7 +83,7 @@ def knn_right(
             # for each voter, the votes for its class; argmax finds the first of equals: the nearest
             for_class = np.einsum("qij,qj->qi", agree[:, :k, :k], votes[:, :k])
             answers = voted[np.arange(len(voted)), for_class.argmax(axis=1)]
-            found[k][part] = answers == truth[part]
+            found[k][part] = answers == true[part]
     return found
 
 
@@ -144,38 +97,14 @@ def linear_probe(
     *,
     strengths: Sequence[float] = (0.01, 0.1, 1, 10, 100),
 ) -> ProbeScores:
-    """Train a linear classifier on frozen embeddings, and score it.
-
-    Logistic regression with an L2 penalty on standardised coordinates, in float32. The strength
-    is the one with the most right answers on the tune part, the smallest of equals; they are
-    tried from the smallest, until one does worse than the best before. The test part is scored
-    once. No randomness; at most 200 steps of L-BFGS for each strength, converged or not.
-
-    Do not read it as the model's own accuracy: the probe sees labels that the model's distances
-    do not use, and can pick few informative coordinates out of many noisy ones.
-
-    Args:
-        fit: finite numbers of shape (n, d), to learn from.
-        fit_labels: classes of shape (n,), two or more.
-        tune: finite numbers of shape (m, d), to choose the strength by.
-        tune_labels: classes of shape (m,), out of those of `fit_labels`.
-        test: finite numbers of shape (q, d), to score.
-        test_labels: classes of shape (q,), out of those of `fit_labels`.
-        strengths: candidates for scikit-learn's C, the inverse of the penalty, each above 0.
-            Defaults to (0.01, 0.1, 1, 10, 100).
-
-    Raises:
-        DataError: NaN or infinite numbers, wrong shapes, fewer than two classes, a class that
-            `fit_labels` does not have, or strengths that are not above 0.
-
-    Reference:
-        Alain, Bengio (2016), Understanding Intermediate Layers Using Linear Classifier Probes.
-
-    Example:
-        >>> line, side = [[-2.0], [-1.0], [1.0], [2.0]], [0, 0, 1, 1]
-        >>> linear_probe(line, side, line, side, [[-0.5], [3.0]], [0, 1])
-        ProbeScores(accuracy=1.0, strength=0.01)
-    """
+    """Train a linear classifier on frozen embeddings, and score it."""
+    # Logistic regression with an L2 penalty on standardised coordinates, in float32. The strength
+    # is the one with the most right answers on the tune part, the smallest of equals; they are
+    # tried from the smallest, until one does worse than the best before. The test part is scored
+    # once. No randomness; at most 200 steps of L-BFGS for each strength, converged or not.
+    # Do not read it as the model's own accuracy: the probe sees labels that the model's distances
+    # do not use, and can pick few informative coordinates out of many noisy ones.
+    # Alain, Bengio (2016), Understanding Intermediate Layers Using Linear Classifier Probes.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -208,11 +137,11 @@ def linear_probe(
 
 
 class _Search:
-    """Finds the k rows of a gallery with the highest cosines, exactly.
+    """A search for the k rows of a gallery with the highest cosines, exactly.
 
-    A product in float32 takes half the time of one in float64. Its error is bounded, so it tells
-    which rows may be among the highest; their products are then computed in float64, where sums
-    of whole numbers below 2⁵³ are exact in any order.
+    A product in float32 takes half the time of one in float64. Its error is bounded, so it
+    tells which rows may be among the highest; their products are then computed in float64,
+    where sums of whole numbers below 2⁵³ are exact in any order.
     """
 
     def __init__(self, known: NDArray[np.float32], k: int, block: int) -> None:
@@ -270,10 +199,8 @@ def _bound(row: NDArray[np.floating], k: int) -> float:
 
 
 def _on_unit_grid(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Scale rows to length 1, in whole multiples of 2⁻²⁴, and give the multiples.
-
-    Whole numbers up to 2²⁴ are exact in float32.
-    """
+    """Scale rows to length 1, in whole multiples of 2⁻²⁴, and give the multiples."""
+    # Whole numbers up to 2²⁴ are exact in float32.
     grid = np.empty(vectors.shape, np.float32)
     for start in range(0, len(vectors), 4096):  # no second copy in float64
         part = slice(start, start + 4096)
@@ -282,25 +209,8 @@ def _on_unit_grid(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def stratified(labels: ArrayLike, count: int, *, seed: int) -> NDArray[np.intp]:
-    """Draw a sample that keeps the mix of classes.
-
-    Args:
-        labels: classes of shape (n,).
-        count: how many to draw; all of them if there are no more, and a few more where a class
-            would have none.
-        seed: of the draw.
-
-    Returns:
-        Positions, ascending; of each class its share, within one, and at least one.
-
-    Raises:
-        DataError: the count is below 1, or labels of another shape.
-
-    Example:
-        >>> labels = np.repeat([0, 1], [40, 20])
-        >>> np.bincount(labels[stratified(labels, 30, seed=0)]).tolist()
-        [20, 10]
-    """
+    """Draw a sample that keeps the mix of classes."""
+    # Returns positions, ascending; of each class its share, within one, and at least one.
     classes = np.asarray(labels)
     if classes.ndim != 1 or count < 1:
         raise DataError(

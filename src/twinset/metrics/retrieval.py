@@ -24,28 +24,25 @@ class RetrievalScores:
     """Means over queries; each ranks all other items, and those of its class are relevant.
 
     With R relevant items for a query, at ranks r₁ < … < r_R counted from 1:
-
-    Args:
-        recall_at: k → share of the queries with r₁ ≤ k, in [0, 1].
-        r_precision: share of relevant items among the first R, #{j: r_j ≤ R} / R.
-        map_at_r: Σ {j / r_j : r_j ≤ R} / R, which also asks for the order within the first R.
-        map_at_10: Σ {j / r_j : r_j ≤ 10} / 10, which robrank prints as "mAP@R". The divisor
-            is 10 even where R is less: a class of 4 reaches 0.3 at the most.
-        mean_average_precision: Σ j / r_j / R, over the full ranking.
-        queries: number of queries scored.
-        lone: positions of the items whose class has no other member, ascending. As queries
-            they have no right answer and are in no mean; for others they are in the way.
-        per_query: for each of these names, "recall_at_1" and so on, the values of the scored
-            queries in order, float64 of shape (queries,); for intervals and paired comparison.
     """
 
+    # k → share of the queries with r₁ ≤ k, in [0, 1]
     recall_at: dict[int, float]
+    # share of relevant items among the first R, #{j: r_j ≤ R} / R
     r_precision: float
+    # Σ {j / r_j : r_j ≤ R} / R, which also asks for the order within the first R
     map_at_r: float
+    # Σ {j / r_j : r_j ≤ 10} / 10, which robrank prints as "mAP@R". The divisor is 10 even where R
+    # is less: a class of 4 reaches 0.3 at the most.
     map_at_10: float
+    # Σ j / r_j / R, over the full ranking
     mean_average_precision: float
     queries: int
+    # positions of the items whose class has no other member, ascending. As queries they have no
+    # right answer and are in no mean; for others they are in the way.
     lone: NDArray[np.intp]
+    # for each of these names, "recall_at_1" and so on, the values of the scored queries in order,
+    # float64 of shape (queries,); for intervals and paired comparison
     per_query: dict[str, NDArray[np.float64]]
 
 
@@ -57,40 +54,17 @@ def retrieve(
     distance: str = "euclidean",
     block: int = 512,
 ) -> RetrievalScores:
-    """Rank all other items for each item, nearest first, and score the rankings.
-
-    A query is left out of its own ranking by identity: an exact duplicate stays in. Equal
-    distances rank by position. Both are exact: coordinates are rounded to 2⁻²⁴ of the longest
-    row (float32's own precision) after centring, and ‖b‖² − 2a·b, which orders as ‖a − b‖ does,
-    is then a sum of integers without rounding. So equal rows tie, pixels tie where they should,
-    and no block size, thread count or BLAS changes a rank. A row that is 10⁵ times longer than
-    the others blurs them.
-
-    Do not read R@1 as the quality of the whole ranking: whitened pixels beat raw ones in R@1
-    and lose a third of MAP@R. For cosine, pass `unit_norm(embeddings)`.
-
-    Args:
-        embeddings: finite numbers of shape (n, d).
-        labels: classes of shape (n,).
-        ks: depths of recall, each at least 1. Defaults to (1, 2, 4, 8).
-        distance: "euclidean", the only one that a matrix product orders. Defaults to that.
-        block: queries at a time in each of up to four threads; their memory grows with
-            block · n. Defaults to 512.
-
-    Raises:
-        DataError: NaN or infinite embeddings, wrong shapes, every class has one member, or a
-            depth or a block below 1.
-        RecipeError: another distance.
-
-    Reference:
-        Musgrave, Belongie, Lim (2020), A Metric Learning Reality Check; MAP@10 as in robrank
-        (github.com/cdluminate/robrank, `metric_get_ap_r`).
-
-    Example:
-        >>> scores = retrieve([[0.0], [1.0], [2.0], [4.0], [9.0]], [0, 0, 1, 0, 2], ks=(1, 2))
-        >>> scores.recall_at, round(scores.map_at_r, 4), scores.lone.tolist()
-        ({1: 0.6666666666666666, 2: 1.0}, 0.4167, [2, 4])
-    """
+    """Rank all other items for each item, nearest first, and score the rankings."""
+    # A query is left out of its own ranking by identity: an exact duplicate stays in. Equal
+    # distances rank by position. Both are exact: coordinates are rounded to 2⁻²⁴ of the longest row
+    # (float32's own precision) after centring, and ‖b‖² − 2a·b, which orders as ‖a − b‖ does, is
+    # then a sum of integers without rounding. So equal rows tie, pixels tie where they should, and
+    # no block size, thread count or BLAS changes a rank. A row that is 10⁵ times longer than the
+    # others blurs them.
+    # Do not read R@1 as the quality of the whole ranking: whitened pixels beat raw ones in R@1 and
+    # lose a third of MAP@R. For cosine, pass `unit_norm(embeddings)`.
+    # Musgrave, Belongie, Lim (2020), A Metric Learning Reality Check; MAP@10 as in robrank
+    # (github.com/cdluminate/robrank, `metric_get_ap_r`).
     if distance != "euclidean":
         raise RecipeError(f"Expected the distance 'euclidean'. Received {distance!r}.")
     if block < 1 or any(k < 1 for k in ks):
@@ -128,32 +102,12 @@ def retrieve(
 def bootstrap_interval(
     per_query: ArrayLike, *, level: float = 0.95, samples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Bound the mean over queries by the percentiles of a bootstrap.
-
-    Draws as many queries as there are, with replacement, while the gallery stays as it is. For
-    two models, pass the difference of their values for the same queries.
-
-    Do not read it as the spread over trainings or over galleries: those are held fixed.
-
-    Args:
-        per_query: finite numbers of shape (q,), from `RetrievalScores.per_query`.
-        level: share of the bootstrap's means within, in (0, 1). Defaults to 0.95.
-        samples: how many means. Defaults to 1000.
-        seed: of the draws. Defaults to 0.
-
-    Returns:
-        The lower and the upper end.
-
-    Raises:
-        DataError: no queries, NaN or infinite values, or arguments out of range.
-
-    Reference:
-        Efron (1979), Bootstrap Methods: Another Look at the Jackknife.
-
-    Example:
-        >>> bootstrap_interval([1.0, 1.0, 1.0, 1.0])
-        (1.0, 1.0)
-    """
+    """Bound the mean over queries by the percentiles of a bootstrap."""
+    # Draws as many queries as there are, with replacement, while the gallery stays as it is. For
+    # two models, pass the difference of their values for the same queries.
+    # Do not read it as the spread over trainings or over galleries: those are held fixed.
+    # Returns the lower and the upper end.
+    # Efron (1979), Bootstrap Methods: Another Look at the Jackknife.
     values = np.asarray(per_query, dtype=np.float64)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise DataError(
@@ -172,15 +126,7 @@ def bootstrap_interval(
 
 
 def checked(vectors: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Check that vectors can be measured and that each has a label.
-
-    Args:
-        vectors: finite numbers of shape (n, d).
-        labels: classes of shape (n,).
-
-    Raises:
-        DataError: NaN or infinite numbers, or wrong shapes.
-    """
+    """Check that vectors can be measured and that each has a label."""
     x, classes = checked_vectors(vectors), np.asarray(labels)
     if classes.shape != x.shape[:1]:
         raise DataError(
@@ -190,13 +136,9 @@ def checked(vectors: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64],
 
 
 def on_grid(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round coordinates to whole multiples of a power of two, and give the multiples.
-
-    Squared distances of such rows are exact sums of whole numbers: equal ones are ties everywhere.
-
-    Args:
-        vectors: finite numbers of shape (n, d).
-    """
+    """Round coordinates to whole multiples of a power of two, and give the multiples."""
+    # Squared distances of such rows are exact sums of whole numbers: equal ones are ties
+    # everywhere.
     x = np.ldexp(vectors, -np.frexp(np.abs(vectors).max())[1])  # within ±1: no square overflows
     x = x - (x.min(axis=0) + x.max(axis=0)) / 2  # a far-off centre would waste the grid
     longest = np.sqrt(np.square(x).sum(axis=1).max())
@@ -237,34 +179,15 @@ NAMES = ("recall_at_1", "map_at_r")
 def retrieval_estimates(
     embeddings: ArrayLike, labels: ArrayLike, *, block: int = 256
 ) -> dict[str, Estimate]:
-    """Estimate recall@1 and MAP@R, with the pull of each image from the jackknife.
-
-    With θ₋ᵢ the number where image i is not in the set, and θ₋ the mean of these, the variance is
-    (n − 1) / n · Σ (θ₋ᵢ − θ₋)². No ranking is made twice: one image less moves those behind it up
-    by one, so all θ₋ᵢ come out of one pass, exactly.
-
-    Args:
-        embeddings: finite numbers of shape (n, d).
-        labels: classes of shape (n,).
-        block: queries at a time in each of up to four threads. Defaults to 256.
-
-    Returns:
-        "recall_at_1" and "map_at_r", with the values that `retrieve` gives. The pulls' squares
-        sum to the variance. It errs to the large side: hardly for MAP@R; for recall@1, which a
-        single neighbour decides, the error came out 1.3 to 1.6 times too large in simulations.
-
-    Raises:
-        DataError: NaN or infinite embeddings, wrong shapes, or every class has one member.
-
-    Reference:
-        Efron, Stein (1981), The Jackknife Estimate of Variance; Musgrave, Belongie, Lim (2020), A
-        Metric Learning Reality Check.
-
-    Example:
-        >>> found = retrieval_estimates([[0.0], [1.0], [2.0], [4.0], [9.0]], [0, 0, 1, 0, 2])
-        >>> {name: round(each.value, 4) for name, each in found.items()}
-        {'recall_at_1': 0.6667, 'map_at_r': 0.4167}
-    """
+    """Estimate recall@1 and MAP@R, with the pull of each image from the jackknife."""
+    # With θ₋ᵢ the number where image i is not in the set, and θ₋ the mean of these, the variance is
+    # (n − 1) / n · Σ (θ₋ᵢ − θ₋)². No ranking is made twice: one image less moves those behind it up
+    # by one, so all θ₋ᵢ come out of one pass, exactly.
+    # Returns "recall_at_1" and "map_at_r", with the values that `retrieve` gives. The pulls'
+    # squares sum to the variance. It errs to the large side: hardly for MAP@R; for recall@1, which
+    # a single neighbour decides, the error came out 1.3 to 1.6 times too large in simulations.
+    # Efron, Stein (1981), The Jackknife Estimate of Variance; Musgrave, Belongie, Lim (2020), A
+    # Metric Learning Reality Check.
     vectors, classes = checked(embeddings, labels)
     _, y, sizes = np.unique(classes, return_inverse=True, return_counts=True)
     scored = np.flatnonzero(sizes[y] > 1)
@@ -305,7 +228,7 @@ def retrieval_estimates(
 
 
 class _Changes:
-    """Gathers the values of some queries, and how their sum changes where an image is left out."""
+    """The values of some queries, and how their sum changes where an image is left out."""
 
     def __init__(self, y: NDArray[np.intp]) -> None:
         self._y = y
@@ -315,12 +238,7 @@ class _Changes:
         self._of_class = np.zeros(int(y.max()) + 1)
 
     def add(self, query: np.intp, key: NDArray[np.float64]) -> None:
-        """Score one query, and score it again without each of its neighbours.
-
-        Args:
-            query: its position.
-            key: orders all images as their distances do; ∞ at the query itself.
-        """
+        """Score one query, and score it again without each of its neighbours."""
         relevant = self._y == self._y[query]
         relevant[query] = False
         r = int(relevant.sum())

@@ -19,25 +19,19 @@ from twinset.metrics.retrieval import retrieval_estimates
 
 @dataclass(frozen=True)
 class Transfer:
-    """Sets what a threshold promised on seen classes beside what it did with unseen ones.
+    """What a threshold promised on seen classes, and what it did with unseen ones."""
 
-    Args:
-        rule: how the threshold was chosen, on images of seen classes.
-        threshold: a match is distance ≤ threshold.
-        promised_fmr: false match rate where it was chosen; None for a fixed threshold.
-        promised_fnmr: likewise the false non-match rate.
-        fmr: false match rate among images of unseen classes.
-        fnmr: false non-match rate among them.
-        cross_fmr: false match rate of pairs of an image of an unseen and one of a seen class; all
-            of them are different.
-    """
-
+    # how the threshold was chosen, on images of seen classes
     rule: str
     threshold: float
+    # false match rate where it was chosen; None for a fixed threshold
     promised_fmr: float | None
     promised_fnmr: float | None
+    # false match rate among images of unseen classes
     fmr: Interval
     fnmr: Interval
+    # false match rate of pairs of an image of an unseen and one of a seen class; all of them are
+    # different
     cross_fmr: Interval
 
     @property
@@ -74,16 +68,7 @@ class Transfer:
 
 
 def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> Transfer:
-    """Compare an operating point's promise with its errors on unseen classes.
-
-    Args:
-        point: errors on the unseen classes at a threshold from the seen ones, as `judge` gives.
-        unseen: test images of the unseen classes.
-        seen: test images of the seen classes.
-
-    Raises:
-        DataError: a class is in both parts.
-    """
+    """Compare an operating point's promise with its errors on unseen classes."""
     both = np.intersect1d(unseen.labels, seen.labels)
     if both.size:
         raise DataError(
@@ -104,23 +89,9 @@ def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> Transfer:
 
 
 def cross_match_estimate(left: NDArray[Any], right: NDArray[Any], threshold: float) -> Estimate:
-    """Estimate the share of all pairs of a left and a right image that match.
-
-    With m · n pairs, image i of the left contributes (its share of matches − the rate) / m to the
-    deviation, and one of the right likewise with n: Hoeffding's projection for two samples.
-
-    Args:
-        left: finite numbers of shape (m, ...).
-        right: finite numbers of shape (n, ...), as wide.
-        threshold: a match is distance ≤ threshold.
-
-    Raises:
-        DataError: there is nothing on a side, or numbers are not finite.
-
-    Example:
-        >>> cross_match_estimate(np.array([[0.0], [4.0]]), np.array([[1.0], [9.0]]), 1.0).value
-        0.25
-    """
+    """Estimate the share of all pairs of a left and a right image that match."""
+    # With m · n pairs, image i of the left contributes (its share of matches − the rate) / m to the
+    # deviation, and one of the right likewise with n: Hoeffding's projection for two samples.
     for name, vectors in (("left", left), ("right", right)):
         if not len(vectors) or not np.isfinite(vectors).all():
             raise DataError(
@@ -154,14 +125,8 @@ def cross_match_estimate(left: NDArray[Any], right: NDArray[Any], threshold: flo
 
 
 def headline(part: Part) -> dict[str, Interval]:
-    """Measure AUC, EER, recall@1 and MAP@R of a part, with intervals; a short `judge`.
-
-    Args:
-        part: test images; all pairs, all queries.
-
-    Returns:
-        "auc", "eer", "recall_at_1" and "map_at_r".
-    """
+    """Measure AUC, EER, recall@1 and MAP@R of a part, with intervals; a short `judge`."""
+    # Returns "auc", "eer", "recall_at_1" and "map_at_r".
     walk = AllPairs(part.embeddings, part.labels)
     found = {
         "auc": intervals.auc_estimate(walk).interval(),
