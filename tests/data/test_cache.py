@@ -1,6 +1,5 @@
 """Decoded once: the same pixels again, after a kill, from two processes, on a full disk."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -8,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +19,8 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprint import fingerprints
 from twinset.data.sources.listing import FileSource
 from twinset.errors import DataError
+from twinset.files import in_use
+from twinset.progress import Progress
 
 SHAPE = Preprocessing((6, 5))
 
@@ -46,16 +48,14 @@ def expected(files):
 
 def test_every_file_is_an_image_or_a_reason(files, tmp_path):
     heard = []
-    found = decode_all(
-        files, SHAPE, folder=tmp_path / "cache", progress=lambda *told: heard.append(told)
-    )
+    found = decode_all(files, SHAPE, folder=tmp_path / "cache", progress=heard.append)
     good, pixels = expected(files)
     assert found.positions.tolist() == good
     np.testing.assert_array_equal(found.pixels[:], pixels)
     np.testing.assert_array_equal(found.fingerprints, fingerprints(pixels))
     assert [each.name for each in found.skipped] == ["03.png", "11.png"]
     assert "expected an image" in found.skipped[0].reason
-    assert heard[-1] == (20, 20)
+    assert heard[-1] == Progress("decode", 20, 20, "images")
     assert found.reused == 0
     assert (tmp_path / "cache" / "CACHEDIR.TAG").exists()
 
@@ -116,15 +116,15 @@ def test_half_of_a_cache_is_not_taken_over(files, tmp_path):
     np.testing.assert_array_equal(found.pixels[:], expected(files)[1][::-1])
 
 
-def test_a_cache_out_of_use_is_thrown_away(files, tmp_path):
+def test_a_cache_out_of_use_is_thrown_away(files, tmp_path, monkeypatch):
     old, kept, held = (
         decode_all(files[:count], SHAPE, folder=tmp_path / "cache").folder for count in (3, 4, 5)
     )
-    long_ago = time.time() - 61 * 24 * 3600
-    for folder in (old, held):
-        os.utime(folder / "lock", (long_ago, long_ago))
-    with (held / "lock").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    monkeypatch.setenv("TWINSET_CACHE_GB", "1e-7")
+    with in_use(held):
+        long_ago = time.time() - 2 * 24 * 3600
+        for folder in (old, held):
+            os.utime(folder, (long_ago, long_ago))
         decode_all(files[:6], SHAPE, folder=tmp_path / "cache")
     assert [folder.exists() for folder in (old, kept, held)] == [False, True, True]
 
@@ -140,7 +140,7 @@ def test_damaged_cache_files_are_made_anew(files, tmp_path):
 
 
 def test_a_full_disk_is_an_error_that_loses_nothing(files, tmp_path, monkeypatch):
-    write, left = os.pwrite, [20]
+    write, left = cache._write, [20]
 
     def scarce(*arguments):
         left[0] -= 1
@@ -148,13 +148,20 @@ def test_a_full_disk_is_an_error_that_loses_nothing(files, tmp_path, monkeypatch
             raise OSError(28, "No space left on device")
         return write(*arguments)
 
-    monkeypatch.setattr(os, "pwrite", scarce)
+    monkeypatch.setattr(cache, "_write", scarce)
     with pytest.raises(DataError, match=r"room for 0.00 GB .* No space left on device: free some"):
         decode_all(files, SHAPE, folder=tmp_path / "cache", workers=2)
-    monkeypatch.setattr(os, "pwrite", write)
+    monkeypatch.setattr(cache, "_write", write)
     found = decode_all(files, SHAPE, folder=tmp_path / "cache")
     assert 0 < found.reused < 18
     np.testing.assert_array_equal(found.pixels[:], expected(files)[1])
+
+
+def test_a_disk_too_small_is_told_before_anything_is_decoded(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100))
+    monkeypatch.setattr(Preprocessing, "pixels", None)
+    with pytest.raises(DataError, match="No space left on device"):
+        decode_all(files, SHAPE, folder=tmp_path / "cache")
 
 
 SLOW = """

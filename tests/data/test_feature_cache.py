@@ -45,7 +45,9 @@ def ask(prints, folder, **more):
 
 def test_each_image_is_encoded_once(tmp_path):
     told = []
-    assert ask(PRINTS, tmp_path, progress=lambda *now: told.append(now)) == list(range(600))
+    assert ask(PRINTS, tmp_path, progress=lambda now: told.append((now.done, now.total))) == list(
+        range(600)
+    )
     assert told == [(256, 600), (512, 600), (600, 600)]
     assert ask(PRINTS[::-1], tmp_path) == []
     assert ask(PRINTS[[5, 5, 7]], tmp_path) == []
@@ -89,7 +91,7 @@ def slowly(positions):
     return prints[positions, :3].astype(np.float32) / 7
 
 encoded_once(slowly, prints, key="net", dim=3, folder=Path(sys.argv[2]),
-             progress=lambda done, count: print(done, flush=True))
+             progress=lambda now: print(now.done, flush=True))
 """
 
 
@@ -135,3 +137,13 @@ def test_it_lies_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     encoded_once(Network(PRINTS), PRINTS[:1], key="net", dim=3)
     assert Path(tmp_path, "twinset", "features", "net", "rows").stat().st_size == 12
+
+
+def test_caches_of_networks_out_of_use_are_thrown_away(tmp_path, monkeypatch):
+    monkeypatch.setenv("TWINSET_CACHE_GB", "1e-6")
+    for key in ("old", "new", "now"):
+        encoded_once(Network(PRINTS), PRINTS[:50], key=key, dim=3, folder=tmp_path)
+    long_ago = time.time() - 2 * 24 * 3600
+    os.utime(tmp_path / "old", (long_ago, long_ago))
+    encoded_once(Network(PRINTS), PRINTS[:50], key="now", dim=3, folder=tmp_path)
+    assert [(tmp_path / key).exists() for key in ("old", "new", "now")] == [False, True, True]

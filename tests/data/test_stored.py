@@ -1,6 +1,8 @@
 """Stored pixels answer as an array does."""
 
+import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -85,3 +87,18 @@ def test_files_that_are_not_there_or_too_short(stored, tmp_path):
         stored[7]
     with pytest.raises(IndexError, match="integers, a slice or a mask"):
         stored[[0.5]]
+
+
+def test_threads_do_not_get_each_others_images(stored):
+    rows = [np.roll(np.arange(7), shift)[: 1 + shift % 4] for shift in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(stored.__getitem__, rows))
+    for row, pixels in zip(rows, found, strict=True):
+        np.testing.assert_array_equal(pixels, WHOLE[row])
+
+
+def test_a_process_that_was_forked_opens_the_file_anew(stored, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    before = stored._file
+    np.testing.assert_array_equal(stored[2], WHOLE[2])
+    assert stored._file is not before

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,8 @@ from numpy.typing import NDArray
 
 from twinset.data.fingerprint import SIZE
 from twinset.errors import DataError
-from twinset.files import cache_folder, tag
+from twinset.files import cache_folder, in_use, prune, tag
+from twinset.progress import Progress, Report, Wanted, reporting
 
 CHUNK = 256
 ROWS, PRINTS = "rows", "fingerprints"
@@ -26,13 +25,12 @@ def encoded_once(
     key: str,
     dim: int,
     folder: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Wanted = False,
 ) -> NDArray[np.float32]:
     """Return a row for each image, making only those that no earlier call made.
 
     Rows are found by the fingerprints of the images, so another split, other labels or more images
-    use what is there. A row counts once it and its fingerprint are both on disk: a process that is
-    killed loses the few in hand. Of two processes one waits.
+    use what is there. Of two processes one waits.
 
     Args:
         make: from positions (c,), at most 256, to the rows of these images, (c, dim).
@@ -40,7 +38,7 @@ def encoded_once(
         key: names the network, in letters that a file's name may have.
         dim: numbers in a row.
         folder: holds the caches. Defaults to `twinset/features` in the user's cache folder.
-        progress: is told (done, all) now and then. Defaults to none.
+        progress: as for `reporting`.
 
     Returns:
         float32 of shape (n, dim), in the order of the fingerprints.
@@ -62,13 +60,15 @@ def encoded_once(
     base = cache_folder("features") if folder is None else folder
     try:
         tag(base)
-        with _locked(base / key):
-            return _completed(base / key, make, fingerprints, dim, progress)
+        with in_use(base / key), reporting(progress) as tell:
+            found = _completed(base / key, make, fingerprints, dim, tell)
+        prune(base, keep=base / key)
     except OSError as error:
         raise DataError(
             f"{base}: expected room for {4 * dim * len(fingerprints) / 1e9:.2f} GB of features. "
             f"{error.strerror or error}: free some, or set XDG_CACHE_HOME to another disk."
         ) from None
+    return found
 
 
 def _completed(
@@ -76,7 +76,7 @@ def _completed(
     make: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     fingerprints: NDArray[np.uint8],
     dim: int,
-    progress: Callable[[int, int], None] | None,
+    tell: Report,
 ) -> NDArray[np.float32]:
     known = _whole(folder, dim)
     wanted = _keys(fingerprints)
@@ -92,8 +92,8 @@ def _completed(
                 file.write(data.tobytes())
                 file.flush()
                 os.fsync(file.fileno())  # what only one of the two has is cut off by the next call
-            if progress is not None:
-                progress(len(unique) - len(missing) + start + len(chosen), len(unique))
+            done = len(unique) - len(missing) + start + len(chosen)
+            tell(Progress("encode", done, len(unique), "images"))
     known = _keys(np.fromfile(folder / PRINTS, np.uint8))
     order = np.argsort(known)
     place = order[np.searchsorted(known, wanted, sorter=order)]
@@ -118,14 +118,3 @@ def _whole(folder: Path, dim: int) -> NDArray[np.void]:
 def _keys(prints: NDArray[np.uint8]) -> NDArray[np.void]:
     rows = np.ascontiguousarray(prints).reshape(-1, SIZE)
     return rows.view(f"V{SIZE}").ravel()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel, however the process ends
-        yield
-    finally:
-        os.close(lock)

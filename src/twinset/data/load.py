@@ -21,6 +21,7 @@ from twinset.data.read import read_images
 from twinset.data.sources.vectors import is_features, read_features
 from twinset.errors import DataError, ModelError
 from twinset.files import write_bytes
+from twinset.progress import Wanted
 from twinset.recipe import Recipe
 
 DATA_SETS = ("fashion-mnist",)
@@ -33,7 +34,7 @@ def load_images(
     recipe: Recipe,
     *,
     preprocessing: Preprocessing | VectorInput | None = None,
-    progress: bool | None = None,
+    progress: Wanted = False,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[Labelled, Labelled | None]:
     """Load a data set: a training part and a test part, or all of the user's own.
@@ -43,7 +44,7 @@ def load_images(
             file of features, as for `read_features`.
         recipe: its section `images` says what the user's own images become.
         preprocessing: in place of that section, where a model has it. Defaults to none.
-        progress: show a download as a bar. Defaults to None: on terminals only.
+        progress: as for `reporting`. Defaults to False.
         tell: is told what comes next. Defaults to none.
 
     Raises:
@@ -53,7 +54,7 @@ def load_images(
     if str(data) in DATA_SETS:
         from twinset.data.sources.fashion_mnist import load_fashion_mnist
 
-        return load_fashion_mnist(progress=progress)
+        return load_fashion_mnist(progress=bool(progress))
     if not Path(data).exists():
         raise DataError(
             f"Expected a data set out of {list(DATA_SETS)}, or the path of a folder or table of "
@@ -68,12 +69,8 @@ def load_images(
             "numbers for each image, since this model was trained on such. Received images."
         )
 
-    def told(done: int, count: int) -> None:
-        if tell is not None and (done == count or done % 1000 < 16):
-            tell(f"decoded {done:,} of {count:,} images")
-
     settings = recipe.images.model_dump()
-    return read_images(data, preprocessing=preprocessing, progress=told, **settings), None
+    return read_images(data, preprocessing=preprocessing, progress=progress, **settings), None
 
 
 def load_parts(
@@ -81,7 +78,7 @@ def load_parts(
     recipe: Recipe,
     *,
     allow_leaks: bool = False,
-    progress: bool | None = None,
+    progress: Wanted = False,
     tell: Callable[[str], None] | None = None,
 ) -> Parts:
     """Load a data set, check it, and divide it as a recipe asks.
@@ -94,7 +91,7 @@ def load_parts(
         recipe: its `holdout`, `split` and `seed` say how to divide.
         allow_leaks: go on though images or groups are in two parts of the owner. Defaults to
             False.
-        progress: show a download as a bar. Defaults to None: on terminals only.
+        progress: as for `reporting`. Defaults to False.
         tell: is told what comes next, and what the check found. Defaults to none.
 
     Raises:
@@ -153,7 +150,7 @@ def evaluation_parts(
     recipe: Recipe,
     preprocessing: Preprocessing | VectorInput,
     *,
-    progress: bool | None = None,
+    progress: Wanted = False,
     tell: Callable[[str], None] | None = None,
 ) -> Parts:
     """Load what a run may be judged on: no image that it was fitted, tuned or calibrated on.
@@ -163,7 +160,7 @@ def evaluation_parts(
         data: as for `load_images`; the run's own data, or other.
         recipe: of the run.
         preprocessing: of its model.
-        progress: show a download as a bar. Defaults to None: on terminals only.
+        progress: as for `reporting`. Defaults to False.
         tell: is told what comes next. Defaults to none.
 
     Returns:

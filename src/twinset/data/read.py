@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from twinset.data.labelled import LabelledImages
 from twinset.data.read_listing import read_listing
 from twinset.data.sources.listing import ImageSource
 from twinset.errors import DataError
+from twinset.progress import Wanted
 
 PROBED = 200
 LARGEST = 128
@@ -30,7 +31,7 @@ def read_images(
     classes: Literal["path", "top"] = "path",
     cache: str | Path | None = None,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Wanted = False,
     **columns: Any,
 ) -> LabelledImages:
     """Read a folder tree, a CSV or Parquet table, or a Hugging Face data set of labelled images.
@@ -53,7 +54,7 @@ def read_images(
             folder alone. Defaults to "path".
         cache: the folder for the cache. Defaults to `twinset/images` in the user's cache folder.
         workers: threads that decode. Defaults to one per processor core.
-        progress: is told (done, all) now and then. Defaults to none.
+        progress: True for a bar, False for nothing, or a function that is told. Defaults to False.
         **columns: names of a table's columns, as for `read_listing`.
 
     Returns:

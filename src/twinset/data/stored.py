@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,10 @@ from twinset.errors import DataError
 
 
 class StoredPixels:
-    """Reads images of one size from a file of raw pixels, those that are asked for and no others.
+    """Images of one size in a file of raw pixels, of which those are read that are asked for.
 
     It has an array's `shape`, `dtype`, `len` and reading `[...]` along the first axis, and returns
-    ordinary arrays, so whatever takes images a part at a time takes these too. Rows are read with
-    positioned reads and not through a memory map: mapped pages count as the process's own memory,
-    and a file cut short under a map ends the process with a signal instead of an error.
+    ordinary arrays, so whatever takes images a part at a time takes these too.
 
     Args:
         path: a file of uint8 pixels in row order, image after image.
@@ -50,18 +49,25 @@ class StoredPixels:
         self._whole = tuple(int(size) for size in shape)
         self._rows = None if rows is None else np.asarray(rows, np.int64)
         self._size = math.prod(self._whole[1:])  # bytes of one image
+        self._open()
+
+    def _open(self) -> None:
+        # Read from and not mapped: mapped pages count as the process's own memory, and a file cut
+        # short under a map ends the process with a signal instead of an error.
         try:
-            self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self._file = self._path.open("rb", buffering=0)
         except OSError as error:
             raise DataError(
-                f"{path}: expected a file of pixels. {error.strerror}: read the images anew."
+                f"{self._path}: expected a file of pixels. {error.strerror}: read the images anew."
             ) from None
-        weakref.finalize(self, os.close, self._file)
-        there = os.fstat(self._file).st_size
-        if there < self._size * self._whole[0]:
+        weakref.finalize(self, self._file.close)
+        self._lock = threading.Lock()  # a file has one position, which threads would share
+        self._owner = os.getpid()
+        wanted, there = self._size * self._whole[0], os.fstat(self._file.fileno()).st_size
+        if there < wanted:
             raise DataError(
-                f"{path}: expected {self._size * self._whole[0]:,} bytes of pixels. Received "
-                f"{there:,}: remove the file, and read the images anew."
+                f"{self._path}: expected {wanted:,} bytes of pixels. Received {there:,}: remove "
+                "the file, and read the images anew."
             )
 
     @property
@@ -102,11 +108,7 @@ class StoredPixels:
         return self._read(rows)
 
     def at(self, wanted: Any) -> StoredPixels:
-        """Pick images without reading them.
-
-        Args:
-            wanted: a slice or integers of shape (m,).
-        """
+        """Pick images by a slice or integers of shape (m,), without reading them."""
         return StoredPixels(self._path, self._whole, np.atleast_1d(self._positions(wanted)))
 
     def _positions(self, wanted: Any) -> NDArray[np.int64]:
@@ -128,21 +130,25 @@ class StoredPixels:
         return chosen if self._rows is None else self._rows[chosen]
 
     def _read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        if os.getpid() != self._owner:  # a fork shares the file's position with its parent
+            self._open()
         out = np.empty((*rows.shape, *self._whole[1:]), np.uint8)
         flat, lines = rows.ravel(), out.reshape(rows.size, self._size)
         # neighbours in the file come with one read
         cuts = np.flatnonzero(np.diff(flat) != 1) + 1
-        for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(flat)], strict=True):
-            if start < end:
-                self._fill(lines[start:end].reshape(-1).data, int(flat[start]) * self._size)
+        with self._lock:
+            for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(flat)], strict=True):
+                if start < end:
+                    self._file.seek(int(flat[start]) * self._size)
+                    self._fill(lines[start:end].reshape(-1).data)
         return out
 
-    def _fill(self, target: memoryview, offset: int) -> None:
+    def _fill(self, target: memoryview) -> None:
         while len(target):
-            got = os.preadv(self._file, [target], offset)
-            if got == 0:
+            got = self._file.readinto(target)
+            if not got:
                 raise DataError(
                     f"{self._path}: expected {len(target)} more bytes of pixels. The file was cut "
                     "short while in use: remove it, and read the images anew."
                 )
-            target, offset = target[got:], offset + got
+            target = target[got:]

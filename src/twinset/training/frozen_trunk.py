@@ -120,7 +120,7 @@ def encode_once(
             key=key,
             dim=int(trunk.output_shape[-1]),
             folder=folder,
-            progress=show,
+            progress=lambda now: show(now.done, now.total or 0),
         )
 
 
