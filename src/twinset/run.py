@@ -98,7 +98,9 @@ def train(
     folder = prepare(out, chosen.name, overwrite=overwrite, resume=resume)
     state = folder / CHECKPOINT
     try:
-        parts = load_parts(data, chosen, allow_leaks=allow_leaks, progress=progress, tell=tell)
+        parts = load_parts(
+            data, chosen, allow_leaks=allow_leaks, progress=progress is not False, tell=tell
+        )
         assert parts.test is not None, "both kinds of data have a test part"
         if not resume:
             state.unlink(missing_ok=True)

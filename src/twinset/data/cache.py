@@ -100,7 +100,7 @@ def decode_all(
         prune(base, keep=store.folder)
     except OSError as error:
         raise DataError(
-            f"{base}: expected room for {store.bytes / 1e9:.2f} GB of decoded images. "
+            f"{base}: expected room for {store.size / 1e9:.2f} GB of decoded images. "
             f"{error.strerror or error}: free some, or set XDG_CACHE_HOME to another disk."
         ) from None
     return found
@@ -162,7 +162,7 @@ class _Store:
         self._writing = threading.Lock()  # a file has one position, which threads would share
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         return self._count * (sum(self._sizes.values()) + STAMP)
 
     @contextmanager
@@ -176,7 +176,7 @@ class _Store:
         if not whole:  # new, or a start that was cut short: no mark may stay
             for path in paths.values():
                 path.write_bytes(b"")
-            if shutil.disk_usage(self.folder).free < self.bytes:
+            if shutil.disk_usage(self.folder).free < self.size:
                 # told before the first image is decoded, and not after the last
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if not whole or not (self.folder / STAMPS).exists():

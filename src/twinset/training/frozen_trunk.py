@@ -120,7 +120,7 @@ def encode_once(
             key=key,
             dim=int(trunk.output_shape[-1]),
             folder=folder,
-            progress=lambda now: show(now.done, now.total or 0),
+            progress=show is not None and (lambda now: show(now.done, now.total or 0)),
         )
 
 
