@@ -18,7 +18,7 @@ from twinset.data.pairs import tutorial_pairs
 from twinset.errors import DataError, ModelError
 from twinset.files import write_bytes
 from twinset.metrics.pairs import score_pairs
-from twinset.models.card import CARD, FORMAT, GRAPH, Essentials, read_card
+from twinset.models.card import CARD, GRAPH, Essentials, read_card
 from twinset.models.onnx_model import INPUT, OUTPUT, OnnxModel
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def export(
     done = Export(target / FILES[format], precision, len(graph), difference, quality, pairs)
     write_bytes(done.graph, graph)
     if not (target / CARD).is_file():
-        text = json.dumps(_card(graph, done, model), indent=2, ensure_ascii=False)
+        text = json.dumps(_card(graph, done, model), indent=2)
         write_bytes(target / EXPORT_CARD, text.encode() + b"\n")
     return done
 
@@ -259,8 +259,7 @@ def _card(graph: bytes, done: Export, whole: SiameseModel) -> dict[str, Any]:
     model: Embedder = OnnxModel.of_graph(graph) if done.precision == "int8" else whole
     shape = list(model.preprocessing.shape)
     return {
-        "format": FORMAT,
-        **Essentials.of(model).model_dump(mode="json"),
+        **Essentials.of(model).to_dict(),
         "graph": {
             "file": done.graph.name,
             "sha256": hashlib.sha256(graph).hexdigest(),

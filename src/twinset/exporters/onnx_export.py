@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twinset.data.features import VectorInput
 from twinset.errors import ModelError
-from twinset.models.card import FORMAT, Essentials
+from twinset.models.card import Essentials
 from twinset.models.embedder import Embedder
 from twinset.models.onnx_model import ABOUT, INPUT, OUTPUT, open_session
 
@@ -83,7 +83,7 @@ def described(graph: Any, model: Embedder, **other: Any) -> bytes:
     Returns:
         The content of an .onnx file.
     """
-    about = {"format": FORMAT, **Essentials.of(model).model_dump(mode="json"), **other}
+    about = Essentials.of(model).to_dict() | other
     kept = [each for each in graph.metadata_props if each.key != ABOUT]
     del graph.metadata_props[:]
     graph.metadata_props.extend(kept)

@@ -1,20 +1,23 @@
-"""`Card`: what every engine needs to know to use a trained model; no engine is loaded for it."""
+"""The card of a model: what every engine needs to use it; no engine is loaded for it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeVar
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.features import VectorInput
 from twinset.decision import Calibrator, Threshold
 from twinset.errors import ModelError
 
-Kind = TypeVar("Kind", bound=BaseModel)
+if TYPE_CHECKING:
+    from twinset.models.history import EpochRecord
+    from twinset.recipe import Recipe
+
+Kind = TypeVar("Kind", bound="Essentials")
 
 FORMAT: Final = 2
 CARD, ENCODER, GRAPH = "model.json", "encoder.keras", "encoder.onnx"
@@ -23,31 +26,20 @@ RECIPE, HISTORY = "recipe.toml", "history.csv"
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """Which data a model was trained on: name, digest, number of images."""
+    """The data that a model was trained on: name, digest, number of images."""
 
     name: str
     digest: str
     images: int
 
 
-class Essentials(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Essentials:
     """What it takes to use an encoder: how images become pixels, and distances verdicts.
 
-    An exported graph carries these along, so that the file alone is enough.
-
-    Args:
-        digest: identity of the embeddings: equal for models whose embeddings can be compared.
-        dim: size d of an embedding.
-        distance: name of the distance, from `twinset.distance`.
-        preprocessing: turns any image into what the encoder takes.
-        threshold: decides what counts as the same.
-        alternatives: further thresholds, by other rules.
-        calibrator: distance → probability of "same"; None without a calibration.
-        trained_on: the training data.
-        class_names: of the training data.
+    Each field is an attribute of `Embedder`, which explains it. An exported graph carries them
+    along, so that the file alone is enough.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     digest: str
     dim: int
@@ -61,40 +53,22 @@ class Essentials(BaseModel):
 
     @classmethod
     def of(cls, model: Any) -> Self:
-        """Describe a model.
+        """Describe an `Embedder`."""
+        return cls(**{each.name: getattr(model, each.name) for each in fields(Essentials)})
 
-        Args:
-            model: an `Embedder`.
-        """
-        return cls(**{name: getattr(model, name) for name in Essentials.model_fields})
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The fields of `Essentials` alone, as they are."""
-        return {name: getattr(self, name) for name in Essentials.model_fields}
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, the format among them."""
+        return {"format": FORMAT, **asdict(self)}
 
 
+@dataclass(frozen=True, kw_only=True)
 class Card(Essentials):
     """The file model.json of a model's folder.
 
-    Args:
-        digest: this field and the next eight as for `Essentials`.
-        dim: size d of an embedding.
-        distance: name of the distance.
-        preprocessing: of images.
-        threshold: decides what counts as the same.
-        alternatives: further thresholds.
-        calibrator: distance → probability.
-        trained_on: the training data.
-        class_names: of the training data.
-        format: of the folder; always 2.
-        encoder_sha256: of the file encoder.keras, so that a save cut short is recognised.
-        interrupted: whether training ended early, by Ctrl-C.
-        backend: Keras' back end that trained it.
-        versions: of what the training depended on.
+    The encoder's SHA-256 is of the file encoder.keras, so that a save cut short is recognised;
+    `interrupted` tells whether training ended early, by Ctrl-C.
     """
 
-    format: Literal[2] = FORMAT
     encoder_sha256: str
     interrupted: bool
     backend: str
@@ -103,9 +77,6 @@ class Card(Essentials):
 
 def read_card(folder: str | Path) -> Card:
     """Read the card of a model's folder.
-
-    Args:
-        folder: as `SiameseModel.save` wrote it.
 
     Raises:
         ModelError: there is none, it is damaged, or of another format.
@@ -119,45 +90,103 @@ def read_card(folder: str | Path) -> Card:
             "make one with `twinset train`."
         )
     try:
-        values = json.loads(path.read_text("utf-8"))
-        version = values["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: expected the card of a model. {error!r}") from None
-    if version != FORMAT:
-        raise ModelError(
-            f"{source}: expected a model of format {FORMAT}. Received format {version!r}, "
-            "written by another version of twinset: load it with that version, or train again."
-        )
-    return _validated(Card, values, path)
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: expected the card of a model. {error}.") from None
+    return parse(Card, text, path, "load it with that version, or train again")
 
 
 def parse_essentials(text: str, source: str | Path) -> Essentials:
     """Read what an exported graph says of itself.
 
-    Args:
-        text: JSON.
-        source: the file, for messages.
-
     Raises:
-        ModelError: it is damaged, or of another version.
+        ModelError: it is damaged, or of another format.
     """
+    return parse(Essentials, text, source, "export it again")
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Read the recipe that trained the model in a folder."""
+    # here, as the check of a recipe takes longer to import than a model to load
+    from twinset.recipe import Recipe
+
+    return Recipe.load(folder / RECIPE)
+
+
+def read_history(folder: Path) -> tuple[EpochRecord, ...]:
+    """Read what the epochs of the model in a folder did."""
+    import csv
+
+    from twinset.models.history import EpochRecord
+
+    with (folder / HISTORY).open(encoding="utf-8", newline="") as file:
+        return tuple(map(EpochRecord.from_flat, csv.DictReader(file)))
+
+
+def parse(kind: type[Kind], text: str, source: str | Path, mend: str) -> Kind:
+    """Read a card from JSON; `mend` is what to do about one of another format."""
     try:
         values = json.loads(text)
         version = values.pop("format")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{source}: expected the card of a model in it. {error!r}") from None
+        raise ModelError(f"{source}: expected the card of a model. {error!r}") from None
     if version != FORMAT:
         raise ModelError(
             f"{source}: expected a model of format {FORMAT}. Received format {version!r}, "
-            "written by another version of twinset: export it again."
+            f"written by another version of twinset: {mend}."
         )
-    return _validated(Essentials, values, source)
-
-
-def _validated(kind: type[Kind], values: Any, source: str | Path) -> Kind:
     try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{source}: {where}: {first['msg']}.") from None
+        found: Kind = _made(kind, values)
+    except ValueError as error:
+        raise ModelError(f"{source}: {error}") from None
+    return found
+
+
+# The dataclasses declare what a card holds. They are read by hand, as pydantic takes a third of the
+# time from the shell to a verdict.
+_PARTS: dict[str, type[Any]] = {
+    each.__name__: each for each in (Preprocessing, VectorInput, Threshold, Calibrator, TrainedOn)
+}
+_SCALARS: dict[str, Any] = {
+    "str": str,
+    "Resize": str,
+    "int": int,
+    "float": int | float,
+    "bool": bool,
+    "dict[str, str]": dict,
+}
+
+
+def _made(kind: type[Any], values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"expected an object. Received {values!r}.")
+    declared = {each.name: str(each.type) for each in fields(kind)}
+    if unknown := values.keys() - declared.keys():
+        raise ValueError(f"{min(unknown)}: expected no such field.")
+    found = {}
+    for name, value in values.items():
+        try:
+            found[name] = _parsed(declared[name], value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    try:
+        return kind(**found)
+    except TypeError as error:  # names what is missing
+        raise ValueError(f"expected a whole card. {error}.") from None
+
+
+def _parsed(declared: str, value: Any) -> Any:
+    if declared.endswith(" | None"):
+        return None if value is None else _parsed(declared.removesuffix(" | None"), value)
+    if declared == "Preprocessing | VectorInput":
+        vectors = isinstance(value, Mapping) and "size" in value
+        declared = "VectorInput" if vectors else "Preprocessing"
+    if declared in _PARTS:
+        return _made(_PARTS[declared], value)
+    inner = declared.removeprefix("tuple[").removesuffix(", ...]")
+    if inner != declared and isinstance(value, list):
+        return tuple(_parsed(inner, each) for each in value)
+    right = isinstance(value, _SCALARS.get(declared, ()))
+    if not right or isinstance(value, bool) != (declared == "bool"):
+        raise ValueError(f"expected {declared}. Received {value!r}.")
+    return float(value) if declared == "float" else value

@@ -6,7 +6,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +21,28 @@ from twinset.errors import DataError
 from twinset.models.card import TrainedOn
 from twinset.models.images import Images, one_or_many, pixels_of
 
+if TYPE_CHECKING:
+    from twinset.models.history import EpochRecord
+    from twinset.recipe import Recipe
+
 # Numbers of pixels that go through an encoder at once: beyond 1,024 small images nothing is won,
 # and large ones leave behind tens of megabytes each on their way through a deep network.
 PIXELS, LARGEST = 2**22, 1024
 
 
 class Embedder(ABC):
-    """Turns images into embeddings, and two images into a verdict.
+    """A trained model in use: turns images into embeddings, and two images into a verdict.
 
     Attributes:
-        preprocessing: turns any image into what the encoder takes; or says that it takes vectors,
-            which another model made.
+        preprocessing: turns any image into what the encoder takes, of its `shape`; or says that
+            the encoder takes vectors, which another model made.
         threshold: decides what counts as the same.
         alternatives: further thresholds, by other rules, that the model was calibrated for.
         calibrator: distance → probability of "same"; None without a calibration.
         class_names: of the training data.
         trained_on: the training data.
+        recipe: that trained it; None where that is not known, as of a graph alone.
+        history: one record per epoch; empty where that is not known.
     """
 
     preprocessing: Preprocessing | VectorInput
@@ -45,6 +51,8 @@ class Embedder(ABC):
     calibrator: Calibrator | None
     class_names: tuple[str, ...]
     trained_on: TrainedOn
+    recipe: Recipe | None = None
+    history: tuple[EpochRecord, ...] = ()
 
     @property
     @abstractmethod

@@ -6,10 +6,11 @@ import csv
 import hashlib
 import importlib.metadata
 import io
+import json
 import platform
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from twinset.models.card import (
     Essentials,
     TrainedOn,
     read_card,
+    read_history,
+    read_recipe,
 )
 from twinset.models.embedder import Embedder, batch_size
 from twinset.models.history import EpochRecord
@@ -61,7 +64,7 @@ class SiameseModel(Embedder):
     encoder: keras.Model
     preprocessing: Preprocessing | VectorInput
     threshold: Threshold
-    recipe: Recipe
+    recipe: Recipe = field()  # or the class would have the base's default
     class_names: tuple[str, ...]
     trained_on: TrainedOn
     history: tuple[EpochRecord, ...] = ()
@@ -98,7 +101,7 @@ class SiameseModel(Embedder):
         encoder = _encoder_bytes(self.encoder)
         self.__dict__.pop("digest", None)  # the weights may have been changed since
         card = Card(
-            **Essentials.of(self).values,
+            **vars(Essentials.of(self)),
             encoder_sha256=hashlib.sha256(encoder).hexdigest(),
             interrupted=self.interrupted,
             backend=keras.backend.backend(),
@@ -107,7 +110,8 @@ class SiameseModel(Embedder):
         write_bytes(target / ENCODER, encoder)
         write_bytes(target / RECIPE, self.recipe.to_toml().encode())
         write_bytes(target / HISTORY, _history_csv(self.history).encode())
-        write_bytes(target / CARD, card.model_dump_json(indent=2).encode() + b"\n")
+        text = json.dumps(card.to_dict(), indent=2)
+        write_bytes(target / CARD, text.encode() + b"\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> SiameseModel:
@@ -120,8 +124,7 @@ class SiameseModel(Embedder):
         card = read_card(source)
         try:
             encoder = (source / ENCODER).read_bytes()
-            recipe = Recipe.load(source / RECIPE)
-            history = _parse_history((source / HISTORY).read_text("utf-8"))
+            recipe, history = read_recipe(source), read_history(source)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ModelError(f"{source}: expected a whole model. {error}") from None
         if hashlib.sha256(encoder).hexdigest() != card.encoder_sha256:
@@ -147,15 +150,9 @@ class SiameseModel(Embedder):
 
 
 def versions() -> dict[str, str]:
-    """List the versions that a run depends on: Python, twinset, Keras, the back end, numpy.
-
-    Example:
-        >>> {"keras", "numpy", "python", "twinset"} <= set(versions())
-        True
-    """
-    backend = keras.backend.backend()
+    """List the versions that a run depends on: Python, twinset, Keras, the back end, numpy."""
     found = {"python": platform.python_version()}
-    for package in ("twinset", "keras", backend, "numpy"):
+    for package in ("twinset", "keras", keras.backend.backend(), "numpy"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # tensorflow has several packages
@@ -173,36 +170,17 @@ def _encoder_bytes(encoder: keras.Model) -> bytes:
 def _history_csv(history: Sequence[EpochRecord]) -> str:
     text = io.StringIO()
     rows = [record.flat() for record in history]
-    names = list(rows[0]) if rows else ["epoch", "steps"]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(text, rows[0] if rows else ["epoch", "steps"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-def _parse_history(text: str) -> tuple[EpochRecord, ...]:
-    return tuple(EpochRecord.from_flat(row) for row in csv.DictReader(io.StringIO(text)))
-
-
-# --- Images → embeddings by Keras, in order, in bounded memory.
-
-
 def encode(encoder: keras.Model, images: NDArray[Any] | StoredPixels) -> NDArray[np.float32]:
-    """Embed images with the network at rest: no dropout, nothing learned.
+    """Embed with the network at rest, in order and in bounded memory.
 
-    Args:
-        encoder: maps floats in [0, 1] of shape (n, *image_shape) to (n, d).
-        images: uint8 of shape (n, *image_shape), scaled by 1/255 here, a batch at a time; or
-            float32 vectors, taken as they are.
-
-    Returns:
-        Embeddings of shape (n, d), float32; row i belongs to image i.
-
-    Example:
-        >>> import numpy as np
-        >>> from twinset.networks import mlp
-        >>> encode(mlp((4, 4), units=(3,)), np.zeros((5, 4, 4), np.uint8)).shape
-        (5, 3)
+    The encoder takes floats in [0, 1]: uint8 images (n, ...) are scaled here, a batch at a time,
+    float32 vectors (n, d) are taken as they are.
     """
     result = np.empty((len(images), encoder.output_shape[-1]), np.float32)
     batch = batch_size(images.shape[1:])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,14 @@ from twinset.models.card import (
     TrainedOn,
     parse_essentials,
     read_card,
+    read_history,
+    read_recipe,
 )
 from twinset.models.embedder import Embedder, batch_size
+
+if TYPE_CHECKING:
+    from twinset.models.history import EpochRecord
+    from twinset.recipe import Recipe
 
 # Names in the graph: of its input, its output, and what it says of itself.
 INPUT, OUTPUT, ABOUT = "images", "embeddings", "twinset"
@@ -31,13 +38,22 @@ INPUT, OUTPUT, ABOUT = "images", "embeddings", "twinset"
 
 @dataclass(frozen=True)
 class Encoder:
-    """A graph that is ready to run, what its embeddings are, and the file it was read from."""
+    """A graph that is ready to run, what its embeddings are, and the file or content it is from."""
 
     session: Any
     digest: str
     distance: str
     dim: int
-    source: Path
+    source: Path | bytes
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self  # nothing in it changes, and a session runs for many threads at once
+
+    def __reduce__(self) -> Any:
+        # A session cannot be pickled. The content goes along and not the path, which another
+        # machine may not have and a later training may have replaced.
+        graph = self.source if isinstance(self.source, bytes) else _content(self.source)
+        return _reopened, (graph, self.digest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +68,7 @@ class OnnxModel(Embedder):
         trained_on: the training data.
         alternatives: further thresholds, by other rules, that the model was calibrated for.
         calibrator: distance → probability of "same"; None without a calibration.
+        folder: of the model, with its recipe and history. Defaults to none, for a graph alone.
     """
 
     encoder: Encoder
@@ -61,6 +78,7 @@ class OnnxModel(Embedder):
     trained_on: TrainedOn
     alternatives: tuple[Threshold, ...] = ()
     calibrator: Calibrator | None = None
+    folder: Path | None = None
 
     @property
     def digest(self) -> str:
@@ -76,6 +94,23 @@ class OnnxModel(Embedder):
     def dim(self) -> int:
         """Size d of an embedding."""
         return self.encoder.dim
+
+    # Both are read when they are asked for: a comparison of two images needs neither.
+
+    @cached_property
+    def recipe(self) -> Recipe | None:  # type: ignore[override]  # which is an attribute there
+        """The recipe that trained the model; None for a graph without a model's folder."""
+        return None if self.folder is None else read_recipe(self.folder)
+
+    @cached_property
+    def history(self) -> tuple[EpochRecord, ...]:  # type: ignore[override]
+        """One record per epoch; none for a graph without a model's folder."""
+        return () if self.folder is None else read_history(self.folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # the folder may not be where the model goes
+        state = {"recipe": self.recipe, "history": self.history}
+        return {**self.__dict__, **state, "folder": None}
 
     def encode(self, pixels: NDArray[np.uint8] | StoredPixels) -> NDArray[np.float32]:
         """Embed pixels of the model's own size with ONNX Runtime; see `Embedder.encode`."""
@@ -104,60 +139,83 @@ class OnnxModel(Embedder):
             if (path / CARD).is_file() or not (path / GRAPH).is_file():
                 card = read_card(path)
             path = path / GRAPH
-        return cls._of(open_session(path), path, card)
+        return cls._of(path, card)
 
     @classmethod
     def of_graph(cls, graph: bytes) -> OnnxModel:
-        """Read an exported model from memory.
-
-        Args:
-            graph: the content of an .onnx file.
+        """Read an exported model from the content of an .onnx file.
 
         Raises:
             ModelError: it is no graph that twinset exported.
         """
-        return cls._of(open_session(graph), Path("the graph"), None)
+        return cls._of(graph, None)
 
     @classmethod
-    def _of(cls, session: Any, path: Path, card: Card | None) -> OnnxModel:
-        text = session.get_modelmeta().custom_metadata_map.get(ABOUT)
-        if text is None:
-            raise ModelError(
-                f"{path}: expected a graph that twinset exported, with its card in it. Received "
-                "another one: make it with `twinset export`."
-            )
-        own = parse_essentials(text, path)
+    def _of(cls, source: Path | bytes, card: Card | None) -> OnnxModel:
+        session = open_session(source)
+        name = _name(source)
+        own = _about(session, name)
         if card is not None and card.digest != own.digest:
             raise ModelError(
-                f"{path}: expected the encoder that {CARD} describes. Received that of another "
-                f"training: write it anew with `twinset export {path.parent}`."
+                f"{name}: expected the encoder that {CARD} describes. Received that of another "
+                "training: write it anew with `twinset export`."
             )
-        _check_signature(session, own, path)
+        _check_signature(session, own, name)
         used = own if card is None else card
         return cls(
-            encoder=Encoder(session, own.digest, own.distance, own.dim, path),
+            encoder=Encoder(session, own.digest, own.distance, own.dim, source),
             preprocessing=used.preprocessing,
             threshold=used.threshold,
             class_names=used.class_names,
             trained_on=used.trained_on,
             alternatives=used.alternatives,
             calibrator=used.calibrator,
+            folder=source.parent if card is not None and isinstance(source, Path) else None,
         )
 
 
+def _name(source: Path | bytes) -> str:
+    return "the graph" if isinstance(source, bytes) else str(source)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path}: expected the graph that this model was read from, to pickle the model. "
+            f"{error.strerror}: load the model again."
+        ) from None
+
+
+def _reopened(graph: bytes, digest: str) -> Encoder:
+    session = open_session(graph)
+    own = _about(session, "the pickled model")
+    if own.digest != digest:
+        raise ModelError(
+            "Expected the graph that the pickled model was read from. Received that of another "
+            "training, which had replaced it: load the model again, and pickle that."
+        )
+    return Encoder(session, own.digest, own.distance, own.dim, graph)
+
+
+def _about(session: Any, name: str) -> Essentials:
+    text = session.get_modelmeta().custom_metadata_map.get(ABOUT)
+    if text is None:
+        raise ModelError(
+            f"{name}: expected a graph that twinset exported, with its card in it. Received "
+            "another one: make it with `twinset export`."
+        )
+    return parse_essentials(text, name)
+
+
 def open_session(graph: Path | bytes) -> Any:
-    """Make a graph ready to run on the CPU.
-
-    Args:
-        graph: the file, or its content.
-
-    Returns:
-        An `onnxruntime.InferenceSession`.
+    """Make an `onnxruntime.InferenceSession` on the CPU from a file or its content.
 
     Raises:
         ModelError: no such file, no ONNX graph, or ONNX Runtime is not installed.
     """
-    name = "the graph" if isinstance(graph, bytes) else str(graph)
+    name = _name(graph)
     if isinstance(graph, Path) and not graph.is_file():
         raise ModelError(
             f"{name}: expected an exported encoder. There is no such file: write it with "
@@ -184,7 +242,7 @@ def open_session(graph: Path | bytes) -> Any:
         ) from None
 
 
-def _check_signature(session: Any, about: Essentials, path: Path) -> None:
+def _check_signature(session: Any, about: Essentials, name: str) -> None:
     found = [
         (each.name, each.type, list(each.shape))
         for each in (*session.get_inputs(), *session.get_outputs())
@@ -195,5 +253,5 @@ def _check_signature(session: Any, about: Essentials, path: Path) -> None:
     ]
     if found != expected:
         raise ModelError(
-            f"{path}: expected a graph of {expected}. Received {found}: export the model again."
+            f"{name}: expected a graph of {expected}. Received {found}: export the model again."
         )

@@ -103,6 +103,9 @@ def keep(model: Embedder, url: str) -> None:
 
 def _copy(model: OnnxModel, target: Path) -> None:
     graph = model.encoder.source
+    if isinstance(graph, bytes):
+        (target / GRAPH).write_bytes(graph)
+        return
     shutil.copyfile(graph, target / GRAPH)
     card = graph.with_name(CARD)
     if card.is_file() and read_card(card.parent).digest == model.digest:
