@@ -3,8 +3,8 @@
 ./task bench onnx_writer [--rounds 3] [--networks mlp,conv]
 
 Each export has a process of its own, in turn; its seconds begin when the network is built. "keras"
-is Keras' own export, by jax2onnx, "mended" the same with what `exporters.onnx_traced` mends in it. The
-graphs then run in turn on ONNX Runtime, on batches of 64. Weights are random.
+is Keras' own export, by jax2onnx, "mended" the same with what `exporters.onnx_traced` mends in it.
+The graphs then run in turn on ONNX Runtime, on batches of 64. Weights are random.
 """
 
 import argparse

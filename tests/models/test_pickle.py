@@ -21,10 +21,12 @@ def folder(stripes, tmp_path_factory):
     return place
 
 
+def pickled(model):
+    return pickle.loads(pickle.dumps(model))
+
+
 @pytest.mark.parametrize("engine", ["onnx", "keras"])
-@pytest.mark.parametrize(
-    "copied", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
-)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
 def test_copies_give_the_same(folder, stripes, engine, copied):
     model = twinset.load_model(folder, engine=engine)
     other = copied(model)
