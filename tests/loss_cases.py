@@ -68,7 +68,7 @@ def softmax(scale: float, margin: float) -> Case:
 
 
 def nested_supcon(y: Any, x: Any, loss: Any, at: Any) -> float:
-    return sum(w * oracle.supcon(y, x[:, :k], 0.5) for k, w in ((2, 0.5), (DIM, 2.0)))
+    return sum(oracle.supcon(y, x[:, :k], 0.5) for k in (2, DIM))
 
 
 def nested_softmax(y: Any, x: Any, loss: Any, at: Any) -> float:
@@ -100,7 +100,7 @@ CASES: dict[str, Case] = {
         lambda: losses.NTXent(0.01), lambda y, x, loss, at: oracle.nt_xent(y, x, 0.01)
     ),
     "multi_similarity": multi_similarity(2, 20, 0.5, 0.1),
-    "multi_similarity, all": multi_similarity(2, 50, 0.5, None),
+    "multi_similarity, all": multi_similarity(2, 50, 0.5, np.inf),
     "multi_similarity, steep": multi_similarity(60, 90, 0.3, 0.1),
     "circle": Case(
         lambda: losses.Circle(0.25, 80),
@@ -115,13 +115,13 @@ CASES: dict[str, Case] = {
     "sigmoid": Case(
         lambda: losses.SigmoidPairs(5, -1.5), lambda y, x, loss, at: oracle.sigmoid(y, x, 5, -1.5)
     ),
-    "matryoshka": Case(
-        lambda: losses.Matryoshka(losses.SupCon(0.5), (2, DIM), (0.5, 2)),
+    "prefixes": Case(
+        lambda: losses.SupCon(0.5, prefixes=(2, DIM)),
         nested_supcon,
         prefixes=True,
     ),
-    "matryoshka, softmax": Case(
-        lambda: losses.Matryoshka(losses.NormalizedSoftmax(CLASSES, DIM, 8, seed=3), (3, DIM)),
+    "prefixes, softmax": Case(
+        lambda: losses.NormalizedSoftmax(CLASSES, DIM, 8, seed=3, prefixes=(3, DIM)),
         nested_softmax,
         prefixes=True,
     ),

@@ -131,7 +131,7 @@ def multi_similarity(labels, points, alpha, beta, base, epsilon):
     for i in range(len(labels)):
         s = [cosine(x[i], x[j]) for j in range(len(labels))]
         near, away = positives(labels, i), negatives(labels, i)
-        if epsilon is not None:
+        if epsilon < math.inf:
             lowest = min((s[p] for p in near), default=math.inf)
             highest = max((s[n] for n in away), default=-math.inf)
             near = [p for p in near if s[p] < highest + epsilon]

@@ -31,6 +31,7 @@ ROOMS = (
         "progress",
         "registry",
         "tables",
+        "settings",
         "distance",
         "threads",
         "nearest",

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from twinset.errors import RecipeError
 from twinset.recipe_sections import (
+    ENCODERS,
     AugmentRecipe,
     BlendRecipe,
-    ContrastiveRecipe,
-    Count,
-    CountOrNone,
-    EncoderRecipe,
     ImagesRecipe,
-    LossRecipe,
-    MlpRecipe,
     OptimizerRecipe,
-    Positive,
-    Section,
     SplitRecipe,
 )
+from twinset.registry import suggestion
+from twinset.settings import Count, CountOrNone, Makers, Part, Positive, Section, explain
 
-# Losses of all pairs that are as well defined for embeddings of any length.
-BY_DISTANCE = ("contrastive", "triplet")
+LOSSES = Makers(
+    "loss",
+    "twinset.losses",
+    "contrastive",
+    given=("classes", "dim", "seed", "normalize", "reduction", "name", "dtype"),
+)
+# What a section holds which a recipe leaves out: the defaults of its callable.
+_DEFAULTS: Any = {}
 
 
 class Recipe(Section):
@@ -71,6 +71,8 @@ class Recipe(Section):
         (4, 2.0, (128, 128, 128))
     """
 
+    model_config = ConfigDict(validate_default=True)
+
     name: Annotated[str, Field(min_length=1)] = "tutorial"
     pairs: Literal["tutorial", "batch"] = "tutorial"
     distance: Literal["euclidean"] = "euclidean"
@@ -82,34 +84,29 @@ class Recipe(Section):
     epochs: Count = 20
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    images: ImagesRecipe = ImagesRecipe()
-    split: SplitRecipe = SplitRecipe()
-    augment: AugmentRecipe = AugmentRecipe()
-    encoder: EncoderRecipe = MlpRecipe()
-    loss: LossRecipe = ContrastiveRecipe()
-    optimizer: OptimizerRecipe = OptimizerRecipe()
-    blend: BlendRecipe = BlendRecipe()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_names(cls, values: Any) -> Any:
-        # a section may leave its name out, which the choice among several kinds would refuse
-        if isinstance(values, Mapping):
-            return dict(values) | {
-                key: {"name": kind, **values[key]}
-                for key, kind in (("encoder", "mlp"), ("loss", "contrastive"))
-                if isinstance(values.get(key), Mapping)
-            }
-        return values
+    images: Annotated[ImagesRecipe, Part(ImagesRecipe)] = _DEFAULTS
+    split: Annotated[SplitRecipe, Part(SplitRecipe)] = _DEFAULTS
+    augment: Annotated[AugmentRecipe, Part(AugmentRecipe)] = _DEFAULTS
+    encoder: Annotated[Section, Part(ENCODERS)] = _DEFAULTS
+    loss: Annotated[Section, Part(LOSSES)] = _DEFAULTS
+    optimizer: Annotated[OptimizerRecipe, Part(OptimizerRecipe)] = _DEFAULTS
+    blend: Annotated[BlendRecipe, Part(BlendRecipe)] = _DEFAULTS
 
     @model_validator(mode="after")
     def _fitting(self) -> Recipe:
-        if self.pairs == "tutorial" and self.loss.name != "contrastive":
+        loss = LOSSES.load(self.loss.name)
+        over = getattr(loss, "over", ("pairs",))
+        if self.pairs == "tutorial" and "pairs" not in over:
             raise ValueError(
                 f"the loss {self.loss.name!r} needs pairs = 'batch': it looks at all pairs of a "
                 "batch"
             )
-        if self.pairs == "batch" and not (self.encoder.normalize or self.loss.name in BY_DISTANCE):
+        if self.pairs == "batch" and "batch" not in over:
+            raise ValueError(
+                f"the loss {self.loss.name!r} needs pairs = 'tutorial': it looks at given pairs"
+            )
+        unit = getattr(self.encoder, "normalize", True)
+        if self.pairs == "batch" and not (unit or getattr(loss, "any_length", False)):
             raise ValueError(
                 f"the loss {self.loss.name!r} needs encoder.normalize = true: it compares "
                 "directions, and the model would compare lengths as well"
@@ -156,13 +153,17 @@ class Recipe(Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise RecipeError(f"{origin}: {_explain(error)}") from None
+            raise RecipeError(f"{origin}: {explain(error, cls.model_fields)}") from None
 
     @property
     def scale(self) -> float:
         """Distance that counts as far: the margin, or a sphere's radius where there is one."""
         on_sphere = self.pairs == "batch" and self.encoder.normalize
         return 1.0 if on_sphere else float(getattr(self.loss, "margin", 1.0))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # pickle finds classes by their names, and those of sections are made when they are read
+        return Recipe.parse, (self.model_dump(),)
 
     def to_toml(self) -> str:
         """Write the recipe as TOML that `load` reads back to an equal recipe."""
@@ -202,7 +203,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 _SECTIONS = [
-    name for name, field in Recipe.model_fields.items() if isinstance(field.default, BaseModel)
+    name
+    for name, field in Recipe.model_fields.items()
+    if any(isinstance(mark, Part) for mark in field.metadata)
 ]
 
 
@@ -219,7 +222,7 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
     if path.suffix != ".toml" or not os.path.isfile(path):  # noqa: PTH113
         raise RecipeError(
             f"Expected a recipe out of {builtin_names()} or the path of a .toml file. "
-            f"Received {str(source)!r}{_suggest(str(source), builtin_names())}."
+            f"Received {str(source)!r}{suggestion(str(source), builtin_names())}."
         )
     try:
         return tomllib.loads(path.read_text("utf-8-sig")), str(path)
@@ -241,59 +244,8 @@ def _merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
             sections = [name for name, value in values.items() if isinstance(value, Mapping)]
             raise RecipeError(
                 f"Expected a section of the recipe before the dot, out of {sections}. "
-                f"Received {key!r}{_suggest(head, sections)}."
+                f"Received {key!r}{suggestion(head, sections)}."
             )
         else:
             merged[head] = value
     return merged
-
-
-def _explain(error: ValidationError) -> str:
-    problems = []
-    for problem in error.errors():
-        sections, path = _follow(problem["loc"])
-        key = ".".join(path) or "the whole"
-        if problem["type"] == "extra_forbidden":
-            known = list(sections[-1].model_fields)
-            problems.append(
-                f"unknown key {key!r}{_suggest(path[-1], known)}; known are {', '.join(known)}"
-            )
-        elif problem["type"] == "union_tag_invalid":
-            tags, tag = problem["ctx"]["expected_tags"], problem["ctx"]["tag"]
-            problems.append(f"{key}.name: input should be one of {tags}; received {tag!r}")
-        elif problem["type"] == "value_error":
-            problems.append(problem["msg"].removeprefix("Value error, "))
-        else:
-            message = problem["msg"][0].lower() + problem["msg"][1:]
-            problems.append(f"{key}: {message}; received {problem['input']!r}")
-    return "; ".join(problems)
-
-
-def _follow(place: tuple[str | int, ...]) -> tuple[list[type[BaseModel]], list[str]]:
-    """Find the sections along a place in the recipe, and the place as a user writes it."""
-    sections: list[type[BaseModel]] = [Recipe]
-    path = []
-    choice: Any = None
-    for part in map(str, place):
-        if choice is not None:  # pydantic names the kind that was chosen, which no key does
-            sections.append(next(kind for kind in choice if part in _names(kind)))
-            choice = None
-            continue
-        path.append(part)
-        field = sections[-1].model_fields.get(part)
-        if field is None:
-            continue
-        if field.discriminator:
-            choice = get_args(field.annotation)
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            sections.append(field.annotation)
-    return sections, path
-
-
-def _names(kind: type[BaseModel]) -> tuple[str, ...]:
-    return get_args(kind.model_fields["name"].annotation)
-
-
-def _suggest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-# strict: neither `true` nor "4" is a number; an integer still is a float
-Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
-Share: TypeAlias = Annotated[float, Field(ge=0, lt=1, strict=True)]
-Count: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
-CountOrNone: TypeAlias = Annotated[int, Field(ge=0, strict=True)]
-Units: TypeAlias = Annotated[tuple[Count, ...], Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """Is a frozen part of a recipe that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from twinset.registry import suggestion
+from twinset.settings import (
+    Count,
+    CountOrNone,
+    NotNegative,
+    Positive,
+    Section,
+    Share,
+    Units,
+    read,
+    table,
+    wrong,
+)
 
 
 class ImagesRecipe(Section):
@@ -203,10 +204,27 @@ class OwnRecipe(Section):
         return self.embedding
 
 
-EncoderRecipe: TypeAlias = Annotated[
-    MlpRecipe | ConvRecipe | PretrainedRecipe | HeadRecipe | OwnRecipe,
-    Field(discriminator="name"),
-]
+class _Encoders:
+    # until networks are `Makers`
+    kinds: Mapping[str, type[Section]] = {
+        "mlp": MlpRecipe,
+        "conv": ConvRecipe,
+        "pretrained": PretrainedRecipe,
+        "head": HeadRecipe,
+        "own": OwnRecipe,
+    }
+
+    def read(self, values: Any, at: str) -> Section:
+        values = table(values, at)
+        name = str(values.get("name", "mlp"))
+        if name not in self.kinds:
+            hint = suggestion(name, self.kinds)
+            kinds = list(self.kinds)
+            raise wrong(f"{at}.name: Expected one out of {kinds}. Received {name!r}{hint}.")
+        return read(self.kinds[name], values, at)
+
+
+ENCODERS = _Encoders()
 
 
 class BlendRecipe(Section):
@@ -260,153 +278,3 @@ class OptimizerRecipe(Section):
     warmup: Share = 0.0
     weight_decay: NotNegative = 0.0
     epsilon: Positive = 1e-7
-
-
-# --- The sections of a recipe that say what the objective is.
-
-
-class ContrastiveRecipe(Section):
-    """Contrastive loss (Hadsell, Chopra, LeCun 2006), of pairs or over all pairs of a batch.
-
-    Args:
-        name: "contrastive".
-        margin: distance beyond which different pairs cost nothing.
-        positive_margin: distance up to which same pairs cost nothing; over all pairs only.
-    """
-
-    name: Literal["contrastive"] = "contrastive"
-    margin: Positive = 1.0
-    positive_margin: NotNegative = 0.0
-
-
-class TripletRecipe(Section):
-    """Triplet loss (Schroff 2015, Hermans 2017).
-
-    Args:
-        name: "triplet".
-        margin: by how much a negative must be farther than a positive.
-        mining: "all", "semi-hard" or "hard".
-        soft: log(1 + exp(·)) in place of the hinge.
-        prefixes: sizes of Matryoshka prefixes (Kusupati 2022); none by default.
-    """
-
-    name: Literal["triplet"] = "triplet"
-    margin: Positive = 0.2
-    mining: Literal["all", "semi-hard", "hard"] = "semi-hard"
-    soft: bool = False
-    prefixes: tuple[Count, ...] = ()
-
-
-class SupConRecipe(Section):
-    """Supervised contrastive loss (Khosla 2020).
-
-    Args:
-        name: "supcon"; "nt_xent" leaves other positives out of the denominator.
-        temperature: of the softmax.
-        prefixes: as for "triplet".
-    """
-
-    name: Literal["supcon", "nt_xent"] = "supcon"
-    temperature: Positive = 0.1
-    prefixes: tuple[Count, ...] = ()
-
-
-class MultiSimilarityRecipe(Section):
-    """Multi-similarity loss (Wang 2019).
-
-    Args:
-        name: "multi_similarity".
-        alpha: weight of positives.
-        beta: weight of negatives.
-        base: similarity around which both are weighed.
-        epsilon: margin of the mining.
-        prefixes: as for "triplet".
-    """
-
-    name: Literal["multi_similarity"] = "multi_similarity"
-    alpha: Positive = 2.0
-    beta: Positive = 40.0
-    base: NotNegative = 0.5
-    epsilon: NotNegative = 0.1
-    prefixes: tuple[Count, ...] = ()
-
-
-class CircleRecipe(Section):
-    """Circle loss (Sun 2020).
-
-    Args:
-        name: "circle".
-        margin: relaxation of both optima.
-        gamma: scale.
-        prefixes: as for "triplet".
-    """
-
-    name: Literal["circle"] = "circle"
-    margin: Positive = 0.25
-    gamma: Positive = 80.0
-    prefixes: tuple[Count, ...] = ()
-
-
-class SoftmaxRecipe(Section):
-    """Normalised softmax; with a margin it is ArcFace (Deng 2019).
-
-    Args:
-        name: "softmax".
-        scale: of the cosines.
-        margin: additive, in radians.
-        learning_rate_multiplier: by how much faster than the encoder the proxies learn.
-        prefixes: as for "triplet".
-    """
-
-    name: Literal["softmax"] = "softmax"
-    scale: Positive = 16.0
-    margin: NotNegative = 0.0
-    learning_rate_multiplier: Positive = 1.0
-    prefixes: tuple[Count, ...] = ()
-
-
-class ProxyAnchorRecipe(Section):
-    """Proxy-anchor loss (Kim 2020).
-
-    Args:
-        name: "proxy_anchor".
-        alpha: scale.
-        delta: margin.
-        learning_rate_multiplier: by how much faster than the encoder the proxies learn.
-        prefixes: as for "triplet".
-    """
-
-    name: Literal["proxy_anchor"] = "proxy_anchor"
-    alpha: Positive = 32.0
-    delta: NotNegative = 0.1
-    learning_rate_multiplier: Positive = 100.0
-    prefixes: tuple[Count, ...] = ()
-
-
-class SigmoidRecipe(Section):
-    """Sigmoid loss of all pairs (Zhai 2023, SigLIP), with a learned scale and bias.
-
-    Args:
-        name: "sigmoid".
-        scale: at first.
-        bias: at first.
-        prefixes: as for "triplet".
-    """
-
-    name: Literal["sigmoid"] = "sigmoid"
-    scale: Positive = 10.0
-    bias: Annotated[float, Field(allow_inf_nan=False, strict=True)] = -2.5
-    prefixes: tuple[Count, ...] = ()
-
-
-LossRecipe: TypeAlias = Annotated[
-    ContrastiveRecipe
-    | TripletRecipe
-    | SupConRecipe
-    | MultiSimilarityRecipe
-    | CircleRecipe
-    | SoftmaxRecipe
-    | ProxyAnchorRecipe
-    | SigmoidRecipe,
-    Field(discriminator="name"),
-]

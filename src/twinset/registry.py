@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -65,8 +65,7 @@ class Registry:
                 class that the registry was made with.
         """
         if name not in self._places:
-            near = difflib.get_close_matches(str(name), self._places, 1)
-            hint = f": did you mean {near[0]!r}?" if near else ""
+            hint = suggestion(str(name), self._places)
             raise self._error(
                 f"Expected a {self.kind} out of {self.names()}. Received {name!r}{hint}."
             )
@@ -78,3 +77,9 @@ class Registry:
                 f"The {self.kind} {name!r} is declared as {entry.value!r} but cannot be loaded: "
                 f"{error}. Install or upgrade the package that declares it."
             ) from error
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+    """Guess what a misspelt word was meant to be, for the end of a message; "" without an idea."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

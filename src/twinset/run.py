@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.load import load_parts, write_members
+from twinset.data.load import expect, load_parts, write_members
 from twinset.evaluation.calibrate import calibrated
 from twinset.evaluation.of_test_pairs import plot_model, score, shown_pairs
 from twinset.exporters.export import ready
@@ -93,6 +93,7 @@ def train(
         RecipeError: the recipe or an override is wrong.
         TrainingError: the training broke down.
     """
+    expect(data)  # first: to read a recipe takes an import of Keras, to misspell a path does not
     chosen = Recipe.load(recipe, **overrides)
     parse_rule(chosen.rule)  # a wrong one costs no epoch
     folder = prepare(out, chosen.name, overwrite=overwrite, resume=resume)

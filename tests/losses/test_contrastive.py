@@ -75,7 +75,14 @@ def test_config_survives_json():
     assert again.get_config() == loss.get_config()
 
 
-@pytest.mark.parametrize("margin", [0, -1, float("nan")])
+def test_same_pairs_up_to_their_margin_cost_nothing():
+    # max(0.5 − 0.3, 0)² = 0.04; 0.2 is within; (1 − 0.4)² = 0.36 as ever
+    loss = Contrastive(positive_margin=0.3)
+    value = float(loss(np.array([1, 1, 0]), np.array([0.5, 0.2, 0.4], np.float32)))
+    assert value == pytest.approx(0.4 / 3)
+
+
+@pytest.mark.parametrize("margin", [0, -1, float("nan"), "1"])
 def test_margin_must_be_positive(margin):
-    with pytest.raises(RecipeError, match="Expected a margin above 0"):
+    with pytest.raises(RecipeError, match=r"^Contrastive: margin: input should be .*; received"):
         Contrastive(margin)

@@ -1,16 +1,18 @@
 """The weights that losses learn themselves; saving; names and settings."""
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+import twinset
 from loss_cases import CASES, CLASSES, DIM, batch, value
 from twinset import losses
 from twinset.errors import RecipeError
-from twinset.recipe import Recipe
+from twinset.recipe import LOSSES, Recipe
 
 HEADED = [name for name, case in CASES.items() if case.make().head is not None]
 
@@ -68,7 +70,7 @@ def test_gradient_by_the_head_is_that_of_finite_differences(name):
 
 def test_the_others_have_no_head():
     assert losses.SupCon().head is None
-    assert losses.Matryoshka(losses.SupCon(), (2, 4)).head is None
+    assert losses.SupCon(prefixes=(2, 4)).head is None
 
 
 @pytest.mark.parametrize("multiplier", [1, 100])
@@ -153,81 +155,86 @@ def test_keras_fit_takes_a_loss_over_the_batch():
 # --- names and settings
 
 
-@pytest.mark.parametrize("name", losses.names())
-def test_created_with_its_defaults(name):
-    loss = losses.create(name, classes=CLASSES, dim=DIM, seed=2)
-    assert type(loss) is losses.LOSSES[name]
-    for key, default in losses.settings_of(name).items():
-        assert loss.get_config()[key] == default
+@pytest.mark.parametrize("name", LOSSES.names())
+def test_created_with_the_defaults_of_its_section(name):
+    loss = losses.create(name, classes=CLASSES, dim=DIM, seed=2, normalize=True)
+    config = loss.get_config()
+    for key, default in LOSSES.section(name)():
+        if key != "name":
+            key = "negative_margin" if (name, key) == ("contrastive", "margin") else key
+            assert config[key] == default
     if hasattr(loss.head, "seed"):
         assert (loss.head.classes, loss.head.dim, loss.head.seed) == (CLASSES, DIM, 2)
+    assert loss.normalize
+    assert loss.name == name or name == "contrastive"
 
 
-def test_created_with_settings_and_prefixes():
-    loss = losses.create("supcon", classes=4, dim=6, prefixes=(2, 6), temperature=0.3)
-    assert isinstance(loss, losses.Matryoshka)
-    assert (loss.prefixes, loss.weights, loss.loss.temperature) == ((2, 6), (1, 1), 0.3)
+def test_created_from_a_recipe_and_from_keywords_it_is_the_same():
+    recipe = Recipe.load("fast", loss={"temperature": 0.3, "prefixes": [2, 6]})
+    loss = losses.create(recipe.loss, classes=4, dim=6)
+    assert isinstance(loss, losses.SupCon)
+    assert (loss.prefixes, loss.temperature) == ((2, 6), 0.3)
+    named = losses.create("supcon", classes=4, dim=6, prefixes=(2, 6), temperature=0.3)
+    assert named.get_config() == loss.get_config()
 
 
-@pytest.mark.parametrize("name", losses.names())
-def test_built_from_a_recipe(name):
-    recipe = Recipe.load("fast", loss={"name": name})
-    loss = losses.build(recipe.loss, classes=CLASSES, dim=DIM, seed=2)
-    assert type(loss) is losses.LOSSES[name]
-    for key, number in recipe.loss.model_dump(exclude={"name", "prefixes"}).items():
-        key = "negative_margin" if (name, key) == ("contrastive", "margin") else key
-        assert loss.get_config()[key] == number
-
-
-def test_built_for_pairs():
-    assert isinstance(losses.build(Recipe.load("tutorial").loss), losses.Contrastive)
-    recipe = Recipe.load("fast", loss={"name": "supcon"})
-    with pytest.raises(RecipeError, match=r"a loss out of \['contrastive'\].*'supcon'"):
-        losses.build(recipe.loss)
+def test_contrastive_is_of_given_pairs_and_of_a_batch():
+    section = Recipe.load("tutorial", loss={"margin": 1.5, "positive_margin": 0.2}).loss
+    pairs, batched = losses.create(section), losses.create(section, classes=4, dim=6)
+    assert isinstance(pairs, losses.Contrastive)
+    assert (pairs.margin, pairs.positive_margin) == (1.5, 0.2)
+    assert isinstance(batched, losses.AllPairsContrastive)
+    assert (batched.negative_margin, batched.positive_margin) == (1.5, 0.2)
+    assert batched.normalize
+    assert not losses.create(section, classes=4, dim=6, normalize=False).normalize
 
 
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
-        ("supcom", {}, r"Expected a loss out of \['circle'.*did you mean 'supcon'"),
-        ("supcon", {"temprature": 1}, r"out of \['normalize', 'temperature'\].*'temprature'"),
-        ("supcon", {"prefixes": (4, 12)}, "at most the embedding size 6. Received"),
-        ("supcon", {"weights": (1,)}, "Expected prefixes beside weights"),
+        ("supcom", {}, r"a loss out of \['circle'.*'supcom' \(did you mean 'supcon'\?\)"),
+        ("supcon", {"temprature": 1}, r"'loss.temprature' \(did you mean 'temperature'\?\)"),
+        ("supcon", {"temperature": 0}, "loss.temperature: .* greater than 0; received 0"),
+        ("supcon", {"prefixes": (4, 12)}, "at least 12 numbers.*Received 6: shorten"),
     ],
 )
 def test_unknown_names_and_settings(name, settings, words):
     with pytest.raises(RecipeError, match=words):
-        losses.create(name, **{"classes": 4, "dim": 6, **settings})
+        losses.create(name, classes=4, dim=6, **settings)
+
+
+def test_a_loss_of_a_batch_is_not_one_of_pairs():
+    with pytest.raises(RecipeError, match=r"a loss over given pairs. Received 'supcon'"):
+        losses.create("supcon")
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: losses.SupCon(0), "above 0 for temperature. Received 0"),
-        (lambda: losses.NTXent(float("nan")), "above 0 for temperature"),
-        (lambda: losses.SupCon(True), "above 0 for temperature"),
-        (lambda: losses.Triplet(-0.1), "at least 0 for margin"),
-        (lambda: losses.Triplet(mining="easy"), r"out of \['all', 'semi-hard', 'hard'\]"),
-        (lambda: losses.AllPairsContrastive(-1), "at least 0 for positive_margin"),
-        (lambda: losses.AllPairsContrastive(negative_margin=0), "above 0 for negative_margin"),
-        (lambda: losses.AllPairsContrastive(power=3), "Expected power 1 or 2. Received 3"),
-        (lambda: losses.MultiSimilarity(alpha=0), "above 0 for alpha"),
-        (lambda: losses.MultiSimilarity(base=2), "a cosine in .* for base. Received 2"),
-        (lambda: losses.MultiSimilarity(epsilon=-1), "at least 0 for epsilon"),
-        (lambda: losses.Circle(1.0), r"Expected a margin in \[0, 1\)"),
-        (lambda: losses.Circle(gamma=float("inf")), "above 0 for gamma"),
-        (lambda: losses.NormalizedSoftmax(0, 4), "at least 1 for classes. Received 0"),
-        (lambda: losses.NormalizedSoftmax(4, 2.5), "at least 1 for dim"),
-        (lambda: losses.NormalizedSoftmax(4, 2, margin=2), "radians below π/2"),
+        (lambda: losses.SupCon(0), "SupCon: temperature: .* greater than 0; received 0"),
+        (lambda: losses.NTXent(float("nan")), "temperature: .* finite number; received nan"),
+        (lambda: losses.SupCon(True), "temperature: .* valid number; received True"),
+        (lambda: losses.SupCon("0.1"), "temperature: .* valid number; received '0.1'"),
+        (lambda: losses.Triplet(-0.1), "margin: .* or equal to 0; received -0.1"),
+        (lambda: losses.Triplet(mining="easy"), "mining: .* 'semi-hard' or 'hard'; .* 'easy'"),
+        (lambda: losses.AllPairsContrastive(-1), "positive_margin: .* equal to 0; received -1"),
+        (lambda: losses.AllPairsContrastive(0, 0), "negative_margin: .* greater than 0"),
+        (lambda: losses.AllPairsContrastive(power=3), "power: input should be 1 or 2; received 3"),
+        (lambda: losses.MultiSimilarity(alpha=0), "alpha: .* greater than 0"),
+        (lambda: losses.MultiSimilarity(base=2), "base: .* less than or equal to 1; received 2"),
+        (lambda: losses.MultiSimilarity(epsilon=-1), "epsilon: .* equal to 0; received -1"),
+        (lambda: losses.Circle(1.0), "margin: .* less than 1; received 1.0"),
+        (lambda: losses.Circle(gamma=float("inf")), "gamma: .* finite number; received inf"),
+        (lambda: losses.NormalizedSoftmax(0, 4), "classes: .* or equal to 1; received 0"),
+        (lambda: losses.NormalizedSoftmax(4, 2.5), "dim: .* valid integer; received 2.5"),
+        (lambda: losses.NormalizedSoftmax(4, 2, margin=2), "margin: .* less than 1.57.*"),
         (lambda: losses.NormalizedSoftmax(4, 2, margin=0.2, normalize=False), "normalize=True"),
-        (lambda: losses.ProxyAnchor(4, 2, delta=-1), "at least 0 for delta"),
-        (lambda: losses.SigmoidPairs(scale=-1), "above 0 for scale"),
-        (lambda: losses.SigmoidPairs(bias=float("nan")), "Expected a finite bias"),
-        (lambda: losses.Matryoshka(losses.Contrastive()), "Expected an objective over a batch"),
-        (lambda: losses.Matryoshka(losses.SupCon(), (4, 2)), "Expected rising prefixes"),
-        (lambda: losses.Matryoshka(losses.SupCon(), ()), "Expected rising prefixes"),
-        (lambda: losses.Matryoshka(losses.SupCon(), (2, 4), (1,)), "one weight for each of 2"),
-        (lambda: losses.Matryoshka(losses.SupCon(), (2, 4), (0, 0)), "not all 0"),
+        (lambda: losses.Proxies(4, 2, multiplier=0), "multiplier: .* greater than 0"),
+        (lambda: losses.ProxyAnchor(4, 2, delta=-1), "delta: .* equal to 0; received -1"),
+        (lambda: losses.SigmoidPairs(scale=-1), "scale: .* greater than 0"),
+        (lambda: losses.SigmoidPairs(bias=float("nan")), "bias: .* finite number"),
+        (lambda: losses.SupCon(prefixes=(4, 2)), "prefixes: expected rising sizes"),
+        (lambda: losses.SupCon(prefixes=(0, 2)), "prefixes.0: .* or equal to 1; received 0"),
     ],
 )
 def test_settings_out_of_range(make, words):
@@ -235,7 +242,40 @@ def test_settings_out_of_range(make, words):
         make()
 
 
+def test_numbers_of_numpy_are_numbers():
+    loss = losses.NormalizedSoftmax(np.int64(4), np.int32(2), np.float32(8))
+    assert (loss.classes, loss.dim, loss.scale) == (4, 2, 8.0)
+    assert json.dumps(loss.get_config())
+
+
+def test_an_unknown_argument_is_pythons_error():
+    with pytest.raises(TypeError, match="temprature"):
+        losses.SupCon(temprature=1)
+
+
 def test_prefixes_longer_than_the_embedding():
     labels, points = batch(0)
     with pytest.raises(RecipeError, match=r"at least 8 numbers.*Received 6: shorten"):
-        losses.Matryoshka(losses.SupCon(), (4, 8))(labels, points)
+        losses.SupCon(prefixes=(4, 8))(labels, points)
+
+
+# --- one file for a loss
+
+
+def test_the_room_shows_what_its_modules_define():
+    assert dir(losses) == sorted(losses.__all__)
+    assert {"BatchLoss", "Contrastive", "Proxies", "SupCon", "create"} <= set(losses.__all__)
+    for name in losses.__all__:
+        assert getattr(losses, name) is not None
+    with pytest.raises(AttributeError, match=r"no attribute 'Triplett' \(did you mean 'Triplet'"):
+        _ = losses.Triplett
+
+
+def test_no_other_source_names_the_module_of_a_loss():
+    """So that to add one touches its own file alone."""
+    root = Path(twinset.__file__).parent
+    homes = {LOSSES.load(name).__module__ for name in LOSSES.names()}
+    assert len(homes) > 4
+    for path in root.rglob("*.py"):
+        for home in homes:
+            assert home not in path.read_text("utf-8"), f"{path} names {home}"

@@ -137,7 +137,7 @@ def test_finite_value_and_gradient_for_every_batch(name):
         for name in CASES
         # a proxy is always there; the others push even so, by their papers
         if not name.startswith(("contrastive", "softmax", "proxy", "sigmoid"))
-        and name not in ("multi_similarity, all", "matryoshka, softmax")
+        and name not in ("multi_similarity, all", "prefixes, softmax")
     ],
 )
 def test_no_positive_anywhere_costs_nothing(name):
@@ -154,7 +154,7 @@ def test_a_zero_vector_gets_no_gradient_and_spares_the_others():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("name", ["supcon", "contrastive, raw", "matryoshka", "proxy_anchor"])
+@pytest.mark.parametrize("name", ["supcon", "contrastive, raw", "prefixes", "proxy_anchor"])
 def test_half_precision_is_computed_in_float32(name, dtype):
     labels, points = batch(0)
     half = ops.cast(ops.convert_to_tensor(points), dtype)
@@ -168,7 +168,7 @@ def test_half_precision_is_computed_in_float32(name, dtype):
 # --- the same by other ways
 
 
-@pytest.mark.parametrize("name", sorted(set(PLAIN) - {"softmax", "proxy_anchor", "matryoshka"}))
+@pytest.mark.parametrize("name", sorted(set(PLAIN) - {"softmax", "proxy_anchor", "prefixes"}))
 def test_blocks_of_anchors_change_nothing(name, monkeypatch):
     labels, points = batch(3)
     whole, slope = measure(name, labels, points)

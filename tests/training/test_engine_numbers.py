@@ -141,5 +141,5 @@ def test_epsilon_reaches_the_optimiser(name):
 def test_the_proxies_rate_can_be_told(name, usual):
     for given, expected in (({}, usual), ({"learning_rate_multiplier": 7.0}, 7.0)):
         recipe = twinset.Recipe.load("fast", loss={"name": name, **given})
-        loss = losses.build(recipe.loss, classes=3, dim=4)
+        loss = losses.create(recipe.loss, classes=3, dim=4)
         assert loss.head.multiplier == expected

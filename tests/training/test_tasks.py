@@ -23,7 +23,7 @@ def auc(model, data):
     return twinset.score_pairs(model.distances(data, pairs), pairs.same, 0.5).auc
 
 
-@pytest.mark.parametrize("name", losses.names())
+@pytest.mark.parametrize("name", losses.LOSSES.names())
 def test_every_objective_learns(stripes, name):
     model = twinset.fit(stripes, **BATCH, loss={"name": name}, epochs=40, seed=2)
     assert model.history[-1].loss < model.history[0].loss

@@ -13,7 +13,7 @@ from twinset.data.labelled import LabelledImages
 from twinset.data.load import load_images
 from twinset.errors import DataError
 from twinset.files import write_bytes
-from twinset.recipe import Recipe
+from twinset.recipe_sections import ImagesRecipe
 
 
 def check_data(
@@ -36,8 +36,8 @@ def check_data(
     Raises:
         DataError: nothing there, or nothing that can be read.
     """
-    recipe = Recipe() if size is None else Recipe.load(images={"size": size})
-    images, test = load_images(data, recipe, tell=progress)
+    wanted = ImagesRecipe() if size is None else ImagesRecipe.of("images", size=size)
+    images, test = load_images(data, wanted, tell=progress)
     if not isinstance(images, LabelledImages):
         raise DataError(
             f"{data}: expected images to check. Received features, of which only numbers and "

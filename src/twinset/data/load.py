@@ -23,15 +23,29 @@ from twinset.errors import DataError, ModelError
 from twinset.files import write_bytes
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
+from twinset.settings import Section
 
 DATA_SETS = ("fashion-mnist",)
 MEMBERS = "parts.npz"
 USED = ("fit", "tune", "calib")
 
 
+def expect(data: str | Path) -> None:
+    """Refuse what is neither a built-in set nor a file or folder, without reading it.
+
+    Raises:
+        DataError: no such data.
+    """
+    if str(data) not in DATA_SETS and not Path(data).exists():
+        raise DataError(
+            f"Expected a data set out of {list(DATA_SETS)}, or the path of a folder or table of "
+            f"images. Received {str(data)!r}: no such file or folder."
+        )
+
+
 def load_images(
     data: str | Path,
-    recipe: Recipe,
+    images: Section,
     *,
     preprocessing: Preprocessing | VectorInput | None = None,
     progress: Wanted = False,
@@ -42,7 +56,7 @@ def load_images(
     Args:
         data: "fashion-mnist", or the path of a folder or a table, as for `read_images`, or of a
             file of features, as for `read_features`.
-        recipe: its section `images` says what the user's own images become.
+        images: section of a recipe; says what the user's own images become.
         preprocessing: in place of that section, where a model has it. Defaults to none.
         progress: as for `reporting`. Defaults to False.
         tell: is told what comes next. Defaults to none.
@@ -51,16 +65,11 @@ def load_images(
         DataError: no such data, nothing that can be read, or not what the model takes.
         DownloadError: no source could provide the built-in set.
     """
+    expect(data)
     if str(data) in DATA_SETS:
         from twinset.data.sources.fashion_mnist import load_fashion_mnist
 
         return load_fashion_mnist(progress=bool(progress))
-    if not Path(data).exists():
-        raise DataError(
-            f"Expected a data set out of {list(DATA_SETS)}, or the path of a folder or table of "
-            f"images. Received {str(data)!r}: no such file or folder."
-        )
-
     if is_features(data):
         return _features(data, preprocessing), None
     if isinstance(preprocessing, VectorInput):
@@ -69,7 +78,7 @@ def load_images(
             "numbers for each image, since this model was trained on such. Received images."
         )
 
-    settings = recipe.images.model_dump()
+    settings = images.model_dump()
     return read_images(data, preprocessing=preprocessing, progress=progress, **settings), None
 
 
@@ -98,7 +107,7 @@ def load_parts(
         DataError: the data is not fit for training, or as `load_images`.
     """
     say = tell or (lambda _: None)
-    images, test = load_images(data, recipe, progress=progress, tell=tell)
+    images, test = load_images(data, recipe.images, progress=progress, tell=tell)
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
     if not isinstance(images, LabelledImages):
@@ -171,7 +180,7 @@ def evaluation_parts(
         DataError: no image is left, or as `load_images`.
     """
     images, test = load_images(
-        data, recipe, preprocessing=preprocessing, progress=progress, tell=tell
+        data, recipe.images, preprocessing=preprocessing, progress=progress, tell=tell
     )
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)

@@ -3,38 +3,85 @@
 `Contrastive` takes labels and distances of given pairs. All others are a `BatchLoss`: they take
 the class of each image (b,) and its embedding (b, d), and learn from all pairs of the batch.
 Weights that an objective learns itself are in its `head`, a Keras layer, or None.
+
+Public are all losses and layers that the modules of this folder define; a loss that is `named`
+there is one that recipes can name.
 """
 
 from __future__ import annotations
 
-from twinset.losses.batch import BatchLoss
-from twinset.losses.contrastive import AllPairsContrastive, Contrastive
-from twinset.losses.cross_entropy import NTXent, SupCon
-from twinset.losses.matryoshka import Matryoshka
-from twinset.losses.proxies import NormalizedSoftmax, Proxies, ProxyAnchor
-from twinset.losses.registry import LOSSES, build, create, names, settings_of
-from twinset.losses.sigmoid import LogisticScale, SigmoidPairs
-from twinset.losses.triplet import Triplet
-from twinset.losses.weighted_pairs import Circle, MultiSimilarity
+import importlib
+from typing import Any
 
-__all__ = [
-    "LOSSES",
-    "AllPairsContrastive",
-    "BatchLoss",
-    "Circle",
-    "Contrastive",
-    "LogisticScale",
-    "Matryoshka",
-    "MultiSimilarity",
-    "NTXent",
-    "NormalizedSoftmax",
-    "Proxies",
-    "ProxyAnchor",
-    "SigmoidPairs",
-    "SupCon",
-    "Triplet",
-    "build",
-    "create",
-    "names",
-    "settings_of",
-]
+import keras
+
+from twinset.errors import RecipeError
+from twinset.recipe import LOSSES
+from twinset.registry import suggestion
+from twinset.settings import Section, modules_of
+
+_PUBLIC = {
+    name: kind
+    for module in modules_of(__name__)
+    for name, kind in vars(importlib.import_module(module)).items()
+    if isinstance(kind, type)
+    and issubclass(kind, keras.losses.Loss | keras.layers.Layer)
+    and kind.__module__ == module
+}
+globals().update(_PUBLIC)
+
+__all__ = sorted([*_PUBLIC, "LOSSES", "create"])
+
+
+def __getattr__(name: str) -> Any:  # what is missing; and type checkers take it for the rest
+    hint = suggestion(name, __all__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
+def create(
+    loss: str | Section,
+    *,
+    classes: int | None = None,
+    dim: int | None = None,
+    seed: int = 0,
+    normalize: bool = True,
+    **settings: Any,
+) -> keras.losses.Loss:
+    """Create an objective as a recipe does.
+
+    Args:
+        loss: its name, out of `LOSSES.names()`, or the section of a recipe.
+        classes: number of classes, for a loss over all pairs of a batch. Defaults to None: a loss
+            on the distances of given pairs.
+        dim: embedding size, likewise.
+        seed: of what is drawn at random. Defaults to 0.
+        normalize: whether embeddings are compared at length 1. Defaults to True.
+        **settings: those of the loss, when it is named; see `LOSSES.section(name)`.
+
+    Raises:
+        RecipeError: an unknown name or setting, a value out of range, or a loss of the other sort.
+
+    Example:
+        >>> create("supcon", classes=10, dim=64, temperature=0.2).temperature
+        0.2
+        >>> type(create("contrastive")).__name__
+        'Contrastive'
+    """
+    section = LOSSES.parse(loss, settings) if isinstance(loss, str) else loss
+    kind = LOSSES.load(section.name)
+    wanted = "pairs" if classes is None or dim is None else "batch"
+    # Keras' own contract, and so what another package's loss is taken for: same or not, distance
+    if wanted not in getattr(kind, "over", ("pairs",)):
+        raise RecipeError(
+            f"Expected a loss over {'given pairs' if wanted == 'pairs' else 'a batch'}. Received "
+            f"{section.name!r}: take another loss, or the other value of `pairs` in the recipe."
+        )
+    made = LOSSES.make(section, classes=classes, dim=dim, seed=seed, normalize=normalize)
+    if wanted == "batch":
+        made = made.over_batch(normalize=normalize) if hasattr(made, "over_batch") else made
+        made.check_size(dim)
+    return made

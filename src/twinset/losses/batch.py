@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import keras
-import numpy as np
 from keras import ops
+from pydantic import AfterValidator
 
 from twinset.errors import RecipeError
+from twinset.settings import Count, config_of
 
 # Up to this batch size, matrices of (b, b) are formed whole: 16.8 MB each in float32.
 WHOLE = 2048
@@ -22,41 +24,86 @@ SAFE_EXPONENT = 40.0
 NEVER = -1e30
 
 
-class BatchLoss(keras.losses.Loss):
-    """Objective over all pairs of a batch: one value per image, whose mean is the loss.
+def _rising(prefixes: tuple[int, ...]) -> tuple[int, ...]:
+    if any(a >= b for a, b in pairwise(prefixes)):
+        raise ValueError("expected rising sizes, such as 8, 16, 32")
+    return prefixes
 
-    An interface; each objective implements `per_image`. `call` takes labels and embeddings of any
-    float type, computes in float32, and moves the embeddings to the unit sphere first. A zero
-    vector has no direction: it stays where it is and gets no gradient.
+
+# The sizes of the embeddings in an embedding.
+Prefixes: TypeAlias = Annotated[tuple[Count, ...], AfterValidator(_rising)]
+
+
+class BatchLoss(keras.losses.Loss):
+    """An objective over all pairs of a batch: one value per image, whose mean is the loss.
+
+    An interface; each objective implements `per_image`, and keeps each argument as an attribute
+    of the same name. `call` takes labels and embeddings of any float type, computes in float32,
+    and moves the embeddings to the unit sphere first. A zero vector has no direction: it stays
+    where it is and gets no gradient.
+
+    With `prefixes` (Kusupati et al. 2022, Matryoshka) the first numbers of an embedding are an
+    embedding too: L = Σ_k loss(labels, embeddings[:, :k]), each prefix moved to the unit sphere by
+    itself. Proxies are shared: prefix k is compared with the first k numbers of each proxy.
 
     Args:
+        prefixes: sizes k of the embeddings in the embedding, rising; the last should be d.
+            Defaults to none: the whole embedding alone.
         normalize: whether to divide each embedding by its length. Defaults to True.
         reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
-        name: of the loss.
+        name: of the loss. Defaults to its name in recipes.
 
     Call arguments:
         y_true: class of each image, integers below 2²⁴, of shape (b,) or (b, 1).
         y_pred: embeddings of shape (b, d).
+
+    Raises:
+        RecipeError: an argument is out of range, or a prefix is longer than the embedding.
     """
 
     # Weights that are trained with the encoder's, where an objective has some.
     head: keras.layers.Layer | None = None
+    # What its call takes: the classes of a batch, and not whether given pairs are the same.
+    over: ClassVar[tuple[str, ...]] = ("batch",)
+    # Whether it means the same for embeddings of any length, as distances do and cosines do not.
+    any_length: ClassVar[bool] = False
 
     def __init__(
         self,
         *,
+        prefixes: Prefixes = (),
         normalize: bool = True,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
     ) -> None:
         # float32 whatever Keras' float type: bfloat16 cannot tell label 256 from 257
+        name = name or getattr(self, "recipe_name", None)
         super().__init__(name=name, reduction=reduction, dtype="float32")
-        self.normalize = bool(normalize)
+        self.prefixes = prefixes
+        self.normalize = normalize
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Compute one value per image, of shape (b,), unreduced."""
         embeddings = ops.cast(y_pred, "float32")
         labels = ops.reshape(y_true, (-1,))
+        if not self.prefixes:
+            return self._of(labels, embeddings)
+        self.check_size(embeddings.shape[1])
+        return sum(self._of(labels, embeddings[:, :length]) for length in self.prefixes)
+
+    def check_size(self, size: int) -> None:
+        """Check that embeddings are as long as the longest prefix.
+
+        Raises:
+            RecipeError: they are not.
+        """
+        if self.prefixes and size < self.prefixes[-1]:
+            raise RecipeError(
+                f"Expected embeddings of at least {self.prefixes[-1]} numbers, the longest of "
+                f"prefixes={self.prefixes}. Received {size}: shorten the prefixes."
+            )
+
+    def _of(self, labels: Any, embeddings: Any) -> Any:
         return self.per_image(labels, unit(embeddings) if self.normalize else embeddings)
 
     def per_image(self, labels: Any, embeddings: Any) -> Any:
@@ -65,30 +112,20 @@ class BatchLoss(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "normalize": self.normalize}
+        return config_of(self)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The pairs of m anchors with all b images of the batch.
+    """The pairs of m anchors with all b images of the batch."""
 
-    Args:
-        anchors: embeddings of the anchors, (m, d).
-        images: embeddings of the batch, (b, d).
-        similarity: inner products, (m, b).
-        same: whether the labels agree, (m, b).
-        itself: whether the image is the anchor, (m, b).
-        classes: labels of the anchors, (m,).
-        places: positions of the anchors in the batch, (m,), as floats.
-    """
-
-    anchors: Any
-    images: Any
-    similarity: Any
-    same: Any
-    itself: Any
-    classes: Any
-    places: Any
+    anchors: Any  # embeddings, (m, d)
+    images: Any  # embeddings, (b, d)
+    similarity: Any  # inner products, (m, b)
+    same: Any  # whether the labels agree, (m, b)
+    itself: Any  # whether the image is the anchor, (m, b)
+    classes: Any  # labels of the anchors, (m,)
+    places: Any  # of the anchors in the batch, (m,), as floats
 
     @property
     def positive(self) -> Any:
@@ -107,11 +144,9 @@ class Rows:
         return ops.maximum(lengths + others - 2 * self.similarity, 0.0)
 
     def distance(self) -> Any:
-        """Measure ‖a − b‖, with the gradient 0 at 0, where it has none, (m, b).
-
-        The subtraction leaves an error of about 10⁻⁷ (‖a‖² + ‖b‖²) in the square: distances below
-        5·10⁻⁴ of the length are noise, and the gradient there is bounded by 1/√noise.
-        """
+        """Measure ‖a − b‖, with the gradient 0 at 0, where it has none, (m, b)."""
+        # The subtraction leaves an error of about 10⁻⁷ (‖a‖² + ‖b‖²) in the square: distances below
+        # 5·10⁻⁴ of the length are noise, and the gradient there is bounded by 1/√noise.
         squared = self.squared_distance()
         apart = squared > 1e-12
         return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)
@@ -133,21 +168,13 @@ def centred(vectors: Any) -> Any:
 def by_anchor(
     terms: Callable[..., tuple[Any, ...]], labels: Any, embeddings: Any, *parameters: Any
 ) -> tuple[Any, ...]:
-    """Apply a function of some anchors' rows to all anchors, in bounded memory.
+    """Apply a function of some anchors' rows to all anchors, in bounded memory: m → (b,) each.
 
-    Up to `WHOLE` images all anchors are one block. Beyond, blocks follow one another and are
-    computed anew for the gradient: for b = 8,192 sixteen matrices of 16.8 MB one after the other,
-    where a single whole one would take 268 MB, and an objective needs several.
-
-    Args:
-        terms: from `Rows` of m anchors and the parameters to arrays of shape (m,).
-        labels: (b,).
-        embeddings: (b, d).
-        *parameters: tensors that `terms` uses and that need a gradient.
-
-    Returns:
-        The arrays, each of shape (b,).
+    The parameters are tensors that `terms` uses and that need a gradient.
     """
+    # Up to WHOLE images all anchors are one block. Beyond, blocks follow one another and are
+    # computed anew for the gradient: for b = 8,192 sixteen matrices of 16.8 MB one after the other,
+    # where a single whole one would take 268 MB, and an objective needs several.
     size = ops.shape(embeddings)[0]
     if not isinstance(size, int) or size <= WHOLE:  # TensorFlow's graphs may not know the size
         places = ops.arange(size, dtype="float32")
@@ -199,16 +226,10 @@ def count(mask: Any) -> Any:
 def log_sum_exp(
     exponents: Any, mask: Any, *, bound: float | None = None, and_one: bool = False
 ) -> Any:
-    """Compute log([1 +] Σ_j mask_ij exp(x_ij)) of each row, for exponents of any size.
+    """Compute log([1 +] Σ_j mask_ij exp(x_ij)) of each row (m, b), for exponents of any size.
 
-    Args:
-        exponents: (m, b).
-        mask: booleans of shape (m, b).
-        bound: largest absolute exponent, if known: a small one saves the search for the maximum.
-        and_one: whether 1 is added to the sum. Defaults to False.
-
-    Returns:
-        Shape (m,); `NEVER` for an empty sum, with a zero gradient.
+    An empty sum gives `NEVER`, with a zero gradient. A small `bound` on the exponents saves the
+    search for their maximum.
     """
     if bound is not None and bound <= SAFE_EXPONENT:
         total = ops.sum(ops.where(mask, ops.exp(exponents), 0.0), axis=1)
@@ -222,28 +243,3 @@ def log_sum_exp(
     if and_one:
         return ops.log(total + ops.exp(-top)) + top
     return ops.where(total > 0, ops.log(ops.where(total > 0, total, 1.0)) + top, NEVER)
-
-
-def positive_number(**values: float) -> None:
-    """Check that settings are finite numbers above 0.
-
-    Raises:
-        RecipeError: one is not.
-    """
-    _check(values, lambda value: value > 0, "a finite number above 0")
-
-
-def not_negative(**values: float) -> None:
-    """Check that settings are finite numbers of at least 0.
-
-    Raises:
-        RecipeError: one is not.
-    """
-    _check(values, lambda value: value >= 0, "a finite number of at least 0")
-
-
-def _check(values: Mapping[str, Any], holds: Callable[[float], bool], what: str) -> None:
-    for name, value in values.items():
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not (number and np.isfinite(value) and holds(value)):
-            raise RecipeError(f"Expected {what} for {name}. Received {value!r}: change {name}.")

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
 from keras import ops
 
-from twinset.errors import RecipeError
-from twinset.losses.batch import (
-    BatchLoss,
-    Rows,
-    by_anchor,
-    centred,
-    count,
-    mean_over,
-    not_negative,
-    positive_number,
-)
+from twinset.losses.batch import BatchLoss, Rows, by_anchor, centred, count, mean_over
+from twinset.settings import NotNegative, Positive, checked, config_of, named
 
 
 @keras.saving.register_keras_serializable("twinset")
+@named("contrastive")
 class Contrastive(keras.losses.Loss):
-    """Pulls the pairs of one class together and pushes others apart, up to a margin.
+    """A loss on given pairs that pulls same ones together and others apart, up to a margin.
 
-    L(y, d) = y · d² + (1 − y) · max(margin − d, 0)², y = 1 for same
+    L(y, d) = y · max(d − m₊, 0)² + (1 − y) · max(margin − d, 0)², y = 1 for same
 
-    The paper writes ½ before both terms and counts Y = 1 as different; this is the tutorial's
-    form. With margin 1 and as many same as different pairs: 0.5 when all embeddings are equal
-    (collapse), 0.25 when every distance is 0.5 (no information), 0 at best.
+    The paper writes ½ before both terms, counts Y = 1 as different, and has no m₊; by default this
+    is the tutorial's form. With margin 1 and as many same as different pairs: 0.5 when all
+    embeddings are equal (collapse), 0.25 when every distance is 0.5 (no information), 0 at best.
+
+    In a recipe of pairs = "batch" it stands for `AllPairsContrastive` with the same margins.
 
     Args:
         margin: distance beyond which different pairs cost nothing, > 0. Defaults to 1.0.
+        positive_margin: m₊, distance up to which same pairs cost nothing, ≥ 0. Defaults to 0.
         reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean over pairs.
         name: of the loss. Defaults to "contrastive".
         dtype: of the computation. Defaults to Keras' float type.
@@ -41,7 +36,7 @@ class Contrastive(keras.losses.Loss):
         y_pred: distances of the same shape, ≥ 0.
 
     Raises:
-        RecipeError: the margin is not positive.
+        RecipeError: a margin is out of range.
 
     Reference:
         Hadsell, Chopra, LeCun (2006), Dimensionality Reduction by Learning an Invariant Mapping.
@@ -53,33 +48,43 @@ class Contrastive(keras.losses.Loss):
         0.270833
     """
 
+    over: ClassVar[tuple[str, ...]] = ("pairs", "batch")
+    any_length: ClassVar[bool] = True
+
     def __init__(
         self,
-        margin: float = 1.0,
+        margin: Positive = 1.0,
+        positive_margin: NotNegative = 0.0,
+        *,
         reduction: str | None = "sum_over_batch_size",
         name: str = "contrastive",
         dtype: Any = None,
     ) -> None:
-        if not margin > 0:
-            raise RecipeError(f"Expected a margin above 0. Received {margin}.")
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.margin = float(margin)
+        self.margin = margin
+        self.positive_margin = positive_margin
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Compute the loss of each pair, unreduced."""
         # Keras hands over labels (n,) with distances (n, 1): they would broadcast to (n, n)
         same = ops.reshape(ops.cast(y_true, y_pred.dtype), ops.shape(y_pred))
+        pull = ops.square(ops.maximum(y_pred - self.positive_margin, 0))
         push = ops.square(ops.maximum(self.margin - y_pred, 0))
-        return same * ops.square(y_pred) + (1 - same) * push
+        return same * pull + (1 - same) * push
+
+    def over_batch(self, *, normalize: bool) -> AllPairsContrastive:
+        """Make the loss of the same margins over all pairs of a batch."""
+        return AllPairsContrastive(self.positive_margin, self.margin, normalize=normalize)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "margin": self.margin}
+        return config_of(self)
 
 
 @keras.saving.register_keras_serializable("twinset")
+@checked
 class AllPairsContrastive(BatchLoss):
-    """Pulls all pairs of one class in a batch together and pushes all others apart.
+    """A loss that pulls all pairs of one class in a batch together and all others apart.
 
     L = mean of max(d − m₊, 0)^power over the active positive pairs
       + mean of max(m₋ − d, 0)^power over the active negative pairs
@@ -93,16 +98,7 @@ class AllPairsContrastive(BatchLoss):
         positive_margin: distance up to which a positive pair costs nothing, ≥ 0. Defaults to 0.
         negative_margin: distance from which a negative pair costs nothing, > 0. Defaults to 0.5.
         power: 1 or 2. Defaults to 2.
-        normalize: whether to divide each embedding by its length. Defaults to True.
-        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
-        name: of the loss. Defaults to "all_pairs_contrastive".
-
-    Call arguments:
-        y_true: class of each image, of shape (b,) or (b, 1).
-        y_pred: embeddings of shape (b, d).
-
-    Raises:
-        RecipeError: a setting is out of range.
+        **common: these and the arguments of a call are those of `BatchLoss`.
 
     Reference:
         Hadsell, Chopra, LeCun (2006), Dimensionality Reduction by Learning an Invariant Mapping.
@@ -115,24 +111,19 @@ class AllPairsContrastive(BatchLoss):
         2.0
     """
 
+    any_length: ClassVar[bool] = True
+
     def __init__(
         self,
-        positive_margin: float = 0.0,
-        negative_margin: float = 0.5,
+        positive_margin: NotNegative = 0.0,
+        negative_margin: Positive = 0.5,
         power: Literal[1, 2] = 2,
-        *,
-        normalize: bool = True,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "all_pairs_contrastive",
+        **common: Any,
     ) -> None:
-        not_negative(positive_margin=positive_margin)
-        positive_number(negative_margin=negative_margin)
-        if power not in (1, 2):
-            raise RecipeError(f"Expected power 1 or 2. Received {power!r}: 2 is the paper's.")
-        super().__init__(normalize=normalize, reduction=reduction, name=name)
-        self.positive_margin = float(positive_margin)
-        self.negative_margin = float(negative_margin)
-        self.power = int(power)
+        super().__init__(**common)
+        self.positive_margin = positive_margin
+        self.negative_margin = negative_margin
+        self.power = power
 
     def per_image(self, labels: Any, embeddings: Any) -> Any:
         """Compute each image's share of both means, of shape (b,)."""
@@ -149,12 +140,3 @@ class AllPairsContrastive(BatchLoss):
             cost = ops.square(excess) if self.power == 2 else excess
             terms += (ops.sum(cost, axis=1), count(excess > 0))
         return terms
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "positive_margin": self.positive_margin,
-            "negative_margin": self.negative_margin,
-            "power": self.power,
-        }

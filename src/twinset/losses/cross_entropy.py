@@ -14,13 +14,14 @@ from twinset.losses.batch import (
     count,
     log_sum_exp,
     mean_over,
-    positive_number,
 )
+from twinset.settings import Positive, named
 
 
 @keras.saving.register_keras_serializable("twinset")
+@named("supcon")
 class SupCon(BatchLoss):
-    """Lets each anchor find its positives P among all other images A, with all of P at once.
+    """A loss that lets each anchor find its positives P among all other images A, all of P at once.
 
     L_i = −1/|P(i)| Σ_{p ∈ P(i)} log( exp(s_ip/τ) / Σ_{a ∈ A(i)} exp(s_ia/τ) )
 
@@ -31,16 +32,7 @@ class SupCon(BatchLoss):
 
     Args:
         temperature: τ > 0; small ones look at the nearest images only. Defaults to 0.1.
-        normalize: whether to divide each embedding by its length. Defaults to True.
-        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
-        name: of the loss. Defaults to "supcon".
-
-    Call arguments:
-        y_true: class of each image, of shape (b,) or (b, 1).
-        y_pred: embeddings of shape (b, d).
-
-    Raises:
-        RecipeError: the temperature is not a positive number.
+        **common: these and the arguments of a call are those of `BatchLoss`.
 
     Reference:
         Khosla et al. (2020), Supervised Contrastive Learning, equation 2.
@@ -53,17 +45,9 @@ class SupCon(BatchLoss):
         0.503204
     """
 
-    def __init__(
-        self,
-        temperature: float = 0.1,
-        *,
-        normalize: bool = True,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "supcon",
-    ) -> None:
-        positive_number(temperature=temperature)
-        super().__init__(normalize=normalize, reduction=reduction, name=name)
-        self.temperature = float(temperature)
+    def __init__(self, temperature: Positive = 0.1, **common: Any) -> None:
+        super().__init__(**common)
+        self.temperature = temperature
 
     def per_image(self, labels: Any, embeddings: Any) -> Any:
         """Compute the loss of each anchor, scaled to the mean over valid ones, of shape (b,)."""
@@ -78,14 +62,11 @@ class SupCon(BatchLoss):
         found = ops.sum(ops.where(positive, logits, 0.0), axis=1) / ops.maximum(number, 1.0)
         return ops.where(valid, everyone - found, 0.0), ops.cast(valid, "float32")
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {**super().get_config(), "temperature": self.temperature}
-
 
 @keras.saving.register_keras_serializable("twinset")
+@named("nt_xent")
 class NTXent(BatchLoss):
-    """Lets each anchor tell one positive at a time from its negatives N.
+    """A loss that lets each anchor tell one positive at a time from its negatives N.
 
     L_ip = −log( exp(s_ip/τ) / (exp(s_ip/τ) + Σ_{n ∈ N(i)} exp(s_in/τ)) ), mean over all (i, p)
 
@@ -96,16 +77,7 @@ class NTXent(BatchLoss):
 
     Args:
         temperature: τ > 0. Defaults to 0.1.
-        normalize: whether to divide each embedding by its length. Defaults to True.
-        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
-        name: of the loss. Defaults to "nt_xent".
-
-    Call arguments:
-        y_true: class of each image, of shape (b,) or (b, 1).
-        y_pred: embeddings of shape (b, d).
-
-    Raises:
-        RecipeError: the temperature is not a positive number.
+        **common: these and the arguments of a call are those of `BatchLoss`.
 
     Reference:
         Chen, Kornblith, Norouzi, Hinton (2020), A Simple Framework for Contrastive Learning.
@@ -119,17 +91,9 @@ class NTXent(BatchLoss):
         0.503204
     """
 
-    def __init__(
-        self,
-        temperature: float = 0.1,
-        *,
-        normalize: bool = True,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "nt_xent",
-    ) -> None:
-        positive_number(temperature=temperature)
-        super().__init__(normalize=normalize, reduction=reduction, name=name)
-        self.temperature = float(temperature)
+    def __init__(self, temperature: Positive = 0.1, **common: Any) -> None:
+        super().__init__(**common)
+        self.temperature = temperature
 
     def per_image(self, labels: Any, embeddings: Any) -> Any:
         """Compute the sum of each anchor's pairs, scaled to the mean over pairs, of shape (b,)."""
@@ -142,7 +106,3 @@ class NTXent(BatchLoss):
         # −log(e^s / (e^s + e^r)) = log(1 + e^(r − s)); 0 where there is no rival
         cost = ops.softplus(rivals - logits)
         return ops.sum(ops.where(positive, cost, 0.0), axis=1), count(positive)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {**super().get_config(), "temperature": self.temperature}

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
 from keras import ops
+from pydantic import Field
 
 from twinset.errors import RecipeError
 from twinset.losses.batch import (
     BatchLoss,
     log_sum_exp,
     mean_over,
-    not_negative,
-    positive_number,
     unit,
 )
+from twinset.settings import Count, NotNegative, Positive, checked, named
 
 
 @keras.saving.register_keras_serializable("twinset")
+@checked
 class Proxies(keras.layers.Layer):
-    """Holds one direction per class, and measures the cosine of embeddings to each.
+    """A layer of one direction per class, which measures the cosine of embeddings to each.
 
     proxy = multiplier · w, where w is what is trained. An optimiser that divides by the size of
     past gradients (Adam, RMSprop, …) moves w by about its learning rate, whatever the gradient's
@@ -55,18 +56,12 @@ class Proxies(keras.layers.Layer):
     """
 
     def __init__(
-        self, classes: int, dim: int, multiplier: float = 1.0, seed: int = 0, **kwargs: Any
+        self, classes: Count, dim: Count, multiplier: Positive = 1.0, seed: int = 0, **kwargs: Any
     ) -> None:
-        for name, value in {"classes": classes, "dim": dim}.items():
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise RecipeError(
-                    f"Expected an integer of at least 1 for {name}. Received {value!r}."
-                )
-        positive_number(multiplier=multiplier)
         # float32 under any policy: the cosines of many classes differ by little
         super().__init__(**{"dtype": "float32", "name": "proxies", **kwargs})
-        self.classes, self.dim = int(classes), int(dim)
-        self.multiplier, self.seed = float(multiplier), int(seed)
+        self.classes, self.dim = classes, dim
+        self.multiplier, self.seed = multiplier, seed
         drawn = np.random.default_rng(self.seed).normal(size=(self.classes, self.dim))
         drawn /= np.linalg.norm(drawn, axis=1, keepdims=True) * self.multiplier
         self.directions = self.add_weight(
@@ -93,8 +88,9 @@ class Proxies(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("twinset")
+@named("softmax")
 class NormalizedSoftmax(BatchLoss):
-    """Classifies by the cosine to one learned proxy per class, with or without a margin.
+    """A classifier by the cosine to one learned proxy per class, with or without a margin.
 
     L_i = −log( e^(s cos(θ_y + m)) / (e^(s cos(θ_y + m)) + Σ_{c ≠ y} e^(s cos θ_c)) )
 
@@ -110,17 +106,8 @@ class NormalizedSoftmax(BatchLoss):
         margin: m in radians, in [0, π/2). Defaults to 0; ArcFace takes 0.5 for faces.
         learning_rate_multiplier: see `Proxies`. Defaults to 1.
         seed: of the proxies. Defaults to 0.
-        normalize: whether to divide each embedding by its length; without it, its length scales
-            the logits, and the margin must be 0. Defaults to True.
-        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
-        name: of the loss. Defaults to "normalized_softmax".
-
-    Call arguments:
-        y_true: class of each image, 0 … C − 1, of shape (b,) or (b, 1).
-        y_pred: embeddings of shape (b, d).
-
-    Raises:
-        RecipeError: a setting is out of range.
+        **common: these and the arguments of a call are those of `BatchLoss`; without `normalize`
+            an embedding's length scales the logits, and the margin must be 0.
 
     Reference:
         Zhai, Wu (2019), Classification is a Strong Baseline for Deep Metric Learning.
@@ -138,26 +125,22 @@ class NormalizedSoftmax(BatchLoss):
 
     def __init__(
         self,
-        classes: int,
-        dim: int,
-        scale: float = 16.0,
-        margin: float = 0.0,
+        classes: Count,
+        dim: Count,
+        scale: Positive = 16.0,
+        margin: Annotated[float, Field(ge=0, lt=math.pi / 2, strict=True)] = 0.0,
         *,
-        learning_rate_multiplier: float = 1.0,
+        learning_rate_multiplier: Positive = 1.0,
         seed: int = 0,
-        normalize: bool = True,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "normalized_softmax",
+        **common: Any,
     ) -> None:
-        positive_number(scale=scale, learning_rate_multiplier=learning_rate_multiplier)
-        not_negative(margin=margin)
-        if margin >= math.pi / 2:
-            raise RecipeError(f"Expected a margin in radians below π/2. Received {margin!r}.")
-        if margin and not normalize:
+        super().__init__(**common)
+        if margin and not self.normalize:
             raise RecipeError("Expected normalize=True with a margin: it is an angle. Set one.")
-        super().__init__(normalize=normalize, reduction=reduction, name=name)
-        self.scale = float(scale)
-        self.margin = float(margin)
+        self.scale = scale
+        self.margin = margin
+        self.classes, self.dim, self.seed = classes, dim, seed
+        self.learning_rate_multiplier = learning_rate_multiplier
         self.head: Proxies = Proxies(classes, dim, learning_rate_multiplier, seed)
 
     def per_image(self, labels: Any, embeddings: Any) -> Any:
@@ -182,19 +165,11 @@ class NormalizedSoftmax(BatchLoss):
         beyond = cosine < math.cos(math.pi - self.margin)
         return ops.where(beyond, cosine - self.margin * math.sin(self.margin), turned)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {
-            **super().get_config(),
-            **_head_config(self.head),
-            "scale": self.scale,
-            "margin": self.margin,
-        }
-
 
 @keras.saving.register_keras_serializable("twinset")
+@named("proxy_anchor")
 class ProxyAnchor(BatchLoss):
-    """Lets each class's proxy be the anchor that pulls its images and pushes all others.
+    """A loss in which each class's proxy is the anchor: it pulls its images, pushes all others.
 
     L = 1/|P⁺| Σ_{p ∈ P⁺} log(1 + Σ_{x of class p} e^(−alpha (s(x, p) − δ)))
       + 1/|P| Σ_{p ∈ P} log(1 + Σ_{x not of class p} e^(alpha (s(x, p) + δ)))
@@ -214,16 +189,7 @@ class ProxyAnchor(BatchLoss):
         delta: δ ≥ 0, the margin. Defaults to 0.1.
         learning_rate_multiplier: see `Proxies`. Defaults to 100.
         seed: of the proxies. Defaults to 0.
-        normalize: whether to divide each embedding by its length. Defaults to True.
-        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
-        name: of the loss. Defaults to "proxy_anchor".
-
-    Call arguments:
-        y_true: class of each image, 0 … C − 1, of shape (b,) or (b, 1).
-        y_pred: embeddings of shape (b, d).
-
-    Raises:
-        RecipeError: a setting is out of range.
+        **common: these and the arguments of a call are those of `BatchLoss`.
 
     Reference:
         Kim, Kim, Cho, Kwak (2020), Proxy Anchor Loss for Deep Metric Learning, equation 4.
@@ -240,22 +206,20 @@ class ProxyAnchor(BatchLoss):
 
     def __init__(
         self,
-        classes: int,
-        dim: int,
-        alpha: float = 32.0,
-        delta: float = 0.1,
+        classes: Count,
+        dim: Count,
+        alpha: Positive = 32.0,
+        delta: NotNegative = 0.1,
         *,
-        learning_rate_multiplier: float = 100.0,
+        learning_rate_multiplier: Positive = 100.0,
         seed: int = 0,
-        normalize: bool = True,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "proxy_anchor",
+        **common: Any,
     ) -> None:
-        positive_number(alpha=alpha, learning_rate_multiplier=learning_rate_multiplier)
-        not_negative(delta=delta)
-        super().__init__(normalize=normalize, reduction=reduction, name=name)
-        self.alpha = float(alpha)
-        self.delta = float(delta)
+        super().__init__(**common)
+        self.alpha = alpha
+        self.delta = delta
+        self.classes, self.dim, self.seed = classes, dim, seed
+        self.learning_rate_multiplier = learning_rate_multiplier
         self.head: Proxies = Proxies(classes, dim, learning_rate_multiplier, seed)
 
     def per_image(self, labels: Any, embeddings: Any) -> Any:
@@ -275,25 +239,7 @@ class ProxyAnchor(BatchLoss):
         size = ops.cast(ops.shape(labels)[0], "float32")
         return ops.matmul(share, ops.cast(mine, "float32")) * size + ops.mean(push)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {
-            **super().get_config(),
-            **_head_config(self.head),
-            "alpha": self.alpha,
-            "delta": self.delta,
-        }
-
 
 def _is_class(labels: Any, classes: int) -> Any:
     """Compare labels (b,) with each class, (b, C)."""
     return labels[:, None] == ops.arange(classes, dtype=labels.dtype)[None, :]
-
-
-def _head_config(head: Proxies) -> dict[str, Any]:
-    return {
-        "classes": head.classes,
-        "dim": head.dim,
-        "learning_rate_multiplier": head.multiplier,
-        "seed": head.seed,
-    }

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from twinset.errors import RecipeError
-from twinset.losses.batch import BatchLoss, Rows, by_anchor, positive_number
+from twinset.losses.batch import BatchLoss, Rows, by_anchor
+from twinset.settings import Number, Positive, named
 
 
 @keras.saving.register_keras_serializable("twinset")
 class LogisticScale(keras.layers.Layer):
-    """Turns cosines into log-odds of "same" by a learned scale and bias.
+    """A layer that turns cosines into log-odds of "same" by a learned scale and bias.
 
     logit = t · s + c, with t = exp(log_scale)
 
@@ -55,8 +55,9 @@ class LogisticScale(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("twinset")
+@named("sigmoid")
 class SigmoidPairs(BatchLoss):
-    """Asks of each pair of the batch on its own: the same or not?
+    """A loss that asks of each pair of the batch on its own: the same or not?
 
     L = mean over pairs i ≠ j of −log sigmoid(y_ij (t s_ij + c)), y = 1 for the same class, else −1
 
@@ -68,16 +69,7 @@ class SigmoidPairs(BatchLoss):
         scale: start of t, > 0. Defaults to 10.
         bias: start of c. Defaults to −2.5, about the log-odds of "same" between 10 classes; the
             paper's −10 suits one positive in tens of thousands.
-        normalize: whether to divide each embedding by its length. Defaults to True.
-        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
-        name: of the loss. Defaults to "sigmoid_pairs".
-
-    Call arguments:
-        y_true: class of each image, of shape (b,) or (b, 1).
-        y_pred: embeddings of shape (b, d).
-
-    Raises:
-        RecipeError: a setting is out of range.
+        **common: these and the arguments of a call are those of `BatchLoss`.
 
     Reference:
         Zhai, Mustafa, Kolesnikov, Beyer (2023), Sigmoid Loss for Language Image Pre-Training.
@@ -92,22 +84,11 @@ class SigmoidPairs(BatchLoss):
         0.566519
     """
 
-    def __init__(
-        self,
-        scale: float = 10.0,
-        bias: float = -2.5,
-        *,
-        normalize: bool = True,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "sigmoid_pairs",
-    ) -> None:
-        positive_number(scale=scale)
-        if not math.isfinite(bias):
-            raise RecipeError(f"Expected a finite bias. Received {bias!r}: try -2.5.")
-        super().__init__(normalize=normalize, reduction=reduction, name=name)
-        self.scale = float(scale)
-        self.bias = float(bias)
-        self.head: LogisticScale = LogisticScale(math.log(self.scale), self.bias)
+    def __init__(self, scale: Positive = 10.0, bias: Number = -2.5, **common: Any) -> None:
+        super().__init__(**common)
+        self.scale = scale
+        self.bias = bias
+        self.head: LogisticScale = LogisticScale(math.log(scale), bias)
 
     def per_image(self, labels: Any, embeddings: Any) -> Any:
         """Compute the mean over each image's pairs, of shape (b,)."""
@@ -138,10 +119,6 @@ class SigmoidPairs(BatchLoss):
         """
         distance = ops.convert_to_tensor(distance, dtype="float32")
         return ops.sigmoid(self.head(1 - ops.square(distance) / 2))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {**super().get_config(), "scale": self.scale, "bias": self.bias}
 
 
 def _terms(rows: Rows, slope: Any, bias: Any) -> tuple[Any, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import ops
+from pydantic import Field
 
-from twinset.errors import RecipeError
 from twinset.losses.batch import (
     NEVER,
     BatchLoss,
@@ -16,38 +16,29 @@ from twinset.losses.batch import (
     by_anchor,
     log_sum_exp,
     mean_over,
-    not_negative,
-    positive_number,
 )
+from twinset.settings import Positive, Share, named
 
 
 @keras.saving.register_keras_serializable("twinset")
+@named("multi_similarity")
 class MultiSimilarity(BatchLoss):
-    """Weighs each pair by its own cosine and by how it compares with the anchor's other pairs.
+    """A loss that weighs each pair by its cosine and by how the anchor's other pairs compare.
 
     L_i = 1/alpha log(1 + Σ_{p ∈ P} e^(−alpha (s_ip − λ)))
         + 1/beta log(1 + Σ_{n ∈ N} e^(beta (s_in − λ)))
 
     s is the cosine. Mining keeps a negative in N if s_in > min_p s_ip − ε, and a positive in P if
     s_ip < max_n s_in + ε, with the extremes of the anchor's own pairs; then an anchor that has no
-    positive or no negative costs 0. Without mining (epsilon None) all pairs count. The mean is
+    positive or no negative costs 0. With epsilon = inf all pairs count. The mean is
     over all images of the batch, as in the paper.
 
     Args:
         alpha: steepness for positives, > 0. Defaults to 2.
         beta: steepness for negatives, > 0. Defaults to 40; the paper takes 50.
         base: the cosine λ between near and far, in [−1, 1]. Defaults to 0.5.
-        epsilon: slack of the mining, ≥ 0, or None for no mining. Defaults to 0.1.
-        normalize: whether to divide each embedding by its length. Defaults to True.
-        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
-        name: of the loss. Defaults to "multi_similarity".
-
-    Call arguments:
-        y_true: class of each image, of shape (b,) or (b, 1).
-        y_pred: embeddings of shape (b, d).
-
-    Raises:
-        RecipeError: a setting is out of range.
+        epsilon: slack of the mining, ≥ 0; inf for no mining. Defaults to 0.1.
+        **common: these and the arguments of a call are those of `BatchLoss`.
 
     Reference:
         Wang et al. (2019), Multi-Similarity Loss with General Pair Weighting, equation 15.
@@ -63,24 +54,17 @@ class MultiSimilarity(BatchLoss):
 
     def __init__(
         self,
-        alpha: float = 2.0,
-        beta: float = 40.0,
-        base: float = 0.5,
-        epsilon: float | None = 0.1,
-        *,
-        normalize: bool = True,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "multi_similarity",
+        alpha: Positive = 2.0,
+        beta: Positive = 40.0,
+        base: Annotated[float, Field(ge=-1, le=1, strict=True)] = 0.5,
+        epsilon: Annotated[float, Field(ge=0, strict=True)] = 0.1,
+        **common: Any,
     ) -> None:
-        positive_number(alpha=alpha, beta=beta)
-        not_negative(epsilon=0 if epsilon is None else epsilon)
-        if not -1 <= base <= 1:
-            raise RecipeError(f"Expected a cosine in [-1, 1] for base. Received {base!r}.")
-        super().__init__(normalize=normalize, reduction=reduction, name=name)
-        self.alpha = float(alpha)
-        self.beta = float(beta)
-        self.base = float(base)
-        self.epsilon = None if epsilon is None else float(epsilon)
+        super().__init__(**common)
+        self.alpha = alpha
+        self.beta = beta
+        self.base = base
+        self.epsilon = epsilon
 
     def per_image(self, labels: Any, embeddings: Any) -> Any:
         """Compute the loss of each anchor, of shape (b,)."""
@@ -88,32 +72,22 @@ class MultiSimilarity(BatchLoss):
 
     def _terms(self, rows: Rows) -> tuple[Any, ...]:
         similarity, positive, negative = rows.similarity, rows.positive, rows.negative
-        if self.epsilon is not None:
-            fixed = ops.stop_gradient(similarity)
-            lowest = ops.min(ops.where(positive, fixed, -NEVER), axis=1, keepdims=True)
-            highest = ops.max(ops.where(negative, fixed, NEVER), axis=1, keepdims=True)
-            positive = ops.logical_and(positive, fixed < highest + self.epsilon)
-            negative = ops.logical_and(negative, fixed > lowest - self.epsilon)
+        fixed = ops.stop_gradient(similarity)
+        lowest = ops.min(ops.where(positive, fixed, -NEVER), axis=1, keepdims=True)
+        highest = ops.max(ops.where(negative, fixed, NEVER), axis=1, keepdims=True)
+        positive = ops.logical_and(positive, fixed < highest + self.epsilon)
+        negative = ops.logical_and(negative, fixed > lowest - self.epsilon)
         apart = similarity - self.base
         reach = 1 + abs(self.base) if self.normalize else math.inf
         pull = log_sum_exp(-self.alpha * apart, positive, bound=self.alpha * reach, and_one=True)
         push = log_sum_exp(self.beta * apart, negative, bound=self.beta * reach, and_one=True)
         return (pull / self.alpha + push / self.beta,)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "base": self.base,
-            "epsilon": self.epsilon,
-        }
-
 
 @keras.saving.register_keras_serializable("twinset")
+@named("circle")
 class Circle(BatchLoss):
-    """Pulls each pair with its own force: the farther from its optimum, the stronger.
+    """A loss that pulls each pair the stronger, the farther it is from its optimum.
 
     L_i = log(1 + Σ_n exp(gamma aₙ (sₙ − m)) · Σ_p exp(−gamma aₚ (sₚ − 1 + m)))
     aₙ = max(sₙ + m, 0), aₚ = max(1 + m − sₚ, 0), both held constant for the gradient
@@ -125,16 +99,7 @@ class Circle(BatchLoss):
         margin: m, how far from its optimum (1, or 0 for a negative) a cosine may be, in [0, 1).
             Defaults to 0.25; 0.4 for fine-grained classes.
         gamma: the scale, > 0. Defaults to 80; 256 for faces.
-        normalize: whether to divide each embedding by its length. Defaults to True.
-        reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean.
-        name: of the loss. Defaults to "circle".
-
-    Call arguments:
-        y_true: class of each image, of shape (b,) or (b, 1).
-        y_pred: embeddings of shape (b, d).
-
-    Raises:
-        RecipeError: a setting is out of range.
+        **common: these and the arguments of a call are those of `BatchLoss`.
 
     Reference:
         Sun et al. (2020), Circle Loss: A Unified Perspective of Pair Similarity Optimization.
@@ -148,22 +113,10 @@ class Circle(BatchLoss):
         1.2457
     """
 
-    def __init__(
-        self,
-        margin: float = 0.25,
-        gamma: float = 80.0,
-        *,
-        normalize: bool = True,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "circle",
-    ) -> None:
-        positive_number(gamma=gamma)
-        not_negative(margin=margin)
-        if margin >= 1:
-            raise RecipeError(f"Expected a margin in [0, 1). Received {margin!r}: try 0.25.")
-        super().__init__(normalize=normalize, reduction=reduction, name=name)
-        self.margin = float(margin)
-        self.gamma = float(gamma)
+    def __init__(self, margin: Share = 0.25, gamma: Positive = 80.0, **common: Any) -> None:
+        super().__init__(**common)
+        self.margin = margin
+        self.gamma = gamma
 
     def per_image(self, labels: Any, embeddings: Any) -> Any:
         """Compute the loss of each anchor, scaled to the mean over valid ones, of shape (b,)."""
@@ -179,7 +132,3 @@ class Circle(BatchLoss):
         valid = ops.logical_and(ops.any(positive, axis=1), ops.any(negative, axis=1))
         cost = ops.softplus(ops.where(valid, apart + together, 0.0))
         return ops.where(valid, cost, 0.0), ops.cast(valid, "float32")
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {**super().get_config(), "margin": self.margin, "gamma": self.gamma}

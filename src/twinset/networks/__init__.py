@@ -18,7 +18,14 @@ from twinset.networks.layers import Frozen, Mirror, Preprocess, SquareRoot, Unit
 from twinset.networks.mlp import mlp
 from twinset.networks.own import check_encoder, own
 from twinset.networks.pretrained import pretrained
-from twinset.recipe_sections import ConvRecipe, EncoderRecipe, HeadRecipe, MlpRecipe, OwnRecipe
+from twinset.recipe_sections import (
+    ConvRecipe,
+    HeadRecipe,
+    MlpRecipe,
+    OwnRecipe,
+    PretrainedRecipe,
+)
+from twinset.settings import Section
 
 __all__ = [
     "Convolution",
@@ -38,7 +45,7 @@ __all__ = [
 
 
 def build(
-    recipe: EncoderRecipe,
+    recipe: Section,
     input_shape: Sequence[int],
     *,
     seed: int,
@@ -98,6 +105,7 @@ def build(
             normalize=recipe.normalize,
             seed=seed,
         )
+    assert isinstance(recipe, PretrainedRecipe)
     return pretrained(
         recipe.model,
         input_shape,

@@ -232,7 +232,7 @@ def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> Task:
     if recipe.pairs == "tutorial":
         listed = tutorial_pairs(data.labels, seed=recipe.seed) if pairs is None else pairs
         return PairTask(
-            losses.build(recipe.loss),
+            losses.create(recipe.loss),
             listed,
             distance=recipe.distance,
             batch_size=recipe.batch_size,
@@ -244,7 +244,7 @@ def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> Task:
             'it out, or take pairs = "tutorial".'
         )
     return BatchTask(
-        losses.build(
+        losses.create(
             recipe.loss,
             classes=len(data.class_names),
             dim=recipe.encoder.embedding_size,
