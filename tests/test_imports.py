@@ -32,6 +32,7 @@ ROOMS = (
         "registry",
         "tables",
         "settings",
+        "makers",
         "distance",
         "threads",
         "nearest",

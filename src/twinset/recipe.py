@@ -13,6 +13,7 @@ import tomli_w
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from twinset.errors import RecipeError
+from twinset.makers import Makers, Part
 from twinset.recipe_sections import (
     ENCODERS,
     AugmentRecipe,
@@ -22,7 +23,7 @@ from twinset.recipe_sections import (
     SplitRecipe,
 )
 from twinset.registry import suggestion
-from twinset.settings import Count, CountOrNone, Makers, Part, Positive, Section, explain
+from twinset.settings import Count, CountOrNone, Positive, Section, explain
 
 LOSSES = Makers(
     "loss",

@@ -16,9 +16,10 @@ from typing import Any
 import keras
 
 from twinset.errors import RecipeError
+from twinset.makers import modules_of
 from twinset.recipe import LOSSES
 from twinset.registry import suggestion
-from twinset.settings import Section, modules_of
+from twinset.settings import Section
 
 _PUBLIC = {
     name: kind

@@ -1,0 +1,139 @@
+"""What a recipe names: callables whose signatures are sections, found when a recipe is read."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import PydanticCustomError, core_schema
+
+from twinset.errors import RecipeError
+from twinset.registry import Registry
+from twinset.settings import Section, parameters, read, section_of, table, wrong
+
+
+class Maker:
+    """One callable whose signature is a section, imported when first needed.
+
+    Args:
+        place: "module:attribute".
+        given: arguments that are no settings, but handed over by `make`.
+    """
+
+    def __init__(self, place: str, given: Collection[str] = ()) -> None:
+        self._place = place
+        self._given = frozenset(given)
+
+    @functools.cached_property
+    def _call(self) -> Any:
+        module, _, attribute = self._place.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def read(self, values: Any, at: str) -> Section:
+        """Check settings, which stand at a place of the recipe."""
+        return read(section_of(self._call, self._given), values, at)
+
+    def make(self, section: Section, **given: Any) -> Any:
+        """Call it with the settings of a section, and with what a recipe does not say."""
+        return self._call(**dict(section), **given)
+
+
+class Makers(Registry):
+    """Callables of one kind, of which a section of a recipe chooses one by its name.
+
+    Built-in ones are in the package that is called as the group is: whatever `named` marks in one
+    of its modules. There is no other list.
+
+    Args:
+        kind: of thing, for messages: "loss".
+        group: of entry points, and the package of the built-in ones: "twinset.losses".
+        default: the name that a section means which has none.
+        given: arguments that are no settings, but handed over by `make` to those that take them.
+    """
+
+    def __init__(self, kind: str, group: str, default: str, given: Collection[str]) -> None:
+        super().__init__(kind, group, lambda: _named_in(group))
+        self._default = default
+        self._given = frozenset(given)
+
+    def section(self, name: str) -> type[Section]:
+        """Find the section that a name stands for.
+
+        Raises:
+            RecipeError: no such name, or it cannot be loaded.
+        """
+        return section_of(self.load(name), self._given, name)
+
+    def read(self, values: Any, at: str) -> Section:
+        """Check settings, which stand at a place of the recipe."""
+        values = table(values, at)
+        try:
+            section = self.section(str(values.get("name", self._default)))
+        except RecipeError as error:
+            raise wrong(f"{at}.name: {error}") from None
+        return read(section, values, at)
+
+    def parse(self, name: str, settings: Mapping[str, Any]) -> Section:
+        """Check the settings of what has a name.
+
+        Raises:
+            RecipeError: an unknown name or key, a wrong type or value.
+        """
+        try:
+            return self.read({"name": name, **settings}, self.kind)
+        except PydanticCustomError as error:
+            raise RecipeError(error.message()) from None
+
+    def make(self, section: Section, **given: Any) -> Any:
+        """Call what a section names, with its settings and those of `given` that it takes."""
+        maker = self.load(section.name)
+        settings = {key: value for key, value in section if key != "name"}
+        taken = {key: given[key] for key in given if key in parameters(maker)}
+        return maker(**settings, **taken)
+
+
+def _named_in(package: str) -> dict[str, str]:
+    return {
+        value.recipe_name: f"{module}:{attribute}"
+        for module in modules_of(package)
+        for attribute, value in vars(importlib.import_module(module)).items()
+        if getattr(value, "__module__", None) == module and "recipe_name" in vars(value)
+    }
+
+
+def modules_of(package: str) -> Iterator[str]:
+    """List the full names of a package's modules."""
+    path = importlib.import_module(package).__path__
+    return (f"{package}.{found.name}" for found in pkgutil.iter_modules(path))
+
+
+@dataclass(frozen=True)
+class Part:
+    """The mark of a recipe's field that is a section, which is found when a recipe is read.
+
+    Not when the class is made, as the callables of losses and networks take an import of Keras.
+
+    Args:
+        source: of the section.
+    """
+
+    source: Maker | Makers | type[Section]
+
+    def __get_pydantic_core_schema__(self, kind: Any, handler: Any) -> core_schema.CoreSchema:
+        """Tell pydantic how to read and write it."""
+        return core_schema.with_info_plain_validator_function(
+            self._read,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda section, info: section.model_dump(mode=info.mode), info_arg=True
+            ),
+        )
+
+    def _read(self, values: Any, info: core_schema.ValidationInfo) -> Section:
+        at = info.field_name or ""
+        if isinstance(self.source, type):
+            return read(self.source, values, at)
+        return self.source.read(values, at)
