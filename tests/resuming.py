@@ -8,12 +8,17 @@ import twinset
 from twinset.training.checkpoint import Keeper
 
 
+def save_at_every_look(monkeypatch):
+    for name, value in (("seconds", 0.0), ("share", 1.0)):
+        monkeypatch.setitem(Keeper.__init__.__kwdefaults__, name, value)
+
+
 def check_that_it_goes_on(data, path, monkeypatch, *, killed_at, **settings):
     """Train twice, once with a kill at the beginning of an epoch: the weights are the same.
 
     An `encoder` that is a function makes a network of its own for each training.
     """
-    monkeypatch.setitem(Keeper.__init__.__kwdefaults__, "seconds", 0.0)
+    save_at_every_look(monkeypatch)
     make = settings.pop("encoder", None)
 
     def fit(**more):

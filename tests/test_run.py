@@ -13,9 +13,9 @@ from PIL import Image
 import oracles
 import twinset
 import twinset.run
+from resuming import save_at_every_look
 from twinset.data import load as run_data
 from twinset.errors import DataError, NonFiniteLossError, RecipeError
-from twinset.training.checkpoint import Keeper
 
 QUICK = {"epochs": 3, "batch_size": 16, "encoder": {"units": [8]}}
 LOAD = run_data.load_images
@@ -186,7 +186,7 @@ def test_the_checkpoint_stays_until_the_model_is_saved(monkeypatch):
     def full(self, folder):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(Keeper.__init__.__kwdefaults__, "seconds", 0.0)
+    save_at_every_look(monkeypatch)
     with monkeypatch.context() as patched:
         patched.setattr(twinset.SiameseModel, "save", full)
         with pytest.raises(OSError, match="No space left on device"):
@@ -276,7 +276,7 @@ def test_progress_is_told_when_wanted(capfd, monkeypatch):
     twinset.train(out="told", progress=True, **QUICK)
     told, errors = capfd.readouterr()
     assert told == "", "the library prints nothing to stdout"
-    assert errors.count("epoch ") == 3
+    assert errors.count("epoch ") == 3, "one line each"
     assert wanted == [False, True]
 
 

@@ -35,11 +35,23 @@ class Progress:
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def count(self) -> str:
+        """How far it is, in words."""
+        of = "" if self.total is None else f" of {self.total:,}"
+        return f"{self.task} {self.done:,}{of} {self.unit}".rstrip()
+
+    @property
+    def values(self) -> str:
+        """The numbers, each with its name."""
+        return "  ".join(
+            f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.3g}"
+            for name, value in self.numbers.items()
+        )
+
+    @property
     def text(self) -> str:
         """One line for people."""
-        of = "" if self.total is None else f" of {self.total:,}"
-        numbers = "".join(f"  {name} {value:,.4g}" for name, value in self.numbers.items())
-        return f"{self.task} {self.done:,}{of} {self.unit}".rstrip() + numbers
+        return f"{self.count}  {self.values}".rstrip()
 
 
 Report: TypeAlias = Callable[[Progress], None]
@@ -90,12 +102,22 @@ class _Lines:
 def _bar() -> Iterator[Report]:
     # here, as rich takes a tenth of a second to import
     from rich import progress as bars
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
-    shown = bars.Progress(
-        bars.TextColumn("{task.description}"),
+    class Panel(bars.Progress):
+        # one line of numbers under the bars, as a training has more than fit beside one
+        values = ""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            if self.values:
+                yield Text(self.values, style="dim")
+
+    # What is printed to stderr meanwhile appears above the bars.
+    shown = Panel(
+        bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
-        bars.TextColumn("{task.fields[numbers]}"),
         bars.TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
@@ -105,7 +127,12 @@ def _bar() -> Iterator[Report]:
 
         def tell(now: Progress) -> None:
             if now.task not in rows:
-                rows[now.task] = shown.add_task("", total=now.total, numbers="")
-            shown.update(rows[now.task], description=now.text, total=now.total, completed=now.done)
+                for row in shown.tasks:
+                    if row.finished:  # its place is wanted
+                        shown.remove_task(row.id)
+                        del rows[row.fields["name"]]
+                rows[now.task] = shown.add_task("", total=now.total, name=now.task)
+            shown.values = now.values
+            shown.update(rows[now.task], description=now.count, total=now.total, completed=now.done)
 
         yield tell

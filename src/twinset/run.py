@@ -14,6 +14,7 @@ from twinset.evaluation.calibrate import calibrated
 from twinset.evaluation.of_test_pairs import plot_model, score, shown_pairs
 from twinset.exporters.export import ready
 from twinset.metrics.pairs import parse_rule
+from twinset.progress import Wanted
 from twinset.recipe import Recipe
 from twinset.report.run_report import Report
 
@@ -62,7 +63,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     allow_leaks: bool = False,
-    progress: bool | None = None,
+    progress: Wanted = True,
     tell: Callable[[str], None] | None = None,
     **overrides: Any,
 ) -> Run:
@@ -99,9 +100,7 @@ def train(
     folder = prepare(out, chosen.name, overwrite=overwrite, resume=resume)
     state = folder / CHECKPOINT
     try:
-        parts = load_parts(
-            data, chosen, allow_leaks=allow_leaks, progress=progress is not False, tell=tell
-        )
+        parts = load_parts(data, chosen, allow_leaks=allow_leaks, progress=progress, tell=tell)
         assert parts.test is not None, "both kinds of data have a test part"
         if not resume:
             state.unlink(missing_ok=True)

@@ -126,14 +126,25 @@ def test_progress_without_a_terminal_is_a_line_per_epoch(stripes, capsys):
     twinset.fit(stripes, progress=True, **QUICK | {"epochs": 2})
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 2
-    assert lines[1].startswith("epoch 2/2  loss 0.")
-    assert "images/s" in lines[1]
-    statistics = (
-        r"same \S+ different \S+  active \d+%  alignment \S+  uniformity -\S+  rank \S+  gradient"
-    )
-    assert re.search(statistics, lines[1])
-    twinset.fit(stripes, **QUICK | {"epochs": 1})
+    words = r"epoch 2/2 (\d+) of \1 steps  loss 0\.\d+  images/s \S+"
+    for name in ("same", "different", "active", "alignment", "uniformity", "rank", "gradient"):
+        words += rf"  {name} \S+"
+    assert re.fullmatch(words, lines[1])
+    twinset.fit(stripes, progress=False, **QUICK | {"epochs": 1})
     assert capsys.readouterr().err == ""
+
+
+def test_progress_tells_a_function_of_loss_speed_and_health(stripes):
+    seen = []
+    model = twinset.fit(stripes, progress=seen.append, **QUICK | {"epochs": 3})
+    ends = [each for each in seen if each.done == each.total]
+    assert [each.task for each in ends] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    for told, record in zip(ends, model.history, strict=True):
+        speed = record.images_per_second
+        assert told.numbers == {"loss": record.loss, "images/s": speed, **record.health}
+        assert told.unit == "steps"
+        assert told.done == record.steps
+    assert model.history[0].health["rank"] == model.history[0].statistics.effective_rank
 
 
 def test_wrong_data_and_recipes(stripes):
@@ -156,7 +167,7 @@ def test_colour_images_train():
 
 def test_the_engine_follows_the_back_end():
     name = training._engine().__name__.rsplit(".", 1)[-1]
-    assert name == ("scanned" if keras.backend.backend() == "jax" else "keras_fit")
+    assert name == ("jax_engine" if keras.backend.backend() == "jax" else "keras_engine")
 
 
 # As the recipes are, but for their size: what is left trains in a second.

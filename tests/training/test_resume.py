@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import twinset
+from resuming import save_at_every_look
 from twinset.data.stored import StoredPixels
 from twinset.errors import ModelError
 from twinset.training import checkpoint
@@ -23,9 +24,9 @@ VICTIM = """
 import sys
 import numpy as np
 import twinset
-from twinset.embed import checkpoint
+from twinset.training import checkpoint
 
-checkpoint.Keeper.__init__.__kwdefaults__["seconds"] = 0.0
+checkpoint.Keeper.__init__.__kwdefaults__.update(seconds=0.0, share=1.0)
 data = np.load(sys.argv[1])
 stripes = twinset.LabelledImages(data["images"], data["labels"], tuple(data["names"].tolist()))
 print("ready", flush=True)
@@ -57,7 +58,7 @@ def whole(stripes):
 @pytest.fixture
 def eager(monkeypatch):
     """Every look at the losses saves."""
-    monkeypatch.setitem(Keeper.__init__.__kwdefaults__, "seconds", 0.0)
+    save_at_every_look(monkeypatch)
 
 
 def same(one, two):
@@ -137,7 +138,7 @@ def test_a_checkpoint_belongs_to_one_training(stripes, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch, capsys):
-    keeper = Keeper(tmp_path / "state.npz", lambda: "key", seconds=0)
+    keeper = Keeper(tmp_path / "state.npz", lambda: "key", seconds=0, share=1)
     watching = Monitor(epochs=1, sizes=np.array([1]), images=1)
     keeper.save(0, 1, [np.arange(3)], watching)
 
@@ -154,6 +155,29 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch, capsys):
     assert told.count("could not be written. No space left on device: make room") == 1
     keeper.save(0, 3, [np.arange(5)], watching)  # somebody has made room
     assert keeper.load().step == 3
+
+
+@pytest.mark.parametrize(("takes", "next_save"), [(0.5, 30.5), (10, 10 + 190)])
+def test_saving_takes_a_bounded_share_of_the_time(tmp_path, takes, next_save):
+    """A large network would mostly save if the half minute were counted from a save's beginning."""
+    now = 100.0
+
+    def arrays():  # as if the network came off the device slowly
+        nonlocal now
+        now += takes
+        yield np.arange(3)
+
+    keeper = Keeper(tmp_path / "state.npz", lambda: "key", clock=lambda: now)
+    assert not keeper.due
+    now += 30
+    assert keeper.due
+    begun = now
+    keeper.save(0, 1, arrays(), Monitor(epochs=1, sizes=np.array([1]), images=1))
+    for later, due in ((next_save - 0.1, False), (next_save, True)):
+        now = begun + later
+        assert keeper.due is due
+    assert takes / next_save <= 0.05
+    assert keeper.load().arrays[0].tolist() == [0, 1, 2]
 
 
 def test_a_disk_that_fills_up_ends_no_training(stripes, whole, tmp_path):

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 import twinset
+from resuming import save_at_every_look
 from twinset import losses
 from twinset.errors import DataError, RecipeError
 from twinset.recipe_sections import OptimizerRecipe
 from twinset.training import checkpoint
 from twinset.training import fit as training
-from twinset.training.checkpoint import Keeper
 from twinset.training.optimizers import Schedule, build
 from twinset.training.tasks import BatchTask, PairTask
 
@@ -44,7 +44,7 @@ def test_prefixes_reach_the_loss(stripes):
 @pytest.mark.parametrize("name", ["softmax", "proxy_anchor", "sigmoid"])
 def test_a_loss_resumes_with_its_weights(stripes, tmp_path, monkeypatch, name):
     settings = BATCH | {"loss": {"name": name}, "epochs": 4}
-    monkeypatch.setitem(Keeper.__init__.__kwdefaults__, "seconds", 0.0)
+    save_at_every_look(monkeypatch)
     saved, write = [], checkpoint.write_bytes
     monkeypatch.setattr(
         checkpoint, "write_bytes", lambda path, data: (write(path, data), saved.append(data))

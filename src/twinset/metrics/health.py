@@ -116,7 +116,8 @@ def effective_rank(x: NDArray[np.float64]) -> float:
 def squared_distances(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Measure ‖x_i − x_j‖² of all rows, (n, n), by one product."""
     lengths = np.square(x).sum(axis=1)
-    return np.maximum(lengths[:, None] + lengths - 2 * (x @ x.T), 0)
+    squared: NDArray[np.float64] = lengths[:, None] + lengths - 2 * (x @ x.T)
+    return np.maximum(squared, 0)
 
 
 def _within_between(x: NDArray[np.float64], y: NDArray[np.intp]) -> float:

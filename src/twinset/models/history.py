@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -103,6 +104,21 @@ class EpochRecord:
         values: dict[str, Any] = asdict(self)
         statistics: dict[str, float] = values.pop("statistics")
         return values | statistics
+
+    @property
+    def health(self) -> dict[str, float]:
+        """What is known of its health, under the short names of a line of progress."""
+        batch = self.statistics
+        found = {
+            "same": batch.positive_distance,
+            "different": batch.negative_distance,
+            "active": self.active,
+            "alignment": batch.alignment,
+            "uniformity": batch.uniformity,
+            "rank": batch.effective_rank,
+            "gradient": self.gradient_norm,
+        }
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     @classmethod
     def from_flat(cls, values: Mapping[str, float | str]) -> EpochRecord:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from twinset.models.history import EpochRecord, Guards
 from twinset.training.monitor import Monitor
 
 SECONDS = 30.0
+# At most so much of a training's time goes into saving, however large the network.
+SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,21 +56,30 @@ class Keeper:
         path: the file; None keeps nothing.
         key: gives the training's name; asked where there is a file to save or to read.
         seconds: at least so long between two saves. Defaults to 30.
+        share: at most so much of the time goes into saving. Defaults to 0.05.
+        clock: tells the time in seconds. Defaults to `time.monotonic`.
     """
 
     def __init__(
-        self, path: Path | None, key: Callable[[], str], *, seconds: float = SECONDS
+        self,
+        path: Path | None,
+        key: Callable[[], str],
+        *,
+        seconds: float = SECONDS,
+        share: float = SHARE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path, self._key, self._seconds = path, key, seconds
-        self._saved = time.monotonic()
+        self._path, self._key, self._clock = path, key, clock
+        self._seconds, self._share = seconds, share
+        self._next = clock() + seconds
         self._failed = False
 
     @property
     def due(self) -> bool:
         """Whether it is time to save."""
-        return self._path is not None and time.monotonic() - self._saved >= self._seconds
+        return self._path is not None and self._clock() >= self._next
 
-    def save(self, epoch: int, step: int, arrays: Sequence[NDArray[Any]], monitor: Monitor) -> None:
+    def save(self, epoch: int, step: int, arrays: Iterable[NDArray[Any]], monitor: Monitor) -> None:
         """Write a checkpoint whole, or leave the one before and say so, once.
 
         A training is worth more than its checkpoint: on a full disk it goes on, and tries again.
@@ -75,11 +87,19 @@ class Keeper:
         Args:
             epoch: counted from 0.
             step: how many of its steps are done.
-            arrays: values of all variables.
+            arrays: values of all variables; to take them off the device counts as saving.
             monitor: what was seen.
         """
         if self._path is None:
             return
+        started = self._clock()
+        self._write(self._path, epoch, step, arrays, monitor)
+        ended = self._clock()  # not before: a save that takes long would be due again at once
+        self._next = ended + max(self._seconds, (ended - started) * (1 / self._share - 1))
+
+    def _write(
+        self, path: Path, epoch: int, step: int, arrays: Iterable[NDArray[Any]], monitor: Monitor
+    ) -> None:
         about = {
             "key": self._key(),
             "epoch": epoch,
@@ -91,14 +111,14 @@ class Keeper:
         file = io.BytesIO()
         named: dict[str, Any] = {f"a{i}": _storable(array) for i, array in enumerate(arrays)}
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **named)
-        self._saved = time.monotonic()
         try:
-            write_bytes(self._path, file.getvalue())
+            write_bytes(path, file.getvalue())
         except OSError as error:
             if not self._failed:
-                monitor.note(
-                    f"{self._path}: the checkpoint could not be written. "
-                    f"{error.strerror or error}: make room; the training goes on, and tries again."
+                print(  # noqa: T201 - must not be missed, whether or not progress is wanted
+                    f"twinset: {path}: the checkpoint could not be written. "
+                    f"{error.strerror or error}: make room; the training goes on, and tries again.",
+                    file=sys.stderr,
                 )
             self._failed = True
         else:

@@ -20,6 +20,7 @@ from twinset.errors import DataError, RecipeError
 from twinset.models.card import TrainedOn
 from twinset.models.identity import beginning, identity
 from twinset.models.keras_model import SiameseModel
+from twinset.progress import Report, Wanted, reporting
 from twinset.recipe import Recipe
 from twinset.recipe_sections import BlendRecipe, OwnRecipe
 from twinset.training import frozen_trunk as features
@@ -41,7 +42,7 @@ def fit(
     *,
     encoder: keras.Model | Mapping[str, Any] | None = None,
     pairs: Pairs | str | None = None,
-    progress: bool | None = None,
+    progress: Wanted = True,
     checkpoint: str | Path | None = None,
     keep_checkpoint: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -68,8 +69,9 @@ def fit(
             settings of the recipe's section. Defaults to the recipe's.
         pairs: which images to pair, for recipes of pairs = "tutorial". Defaults to what that rule
             draws from the labels. A text is the recipe's own field.
-        progress: show a bar, or a line per epoch where stderr is no terminal. Defaults to a bar
-            on terminals only.
+        progress: True for a bar on stderr, or a line per epoch where that is no terminal; False
+            for nothing; or a function of one `twinset.progress.Progress`, whose numbers are the
+            loss, images/s, and the health of the last epoch. Defaults to True.
         checkpoint: a file to save the state in, about twice a minute, and to go on from if it is
             there; removed at the end. Where it cannot be written, on a full disk for example, the
             training says so and goes on, with the one before. Defaults to none.
@@ -95,7 +97,7 @@ def fit(
         >>> from twinset import LabelledImages
         >>> black, white = np.zeros((8, 4, 4), np.uint8), np.full((8, 4, 4), 255, np.uint8)
         >>> data = LabelledImages(np.concatenate([black, white]), [0] * 8 + [1] * 8, ("b", "w"))
-        >>> model = fit(data, epochs=30, encoder={"units": [8]})
+        >>> model = fit(data, epochs=30, encoder={"units": [8]}, progress=False)
         >>> model.compare(black[0], white[0]).same
         False
     """
@@ -106,32 +108,33 @@ def fit(
     blend = _blend(chosen, data)
     if not blend.nothing:
         blended(built, blend)  # one that cannot be made is no news for after the training
-    trained, rows = _learning(chosen, built, data, progress)
-    batches = task.draw(0)
-    steps = chosen.epochs * len(batches.positions)
-    augment = Augment.of(chosen.augment, mirrors=data.mirrors)
-    job = Job(
-        encoder=trained,
-        optimizer=build_optimizer(chosen.optimizer, steps, precision=chosen.precision),
-        task=task,
-        rows=rows,
-        labels=data.labels,
-        views=None if augment.nothing else augment.views(chosen.seed),
-        epochs=chosen.epochs,
-    )
-    key = _key(chosen, data, pairs, built, augment)
-    keeper = Keeper(None if checkpoint is None else Path(checkpoint), key)
-    told = Callbacks(callbacks, trained, job.optimizer, chosen.epochs) if callbacks else None
-    monitor = Monitor(
-        epochs=chosen.epochs,
-        sizes=batches.sizes,
-        images=batches.positions.shape[1],
-        scale=chosen.scale,
-        progress=progress,
-        listener=told,
-    )
-    with told.training() if told else nullcontext(), monitor.watch():
-        _engine().train(job, monitor, keeper)
+    with reporting(progress) as tell:
+        trained, rows = _learning(chosen, built, data, tell)
+        batches = task.draw(0)
+        steps = chosen.epochs * len(batches.positions)
+        augment = Augment.of(chosen.augment, mirrors=data.mirrors)
+        job = Job(
+            encoder=trained,
+            optimizer=build_optimizer(chosen.optimizer, steps, precision=chosen.precision),
+            task=task,
+            rows=rows,
+            labels=data.labels,
+            views=None if augment.nothing else augment.views(chosen.seed),
+            epochs=chosen.epochs,
+        )
+        key = _key(chosen, data, pairs, built, augment)
+        keeper = Keeper(None if checkpoint is None else Path(checkpoint), key)
+        told = Callbacks(callbacks, trained, job.optimizer, chosen.epochs) if callbacks else None
+        monitor = Monitor(
+            epochs=chosen.epochs,
+            sizes=batches.sizes,
+            images=batches.positions.shape[1],
+            scale=chosen.scale,
+            tell=tell,
+            listener=told,
+        )
+        with told.training() if told else nullcontext(), monitor.watch():
+            _engine().train(job, monitor, keeper)
     finished = _finished(chosen, built, trained, blend)
     if not (monitor.interrupted or keep_checkpoint):
         keeper.remove()
@@ -196,13 +199,13 @@ def _known(recipe: Recipe, encoder: keras.Model) -> Recipe:
 
 
 def _learning(
-    recipe: Recipe, encoder: keras.Model, data: Labelled, progress: bool | None
+    recipe: Recipe, encoder: keras.Model, data: Labelled, tell: Report
 ) -> tuple[keras.Model, Any]:
     """Find what is to learn from what: the encoder from the images, or a head from features."""
     if not features.learns_once(recipe):
         return encoder, data.rows
     section: Any = recipe.encoder
-    rows = features.encode_once(encoder, data, progress=progress)
+    rows = features.encode_once(encoder, data, tell)
     with _precision(recipe.precision):
         return features.head_of(encoder, section, recipe.seed), rows
 

@@ -16,10 +16,10 @@ from twinset.data.labelled import Labelled, LabelledImages
 from twinset.errors import RecipeError
 from twinset.models.identity import identity
 from twinset.models.keras_model import encode
+from twinset.progress import Report
 from twinset.recipe import Recipe
 from twinset.recipe_sections import HeadRecipe, PretrainedRecipe
 from twinset.training.augment import Augment
-from twinset.training.progress import counting
 
 # What the first layer of a head is called, with hidden layers and without.
 FIRST = ("norm_1", "features_norm")
@@ -88,19 +88,14 @@ def _views(recipe: Recipe, data: Labelled) -> str:
 
 
 def encode_once(
-    encoder: keras.Model,
-    data: Labelled,
-    *,
-    progress: bool | None = None,
-    folder: Path | None = None,
+    encoder: keras.Model, data: Labelled, tell: Report, *, folder: Path | None = None
 ) -> NDArray[np.float32]:
     """Find what the frozen part of an encoder finds in images, in the cache where it is there.
 
     Args:
         encoder: as `networks.pretrained` builds it, frozen.
         data: the images.
-        progress: show a bar, or lines where stderr is no terminal. Defaults to a bar on
-            terminals only.
+        tell: is told how far it is.
         folder: holds the caches. Defaults to `twinset/features` in the user's cache folder.
 
     Returns:
@@ -113,15 +108,14 @@ def encode_once(
     # one program on one back end: rows made at different times are the same numbers
     name = identity(trunk, Preprocessing(data.row_shape), "euclidean")
     key = f"{name[:32]}-{keras.backend.backend()}"
-    with counting("encoded", "images", progress) as show:
-        return encoded_once(
-            lambda positions: encode(trunk, data.rows[positions]),
-            data.fingerprints,
-            key=key,
-            dim=int(trunk.output_shape[-1]),
-            folder=folder,
-            progress=show is not None and (lambda now: show(now.done, now.total or 0)),
-        )
+    return encoded_once(
+        lambda positions: encode(trunk, data.rows[positions]),
+        data.fingerprints,
+        key=key,
+        dim=int(trunk.output_shape[-1]),
+        folder=folder,
+        progress=tell,
+    )
 
 
 def trunk_of(encoder: keras.Model) -> keras.Model:

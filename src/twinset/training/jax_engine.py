@@ -82,7 +82,7 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
                         tell()
                     if keeper.due and not monitor.finished:
                         place = (current + 1, 0) if ended else (current, step)
-                        arrays = [np.asarray(value) for value in jax.tree.leaves(state)]
+                        arrays = (np.asarray(value) for value in jax.tree.leaves(state))
                         keeper.save(*place, arrays, monitor)
             step = 0
     finally:

@@ -171,11 +171,11 @@ class _Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         del logs
         if self._keeper.due and not self._monitor.stop:
-            arrays = [
+            arrays = (
                 ops.convert_to_numpy(variable)
                 for group in self._job.variables()
                 for variable in group
-            ]
+            )
             self._keeper.save(epoch + 1, 0, arrays, self._monitor)
 
     def _embeddings(self, batch: int) -> Any:

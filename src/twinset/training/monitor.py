@@ -1,11 +1,11 @@
-"""Watches a training: stops what is broken, keeps the history, shows progress, heeds Ctrl-C."""
+"""Watches a training: stops what is broken, keeps the history, heeds Ctrl-C."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from twinset.errors import CollapseError, DivergedError, IdleError, NonFiniteLossError
 from twinset.models.history import NAN, UNKNOWN, BatchStatistics, EpochRecord, Guards, Steps
-from twinset.training.progress import Display
+from twinset.progress import Progress, Report
 
 # Embeddings closer than this share of the scale, over as many steps as the patience, are one
 # point. A network that learns passes through no such state: distances start near it and spread.
@@ -49,8 +49,7 @@ class Monitor:
         sizes: pairs or images in each batch of an epoch, of shape (steps,).
         images: images in each batch.
         scale: distance that a healthy embedding spans; a collapse is judged by it.
-        progress: show a progress bar (a line per epoch where output is no terminal). None shows
-            it on terminals only. Defaults to None.
+        tell: is told how far it is. Defaults to nobody.
         listener: is told of each epoch, and may end the training. Defaults to none.
     """
 
@@ -61,7 +60,7 @@ class Monitor:
         sizes: NDArray[np.integer],
         images: int,
         scale: float = 1.0,
-        progress: bool | None = None,
+        tell: Report = lambda _: None,
         listener: Listener | None = None,
     ) -> None:
         self.epochs = epochs
@@ -71,7 +70,7 @@ class Monitor:
         self._sizes = np.asarray(sizes, np.float64)
         self._images = images
         self._scale = scale
-        self._display = Display(epochs, len(sizes), progress)
+        self._tell = tell
         self._listener = listener
         self._seen: list[tuple[float, float, float]] = []  # loss, gradient norm, active share
         self._flat_steps = 0
@@ -94,14 +93,6 @@ class Monitor:
     def step(self) -> int:
         """How many steps of the current epoch are done."""
         return len(self._seen)
-
-    def note(self, text: str) -> None:
-        """Tell the user something that is no progress.
-
-        Args:
-            text: one line.
-        """
-        self._display.note(text)
 
     def begin(self) -> None:
         """Take note that the next epoch begins."""
@@ -159,11 +150,16 @@ class Monitor:
         for loss, spread, norm, active in rows:
             self._seen.append((loss, norm, active))
             self._check(loss, spread, norm)
-        self._display.update(
-            len(self.history) + 1, self.step, self._mean(0), self._speed(time.perf_counter())
-        )
         if self.step == len(self._sizes):
             self._finish_epoch(statistics)
+        else:
+            health = self.history[-1].health if self.history else {}
+            self._report(self._mean(0), self._speed(time.perf_counter()), health)
+
+    def _report(self, loss: float, speed: float, health: Mapping[str, float]) -> None:
+        epoch = f"epoch {len(self.history) + 1}/{self.epochs}"
+        numbers = {"loss": loss, "images/s": speed, **health}
+        self._tell(Progress(epoch, self.step, len(self._sizes), "steps", numbers))
 
     def _check(self, loss: float, spread: float, norm: float) -> None:
         if not np.isfinite(loss):
@@ -233,8 +229,8 @@ class Monitor:
             active=self._mean(2),
             statistics=statistics() if statistics is not None else UNKNOWN,
         )
+        self._report(record.loss, record.images_per_second, record.health)
         self.history.append(record)
-        self._display.epoch(record)
         if self._listener is not None:
             self._listener.end(record)
             self.finished = self.finished or self._listener.stopped
@@ -250,14 +246,14 @@ class Monitor:
 
     @contextmanager
     def watch(self) -> Iterator[Monitor]:
-        """Show progress, and turn Ctrl-C into `interrupted`, until training ends.
+        """Turn Ctrl-C into `interrupted` until training ends.
 
         A second Ctrl-C raises KeyboardInterrupt as usual. Only the main thread can catch signals;
         elsewhere Ctrl-C stays what it was, as it does where it is ignored: a shell's background
         job must not end by the Ctrl-C that is meant for another.
         """
         self._epoch_started = time.perf_counter()
-        with self._display, self._heed_interrupt():
+        with self._heed_interrupt():
             yield self
             if self._seen:  # interrupted within an epoch
                 self._finish_epoch()
