@@ -108,9 +108,6 @@ class Answer:
 def for_people(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what programs keep for themselves: names with a "_" in front.
 
-    Args:
-        metadata: of an item.
-
     Example:
         >>> for_people({"label": "cat", "_stamp": "17-3"})
         {'label': 'cat'}

@@ -36,23 +36,14 @@ _DIGEST = hashlib.sha256().digest_size
 
 @dataclass(frozen=True, eq=False)
 class Approximate:
-    """An inverted file: each vector, a byte per coordinate, in the list of the nearest centre.
+    """An inverted file: each vector, a byte per coordinate, in the list of the nearest centre."""
 
-    Args:
-        faiss: the index; its ids are positions.
-        rows: it holds positions 0 to rows − 1, removed ones too.
-        lists: how many there are.
-        probes: how many are looked through for each query.
-        recall: share of the true 10 nearest that was found, in [0, 1].
-        queries: for how many queries that was measured.
-    """
-
-    faiss: Any
-    rows: int
-    lists: int
-    probes: int
-    recall: float
-    queries: int
+    faiss: Any  # the index; its ids are positions
+    rows: int  # it holds positions 0 to rows − 1, removed ones too
+    lists: int  # how many there are
+    probes: int  # how many are looked through for each query
+    recall: float  # share of the true 10 nearest that was found, in [0, 1]
+    queries: int  # for how many queries that was measured
 
     @property
     def told(self) -> Approximation:
@@ -66,12 +57,6 @@ class Approximate:
         """Find vectors near each query; those that are not in the index yet, exactly.
 
         A query for which fewer than k come is answered exactly.
-
-        Args:
-            matrix: the vectors, of which the first are in the index.
-            queries: float32 of shape (q, d).
-            k: at most so many for each.
-            within: the largest distance that counts; None for any.
         """
         found = self.found(matrix, queries, k)
         enough = np.bincount(found.queries, minlength=len(queries)) >= k
@@ -85,13 +70,7 @@ class Approximate:
         return gather(parts, len(queries), k, within)
 
     def found(self, matrix: Matrix, queries: NDArray[np.float32], k: int) -> Found:
-        """Find up to k vectors for each query among those in the index, measured.
-
-        Args:
-            matrix: the vectors.
-            queries: float32 of shape (q, d).
-            k: how many are wanted.
-        """
+        """Find up to k vectors for each query among those in the index, measured."""
         share = 1 - np.searchsorted(matrix.dead, self.rows) / self.rows
         # a byte per coordinate blurs the order: the true nearest are among some more
         asked = min(self.rows, math.ceil((k + max(k, _NEAREST)) / max(share, 0.1)))
@@ -108,13 +87,6 @@ def build(matrix: Matrix, recall: float) -> Approximate:
 
     The sample that sets it and measures it is of the vectors themselves, each left out of its own
     answer: for queries unlike all of them the recall is lower.
-
-    Args:
-        matrix: n vectors, 1 or more.
-        recall: share of the true 10 nearest that must be found, in (0, 1).
-
-    Raises:
-        StoreError: there is no vector, the share is out of range, or faiss is not installed.
     """
     if not 0 < recall < 1:
         raise StoreError(f"Expected a recall between 0 and 1. Received {recall!r}.")
@@ -149,13 +121,7 @@ def build(matrix: Matrix, recall: float) -> Approximate:
 
 
 def save(path: Path, made: Approximate, stamp: dict[str, Any]) -> None:
-    """Write an index, whole or not at all.
-
-    Args:
-        path: the file.
-        made: from `build`.
-        stamp: says what it was built over.
-    """
+    """Write an index, whole or not at all."""
     head = {"format": FORMAT, "stamp": stamp} | {
         name: getattr(made, name) for name in ("rows", "lists", "probes", "recall", "queries")
     }
@@ -166,12 +132,7 @@ def save(path: Path, made: Approximate, stamp: dict[str, Any]) -> None:
 
 
 def load(path: Path, stamp: dict[str, Any]) -> Approximate | None:
-    """Read an index; None if there is none, it is damaged, or of other vectors.
-
-    Args:
-        path: the file.
-        stamp: what it must have been built over.
-    """
+    """Read an index; None if there is none, it is damaged, or of other vectors."""
     try:
         data = path.read_bytes()
         faiss = package()
@@ -191,11 +152,7 @@ def load(path: Path, stamp: dict[str, Any]) -> Approximate | None:
 
 
 def package() -> Any:
-    """Import faiss.
-
-    Raises:
-        StoreError: it is not installed.
-    """
+    """Import faiss."""
     try:
         import faiss
     except ImportError:

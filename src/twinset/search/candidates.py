@@ -18,19 +18,13 @@ SPARE = 8
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Rows of a database that may be neighbours.
+    """Rows of a database that may be neighbours."""
 
-    Args:
-        positions: numbers that grow in the order in which the items were put in, (n,).
-        ids: n ids.
-        vectors: float32 of shape (n, d).
-        metadata: what is known of each.
-    """
-
+    # numbers that grow in the order in which the items were put in, (n,)
     positions: NDArray[np.int64]
-    ids: Sequence[str]
-    vectors: NDArray[np.float32]
-    metadata: Sequence[Metadata]
+    ids: Sequence[str]  # n ids
+    vectors: NDArray[np.float32]  # float32 of shape (n, d)
+    metadata: Sequence[Metadata]  # what is known of each
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -40,11 +34,7 @@ class Candidates:
         return Items(self.ids, self.vectors, self.metadata)
 
     def joined(self, others: Candidates) -> Candidates:
-        """Return these and others.
-
-        Args:
-            others: of the same size.
-        """
+        """Return these and others."""
         return Candidates(
             np.concatenate([self.positions, others.positions]),
             [*self.ids, *others.ids],
@@ -53,11 +43,7 @@ class Candidates:
         )
 
     def take(self, which: Sequence[int] | NDArray[np.integer]) -> Candidates:
-        """Pick some.
-
-        Args:
-            which: indices, in the order wanted.
-        """
+        """Pick some."""
         return Candidates(
             self.positions[which],
             [self.ids[at] for at in which],
@@ -67,15 +53,7 @@ class Candidates:
 
 
 def measure(query: NDArray[np.float32], candidates: Candidates) -> NDArray[np.float32]:
-    """Measure the distance of each candidate, by the formula that all stages use.
-
-    Args:
-        query: (d,).
-        candidates: n of them.
-
-    Returns:
-        Distances of shape (n,), float32.
-    """
+    """Measure the distance of each candidate, by the formula that all stages use."""
     found: NDArray[np.float32] = distance.euclidean(query, candidates.vectors)
     return found
 
@@ -84,12 +62,6 @@ def nearest(
     query: NDArray[np.float32], candidates: Candidates, k: int | None, within: float | None
 ) -> list[Neighbour]:
     """Make the neighbours of a query out of candidates.
-
-    Args:
-        query: (d,).
-        candidates: in any order.
-        k: at most so many; None for all within.
-        within: the largest distance that counts; None for any.
 
     Example:
         >>> import numpy as np
@@ -111,17 +83,7 @@ def best(
     k: int | None,
     within: float | None,
 ) -> NDArray[np.intp]:
-    """Order candidates by distance, those at the same distance by position, and cut them off.
-
-    Args:
-        distances: (n,).
-        positions: (n,).
-        k: at most so many; None for all within.
-        within: the largest distance that counts; None for any.
-
-    Returns:
-        Indices of those that remain, nearest first.
-    """
+    """Order candidates by distance, those at the same distance by position, and cut them off."""
     order = np.lexsort((positions, distances))
     if within is not None:
         # in float64: NumPy would round the limit to the distances' float32
@@ -136,13 +98,6 @@ def settled(
 
     An item that was left out is, in the database's arithmetic, no nearer than each that came: so
     its d² is at least farthest² − slack, where the slack is twice the error of one d².
-
-    Args:
-        farthest: the largest distance among what came.
-        hits: the neighbours among it, as `nearest` gives them.
-        k: as asked for.
-        within: as asked for.
-        slack: as above, 0 or more.
     """
     limits = [within] if within is not None else []
     if k is not None and len(hits) >= k:
@@ -157,10 +112,5 @@ def rounding(dim: int, scale: float) -> float:
     of n products is off by at most n + 1 units of rounding, 2⁻²⁴, of the sum of their absolute
     values (Higham, 2002, Accuracy and Stability of Numerical Algorithms, section 3.1); squares
     below float32's range are lost.
-
-    Args:
-        dim: the size of an embedding.
-        scale: the sum of the absolute values: d² itself where differences are squared, and
-            (‖a‖ + ‖b‖)² where ‖a‖² + ‖b‖² − 2 a·b is computed.
     """
     return 4 * ((dim + 8) * 2.0**-24 * scale + dim * 2.0**-126)

@@ -70,25 +70,17 @@ class Changes:
 
 @dataclass(eq=False)
 class Plan:
-    """What is to be done with n entries, by position.
+    """What is to be done with n entries, by position."""
 
-    Args:
-        stamps: of each entry that can be used, position → stamp.
-        new: positions.
-        changed: positions.
-        relabelled: positions.
-        unchanged: how many.
-        missing: ids of items that came from the same source, and are there no longer.
-        skipped: what cannot be used.
-    """
-
+    # of each entry that can be used, position → stamp
     stamps: dict[int, str] = field(default_factory=dict)
-    new: list[int] = field(default_factory=list)
-    changed: list[int] = field(default_factory=list)
-    relabelled: list[int] = field(default_factory=list)
-    unchanged: int = 0
+    new: list[int] = field(default_factory=list)  # positions
+    changed: list[int] = field(default_factory=list)  # positions
+    relabelled: list[int] = field(default_factory=list)  # positions
+    unchanged: int = 0  # how many
+    # ids of items that came from the same source, and are there no longer
     missing: list[str] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)  # what cannot be used
 
     @property
     def pending(self) -> NDArray[np.int64]:
@@ -102,13 +94,6 @@ def plan(entries: Entries, store: Store | None) -> Plan:
     An item is the same if its id is; it has changed if its stamp has. Where the path of an id is
     another than before and the old file is still there, two different files bear one id: the new
     one is skipped.
-
-    Args:
-        entries: what is to be in the index.
-        store: the index; None for one that is yet to be made.
-
-    Raises:
-        DataError: all of the entries are gone.
     """
     made = Plan(skipped=list(entries.skipped))
     place: dict[str, int] = {}
@@ -157,17 +142,7 @@ def _judge(made: Plan, entries: Entries, at: int, before: dict[str, Any]) -> Non
 def embedded(
     entries: Entries, made: Plan, model: Embedder, progress: Progress | None
 ) -> Iterator[Embedded]:
-    """Embed what must be, a batch at a time; nothing is read before the first is asked for.
-
-    Args:
-        entries: as planned.
-        made: the plan; what fails is added to what it skipped.
-        model: embeds.
-        progress: is told (done, all) after each batch that was used.
-
-    Raises:
-        DataError: all of them failed.
-    """
+    """Embed what must be, a batch at a time; nothing is read before the first is asked for."""
     pending = made.pending
     done, good = 0, 0
     for batch in entries.embed(pending, model):
@@ -193,15 +168,7 @@ def _all_failed(entries: Entries, made: Plan, count: int) -> DataError:
 def carry_out(
     entries: Entries, made: Plan, batches: Iterable[Embedded], store: Store, *, remove: bool
 ) -> Changes:
-    """Put into an index what was planned, a batch at a time.
-
-    Args:
-        entries: as planned.
-        made: the plan.
-        batches: from `embedded`.
-        store: the index.
-        remove: whether to take out what is missing.
-    """
+    """Put into an index what was planned, a batch at a time."""
     changed = set(made.changed)
     added = replaced = 0
     for batch in batches:

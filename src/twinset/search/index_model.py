@@ -22,14 +22,7 @@ Model: TypeAlias = "Embedder | str | os.PathLike[str]"
 
 
 def loaded(model: Model) -> Embedder:
-    """Return a model, from its folder if need be.
-
-    Args:
-        model: a model, or the folder of one.
-
-    Raises:
-        ModelError: the folder holds none.
-    """
+    """Return a model, from its folder if need be."""
     if isinstance(model, str | os.PathLike):
         from twinset.models.load import load_model
 
@@ -38,25 +31,12 @@ def loaded(model: Model) -> Embedder:
 
 
 def kept_in(url: str) -> Path | None:
-    """Return the folder in which an index keeps its model; None for one on a server.
-
-    Args:
-        url: of the index.
-    """
+    """Return the folder in which an index keeps its model; None for one on a server."""
     return None if "://" in url else Path(url) / KEPT
 
 
 def check(model: Embedder, signature: Signature, url: str) -> Embedder:
-    """Return a model if it made what an index holds.
-
-    Args:
-        model: the model.
-        signature: of the index.
-        url: of the index, for the error.
-
-    Raises:
-        StoreError: it is another one.
-    """
+    """Return a model if it made what an index holds."""
     if model.digest != signature.model:
         raise StoreError(
             f"{url}: expected the model that made this index, {signature.model[:12]}. Received "
@@ -71,13 +51,6 @@ def keep(model: Embedder, url: str) -> None:
 
     As a graph for ONNX Runtime, so that whoever opens the index needs no Keras; a model that
     cannot be one is kept as Keras has it.
-
-    Args:
-        model: the model.
-        url: of the index; on a server nothing is kept.
-
-    Raises:
-        ModelError: it cannot be written.
     """
     target = kept_in(url)
     # a class of the user's own may have no way to be kept: it is passed when the index is opened

@@ -126,14 +126,7 @@ class Approximation:
 
 
 def checked_ids(ids: Any) -> tuple[str, ...]:
-    """Return ids as a tuple.
-
-    Args:
-        ids: different texts, none empty.
-
-    Raises:
-        StoreError: one is no text, is empty, or is there twice.
-    """
+    """Return ids as a tuple."""
     if isinstance(ids, str):
         raise StoreError(f"Expected a list of ids. Received the text {ids!r}: write [{ids!r}].")
     texts = tuple(checked_text(id_, "an id") for id_ in ids)
@@ -146,16 +139,7 @@ def checked_ids(ids: Any) -> tuple[str, ...]:
 
 
 def checked_vectors(vectors: Any, what: str, dim: int | None = None) -> NDArray[np.float32]:
-    """Return vectors as contiguous, read-only float32, without a copy where they are that.
-
-    Args:
-        vectors: finite numbers of shape (n, d), none beyond ±10¹⁵.
-        what: their name in errors.
-        dim: the d that must be. Defaults to any.
-
-    Raises:
-        StoreError: another shape, no numbers, NaN, infinity or numbers beyond the range.
-    """
+    """Return vectors as contiguous, read-only float32, without a copy where they are that."""
     try:
         array = np.asarray(vectors)
     except ValueError:  # rows of different lengths
@@ -185,15 +169,7 @@ def checked_vectors(vectors: Any, what: str, dim: int | None = None) -> NDArray[
 
 
 def checked_k(k: Any, within: Any) -> tuple[int | None, float | None]:
-    """Return how many neighbours are wanted, and how far they may be.
-
-    Args:
-        k: 1 or more, or None for all that are within.
-        within: 0 or more, or None for any distance.
-
-    Raises:
-        StoreError: one is out of range, or both are None.
-    """
+    """Return how many neighbours are wanted, and how far they may be."""
     if k is not None and (not _is_whole(k) or k < 1):
         raise StoreError(f"Expected k as 1 or more, or None for all within. Received {k!r}.")
     if within is not None and not (

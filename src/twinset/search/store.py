@@ -37,21 +37,13 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A search, checked.
+    """A search, checked."""
 
-    Args:
-        queries: read-only float32 of shape (q, d), q and d 1 or more.
-        k: at most so many for each; None for all that are within.
-        within: the largest distance that counts; None for any. Not both are None.
-        where: conditions, all of which must hold.
-        exact: whether an approximate index may not answer.
-    """
-
-    queries: NDArray[np.float32]
-    k: int | None
-    within: float | None
-    where: tuple[Condition, ...]
-    exact: bool
+    queries: NDArray[np.float32]  # read-only float32 of shape (q, d), q and d 1 or more
+    k: int | None  # at most so many for each; None for all that are within
+    within: float | None  # the largest distance that counts; None for any. Not both are None
+    where: tuple[Condition, ...]  # conditions, all of which must hold
+    exact: bool  # whether an approximate index may not answer
 
 
 class Store(ABC):
@@ -225,21 +217,12 @@ class Store(ABC):
 
 
 def unknown_ids(ids: Sequence[str], action: str) -> StoreError:
-    """Make the error for ids that are not there.
-
-    Args:
-        ids: those, 1 or more.
-        action: what was wanted of them.
-    """
+    """Make the error for ids that are not there."""
     return StoreError(f"Expected ids of this index to {action}. Received {_listed(ids)}.")
 
 
 def known_ids(ids: Sequence[str]) -> StoreError:
-    """Make the error for ids that are there already.
-
-    Args:
-        ids: those, 1 or more.
-    """
+    """Make the error for ids that are there already."""
     return StoreError(
         f"Expected new ids. Received {_listed(ids)}, in the index already: pass `replace` to put "
         "the new in the place of the old, or remove them first."

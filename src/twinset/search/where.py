@@ -75,10 +75,6 @@ Where = Mapping[str, Any] | Iterable[Condition | str]
 def holds(condition: Condition, metadata: Metadata) -> bool:
     """Tell whether a condition holds for an item: what every store must answer.
 
-    Args:
-        condition: the condition.
-        metadata: what is known of the item.
-
     Example:
         >>> shoe = {"label": "shoe", "price": 8, "sold": True}
         >>> [holds(parse(text), shoe) for text in ("price<10", "price<abc", "sold=1", "size!=4")]
@@ -99,12 +95,6 @@ def parse(text: str) -> Condition:
     The value is a number, true, false or null where it looks like one, and a text otherwise.
     Quotes, "…" as in JSON or '…' as it stands, make a text of anything, and a name of anything.
 
-    Args:
-        text: such as `price<10`, `label=shoe`, `size="42"` or `"a<b"!=null`.
-
-    Raises:
-        StoreError: there is no name, no operator, or a quote is not closed.
-
     Example:
         >>> parse("price <= 10")
         Condition(name='price', operator='<=', value=10)
@@ -123,13 +113,6 @@ def parse(text: str) -> Condition:
 
 def conditions(where: Where) -> tuple[Condition, ...]:
     """Read conditions in any of their forms, all of which must hold.
-
-    Args:
-        where: a mapping from names to the value wanted, or to a mapping from operators to values;
-            or `Condition`s and texts that `parse` takes.
-
-    Raises:
-        StoreError: something else.
 
     Example:
         >>> for condition in conditions({"label": "shoe", "price": {">": 5, "<=": 10}}):
@@ -198,9 +181,6 @@ SMALLEST, LARGEST = -(2**63), 2**63 - 1
 def kind(value: Scalar) -> Kind:
     """Tell the kind of a value; those of different kinds are unequal, and neither is less.
 
-    Args:
-        value: a text, a number, a truth or None.
-
     Example:
         >>> [kind(value) for value in ("1", 1, 1.0, True, None)]
         ['text', 'number', 'number', 'truth', 'null']
@@ -213,30 +193,14 @@ def kind(value: Scalar) -> Kind:
 
 
 def checked_text(text: Any, what: str) -> str:
-    """Return a text that every store can hold.
-
-    Args:
-        text: what came.
-        what: its name in the error.
-
-    Raises:
-        StoreError: it is no text, is empty, or holds what UTF-8 or a database cannot.
-    """
+    """Return a text that every store can hold."""
     if not isinstance(text, str) or not text:
         raise StoreError(f"Expected {what} to be a text of 1 character or more. Received {text!r}.")
     return _storable(str(text), what)
 
 
 def checked_value(value: Any, what: str) -> Scalar:
-    """Return a value as plain Python; NumPy's scalars are turned into it.
-
-    Args:
-        value: what came.
-        what: its name in the error.
-
-    Raises:
-        StoreError: it is no text, finite number of 64 bits, truth or None.
-    """
+    """Return a value as plain Python; NumPy's scalars are turned into it."""
     plain = value.item() if isinstance(value, np.generic) else value
     if isinstance(plain, str):
         return _storable(str(plain), what)
@@ -253,15 +217,7 @@ def checked_value(value: Any, what: str) -> Scalar:
 
 
 def checked_metadata(metadata: Any, what: str) -> dict[str, Scalar]:
-    """Return a copy of what is known of one item, each name and value checked.
-
-    Args:
-        metadata: a mapping from names to values.
-        what: the item's name in errors.
-
-    Raises:
-        StoreError: it is no mapping, or a name or a value cannot be held.
-    """
+    """Return a copy of what is known of one item, each name and value checked."""
     if not isinstance(metadata, Mapping):
         raise StoreError(
             f"Expected metadata of {what} as a mapping from names to values. Received {metadata!r}."

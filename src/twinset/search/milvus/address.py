@@ -26,37 +26,19 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Address:
-    """Where an index is.
+    """Where an index is."""
 
-    Args:
-        server: what pymilvus takes: a server's URL, or a file's path.
-        index: the index's name.
-        shown: the address without its password.
-        local: whether it is a file of Milvus Lite.
-        consistency: which state a read may see, in Milvus' terms.
-        token: user and password, never to be shown; "" for none.
-        database: the server's database; "" for its default.
-    """
-
-    server: str
-    index: str
-    shown: str
-    local: bool
-    consistency: str
-    token: str = ""
-    database: str = ""
+    server: str  # what pymilvus takes: a server's URL, or a file's path
+    index: str  # the index's name
+    shown: str  # the address without its password
+    local: bool  # whether it is a file of Milvus Lite
+    consistency: str  # which state a read may see, in Milvus' terms
+    token: str = ""  # user and password, never to be shown; "" for none
+    database: str = ""  # the server's database; "" for its default
 
 
 def address(url: str) -> Address:
     """Read the URL of an index.
-
-    Args:
-        url: `milvus://user:password@host:19530/database?index=NAME`, of which host and name must
-            be there, and `&secure=true` asks for TLS; or `milvus:///path/of/file.db?index=NAME`.
-            `&consistency=strong` makes reads wait for what is being written at other replicas.
-
-    Raises:
-        StoreError: it is no such URL.
 
     Example:
         >>> address("milvus://me:secret@db:19530?index=shoes").shown
@@ -102,18 +84,7 @@ def address(url: str) -> Address:
 
 
 def connect(place: Address, *, create: bool) -> Any:
-    """Reach a server, or start Milvus Lite on a file, in this process.
-
-    Args:
-        place: as `address` gives it.
-        create: whether the file may be made.
-
-    Returns:
-        A `MilvusClient`.
-
-    Raises:
-        StoreError: pymilvus is not installed, there is no server, or it refuses.
-    """
+    """Reach a server, or start Milvus Lite on a file, in this process."""
     try:
         from pymilvus import MilvusClient
 
@@ -140,12 +111,7 @@ def connect(place: Address, *, create: bool) -> Any:
 
 
 def disconnect(place: Address, client: Any) -> None:
-    """Let go of a server; of a file, when no store of this process needs it any more.
-
-    Args:
-        place: the index's address.
-        client: as `connect` gives it.
-    """
+    """Let go of a server; of a file, when no store of this process needs it any more."""
     with _quiet():
         client.close()
         if not place.local:
@@ -163,15 +129,7 @@ def told(
     place: Address,
     advice: str = "What was being written is there whole or not at all.",
 ) -> Iterator[None]:
-    """Turn what Milvus refuses into errors that say what to do.
-
-    Args:
-        place: the index's address.
-        advice: the end of the message. Defaults to what is true of writing.
-
-    Raises:
-        StoreError: in the place of what pymilvus raised.
-    """
+    """Turn what Milvus refuses into errors that say what to do."""
     import grpc  # type: ignore[import-untyped]
     from pymilvus.exceptions import MilvusException
 

@@ -25,24 +25,16 @@ _RANGES = 1000
 
 @dataclass(frozen=True)
 class State:
-    """What an index consists of.
+    """What an index consists of."""
 
-    Args:
-        version: grows with each change.
-        collection: where the items are.
-        signature: what the index is bound to.
-        count: how many items there are.
-        next: they are at positions below this one.
-        removed: how many were ever taken out: a reader that sees this grow may have missed some.
-        dead: ranges of positions, end excluded, that hold items no more, though rows may be there.
-    """
-
-    version: int
-    collection: str
-    signature: Signature
-    count: int = 0
-    next: int = 0
+    version: int  # grows with each change
+    collection: str  # where the items are
+    signature: Signature  # what the index is bound to
+    count: int = 0  # how many items there are
+    next: int = 0  # they are at positions below this one
+    # how many were ever taken out: a reader that sees this grow may have missed some
     removed: int = 0
+    # ranges of positions, end excluded, that hold items no more, though rows may be there
     dead: tuple[tuple[int, int], ...] = ()
 
     def dead_positions(self) -> list[int]:
@@ -55,12 +47,7 @@ class State:
         return f"position < {self.next}" + (f" and position not in {dead}" if dead else "")
 
     def changed(self, *, added: int, dead: Iterable[int]) -> State:
-        """Return the state after a change.
-
-        Args:
-            added: how many items were put in, at positions from `next` on.
-            dead: positions of those taken out.
-        """
+        """Return the state after a change."""
         gone = sorted(dead)
         return dataclasses.replace(
             self,
@@ -77,12 +64,7 @@ class State:
 
 
 def create_catalogue(client: Any, place: Address) -> None:
-    """Make the catalogue where there is none.
-
-    Args:
-        client: of the server.
-        place: the address of an index.
-    """
+    """Make the catalogue where there is none."""
     from pymilvus import DataType
 
     if load(client, place, CATALOGUE):
@@ -96,13 +78,7 @@ def create_catalogue(client: Any, place: Address) -> None:
 
 
 def make_collection(client: Any, name: str, schema: Any) -> None:
-    """Make a collection with an exact index, and load it.
-
-    Args:
-        client: of the server.
-        name: the collection's.
-        schema: with a field `embedding`.
-    """
+    """Make a collection with an exact index, and load it."""
     # One shard: an insertion is seen whole or not at all within one.
     client.create_collection(name, schema=schema, num_shards=1, consistency_level="Bounded")
     _index(client, name)
@@ -110,16 +86,7 @@ def make_collection(client: Any, name: str, schema: Any) -> None:
 
 
 def load(client: Any, place: Address, name: str) -> bool:
-    """Let a collection be searched, which Milvus Lite forgets when it ends.
-
-    Args:
-        client: of the server.
-        place: the address of an index.
-        name: the collection's.
-
-    Returns:
-        Whether it is there.
-    """
+    """Let a collection be searched, which Milvus Lite forgets when it ends."""
     from pymilvus.exceptions import MilvusException
 
     if not client.has_collection(name):
@@ -149,19 +116,7 @@ def _index(client: Any, name: str) -> None:
 
 
 def read(client: Any, place: Address, consistency: str) -> tuple[State, list[str]]:
-    """Read the newest state of an index.
-
-    Args:
-        client: of the server.
-        place: the index's address.
-        consistency: which state a read may see, in Milvus' terms.
-
-    Returns:
-        The state, and the keys of the rows of older ones.
-
-    Raises:
-        StoreError: there is no such index, or it is of another format.
-    """
+    """Read the newest state of an index."""
     newest, old = _newest(client, place, consistency)
     if not newest:
         raise missing(place)
@@ -184,33 +139,18 @@ def read(client: Any, place: Address, consistency: str) -> tuple[State, list[str
 
 
 def version(client: Any, place: Address) -> int:
-    """Read the version of an index of whatever format; 0 if there is none.
-
-    Args:
-        client: of the server.
-        place: the index's address.
-    """
+    """Read the version of an index of whatever format; 0 if there is none."""
     newest, _ = _newest(client, place, "Strong")
     return int(newest[0]["version"]) if newest else 0
 
 
 def missing(place: Address) -> StoreError:
-    """Make the error for an index that is not there.
-
-    Args:
-        place: its address.
-    """
+    """Make the error for an index that is not there."""
     return StoreError(f"Expected an index at {place.shown}. There is none of this name.")
 
 
 def write(client: Any, place: Address, state: State) -> None:
-    """Make a state known; it counts from the moment this is seen.
-
-    Args:
-        client: of the server.
-        place: the index's address.
-        state: the new one.
-    """
+    """Make a state known; it counts from the moment this is seen."""
     chunks = [state.dead[i : i + _RANGES] for i in range(0, len(state.dead), _RANGES)] or [()]
     bound = dataclasses.asdict(state.signature)
     rows: list[dict[str, Any]] = [

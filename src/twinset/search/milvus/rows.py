@@ -30,17 +30,11 @@ _FIELDS = ("position", "item", "embedding", "metadata")
 
 @dataclass(frozen=True)
 class Rows:
-    """A collection of items.
+    """A collection of items."""
 
-    Args:
-        client: of the server.
-        collection: its name.
-        dim: the size of an embedding.
-    """
-
-    client: Any
-    collection: str
-    dim: int
+    client: Any  # of the server
+    collection: str  # its name
+    dim: int  # the size of an embedding
 
     def create(self) -> None:
         """Make the collection."""
@@ -61,12 +55,7 @@ class Rows:
         return max(1, min(MOST_HITS, _BYTES // (4 * self.dim + 512)))
 
     def insert(self, items: Items, first: int) -> None:
-        """Put items in, at positions from `first` on.
-
-        Args:
-            items: of this size, within Milvus' limits: see `check`.
-            first: the position of the first.
-        """
+        """Put items in, at positions from `first` on."""
         rows: list[dict[str, Any]] = []
         size = 0
         padding = np.zeros(max(0, 2 - self.dim), np.float32)
@@ -89,15 +78,7 @@ class Rows:
             self.client.insert(self.collection, rows, timeout=PATIENCE)
 
     def positions(self, filter_: str, expected: int) -> Sequence[int]:
-        """Find where rows are, having waited for all that was written before.
-
-        Args:
-            filter_: which.
-            expected: how many should be there: if they are, they are not listed one by one.
-
-        Returns:
-            As many positions as there are rows, whichever if all is as expected.
-        """
+        """Find where rows are, having waited for all that was written before."""
         found = self._query(filter_, ["count(*)"], "Strong")
         if int(found[0]["count(*)"]) == expected:
             return range(expected)
@@ -105,11 +86,7 @@ class Rows:
         return sorted({int(row["position"]) for row in found})
 
     def delete(self, positions: Sequence[int]) -> None:
-        """Delete rows, and wait until no reader sees them.
-
-        Args:
-            positions: those; none need be there.
-        """
+        """Delete rows, and wait until no reader sees them."""
         for start in range(0, len(positions), _NAMED):
             part = list(positions[start : start + _NAMED])
             self.client.delete(self.collection, ids=part, timeout=PATIENCE)
@@ -121,36 +98,18 @@ class Rows:
             )
 
     def at(self, ids: Sequence[str], visible: str) -> dict[str, int]:
-        """Find where items are, having waited for all that was written before.
-
-        Args:
-            ids: any.
-            visible: the filter for rows that are items.
-        """
+        """Find where items are, having waited for all that was written before."""
         return {
             row["item"]: row["position"]
             for row in self._named(ids, visible, ["item", "position"], "Strong")
         }
 
     def named(self, ids: Sequence[str], visible: str, consistency: str) -> Candidates:
-        """Read items by their ids.
-
-        Args:
-            ids: any.
-            visible: the filter for rows that are items.
-            consistency: in Milvus' terms.
-        """
+        """Read items by their ids."""
         return self.candidates(list(self._named(ids, visible, list(_FIELDS), consistency)))
 
     def page(self, start: int, end: int, filter_: str, consistency: str) -> Candidates:
-        """Read the items at positions from `start` to before `end`, in this order.
-
-        Args:
-            start: the first position.
-            end: behind the last one.
-            filter_: which.
-            consistency: in Milvus' terms.
-        """
+        """Read the items at positions from `start` to before `end`, in this order."""
         wanted = f"position >= {start} and position < {end} and {filter_}"
         found = self._query(wanted, list(_FIELDS), consistency)
         return self.candidates(sorted(found, key=lambda row: int(row["position"])))
@@ -158,17 +117,7 @@ class Rows:
     def nearest(
         self, query: NDArray[np.float32], filter_: str, limit: int, consistency: str
     ) -> tuple[Candidates, bool]:
-        """Let Milvus find the rows nearest to a query, in its arithmetic.
-
-        Args:
-            query: (d,).
-            filter_: which.
-            limit: at most so many, no more than `at_once`.
-            consistency: in Milvus' terms.
-
-        Returns:
-            The rows, and whether these are all there are.
-        """
+        """Let Milvus find the rows nearest to a query, in its arithmetic."""
         padded = np.zeros(max(self.dim, 2), np.float32)
         padded[: self.dim] = query
         # One query at a time: Milvus Lite holds q × n × d numbers at once.
@@ -188,9 +137,6 @@ class Rows:
 
         Milvus Lite may return a row twice: one that was killed between writing a file and
         forgetting its log reads the log again.
-
-        Args:
-            found: rows of all fields.
         """
         rows = list({row["position"]: row for row in found}.values())
         vectors = np.empty((len(rows), self.dim), np.float32)
@@ -226,24 +172,13 @@ class Rows:
 
 
 def key(id_: str) -> int:
-    """Make a number of 64 bits of an id; two ids may have the same.
-
-    Args:
-        id_: the id.
-    """
+    """Make a number of 64 bits of an id; two ids may have the same."""
     digest = hashlib.blake2b(id_.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
 def check(items: Items) -> None:
-    """See that Milvus can hold items.
-
-    Args:
-        items: what is to be put in.
-
-    Raises:
-        StoreError: an id or what is known of an item is too long.
-    """
+    """See that Milvus can hold items."""
     for id_, known in zip(items.ids, items.metadata, strict=True):
         for what, size, most in (
             ("an id", len(id_.encode()), LONGEST_ID),

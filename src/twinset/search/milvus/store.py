@@ -35,11 +35,6 @@ class MilvusStore(Store):
     whole or not at all all the same, and readers see the old state or the new one: see
     `catalogue`. What was written is seen by every read that begins after the call; where a server
     keeps several replicas in memory, `consistency=strong` in the URL is needed for that.
-
-    Args:
-        place: the address.
-        client: of the server.
-        state: what the index consists of.
     """
 
     def __init__(self, place: Address, client: Any, state: State) -> None:

@@ -21,9 +21,6 @@ _EXACT = 2**53
 def expressible(condition: Condition) -> bool:
     """Tell whether Milvus finds all items for which a condition holds.
 
-    Args:
-        condition: the condition.
-
     Example:
         >>> from twinset.search.where import parse
         >>> [expressible(parse(text)) for text in ("label=shoe", "price<10", "label!=shoe")]
@@ -42,9 +39,6 @@ def expressible(condition: Condition) -> bool:
 
 def expression(where: Sequence[Condition]) -> str:
     """Write the expressible ones of conditions as a filter; "" where there are none.
-
-    Args:
-        where: conditions.
 
     Example:
         >>> from twinset.search.where import conditions

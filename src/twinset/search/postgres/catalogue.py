@@ -34,28 +34,15 @@ CREATE TABLE IF NOT EXISTS twinset_indexes (
 
 @dataclass(frozen=True)
 class Address:
-    """Where an index is.
+    """Where an index is."""
 
-    Args:
-        database: what libpq takes, password included: never to be shown.
-        index: the index's name.
-        shown: the address without its password.
-    """
-
-    database: str
-    index: str
-    shown: str
+    database: str  # what libpq takes, password included: never to be shown
+    index: str  # the index's name
+    shown: str  # the address without its password
 
 
 def address(url: str) -> Address:
     """Read the URL of an index.
-
-    Args:
-        url: `postgresql://user@host/database?index=NAME`; what libpq takes besides may stand
-            beside `index`, such as `sslmode=require`.
-
-    Raises:
-        StoreError: it names no index, or no server.
 
     Example:
         >>> address("postgresql://me:secret@db/photos?index=shoes&sslmode=require").shown
@@ -84,14 +71,7 @@ def address(url: str) -> Address:
 
 
 def connect(place: Address) -> Connection[Any]:
-    """Reach a database.
-
-    Args:
-        place: as `address` gives it.
-
-    Raises:
-        StoreError: psycopg or pgvector is not installed, there is no server, or it refuses.
-    """
+    """Reach a database."""
     try:
         import pgvector.psycopg  # noqa: F401 - told now, before anything is done
         import psycopg
@@ -111,24 +91,13 @@ def connect(place: Address) -> Connection[Any]:
 
 
 def one_line(error: Exception) -> str:
-    """Return what a server said, on one line.
-
-    Args:
-        error: what psycopg raised.
-    """
+    """Return what a server said, on one line."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 @contextmanager
 def told(place: Address) -> Iterator[None]:
-    """Turn what a server refuses into errors that say what to do.
-
-    Args:
-        place: the index's address.
-
-    Raises:
-        StoreError: in the place of what psycopg raised.
-    """
+    """Turn what a server refuses into errors that say what to do."""
     import psycopg
     from psycopg import errors
 
@@ -156,11 +125,7 @@ def told(place: Address) -> Iterator[None]:
 
 
 def replaced(place: Address) -> StoreError:
-    """Make the error for an index that another has deleted, or made anew.
-
-    Args:
-        place: the index's address.
-    """
+    """Make the error for an index that another has deleted, or made anew."""
     return StoreError(
         f"Expected the index that was opened, {place.shown}. It has been deleted or made anew "
         "since: open it again."
@@ -168,20 +133,7 @@ def replaced(place: Address) -> StoreError:
 
 
 def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: bool) -> int:
-    """Put an index into the catalogue, having made what is missing: pgvector, the catalogue.
-
-    Args:
-        cursor: in a transaction.
-        place: the index's address.
-        signature: what it is bound to.
-        overwrite: whether one of the same name may be dropped.
-
-    Returns:
-        Its number.
-
-    Raises:
-        StoreError: there is one of this name, or pgvector is not there and may not be made.
-    """
+    """Put an index into the catalogue, having made what is missing: pgvector, the catalogue."""
     from psycopg import sql
 
     cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'".encode())
@@ -209,18 +161,7 @@ def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: 
 
 
 def find(connection: Connection[Any], place: Address) -> tuple[int, Signature]:
-    """Look an index up.
-
-    Args:
-        connection: of its database.
-        place: its address.
-
-    Returns:
-        Its number, and what it is bound to.
-
-    Raises:
-        StoreError: there is none, or one of another format.
-    """
+    """Look an index up."""
     known: list[str] = []
     if connection.execute("SELECT to_regclass('twinset_indexes')").fetchone() != (None,):
         row = connection.execute(
@@ -244,22 +185,14 @@ def find(connection: Connection[Any], place: Address) -> tuple[int, Signature]:
 
 
 def register(connection: Connection[Any]) -> None:
-    """Let a connection know pgvector's type.
-
-    Args:
-        connection: of a database that has it.
-    """
+    """Let a connection know pgvector's type."""
     from pgvector.psycopg import register_vector
 
     register_vector(connection)
 
 
 def table_name(number: int) -> str:
-    """Name the table of an index: by number, as names of indexes may be long or change.
-
-    Args:
-        number: from the catalogue.
-    """
+    """Name the table of an index: by number, as names of indexes may be long or change."""
     return f"twinset_items_{number}"
 
 

@@ -30,17 +30,7 @@ SAMPLE, NEAREST = 100, 10
 
 
 def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
-    """Build the index, and find out how much effort the recall takes.
-
-    Args:
-        cursor: in a transaction, which errors undo.
-        table: what it is built over.
-        recall: the share of the true 10 nearest that it must find, in (0, 1).
-
-    Raises:
-        StoreError: pgvector takes no embeddings of this size, it is older than 0.8, or the recall
-            cannot be reached.
-    """
+    """Build the index, and find out how much effort the recall takes."""
     if not 0 < recall < 1:
         raise StoreError(f"Expected a recall in (0, 1). Received {recall!r}.")
     if table.dim > LARGEST_DIM:
@@ -69,12 +59,7 @@ def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
 
 
 def read(cursor: Cursor[Any], table: Table) -> tuple[Approximation, int] | None:
-    """Read what was built, and the effort it takes; None where nothing was.
-
-    Args:
-        cursor: in a transaction.
-        table: the index's.
-    """
+    """Read what was built, and the effort it takes; None where nothing was."""
     cursor.execute("SELECT approximation FROM twinset_indexes WHERE id = %s", [table.number])
     kept = _value(cursor)
     if kept is None:
@@ -87,18 +72,7 @@ def read(cursor: Cursor[Any], table: Table) -> tuple[Approximation, int] | None:
 def search(
     cursor: Cursor[Any], table: Table, query: NDArray[np.float32], request: Request, effort: int
 ) -> list[Neighbour] | None:
-    """Find neighbours of a query by the index.
-
-    Args:
-        cursor: in a transaction.
-        table: the index's.
-        query: (d,).
-        request: what is asked, with a k; its `queries` are not read.
-        effort: how many candidates are kept while looking.
-
-    Returns:
-        The neighbours; None where the conditions hold for so few that exact search must answer.
-    """
+    """Find neighbours of a query by the index."""
     assert request.k is not None
     limit = request.k + SPARE
     cursor.connection.execute(

@@ -37,12 +37,6 @@ class PostgresStore(Store):
     Exact search reads the whole table; `build_approximate` adds an HNSW index, which the server
     keeps up to date. Writers of one index wait for each other; readers wait for nobody. One store
     is for one thread at a time.
-
-    Args:
-        place: the address.
-        number: the index's, from the catalogue.
-        signature: what it is bound to.
-        connection: to the database.
     """
 
     def __init__(
@@ -108,17 +102,6 @@ class PostgresStore(Store):
         """Build an HNSW index over the table; the server keeps it up to date from then on.
 
         Writers wait until it is built, readers do not.
-
-        Args:
-            recall: the share of the true 10 nearest that it must find, in (0, 1). Defaults to
-                0.95.
-
-        Returns:
-            What was built, with its measured recall.
-
-        Raises:
-            StoreError: pgvector's HNSW takes no embeddings of this size, pgvector is older than
-                0.8, or the recall cannot be reached; nothing is changed then.
         """
         with self._writing() as cursor:
             return hnsw.build(cursor, self._table, recall)

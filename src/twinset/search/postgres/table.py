@@ -25,22 +25,13 @@ COLUMNS = "position, id, embedding, metadata"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of items.
+    """A table of items."""
 
-    Args:
-        number: the index's, from the catalogue.
-        dim: the size of an embedding.
-    """
-
-    number: int
-    dim: int
+    number: int  # the index's, from the catalogue
+    dim: int  # the size of an embedding
 
     def sql(self, statement: str) -> Composed:
-        """Put the names of the table and of its HNSW index into a statement.
-
-        Args:
-            statement: with `{table}` and `{hnsw}` for them, and other braces doubled.
-        """
+        """Put the names of the table and of its HNSW index into a statement."""
         from psycopg import sql
 
         return sql.SQL(statement).format(
@@ -49,12 +40,7 @@ class Table:
         )
 
     def create(self, cursor: Cursor[Any], name: str) -> None:
-        """Make the table.
-
-        Args:
-            cursor: in a transaction.
-            name: the index's, as a comment for people.
-        """
+        """Make the table."""
         from psycopg import sql
 
         cursor.execute(
@@ -67,21 +53,12 @@ class Table:
         cursor.execute(self.sql("COMMENT ON TABLE {table} IS ") + comment)
 
     def known(self, cursor: Cursor[Any], ids: Sequence[str]) -> set[str]:
-        """Tell which of these ids are there.
-
-        Args:
-            cursor: in a transaction.
-            ids: any.
-        """
+        """Tell which of these ids are there."""
         cursor.execute(self.sql("SELECT id FROM {table} WHERE id = ANY(%s)"), [list(ids)])
         return {id_ for (id_,) in cursor}
 
     def candidates(self, rows: Sequence[Any]) -> Candidates:
-        """Turn rows into arrays.
-
-        Args:
-            rows: of `COLUMNS`.
-        """
+        """Turn rows into arrays."""
         vectors = np.empty((len(rows), self.dim), np.float32)
         for at, row in enumerate(rows):
             vectors[at] = row[2].to_numpy()
@@ -96,15 +73,7 @@ class Table:
         limit: int | None,
         reach: float | None = None,
     ) -> Candidates:
-        """Let the database find the items nearest to a query, in its arithmetic.
-
-        Args:
-            cursor: in a transaction that allows the plan wanted.
-            query: (d,).
-            where: conditions.
-            limit: at most so many; None for all.
-            reach: the largest distance. Defaults to any.
-        """
+        """Let the database find the items nearest to a query, in its arithmetic."""
         from psycopg import sql
 
         texts, parameters = [], []
@@ -125,13 +94,7 @@ class Table:
     def exact(
         self, cursor: Cursor[Any], query: NDArray[np.float32], request: Request
     ) -> list[Neighbour]:
-        """Find the true neighbours of a query.
-
-        Args:
-            cursor: in a transaction.
-            query: (d,).
-            request: what is asked; its `queries` are not read.
-        """
+        """Find the true neighbours of a query."""
         # Where there is an HNSW index, it serves ORDER BY unless index scans are off.
         cursor.connection.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = on")
         k, within = request.k, request.within

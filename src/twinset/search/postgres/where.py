@@ -17,12 +17,6 @@ def sql_of(condition: Condition) -> tuple[Composed, list[Any]]:
     Names and values travel as parameters, never as text of the statement. jsonb keeps the kinds
     apart and compares numbers exactly. It orders texts by the database's collation, though, so
     they are compared as texts, by code points.
-
-    Args:
-        condition: the condition.
-
-    Returns:
-        An expression over the column `metadata`, and its parameters.
     """
     from psycopg import sql
 
@@ -54,9 +48,6 @@ def sql_of(condition: Condition) -> tuple[Composed, list[Any]]:
 def mapping_json(metadata: Metadata) -> str:
     """Write metadata as JSON that comes back from jsonb as it was.
 
-    Args:
-        metadata: names and values.
-
     Example:
         >>> mapping_json({"a": 1e16, "b": 2})
         '{"a": 10000000000000000.0, "b": 2}'
@@ -70,9 +61,6 @@ def scalar_json(value: Scalar) -> str:
 
     jsonb keeps the decimal digits of a number, and how many. So a whole float keeps its ".0", and
     is written with all its digits, so that it equals the integer that Python says it equals.
-
-    Args:
-        value: a text, a finite number, a truth or None.
     """
     if isinstance(value, float) and value.is_integer():
         return f"{int(value)}.0"

@@ -12,11 +12,7 @@ NAME = "approximate.faiss"
 
 
 class Cache:
-    """The file, read when it is first needed, and again when another took its place.
-
-    Args:
-        folder: of the store.
-    """
+    """The file, read when it is first needed, and again when another took its place."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
@@ -24,11 +20,7 @@ class Cache:
         self._held: Approximate | None = None
 
     def find(self, state: State) -> Approximate | None:
-        """Return the index, if it is of these vectors; None if not, or if it is damaged.
-
-        Args:
-            state: of the store. Later items, and removals, leave it of use; a compaction does not.
-        """
+        """Return the index, if it is of these vectors; None if not, or if it is damaged."""
         try:
             file = self._path.stat()
         except OSError:
@@ -41,13 +33,7 @@ class Cache:
         return self._held
 
     def build(self, state: State, matrix: Matrix, recall: float) -> Approximate:
-        """Build the index and write its file.
-
-        Args:
-            state: of the store.
-            matrix: its vectors.
-            recall: share of the true 10 nearest that must be found.
-        """
+        """Build the index and write its file."""
         made = build(matrix, recall)
         save(self._path, made, _stamp(state))
         return made

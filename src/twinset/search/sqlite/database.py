@@ -47,27 +47,16 @@ _SCHEMA = (
 
 @dataclass(frozen=True)
 class State:
-    """What a store is at one moment.
+    """What a store is at one moment."""
 
-    Args:
-        identity: random; another store in its place has another.
-        model: digest of the model.
-        dim: size of an embedding.
-        distance: name of the distance.
-        generation: number of the file of vectors.
-        rows: how many of its rows are known; position p is row p.
-        dead: how many of them are of removed items.
-        change: number of the last change.
-    """
-
-    identity: str
-    model: str
-    dim: int
-    distance: str
-    generation: int
-    rows: int
-    dead: int
-    change: int
+    identity: str  # random; another store in its place has another
+    model: str  # digest of the model
+    dim: int  # size of an embedding
+    distance: str  # name of the distance
+    generation: int  # number of the file of vectors
+    rows: int  # how many of its rows are known; position p is row p
+    dead: int  # how many of them are of removed items
+    change: int  # number of the last change
 
     @property
     def signature(self) -> Signature:
@@ -76,12 +65,7 @@ class State:
 
 
 def make(path: Path, state: State) -> None:
-    """Make a new file.
-
-    Args:
-        path: where there is none.
-        state: how it begins.
-    """
+    """Make a new file."""
     with told(path.parent):
         db = sqlite3.connect(path, isolation_level=None)
         try:
@@ -97,14 +81,7 @@ def make(path: Path, state: State) -> None:
 
 
 def connect(folder: Path) -> sqlite3.Connection:
-    """Open the file of a store.
-
-    Args:
-        folder: of the store.
-
-    Raises:
-        StoreError: it is not there, is no database of a store, or is one of another version.
-    """
+    """Open the file of a store."""
     path = folder / NAME
     if not path.is_file():
         what = "a folder without one" if folder.is_dir() else "nothing"
@@ -144,11 +121,7 @@ def connect(folder: Path) -> sqlite3.Connection:
 
 
 def read(db: sqlite3.Connection) -> State:
-    """Read the state; in a transaction, it and all that follows is of one moment.
-
-    Args:
-        db: from `connect`.
-    """
+    """Read the state; in a transaction, it and all that follows is of one moment."""
     rows = db.execute("SELECT * FROM state").fetchall()
     if len(rows) != 1:
         raise sqlite3.DatabaseError("no state, or more than one")
@@ -156,12 +129,7 @@ def read(db: sqlite3.Connection) -> State:
 
 
 def write(db: sqlite3.Connection, state: State) -> None:
-    """Write the state.
-
-    Args:
-        db: in a transaction.
-        state: the new one.
-    """
+    """Write the state."""
     db.execute(
         "UPDATE state SET identity = ?, model = ?, dim = ?, distance = ?, generation = ?, "
         "rows = ?, dead = ?, change = ?",
@@ -171,12 +139,7 @@ def write(db: sqlite3.Connection, state: State) -> None:
 
 @contextmanager
 def transaction(db: sqlite3.Connection, kind: str) -> Iterator[State]:
-    """Do what is within whole or not at all.
-
-    Args:
-        db: from `connect`.
-        kind: "DEFERRED" to read, "IMMEDIATE" to write.
-    """
+    """Do what is within whole or not at all."""
     db.execute(f"BEGIN {kind}")
     try:
         yield read(db)
@@ -188,14 +151,7 @@ def transaction(db: sqlite3.Connection, kind: str) -> Iterator[State]:
 
 @contextmanager
 def told(folder: Path) -> Iterator[None]:
-    """Say in plain words what SQLite or the system could not do.
-
-    Args:
-        folder: of the store.
-
-    Raises:
-        StoreError: instead of their errors.
-    """
+    """Say in plain words what SQLite or the system could not do."""
     try:
         yield
     except sqlite3.Error as error:
@@ -243,12 +199,7 @@ _Row = tuple[str, str, Scalar, int]
 
 
 def insert(db: sqlite3.Connection, items: Iterable[tuple[int, Metadata]]) -> None:
-    """Write down what is known of items.
-
-    Args:
-        db: in a transaction.
-        items: position and metadata of each.
-    """
+    """Write down what is known of items."""
     # in the order of the table, which writes each of its pages once
     rows = sorted(
         _rows(items), key=lambda row: (row[0], row[1], isinstance(row[2], str), row[2], row[3])
@@ -257,12 +208,7 @@ def insert(db: sqlite3.Connection, items: Iterable[tuple[int, Metadata]]) -> Non
 
 
 def delete(db: sqlite3.Connection, items: Iterable[tuple[int, Metadata]]) -> None:
-    """Forget what is known of items.
-
-    Args:
-        db: in a transaction.
-        items: position and metadata of each, as they were written.
-    """
+    """Forget what is known of items."""
     db.executemany(
         "DELETE FROM facts WHERE name = ? AND kind = ? AND value = ? AND position = ?",
         _rows(items),
@@ -272,16 +218,7 @@ def delete(db: sqlite3.Connection, items: Iterable[tuple[int, Metadata]]) -> Non
 def positions(
     db: sqlite3.Connection, conditions: Sequence[Condition], rows: int
 ) -> NDArray[np.int64]:
-    """Find the items for which all conditions hold.
-
-    Args:
-        db: in a transaction.
-        conditions: one or more.
-        rows: number of positions, of which some may be of removed items.
-
-    Returns:
-        Ascending positions; among them may be those of removed items.
-    """
+    """Find the items for which all conditions hold."""
     keep = np.ones(rows, bool)
     for condition in conditions:
         sign = _FOUND_BY[condition.operator]

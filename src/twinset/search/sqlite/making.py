@@ -20,17 +20,7 @@ _FACTS = ("items", "dead", "facts")
 
 
 def make(folder: Path, signature: Signature, *, overwrite: bool) -> None:
-    """Make a new, empty store.
-
-    Args:
-        folder: where; it may be there and empty.
-        signature: what the store is bound to.
-        overwrite: whether a store that is there is emptied, or replaced if it is damaged. Other
-            files in its folder stay.
-
-    Raises:
-        StoreError: there is a store and not `overwrite`, or something else.
-    """
+    """Make a new, empty store."""
     with told(folder):
         if folder.is_dir() and _remains(folder):
             if not overwrite:
@@ -131,14 +121,6 @@ def compact(db: sqlite3.Connection, folder: Path, state: State) -> State:
     """Write the vectors of the items that are there into a new file, and number them anew.
 
     The old file stays for readers who have it mapped; it may be deleted after the transaction.
-
-    Args:
-        db: in a transaction.
-        folder: of the store.
-        state: before.
-
-    Returns:
-        The state afterwards.
     """
     found = db.execute("SELECT position FROM items ORDER BY position")
     live = np.fromiter((position for (position,) in found), np.int64)

@@ -21,12 +21,7 @@ _MANY = 10_000
 
 
 def positions(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
-    """Find the positions of those ids that are there.
-
-    Args:
-        db: in a transaction.
-        ids: any.
-    """
+    """Find the positions of those ids that are there."""
     statement = (
         "SELECT id, position FROM items WHERE id IN (SELECT value FROM json_each(?)) "
         "ORDER BY position"
@@ -35,12 +30,7 @@ def positions(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
 
 
 def known(db: sqlite3.Connection, at: Sequence[int]) -> dict[int, tuple[str, Metadata]]:
-    """Read id and metadata of positions.
-
-    Args:
-        db: in a transaction.
-        at: positions of items that are there.
-    """
+    """Read id and metadata of positions."""
     statement = (
         "SELECT position, id, metadata FROM items "
         "WHERE position IN (SELECT value FROM json_each(?))"
@@ -56,13 +46,7 @@ def known(db: sqlite3.Connection, at: Sequence[int]) -> dict[int, tuple[str, Met
 
 
 def after(db: sqlite3.Connection, last: int, count: int) -> list[tuple[int, str, Metadata]]:
-    """Read position, id and metadata of the next items.
-
-    Args:
-        db: in a transaction.
-        last: position after which they come.
-        count: how many, at most.
-    """
+    """Read position, id and metadata of the next items."""
     rows = db.execute(
         "SELECT position, id, metadata FROM items WHERE position > ? ORDER BY position LIMIT ?",
         (last, count),
@@ -71,16 +55,7 @@ def after(db: sqlite3.Connection, last: int, count: int) -> list[tuple[int, str,
 
 
 def insert(db: sqlite3.Connection, state: State, items: Items) -> State:
-    """Make items known, whose vectors are behind all others.
-
-    Args:
-        db: in a transaction.
-        state: before.
-        items: with ids that are not there.
-
-    Returns:
-        The state afterwards.
-    """
+    """Make items known, whose vectors are behind all others."""
     at = range(state.rows, state.rows + len(items))
     texts = (json.dumps(dict(one), ensure_ascii=False) for one in items.metadata)
     db.executemany("INSERT INTO items VALUES (?, ?, ?)", zip(at, items.ids, texts, strict=True))
@@ -89,16 +64,7 @@ def insert(db: sqlite3.Connection, state: State, items: Items) -> State:
 
 
 def bury(db: sqlite3.Connection, state: State, at: Sequence[int]) -> State:
-    """Remove items; their vectors stay where they are.
-
-    Args:
-        db: in a transaction.
-        state: before.
-        at: positions of items that are there.
-
-    Returns:
-        The state afterwards.
-    """
+    """Remove items; their vectors stay where they are."""
     facts.delete(db, ((position, metadata) for position, (_, metadata) in known(db, at).items()))
     which = [(position,) for position in at]
     db.executemany("DELETE FROM items WHERE position = ?", which)
@@ -107,11 +73,7 @@ def bury(db: sqlite3.Connection, state: State, at: Sequence[int]) -> State:
 
 
 def dead(db: sqlite3.Connection) -> NDArray[np.int64]:
-    """List the positions of removed items, ascending.
-
-    Args:
-        db: in a transaction.
-    """
+    """List the positions of removed items, ascending."""
     found = db.execute("SELECT position FROM dead ORDER BY position")
     return np.fromiter((position for (position,) in found), np.int64)
 

@@ -24,21 +24,12 @@ _KIND = np.dtype("<f4")
 
 
 def path_of(folder: Path, generation: int) -> Path:
-    """Return the file of a generation; each is a new one, without what was removed before.
-
-    Args:
-        folder: of the store.
-        generation: its number.
-    """
+    """Return the file of a generation; each is a new one, without what was removed before."""
     return folder / f"vectors-{generation}.f32"
 
 
 def generations(folder: Path) -> list[int]:
-    """List the generations that have a file.
-
-    Args:
-        folder: of the store.
-    """
+    """List the generations that have a file."""
     matches = (_NAME.fullmatch(entry.name) for entry in os.scandir(folder))
     return sorted(int(match[1]) for match in matches if match)
 
@@ -47,10 +38,6 @@ def sweep(folder: Path, keep: int) -> None:
     """Delete the files of other generations: left by a compaction, whole or cut short.
 
     Only for who holds the lock of writers. Readers that have one of these mapped keep it.
-
-    Args:
-        folder: of the store.
-        keep: the generation that stays.
     """
     for generation in generations(folder):
         if generation != keep:
@@ -58,12 +45,7 @@ def sweep(folder: Path, keep: int) -> None:
 
 
 def create(path: Path, parts: Iterable[NDArray[np.float32]] = ()) -> None:
-    """Write a new file, in the place of one that nothing points to.
-
-    Args:
-        path: the file.
-        parts: vectors, in order. Defaults to none.
-    """
+    """Write a new file, in the place of one that nothing points to."""
     with path.open("wb") as file:
         for part in parts:
             file.write(np.ascontiguousarray(part, _KIND).data)
@@ -77,11 +59,6 @@ def append(path: Path, row: int, vectors: NDArray[np.float32]) -> None:
 
     What lies behind the known rows is the rest of a write that was cut short. If this one fails,
     for example as the disk is full, the file ends again where it is known to.
-
-    Args:
-        path: the file.
-        row: number of the first; all before are known.
-        vectors: (m, d).
     """
     start = row * vectors.shape[1] * _BYTES
     data = np.ascontiguousarray(vectors, _KIND).data.cast("B")
@@ -106,17 +83,7 @@ def append(path: Path, row: int, vectors: NDArray[np.float32]) -> None:
 
 
 def mapped(path: Path, rows: int, dim: int) -> NDArray[np.float32]:
-    """Map the first rows of a file into memory, without reading it.
-
-    Args:
-        path: the file.
-        rows: how many are known.
-        dim: size d of a vector.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        DamagedError: it is shorter.
-    """
+    """Map the first rows of a file into memory, without reading it."""
     size = path.stat().st_size
     if size < rows * dim * _BYTES:
         raise damaged(path, rows * dim * _BYTES)
@@ -128,12 +95,7 @@ def mapped(path: Path, rows: int, dim: int) -> NDArray[np.float32]:
 
 
 def damaged(path: Path, size: int) -> DamagedError:
-    """Make the error for a file that is shorter than what is known to be in it.
-
-    Args:
-        path: the file.
-        size: in bytes, at least.
-    """
+    """Make the error for a file that is shorter than what is known to be in it."""
     has = path.stat().st_size if path.exists() else 0
     return DamagedError(
         f"{path}: expected {size:,} bytes or more. Received {has:,}: the index is damaged; "
@@ -142,11 +104,7 @@ def damaged(path: Path, size: int) -> DamagedError:
 
 
 def sync_folder(folder: Path) -> None:
-    """See the names of a folder's files onto the disk.
-
-    Args:
-        folder: any.
-    """
+    """See the names of a folder's files onto the disk."""
     file = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(file)
