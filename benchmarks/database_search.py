@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import ledger
-from twinset.search.open import create_store
+from twinset.search.store import create_store
 from twinset.search.store import Items, Signature
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

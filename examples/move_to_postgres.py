@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import twinset
-from twinset.search.open import create_store, open_store
+from twinset.search.store import create_store, open_store
 
 train, test = twinset.load_fashion_mnist()
 model = twinset.fit(train.subset(np.arange(6000)), recipe="fast", epochs=4)

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twinset.search.open import create_store, open_store
-from twinset.search.store import Items, Signature, Store
+from twinset.search.store import Items, Signature, Store, create_store, open_store
 
 DIM = 16
 SIGNATURE = Signature("digest", DIM)

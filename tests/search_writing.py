@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from twinset.search.open import open_store
+from twinset.search.store import open_store
 
 # Puts in, or replaces, 3 × 40 items a turn; says when a turn is over.
 _WRITER = """

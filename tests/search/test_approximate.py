@@ -6,9 +6,8 @@ import pytest
 from twinset.errors import StoreError
 from twinset.nearest import Matrix
 from twinset.search import approximate
-from twinset.search.open import open_store
 from twinset.search.sqlite import SqliteStore
-from twinset.search.store import Items, Signature
+from twinset.search.store import Items, Signature, open_store
 
 faiss = pytest.importorskip("faiss", reason="needs faiss: pip install -e '.[dev]'")
 

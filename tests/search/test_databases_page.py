@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twinset.search.open import create_store, open_store
-from twinset.search.store import Items, Signature
+from twinset.search.store import Items, Signature, create_store, open_store
 
 PAGE = Path(__file__).parents[2] / "docs" / "databases.md"
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from twinset.errors import StoreError
-from twinset.search.open import open_store
-from twinset.search.store import Items, Signature
+from twinset.search.store import Items, Signature, open_store
 
 
 def test_vectors_become_read_only_float32_without_a_copy_where_they_are_that():

@@ -15,8 +15,7 @@ from twinset.search.milvus import address as addresses
 from twinset.search.milvus import catalogue, rows
 from twinset.search.milvus.rows import Rows
 from twinset.search.milvus.where import expressible, expression
-from twinset.search.open import create_store, open_store
-from twinset.search.store import Items, Signature
+from twinset.search.store import Items, Signature, create_store, open_store
 from twinset.search.where import Condition, conditions
 
 SIGNATURE = Signature("digest-of-a-model", 4)

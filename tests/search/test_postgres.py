@@ -10,10 +10,9 @@ import pytest
 from search_oracles import grid, nearest
 from search_writing import check_states, check_what_is_left, kill_a_writer
 from twinset.errors import StoreError
-from twinset.search.open import create_store, open_store
-from twinset.search.postgres import catalogue
-from twinset.search.postgres.where import mapping_json, sql_of
-from twinset.search.store import Items, Signature
+from twinset.search.postgresql import catalogue
+from twinset.search.postgresql.where import mapping_json, sql_of
+from twinset.search.store import Items, Signature, create_store, open_store
 from twinset.search.where import Condition
 
 SIGNATURE = Signature("digest-of-a-model", 4)
@@ -178,7 +177,7 @@ def test_an_index_that_was_made_anew(store, url):
 
 def test_a_second_writer_waits_and_then_says_so(store, url, administrator, monkeypatch):
     store.add(some(3))
-    for module in (catalogue, sys.modules["twinset.search.postgres.store"]):
+    for module in (catalogue, sys.modules["twinset.search.postgresql.store"]):
         monkeypatch.setattr(module, "PATIENCE", "50ms")
     with administrator.transaction():
         administrator.execute("SELECT * FROM twinset_indexes FOR UPDATE")
@@ -345,7 +344,7 @@ def test_recalls_that_cannot_be_asked_for(store, recall):
 
 
 def test_a_recall_that_is_not_reached_changes_nothing(store, monkeypatch):
-    monkeypatch.setattr("twinset.search.postgres.hnsw.search", lambda *_: [])
+    monkeypatch.setattr("twinset.search.postgresql.hnsw.search", lambda *_: [])
     store.add(some(30))
     with pytest.raises(StoreError, match="It found 0.0% at its best: ask for less"):
         store.build_approximate()

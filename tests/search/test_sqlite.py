@@ -13,9 +13,8 @@ import pytest
 
 from index_writer import content, kill_many
 from twinset.errors import StoreError
-from twinset.search.open import create_store, open_store
 from twinset.search.sqlite import SqliteStore, database
-from twinset.search.store import Items, Signature
+from twinset.search.store import Items, Signature, create_store, open_store
 
 SIGNATURE = Signature("digest", 3)
 

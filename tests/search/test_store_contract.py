@@ -8,8 +8,7 @@ import pytest
 from search_oracles import grid, nearest
 from twinset import distance
 from twinset.errors import StoreError
-from twinset.search.open import create_store, open_store
-from twinset.search.store import Items, Neighbour, Signature
+from twinset.search.store import Items, Neighbour, Signature, create_store, open_store
 from twinset.search.where import Condition
 
 SIGNATURE = Signature("digest-of-a-model", 4)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from twinset import distance
 from twinset.search.items import Items, Neighbour
-from twinset.search.where import Metadata
+from twinset.search.store import unknown_ids
+from twinset.search.where import Condition, Metadata, holds
 
 # Asked for beyond k, so that what the database put behind the k-th for its rounding is there too.
 SPARE = 8
@@ -32,6 +33,20 @@ class Candidates:
     def items(self) -> Items:
         """Return them as items."""
         return Items(self.ids, self.vectors, self.metadata)
+
+    def named(self, ids: Sequence[str]) -> Items:
+        """Return the items with these ids, in this order; one that is missing is an error."""
+        at = {id_: index for index, id_ in enumerate(self.ids)}
+        if missing := [id_ for id_ in ids if id_ not in at]:
+            raise unknown_ids(missing, "read")
+        return self.take([at[id_] for id_ in ids]).items()
+
+    def that_hold(self, where: Sequence[Condition]) -> Candidates:
+        """Return those for which all conditions hold."""
+        if not where:
+            return self
+        held = [all(holds(each, known) for each in where) for known in self.metadata]
+        return self.take(np.flatnonzero(held))
 
     def joined(self, others: Candidates) -> Candidates:
         """Return these and others."""

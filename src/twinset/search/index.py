@@ -25,8 +25,7 @@ from twinset.search.answers import Answer
 from twinset.search.index_changes import Changes, Progress, carry_out, embedded, plan
 from twinset.search.index_model import Model
 from twinset.search.index_sources import Entries, Source, entries
-from twinset.search.open import create_store, open_store
-from twinset.search.store import Items, Signature, Store
+from twinset.search.store import Items, Signature, Store, create_store, open_store
 from twinset.search.where import Where
 
 if TYPE_CHECKING:

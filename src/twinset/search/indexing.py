@@ -11,7 +11,7 @@ from twinset.search.index import Index
 from twinset.search.index_changes import Progress
 from twinset.search.index_model import Model
 from twinset.search.index_sources import Source
-from twinset.search.open import open_store
+from twinset.search.store import open_store
 
 
 def index_images(

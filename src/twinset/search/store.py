@@ -1,17 +1,29 @@
-"""`Store`: what every place that holds embeddings must be able to do; and how one is opened."""
+"""`Store`: what every place that holds embeddings must be able to do; and how one is opened.
+
+A store of one's own is a class that fills in the methods with an underscore, and an entry point of
+the group `twinset.stores`, named by the scheme of its URLs:
+
+    [project.entry-points."twinset.stores"]
+    mystore = "my_package:MyStore"
+"""
 
 from __future__ import annotations
 
+import os
+import pkgutil
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset.errors import StoreError
+from twinset.registry import Registry
 from twinset.search.items import (
     Approximation,
     Items,
@@ -30,8 +42,8 @@ __all__ = [
     "Request",
     "Signature",
     "Store",
-    "known_ids",
-    "unknown_ids",
+    "create_store",
+    "open_store",
 ]
 
 
@@ -57,6 +69,8 @@ class Store(ABC):
     """
 
     signature: Signature
+    # The largest embedding that may be put in, and whose limit that is; None where there is none.
+    largest_dim: ClassVar[tuple[int, str] | None] = None
 
     @classmethod
     @abstractmethod
@@ -214,6 +228,108 @@ class Store(ABC):
     @abstractmethod
     def _batches(self, size: int) -> Iterator[Items]:
         """Read all items, `size` at a time."""
+
+
+# --- Where stores are: by the scheme of a URL, or in a folder.
+
+# libpq takes both
+_ALIASES = {"postgres": "postgresql"}
+
+
+def scheme_of(url: str | os.PathLike[str]) -> str:
+    r"""Return the scheme of a URL, in lower case; "" for the path of a folder.
+
+    Example:
+        >>> scheme_of("Milvus://host"), scheme_of("photos.index"), scheme_of(r"C:\photos.index")
+        ('milvus', '', '')
+    """
+    # one letter and a colon is a drive of Windows, even before two slashes
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", os.fspath(url))
+    return match[1].lower() if match else ""
+
+
+def _built_in() -> dict[str, str]:
+    # each package in this room is a store, its name the scheme; nothing is imported for that
+    found = pkgutil.iter_modules([str(Path(__file__).parent)])
+    return {each.name: f"twinset.search.{each.name}:STORE" for each in found if each.ispkg}
+
+
+STORES = Registry("store", "twinset.stores", _built_in, StoreError)
+FOLDER = "sqlite"  # holds what has no scheme, as no server is needed
+
+
+def open_store(url: str | os.PathLike[str]) -> Store:
+    """Open a store that is there.
+
+    Args:
+        url: the path of a folder; `postgresql://user@host/database?index=NAME`;
+            `milvus://host:19530?index=NAME`, or `milvus:///path/of/file.db?index=NAME`; or what a
+            package with an entry point in `twinset.stores` takes.
+
+    Raises:
+        StoreError: there is none, it is damaged, or its package is not installed.
+    """
+    return _engine(url).open(os.fspath(url))
+
+
+def create_store(
+    url: str | os.PathLike[str], signature: Signature, *, overwrite: bool = False
+) -> Store:
+    """Make a new, empty store.
+
+    Args:
+        url: as for `open_store`.
+        signature: what it is bound to.
+        overwrite: replace what is there. Defaults to False.
+
+    Raises:
+        StoreError: there is one already, and not `overwrite`.
+    """
+    store = _engine(url)
+    if store.largest_dim is not None and signature.dim > store.largest_dim[0]:
+        most, whose = store.largest_dim
+        raise StoreError(
+            f"Expected embeddings of size {most:,} or less, as {whose} takes. Received "
+            f"{signature.dim:,}: keep this index in a folder."
+        )
+    return store.create(os.fspath(url), signature, overwrite=overwrite)
+
+
+def _engine(url: str | os.PathLike[str]) -> type[Store]:
+    scheme = scheme_of(url)
+    name = _ALIASES.get(scheme, scheme)
+    others = [f"{other}://…" for other in STORES.names() if other != FOLDER]
+    if name and f"{name}://…" not in others:
+        raise StoreError(
+            "Expected an index as the path of a folder, or a URL that begins with "
+            f"{' or '.join(others)}. Received {scheme}://…"
+        )
+    store: type[Store] = STORES.load(name or FOLDER)
+    return store
+
+
+# --- What all stores say in the same words.
+
+
+def closed() -> StoreError:
+    """Make the error for a store that is closed."""
+    return StoreError("Expected an open index. Received a closed one: open it again.")
+
+
+def taken(place: object, choose: str) -> StoreError:
+    """Make the error for a place that has an index already."""
+    return StoreError(
+        f"Expected a place without an index. {place} has one: open it, choose another {choose}, or "
+        "pass `overwrite`."
+    )
+
+
+def other_format(place: object, expected: int, version: object) -> StoreError:
+    """Make the error for an index that another version of twinset made."""
+    return StoreError(
+        f"Expected an index of format {expected} at {place}. Received format {version}: open it "
+        "with the version of twinset that made it, or build it anew."
+    )
 
 
 def unknown_ids(ids: Sequence[str], action: str) -> StoreError:

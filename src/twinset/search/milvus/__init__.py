@@ -2,4 +2,4 @@
 
 from twinset.search.milvus.store import MilvusStore
 
-__all__ = ["MilvusStore"]
+STORE = MilvusStore

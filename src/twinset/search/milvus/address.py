@@ -67,7 +67,8 @@ def address(url: str) -> Address:
             f"of {shown}. Received {parts.query!r}."
         )
     if not parts.hostname:
-        path = unquote(parts.path)
+        # a drive of Windows follows the slash: milvus:///C:/photos.db
+        path = re.sub(r"^/(?=[A-Za-z]:)", "", unquote(parts.path))
         if not path.endswith(".db") or parts.netloc:
             raise StoreError(f"Expected {FORM}, where .db marks a file. Received {shown}.")
         return Address(path, name, shown, local=True, consistency=consistency)

@@ -16,6 +16,7 @@ from typing import Any
 from twinset.errors import StoreError
 from twinset.search.items import Signature
 from twinset.search.milvus.address import PATIENCE, Address
+from twinset.search.store import other_format
 
 CATALOGUE = "twinset_indexes"
 FORMAT = 1
@@ -86,7 +87,7 @@ def make_collection(client: Any, name: str, schema: Any) -> None:
 
 
 def load(client: Any, place: Address, name: str) -> bool:
-    """Let a collection be searched, which Milvus Lite forgets when it ends."""
+    """Let a collection be searched, which Milvus Lite forgets when it ends; tell if it is there."""
     from pymilvus.exceptions import MilvusException
 
     if not client.has_collection(name):
@@ -116,16 +117,13 @@ def _index(client: Any, name: str) -> None:
 
 
 def read(client: Any, place: Address, consistency: str) -> tuple[State, list[str]]:
-    """Read the newest state of an index."""
+    """Read the newest state of an index, and the keys of the rows of older ones."""
     newest, old = _newest(client, place, consistency)
     if not newest:
         raise missing(place)
     one = newest[0]
     if one["format"] != FORMAT:
-        raise StoreError(
-            f"Expected an index of format {FORMAT} at {place.shown}. Received format "
-            f"{one['format']}: open it with the version of twinset that made it, or make it anew."
-        )
+        raise other_format(place.shown, FORMAT, one["format"])
     state = State(
         one["version"],
         one["collection"],

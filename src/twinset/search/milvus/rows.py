@@ -18,7 +18,7 @@ from twinset.search.milvus.address import PATIENCE
 from twinset.search.milvus.catalogue import make_collection
 
 # Milvus' own limits.
-LARGEST_DIM, LONGEST_ID, LONGEST_METADATA = 32_768, 65_535, 65_536
+LONGEST_ID, LONGEST_METADATA = 65_535, 65_536
 MOST_HITS = 16_384
 # What travels in one message; gRPC takes 64 MB.
 _BYTES = 16 * 2**20
@@ -78,7 +78,10 @@ class Rows:
             self.client.insert(self.collection, rows, timeout=PATIENCE)
 
     def positions(self, filter_: str, expected: int) -> Sequence[int]:
-        """Find where rows are, having waited for all that was written before."""
+        """Find where rows are, having waited for all that was written before.
+
+        Where there are as many as expected, any numbers in this number.
+        """
         found = self._query(filter_, ["count(*)"], "Strong")
         if int(found[0]["count(*)"]) == expected:
             return range(expected)
@@ -117,7 +120,7 @@ class Rows:
     def nearest(
         self, query: NDArray[np.float32], filter_: str, limit: int, consistency: str
     ) -> tuple[Candidates, bool]:
-        """Let Milvus find the rows nearest to a query, in its arithmetic."""
+        """Let Milvus find the rows nearest to a query, and say whether these are all there are."""
         padded = np.zeros(max(self.dim, 2), np.float32)
         padded[: self.dim] = query
         # One query at a time: Milvus Lite holds q × n × d numbers at once.

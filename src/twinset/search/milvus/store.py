@@ -17,10 +17,9 @@ from twinset.search.items import Items, Neighbour, Signature
 from twinset.search.milvus import catalogue
 from twinset.search.milvus.address import Address, address, connect, disconnect, told
 from twinset.search.milvus.catalogue import State
-from twinset.search.milvus.rows import LARGEST_DIM, Rows, check
+from twinset.search.milvus.rows import Rows, check
 from twinset.search.milvus.where import expressible, expression
-from twinset.search.store import Request, Store, known_ids, unknown_ids
-from twinset.search.where import holds
+from twinset.search.store import Request, Store, closed, known_ids, taken, unknown_ids
 
 # How often a reader begins again because a writer has taken items out meanwhile.
 ATTEMPTS = 20
@@ -36,6 +35,8 @@ class MilvusStore(Store):
     `catalogue`. What was written is seen by every read that begins after the call; where a server
     keeps several replicas in memory, `consistency=strong` in the URL is needed for that.
     """
+
+    largest_dim = 32_768, "Milvus"
 
     def __init__(self, place: Address, client: Any, state: State) -> None:
         self.signature = state.signature
@@ -62,11 +63,6 @@ class MilvusStore(Store):
     @classmethod
     def create(cls, url: str, signature: Signature, *, overwrite: bool = False) -> Self:
         """Make a new, empty store; see `create_store`."""
-        if signature.dim > LARGEST_DIM:
-            raise StoreError(
-                f"Expected embeddings of size {LARGEST_DIM:,} or less, as Milvus takes. "
-                f"Received {signature.dim:,}: keep this index in a folder."
-            )
         place = address(url)
         with ExitStack() as undo:
             client = connect(place, create=True)
@@ -118,11 +114,7 @@ class MilvusStore(Store):
 
     def _get(self, ids: tuple[str, ...]) -> Items:
         level = self._place.consistency
-        found = self._read(lambda state: self._rows.named(ids, state.visible(), level))
-        at = {id_: index for index, id_ in enumerate(found.ids)}
-        if len(at) < len(ids):
-            raise unknown_ids([id_ for id_ in ids if id_ not in at], "read")
-        return found.take([at[id_] for id_ in ids]).items()
+        return self._read(lambda state: self._rows.named(ids, state.visible(), level)).named(ids)
 
     def _search(self, request: Request) -> list[list[Neighbour]]:
         return self._read(lambda state: self._answers(state, request))
@@ -199,7 +191,7 @@ class MilvusStore(Store):
         filter_ = _both(state.visible(), expression(request.where))
         while limit <= rows.at_once:
             found, all_came = rows.nearest(query, filter_, limit, self._place.consistency)
-            held = _that_hold(found, request)
+            held = found.that_hold(request.where)
             hits = nearest(query, held, k, within)
             if all_came:
                 return hits
@@ -217,7 +209,7 @@ class MilvusStore(Store):
         """Find neighbours by reading all items, as Milvus returns no more than 16,384."""
         kept = [self._rows.candidates([]) for _ in queries]
         for page in self._pages(state, expression(request.where)):
-            held = _that_hold(page, request)
+            held = page.that_hold(request.where)
             for at, query in enumerate(queries):
                 joined = kept[at].joined(held)
                 chosen = best(measure(query, joined), joined.positions, request.k, request.within)
@@ -275,16 +267,13 @@ class MilvusStore(Store):
 
     def _check_open(self) -> None:
         if self._client is None:
-            raise StoreError("Expected an open index. Received a closed one: open it again.")
+            raise closed()
 
 
 def _create(client: Any, place: Address, signature: Signature, overwrite: bool) -> State:
     old = catalogue.version(client, place)
     if old and not overwrite:
-        raise StoreError(
-            f"Expected a place without an index. {place.shown} has one: choose another name, or "
-            "pass `overwrite`."
-        )
+        raise taken(place.shown, "name")
     prefix = f"twinset_{place.index}_"
     name = prefix + secrets.token_hex(4)
     Rows(client, name, signature.dim).create()
@@ -295,18 +284,6 @@ def _create(client: Any, place: Address, signature: Signature, overwrite: bool) 
         if other != name and re.fullmatch(prefix + "[0-9a-f]{8}", other):
             client.drop_collection(other)
     return state
-
-
-def _that_hold(found: Candidates, request: Request) -> Candidates:
-    if not request.where:
-        return found
-    return found.take(
-        [
-            at
-            for at, known in enumerate(found.metadata)
-            if all(holds(condition, known) for condition in request.where)
-        ]
-    )
 
 
 def _both(first: str, second: str) -> str:

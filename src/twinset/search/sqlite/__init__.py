@@ -2,4 +2,4 @@
 
 from twinset.search.sqlite.store import SqliteStore
 
-__all__ = ["SqliteStore"]
+STORE = SqliteStore

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from urllib.parse import quote
-
-import numpy as np
-from numpy.typing import NDArray
 
 from twinset.errors import StoreError
 from twinset.search.items import Signature
 from twinset.search.sqlite.vector_file import DamagedError
-from twinset.search.where import Condition, Metadata, Scalar, kind
+from twinset.search.store import other_format
 
 NAME = "items.sqlite"
 FORMAT = 1
@@ -92,7 +88,7 @@ def connect(folder: Path) -> sqlite3.Connection:
         )
     with told(folder):
         db = sqlite3.connect(
-            f"file:{quote(str(path.resolve()))}?{_mode(folder)}",
+            f"{path.resolve().as_uri()}?{_mode(folder)}",  # drives and odd characters quoted
             uri=True,
             timeout=PATIENCE,
             isolation_level=None,
@@ -108,10 +104,7 @@ def connect(folder: Path) -> sqlite3.Connection:
                     f"Expected an index at {folder}. Received a database of another program."
                 )
             if version != FORMAT:
-                raise StoreError(
-                    f"Expected an index of format {FORMAT} at {folder}. Received format {version}: "
-                    "read it with the version of twinset that made it, or build it anew."
-                )
+                raise other_format(folder, FORMAT, version)
             for setting in ("synchronous = FULL", "cache_size = -65536", "temp_store = MEMORY"):
                 db.execute(f"PRAGMA {setting}")
         except BaseException:
@@ -138,9 +131,9 @@ def write(db: sqlite3.Connection, state: State) -> None:
 
 
 @contextmanager
-def transaction(db: sqlite3.Connection, kind: str) -> Iterator[State]:
-    """Do what is within whole or not at all."""
-    db.execute(f"BEGIN {kind}")
+def writing(db: sqlite3.Connection) -> Iterator[State]:
+    """Do what is within whole or not at all, and nobody else meanwhile."""
+    db.execute("BEGIN IMMEDIATE")
     try:
         yield read(db)
         db.execute("COMMIT")
@@ -188,57 +181,3 @@ def _mode(folder: Path) -> str:
         return "mode=rw"
     # SQLite would make files beside it; where nobody can write, it need not watch for writers
     return "mode=ro" if (folder / f"{NAME}-wal").exists() else "mode=ro&immutable=1"
-
-
-# --- Metadata as a table that SQLite can ask: one row for each name of each item.
-
-
-_FOUND_BY = {"=": "=", "!=": "="} | {sign: sign for sign in ("<", "<=", ">", ">=")}
-
-_Row = tuple[str, str, Scalar, int]
-
-
-def insert(db: sqlite3.Connection, items: Iterable[tuple[int, Metadata]]) -> None:
-    """Write down what is known of items."""
-    # in the order of the table, which writes each of its pages once
-    rows = sorted(
-        _rows(items), key=lambda row: (row[0], row[1], isinstance(row[2], str), row[2], row[3])
-    )
-    db.executemany("INSERT INTO facts VALUES (?, ?, ?, ?)", rows)
-
-
-def delete(db: sqlite3.Connection, items: Iterable[tuple[int, Metadata]]) -> None:
-    """Forget what is known of items."""
-    db.executemany(
-        "DELETE FROM facts WHERE name = ? AND kind = ? AND value = ? AND position = ?",
-        _rows(items),
-    )
-
-
-def positions(
-    db: sqlite3.Connection, conditions: Sequence[Condition], rows: int
-) -> NDArray[np.int64]:
-    """Find the items for which all conditions hold."""
-    keep = np.ones(rows, bool)
-    for condition in conditions:
-        sign = _FOUND_BY[condition.operator]
-        found = db.execute(
-            f"SELECT position FROM facts WHERE name = ? AND kind = ? AND value {sign} ?",
-            (condition.name, kind(condition.value), _stored(condition.value)),
-        )
-        holds = np.zeros(rows, bool)
-        holds[np.fromiter((position for (position,) in found), np.int64)] = True
-        keep &= ~holds if condition.operator == "!=" else holds
-    return np.flatnonzero(keep)
-
-
-def _rows(items: Iterable[tuple[int, Metadata]]) -> Iterable[_Row]:
-    return (
-        (name, kind(value), _stored(value), position)
-        for position, known in items
-        for name, value in known.items()
-    )
-
-
-def _stored(value: Scalar) -> str | int | float:
-    return 0 if value is None else value

@@ -15,6 +15,7 @@ from twinset.search.items import Signature
 from twinset.search.sqlite import database, vector_file
 from twinset.search.sqlite.database import State, told
 from twinset.search.sqlite.vector_file import DamagedError
+from twinset.search.store import taken
 
 _FACTS = ("items", "dead", "facts")
 
@@ -24,10 +25,7 @@ def make(folder: Path, signature: Signature, *, overwrite: bool) -> None:
     with told(folder):
         if folder.is_dir() and _remains(folder):
             if not overwrite:
-                raise StoreError(
-                    f"Expected a place without an index. {folder} is one: open it, choose another "
-                    "place, or pass `overwrite`."
-                )
+                raise taken(folder, "place")
             try:
                 with told(folder):
                     _reset(folder, signature)
@@ -42,6 +40,8 @@ def make(folder: Path, signature: Signature, *, overwrite: bool) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = _draft(folder, signature)
         try:
+            if folder.is_dir():  # an empty one, which Windows would not rename another to
+                folder.rmdir()
             # fails where another process has made one meanwhile
             draft.rename(folder)
             vector_file.sync_folder(folder.parent)
@@ -85,14 +85,14 @@ def _reset(folder: Path, signature: Signature) -> None:
         raise DamagedError("vectors without a database")
     db = database.connect(folder)
     try:
-        with database.transaction(db, "IMMEDIATE") as state:
+        with database.writing(db) as state:
             vector_file.sweep(folder, state.generation)
             new = _first(signature, state.generation + 1)
             vector_file.create(vector_file.path_of(folder, new.generation))
             for table in _FACTS:
                 db.execute(f"DELETE FROM {table}")
             database.write(db, replace(new, change=state.change + 1))
-        vector_file.path_of(folder, state.generation).unlink(missing_ok=True)
+        vector_file.discard(folder, state.generation)
     finally:
         db.close()
 
@@ -103,10 +103,9 @@ def _replace_damaged(folder: Path, signature: Signature) -> None:
         for ending in ("", "-wal", "-shm"):
             (folder / f"{database.NAME}{ending}").unlink(missing_ok=True)
         vector_file.sweep(folder, -1)
-        for file in sorted(
-            draft.iterdir(), reverse=True
-        ):  # the database last: it makes the rest known
-            file.rename(folder / file.name)
+        # the database last, as it makes the rest known
+        for file in sorted(draft.iterdir(), reverse=True):
+            file.replace(folder / file.name)
         vector_file.sync_folder(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

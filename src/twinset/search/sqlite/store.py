@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Self
@@ -15,24 +16,27 @@ from numpy.typing import NDArray
 
 from twinset.errors import StoreError
 from twinset.nearest import Hits, Matrix
+from twinset.search import approximate
+from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.sqlite import database, making, rows, vector_file
-from twinset.search.sqlite.cache import Cache
 from twinset.search.sqlite.database import State, told
-from twinset.search.sqlite.making import compact
-from twinset.search.store import (
-    Approximation,
-    Items,
-    Neighbour,
-    Request,
-    Signature,
-    Store,
-    known_ids,
-    unknown_ids,
-)
+from twinset.search.store import Request, Store, closed, known_ids, unknown_ids
 from twinset.search.where import Condition
 
 # Times that a reader looks for the vectors of the state that it reads.
 _ATTEMPTS = 5
+# Connections that are kept open for the next calls.
+_SPARE = 8
+APPROXIMATE = "approximate.faiss"
+
+
+@dataclass(frozen=True, eq=False)
+class _Moment:
+    """What a store is at one moment, whatever is written meanwhile."""
+
+    db: sqlite3.Connection  # in a transaction
+    state: State
+    vectors: NDArray[np.float32]
 
 
 class SqliteStore(Store):
@@ -44,7 +48,8 @@ class SqliteStore(Store):
     one; what lies behind the known rows is overwritten by the next.
 
     Removed rows stay until they are more than half of all; then the others move to a new file.
-    Opening reads neither vectors nor ids. Threads may share a store, and take turns.
+    Opening reads neither vectors nor ids. Threads may share a store: each call reads the moment at
+    which it began, side by side with others, and those that write take turns.
 
     Args:
         folder: its folder; see `open` and `create`.
@@ -65,60 +70,45 @@ class SqliteStore(Store):
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
-        self._lock = threading.RLock()
-        self._db: sqlite3.Connection | None = database.connect(self._folder)
+        self._turn = threading.Lock()  # of threads that write
+        # Guards what follows, never for longer than it takes to read a state: not for a search.
+        self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] | None = [database.connect(self._folder)]
         self._mapped: tuple[State, NDArray[np.float32]] | None = None
         self._searched: tuple[State, Matrix] | None = None
         self._chosen: tuple[State, tuple[Condition, ...], NDArray[np.int64]] | None = None
-        self._cache = Cache(self._folder)
+        self._approximate: tuple[object, approximate.Approximate | None] = None, None
         self._identity = ""
         try:
-            with self._reading() as (_, state, _):
-                self._identity = state.identity
-                self.signature = state.signature
+            with self._reading() as now:
+                self._identity = now.state.identity
+                self.signature = now.state.signature
         except BaseException:
             self.close()
             raise
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Open a store that is there.
-
-        Args:
-            url: the path of its folder.
-
-        Raises:
-            StoreError: there is none, or it is damaged.
-        """
+        """Open a store that is there; see `open_store`."""
         return cls(url)
 
     @classmethod
     def create(cls, url: str, signature: Signature, *, overwrite: bool = False) -> Self:
-        """Make a new, empty store.
-
-        Args:
-            url: the path of its folder, which may be there and empty.
-            signature: what it is bound to.
-            overwrite: empty the store that is there; other files in its folder stay. Defaults to
-                False.
-
-        Raises:
-            StoreError: there is one and not `overwrite`, or something that is no store.
-        """
+        """Make a new, empty store; see `create_store`. Other files in its folder stay."""
         making.make(Path(url), signature, overwrite=overwrite)
         return cls(url)
 
     def __len__(self) -> int:
-        with self._reading() as (_, state, _):
-            return state.rows - state.dead
+        with self._reading() as now:
+            return now.state.rows - now.state.dead
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the files; a call that is under way still ends."""
         with self._lock:
+            idle, self._idle = self._idle, None
             self._mapped = self._searched = self._chosen = None
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+        for db in idle or ():
+            db.close()
 
     # --- what a store does
 
@@ -144,19 +134,19 @@ class SqliteStore(Store):
         self._write(take)
 
     def _get(self, ids: tuple[str, ...]) -> Items:
-        with self._reading() as (db, _, vectors):
-            found = rows.positions(db, ids)
+        with self._reading() as now:
+            found = rows.positions(now.db, ids)
             if len(found) < len(ids):
                 raise unknown_ids([id_ for id_ in ids if id_ not in found], "read")
             at = [found[id_] for id_ in ids]
-            known = rows.known(db, at)
-            return Items(ids, vectors[at], [known[position][1] for position in at])
+            known = rows.known(now.db, at)
+            return Items(ids, now.vectors[at], [known[position][1] for position in at])
 
     @property
     def approximation(self) -> Approximation | None:
         """The approximate index that answers; None if none was built, or not of these items."""
-        with self._reading() as (_, state, _):
-            made = self._cache.find(state)
+        with self._reading() as now:
+            made = self._found_approximate(now.state)
         return None if made is None else made.told
 
     def build_approximate(self, *, recall: float = 0.95) -> Approximation:
@@ -177,16 +167,18 @@ class SqliteStore(Store):
         Raises:
             StoreError: there are no items, or faiss is not installed: pip install 'twinset[ann]'.
         """
-        with self._reading() as (db, state, vectors):
-            matrix = self._matrix(db, state, vectors)
+        with self._reading() as now:
+            matrix = self._matrix(now)
         # readers and writers may go on: it is of this moment, whatever comes after
         with told(self._folder):
-            return self._cache.build(state, matrix, recall).told
+            made = approximate.build(matrix, recall)
+            approximate.save(self._folder / APPROXIMATE, made, _stamp(now.state))
+        return made.told
 
     def _search(self, request: Request) -> list[list[Neighbour]]:
-        with self._reading() as (db, state, vectors):
-            hits = self._hits(request, self._matrix(db, state, vectors), db, state)
-            known = rows.known(db, hits.positions.tolist())
+        with self._reading() as now:
+            hits = self._hits(request, now)
+            known = rows.known(now.db, hits.positions.tolist())
         answers = []
         for query in range(len(hits)):
             found = zip(*(part.tolist() for part in hits.of(query)), strict=True)
@@ -194,101 +186,128 @@ class SqliteStore(Store):
         return answers
 
     def _batches(self, size: int) -> Iterator[Items]:
-        with self._lock:
-            self._opened()
-        # A connection of its own: its transaction stays open between batches, so that all are of
-        # one moment, whatever is written meanwhile.
-        db = database.connect(self._folder)
-        try:
-            with told(self._folder), self._snapshot(db) as (_, vectors):
-                last = -1
-                while found := rows.after(db, last, size):
-                    last = found[-1][0]
-                    at = [position for position, _, _ in found]
-                    yield Items(
-                        [id_ for _, id_, _ in found], vectors[at], [known for _, _, known in found]
-                    )
-        finally:
-            db.close()
+        with self._reading() as now:
+            last = -1
+            while found := rows.after(now.db, last, size):
+                last = found[-1][0]
+                at = [position for position, _, _ in found]
+                ids, known = [id_ for _, id_, _ in found], [each for _, _, each in found]
+                yield Items(ids, now.vectors[at], known)
 
-    def _hits(self, request: Request, matrix: Matrix, db: sqlite3.Connection, state: State) -> Hits:
+    def _hits(self, request: Request, now: _Moment) -> Hits:
         queries, k, within = request.queries, request.k, request.within
+        matrix = self._matrix(now)
         # Under conditions an approximate search loses its way: few of what it looks at hold.
         if k is not None and not (request.exact or request.where):
-            made = self._cache.find(state)
+            made = self._found_approximate(now.state)
             if made is not None:
                 return made.search(matrix, queries, k, within)
-        among = self._among(db, state, request.where)
-        return matrix.search(queries, k=k, within=within, rows=among)
+        return matrix.search(queries, k=k, within=within, rows=self._among(now, request.where))
 
     # --- what it searches in, kept from call to call
 
-    def _matrix(self, db: sqlite3.Connection, state: State, vectors: NDArray[np.float32]) -> Matrix:
-        if self._searched is None or self._searched[0] != state:
-            dead = rows.dead(db)
+    def _matrix(self, now: _Moment) -> Matrix:
+        with self._lock:
             before = self._searched
-            if before is not None and before[0].generation == state.generation:
-                matrix = before[1].follow(vectors, dead)
-            else:
-                matrix = Matrix(vectors, dead)
-            self._searched = state, matrix
-        return self._searched[1]
+        if before is not None and before[0] == now.state:
+            return before[1]
+        dead = rows.dead(now.db)
+        follows = (
+            before is not None
+            and before[0].generation == now.state.generation
+            and before[0].change < now.state.change
+        )
+        if before is not None and follows:
+            matrix = before[1].follow(now.vectors, dead)
+        else:
+            matrix = Matrix(now.vectors, dead)
+        with self._lock:
+            # one that began earlier and comes later keeps its own to itself
+            if self._searched is None or self._searched[0].change < now.state.change:
+                self._searched = now.state, matrix
+        return matrix
 
-    def _among(
-        self, db: sqlite3.Connection, state: State, where: tuple[Condition, ...]
-    ) -> NDArray[np.int64] | None:
+    def _among(self, now: _Moment, where: tuple[Condition, ...]) -> NDArray[np.int64] | None:
         if not where:
             return None
         # many searches in turn often ask for the same
-        if self._chosen is None or self._chosen[:2] != (state, where):
-            self._chosen = state, where, database.positions(db, where, state.rows)
-        return self._chosen[2]
+        kept = self._chosen
+        if kept is None or kept[:2] != (now.state, where):
+            kept = now.state, where, rows.chosen(now.db, where, now.state.rows)
+            self._chosen = kept
+        return kept[2]
 
-    def _vectors(self, state: State) -> NDArray[np.float32]:
-        if self._mapped is None or self._mapped[0] != state:
-            path = vector_file.path_of(self._folder, state.generation)
-            self._mapped = state, vector_file.mapped(path, state.rows, state.dim)
-        return self._mapped[1]
+    def _found_approximate(self, state: State) -> approximate.Approximate | None:
+        path = self._folder / APPROXIMATE
+        try:
+            file = path.stat()
+        except OSError:
+            return None
+        key = (file.st_ino, file.st_mtime_ns, file.st_size, state.identity, state.generation)
+        with self._lock:
+            if key != self._approximate[0]:
+                self._approximate = key, approximate.load(path, _stamp(state))
+            made = self._approximate[1]
+        # built by another process after this moment, it would find what is not there yet
+        return made if made is not None and made.rows <= state.rows else None
 
     # --- transactions
 
     @contextmanager
-    def _reading(self) -> Iterator[tuple[sqlite3.Connection, State, NDArray[np.float32]]]:
-        with self._lock, told(self._folder):
-            db = self._opened()
-            with self._snapshot(db) as (state, vectors):
-                yield db, state, vectors
+    def _reading(self) -> Iterator[_Moment]:
+        with told(self._folder), self._connection() as db:
+            with self._lock:
+                now = self._now(db)
+            yield now
 
-    @contextmanager
-    def _snapshot(self, db: sqlite3.Connection) -> Iterator[tuple[State, NDArray[np.float32]]]:
-        """Hold on to one moment: the state, and the vectors that it knows."""
-        for attempt in range(_ATTEMPTS):
-            with database.transaction(db, "DEFERRED") as state:
-                self._check(state)
-                try:
-                    vectors = self._vectors(state)
-                except FileNotFoundError:
-                    # a writer has moved on to another file since this state was read
-                    if attempt + 1 < _ATTEMPTS:
-                        continue
-                    path = vector_file.path_of(self._folder, state.generation)
-                    raise vector_file.damaged(path, state.rows * state.dim * 4) from None
-                yield state, vectors
-                return
+    def _now(self, db: sqlite3.Connection) -> _Moment:
+        for _ in range(_ATTEMPTS):
+            db.execute("BEGIN DEFERRED")
+            state = database.read(db)
+            self._check(state)
+            path = vector_file.path_of(self._folder, state.generation)
+            if self._mapped is not None and self._mapped[0] == state:
+                return _Moment(db, state, self._mapped[1])
+            try:
+                self._mapped = state, vector_file.mapped(path, state.rows, state.dim)
+            except FileNotFoundError:
+                # a writer has moved on to another file since this state was read
+                db.execute("ROLLBACK")
+            else:
+                return _Moment(db, state, self._mapped[1])
+        raise vector_file.damaged(path, state.rows * state.dim * 4)
 
     def _write(self, job: Callable[[sqlite3.Connection, State], State]) -> None:
-        with self._lock, told(self._folder):
-            db = self._opened()
-            with database.transaction(db, "IMMEDIATE") as state:
+        with self._turn, told(self._folder), self._connection() as db:
+            with database.writing(db) as state:
                 self._check(state)
                 vector_file.sweep(self._folder, state.generation)
                 new = job(db, state)
                 if 2 * new.dead > new.rows:
-                    new = compact(db, self._folder, new)
+                    new = making.compact(db, self._folder, new)
                 database.write(db, changed(new, change=state.change + 1))
             if new.generation != state.generation:
-                with suppress(OSError):  # the next writer will
-                    vector_file.path_of(self._folder, state.generation).unlink()
+                vector_file.discard(self._folder, state.generation)
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        # of its own for each call that is under way: a transaction belongs to a connection
+        with self._lock:
+            if self._idle is None:
+                raise closed()
+            db = self._idle.pop() if self._idle else None
+        db = db or database.connect(self._folder)
+        try:
+            yield db
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            with self._lock:
+                keep = self._idle is not None and len(self._idle) < _SPARE
+                if self._idle is not None and keep:
+                    self._idle.append(db)
+            if not keep:
+                db.close()
 
     def _check(self, state: State) -> None:
         if self._identity not in ("", state.identity):
@@ -297,7 +316,7 @@ class SqliteStore(Store):
                 "Open it again."
             )
 
-    def _opened(self) -> sqlite3.Connection:
-        if self._db is None:
-            raise StoreError("Expected an open index. Received a closed one: open it again.")
-        return self._db
+
+def _stamp(state: State) -> dict[str, str | int]:
+    # vectors of one generation never change: the first so many rows are those that it was built of
+    return {"identity": state.identity, "generation": state.generation}

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,13 @@ def sweep(folder: Path, keep: int) -> None:
     """
     for generation in generations(folder):
         if generation != keep:
-            path_of(folder, generation).unlink(missing_ok=True)
+            discard(folder, generation)
+
+
+def discard(folder: Path, generation: int) -> None:
+    """Delete the file of a generation that no state names any more."""
+    with suppress(OSError):  # Windows keeps what a reader has mapped: the next sweep takes it
+        path_of(folder, generation).unlink()
 
 
 def create(path: Path, parts: Iterable[NDArray[np.float32]] = ()) -> None:
@@ -62,24 +69,23 @@ def append(path: Path, row: int, vectors: NDArray[np.float32]) -> None:
     """
     start = row * vectors.shape[1] * _BYTES
     data = np.ascontiguousarray(vectors, _KIND).data.cast("B")
+    # not through a memory map: there a full disk is a signal that kills, here it is an error
     try:
-        file = os.open(path, os.O_RDWR)
+        file = path.open("r+b", buffering=0)
     except FileNotFoundError:
         raise damaged(path, start) from None
-    try:
-        if os.fstat(file).st_size < start:
+    with file:
+        if file.seek(0, os.SEEK_END) < start:
             raise damaged(path, start)
+        file.seek(start)
         try:
-            offset = start
-            while offset < start + len(data):
-                # positioned writes: a full disk is an error here, in a memory map it is a signal
-                offset += os.pwrite(file, data[offset - start :], offset)
-            os.fsync(file)
+            while data:
+                data = data[file.write(data) :]  # one call may write less than all
+            os.fsync(file.fileno())
         except OSError:
-            os.ftruncate(file, start)
+            with suppress(OSError):  # Windows does not shorten what a reader has mapped
+                file.truncate(start)
             raise
-    finally:
-        os.close(file)
 
 
 def mapped(path: Path, rows: int, dim: int) -> NDArray[np.float32]:
@@ -104,8 +110,11 @@ def damaged(path: Path, size: int) -> DamagedError:
 
 
 def sync_folder(folder: Path) -> None:
-    """See the names of a folder's files onto the disk."""
-    file = os.open(folder, os.O_RDONLY)
+    """See the names of a folder's files onto the disk, where the system can."""
+    try:
+        file = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders, and writes names down by itself
+        return
     try:
         os.fsync(file)
     except OSError as error:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from twinset.errors import StoreError
 from twinset.search.candidates import SPARE, nearest
-from twinset.search.items import Neighbour
-from twinset.search.postgres.table import Table
-from twinset.search.store import Approximation, Request
+from twinset.search.items import Approximation, Neighbour
+from twinset.search.postgresql.table import Table, value
+from twinset.search.store import Request
 
 if TYPE_CHECKING:
     from psycopg import Cursor
@@ -39,14 +39,14 @@ def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
             f"Received {table.dim:,}: exact search remains."
         )
     cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
-    version = str(_value(cursor))
+    version = str(value(cursor))
     if tuple(int(part) for part in version.split(".")[:2]) < (0, 8):  # has no iterative scan
         raise StoreError(
             f"Expected pgvector 0.8 or newer. Received {version}: let a superuser run ALTER "
             "EXTENSION vector UPDATE, or keep to exact search."
         )
     cursor.execute(table.sql("SELECT count(*) FROM {table}"))
-    count = int(_value(cursor))
+    count = int(value(cursor))
     # The graph is built far faster where it fits into memory: the vectors, and 16 links twice.
     megabytes = min(count * (4 * table.dim + 512) // 2**20 + 64, 2047)
     cursor.connection.execute(f"SET LOCAL maintenance_work_mem = '{megabytes}MB'".encode())
@@ -61,7 +61,7 @@ def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
 def read(cursor: Cursor[Any], table: Table) -> tuple[Approximation, int] | None:
     """Read what was built, and the effort it takes; None where nothing was."""
     cursor.execute("SELECT approximation FROM twinset_indexes WHERE id = %s", [table.number])
-    kept = _value(cursor)
+    kept = value(cursor)
     if kept is None:
         return None
     effort = int(kept.pop("effort"))
@@ -72,7 +72,7 @@ def read(cursor: Cursor[Any], table: Table) -> tuple[Approximation, int] | None:
 def search(
     cursor: Cursor[Any], table: Table, query: NDArray[np.float32], request: Request, effort: int
 ) -> list[Neighbour] | None:
-    """Find neighbours of a query by the index."""
+    """Find neighbours by the index; None where so few items meet the conditions that it may err."""
     assert request.k is not None
     limit = request.k + SPARE
     cursor.connection.execute(
@@ -117,9 +117,3 @@ def _keep(cursor: Cursor[Any], table: Table, made: Approximation, effort: int) -
     cursor.execute(
         "UPDATE twinset_indexes SET approximation = %s WHERE id = %s", [Jsonb(kept), table.number]
     )
-
-
-def _value(cursor: Cursor[Any]) -> Any:
-    row = cursor.fetchone()
-    assert row is not None
-    return row[0]

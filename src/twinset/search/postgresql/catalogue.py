@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from twinset.errors import StoreError
 from twinset.search.items import Signature
+from twinset.search.store import other_format, taken
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -56,11 +57,9 @@ def address(url: str) -> Address:
     names = [value for name, value in options if name == "index"]
     rest = [(name, value) for name, value in options if name != "index"]
     user, at, host = parts.netloc.rpartition("@")
-    shown = urlunsplit(
-        ("postgresql", user.partition(":")[0] + at + host, parts.path, f"index={names[0]}", "")
-        if names
-        else ("postgresql", user.partition(":")[0] + at + host, parts.path, "", "")
-    )
+    server = user.partition(":")[0] + at + host
+    index = "".join(f"index={name}" for name in names[:1])
+    shown = urlunsplit(("postgresql", server, parts.path, index, ""))
     if len(names) != 1 or not names[0] or "\0" in names[0]:
         raise StoreError(
             f"Expected the name of one index, postgresql://…/database?index=NAME. Received {shown}."
@@ -145,10 +144,7 @@ def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: 
     old = cursor.fetchone()
     if old is not None:
         if not overwrite:  # the transaction, and so the deletion, is undone
-            raise StoreError(
-                f"Expected a place without an index. {place.shown} has one: choose another name, "
-                "or pass `overwrite`."
-            )
+            raise taken(place.shown, "name")
         cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(table_name(old[0]))))
     cursor.execute(
         "INSERT INTO twinset_indexes (name, format, model, dim, distance) "
@@ -171,10 +167,7 @@ def find(connection: Connection[Any], place: Address) -> tuple[int, Signature]:
         if row is not None:
             number, version, model, dim, distance = row
             if version != FORMAT:
-                raise StoreError(
-                    f"Expected an index of format {FORMAT} at {place.shown}. Received format "
-                    f"{version}: open it with the version of twinset that made it, or make it anew."
-                )
+                raise other_format(place.shown, FORMAT, version)
             return number, Signature(model, dim, distance)
         rows = connection.execute("SELECT name FROM twinset_indexes ORDER BY name LIMIT 10")
         known = [repr(name) for (name,) in rows]

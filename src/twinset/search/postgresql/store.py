@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from twinset.errors import StoreError
-from twinset.search.items import Items, Neighbour, Signature
-from twinset.search.postgres import hnsw
-from twinset.search.postgres.catalogue import (
+from twinset.search.items import Approximation, Items, Neighbour, Signature
+from twinset.search.postgresql import hnsw
+from twinset.search.postgresql.catalogue import (
     PATIENCE,
     Address,
     address,
@@ -20,15 +19,12 @@ from twinset.search.postgres.catalogue import (
     replaced,
     told,
 )
-from twinset.search.postgres.table import COLUMNS, Table
-from twinset.search.postgres.where import mapping_json
-from twinset.search.store import Approximation, Request, Store, known_ids, unknown_ids
+from twinset.search.postgresql.table import COLUMNS, Table, value
+from twinset.search.postgresql.where import mapping_json
+from twinset.search.store import Request, Store, closed, known_ids, unknown_ids
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
-
-# What pgvector's type `vector` takes.
-LARGEST_DIM = 16_000
 
 
 class PostgresStore(Store):
@@ -38,6 +34,8 @@ class PostgresStore(Store):
     keeps up to date. Writers of one index wait for each other; readers wait for nobody. One store
     is for one thread at a time.
     """
+
+    largest_dim = 16_000, "pgvector"
 
     def __init__(
         self, place: Address, number: int, signature: Signature, connection: Connection[Any]
@@ -63,11 +61,6 @@ class PostgresStore(Store):
     @classmethod
     def create(cls, url: str, signature: Signature, *, overwrite: bool = False) -> Self:
         """Make a new, empty store; see `create_store`."""
-        if signature.dim > LARGEST_DIM:
-            raise StoreError(
-                f"Expected embeddings of size {LARGEST_DIM:,} or less, as pgvector takes. "
-                f"Received {signature.dim:,}: keep this index in a folder."
-            )
         place = address(url)
         with ExitStack() as undo:
             connection = connect(place)
@@ -83,7 +76,7 @@ class PostgresStore(Store):
     def __len__(self) -> int:
         with self._reading() as cursor:
             cursor.execute(self._table.sql("SELECT count(*) FROM {table}"))
-            return int(_value(cursor))
+            return int(value(cursor))
 
     def close(self) -> None:
         """Let go of the connection; twice does no harm."""
@@ -118,7 +111,7 @@ class PostgresStore(Store):
             elif there := table.known(cursor, items.ids):
                 raise known_ids([id_ for id_ in items.ids if id_ in there])
             cursor.execute(table.sql("SELECT coalesce(max(position) + 1, 0) FROM {table}"))
-            first = int(_value(cursor))
+            first = int(value(cursor))
             copying = table.sql(f"COPY {{table}} ({COLUMNS}) FROM STDIN (FORMAT BINARY)")
             with cursor.copy(copying) as copy:
                 copy.set_types(["int8", "text", "vector", "jsonb"])
@@ -138,11 +131,7 @@ class PostgresStore(Store):
         with self._reading() as cursor:
             wanted = self._table.sql(f"SELECT {COLUMNS} FROM {{table}} WHERE id = ANY(%s)")
             cursor.execute(wanted, [list(ids)])
-            found = self._table.candidates(cursor.fetchall())
-        at = {id_: index for index, id_ in enumerate(found.ids)}
-        if len(at) < len(ids):
-            raise unknown_ids([id_ for id_ in ids if id_ not in at], "read")
-        return found.take([at[id_] for id_ in ids]).items()
+            return self._table.candidates(cursor.fetchall()).named(ids)
 
     def _search(self, request: Request) -> list[list[Neighbour]]:
         table = self._table
@@ -201,7 +190,7 @@ class PostgresStore(Store):
 
     def _open_connection(self) -> Connection[Any]:
         if self._connection is None:
-            raise StoreError("Expected an open index. Received a closed one: open it again.")
+            raise closed()
         if self._connection.closed:  # lost, as the call before has told
             self._connection = connect(self._place)
             with told(self._place):
@@ -224,9 +213,3 @@ def _check(connection: Connection[Any], place: Address, table: Table, lock: str 
     ).fetchone()
     if found is None:
         raise replaced(place)
-
-
-def _value(cursor: Cursor[Any]) -> Any:
-    row = cursor.fetchone()
-    assert row is not None
-    return row[0]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from twinset.search.candidates import SPARE, Candidates, measure, nearest, rounding, settled
 from twinset.search.items import Neighbour
-from twinset.search.postgres.catalogue import table_name
-from twinset.search.postgres.where import sql_of
+from twinset.search.postgresql.catalogue import table_name
+from twinset.search.postgresql.where import sql_of
 from twinset.search.store import Request
 from twinset.search.where import Condition
 
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from psycopg.sql import Composed
 
 COLUMNS = "position, id, embedding, metadata"
+
+
+def value(cursor: Cursor[Any]) -> Any:
+    """Return the one value that a statement found."""
+    row = cursor.fetchone()
+    assert row is not None
+    return row[0]
 
 
 @dataclass(frozen=True)

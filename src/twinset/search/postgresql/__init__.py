@@ -1,5 +1,5 @@
 """Stores in Postgres databases; psycopg and pgvector are imported when one is opened."""
 
-from twinset.search.postgres.store import PostgresStore
+from twinset.search.postgresql.store import PostgresStore
 
-__all__ = ["PostgresStore"]
+STORE = PostgresStore
