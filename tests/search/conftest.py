@@ -5,10 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import sys
+from pathlib import Path
 
 import pytest
 
 import search_servers
+
+# As pip would do it: a package with an entry point is found where Python looks for modules.
+sys.path.append(str(Path(__file__).parents[1] / "third_party"))
 
 # different in each run: a server may outlive it
 _names = (f"index_{secrets.token_hex(4)}_{number}" for number in itertools.count())
@@ -31,6 +36,7 @@ def _in_milvus(tmp_path, request):
 # name → (tmp_path, request) → the URL of a store that is not there yet
 PLACES = {
     "folder": lambda tmp_path, request: str(tmp_path / "photos.index"),
+    "json": lambda tmp_path, request: f"json://{tmp_path / 'photos.json'}",
     "milvus-lite": _in_milvus_lite,
     "postgres": _in_postgres,
 }

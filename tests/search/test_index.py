@@ -1,11 +1,14 @@
 """`Index`: what goes in comes out, in every form it may come, and nothing is done twice or lost."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,10 @@ from PIL import Image
 
 import twinset
 from halves import Halves, write
+from twinset.data import stream
 from twinset.data.features import LabelledFeatures, VectorInput
 from twinset.errors import DataError, StoreError
+from twinset.progress import Progress
 from twinset.search.index import Index
 from twinset.search.index_changes import Changes
 from twinset.search.indexing import index_images
@@ -126,6 +131,36 @@ def test_queries_of_every_form_give_the_same_answer(photos):
         assert index.search([]) == []
 
 
+def test_one_image_is_one_query_in_colour_too(photos):
+    gray = np.full((4, 4), 26, np.uint8)
+    larger = np.full((16, 12), 26, np.uint8)  # not of the model's own size
+    colour = np.repeat(larger[..., None], 3, axis=-1)
+    with Index.build(Halves(), photos) as index:
+        expected = index.search(gray, k=2)
+        assert expected.query == "image 0"
+        assert ids(expected) == ["dark/b.png", "dark/a.png"]
+        for one in (larger, colour, Image.fromarray(colour)):
+            assert index.search(one, k=2) == expected
+        for many in ([colour], colour[None], iter([colour]), larger[None]):
+            assert index.search(many, k=2) == [expected]
+        two = index.search(np.stack([colour, colour]), k=2)
+        assert [answer.query for answer in two] == ["image 0", "image 1"]
+        assert [answer.neighbours for answer in two] == [expected.neighbours] * 2
+        vector = Halves().embed(colour)[0]
+        assert index.search(vector, k=2).neighbours == expected.neighbours
+        assert index.search(vector[None], k=2)[0].neighbours == expected.neighbours
+        for wrong, words in (
+            (3, "Expected one image .*Received int"),
+            (colour.astype(np.int64), "Received int64 of shape"),
+            (colour[None, None], "Received uint8 of shape"),
+            ({"a.png"}, "Make it a list"),
+        ):
+            with pytest.raises(DataError, match=words):
+                index.search(wrong)
+        with pytest.raises(StoreError, match="Expected queries of size 2.*Received 12"):
+            index.search(colour.astype(np.float32)[:, :, 0])
+
+
 def test_an_index_of_its_own_is_gone_when_closed(photos):
     index = Index.build(Halves(), photos)
     place = Path(index.url)
@@ -178,6 +213,8 @@ def test_a_model_of_vectors_takes_vectors():
         assert index.update(data) == Changes(added=3)
         assert index.get(["mine/2"]).metadata[0]["label"] == "y"
         write("a.png", 0, 0)
+        single = index.search(np.float32([0.9, 0, 99]), k=1)
+        assert (single.query, single[0].id) == ("vector 0", "b")
         with pytest.raises(DataError, match="takes no images and no files"):
             index.search("a.png")
         with pytest.raises(StoreError, match="embeddings of size 2"):
@@ -263,6 +300,55 @@ def test_where_all_fail_nothing_is_made_and_nothing_replaced(photos):
         Index.build(Halves(), "bad", "good.index", overwrite=True)
     with Index.open("good.index") as index:
         assert len(index) == 5
+
+
+class Failing(Halves):
+    """Embeds one batch, and no second one."""
+
+    def encode(self, pixels):
+        if self.embedded:
+            raise RuntimeError("out of memory")
+        return super().encode(pixels)
+
+
+class Unkept(Halves):
+    """Cannot be copied into a folder."""
+
+    def save(self, folder):
+        raise OSError("no space left")
+
+
+def open_files():
+    return [fd for fd in Path("/proc/self/fd").iterdir() if "photos.index" in os.path.realpath(fd)]
+
+
+@pytest.mark.parametrize("url", ["photos.index", None])
+def test_where_embedding_fails_nothing_stays_open(photos, url, monkeypatch, tmp_path):
+    """Neither the store, nor the folder of an index that has no place of its own."""
+    monkeypatch.setattr(stream, "CHUNK", 2)
+    monkeypatch.setattr(stream, "BATCH", 2)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Index.build(Failing(), photos, url)
+    with pytest.raises(OSError, match="no space left") if url else contextlib.nullcontext():
+        Index.build(Unkept(), photos, url, overwrite=True).close()
+    if url:
+        Index.build(Halves(), photos, url, overwrite=True).close()
+        with pytest.raises(StoreError, match="Received other"):
+            index_images(Halves("other"), photos, url)
+        with pytest.raises(StoreError, match="Received other"):
+            Index.open(url, Halves("other"))
+    assert open_files() == []
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_progress_is_told_as_it_is_everywhere(photos):
+    told = []
+    with Index.build(Halves(), photos, progress=told.append) as index:
+        assert told[-1] == Progress("embed", 5, 5, "items")
+        twinset.duplicates(index, 0.1, progress=told.append)
+        assert told[-1] == Progress("compare", 15, 15, "pairs")
 
 
 @pytest.mark.parametrize(
@@ -417,7 +503,8 @@ def test_an_index_of_another_model_is_refused(photos):
         Index.open("photos.index", Halves("other"))
     with pytest.raises(StoreError, match="Received other"):
         index_images(Halves("other"), photos, "photos.index")
-    Halves("other").save("photos.index/model")  # somebody's hand
+    (copy,) = filter(Path.is_dir, Path("photos.index/model").iterdir())
+    Halves("other").save(copy)  # somebody's hand
     with Index.open("photos.index") as index, pytest.raises(StoreError, match="Received other"):
         index.search("photos/dark/a.png")
 
@@ -439,8 +526,41 @@ def test_a_model_calibrated_anew_takes_the_place_of_its_copy(photos):
     index_images(Halves(threshold=0.4), photos, "photos.index").close()
     with Index.open("photos.index") as index:
         assert index.threshold.value == 0.4
-    left = sorted(path.name for path in Path("photos.index").iterdir() if "model" in path.name)
-    assert left == ["model"]
+    assert sum(path.is_dir() for path in Path("photos.index/model").iterdir()) == 1
+
+
+MODEL_WRITER = """
+import sys
+sys.path.insert(0, {tests!r})
+from halves import Halves
+from twinset.search import index_model
+
+for turn in range(10_000):
+    index_model.keep(Halves(threshold=1 + turn % 2), "photos.index")
+    print(turn, flush=True)
+"""
+
+
+def test_there_is_always_a_whole_model(photos):
+    """While it is replaced again and again, and at a kill: the one before, or the new one."""
+    Index.build(Halves(threshold=1), photos, "photos.index").close()
+    script = MODEL_WRITER.format(tests=str(Path(__file__).parents[1]))
+    for kill in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+        ) as writer:
+            assert writer.stdout.readline()
+            for _ in range(30):
+                with Index.open("photos.index") as index:
+                    assert index.threshold.value in (1, 2)
+            time.sleep(kill / 100)
+            writer.kill()
+        with Index.open("photos.index") as index:
+            assert index.threshold.value in (1, 2)
+    index_images(Halves(threshold=3), photos, "photos.index").close()
+    with Index.open("photos.index") as index:
+        assert index.threshold.value == 3
+    assert sum(path.is_dir() for path in Path("photos.index/model").iterdir()) == 1
 
 
 def test_an_index_is_not_replaced_unless_told(photos):
@@ -460,12 +580,12 @@ import sys
 sys.path.insert(0, {tests!r})
 from halves import Halves
 from twinset.data import stream
-from twinset.workflow.indexing import index_images
+from twinset.search.indexing import index_images
 
 stream.CHUNK = stream.BATCH = 4
 index_images(
     Halves(), "many", "many.index",
-    progress=lambda done, count: print(done, flush=True),
+    progress=lambda now: print(now.done, flush=True),
 )
 """
 

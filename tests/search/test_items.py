@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from twinset.errors import StoreError
-from twinset.search.store import Items, Signature, open_store
+from twinset.search.store import Items, Signature
 
 
 def test_vectors_become_read_only_float32_without_a_copy_where_they_are_that():
@@ -86,9 +86,3 @@ def test_a_bad_row_far_down_is_named():
 def test_signatures_that_make_no_sense(arguments, words):
     with pytest.raises(StoreError, match=words):
         Signature(*arguments)
-
-
-@pytest.mark.parametrize("url", ["mysql://x/y", "http://host/index"])
-def test_places_that_are_none(url):
-    with pytest.raises(StoreError, match=f"Expected an index as the path of a folder.*{url}"):
-        open_store(url)

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 
 from index_writer import content, kill_many
 from twinset.errors import StoreError
-from twinset.search.sqlite import SqliteStore, database
+from twinset.nearest import Matrix
+from twinset.search.sqlite import database
+from twinset.search.sqlite.store import SqliteStore
 from twinset.search.store import Items, Signature, create_store, open_store
 
 SIGNATURE = Signature("digest", 3)
@@ -357,6 +360,57 @@ def test_threads_share_a_store(store):
         thread.join()
     assert not wrong
     assert len(store) == 10 + 2 * 10 * 3
+
+
+def during_a_search(monkeypatch, job):
+    """Call `job` each time when a search looks at vectors."""
+    look = Matrix.search
+
+    def slowly(self, *args, **asked):
+        job()
+        return look(self, *args, **asked)
+
+    monkeypatch.setattr(Matrix, "search", slowly)
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+def test_searches_overlap(store, monkeypatch, queries):
+    """Each waits until another looks at vectors too: one at a time would wait for ever."""
+    together = threading.Barrier(3)
+    during_a_search(monkeypatch, lambda: together.wait(20))
+    vectors = some().vectors[:queries]
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(store.search, vectors, k=2, where=["row<9"]) for _ in range(3)]
+        first, *others = [answer.result() for answer in answers]
+    assert [hits[0].id for hits in first] == [str(row) for row in range(queries)]
+    assert others == [first, first]
+
+
+def test_a_search_sees_the_moment_at_which_it_began(store, folder, monkeypatch):
+    """Whatever is written meanwhile, even if all moves to another file and ids come back anew."""
+    before = store.search(some().vectors, k=10, where=["row>=2"])
+    changed = []
+
+    def change():
+        monkeypatch.undo()
+        store.remove(some().ids[:8])
+        assert "vectors-0.f32" not in files(folder)
+        new = Items(some().ids[:9], -some().vectors[:9], [{"row": 99}] * 9)
+        with open_store(str(folder)) as other:
+            other.add(new, replace=True)
+        changed.append(store.search(some().vectors, k=1))
+
+    during_a_search(monkeypatch, change)
+    assert store.search(some().vectors, k=10, where=["row>=2"]) == before
+    assert [hits[0].metadata for hits in changed[0]] != [hits[0].metadata for hits in before]
+    assert store.get(["3"]).metadata == ({"row": 99},)
+
+
+def test_closing_waits_for_nobody_and_breaks_nothing(store, monkeypatch):
+    during_a_search(monkeypatch, store.close)
+    assert len(store.search(some().vectors[:1], k=10)[0]) == 10
+    with pytest.raises(StoreError, match="Received a closed one"):
+        store.search(some().vectors[:1])
 
 
 def test_processes_write_in_turn(folder):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from twinset import tables
-from twinset.cli.printing import progress, say
+from twinset.cli.printing import say
 from twinset.errors import StoreError
 
 if TYPE_CHECKING:
@@ -87,17 +87,14 @@ def index(
     """
     from twinset.search.indexing import index_images
 
-    with (
-        progress("index: embedded", quiet=as_json) as step,
-        index_images(
-            run,
-            source,
-            out,
-            overwrite=overwrite,
-            remove_missing=remove_missing,
-            progress=step,
-        ) as made,
-    ):
+    with index_images(
+        run,
+        source,
+        out,
+        overwrite=overwrite,
+        remove_missing=remove_missing,
+        progress=not as_json,
+    ) as made:
         found = made.store.build_approximate() if approximate else None
         changes, count = made.changes, len(made)
     if as_json:
@@ -205,11 +202,8 @@ def duplicates(
     from twinset.search.duplicates import duplicates as find
     from twinset.search.index import Index
 
-    with (
-        Index.open(index, model) as opened,
-        progress("duplicates: compared", quiet=as_json) as step,
-    ):
-        found = find(opened, threshold, progress=step)
+    with Index.open(index, model) as opened:
+        found = find(opened, threshold, progress=not as_json)
     if table is not None:
         from twinset.files import write_bytes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from twinset.decision import Threshold
 from twinset.errors import StoreError
+from twinset.progress import Wanted
 from twinset.search.answers import for_people
 from twinset.search.groups import find_groups
 from twinset.search.index import Index
@@ -111,7 +111,7 @@ def duplicates(
     index: Index,
     threshold: float | None = None,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Wanted = False,
 ) -> Duplicates:
     """Find groups of items within a threshold of each other.
 
@@ -123,7 +123,8 @@ def duplicates(
         index: of images or embeddings.
         threshold: 0 or more; 0 finds equal embeddings only. Defaults to the model's, which says
             "the same class": for copies and near copies take a smaller one.
-        progress: is told (done, all) now and then. Defaults to none.
+        progress: True for a bar, or a function that is told; see `twinset.progress`. Defaults to
+            False.
 
     Raises:
         StoreError: the threshold is below 0 or NaN; or there is none, and no model to ask.

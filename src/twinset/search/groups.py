@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from twinset import distance
 from twinset.errors import StoreError
 from twinset.nearest import Matrix
+from twinset.progress import Progress, Wanted, reporting
 from twinset.search.items import checked_vectors
 from twinset.threads import cores, one_blas_thread
 
@@ -48,7 +49,7 @@ def find_groups(
     vectors: ArrayLike,
     threshold: float,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Wanted = False,
 ) -> list[Group]:
     """Find the groups that steps of at most a threshold connect (single linkage).
 
@@ -63,7 +64,7 @@ def find_groups(
     Args:
         vectors: finite numbers of shape (n, d).
         threshold: the longest step, 0 or more; 0 connects equal vectors only.
-        progress: is told (done, all), in pairs of vectors, now and then. Defaults to none.
+        progress: True for a bar, or a function that is told. Defaults to False.
 
     Returns:
         Groups of 2 or more, largest first; those of one size by their first member.
@@ -105,18 +106,21 @@ class _Components:
         self._possible = np.float32(min(threshold * threshold * (1 + 1e-6) + slack, 3e38))
         self._labels = np.arange(len(vectors))
 
-    def labels(self, progress: Callable[[int, int], None] | None) -> NDArray[np.int64]:
+    def labels(self, progress: Wanted) -> NDArray[np.int64]:
         """Number the component of each vector."""
         n = len(self._vectors)
         starts = range(0, n, TILE)
         done = 0
-        with one_blas_thread(), ThreadPoolExecutor(cores()) as pool:
+        with (
+            reporting(progress) as tell,
+            one_blas_thread(),
+            ThreadPoolExecutor(cores()) as pool,
+        ):
             for start, edges in zip(starts, pool.map(self._of_strip, starts), strict=True):
                 self._connect(edges)
                 strip = min(TILE, n - start)
                 done += strip * (n - start) - strip * (strip - 1) // 2
-                if progress is not None:
-                    progress(done, n * (n + 1) // 2)
+                tell(Progress("compare", done, n * (n + 1) // 2, "pairs"))
         return self._labels
 
     def _connect(self, edges: _Edges) -> None:

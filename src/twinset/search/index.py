@@ -6,6 +6,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -20,12 +21,15 @@ from twinset.data.labelled import LabelledImages
 from twinset.data.sources.names import shown
 from twinset.decision import Threshold
 from twinset.errors import StoreError
+from twinset.models.images import one_or_many
+from twinset.progress import Wanted
 from twinset.search import index_model
 from twinset.search.answers import Answer
-from twinset.search.index_changes import Changes, Progress, carry_out, embedded, plan
+from twinset.search.index_changes import Changes, carry_out, embedded, plan
 from twinset.search.index_model import Model
 from twinset.search.index_sources import Entries, Source, entries
-from twinset.search.store import Items, Signature, Store, create_store, open_store
+from twinset.search.items import Items, Signature
+from twinset.search.store import Store, create_store, open_store
 from twinset.search.where import Where
 
 if TYPE_CHECKING:
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
 Url = str | os.PathLike[str]
 One = str | os.PathLike[str] | EncodedImage | Image.Image
-Many = Sequence[ImageLike] | NDArray[Any] | LabelledImages | LabelledFeatures
+Many = Sequence[ImageLike] | LabelledImages | LabelledFeatures
 
 
 class Index:
@@ -45,8 +49,8 @@ class Index:
 
     Args:
         store: holds the embeddings.
-        model: made them: a model, or its folder, which is loaded when needed; None if only the
-            store will be asked.
+        model: made them: a model, or its folder, which is loaded when needed; None for the copy
+            that a folder keeps, if it does.
         url: where the store is, for messages. Defaults to "index".
 
     Raises:
@@ -67,8 +71,8 @@ class Index:
         self.store = store
         self.url = os.fspath(url)
         self.changes = Changes()
-        self._model: Model | None = model
-        self._checked = False
+        self._given = model
+        self._embedder: Embedder | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if model is not None and not isinstance(model, str | os.PathLike):
             _ = self.model  # another model is refused at once
@@ -81,7 +85,7 @@ class Index:
         url: Url | None = None,
         *,
         overwrite: bool = False,
-        progress: Progress | None = None,
+        progress: Wanted = False,
     ) -> Index:
         """Make an index, and put everything into it.
 
@@ -93,7 +97,8 @@ class Index:
             url: where to: the path of a folder, `postgresql://…`, `milvus://…`. Defaults to a
                 folder that is removed when the index is closed.
             overwrite: replace an index that is there. Defaults to False.
-            progress: is told (done, all) now and then. Defaults to none.
+            progress: True for a bar, or a function that is told; see `twinset.progress`. Defaults
+                to False.
 
         Returns:
             The index; its `changes` tell what could not be used.
@@ -109,7 +114,11 @@ class Index:
         first = next(batches, None)
         index = cls._create(embedder, url, overwrite)
         every = itertools.chain([] if first is None else [first], batches)
-        index.changes = carry_out(put, made, every, index.store, remove=False)
+        try:
+            index.changes = carry_out(put, made, every, index.store, remove=False)
+        except BaseException:
+            index.close()  # nobody else has it
+            raise
         return index
 
     @classmethod
@@ -128,17 +137,21 @@ class Index:
 
     @classmethod
     def _create(cls, embedder: Embedder, url: Url | None, overwrite: bool) -> Index:
-        temporary = None
-        if url is None:
-            temporary = tempfile.TemporaryDirectory(prefix="twinset-")
-            url = Path(temporary.name) / "index"
-        place = os.fspath(url)
-        signature = Signature(embedder.digest, embedder.dim, embedder.distance)
-        store = create_store(place, signature, overwrite=overwrite)
-        if temporary is None:
-            index_model.keep(embedder, place)
-        index = cls(store, embedder, place)
-        index._temporary = temporary
+        with ExitStack() as undo:
+            temporary = None
+            if url is None:
+                temporary = tempfile.TemporaryDirectory(prefix="twinset-")
+                undo.callback(temporary.cleanup)
+                url = Path(temporary.name) / "index"
+            place = os.fspath(url)
+            signature = Signature(embedder.digest, embedder.dim, embedder.distance)
+            store = create_store(place, signature, overwrite=overwrite)
+            undo.callback(store.close)
+            if temporary is None:
+                index_model.keep(embedder, place)
+            index = cls(store, embedder, place)
+            index._temporary = temporary
+            undo.pop_all()
         return index
 
     @classmethod
@@ -154,11 +167,8 @@ class Index:
             StoreError: there is none, it is damaged, or another model made it.
         """
         place = os.fspath(url)
-        kept = index_model.kept_in(place)
         store = open_store(place)
         try:
-            if model is None and kept is not None and kept.is_dir():
-                return cls(store, kept, place)
             return cls(store, model, place)
         except BaseException:
             store.close()
@@ -171,16 +181,16 @@ class Index:
         Raises:
             StoreError: there is none, or it is another than that which made the index.
         """
-        if self._model is None:
-            raise StoreError(
-                f"{self.url}: expected the model that made this index. It keeps none: pass the "
-                "model's folder, as `model=` or --model."
-            )
-        embedder = index_model.loaded(self._model)
-        if not self._checked:
-            index_model.check(embedder, self.store.signature, self.url)
-            self._model, self._checked = embedder, True
-        return embedder
+        if self._embedder is None:
+            given = self._given
+            embedder = index_model.kept(self.url) if given is None else index_model.loaded(given)
+            if embedder is None:
+                raise StoreError(
+                    f"{self.url}: expected the model that made this index. It keeps none: pass the "
+                    "model's folder, as `model=` or --model."
+                )
+            self._embedder = index_model.check(embedder, self.store.signature, self.url)
+        return self._embedder
 
     @property
     def threshold(self) -> Threshold:
@@ -210,7 +220,7 @@ class Index:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def add(self, source: Source, *, progress: Progress | None = None) -> Changes:
+    def add(self, source: Source, *, progress: Wanted = False) -> Changes:
         """Put in what is new.
 
         Args:
@@ -235,7 +245,7 @@ class Index:
         source: Source,
         *,
         remove_missing: bool = False,
-        progress: Progress | None = None,
+        progress: Wanted = False,
     ) -> Changes:
         """Bring the index up to date: put in what is new, replace by id what has changed.
 
@@ -249,7 +259,7 @@ class Index:
                 `LabelledImages`, `LabelledFeatures`; or `Items`, embeddings of this model.
             remove_missing: take out what came from this source and is there no longer. Defaults
                 to False.
-            progress: is told (done, all) now and then. Defaults to none.
+            progress: as for `build`.
 
         Returns:
             What was done, and what could not be used, with the reasons.
@@ -309,9 +319,20 @@ class Index:
         exact: bool = ...,
     ) -> list[Answer]: ...
 
+    @overload  # one or many, by its shape
     def search(
         self,
-        images: One | Many,
+        images: NDArray[Any],
+        *,
+        k: int | None = ...,
+        within: Literal["threshold"] | float | None = ...,
+        where: Where = ...,
+        exact: bool = ...,
+    ) -> Any: ...
+
+    def search(
+        self,
+        images: One | Many | NDArray[Any],
         *,
         k: int | None = 10,
         within: Literal["threshold"] | float | None = None,
@@ -321,9 +342,9 @@ class Index:
         """Find what is most like an image, nearest first.
 
         Args:
-            images: one image, as a path or a PIL image; or many: a sequence of paths, PIL images
-                and uint8 arrays, uint8 of shape (n, h, w) or (n, h, w, 3), `LabelledImages`, or
-                embeddings, floats of shape (n, d). A model that was trained on vectors takes those.
+            images: one image, or many, as `Embedder.embed` takes them: (h, w, 3) is one colour
+                image. Or embeddings: floats of shape (d,) for one, (n, d) for many. A model that
+                was trained on vectors takes those in their place.
             k: at most so many; None for all that are within. Defaults to 10.
             within: the largest distance that counts: a number, or "threshold" for the model's.
                 Defaults to none: the k nearest, of which the answer tells the matches.
@@ -332,16 +353,15 @@ class Index:
             exact: leave an approximate index unused, if there is one. Defaults to False.
 
         Returns:
-            One answer, or a list of them. An empty one says that nothing is similar enough, and
-            how far the nearest is.
+            One answer for one image, else a list of them. An empty one says that nothing is
+            similar enough, and how far the nearest is.
 
         Raises:
             ImageFileError: a file cannot be read.
             StoreError: embeddings of another size, k below 1, neither k nor within.
         """
-        single = isinstance(images, str | os.PathLike | EncodedImage | Image.Image)
-        queries: Any = [images] if single else images
-        vectors = self._vectors(queries)
+        queries = list(images) if isinstance(images, Iterator) else images
+        vectors, single = self._vectors(queries)
         limit = self.threshold.value if within == "threshold" else within
         found = self.store.search(vectors, k=k, within=limit, where=where, exact=exact)
         nearest = [hits[0] if hits else None for hits in found]
@@ -350,20 +370,23 @@ class Index:
             closest = self.store.search(vectors[lonely], k=1, where=where, exact=exact)
             for row, hits in zip(lonely, closest, strict=True):
                 nearest[row] = hits[0] if hits else None
-        names = _names(queries, len(vectors))
+        names = _names([queries] if single else queries, len(vectors))
         answers = [
             Answer(name, tuple(hits), self.threshold, limit, first)
             for name, hits, first in zip(names, found, nearest, strict=True)
         ]
         return answers[0] if single else answers
 
-    def _vectors(self, queries: Any) -> NDArray[np.float32]:
+    def _vectors(self, queries: Any) -> tuple[NDArray[np.float32], bool]:
+        takes = self.model.preprocessing
         made = isinstance(queries, np.ndarray) and queries.dtype.kind == "f"
-        if made and not isinstance(self.model.preprocessing, VectorInput):
-            return np.asarray(queries, np.float32)
-        return self.model.embed(queries)
+        if made and not isinstance(takes, VectorInput):  # no image has fractions: embeddings
+            single = queries.ndim == 1
+            return np.asarray(queries[None] if single else queries, np.float32), single
+        _, single = one_or_many(queries, takes)
+        return self.model.embed(queries), single
 
-    def _change(self, put: Entries, progress: Progress | None, *, remove_missing: bool) -> Changes:
+    def _change(self, put: Entries, progress: Wanted, *, remove_missing: bool) -> Changes:
         made = plan(put, self.store)
         if remove_missing and not put.source:
             raise StoreError(
@@ -378,7 +401,8 @@ class Index:
 def _names(queries: Any, count: int) -> list[str]:
     if isinstance(queries, LabelledImages | LabelledFeatures):
         return [f"{queries.name}/{row}" for row in range(count)]
-    kind = "vector" if isinstance(queries, np.ndarray) and queries.dtype.kind == "f" else "image"
+    sample = queries[0] if isinstance(queries, list) and queries else queries
+    kind = "vector" if isinstance(sample, np.ndarray) and sample.dtype.kind == "f" else "image"
     paths = queries if not isinstance(queries, np.ndarray) else [None] * count
     return [
         shown(os.fspath(path))

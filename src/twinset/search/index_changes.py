@@ -6,7 +6,7 @@ Each batch is on disk before the next is begun: who kills this and calls it agai
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from twinset.data.skipped import Skipped
 from twinset.errors import DataError
+from twinset.progress import Progress, Wanted, reporting
 from twinset.search.index_sources import Embedded, Entries
 from twinset.search.store import Items, Store
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 STAMP, SOURCE, PATH = "_stamp", "_source", "path"
 BATCH = 1024
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -139,20 +138,19 @@ def _judge(made: Plan, entries: Entries, at: int, before: dict[str, Any]) -> Non
         made.changed.append(at)
 
 
-def embedded(
-    entries: Entries, made: Plan, model: Embedder, progress: Progress | None
-) -> Iterator[Embedded]:
+def embedded(entries: Entries, made: Plan, model: Embedder, progress: Wanted) -> Iterator[Embedded]:
     """Embed what must be, a batch at a time; nothing is read before the first is asked for."""
     pending = made.pending
     done, good = 0, 0
-    for batch in entries.embed(pending, model):
-        made.skipped += batch.skipped
-        done += len(batch.positions) + len(batch.skipped)
-        good += len(batch.positions)
-        if len(batch.positions):
-            yield batch
-        if progress is not None:
-            progress(done, len(pending))
+    with reporting(progress) as tell:
+        for batch in entries.embed(pending, model):
+            made.skipped += batch.skipped
+            done += len(batch.positions) + len(batch.skipped)
+            good += len(batch.positions)
+            if len(batch.positions):
+                yield batch
+            # told when the batch is on disk, as whoever asks for the next has put it there
+            tell(Progress("embed", done, len(pending), "items"))
     if len(pending) and not (good or made.unchanged or made.relabelled):
         raise _all_failed(entries, made, len(pending))
 

@@ -8,15 +8,20 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from filelock import FileLock
+
 from twinset.errors import ModelError, StoreError
+from twinset.files import write_bytes
 from twinset.models.card import CARD, GRAPH, read_card
 from twinset.models.onnx_model import OnnxModel
-from twinset.search.store import Signature
+from twinset.search.items import Signature
+from twinset.search.store import scheme_of
 
 if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
 
-KEPT = "model"
+# The folder in an index's own: in it one for each copy, and a file that names the current one.
+KEPT, CURRENT = "model", "current"
 
 Model: TypeAlias = "Embedder | str | os.PathLike[str]"
 
@@ -30,9 +35,27 @@ def loaded(model: Model) -> Embedder:
     return model
 
 
-def kept_in(url: str) -> Path | None:
-    """Return the folder in which an index keeps its model; None for one on a server."""
-    return None if "://" in url else Path(url) / KEPT
+def kept(url: str) -> Embedder | None:
+    """Load the copy that an index keeps; None where it keeps none."""
+    while (folder := _kept_in(url)) is not None:
+        try:
+            return loaded(folder)
+        except (ModelError, OSError):
+            if _kept_in(url) == folder:  # else another took its place meanwhile
+                raise
+    return None
+
+
+def _home(url: str) -> Path | None:
+    return None if scheme_of(url) else Path(url) / KEPT  # a server holds no files
+
+
+def _kept_in(url: str) -> Path | None:
+    home = _home(url)
+    try:
+        return None if home is None else home / (home / CURRENT).read_text("utf-8")
+    except FileNotFoundError:
+        return None
 
 
 def check(model: Embedder, signature: Signature, url: str) -> Embedder:
@@ -47,31 +70,42 @@ def check(model: Embedder, signature: Signature, url: str) -> Embedder:
 
 
 def keep(model: Embedder, url: str) -> None:
-    """Put a copy of a model into the folder of an index, whole or not at all.
+    """Put a copy of a model into the folder of an index, in one step; on a server nothing is kept.
 
     As a graph for ONNX Runtime, so that whoever opens the index needs no Keras; a model that
     cannot be one is kept as Keras has it.
     """
-    target = kept_in(url)
+    home = _home(url)
     # a class of the user's own may have no way to be kept: it is passed when the index is opened
-    if target is None or not (isinstance(model, OnnxModel) or hasattr(model, "save")):
+    if home is None or not (isinstance(model, OnnxModel) or hasattr(model, "save")):
         return
-    draft = target.with_name(f".{KEPT}-{secrets.token_hex(8)}")
-    old = draft.with_name(f"{draft.name}-old")
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / ".lock"):
+        _keep(model, home, _kept_in(url))
+
+
+def _keep(model: Embedder, home: Path, before: Path | None) -> None:
+    draft = home / secrets.token_hex(8)
+    draft.mkdir()
+    current = before
     try:
-        draft.mkdir(parents=True)
         if isinstance(model, OnnxModel):
             _copy(model, draft)
         else:
             _write(model, draft)
-        if target.exists():  # the same model, calibrated anew
-            if _equal(target, draft):
-                return
-            target.rename(old)
-        draft.rename(target)
+        if before is not None and before.is_dir() and _equal(before, draft):
+            return
+        for path in filter(Path.is_file, draft.rglob("*")):  # on disk before it is named
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        # A folder cannot take the place of another in one step, but a file that names one can: at
+        # any moment, whoever looks finds a whole model.
+        write_bytes(home / CURRENT, draft.name.encode())
+        current = draft
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        for path in home.iterdir():  # what was replaced, and what a kill has left
+            if path.is_dir() and path != current:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _copy(model: OnnxModel, target: Path) -> None:

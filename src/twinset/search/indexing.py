@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 from twinset.errors import StoreError
+from twinset.progress import Wanted
 from twinset.search import index_model
 from twinset.search.index import Index
-from twinset.search.index_changes import Progress
 from twinset.search.index_model import Model
 from twinset.search.index_sources import Source
-from twinset.search.store import open_store
+from twinset.search.store import open_store, scheme_of
 
 
 def index_images(
@@ -21,7 +21,7 @@ def index_images(
     *,
     overwrite: bool = False,
     remove_missing: bool = False,
-    progress: Progress | None = None,
+    progress: Wanted = False,
 ) -> Index:
     """Make an index of images, or bring the one that is there up to date.
 
@@ -55,12 +55,15 @@ def index_images(
 
 
 def _opened(url: str, model: Model) -> Index | None:
-    kept = index_model.kept_in(url)
-    if kept is not None:
+    if not scheme_of(url):
         folder = Path(url)
         return Index.open(url, model) if folder.is_dir() and any(folder.iterdir()) else None
     try:
         store = open_store(url)
     except StoreError:
         return None  # making it tells what is wrong, if it is not just missing
-    return Index(store, model, url)
+    try:
+        return Index(store, model, url)
+    except BaseException:
+        store.close()
+        raise
