@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import ledger
-from twinset.search.store import create_store
-from twinset.search.store import Items, Signature
+from twinset.search.store import Items, Signature, create_store
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import search_servers

@@ -19,8 +19,7 @@ import numpy as np
 
 import ledger
 from exact_search import clustered
-from twinset.search.store import create_store
-from twinset.search.store import Items, Signature
+from twinset.search.store import Items, Signature, create_store
 
 OURS = """
 import json, sys, time

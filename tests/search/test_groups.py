@@ -9,6 +9,7 @@ from search_oracles import distance as far
 from search_oracles import grid
 from twinset import distance
 from twinset.errors import StoreError
+from twinset.progress import Progress
 from twinset.search import groups
 from twinset.search.groups import find_groups
 
@@ -105,12 +106,10 @@ def test_few_or_none():
 
 def test_progress_ends_with_all():
     told = []
-    find_groups(
-        np.random.default_rng(0).random((2500, 3)), 0.01, progress=lambda *at: told.append(at)
-    )
+    find_groups(np.random.default_rng(0).random((2500, 3)), 0.01, progress=told.append)
     assert len(told) == 3
-    assert told[-1] == (2500 * 2501 // 2,) * 2
-    assert told == sorted(told)
+    assert told[-1] == Progress("compare", 2500 * 2501 // 2, 2500 * 2501 // 2, "pairs")
+    assert [now.done for now in told] == sorted(now.done for now in told)
 
 
 @pytest.mark.parametrize("threshold", [-1.0, np.nan])

@@ -11,17 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from twinset.data.decoding.decode import EncodedImage, ImageLike
-from twinset.data.features import LabelledFeatures, VectorInput
+from twinset.data.features import LabelledFeatures
 from twinset.data.labelled import LabelledImages
-from twinset.data.sources.names import shown
 from twinset.decision import Threshold
 from twinset.errors import StoreError
-from twinset.models.images import one_or_many
 from twinset.progress import Wanted
 from twinset.search import index_model
 from twinset.search.answers import Answer
@@ -360,8 +357,7 @@ class Index:
             ImageFileError: a file cannot be read.
             StoreError: embeddings of another size, k below 1, neither k nor within.
         """
-        queries = list(images) if isinstance(images, Iterator) else images
-        vectors, single = self._vectors(queries)
+        vectors, names, single = index_model.embed_queries(self.model, images)
         limit = self.threshold.value if within == "threshold" else within
         found = self.store.search(vectors, k=k, within=limit, where=where, exact=exact)
         nearest = [hits[0] if hits else None for hits in found]
@@ -370,21 +366,11 @@ class Index:
             closest = self.store.search(vectors[lonely], k=1, where=where, exact=exact)
             for row, hits in zip(lonely, closest, strict=True):
                 nearest[row] = hits[0] if hits else None
-        names = _names([queries] if single else queries, len(vectors))
         answers = [
             Answer(name, tuple(hits), self.threshold, limit, first)
             for name, hits, first in zip(names, found, nearest, strict=True)
         ]
         return answers[0] if single else answers
-
-    def _vectors(self, queries: Any) -> tuple[NDArray[np.float32], bool]:
-        takes = self.model.preprocessing
-        made = isinstance(queries, np.ndarray) and queries.dtype.kind == "f"
-        if made and not isinstance(takes, VectorInput):  # no image has fractions: embeddings
-            single = queries.ndim == 1
-            return np.asarray(queries[None] if single else queries, np.float32), single
-        _, single = one_or_many(queries, takes)
-        return self.model.embed(queries), single
 
     def _change(self, put: Entries, progress: Wanted, *, remove_missing: bool) -> Changes:
         made = plan(put, self.store)
@@ -396,17 +382,3 @@ class Index:
         batches = embedded(put, made, self.model, progress)
         self.changes = carry_out(put, made, batches, self.store, remove=remove_missing)
         return self.changes
-
-
-def _names(queries: Any, count: int) -> list[str]:
-    if isinstance(queries, LabelledImages | LabelledFeatures):
-        return [f"{queries.name}/{row}" for row in range(count)]
-    sample = queries[0] if isinstance(queries, list) and queries else queries
-    kind = "vector" if isinstance(sample, np.ndarray) and sample.dtype.kind == "f" else "image"
-    paths = queries if not isinstance(queries, np.ndarray) else [None] * count
-    return [
-        shown(os.fspath(path))
-        if isinstance(path, str | os.PathLike)
-        else getattr(path, "name", None) or f"{kind} {row}"
-        for row, path in enumerate(paths)
-    ]
