@@ -3,7 +3,7 @@
 ./task bench onnx_writer [--rounds 3] [--networks mlp,conv]
 
 Each export has a process of its own, in turn; its seconds begin when the network is built. "keras"
-is Keras' own export, by jax2onnx, "mended" the same with what `exporters.onnx_traced` mends in it.
+is Keras' own export, by jax2onnx, "mended" the same with what `exporters.keras_export` mends in it.
 The graphs then run in turn on ONNX Runtime, on batches of 64. Weights are random.
 """
 
@@ -44,13 +44,13 @@ def written(writer, encoder, shape, path):
 
         path.write_bytes(onnx_layers.write(encoder, shape).SerializeToString())
     else:
-        from twinset.exporters import onnx_traced
+        from twinset.exporters import keras_export
 
         if writer == "keras":
-            scaled = onnx_traced.from_uint8(encoder, shape)
+            scaled = keras_export.from_uint8(encoder, shape)
             scaled.export(path, format="onnx", verbose=False)
         else:
-            path.write_bytes(onnx_traced.trace(encoder, shape).SerializeToString())
+            path.write_bytes(keras_export.exported(encoder, shape, "onnx"))
 
 
 def export_one(writer, network, folder):

@@ -8,7 +8,7 @@ import pytest
 import twinset
 from twinset.data import load as run_data
 from twinset.errors import DataError, ModelError
-from twinset.exporters import onnx_export as embed_export
+from twinset.exporters import graph
 from twinset.exporters.export import ready
 
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_exported_is_told_and_no_error(model, folder, monkeypatch
     def fail(_):
         raise ModelError("too strange.")
 
-    monkeypatch.setattr(embed_export, "export_graph", fail)
+    monkeypatch.setattr(graph, "export_graph", fail)
     assert not ready(model, folder, told.append)
     assert told == ["no graph for ONNX Runtime, Keras will be used instead: too strange."]
     assert not (folder / "encoder.onnx").exists(), "one of an earlier training would lie there"

@@ -9,7 +9,7 @@ import pytest
 
 import twinset
 from twinset.errors import DataError, ModelError
-from twinset.exporters import litert_export as litert
+from twinset.exporters import graph
 
 ENCODERS = {
     "mlp": {"name": "mlp", "units": [16, 8], "linear": True, "normalize": True},
@@ -53,7 +53,7 @@ def test_what_is_missing_is_named(fashion_mnist, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(ModelError, match=r"package ai-edge-litert.*'twinset\[litert\]'"):
-        litert.export_litert(trained(fashion_mnist, "mlp"))
+        graph.export_litert(trained(fashion_mnist, "mlp"))
 
 
 def test_formats_that_there_are_not(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import twinset
 from twinset import networks
 from twinset.errors import RecipeError
-from twinset.exporters import onnx_export as export
+from twinset.exporters import graph as export
 from twinset.exporters import onnx_layers as layers
 from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.curves import auc

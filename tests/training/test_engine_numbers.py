@@ -8,7 +8,7 @@ import twinset
 from resuming import check_that_it_goes_on
 from twinset import losses
 from twinset.data.batches import PADDING
-from twinset.exporters import onnx_export as export
+from twinset.exporters import graph as export
 from twinset.recipe_sections import OptimizerRecipe
 from twinset.training import fit as training
 from twinset.training.checkpoint import Keeper

@@ -42,7 +42,7 @@ class PairQuality:
 
 @dataclass(frozen=True)
 class Export:
-    """What `export` wrote.
+    """The file that `export` wrote.
 
     Args:
         graph: the .onnx or .tflite file.
@@ -50,7 +50,7 @@ class Export:
         size: of the file, in bytes.
         difference: largest difference of a coordinate from Keras' embeddings, of the graph before
             any quantisation.
-        quality: with "float32" and "int8", both on the same pairs; empty without quantisation.
+        quality: of "float32" and "int8" on the same pairs; empty without quantisation.
         pairs: how many pairs that was measured on. Defaults to 0.
     """
 
@@ -105,9 +105,9 @@ def export(
         int8: quantise weights and activations to 8 bits, and measure what that costs. Such a graph
             is a model of its own: its embeddings do not belong beside those of the other. Defaults
             to False.
-        data: for that, images to see ranges on and to judge both graphs with; a data set's name or
-            path, as for `train`, of which the parts for fit and test are taken; or images for both.
-            Defaults to the run's own data.
+        data: for that, images to see ranges on and to evaluate both graphs with; a data set's name
+            or path, as for `train`, of which the parts for fit and test are taken; or images for
+            both. Defaults to the run's own data.
         tell: is told what comes next. Defaults to none.
 
     Raises:
@@ -137,14 +137,14 @@ def export(
     if home is not None:  # before Keras is loaded: a wrong folder is told at once
         _refuse_foreign(target, read_card(home).digest)
 
-    from twinset.exporters.onnx_export import export_graph
+    from twinset.exporters.graph import export_graph
     from twinset.models.keras_model import SiameseModel
 
     model = run if isinstance(run, SiameseModel) else SiameseModel.load(run)
     _refuse_foreign(target, model.digest)
     say("writing the graph, and comparing it with Keras")
     if format == "litert":
-        from twinset.exporters.litert_export import export_litert
+        from twinset.exporters.graph import export_litert
 
         graph, difference = export_litert(model)
     else:
@@ -152,7 +152,7 @@ def export(
     precision, pairs = "float32", 0
     quality: dict[str, PairQuality] = {}
     if int8:
-        say("quantising, and judging both graphs")
+        say("quantising, and evaluating both graphs")
         seen, test = _images(home, model, data, say)
         graph, quality, pairs = _quantised(graph, model, seen, test)
         precision = "int8"
@@ -165,21 +165,10 @@ def export(
 
 
 def ready(model: SiameseModel, folder: Path, tell: Callable[[str], None] | None = None) -> bool:
-    """Give the folder of a fresh model its graph, so that it can be used without Keras.
-
-    An encoder that cannot be written is told, and is no error: Keras is there.
-
-    Args:
-        model: as it was saved.
-        folder: where.
-        tell: is told of it. Defaults to none.
-
-    Returns:
-        Whether the graph is there.
-    """
+    """Give the folder of a fresh model its graph; tell, and return False, where that cannot be."""
     try:
         export(model, folder)
-    except ModelError as error:
+    except ModelError as error:  # no failure of the training: Keras is there
         (folder / GRAPH).unlink(missing_ok=True)
         if tell is not None:
             tell(f"no graph for ONNX Runtime, Keras will be used instead: {error}")
@@ -216,7 +205,7 @@ def _images(
     data: str | LabelledImages | None,
     say: Callable[[str], None],
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Give images to see ranges on, and images to judge with."""
+    # those to see ranges on, and those to evaluate both graphs with
     if isinstance(data, LabelledImages):
         return data, data
     if home is None:
@@ -236,7 +225,7 @@ def _images(
 def _quantised(
     graph: bytes, model: SiameseModel, seen: LabelledImages, test: LabelledImages
 ) -> tuple[bytes, dict[str, PairQuality], int]:
-    from twinset.exporters.onnx_export import described
+    from twinset.exporters.graph import described
     from twinset.exporters.onnx_int8 import quantised
 
     chosen = np.random.default_rng(0).permutation(len(seen))[:SAMPLE]

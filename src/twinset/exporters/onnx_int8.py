@@ -23,16 +23,8 @@ def quantised(graph: bytes, images: NDArray[np.uint8]) -> Any:
     """Quantise a graph: weights for each channel, activations by what some images give.
 
     Both are scaled to whole numbers, x ≈ scale · (q − zero), of 8 bits for activations and of 7 for
-    weights, in bytes. Ranges of activations are those that
-    the images give. What is no matrix product, convolution or pooling stays as it is.
-
-    Args:
-        graph: the content of an .onnx file.
-        images: that the encoder was trained or calibrated on, uint8 of shape (n, ...); a few
-            hundred are enough.
-
-    Returns:
-        An `onnx.ModelProto`.
+    weights, in bytes. What is no matrix product, convolution or pooling stays as it is. The images
+    are such as the encoder was trained on; a few hundred are enough. Gives an `onnx.ModelProto`.
 
     Reference:
         Jacob et al. (2018), Quantization and Training of Neural Networks for Efficient

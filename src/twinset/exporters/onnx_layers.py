@@ -1,60 +1,35 @@
 """Keras layers as ONNX nodes: those of this library's encoders and of most of keras.applications.
 
-A layer's writer takes the `Writer`, the call, and the tensors it was called on. What is not
+A layer's writer takes the `Writer`, the layer, and the tensors it was called on. What is not
 listed, or is used in another way, is an `UnwritableError`; nothing is written approximately.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
-from twinset.exporters.onnx_operators import (
-    activate,
-    activation,
-    batch_norm,
-    convolution,
-    layer_norm,
-    layer_scale,
-    normalization,
-    pooling,
-    relu,
-    square_root,
-    unit_norm,
-)
-from twinset.exporters.onnx_writer import (
-    Layer,
-    Tensor,
-    UnwritableError,
-    Write,
-    Writer,
-    numbers,
-    scale_shift,
-)
+from twinset.exporters.onnx_writer import Layer, Tensor, UnwritableError, Writer, numbers
 from twinset.models.onnx_model import INPUT
+
+Write: TypeAlias = Callable[[Writer, Layer, list[Tensor]], Tensor]
 
 
 def write(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
-    """Write an encoder as a graph from uint8 pixels to embeddings.
+    """Write an encoder as an `onnx.ModelProto` from uint8 pixels to embeddings.
 
-    Args:
-        encoder: takes floats in [0, 1] of shape (n, *image_shape), returns (n, d).
-        image_shape: (h, w) or (h, w, 3).
-
-    Returns:
-        An `onnx.ModelProto`.
+    The encoder takes floats in [0, 1] of shape (n, *image_shape), and returns (n, d).
 
     Raises:
         UnwritableError: a layer of it has no writer.
     """
     writer = Writer()
-    floats = writer.node("Cast", INPUT, to=1)
-    scaled = writer.node("Mul", floats, writer.constant(1 / 255))
+    floats = Tensor(writer.node("Cast", INPUT, to=1), tuple(image_shape))
     try:
-        result = _model(writer, encoder, Tensor(scaled, tuple(image_shape)))
+        result = _model(writer, encoder, writer.scale_shift(floats, 1 / 255))
         return writer.model(image_shape, writer.channels_last(result))
     except UnwritableError:
         raise
@@ -94,6 +69,8 @@ def _call(writer: Writer, layer: Layer, call: Any, tensors: list[Tensor]) -> Ten
         return _arithmetic(writer, _ARITHMETIC[name], call, tensors)
     if name not in _WRITERS:
         raise UnwritableError(f"the layer {name} ({layer.name})")
+    if getattr(layer, "data_format", None) == "channels_first":
+        raise UnwritableError(f"{layer.name}: channels_first")
     found = _WRITERS[name](writer, layer, tensors)
     expected = tuple(call.outputs[0].shape[1:])
     if found.shape != expected:
@@ -113,9 +90,8 @@ _ARITHMETIC = {
 def _arithmetic(writer: Writer, kind: str, call: Any, tensors: list[Tensor]) -> Tensor:
     tensors = writer.alike(tensors)
     left = iter(tensors)
-    arguments = keras.tree.flatten((call.arguments.args, call.arguments.kwargs))
     names = []
-    for argument in arguments:
+    for argument in keras.tree.flatten((call.arguments.args, call.arguments.kwargs)):
         if isinstance(argument, keras.KerasTensor):
             names.append(next(left).name)
         elif isinstance(argument, int | float) and not isinstance(argument, bool):
@@ -132,7 +108,6 @@ def _arithmetic(writer: Writer, kind: str, call: Any, tensors: list[Tensor]) -> 
 def _dense(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     x = writer.channels_last(tensors[0])
     kernel = numbers(layer.kernel)  # (inputs, units)
-    shape = (*x.shape[:-1], kernel.shape[1])
     weights = writer.constant(kernel)
     if len(x.shape) == 1 and layer.use_bias:
         name = writer.node("Gemm", x.name, weights, writer.constant(numbers(layer.bias)))
@@ -140,66 +115,78 @@ def _dense(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
         name = writer.node("MatMul", x.name, weights)
         if layer.use_bias:
             name = writer.node("Add", name, writer.constant(numbers(layer.bias)))
-    return activate(writer, Tensor(name, shape), layer.activation)
+    return writer.activated(Tensor(name, (*x.shape[:-1], kernel.shape[1])), layer.activation)
 
 
-def _same_tensor(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
-    del writer, layer
-    return tensors[0]
+# --- Convolutions and poolings over windows.
 
 
-def _reshape(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
-    return writer.reshaped(tensors[0], layer.compute_output_shape((None, *tensors[0].shape))[1:])
+def _same(size: int, window: int, stride: int) -> tuple[int, int]:
+    # before and after, as Keras pads for "same"
+    total = max((-(-size // stride) - 1) * stride + window - size, 0)
+    return total // 2, total - total // 2
 
 
-def _concatenate(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
-    if layer.axis not in (-1, len(tensors[0].shape)):
-        raise UnwritableError(f"{layer.name}: concatenation along axis {layer.axis}")
-    tensors = writer.alike(tensors)
-    first = tensors[0]
-    name = writer.node(
-        "Concat", *(tensor.name for tensor in tensors), axis=1 if first.first else -1
-    )
-    channels = sum(tensor.shape[-1] for tensor in tensors)
-    return Tensor(name, (*first.shape[:-1], channels), first.first)
+def _slide(
+    layer: Layer, shape: tuple[int, ...], windows: Sequence[int]
+) -> tuple[dict[str, Any], tuple[int, int]]:
+    """Give strides and padding as ONNX names them, and how many windows there are each way."""
+    if layer.padding not in ("same", "valid"):
+        raise UnwritableError(f"{layer.name}: padding {layer.padding}")
+    strides = [int(stride) for stride in layer.strides]
+    pads = [(0, 0), (0, 0)]
+    if layer.padding == "same":
+        pads = [_same(*each) for each in zip(shape, windows, strides, strict=False)]
+    high, wide = ((shape[i] + sum(pads[i]) - windows[i]) // strides[i] + 1 for i in range(2))
+    return {"strides": strides, "pads": [each[i] for i in (0, 1) for each in pads]}, (high, wide)
 
 
-def _reduced(writer: Writer, tensor: Tensor, kind: str, axes: Any, keep: bool) -> Tensor:
-    rank = len(tensor.shape) + 1
-    given = [axes] if isinstance(axes, int) else list(axes or range(rank))
-    places = sorted(axis % rank for axis in given)
-    if places == [1, 2] and rank == 4:
-        x = writer.channels_first(tensor)
-        name = writer.node(kind, x.name, axes=[2, 3], keepdims=int(keep))
-        channels = tensor.shape[-1]
-        return Tensor(name, (1, 1, channels) if keep else (channels,), first=keep)
-    if 0 in places:
-        raise UnwritableError("a reduction over the batch")
-    x = writer.channels_last(tensor)
-    name = writer.node(kind, x.name, axes=places, keepdims=int(keep))
-    shape = [1 if i + 1 in places else size for i, size in enumerate(tensor.shape)]
-    kept = [size for i, size in enumerate(shape) if keep or i + 1 not in places]
-    return Tensor(name, tuple(kept))
+def _convolution(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    x = writer.channels_first(tensors[0])
+    kernel = numbers(layer.kernel)  # (height, width, inputs / groups, outputs)
+    groups = getattr(layer, "groups", 1)
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        # (height, width, inputs, multiplier): output c · multiplier + m sees input c alone
+        groups = x.shape[-1]
+        kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+    dilations = [int(rate) for rate in layer.dilation_rate]
+    reach = [(k - 1) * rate + 1 for k, rate in zip(kernel.shape[:2], dilations, strict=True)]
+    sizes, places = _slide(layer, x.shape, reach)
+    inputs = [x.name, writer.constant(kernel.transpose(3, 2, 0, 1))]
+    if layer.use_bias:
+        inputs.append(writer.constant(numbers(layer.bias)))
+    name = writer.node("Conv", *inputs, **sizes, dilations=dilations, group=int(groups))
+    return writer.activated(Tensor(name, (*places, kernel.shape[3]), first=True), layer.activation)
 
 
-def _global(kind: str) -> Write:
+def _pooling(kind: str, **attributes: Any) -> Write:
     def written(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
-        if layer.data_format != "channels_last":
-            raise UnwritableError(f"{layer.name}: {layer.data_format}")
-        return _reduced(writer, tensors[0], kind, (1, 2), bool(layer.keepdims))
+        x = writer.channels_first(tensors[0])
+        windows = [int(size) for size in layer.pool_size]
+        sizes, places = _slide(layer, x.shape, windows)
+        name = writer.node(kind, x.name, kernel_shape=windows, **sizes, **attributes)
+        return Tensor(name, (*places, x.shape[-1]), first=True)
 
     return written
 
 
-def _reduction(kind: str) -> Write:
-    return lambda writer, layer, tensors: _reduced(
-        writer, tensors[0], kind, layer.axis, bool(layer.keepdims)
-    )
+def _over_places(kind: str) -> Write:
+    """Give the writer of a reduction over height and width, by a layer or by `keras.ops`."""
+
+    def written(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+        x = writer.channels_first(tensors[0])
+        axes = getattr(layer, "axis", (1, 2))
+        if axes not in ((1, 2), [1, 2]):
+            raise UnwritableError(f"{layer.name}: a reduction along {axes}")
+        keep = bool(layer.keepdims)
+        name = writer.node(kind, x.name, axes=[2, 3], keepdims=int(keep))
+        channels = x.shape[-1]
+        return Tensor(name, (1, 1, channels) if keep else (channels,), first=keep)
+
+    return written
 
 
 def _zero_padding(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
-    if layer.data_format != "channels_last":
-        raise UnwritableError(f"{layer.name}: {layer.data_format}")
     x = writer.channels_first(tensors[0])
     (top, bottom), (left, right) = layer.padding
     pads = writer.constant([0, 0, top, left, 0, 0, bottom, right], np.int64)
@@ -208,8 +195,92 @@ def _zero_padding(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor
     return Tensor(writer.node("Pad", x.name, pads), shape, first=True)
 
 
-def _rescaling(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
-    return scale_shift(writer, tensors[0], np.array(layer.scale), np.array(layer.offset))
+# --- Normalisations, and other factors for each channel.
+
+
+def _last_axis(layer: Layer, tensor: Tensor) -> None:
+    axes = layer.axis if isinstance(layer.axis, tuple | list) else (layer.axis,)
+    if tuple(axes) not in ((-1,), (len(tensor.shape),)):
+        raise UnwritableError(f"{layer.name}: along axis {layer.axis}")
+
+
+def _gamma_beta(writer: Writer, layer: Layer, size: int) -> list[str]:
+    gamma = numbers(layer.gamma) if layer.scale else np.ones(size)
+    beta = numbers(layer.beta) if layer.center else np.zeros(size)
+    return [writer.constant(gamma), writer.constant(beta)]
+
+
+def _batch_norm(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    (x,) = tensors
+    _last_axis(layer, x)
+    if len(x.shape) != 1:
+        x = writer.channels_first(x)
+    moving = (layer.moving_mean, layer.moving_variance)
+    constants = _gamma_beta(writer, layer, x.shape[-1])
+    constants += [writer.constant(numbers(each)) for each in moving]
+    name = writer.node("BatchNormalization", x.name, *constants, epsilon=float(layer.epsilon))
+    return Tensor(name, x.shape, x.first)
+
+
+def _layer_norm(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    x = writer.channels_last(tensors[0])
+    _last_axis(layer, x)
+    if getattr(layer, "rms_scaling", False):
+        raise UnwritableError(f"{layer.name}: scaling without a mean")
+    constants = _gamma_beta(writer, layer, x.shape[-1])
+    epsilon = float(layer.epsilon)
+    name = writer.node("LayerNormalization", x.name, *constants, axis=-1, epsilon=epsilon)
+    return Tensor(name, x.shape)
+
+
+def _normalization(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    _last_axis(layer, tensors[0])
+    if layer.invert:
+        raise UnwritableError(f"{layer.name}: an inverse")
+    mean, variance = (numbers(each).astype(np.float64) for each in (layer.mean, layer.variance))
+    scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon())
+    return writer.scale_shift(tensors[0], scale, -mean * scale)
+
+
+def _unit_norm(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    del layer
+    (x,) = tensors
+    # x / √Σx², and 0 where Σx² is no more than 10⁻²⁴, as `losses.batch.unit` has it
+    squared = writer.node("ReduceSumSquare", x.name, axes=[-1], keepdims=1)
+    alive = writer.node("Greater", squared, writer.constant(1e-24))
+    safe = writer.node("Where", alive, squared, writer.constant(1))
+    unit = writer.node("Div", x.name, writer.node("Sqrt", safe))
+    return Tensor(writer.node("Where", alive, unit, writer.constant(0)), x.shape)
+
+
+# --- What moves, joins or changes numbers one by one.
+
+
+def _concatenate(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    _last_axis(layer, tensors[0])
+    tensors = writer.alike(tensors)
+    first = tensors[0].first
+    name = writer.node("Concat", *(tensor.name for tensor in tensors), axis=1 if first else -1)
+    channels = sum(tensor.shape[-1] for tensor in tensors)
+    return Tensor(name, (*tensors[0].shape[:-1], channels), first)
+
+
+def _relu(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    if layer.negative_slope or layer.threshold:
+        raise UnwritableError("a ReLU with a slope or a threshold")
+    (x,) = tensors
+    if layer.max_value is None:
+        name = writer.node("Relu", x.name)
+    else:
+        name = writer.node("Clip", x.name, writer.constant(0), writer.constant(layer.max_value))
+    return Tensor(name, x.shape, x.first)
+
+
+def _square_root(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    del layer
+    (x,) = tensors
+    name = writer.node("Sqrt", writer.node("Max", x.name, writer.constant(0)))
+    return Tensor(name, x.shape, x.first)
 
 
 def _preprocess(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
@@ -220,7 +291,7 @@ def _preprocess(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
         x = writer.channels_last(x)
         order = writer.constant([2, 1, 0], np.int64)
         x = Tensor(writer.node("Gather", x.name, order, axis=3), x.shape)
-    found = scale_shift(writer, x, np.array(layer.scale), np.array(layer.offset))
+    found = writer.scale_shift(x, layer.scale, layer.offset)
     return Tensor(found.name, (*x.shape[:2], 3), x.first)
 
 
@@ -232,37 +303,37 @@ def _mirror(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     return Tensor(name, x.shape)
 
 
-def _frozen(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
-    return _model(writer, layer.network, tensors[0])
+def _reshape(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    return writer.reshaped(tensors[0], layer.compute_output_shape((None, *tensors[0].shape))[1:])
 
 
 _WRITERS: dict[str, Write] = {
-    "keras.Activation": activation,
-    "keras.AveragePooling2D": pooling("AveragePool", count_include_pad=0),
-    "keras.BatchNormalization": batch_norm,
+    "keras.Activation": lambda writer, layer, x: writer.activated(x[0], layer.activation),
+    "keras.AveragePooling2D": _pooling("AveragePool", count_include_pad=0),
+    "keras.BatchNormalization": _batch_norm,
     "keras.Concatenate": _concatenate,
-    "keras.Conv2D": convolution,
-    "twinset.Convolution": convolution,
+    "keras.Conv2D": _convolution,
     "keras.Dense": _dense,
-    "keras.DepthwiseConv2D": convolution,
-    "keras.Dropout": _same_tensor,
+    "keras.DepthwiseConv2D": _convolution,
+    "keras.Dropout": lambda writer, layer, x: x[0],
     "keras.Flatten": _reshape,
-    "keras.GlobalAveragePooling2D": _global("ReduceMean"),
-    "keras.GlobalMaxPooling2D": _global("ReduceMax"),
-    "keras.LayerNormalization": layer_norm,
-    "keras.LayerScale": layer_scale,
-    "keras.Max": _reduction("ReduceMax"),
-    "keras.MaxPooling2D": pooling("MaxPool"),
-    "keras.Mean": _reduction("ReduceMean"),
-    "keras.Normalization": normalization,
-    "keras.ReLU": relu,
-    "keras.Rescaling": _rescaling,
+    "keras.GlobalAveragePooling2D": _over_places("ReduceMean"),
+    "keras.GlobalMaxPooling2D": _over_places("ReduceMax"),
+    "keras.LayerNormalization": _layer_norm,
+    "keras.LayerScale": lambda writer, layer, x: writer.scale_shift(x[0], numbers(layer.gamma)),
+    "keras.Max": _over_places("ReduceMax"),
+    "keras.MaxPooling2D": _pooling("MaxPool"),
+    "keras.Mean": _over_places("ReduceMean"),
+    "keras.Normalization": _normalization,
+    "keras.ReLU": _relu,
+    "keras.Rescaling": lambda writer, layer, x: writer.scale_shift(x[0], layer.scale, layer.offset),
     "keras.Reshape": _reshape,
     "keras.ZeroPadding2D": _zero_padding,
-    "twinset.Dropout": _same_tensor,
-    "twinset.Frozen": _frozen,
+    "twinset.Convolution": _convolution,
+    "twinset.Dropout": lambda writer, layer, x: x[0],
+    "twinset.Frozen": lambda writer, layer, x: _model(writer, layer.network, x[0]),
     "twinset.Mirror": _mirror,
     "twinset.Preprocess": _preprocess,
-    "twinset.SquareRoot": square_root,
-    "twinset.UnitNorm": unit_norm,
+    "twinset.SquareRoot": _square_root,
+    "twinset.UnitNorm": _unit_norm,
 }

@@ -30,10 +30,8 @@ class UnwritableError(Exception):
 class Tensor:
     """A value of the graph.
 
-    Args:
-        name: in the graph.
-        shape: without the batch, channels last, as Keras has it.
-        first: whether the graph has its channels first, as ONNX convolutions want them.
+    Its shape is without the batch and has the channels last, as Keras has it. `first` tells that
+    the graph has them first, as ONNX convolutions want them.
     """
 
     name: str
@@ -42,7 +40,7 @@ class Tensor:
 
 
 class Writer:
-    """Collects nodes; moves the channels of a picture where its next user wants them, once."""
+    """A graph that grows; it moves the channels of a picture where its next user wants them."""
 
     def __init__(self) -> None:
         self._nodes: list[Any] = []
@@ -62,10 +60,17 @@ class Writer:
         self._constants.append(numpy_helper.from_array(array, name))
         return name
 
-    def channels(self, values: ArrayLike, like: Tensor) -> str:
-        """Add a constant with one value for each channel, shaped to be broadcast to a tensor."""
-        array = np.asarray(values, np.float32).reshape(-1)
-        return self.constant(array[:, None, None] if like.first else array)
+    def scale_shift(
+        self, tensor: Tensor, scale: ArrayLike, offset: ArrayLike | None = None
+    ) -> Tensor:
+        """Apply x · scale + offset, one number for all or one for each channel."""
+        name = tensor.name
+        for kind, values in (("Mul", scale), ("Add", offset)):
+            if values is not None:
+                array = np.asarray(values, np.float32).reshape(-1)
+                shaped = array[:, None, None] if tensor.first else array
+                name = self.node(kind, name, self.constant(shaped))
+        return Tensor(name, tensor.shape, tensor.first)
 
     def channels_first(self, tensor: Tensor) -> Tensor:
         """Have a picture (h, w, c) as (c, h, w)."""
@@ -96,6 +101,15 @@ class Writer:
         sizes = self.constant([-1, *wanted], np.int64)
         return Tensor(self.node("Reshape", source, sizes), wanted)
 
+    def activated(self, tensor: Tensor, function: Any) -> Tensor:
+        """Apply a function of `keras.activations`, or none."""
+        if function is None:
+            return tensor
+        name = getattr(function, "__name__", type(function).__name__)
+        if name not in _ACTIVATIONS or function.__module__.split(".")[0] != "keras":
+            raise UnwritableError(f"the activation {name}")
+        return Tensor(_ACTIVATIONS[name](self, tensor.name), tensor.shape, tensor.first)
+
     def model(self, image_shape: Sequence[int], result: Tensor) -> Any:
         """Finish: the `onnx.ModelProto`."""
         (size,) = result.shape
@@ -115,13 +129,11 @@ class Writer:
         return found
 
     def _move(self, tensor: Tensor, order: list[int]) -> Tensor:
+        # there and back is the tensor as it was: most moves of a network cancel out so
         if tensor.name not in self._moved:
             name = self.node("Transpose", tensor.name, perm=order)
             self._moved[tensor.name], self._moved[name] = name, tensor.name
         return Tensor(self._moved[tensor.name], tensor.shape, not tensor.first)
-
-
-Write: TypeAlias = Callable[[Writer, Layer, list[Tensor]], Tensor]
 
 
 def numbers(variable: Any) -> NDArray[np.float32]:
@@ -129,10 +141,31 @@ def numbers(variable: Any) -> NDArray[np.float32]:
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
 
 
-def scale_shift(
-    writer: Writer, tensor: Tensor, scale: NDArray[Any], offset: NDArray[Any]
-) -> Tensor:
-    """Apply x · scale + offset, one pair for all or one for each channel."""
-    x = writer.node("Mul", tensor.name, writer.channels(scale, tensor))
-    x = writer.node("Add", x, writer.channels(offset, tensor))
-    return Tensor(x, tensor.shape, tensor.first)
+def _simple(kind: str, **attributes: Any) -> Callable[[Writer, str], str]:
+    return lambda writer, x: writer.node(kind, x, **attributes)
+
+
+def _silu(writer: Writer, x: str) -> str:
+    return writer.node("Mul", x, writer.node("Sigmoid", x))
+
+
+def _gelu(writer: Writer, x: str) -> str:
+    # x · (1 + erf(x / √2)) / 2
+    error = writer.node("Erf", writer.node("Mul", x, writer.constant(1 / math.sqrt(2))))
+    half = writer.node("Mul", x, writer.constant(0.5))
+    return writer.node("Mul", half, writer.node("Add", error, writer.constant(1)))
+
+
+_ACTIVATIONS: dict[str, Callable[[Writer, str], str]] = {
+    "linear": lambda writer, x: x,
+    "relu": _simple("Relu"),
+    "relu6": lambda writer, x: writer.node("Clip", x, writer.constant(0), writer.constant(6)),
+    "sigmoid": _simple("Sigmoid"),
+    "tanh": _simple("Tanh"),
+    "silu": _silu,
+    "gelu": _gelu,
+    "elu": _simple("Elu"),
+    "softplus": _simple("Softplus"),
+    "hard_sigmoid": _simple("HardSigmoid", alpha=1 / 6, beta=0.5),
+    "hard_silu": _simple("HardSwish"),
+}

@@ -43,18 +43,6 @@ def identity(
     SHA-256 over the layers in order, their settings, the bytes of the weights, the preprocessing
     and the distance. Names are left out: Keras numbers layers anew in each process. So are dates
     and versions, which a saved file holds as well.
-
-    Args:
-        encoder: a built Keras model.
-        preprocessing: of the images.
-        distance: its name.
-
-    Example:
-        >>> from twinset.networks import mlp
-        >>> how = Preprocessing((4, 4))
-        >>> a, b = (identity(mlp((4, 4), seed=seed), how, "euclidean") for seed in (0, 1))
-        >>> len(a), a == b
-        (64, False)
     """
     about = {
         "layers": list(_settings(encoder)),
@@ -74,22 +62,11 @@ def beginning(network: keras.Model) -> Callable[[], str]:
     """Compute the digest of what determines how a network learns, before it does.
 
     SHA-256 over its layers, what they are connected to, all their settings, which variables learn,
-    and the values of all variables, those of random generators among them. Names are left out, as
-    Keras numbers layers anew in each process.
-
-    Args:
-        network: a built Keras model.
+    and the values of all variables, those of random generators among them; without names.
 
     Returns:
         What gives the digest when it is asked for, by the values as they are now: to list settings
         Keras imports TensorFlow where it is installed, which takes seconds.
-
-    Example:
-        >>> from twinset.networks import mlp
-        >>> beginning(mlp((4, 4), dropout=0.1, seed=0))() == beginning(mlp((4, 4), seed=0))()
-        True
-        >>> beginning(mlp((4, 4), dropout=0.2, seed=0))() == beginning(mlp((4, 4), seed=0))()
-        False
     """
     sha = hashlib.sha256()
     for variable in network.variables:

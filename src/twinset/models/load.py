@@ -47,17 +47,15 @@ def load_model(
     if engine not in get_args(Engine):
         raise ModelError(f"Expected an engine out of {get_args(Engine)}. Received {engine!r}.")
     source = Path(folder)
-    if engine == "onnx" or source.suffix == ".onnx":
-        if engine == "keras":
-            raise ModelError(
-                f"{source}: expected a model's folder for the engine keras. Received a graph."
-            )
-        return OnnxModel.load(source)
-    if engine == "auto":
+    if engine == "keras" and source.suffix == ".onnx":
+        raise ModelError(
+            f"{source}: expected a model's folder for the engine keras. Received a graph."
+        )
+    if engine != "keras":
         try:
             return OnnxModel.load(source)
         except ModelError as error:
-            if not (source / CARD).is_file():
+            if engine == "onnx" or not (source / CARD).is_file():
                 raise
             read_card(source)  # a damaged card is told at once, not after Keras has been loaded
             if tell is not None:

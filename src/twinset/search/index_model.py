@@ -154,7 +154,7 @@ def _copy(model: OnnxModel, target: Path) -> None:
 
 def _write(model: Any, target: Path) -> None:
     if hasattr(model, "encoder"):
-        from twinset.exporters.onnx_export import export_graph
+        from twinset.exporters.graph import export_graph
 
         try:
             graph, _ = export_graph(model)

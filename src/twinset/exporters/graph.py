@@ -1,8 +1,9 @@
-"""A Keras encoder as an ONNX graph that needs no Keras, checked against Keras before it is used."""
+"""An encoder as a graph for ONNX Runtime or LiteRT, checked against Keras before it is used."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,18 @@ from numpy.typing import NDArray
 from twinset.data.features import VectorInput
 from twinset.errors import ModelError
 from twinset.models.card import Essentials
-from twinset.models.embedder import Embedder
+from twinset.models.embedder import Embedder, batch_size
 from twinset.models.onnx_model import ABOUT, INPUT, OUTPUT, open_session
 
 if TYPE_CHECKING:
     from twinset.models.keras_model import SiameseModel
 
+# Largest difference of one coordinate, of embeddings whose coordinates are at most 1; beyond, in
+# proportion. What is seen of a true graph is 10⁻⁶.
+TOLERANCE = 1e-4
+BATCHES = (1, 3, 64)
 
-import math
-
-from twinset.models.embedder import batch_size
+_INSTALL = "`pip install 'twinset[litert]'`"
 
 
 def export_graph(model: SiameseModel) -> tuple[bytes, float]:
@@ -31,37 +34,22 @@ def export_graph(model: SiameseModel) -> tuple[bytes, float]:
     gives float32 `embeddings` of shape (batch, d). Layers are written one by one where each is
     known, which takes milliseconds on any back end; else JAX traces the encoder.
 
-    Args:
-        model: a trained model.
-
     Returns:
         The content of an .onnx file, and how far its embeddings were from Keras' at most.
 
     Raises:
         ModelError: the encoder cannot be written, or the graph gives other embeddings.
-
-    Example:
-        >>> import numpy as np, twinset
-        >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
-        >>> data = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "bright"))
-        >>> graph, difference = export_graph(twinset.fit(data, epochs=1, encoder={"units": [8]}))
-        >>> len(graph) > 500, difference < 1e-5
-        (True, True)
     """
     if isinstance(model.preprocessing, VectorInput):
         raise ModelError(
             "Expected a model of images to export. Received one of vectors that another model "
             "makes: export that one, and use this one with Keras behind it."
         )
-    try:
-        from twinset.exporters import onnx_layers as layers
-        from twinset.exporters import onnx_traced as traced
-        from twinset.exporters.onnx_writer import UnwritableError
-    except ImportError as error:
-        raise ModelError(
-            f"Expected the package onnx, to export a model. {error}: `pip install onnx`."
-        ) from None
-    ways: list[Callable[..., Any]] = [layers.write, traced.trace]
+    # here, as they import Keras
+    from twinset.exporters import keras_export, onnx_layers
+    from twinset.exporters.onnx_writer import UnwritableError
+
+    ways: list[Callable[..., Any]] = [onnx_layers.write, keras_export.trace]
     reasons = []
     for way in ways:
         try:
@@ -72,33 +60,59 @@ def export_graph(model: SiameseModel) -> tuple[bytes, float]:
     raise ModelError(f"Expected an encoder that can be written as ONNX. {'; '.join(reasons)}.")
 
 
-def described(graph: Any, model: Embedder, **other: Any) -> bytes:
-    """Put a model's card into a graph.
+def export_litert(model: SiameseModel) -> tuple[bytes, float]:
+    """Write a model for LiteRT: scaling, encoder and normalisation in one.
 
-    Args:
-        graph: an `onnx.ModelProto`.
-        model: whose encoder it is.
-        **other: fields of the card to replace.
+    It takes uint8 images of shape (batch, h, w) or (batch, h, w, 3), for any batch, and gives
+    float32 embeddings of shape (batch, d).
 
     Returns:
-        The content of an .onnx file.
+        The content of a .tflite file, and how far its embeddings were from Keras' at most.
+
+    Raises:
+        ModelError: TensorFlow or ai-edge-litert is not installed, the encoder cannot be
+            converted, or the result gives other embeddings.
     """
-    about = Essentials.of(model).to_dict() | other
+    from twinset.exporters import keras_export
+    from twinset.exporters.onnx_writer import UnwritableError
+
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        raise ModelError(
+            f"Expected the package ai-edge-litert, to export for LiteRT: {_INSTALL}."
+        ) from None
+    try:
+        content = keras_export.exported(model.encoder, model.preprocessing.shape, "litert")
+    except (ModelError, UnwritableError) as error:
+        raise ModelError(f"Expected Keras to convert the encoder: {_INSTALL}. {error}.") from None
+    interpreter = Interpreter(model_content=content)
+
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+        interpreter.resize_tensor_input(taken["index"], images.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(taken["index"], images)
+        interpreter.invoke()
+        found: NDArray[np.float32] = interpreter.get_tensor(given["index"])
+        return found
+
+    return content, agreement(run, model, "LiteRT")
+
+
+def described(graph: Any, model: Embedder, **other: Any) -> bytes:
+    """Put a model's card into an `onnx.ModelProto`, some fields replaced, and give its content."""
     kept = [each for each in graph.metadata_props if each.key != ABOUT]
     del graph.metadata_props[:]
     graph.metadata_props.extend(kept)
     entry = graph.metadata_props.add()
-    entry.key, entry.value = ABOUT, json.dumps(about)
+    entry.key, entry.value = ABOUT, json.dumps(Essentials.of(model).to_dict() | other)
     content: bytes = graph.SerializeToString()
     return content
 
 
 def checked(graph: bytes, model: Embedder) -> float:
     """Compare a graph's embeddings on ONNX Runtime with those of a model.
-
-    Args:
-        graph: the content of an .onnx file.
-        model: a trained model.
 
     Returns:
         The largest difference of a coordinate.
@@ -115,23 +129,10 @@ def checked(graph: bytes, model: Embedder) -> float:
     return agreement(run, model, "ONNX Runtime")
 
 
-# --- Whether another engine gives a model's embeddings: it is asked before its file is written.
-
-# Largest difference of one coordinate, of embeddings whose coordinates are at most 1; beyond, in
-# proportion. What is seen of a true graph is 10⁻⁶.
-TOLERANCE = 1e-4
-BATCHES = (1, 3, 64)
-
-
 def agreement(
     run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], model: Embedder, engine: str
 ) -> float:
     """Compare an engine's embeddings with those of a model, on batches of 1, 3 and 64 images.
-
-    Args:
-        run: embeds uint8 images of shape (n, h, w[, 3]) with that engine.
-        model: a trained model.
-        engine: its name, for messages.
 
     Returns:
         The largest difference of a coordinate.
@@ -159,18 +160,8 @@ def agreement(
 
 
 def some_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Draw images for such a check: half of them noise, half of them smooth; none is flat.
-
-    Args:
-        shape: of one image.
-
-    Returns:
-        uint8 of shape (n, *shape), n = 64 or as many as an encoder can take at once.
-
-    Example:
-        >>> some_images((28, 28)).shape
-        (64, 28, 28)
-    """
+    """Draw images for such a check: half of them noise, half of them smooth; none is flat."""
+    # 64, or as many as an encoder can take at once
     count = min(max(BATCHES), max(4, batch_size(shape)))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *shape), np.uint8)
