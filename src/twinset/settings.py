@@ -230,7 +230,7 @@ def _descriptions(maker: Any) -> dict[str, str]:
     for each in reversed(maker.__mro__) if isinstance(maker, type) else (maker,):
         _, _, args = inspect.cleandoc(each.__doc__ or "").partition("\nArgs:\n")
         block = re.split(r"^(?=\S)", args, maxsplit=1, flags=re.MULTILINE)[0]
-        for line in re.split(r"^ {4}(?=\w)", block, flags=re.MULTILINE):
+        for line in re.split(r"^ {4}(?=\S)", block, flags=re.MULTILINE):
             key, _, sentence = line.partition(":")
             found[key] = " ".join(sentence.split())
     return found
@@ -285,5 +285,6 @@ def explain(error: ValidationError, known: Collection[str], at: str = "") -> str
             told[f"unknown key {key!r}{hint}; known are {', '.join(known)}", ""] = []
         else:
             message = message[0].lower() + message[1:]
-            told.setdefault((f"{key}: ", f"; received {problem['input']!r}"), []).append(message)
+            came = "" if problem["type"] == "missing" else f"; received {problem['input']!r}"
+            told.setdefault((f"{key}: ", came), []).append(message)
     return "; ".join(before + " or ".join(each) + after for (before, after), each in told.items())
