@@ -1,6 +1,7 @@
 """The architecture, read from the source: who imports whom, what is public, what is documented."""
 
 import ast
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -61,16 +62,26 @@ KERAS = {"losses", "networks", "models", "exporters", "training", "evaluation", 
 HEAVY = {"jax", "keras", "matplotlib", "tensorflow", "torch"}
 
 
+@functools.cache
+def text(module):
+    return SOURCES[module].read_text("utf-8")
+
+
+@functools.cache
+def tree(module):
+    return ast.parse(text(module))
+
+
 # --- rule 1: imports go down, and never in a circle
 
 
-def imported(tree, module, is_package):
+def imported(source, module, is_package):
     """All modules that a source imports: at its top, in a function, and for types alone.
 
     `from twinset import x` gives `twinset.x` if that is a module, else `twinset`.
     """
     package = module.split(".") if is_package else module.split(".")[:-1]
-    for node in ast.walk(tree):
+    for node in ast.walk(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -87,12 +98,12 @@ def place(module):
 
 
 def violations(source, module, is_package=False):
-    """What a module imports against the rules, each as one sentence."""
+    """What a module's parsed source imports against the rules, each as one sentence."""
     here = place(module)
     if here not in FLOOR:
         yield f"{module}: {here!r} has no place in this test's lists"
         return
-    for name in sorted(set(imported(ast.parse(source), module, is_package))):
+    for name in sorted(set(imported(source, module, is_package))):
         if name.split(".")[0] in HEAVY - {"matplotlib"}:
             if here not in KERAS:
                 yield f"{module} imports {name}, which this room may not"
@@ -106,10 +117,16 @@ def violations(source, module, is_package=False):
             yield f"{module} imports {name}, but takes arrays"
 
 
-@pytest.mark.parametrize("module", SOURCES)
-def test_imports_go_down(module):
-    path = SOURCES[module]
-    assert not list(violations(path.read_text("utf-8"), module, path.name == "__init__.py"))
+def is_package(module):
+    return SOURCES[module].name == "__init__.py"
+
+
+def test_imports_go_down():
+    assert not [
+        sentence
+        for module in SOURCES
+        for sentence in violations(tree(module), module, is_package(module))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +159,7 @@ def test_imports_go_down(module):
     ],
 )
 def test_the_checker_sees_what_is_wrong(module, source, words):
-    (sentence,) = violations(source, module)
+    (sentence,) = violations(ast.parse(source), module)
     assert sentence.startswith(module)
     assert words in sentence
 
@@ -166,7 +183,7 @@ def test_the_checker_sees_what_is_wrong(module, source, words):
     ],
 )
 def test_the_checker_lets_pass_what_is_right(module, source):
-    assert not list(violations(source, module))
+    assert not list(violations(ast.parse(source), module))
 
 
 def circles(imports):
@@ -191,11 +208,8 @@ def circles(imports):
 
 def test_no_module_is_in_a_circle_of_imports():
     imports = {
-        module: set(
-            imported(ast.parse(path.read_text("utf-8")), module, path.name == "__init__.py")
-        )
-        - {module}
-        for module, path in SOURCES.items()
+        module: set(imported(tree(module), module, is_package(module))) - {module}
+        for module in SOURCES
         if module != "twinset"  # which names all others, each on its first use
     }
     assert circles(imports) == []
@@ -209,78 +223,78 @@ def test_circles_are_seen():
 # --- rule 2: what need not be heavy is light
 
 
-def heavy_after(script):
-    """Run a script in a fresh interpreter, and tell which heavy packages it has loaded."""
-    tail = f"\nimport sys\nprint(*sorted({HEAVY!r} & set(sys.modules)), sep=',', file=sys.stderr)"
-    done = subprocess.run(
-        [sys.executable, "-c", script + tail], check=True, capture_output=True, text=True
+def python(script):
+    """Run a script in a fresh interpreter, and tell what it printed."""
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+LIGHT = [
+    "twinset",
+    "twinset.recipe",
+    "twinset.distance",
+    "twinset.cli.app",
+    "twinset.data.sources.fashion_mnist",
+    "twinset.data.decoding.decode",
+    "twinset.models.card",
+    "twinset.models.load",
+    "twinset.models.onnx_model",
+    "twinset.metrics.pairs",
+    "twinset.report.run_report",
+    "twinset.search.index",
+    "twinset.search.duplicates",
+    "twinset.exporters.export",
+    "twinset.models.compare_pairs",
+]
+
+
+def heavy_after_each(modules):
+    """Import modules in turn in one interpreter; tell what is heavy after each."""
+    script = (
+        "import importlib, sys\n"
+        f"for module in {modules!r}:\n"
+        "    importlib.import_module(module)\n"
+        f"    print(module, *sorted({HEAVY!r} & set(sys.modules)))\n"
     )
-    return done.stderr.split("\n")[0], done.stdout
+    return python(script).splitlines()
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "twinset",
-        "twinset.cli.app",
-        "twinset.recipe",
-        "twinset.distance",
-        "twinset.data.sources.fashion_mnist",
-        "twinset.data.decoding.decode",
-        "twinset.models.card",
-        "twinset.models.load",
-        "twinset.models.onnx_model",
-        "twinset.metrics.pairs",
-        "twinset.report.run_report",
-        "twinset.search.index",
-        "twinset.search.duplicates",
-        "twinset.exporters.export",
-        "twinset.models.compare_pairs",
-    ],
-)
-def test_importing_these_is_light(module):
-    assert heavy_after(f"import {module}")[0] == ""
+def test_importing_these_is_light():
+    assert heavy_after_each(LIGHT) == LIGHT
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--help",),
-        ("train", "--help"),
-        ("compare", "--help"),
-        ("export", "--help"),
-        ("train", "nonsense"),
-    ],
-)
-def test_these_commands_are_light(arguments):
+def test_the_check_sees_what_is_heavy():
+    modules = ["twinset.figures.canvas", "twinset.recipe"]
+    assert heavy_after_each(modules) == [f"{module} matplotlib" for module in modules]
+
+
+def test_these_commands_are_light():
+    """Each in turn in one interpreter; a wrong name is told before Keras is loaded."""
+    commands = [
+        ["--help"],
+        ["train", "--help"],
+        ["compare", "--help"],
+        ["export", "--help"],
+        ["train", "nonsense"],
+    ]
     script = (
         "import sys\n"
-        f"sys.argv = ['twinset', *{arguments!r}]\n"
-        "sys.stderr, stderr = sys.stdout, sys.stderr\n"
         "from twinset.cli.app import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit:\n"
-        "    sys.stderr = stderr\n"
+        "sys.stderr = sys.stdout\n"
+        f"for arguments in {commands!r}:\n"
+        "    sys.argv = ['twinset', *arguments]\n"
+        "    try:\n"
+        "        main()\n"
+        "    except SystemExit as stop:\n"
+        "        code = stop.code or 0\n"
+        f"    print('=', code, *sorted({HEAVY!r} & set(sys.modules)))\n"
     )
-    heavy, shown = heavy_after(script)
-    if "--help" in arguments:
-        assert heavy == ""
-        assert "Usage: twinset" in shown
-    else:  # a wrong name is told before Keras is loaded
-        assert set(heavy.split(",")) <= {"", "matplotlib"}
-
-
-@pytest.fixture
-def exported(tmp_path):
-    """A folder with a small model and its graph, and an image file."""
-    pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
-    images = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "bright"))
-    folder = tmp_path / "model"
-    twinset.fit(images, epochs=1, encoder={"units": [4]}, progress=False).save(folder)
-    twinset.export(folder)
-    Image.fromarray(pixels[0]).save(tmp_path / "a.png")
-    return folder
+    *helps, wrong, end = re.split(r"^= (.*)\n", python(script), flags=re.MULTILINE)
+    assert end == ""
+    assert helps[1::2] == ["0"] * 4
+    assert all("Usage: twinset" in shown for shown in helps[:-1:2])
+    assert "nonsense" in helps[-1]
+    assert set(wrong.split()) <= {"2", "matplotlib"}
 
 
 USE = {
@@ -290,58 +304,36 @@ USE = {
         "from twinset.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
     ),
-    "load_model": "import twinset\ntwinset.load_model('model').compare('a.png', 'a.png')",
+    "load_model": "import twinset\ntwinset.load_model('model').compare('a.png', 'a.png')\n",
 }
 
 
-@pytest.mark.parametrize("use", USE)
-def test_a_trained_model_is_used_without_keras(exported, use):
+def test_a_trained_model_is_used_without_keras(tmp_path):
     """Nor with what else takes its time to load: SciPy, scikit-learn, ONNX' own package."""
-    tail = "\nimport sys\nprint(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
-    script = USE[use] + tail
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    )
-    loaded = set(done.stderr.split())
-    assert "onnxruntime" in loaded
-    assert not loaded & (HEAVY | {"scipy", "sklearn", "onnx", "pandas"})
-    (exported / "encoder.onnx").unlink()  # and the check sees what is heavy
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    )
-    assert {"keras", "jax"} <= set(done.stderr.split())
+    pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
+    images = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "bright"))
+    folder = tmp_path / "model"
+    twinset.fit(images, epochs=1, encoder={"units": [4]}, progress=False).save(folder)
+    twinset.export(folder)
+    Image.fromarray(pixels[0]).save(tmp_path / "a.png")
 
-
-@pytest.mark.parametrize(
-    ("script", "expected"),
-    [
-        ("import twinset.networks", "keras"),
-        ("import twinset.figures.canvas", "matplotlib"),
-    ],
-)
-def test_the_check_sees_what_is_heavy(script, expected):
-    assert expected in heavy_after(script)[0].split(",")
+    tail = "import sys\nprint('\\n', *{name.split('.')[0] for name in sys.modules})"
+    for script in USE.values():
+        loaded = set(python(script + tail).splitlines()[-1].split())
+        assert "onnxruntime" in loaded
+        assert not loaded & (HEAVY | {"scipy", "sklearn", "onnx", "pandas"})
+    (folder / "encoder.onnx").unlink()  # and the check sees what is heavy
+    loaded = set(python(USE["load_model"] + tail).splitlines()[-1].split())
+    assert {"keras", "jax"} <= loaded
 
 
 def test_jax_is_the_back_end_unless_chosen():
     script = "import os, twinset; print(os.environ['KERAS_BACKEND'])"
     for chosen in ("jax", "torch"):
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                f"import os; os.environ['KERAS_BACKEND'] = {chosen!r}; {script}",
-            ],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        assert done.stdout == f"{chosen}\n"
-    script = f"import os; os.environ.pop('KERAS_BACKEND', None); {script}"
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    )
-    assert done.stdout == "jax\n"
+        given = f"import os; os.environ['KERAS_BACKEND'] = {chosen!r}; {script}"
+        assert python(given) == f"{chosen}\n"
+    none = f"import os; os.environ.pop('KERAS_BACKEND', None); {script}"
+    assert python(none) == "jax\n"
 
 
 # --- the public names
@@ -351,8 +343,7 @@ def test_public_names_agree():
     """`__all__`, what is loaded on first use, and what type checkers see are one list."""
     assert twinset.__all__ == sorted(twinset.__all__)
     assert list(twinset._HOMES) == twinset.__all__
-    tree = ast.parse(SOURCES["twinset"].read_text("utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    (block,) = (node for node in tree("twinset").body if isinstance(node, ast.If))
     assert ast.unparse(block.test) == "TYPE_CHECKING"
     seen = {}
     for node in block.body:
@@ -371,13 +362,13 @@ def test_a_star_import_brings_all_names():
     assert set(names) - {"__builtins__"} == set(twinset.__all__)
 
 
-@pytest.mark.parametrize("name", twinset.__all__)
-def test_public_names_come_from_their_home(name):
-    value = getattr(twinset, name)
-    home = importlib.import_module(twinset._HOMES[name])
-    assert value is (home if name in twinset._MODULES else vars(home)[name])
-    if not inspect.ismodule(value):
-        assert value.__module__ == home.__name__, "a name's home is where it is defined"
+def test_public_names_come_from_their_home():
+    for name in twinset.__all__:
+        value = getattr(twinset, name)
+        home = importlib.import_module(twinset._HOMES[name])
+        assert value is (home if name in twinset._MODULES else vars(home)[name])
+        if not inspect.ismodule(value):
+            assert value.__module__ == home.__name__, f"{name}: its home is where it is defined"
 
 
 def test_names_that_are_not_public():
@@ -409,11 +400,11 @@ def own_members(module):
             yield value
 
 
+@functools.cache
 def members():
     """All of these, of all modules."""
-    for name in SOURCES:
-        if name != "twinset.__main__":
-            yield from own_members(importlib.import_module(name))
+    modules = [importlib.import_module(name) for name in SOURCES if name != "twinset.__main__"]
+    return [member for module in modules for member in own_members(module)]
 
 
 def full_name(thing):
@@ -507,8 +498,7 @@ def test_the_argument_check_sees_what_is_wrong():
 
 def test_everything_public_has_a_docstring():
     assert not [full_name(thing) for thing in members() if not inspect.getdoc(thing)]
-    for module in SOURCES:
-        assert ast.get_docstring(ast.parse(SOURCES[module].read_text("utf-8"))), module
+    assert not [module for module in SOURCES if not ast.get_docstring(tree(module))]
 
 
 def test_every_public_argument_is_typed():
@@ -522,28 +512,31 @@ def test_every_public_argument_is_typed():
     assert not untyped
 
 
-@pytest.mark.parametrize("name", [n for n in twinset.__all__ if n not in twinset._MODULES])
-def test_the_public_names_are_among_the_checked(name):
-    home = importlib.import_module(twinset._HOMES[name])
-    assert vars(home)[name] in set(members())
+def test_the_public_names_are_among_the_checked():
+    checked = {full_name(thing) for thing in members()}
+    names = set(twinset.__all__) - set(twinset._MODULES)
+    assert {f"{twinset._HOMES[name]}.{name}" for name in names} <= checked
 
 
 # --- size
 
 
-def bodies(tree):
+def bodies(source):
     """Each function's name and number of lines, without its docstring."""
-    for node in ast.walk(tree):
+    for node in ast.walk(source):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) is not None else node.body
             yield node.name, (body[-1].end_lineno - body[0].lineno + 1 if body else 0)
 
 
-@pytest.mark.parametrize("module", SOURCES)
-def test_modules_and_functions_are_short(module):
-    source = SOURCES[module].read_text("utf-8")
-    assert len(source.splitlines()) <= 400
-    assert not [(name, size) for name, size in bodies(ast.parse(source)) if size > 60]
+def test_modules_and_functions_are_short():
+    assert not [module for module in SOURCES if len(text(module).splitlines()) > 400]
+    assert not [
+        (module, name, size)
+        for module in SOURCES
+        for name, size in bodies(tree(module))
+        if size > 60
+    ]
 
 
 def test_the_ruler_measures():
