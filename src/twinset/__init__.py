@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from twinset.data.features import LabelledFeatures
     from twinset.data.labelled import LabelledImages
     from twinset.data.pairs import Pairs, tutorial_pairs
-    from twinset.data.read import read_images
+    from twinset.data.read import read_features, read_images
     from twinset.data.sources.fashion_mnist import load_fashion_mnist
-    from twinset.data.sources.vectors import read_features
     from twinset.decision import Threshold, Verdict
     from twinset.errors import TwinsetError
     from twinset.evaluation.evaluate import evaluate
@@ -72,7 +71,7 @@ _HOMES = {
     "load_model": "twinset.models.load",
     "losses": "twinset.losses",
     "networks": "twinset.networks",
-    "read_features": "twinset.data.sources.vectors",
+    "read_features": "twinset.data.read",
     "read_images": "twinset.data.read",
     "score_pairs": "twinset.metrics.pairs",
     "siamese": "twinset.networks.siamese",

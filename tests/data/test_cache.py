@@ -17,7 +17,7 @@ from twinset.data import cache
 from twinset.data.cache import decode_all
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprint import fingerprints
-from twinset.data.sources.listing import FileSource
+from twinset.data.image_sources import FileSource
 from twinset.errors import DataError
 from twinset.files import in_use
 from twinset.progress import Progress
@@ -169,7 +169,7 @@ import sys, time
 from pathlib import Path
 from twinset.data import cache
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.sources.listing import FileSource
+from twinset.data.image_sources import FileSource
 
 def slow(self, image, decode=Preprocessing.pixels):
     time.sleep(0.02)

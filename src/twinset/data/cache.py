@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprint import SIZE, fingerprint
+from twinset.data.image_sources import ImageSource
 from twinset.data.skipped import Skipped
-from twinset.data.sources.listing import ImageSource
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 from twinset.files import cache_folder, in_use, prune, tag, write_bytes

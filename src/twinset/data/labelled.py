@@ -93,7 +93,9 @@ class Labelled(ABC):
             indices: positions of shape (m,).
             name: the name of the part. Defaults to the name of the whole.
         """
-        chosen = np.asarray(indices)
+        chosen: Any = np.asarray(indices)
+        if chosen.dtype.kind in "iu" and len(chosen) and (np.diff(chosen) == 1).all():
+            chosen = slice(int(chosen[0]), int(chosen[-1]) + 1)  # neighbours need no copy
         whole = self.rows
         changes: dict[str, Any] = {
             field: values[chosen]

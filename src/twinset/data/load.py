@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +18,26 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.features import LabelledFeatures, VectorInput
 from twinset.data.labelled import Labelled, LabelledImages
 from twinset.data.parts import Parts, divide
-from twinset.data.read import read_images
-from twinset.data.sources.vectors import is_features, read_features
+from twinset.data.read import loaded
+from twinset.data.read_listing import is_path, read_listing, source_for
 from twinset.errors import DataError, ModelError
 from twinset.files import write_bytes
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
 from twinset.settings import Section
 
-DATA_SETS = ("fashion-mnist",)
+DEFAULT = "fashion-mnist"  # what a run is on that does not say
 MEMBERS = "parts.npz"
 USED = ("fit", "tune", "calib")
 
 
 def expect(data: str | Path) -> None:
-    """Refuse what is neither a built-in set nor a file or folder, without reading it.
+    """Refuse what no source of data takes, without reading it.
 
     Raises:
         DataError: no such data.
     """
-    if str(data) not in DATA_SETS and not Path(data).exists():
-        raise DataError(
-            f"Expected a data set out of {list(DATA_SETS)}, or the path of a folder or table of "
-            f"images. Received {str(data)!r}: no such file or folder."
-        )
+    source_for(str(data))
 
 
 def load_images(
@@ -51,11 +48,11 @@ def load_images(
     progress: Wanted = False,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[Labelled, Labelled | None]:
-    """Load a data set: a training part and a test part, or all of the user's own.
+    """Load a data set: its training part and test part where these are published, or all of it.
 
     Args:
-        data: "fashion-mnist", or the path of a folder or a table, as for `read_images`, or of a
-            file of features, as for `read_features`.
+        data: what a source of data takes: "fashion-mnist", or the path of a folder, a table, or
+            a file of vectors.
         images: section of a recipe; says what the user's own images become.
         preprocessing: in place of that section, where a model has it. Defaults to none.
         progress: as for `reporting`. Defaults to False.
@@ -65,21 +62,28 @@ def load_images(
         DataError: no such data, nothing that can be read, or not what the model takes.
         DownloadError: no source could provide the built-in set.
     """
-    expect(data)
-    if str(data) in DATA_SETS:
-        from twinset.data.sources.fashion_mnist import load_fashion_mnist
-
-        return load_fashion_mnist(progress=bool(progress))
-    if is_features(data):
-        return _features(data, preprocessing), None
-    if isinstance(preprocessing, VectorInput):
+    listing = read_listing(data, progress=progress)
+    vectors = listing.rows is not None and listing.rows.dtype != np.uint8
+    if isinstance(preprocessing, VectorInput) and not vectors:
         raise DataError(
             f"{data}: expected a file of features (.npy, .npz, .parquet), {preprocessing.size} "
             "numbers for each image, since this model was trained on such. Received images."
         )
+    how = images.model_dump()
+    asked = None if isinstance(preprocessing, VectorInput) else preprocessing
+    found = loaded(listing, how, asked, progress=progress)
+    if isinstance(found, LabelledFeatures):
+        _check_kind(data, found, preprocessing)
+    if not listing.published:
+        return found, None
+    # the field's own split, which others compare with: it is neither drawn nor checked here
+    return _published(found, "train"), _published(found, "test")
 
-    settings = images.model_dump()
-    return read_images(data, preprocessing=preprocessing, progress=progress, **settings), None
+
+def _published(images: Labelled, part: str) -> Labelled:
+    chosen: Any = images.subset(np.flatnonzero(images.parts == part), f"{images.name}/{part}")
+    found: Labelled = replace(chosen, parts=None)
+    return found
 
 
 def load_parts(
@@ -111,7 +115,7 @@ def load_parts(
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
     if not isinstance(images, LabelledImages):
-        _tell_quarantine(images, say)
+        _tell_skipped(images, say)
         return divide(
             images,
             holdout=recipe.holdout,
@@ -148,7 +152,9 @@ def write_members(folder: str | Path, parts: Parts, source: str | Path) -> None:
     """
     file = io.BytesIO()
     prints: dict[str, Any] = {name: part.fingerprints for name, part in parts.named().items()}
-    place = str(source) if str(source) in DATA_SETS else str(Path(source).absolute())
+    place = str(source)
+    if is_path(place):
+        place = str(Path(source).absolute())
     np.savez(file, source=np.frombuffer(os.fsencode(place), np.uint8), **prints)
     write_bytes(Path(folder) / MEMBERS, file.getvalue())
 
@@ -224,13 +230,12 @@ def source_of(folder: str | Path) -> str:
         ModelError: its file is damaged.
     """
     found = _members(Path(folder)).get("source")
-    return DATA_SETS[0] if found is None else os.fsdecode(found.tobytes())
+    return DEFAULT if found is None else os.fsdecode(found.tobytes())
 
 
-def _features(
-    data: str | Path, preprocessing: Preprocessing | VectorInput | None
-) -> LabelledFeatures:
-    found = read_features(data)
+def _check_kind(
+    data: str | Path, found: LabelledFeatures, preprocessing: Preprocessing | VectorInput | None
+) -> None:
     if preprocessing is not None and preprocessing != found.preprocessing:
         wanted = (
             f"features of {preprocessing.size} numbers"
@@ -241,10 +246,9 @@ def _features(
             f"{data}: expected {wanted}, which this model takes. Received features of "
             f"{found.dim} numbers."
         )
-    return found
 
 
-def _tell_quarantine(features: Labelled, say: Callable[[str], None]) -> None:
+def _tell_skipped(features: Labelled, say: Callable[[str], None]) -> None:
     if features.skipped:
         count = len(features.skipped)
         say(

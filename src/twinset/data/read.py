@@ -1,8 +1,9 @@
-"""`read_images`: a folder or a table of the user's own images → `LabelledImages`."""
+"""`read_images` and `read_features`: the user's own images or vectors, from whatever has them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +11,12 @@ import numpy as np
 
 from twinset.data.cache import decode_all
 from twinset.data.decoding.decode import Preprocessing
+from twinset.data.features import LabelledFeatures
+from twinset.data.image_sources import ImageSource
 from twinset.data.labelled import LabelledImages
+from twinset.data.listing import Listing
 from twinset.data.read_listing import read_listing
-from twinset.data.sources.listing import ImageSource
+from twinset.data.source import Classes
 from twinset.errors import DataError
 from twinset.progress import Wanted
 
@@ -28,7 +32,7 @@ def read_images(
     resize: Literal["pad", "stretch", "crop"] = "pad",
     background: int = 0,
     preprocessing: Preprocessing | None = None,
-    classes: Literal["path", "top"] = "path",
+    classes: Classes = "path",
     cache: str | Path | None = None,
     workers: int | None = None,
     progress: Wanted = False,
@@ -36,13 +40,13 @@ def read_images(
 ) -> LabelledImages:
     """Read a folder tree, a CSV or Parquet table, or a Hugging Face data set of labelled images.
 
-    In a folder the class is the folder that holds an image; see `read_listing` for the layouts.
-    Each image is decoded once, into a cache file, and read from there; so a second call costs
-    little more than listing the files, and a set may be larger than memory. What cannot be read
-    is skipped: listed in the result with its reason.
+    In a folder the class is the folder that holds an image. Each image is decoded once, into a
+    cache file, and read from there; so a second call costs little more than listing the files, and
+    a set may be larger than memory. What cannot be read is skipped: listed in the result with its
+    reason.
 
     Args:
-        path: the folder or the table.
+        path: the folder or the table, or what else a source of data takes.
         size: (h, w), or one number for squares. "auto", the default: the images' own size if 200
             of them agree on it and no side is over 128, else (128, 128).
         colour: "gray" or "rgb". "auto", the default: gray if 200 of the images are.
@@ -54,8 +58,10 @@ def read_images(
             folder alone. Defaults to "path".
         cache: the folder for the cache. Defaults to `twinset/images` in the user's cache folder.
         workers: threads that decode. Defaults to one per processor core.
-        progress: True for a bar, False for nothing, or a function that is told. Defaults to False.
-        **columns: names of a table's columns, as for `read_listing`.
+        progress: True for a bar on stderr, False for nothing, or a function that is told. Defaults
+            to False.
+        **columns: names of a table's columns: `image`, `label`, `group`, `split`. Default to usual
+            names.
 
     Returns:
         The images with class names, file names, groups and parts where the source has them.
@@ -74,10 +80,79 @@ def read_images(
         ...     read_images(f"{folder}/photos", cache=f"{folder}/cache")
         LabelledImages('photos', 3 images of (6, 9), 2 classes)
     """
-    listing = read_listing(path, classes=classes, **columns)
-    chosen = preprocessing or choose_preprocessing(
-        listing.sources, size=size, colour=colour, resize=resize, background=background
-    )
+    listing = read_listing(path, classes=classes, progress=progress, **columns)
+    how = {"size": size, "colour": colour, "resize": resize, "background": background}
+    found = loaded(listing, how, preprocessing, cache=cache, workers=workers, progress=progress)
+    if not isinstance(found, LabelledImages):
+        raise DataError(f"{path}: expected images. Received vectors: `read_features` reads these.")
+    return found
+
+
+def read_features(path: str | Path, *, progress: Wanted = False) -> LabelledFeatures:
+    r"""Read vectors that another model made of images, and what they show.
+
+    - `.parquet`, `.arrow`: a column of lists called "embedding" or the like, a column "label", and
+      "group", "split" and "path" if there are any; the usual names, as for tables of images.
+    - `.npz`: arrays of these names.
+    - `.npy`: the vectors; a table of the same name beside it, `.csv` or `.tsv`, has a line for
+      each row with the other columns.
+
+    Rows without a label are skipped.
+
+    Args:
+        path: the file.
+        progress: as for `read_images`.
+
+    Raises:
+        DataError: the file cannot be read, or does not say what the rows show.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/pets.npy", np.eye(3))
+        ...     _ = Path(folder, "pets.csv").write_text("label,group\ncat,a\ndog,b\ndog,b\n")
+        ...     found = read_features(f"{folder}/pets.npy")
+        >>> found, found.groups.tolist()
+        (LabelledFeatures('pets.npy', 3 vectors of 3 numbers, 2 classes), ['a', 'b', 'b'])
+    """
+    listing = read_listing(path, progress=progress)
+    found = None if listing.rows is None else loaded(listing)
+    if not isinstance(found, LabelledFeatures):
+        raise DataError(f"{path}: expected vectors. Received images: `read_images` reads these.")
+    return found
+
+
+def loaded(
+    listing: Listing,
+    how: dict[str, Any] | None = None,
+    preprocessing: Preprocessing | None = None,
+    *,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    progress: Wanted = False,
+) -> LabelledImages | LabelledFeatures:
+    """Read what a listing names; what is in memory already is taken as it is.
+
+    Args:
+        listing: of images or vectors, each with a label.
+        how: size, colour, resize and background, as for `read_images`.
+        preprocessing: in place of these.
+        cache: as for `read_images`.
+        workers: likewise.
+        progress: likewise.
+
+    Raises:
+        DataError: none of the images can be read.
+    """
+    facts: dict[str, Any] = {"class_names": listing.class_names, "name": listing.name}
+    names = np.array([source.name for source in listing.sources], np.str_)
+    facts["names"] = names if names.any() else None
+    if listing.rows is not None:
+        told = {each: getattr(listing, each) for each in ("labels", "groups", "parts", "skipped")}
+        if listing.rows.dtype != np.uint8:
+            return LabelledFeatures(listing.rows, **facts, **told)
+        return LabelledImages(listing.rows, mirrors=listing.mirrors, **facts, **told)
+    chosen = preprocessing or choose_preprocessing(listing.sources, **(how or {}))
     found = decode_all(
         listing.sources,
         chosen,
@@ -88,20 +163,19 @@ def read_images(
     if not len(found.positions):
         first = found.skipped[0]
         raise DataError(
-            f"{path}: expected images that can be read. All {len(found.skipped)} failed, the "
-            f"first: {first.name}: {first.reason}"
+            f"{listing.place}: expected images that can be read. All {len(found.skipped)} failed, "
+            f"the first: {first.name}: {first.reason}"
         )
-    kept = listing.subset(found.positions)
+    kept = replace(listing, columns={}).subset(found.positions)
     images = LabelledImages(
         found.pixels,
         kept.labels,
-        listing.class_names,
-        name=listing.name,
         groups=kept.groups,
         parts=kept.parts,
-        names=np.array([source.name for source in kept.sources], dtype=np.str_),
         preprocessing=chosen,
         skipped=(*listing.skipped, *found.skipped),
+        mirrors=listing.mirrors,
+        **(facts | {"names": names[found.positions]}),
     )
     images.__dict__["fingerprints"] = found.fingerprints  # made while decoding
     return images

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.features import VectorInput
+from twinset.data.image_sources import ImageSource
 from twinset.data.skipped import Skipped
-from twinset.data.sources.listing import ImageSource
 from twinset.errors import DataError
 
 BATCH = 1024
@@ -58,7 +58,7 @@ def decode_batches(
         >>> import tempfile
         >>> from pathlib import Path
         >>> from PIL import Image
-        >>> from twinset.data.sources.listing import FileSource
+        >>> from twinset.data.image_sources import FileSource
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     Image.new("L", (4, 4), 9).save(f"{folder}/a.png")
         ...     files = [FileSource(f"{folder}/{name}", name) for name in ("a.png", "b.png")]

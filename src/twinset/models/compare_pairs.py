@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset import distance as distances
-from twinset.data.sources.names import shown
+from twinset.data.names import shown
 from twinset.decision import Threshold, Verdict
 from twinset.errors import DataError
 from twinset.files import write_bytes

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.sources.catalogue import picture_of
-from twinset.data.sources.listing import FileSource, TableSource
+from twinset.data.image_sources import FileSource, TableSource, picture_of
 from twinset.errors import DataError
 from twinset.search.answers import Answer
 from twinset.search.duplicates import Duplicates

@@ -17,6 +17,7 @@ from PIL import Image
 from twinset.data.decoding.decode import EncodedImage, ImageLike
 from twinset.data.features import LabelledFeatures
 from twinset.data.labelled import LabelledImages
+from twinset.data.listing import Listing
 from twinset.decision import Threshold
 from twinset.errors import StoreError
 from twinset.progress import Wanted
@@ -24,7 +25,7 @@ from twinset.search import index_model
 from twinset.search.answers import Answer
 from twinset.search.index_changes import Changes, carry_out, embedded, plan
 from twinset.search.index_model import Model
-from twinset.search.index_sources import Entries, Source, entries
+from twinset.search.index_sources import Source, listing_of
 from twinset.search.items import Items, Signature
 from twinset.search.store import Store, create_store, open_store
 from twinset.search.where import Where
@@ -105,7 +106,7 @@ class Index:
             DataError: nothing there, or nothing that can be used.
         """
         embedder = index_model.loaded(model)
-        put = entries(source)
+        put = listing_of(source)
         made = plan(put, None)
         batches = embedded(put, made, embedder, progress)
         first = next(batches, None)
@@ -228,12 +229,12 @@ class Index:
             StoreError: an id is there already; nothing is added then.
             DataError: nothing there, or nothing that can be used.
         """
-        put = entries(source)
+        put = listing_of(source)
         made = plan(put, self.store)
         if len(made.new) < len(made.stamps):
             raise StoreError(
                 f"{self.url}: expected new ids. Received {len(made.stamps) - len(made.new):,} of "
-                f"{len(put.ids):,} that are there already: `update` replaces what has changed."
+                f"{len(put):,} that are there already: `update` replaces what has changed."
             )
         return self._change(put, progress, remove_missing=False)
 
@@ -265,7 +266,7 @@ class Index:
             DataError: nothing there, or nothing that can be used.
             StoreError: the index cannot be written.
         """
-        return self._change(entries(source), progress, remove_missing=remove_missing)
+        return self._change(listing_of(source), progress, remove_missing=remove_missing)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Take items out.
@@ -372,9 +373,9 @@ class Index:
         ]
         return answers[0] if single else answers
 
-    def _change(self, put: Entries, progress: Wanted, *, remove_missing: bool) -> Changes:
+    def _change(self, put: Listing, progress: Wanted, *, remove_missing: bool) -> Changes:
         made = plan(put, self.store)
-        if remove_missing and not put.source:
+        if remove_missing and not put.place:
             raise StoreError(
                 "Expected a folder or a table along with remove_missing. Received a list: who "
                 "can tell what is missing from it?"

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.data.listing import Listing
 from twinset.data.skipped import Skipped
 from twinset.errors import DataError
 from twinset.progress import Progress, Wanted, reporting
-from twinset.search.index_sources import Embedded, Entries
+from twinset.search.index_sources import Embedded, embed
 from twinset.search.store import Items, Store
 
 if TYPE_CHECKING:
@@ -87,43 +88,43 @@ class Plan:
         return np.array(sorted([*self.new, *self.changed]), np.int64)
 
 
-def plan(entries: Entries, store: Store | None) -> Plan:
+def plan(listing: Listing, store: Store | None) -> Plan:
     """Compare entries with what an index holds.
 
     An item is the same if its id is; it has changed if its stamp has. Where the path of an id is
     another than before and the old file is still there, two different files bear one id: the new
     one is skipped.
     """
-    made = Plan(skipped=list(entries.skipped))
+    made = Plan(skipped=list(listing.skipped))
     place: dict[str, int] = {}
-    for position, own in enumerate(entries.ids):
+    for position, own in enumerate(listing.ids):
         if own in place:
             made.skipped.append(Skipped(own, "the id is taken by an earlier one"))
             continue
         try:
-            made.stamps[position] = entries.stamp(position)
+            made.stamps[position] = listing.stamp(position)
         except DataError as error:
             made.skipped.append(Skipped(own, str(error)))
         place[own] = position
     if place and not made.stamps:
-        raise _all_failed(entries, made, len(place))
+        raise _all_failed(listing, made, len(place))
     known: set[int] = set()
     for items in store.batches() if store is not None else ():
         for own, metadata in zip(items.ids, items.metadata, strict=True):
             at = place.get(own)
             if at is None:
-                if entries.source and metadata.get(SOURCE) == entries.source:
+                if listing.place and metadata.get(SOURCE) == listing.place:
                     made.missing.append(own)
                 continue
             known.add(at)
             if at in made.stamps:
-                _judge(made, entries, at, dict(metadata))
+                _judge(made, listing, at, dict(metadata))
     made.new = [position for position in made.stamps if position not in known]
     return made
 
 
-def _judge(made: Plan, entries: Entries, at: int, before: dict[str, Any]) -> None:
-    now = entries.metadata(at)
+def _judge(made: Plan, listing: Listing, at: int, before: dict[str, Any]) -> None:
+    now = listing.metadata(at)
     old_path = before.get(PATH)
     moved = old_path != now.get(PATH)
     if before.pop(STAMP, None) == made.stamps[at]:
@@ -133,17 +134,17 @@ def _judge(made: Plan, entries: Entries, at: int, before: dict[str, Any]) -> Non
             made.relabelled.append(at)
     elif moved and isinstance(old_path, str) and os.path.exists(old_path):  # noqa: PTH110
         reason = f"the id is taken by {old_path}: give ids of their own in a table"
-        made.skipped.append(Skipped(entries.ids[at], reason))
+        made.skipped.append(Skipped(listing.ids[at], reason))
     else:
         made.changed.append(at)
 
 
-def embedded(entries: Entries, made: Plan, model: Embedder, progress: Wanted) -> Iterator[Embedded]:
+def embedded(listing: Listing, made: Plan, model: Embedder, progress: Wanted) -> Iterator[Embedded]:
     """Embed what must be, a batch at a time; nothing is read before the first is asked for."""
     pending = made.pending
     done, good = 0, 0
     with reporting(progress) as tell:
-        for batch in entries.embed(pending, model):
+        for batch in embed(listing, pending, model):
             made.skipped += batch.skipped
             done += len(batch.positions) + len(batch.skipped)
             good += len(batch.positions)
@@ -152,32 +153,32 @@ def embedded(entries: Entries, made: Plan, model: Embedder, progress: Wanted) ->
             # told when the batch is on disk, as whoever asks for the next has put it there
             tell(Progress("embed", done, len(pending), "items"))
     if len(pending) and not (good or made.unchanged or made.relabelled):
-        raise _all_failed(entries, made, len(pending))
+        raise _all_failed(listing, made, len(pending))
 
 
-def _all_failed(entries: Entries, made: Plan, count: int) -> DataError:
+def _all_failed(listing: Listing, made: Plan, count: int) -> DataError:
     last = made.skipped[-1]
     return DataError(
-        f"{entries.source or 'the images'}: expected images that can be read. All {count:,} "
+        f"{listing.place or 'the images'}: expected images that can be read. All {count:,} "
         f"failed, the last: {last.name}: {last.reason}"
     )
 
 
 def carry_out(
-    entries: Entries, made: Plan, batches: Iterable[Embedded], store: Store, *, remove: bool
+    listing: Listing, made: Plan, batches: Iterable[Embedded], store: Store, *, remove: bool
 ) -> Changes:
     """Put into an index what was planned, a batch at a time."""
     changed = set(made.changed)
     added = replaced = 0
     for batch in batches:
         positions = batch.positions.tolist()
-        store.add(_items(entries, made, positions, batch.vectors), replace=True)
+        store.add(_items(listing, made, positions, batch.vectors), replace=True)
         again = sum(position in changed for position in positions)
         replaced, added = replaced + again, added + len(positions) - again
     for start in range(0, len(made.relabelled), BATCH):
         part = made.relabelled[start : start + BATCH]
-        held = store.get([entries.ids[position] for position in part])
-        store.add(_items(entries, made, part, held.vectors), replace=True)
+        held = store.get([listing.ids[position] for position in part])
+        store.add(_items(listing, made, part, held.vectors), replace=True)
     gone = made.missing if remove else []
     for start in range(0, len(gone), BATCH):
         store.remove(gone[start : start + BATCH])
@@ -192,10 +193,10 @@ def carry_out(
 
 
 def _items(
-    entries: Entries, made: Plan, positions: list[int], vectors: NDArray[np.float32]
+    listing: Listing, made: Plan, positions: list[int], vectors: NDArray[np.float32]
 ) -> Items:
     return Items(
-        tuple(entries.ids[position] for position in positions),
+        tuple(listing.ids[position] for position in positions),
         vectors,
-        tuple(entries.metadata(at) | {STAMP: made.stamps[at]} for at in positions),
+        tuple(listing.metadata(at) | {STAMP: made.stamps[at]} for at in positions),
     )

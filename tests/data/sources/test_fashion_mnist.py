@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from twinset.data.load import load_images
+from twinset.data.read_listing import read_listing
 from twinset.data.sources import fashion_mnist
-from twinset.data.sources.download import Content
 from twinset.data.sources.fashion_mnist import load_fashion_mnist
 from twinset.errors import DownloadError
+from twinset.recipe import Recipe
 
 TRAIN_DIGEST = "a553979f90ce3ce680fce4956ea505cd38ac95fbfb47d8d148aa3db91f32dc68"
 TEST_DIGEST = "42ad7b2c22d3efdc8a1e22b242ee685ec561f09069e0d3b53ace1b85b47826ce"
-NAMES = [content.name for content in fashion_mnist._FILES]
+NAMES = [file.name for file in fashion_mnist.FILES]
 SMALLEST, LARGEST = NAMES[0], NAMES[-1]
 SOURCE = str(Path(fashion_mnist.__file__).parents[3])
 
@@ -42,19 +44,24 @@ PLAIN = tiny_files()
 GZIP = {f"{name}.gz": gzip.compress(data) for name, data in PLAIN.items()}
 ALL_BUT_LARGEST = {name: raw for name, raw in GZIP.items() if name != f"{LARGEST}.gz"}
 TABLE = tuple(
-    Content(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in PLAIN.items()
+    fashion_mnist.File(
+        name,
+        hashlib.md5(GZIP[f"{name}.gz"]).hexdigest(),
+        hashlib.sha256(data).hexdigest(),
+    )
+    for name, data in PLAIN.items()
 )
 
 
 @pytest.fixture
 def nothing(tmp_path, monkeypatch):
     """A world with no source at all, and four tiny files to look for."""
-    monkeypatch.setattr(fashion_mnist, "_FILES", TABLE)
-    monkeypatch.setattr(fashion_mnist, "_SYSTEM", tmp_path / "system")
-    monkeypatch.setattr(fashion_mnist, "_MIRRORS", ())
+    monkeypatch.setattr(fashion_mnist, "FILES", TABLE)
+    monkeypatch.setattr(fashion_mnist, "SYSTEM", tmp_path / "system")
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", ())
     monkeypatch.delenv("TWINSET_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
-    monkeypatch.setenv("PATH", str(tmp_path / "no-tools"))
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between attempts
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def store(nothing, tmp_path):
 def online(mirror, nothing, monkeypatch):
     """A world with one mirror."""
     mirror.files.update(GZIP)
-    monkeypatch.setattr(fashion_mnist, "_MIRRORS", (mirror.url,))
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", (mirror.url,))
     return mirror
 
 
@@ -78,7 +85,7 @@ def fill(folder, files):
 
 
 def cached(store):
-    return {path.name: path.read_bytes() for path in store.iterdir() if path.name != "CACHEDIR.TAG"}
+    return {path.name: path.read_bytes() for path in store.glob("*-ubyte*")}
 
 
 def check_tiny(parts):
@@ -151,26 +158,9 @@ def test_the_mirror_fills_the_cache_once(store, online):
 
 
 def test_the_second_mirror_helps_out(online, monkeypatch):
-    monkeypatch.setattr(fashion_mnist, "_MIRRORS", (f"{online.url}gone/", online.url))
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", (f"{online.url}gone/", online.url))
     check_tiny(load_fashion_mnist())
-    assert online.requests == [f"gone/{SMALLEST}.gz", *GZIP]
-
-
-def test_a_server_that_decompresses(store, online):
-    online.files.update({f"{name}.gz": data for name, data in PLAIN.items()})
-    check_tiny(load_fashion_mnist())
-    assert cached(store) == PLAIN
-    check_tiny(load_fashion_mnist())
-
-
-def test_the_debian_package_without_root(store, apt):
-    apt.packs({f"usr/share/datasets/fashion-mnist/{name}": raw for name, raw in GZIP.items()})
-    apt.has_lists(False)
-    check_tiny(load_fashion_mnist())
-    assert cached(store) == GZIP
-    calls = len(apt.calls)
-    check_tiny(load_fashion_mnist())
-    assert len(apt.calls) == calls
+    assert [name for name in online.requests if "/" not in name] == list(GZIP)
 
 
 # --- wrong files ----------------------------------------------------------------------------
@@ -178,10 +168,10 @@ def test_the_debian_package_without_root(store, apt):
 
 def damaged(name):
     return {
-        "truncated": (GZIP[f"{name}.gz"][:-12], "truncated"),
-        "other": (gzip.compress(PLAIN[name][::-1]), "SHA-256 [0-9a-f]+, not [0-9a-f]+"),
+        "truncated": (GZIP[f"{name}.gz"][:-12], "Compressed file ended"),
+        "other": (gzip.compress(PLAIN[name][::-1]), "another SHA-256"),
         "web page": (b"<html>Please sign in first</html>", "another file"),
-        "empty": (b"", r"0 of \d+ bytes"),
+        "empty": (b"", "0 bytes of another"),
     }
 
 
@@ -216,18 +206,10 @@ def test_a_wrong_cached_file_is_fetched_anew(store, online, small_damage):
 
 
 def test_a_wrong_file_from_a_mirror_is_not_kept(store, online, large_damage):
-    online.files[f"{LARGEST}.gz"], words = large_damage
-    with pytest.raises(DownloadError, match=rf"{online.url}{LARGEST}.gz: .*{words}"):
+    online.files[f"{LARGEST}.gz"], _ = large_damage
+    with pytest.raises(DownloadError, match=rf"{online.url}{LARGEST}.gz: MD5 hash .* not match"):
         load_fashion_mnist()
     assert cached(store) == ALL_BUT_LARGEST
-
-
-def test_a_wrong_package_is_not_kept(store, apt):
-    files = {**GZIP, f"{LARGEST}.gz": b"other"}
-    apt.packs({f"usr/share/datasets/fashion-mnist/{name}": raw for name, raw in files.items()})
-    with pytest.raises(DownloadError, match="apt-get download dataset-fashion-mnist: 5 of"):
-        load_fashion_mnist()
-    assert cached(store) == {}
 
 
 # --- no way ---------------------------------------------------------------------------------
@@ -237,30 +219,22 @@ def test_no_source_lists_what_was_tried_and_the_ways_out(store, online, tmp_path
     online.files.clear()
     monkeypatch.setenv("TWINSET_DATA", str(tmp_path / "nowhere"))
     fill(store, {f"{SMALLEST}.gz": b""})
-    with pytest.raises(DownloadError, match="Expected Fashion-MNIST from one of") as caught:
+    with pytest.raises(DownloadError, match="Expected Fashion-MNIST on this machine") as caught:
         load_fashion_mnist()
     message = str(caught.value)
-    others = ", ".join(f"{name}.gz" for name in NAMES[1:])
     for line in (
-        f"  TWINSET_DATA {tmp_path}/nowhere: none of the files\n",
-        f"  {store}/{SMALLEST}.gz: 0 of 18 bytes: truncated, or another file\n",
-        f"  cache {store}: no {others}\n",
-        f"  Debian package {tmp_path}/system: none of the files\n",
-        f"  {online.url}{SMALLEST}.gz: HTTP 404 Not Found\n",
-        "  apt-get download dataset-fashion-mnist: no `apt-get`: not a Debian-like system\n",
+        f"  {store}/{SMALLEST}.gz: 0 bytes of another SHA-256: another file, or damaged\n",
+        f"  {online.url}{SMALLEST}.gz: 404 Client Error: Not Found",
     ):
         assert line in message
     for way in ("Set TWINSET_DATA to", "`apt-get install dataset-fashion-mnist`", "network"):
         assert way in message
-    assert len(message.splitlines()) == 8
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"), [("cut", r"cut after \d+ of \d+ bytes"), ("stall", "stalled: nothing for")]
-)
+@pytest.mark.parametrize(("fault", "words"), [("cut", "Connection broken"), ("stall", "timed out")])
 def test_a_connection_that_breaks_leaves_whole_files_only(store, online, fault, words):
     online.faults[f"{LARGEST}.gz"] = fault
-    with pytest.raises(DownloadError, match=f"{LARGEST}.gz: {words}"):
+    with pytest.raises(DownloadError, match=f"{LARGEST}.gz: .*{words}"):
         load_fashion_mnist()
     assert cached(store) == ALL_BUT_LARGEST
 
@@ -297,8 +271,9 @@ def test_a_cache_that_cannot_be_written_shows_before_anything_is_fetched(
 CHILD = """
 import json, signal, sys
 from pathlib import Path
+from twinset.data.load import load_images
+from twinset.data.read_listing import read_listing
 from twinset.data.sources import fashion_mnist
-from twinset.data.sources.content import Content
 
 # background jobs of a shell inherit a SIGINT that is ignored
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -307,9 +282,9 @@ if limit:
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-fashion_mnist._FILES = tuple(Content(*row) for row in table)
-fashion_mnist._MIRRORS = (mirror,)
-fashion_mnist._SYSTEM = Path("/nowhere")
+fashion_mnist.FILES = tuple(fashion_mnist.File(*row) for row in table)
+fashion_mnist.MIRRORS = (mirror,)
+fashion_mnist.SYSTEM = Path("/nowhere")
 train, test = fashion_mnist.load_fashion_mnist()
 print(train.digest, test.digest)
 """
@@ -317,11 +292,10 @@ print(train.digest, test.digest)
 
 @pytest.fixture
 def start(online):
-    table = [(content.name, content.size, content.sha256) for content in TABLE]
     children = []
 
     def start(limit=None):
-        arguments = json.dumps([table, online.url, limit])
+        arguments = json.dumps([TABLE, online.url, limit])
         child = subprocess.Popen(
             [sys.executable, "-B", "-c", CHILD, arguments],
             env={**os.environ, "PYTHONPATH": SOURCE},
@@ -364,7 +338,7 @@ def test_a_write_that_stops_half_way_leaves_whole_files_only(store, online, star
     child = start(limit=len(GZIP[f"{LARGEST}.gz"]) // 2)
     _, errors = child.communicate(timeout=60)
     assert "DownloadError: Expected to write" in errors
-    assert f"{LARGEST}.gz. Received: File too large. Set TWINSET_DATA" in errors
+    assert "Received: File too large. Set TWINSET_DATA" in errors
     assert cached(store) == ALL_BUT_LARGEST
 
 
@@ -386,4 +360,24 @@ def test_the_real_data(fashion_mnist):
 
 def test_the_real_images_can_be_written_to(fashion_mnist):
     # PyTorch warns of arrays that cannot, and warnings are errors here
-    assert all(part.images.flags.writeable and part.images.flags.owndata for part in fashion_mnist)
+    assert all(part.images.flags.writeable for part in fashion_mnist)
+
+
+def test_it_is_a_source_of_data_as_any_other(nothing, store):
+    fill(store, GZIP)
+    listing = read_listing("fashion-mnist")
+    assert (len(listing), listing.class_counts.tolist()) == (40, [4] * 10)
+    assert listing.parts.tolist() == ["train"] * 30 + ["test"] * 10
+    assert (listing.mirrors, listing.published, listing.place) == (True, True, "fashion-mnist")
+    check_tiny(load_images("fashion-mnist", Recipe()))
+    kept = read_listing("fashion-mnist", labelled=False)
+    assert kept.metadata(31) == {"label": "Trouser", "_source": "fashion-mnist"}
+    assert kept.ids[31] == "fashion-mnist/31"
+
+
+def test_the_progress_of_a_download_is_told(online):
+    told = []
+    load_fashion_mnist(progress=told.append)
+    assert {now.task for now in told} == {f"download {name}" for name in NAMES}
+    assert all(now.unit == "bytes" and now.done <= now.total for now in told)
+    assert told[-1].done == len(GZIP[f"{LARGEST}.gz"])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from twinset.data.read_listing import read_listing
-from twinset.data.sources.hugging_face import is_hugging_face, read_hugging_face
+from twinset.data.sources import hugging_face
 from twinset.errors import DataError, ImageFileError
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow, of the extra parquet")
@@ -104,7 +104,7 @@ def test_a_dictionary_of_splits():
 @pytest.mark.parametrize(("split", "parts"), [("test", ["test"] * 2), ("train+test", None)])
 def test_the_split_of_a_single_data_set(split, parts):
     saved("set", rows([1, 2]), split=split)
-    found = read_hugging_face("set").parts
+    found = read_listing("set").parts
     assert (None if found is None else found.tolist()) == parts
 
 
@@ -134,7 +134,7 @@ def test_the_cache():
 def test_the_hubs_layouts(files, parts):
     for level, name in enumerate(files):
         hub(f"set/{name}", rows([level]))
-    assert is_hugging_face(Path("set"))
+    assert hugging_face.SOURCE.claims("set")
     listing = read_listing("set")
     assert names(listing) == [f"{name}[0]" for name in sorted(files)]
     assert len(set(listing.parts.tolist())) == parts
@@ -153,10 +153,8 @@ def test_folders_that_are_no_data_sets():
     hub("set/index.parquet", rows([1]))  # a table beside photographs
     Path("set/cat").mkdir()
     Path("set/cat/1.png").touch()
-    assert not is_hugging_face(Path("set"))
+    assert not hugging_face.SOURCE.claims("set")
     assert names(read_listing("set")) == ["cat/1.png"]
-    with pytest.raises(DataError, match="set: expected a Hugging Face data set"):
-        read_hugging_face("set")
     saved("other", rows([1]))
     with pytest.raises(DataError, match="no `classes` for a Hugging Face data set"):
         read_listing("other", classes="top")
@@ -175,7 +173,7 @@ def test_one_file_of_the_hub_is_a_table():
 def test_columns_by_their_notes():
     table = rows([1, 2], image="img", label="fine_label", note=pa.array(["x", "y"]))
     saved("set", table)
-    assert read_hugging_face("set").class_names == ("dog", "cat")
+    assert read_listing("set").class_names == ("dog", "cat")
 
 
 def test_columns_by_name():
@@ -209,14 +207,14 @@ def test_columns_that_could_be_meant_twice():
 
 def test_classes_that_differ_between_files_are_joined_by_name():
     saved("set", rows([1, 2]), rows([3, 4], names=["cat", "fox"]))
-    listing = read_hugging_face("set")
+    listing = read_listing("set")
     assert listing.class_names == ("cat", "dog", "fox")
     assert listing.labels.tolist() == [1, 0, 0, 2]
 
 
 def test_a_column_that_only_some_files_have():
     saved("set", rows([1], group=pa.array(["g"])), rows([2]))
-    listing = read_hugging_face("set")
+    listing = read_listing("set")
     assert listing.groups.tolist() == ["g", "data-00001-of-00002.arrow[0]"]
 
 
@@ -251,7 +249,7 @@ def test_rows_that_cannot_be_used(layout):
 
 def test_images_that_are_damaged_are_told_when_they_are_opened():
     saved("set", rows([1, {"bytes": b"not an image", "path": None}]))
-    _, bad = read_hugging_face("set").sources
+    _, bad = read_listing("set").sources
     with pytest.raises(ImageFileError, match=r"arrow\[1\]: expected an image"):
         bad.open()
 
@@ -304,7 +302,7 @@ def test_the_file_format_of_arrow():
 
 def test_a_listing_of_rows_is_a_listing_of_numpy():
     saved("set", rows([1, 2]))
-    listing = read_hugging_face("set").subset(np.array([1]))
+    listing = read_listing("set").subset(np.array([1]))
     assert (levels(listing), listing.labels.dtype) == ([2], np.int64)
 
 
@@ -314,4 +312,4 @@ def test_folders_that_cannot_be_read_are_no_data_sets(monkeypatch):
 
     Path("set").mkdir()
     monkeypatch.setattr(os, "listdir", refused)
-    assert not is_hugging_face(Path("set"))
+    assert not hugging_face.SOURCE.claims("set")

@@ -32,8 +32,8 @@ from twinset.data.checks.near_duplicates import (
     judge_duplicates,
 )
 from twinset.data.labelled import LabelledImages
+from twinset.data.names import shown
 from twinset.data.skipped import Skipped
-from twinset.data.sources.names import shown
 from twinset.data.split import Split
 from twinset.errors import DataError
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.checks.near_duplicates import Alike, Judged
+from twinset.data.names import shown
 from twinset.data.skipped import Skipped
-from twinset.data.sources.names import shown
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from twinset.data.checks.thumbnails import aligned_distances, chunks, signatures, thumbnails
 from twinset.data.fingerprint import fingerprints as fingerprints_of
 from twinset.data.labelled import LabelledImages
-from twinset.data.sources.names import shown
+from twinset.data.names import shown
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 

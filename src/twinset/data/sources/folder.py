@@ -1,4 +1,4 @@
-"""A tree of folders with images → `Listing`; the folders are the classes."""
+"""A tree of folders with images; the folders are the classes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any, get_args
 
 import numpy as np
 
+from twinset.data.image_sources import FileSource
+from twinset.data.listing import Listing
+from twinset.data.names import class_name, in_order, natural_key, part_of, shown
 from twinset.data.skipped import Skipped
-from twinset.data.sources.listing import Classes, FileSource, Listing
-from twinset.data.sources.names import class_name, in_order, natural_key, part_of, shown
+from twinset.data.source import Asked, Classes, Source
 from twinset.errors import DataError
 
 # of the formats in `image_file.FORMATS`
@@ -59,7 +61,7 @@ def _refused(names: tuple[str, ...], reason: str) -> Skipped:
     return Skipped(shown("/".join(names)), reason)
 
 
-def read_folder(path: str | os.PathLike[str], *, classes: Classes = "path") -> Listing:
+def read_folder(place: str, asked: Asked) -> Listing:
     """List the images of a tree of folders; a folder is a class.
 
     - Where "train" is among the top folders, and each of them is named after a part (train; val,
@@ -71,37 +73,26 @@ def read_folder(path: str | os.PathLike[str], *, classes: Classes = "path") -> L
       for example above itself, is skipped. Folders are met before links.
     - Classes and names come in natural order ("2" before "10"), whatever order the disk has.
     - Folder names that differ in Unicode form only are one class, named in composed form.
+    - For an index, images directly in the root or in a part are listed too, without a class.
 
     Args:
-        path: the root.
-        classes: "path", the class of an image is the whole path of its folder, "animals/cat";
-            "top", it is the first folder, and the folders below it become the groups, "cat/9 May"
-            (an image beside such folders is a group by itself). Defaults to "path".
+        place: the root.
+        asked: `classes` is "path", the class of an image is the whole path of its folder,
+            "animals/cat"; or "top", it is the first folder, and the folders below it become the
+            groups, "cat/9 May" (an image beside such folders is a group by itself).
 
     Raises:
         DataError: the root cannot be read, or no image is in a class.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     for name in ("dog/10.png", "dog/9.PNG", "cat/a b.jpg", "cat/notes.txt"):
-        ...         file = Path(root, name)
-        ...         file.parent.mkdir(exist_ok=True)
-        ...         file.touch()
-        ...     listing = read_folder(root)
-        >>> [source.name for source in listing.sources], listing.class_names
-        (['cat/a b.jpg', 'dog/9.PNG', 'dog/10.png'], ('cat', 'dog'))
-        >>> [bad.name for bad in listing.skipped]
-        ['cat/notes.txt']
     """
-    if classes not in get_args(Classes):
-        raise DataError(f"Expected classes='path' or classes='top'. Received {classes!r}.")
-    root = Path(path)
+    asked.refuse(place, SOURCE.takes, "image", "label", "group", "split")
+    if asked.classes not in get_args(Classes):
+        raise DataError(f"Expected classes='path' or classes='top'. Received {asked.classes!r}.")
+    root = Path(place)
     bad: list[Skipped] = []
     folders = [folder for folder in _walk(root, bad) if folder.files]
     depth = _depth(folders)
-    listed = [folder for folder in folders if len(folder.names) > depth]
-    for folder in folders:
+    listed = [f for f in folders if len(f.names) > depth or not asked.labelled]
+    for folder in folders if asked.labelled else ():
         if len(folder.names) <= depth:
             where = "the part" if folder.names else "the root"
             reason = (
@@ -110,52 +101,8 @@ def read_folder(path: str | os.PathLike[str], *, classes: Classes = "path") -> L
             bad += (_refused((*folder.names, file.name), reason) for file in folder.files)
     bad.sort(key=lambda one: natural_key(one.name))
     if not listed:
-        raise DataError(_nothing(root, sum(len(folder.files) for folder in folders), bad))
-    return _listing(root, listed, depth, classes, bad)
-
-
-def read_unlabelled(
-    path: str | os.PathLike[str],
-) -> tuple[tuple[FileSource, ...], tuple[str | None, ...], tuple[Skipped, ...]]:
-    """List the images of a tree of folders, those in no class as well.
-
-    As `read_folder` lists them, but for images directly in the root: they have no class.
-
-    Args:
-        path: the root.
-
-    Returns:
-        The images; the class of each, None where it has none; what was skipped.
-
-    Raises:
-        DataError: the root cannot be read, or holds no image.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     for name in ("loose.png", "cat/a.jpg"):
-        ...         file = Path(root, name)
-        ...         file.parent.mkdir(exist_ok=True)
-        ...         file.touch()
-        ...     sources, classes, _ = read_unlabelled(root)
-        >>> [source.name for source in sources], classes
-        (['loose.png', 'cat/a.jpg'], (None, 'cat'))
-    """
-    bad: list[Skipped] = []
-    folders = [folder for folder in _walk(Path(path), bad) if folder.files]
-    depth = _depth(folders)
-    sources, classes = list[FileSource](), list[str | None]()
-    for folder in folders:
-        above = "".join(f"{shown(name)}/" for name in folder.names)
-        own = class_name("/".join(folder.names[depth:])) or None
-        for file in folder.files:
-            sources.append(FileSource(file.path, above + shown(file.name)))
-            classes.append(own)
-    if not sources:
-        what = f"no image, but {bad[0].name} ({bad[0].reason})" if bad else "an empty folder"
-        raise DataError(f"{shown(str(path))}: expected images. Received {what}.")
-    bad.sort(key=lambda one: natural_key(one.name))
-    return tuple(sources), tuple(classes), tuple(bad)
+        raise DataError(_nothing(root, sum(len(folder.files) for folder in folders), bad, asked))
+    return _listing(root, listed, depth, asked.classes, bad)
 
 
 def _depth(folders: list[_Folder]) -> int:
@@ -169,26 +116,27 @@ def _listing(
 ) -> Listing:
     end = None if classes == "path" else depth + 1
     names = [class_name("/".join(folder.names[depth:end])) for folder in folders]
-    class_names = in_order(names)
-    number = {name: label for label, name in enumerate(class_names)}
+    class_names = in_order(filter(None, names))
+    number = {name: label for label, name in enumerate(class_names)} | {"": -1}
     grouped = end is not None and any(len(folder.names) > end for folder in folders)
     sources, groups = list[FileSource](), list[str]()
     for folder in folders:
-        prefix = shown("/".join(folder.names))
+        above = "".join(f"{shown(name)}/" for name in folder.names)
+        group = above[:-1] if len(folder.names) > depth + 1 else ""
         for file in folder.files:
-            sources.append(FileSource(file.path, f"{prefix}/{shown(file.name)}"))
-            if grouped:
-                groups.append(prefix if len(folder.names) > depth + 1 else sources[-1].name)
+            sources.append(FileSource(file.path, above + shown(file.name)))
+            groups.append(group)
     sizes = [len(folder.files) for folder in folders]
-    parts = [part_of(folder.names[0]) or "" for folder in folders]
+    parts = [(part_of(folder.names[0]) or "") if folder.names else "" for folder in folders]
     return Listing(
-        tuple(sources),
+        sources,
+        shown(root.resolve().name),
         np.repeat([number[name] for name in names], sizes),
         class_names,
-        shown(root.resolve().name),
         np.array(groups) if grouped else None,
         np.repeat(parts, sizes) if depth else None,
-        tuple(bad),
+        place=shown(os.path.abspath(root)),  # noqa: PTH100 - links stay as they are
+        skipped=tuple(bad),
     )
 
 
@@ -257,7 +205,7 @@ def _about(suffix: str) -> str:
     return f"{shown(suffix)} is none of the suffixes" if suffix else "it has no suffix"
 
 
-def _nothing(root: Path, images: int, bad: list[Skipped]) -> str:
+def _nothing(root: Path, images: int, bad: list[Skipped], asked: Asked) -> str:
     """Say what was there instead of images in classes."""
     if images:
         received = f"{images} image{'s' * (images > 1)} directly in the root or in a part"
@@ -268,5 +216,11 @@ def _nothing(root: Path, images: int, bad: list[Skipped]) -> str:
     tables = [one.name for one in bad if one.name.lower().endswith((".csv", ".tsv", ".parquet"))]
     if tables:
         received += f"; to read the table that is there, pass {shown(str(root / tables[0]))}"
+    if not asked.labelled:
+        return f"{shown(str(root))}: expected images. Received {received}."
     name = shown(root.resolve().name)
     return _EXPECTED.format(root=shown(str(root)), name=name, received=received)
+
+
+# last, as it claims every folder, those of Hugging Face too
+SOURCE = Source("a folder of images", lambda place: Path(place).is_dir(), read_folder, last=True)

@@ -1,26 +1,23 @@
-"""A Hugging Face image data set on disk → `Listing`, without the package `datasets`."""
+"""A Hugging Face image data set on disk, read without the package `datasets`."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from twinset.data import arrow
+from twinset.data.listing import Listing, joined
+from twinset.data.names import part_of, shown
 from twinset.data.skipped import Skipped
-from twinset.data.sources import tables
-from twinset.data.sources.listing import Listing
-from twinset.data.sources.manifest import Columns, table_rows
-from twinset.data.sources.names import part_of, shown
-from twinset.data.sources.rows import Rows
-from twinset.data.sources.texts import Texts
+from twinset.data.source import Asked, Source
+from twinset.data.sources.table import table_listing
 from twinset.errors import DataError
 
 # "train-00000-of-00003.parquet", "train-00000-of-00003-0a1b2c.parquet"; of the cache,
@@ -34,108 +31,57 @@ class _File:
     split: str  # "" if none is told
 
 
-def is_hugging_face(folder: Path) -> bool:
-    """Tell a Hugging Face data set from other folders, by the names of its files.
-
-    Args:
-        folder: `dataset_dict.json`, or `state.json` or `dataset_info.json` beside Arrow files, or
-            Parquet files named after splits, here or in `data`, make it one.
-    """
-    return bool(_saved(folder) or _hub(folder))
-
-
-def read_hugging_face(
-    folder: str | os.PathLike[str],
-    *,
-    image: str | None = None,
-    label: str | None = None,
-    group: str | None = None,
-    split: str | None = None,
-) -> Listing:
+def read_hugging_face(place: str, asked: Asked) -> Listing:
     """List the images of a Hugging Face data set on disk.
 
     Read are the folders that `save_to_disk` writes for a `Dataset` or a `DatasetDict`, the Arrow
     files of the cache, and the Parquet files of the hub. The classes and their order are those
     that the data set notes (`ClassLabel`), so labels are equal to its own. Its splits are the
-    parts; a split of another name, such as "unsupervised", is skipped as a whole.
+    parts, unless a column tells them; a split of another name, such as "unsupervised", is skipped
+    as a whole.
 
     Args:
-        folder: of the data set, and of one configuration if it has several.
-        image: the column with encoded images. Defaults to the only one, or a usual name.
-        label: the column with labels. Defaults to a usual name, or the only `ClassLabel`.
-        group: the column with groups. Defaults to "group", if there is one.
-        split: a column with parts; it goes before the splits of the files. Defaults to "split" or
-            "part", if there is one.
+        place: the folder of the data set, and of one configuration if it has several.
+        asked: `image` defaults to the only column with encoded images, `label` to a usual name or
+            the only `ClassLabel`.
 
     Raises:
         DataError: a file is missing or damaged, a column is missing, or no image is left.
     """
-    root = Path(folder)
+    asked.refuse(place, SOURCE.takes, "classes")
+    root = Path(place)
     files = _saved(root) or _hub(root)
-    if not files:
-        raise DataError(
-            f"{shown(str(root))}: expected a Hugging Face data set. Received a folder without "
-            "dataset_dict.json, dataset_info.json or Parquet files named after splits."
-        )
-    columns = Columns(image, label, group, split)
-    others, read, names = [], list[Rows](), list[str]()
+    others, read, names = list[Skipped](), list[Listing](), list[str]()
     for file in files:
         name = shown(file.path.relative_to(root).as_posix())
-        table = tables.open_table(file.path)
+        table = arrow.open_table(file.path)
         if file.split and part_of(file.split) is None:
             reason = f"{table.rows} rows of the split {file.split!r}, which is none of the parts"
             others.append(Skipped(name, reason))
             continue
-        read.append(_with_split(table_rows(table, columns, name), file.split))
+        listing = table_listing(table, asked, name)
+        if file.split and listing.parts is None:
+            parts = np.full(len(listing), part_of(file.split))
+            listing = replace(listing, parts=parts)
+        read.append(listing)
         names.append(name)
-    place = shown(str(root))
     if not read:
         raise DataError(
-            f"{place}: expected a split named after a part, such as 'train' or 'test'. Received "
-            f"{', '.join(repr(file.split) for file in files)}."
+            f"{shown(str(root))}: expected a split named after a part, such as 'train' or 'test'. "
+            f"Received {', '.join(repr(file.split) for file in files)}."
         )
-    return _joined(read, names).listing(shown(root.resolve().name), place, others)
-
-
-def _with_split(rows: Rows, split: str) -> Rows:
-    if rows.splits is not None or not split:
-        return rows
-    return replace(rows, splits=Texts([split], np.zeros(len(rows.sources), np.int64)))
-
-
-def _joined(tables_rows: Sequence[Rows], names: Sequence[str]) -> Rows:
-    """Put the rows of several files one after the other."""
-    starts = [0, *accumulate(len(rows.sources) for rows in tables_rows)]
-
-    def where(row: int) -> str:
-        k = bisect_right(starts, row) - 1
-        local = tables_rows[k].where(row - starts[k])
-        return local if len(names) == 1 else f"{names[k]}, {local}"
-
-    def column(of: Callable[[Rows], Texts | None]) -> Texts | None:
-        columns = [of(rows) for rows in tables_rows]
-        if not any(columns):
-            return None
-        sizes = [len(rows.sources) for rows in tables_rows]
-        nothing = [Texts([], np.full(size, -1, np.int64)) for size in sizes]
-        return Texts.joined([c or n for c, n in zip(columns, nothing, strict=True)])
-
-    files = [rows.files for rows in tables_rows]
-    orders = {rows.class_names for rows in tables_rows}
-    return Rows(
-        [source for rows in tables_rows for source in rows.sources],
-        Texts.joined([rows.labels for rows in tables_rows]),
-        {
-            s + row: why
-            for s, r in zip(starts, tables_rows, strict=False)
-            for row, why in r.bad.items()
-        },
-        where,
-        column(lambda rows: rows.groups),
-        column(lambda rows: rows.splits),
-        None if None in files else [file for some in files for file in some or ()],
-        orders.pop() if len(orders) == 1 else None,
+    if len(read) > 1:
+        read = [replace(one, where=_within(n, one)) for n, one in zip(names, read, strict=True)]
+    return joined(
+        read,
+        name=shown(root.resolve().name),
+        place=shown(os.path.abspath(root)),  # noqa: PTH100 - links stay as they are
+        skipped=tuple(others),
     )
+
+
+def _within(name: str, listing: Listing) -> Callable[[int], str]:
+    return lambda row: f"{name}, {listing.where(row)}"
 
 
 # --- where the files are
@@ -235,3 +181,11 @@ def _entries(folder: Path) -> list[str]:
 def _split(stem: str) -> str:
     match = _SHARD.fullmatch(stem)
     return match["split"] if match else stem
+
+
+def _claims(place: str) -> bool:
+    folder = Path(place)
+    return folder.is_dir() and bool(_saved(folder) or _hub(folder))
+
+
+SOURCE = Source("a Hugging Face data set", _claims, read_hugging_face)

@@ -1,9 +1,7 @@
-"""Embeddings that another model made, from a file: rows of numbers, and what each belongs to."""
+"""Vectors that another model made of images (.npy, .npz, .parquet), and what each belongs to."""
 
 from __future__ import annotations
 
-import csv
-import io
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,77 +11,82 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.features import LabelledFeatures, finite
-from twinset.data.sources.manifest import Columns
-from twinset.data.sources.names import shown
-from twinset.data.sources.rows import Rows
-from twinset.data.sources.tables import open_table
-from twinset.data.sources.texts import Texts, texts
+from twinset.data import csv_table
+from twinset.data.arrow import open_table, scalars
+from twinset.data.csv_table import read_csv
+from twinset.data.features import finite
+from twinset.data.image_sources import HeldSource
+from twinset.data.listing import Listing
+from twinset.data.names import shown
+from twinset.data.source import Asked, Source
+from twinset.data.sources.table import Columns, assembled, optional_for
+from twinset.data.texts import Texts, texts
 from twinset.errors import DataError
 
+TABLES = (".parquet", ".arrow")
+SUFFIXES = (".npy", ".npz", *TABLES)
 # What files call the two; where none of these is there, the only array that can be meant is taken.
 VECTORS = ("embeddings", "embedding", "features", "vectors", "vector", "x")
 IDS = ("ids", "id", "names", "name", "paths", "path", "files", "file", "file_name")
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
-    """Holds n rows of d numbers that some model found in n images.
-
-    Args:
-        vectors: finite, float32 of shape (n, d).
-        ids: what each row belongs to, strings of shape (n,); None if the file does not say.
-    """
-
-    vectors: NDArray[np.float32]
-    ids: NDArray[np.str_] | None = None
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    @property
-    def dim(self) -> int:
-        """The number of coordinates d."""
-        return int(self.vectors.shape[1])
+@dataclass(frozen=True)
+class _Table:
+    # What a file says of its vectors: the names of the columns, and a reader of each.
+    place: Path
+    names: Sequence[str]
+    column: Callable[[str], Texts]
 
 
-def load_features(path: str | Path) -> Features:
-    """Read rows of numbers from a file of numpy or Parquet.
+def read_vectors(place: str, asked: Asked) -> Listing:
+    """List vectors, with what they show where the file says so.
 
-    Args:
-        path: `.npy` with an array (n, d); `.npz` with such an array, called one of `VECTORS` or
-            the only one of two axes, and ids called one of `IDS`, if any; `.parquet` or `.arrow`
-            with a column of lists, and one of ids, if any, of such names. Nothing is unpickled.
+    - `.parquet`, `.arrow`: a column of lists called "embedding" or the like (`VECTORS`), and
+      columns "label", "group", "split" and ids (`IDS`) if there are any.
+    - `.npz`: arrays of these names; the vectors may be the only one of two axes.
+    - `.npy`: the vectors; a table of the same name beside it, `.csv` or `.tsv`, has a line for
+      each row with the other columns.
 
-    Returns:
-        The rows, in the order of the file.
+    Nothing is unpickled.
 
     Raises:
-        DataError: the file is missing, damaged or of another kind; it holds no such array, or
-            several; rows of unequal length, or a value that is not finite; ids that are too few or
-            repeated; pyarrow is not installed.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     np.savez(f"{folder}/a.npz", embeddings=np.eye(3), ids=["a", "b", "c"])
-        ...     found = load_features(f"{folder}/a.npz")
-        >>> found.vectors.shape, found.ids.tolist()
-        ((3, 3), ['a', 'b', 'c'])
+        DataError: the file is damaged; it holds no such array, or several; rows of unequal length,
+            or a value that is not finite; ids that are too few or repeated; no labels where they
+            are wanted; pyarrow is not installed.
     """
-    source = Path(path)
-    if not source.is_file():
-        raise DataError(f"Expected a file of features. Received {str(path)!r}: no such file.")
-    kind = source.suffix.lower()
-    if kind in (".npy", ".npz"):
-        vectors, ids = _from_numpy(source)
-    elif kind in (".parquet", ".arrow"):
-        vectors, ids = _from_table(source)
-    else:
-        raise DataError(
-            f"{source}: expected .npy, .npz, .parquet or .arrow. Received {kind or 'no suffix'!r}."
+    asked.refuse(place, SOURCE.takes, "classes")
+    file = Path(place)
+    vectors, ids = _from_table(file) if file.suffix.lower() in TABLES else _from_numpy(file)
+    vectors = _checked(vectors, file)
+    known = _checked_ids(ids, len(vectors), file)
+    table = _table(file, len(vectors), asked)
+    told: dict[str, Texts | None] = dict.fromkeys(("label", "group", "split"))
+    if table is not None:
+        image = _vector_column(file) if file.suffix.lower() in TABLES else None
+        columns = Columns.of(asked)
+        found = Columns(image, columns.label, columns.group, columns.split).found(
+            table.names, shown(str(table.place)), optional_for(asked, "image")
         )
-    return Features(_checked(vectors, source), _checked_ids(ids, len(vectors), source))
+        for what in told:
+            if name := getattr(found, what):
+                told[what] = table.column(name)
+        if known is None and found.image not in (None, image):
+            known = [shown(name) for name in table.column(found.image).each]
+    names = known or [""] * len(vectors)
+    others = {}
+    if not asked.labelled and file.suffix.lower() in TABLES:
+        cells = scalars(open_table(file), leave_out="").items()
+        others = {name: values for name, values in cells if name not in IDS}
+    return assembled(
+        [HeldSource(vectors, row, name) for row, name in enumerate(names)],
+        told,
+        others,
+        file,
+        asked,
+        where=lambda row: f"row {row}",
+        ids=known or [f"{shown(file.name)}[{row}]" for row in range(len(vectors))],
+        rows=vectors,
+    )
 
 
 def _from_numpy(source: Path) -> tuple[Any, Any]:
@@ -103,7 +106,7 @@ def _from_numpy(source: Path) -> tuple[Any, Any]:
 def _from_table(source: Path) -> tuple[Any, Any]:
     table = open_table(source)
     kinds = {field.name: str(field.type) for field in table.schema}
-    chosen = vector_column(table.schema, source)
+    chosen = _vector_column(source)
     named = next((name for name in IDS if name in kinds), None)
     columns = table.columns([chosen, *([named] if named else [])])
     rows = columns[chosen].combine_chunks()
@@ -119,17 +122,9 @@ def _from_table(source: Path) -> tuple[Any, Any]:
     return vectors, columns[named].to_pylist() if named else None
 
 
-def vector_column(schema: Any, source: Path) -> str:
-    """Find the column of a table that holds the vectors.
-
-    Args:
-        schema: of the table.
-        source: its file, for messages.
-
-    Raises:
-        DataError: there is none, there are several, or it holds no lists.
-    """
-    kinds = {field.name: str(field.type) for field in schema}
+def _vector_column(source: Path) -> str:
+    """Find the column of a table that holds the vectors."""
+    kinds = {field.name: str(field.type) for field in open_table(source).schema}
     lists = [name for name, kind in kinds.items() if "list<" in kind]
     chosen = _choose(list(kinds), lists, source)
     if chosen not in lists:
@@ -137,30 +132,6 @@ def vector_column(schema: Any, source: Path) -> str:
             f"{source}: expected lists of numbers in {chosen!r}. Received {kinds[chosen]}."
         )
     return chosen
-
-
-def is_features(path: str | Path) -> bool:
-    """Tell a file of features from a table of images, by its suffix and its columns.
-
-    Args:
-        path: any file or folder.
-
-    Raises:
-        DataError: the file is damaged, or pyarrow is not installed.
-
-    Example:
-        >>> is_features("nowhere.npy"), is_features("photos")
-        (False, False)
-    """
-    source = Path(path)
-    kind = source.suffix.lower()
-    if kind not in (".npy", ".npz", ".parquet", ".arrow") or not source.is_file():
-        return False
-    if kind in (".npy", ".npz"):
-        return True
-    return any(
-        field.name in VECTORS and "list<" in str(field.type) for field in open_table(source).schema
-    )
 
 
 def _lengths(rows: Any) -> set[int]:
@@ -194,10 +165,10 @@ def _checked(values: Any, source: Path) -> NDArray[np.float32]:
         raise DataError(f"{source}: {error}") from None
 
 
-def _checked_ids(values: Any, count: int, source: Path) -> NDArray[np.str_] | None:
+def _checked_ids(values: Any, count: int, source: Path) -> list[str] | None:
     if values is None:
         return None
-    ids = np.asarray([str(value) for value in np.asarray(values).ravel().tolist()])
+    ids = [shown(str(value)) for value in np.asarray(values).ravel().tolist()]
     if len(ids) != count:
         raise DataError(f"{source}: expected {count} ids, one per row. Received {len(ids)}.")
     names, times = np.unique(ids, return_counts=True)
@@ -209,137 +180,51 @@ def _checked_ids(values: Any, count: int, source: Path) -> NDArray[np.str_] | No
     return ids
 
 
-# --- `read_features`: a file of vectors that another model made, with labels → `LabelledFeatures`.
-
-BESIDE = (".csv", ".tsv")
-
-
-@dataclass(frozen=True)
-class _Row:
-    """Stands for an image where rows are judged; of it only the name is asked."""
-
-    name: str
-    position: int
-
-
-def read_features(path: str | Path) -> LabelledFeatures:
-    r"""Read vectors and what they show.
-
-    - `.parquet`, `.arrow`: a column of lists called "embedding" or the like, a column "label", and
-      "group", "split" and "path" if there are any; the usual names, as for tables of images.
-    - `.npz`: arrays of these names.
-    - `.npy`: the vectors; a table of the same name beside it, `.csv` or `.tsv`, has a line for
-      each row with the other columns.
-
-    Rows without a label are skipped.
-
-    Args:
-        path: the file.
-
-    Raises:
-        DataError: the file cannot be read, or does not say what the rows show.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     np.save(f"{folder}/pets.npy", np.eye(3))
-        ...     _ = Path(folder, "pets.csv").write_text("label,group\ncat,a\ndog,b\ndog,b\n")
-        ...     found = read_features(f"{folder}/pets.npy")
-        >>> found, found.groups.tolist()
-        (LabelledFeatures('pets.npy', 3 vectors of 3 numbers, 2 classes), ['a', 'b', 'b'])
-    """
-    source = Path(path)
-    found = load_features(source)
-    names, column, place = _columns(source, len(found))
-    vectors = ""
-    if source.suffix.lower() in (".parquet", ".arrow"):
-        vectors = vector_column(open_table(source).schema, source)
-    told = Columns(vectors or None, optional=("image", "group", "split")).found(names, place)
-    given = {
-        what: None if name is None else column(name)
-        for what, name in (("label", told.label), ("group", told.group), ("split", told.split))
-    }
-    known = found.ids
-    if known is None and told.image not in (None, vectors):
-        known = np.array(column(told.image or "").each, np.str_)
-    called = [f"row {i}" for i in range(len(found))] if known is None else known.tolist()
-    sources: Any = [_Row(shown(name), i) for i, name in enumerate(called)]
-    labels = given["label"]
-    assert labels is not None, "not optional"
-    rows = Rows(
-        sources,
-        labels,
-        {},
-        lambda row: f"row {row}",
-        given["group"],
-        given["split"],
-    )
-    judged = rows.listing(shown(source.name), place)
-    kept: Any = judged.sources
-    return LabelledFeatures(
-        found.vectors[[row.position for row in kept]],
-        judged.labels,
-        judged.class_names,
-        name=judged.name,
-        groups=judged.groups,
-        parts=judged.parts,
-        names=None if known is None else np.array([row.name for row in kept], np.str_),
-        skipped=judged.skipped,
-    )
-
-
-def _columns(source: Path, count: int) -> tuple[list[str], Callable[[str], Texts], str]:
-    """Find where the columns are: their names, a reader of one, and what errors call the place."""
+def _table(source: Path, count: int, asked: Asked) -> _Table | None:
+    """Find what says what the vectors show; None where nothing does, and nobody asks."""
     kind = source.suffix.lower()
-    if kind in (".parquet", ".arrow"):
+    if kind in TABLES:
         table = open_table(source)
-        return (
-            list(table.schema.names),
-            lambda name: texts(table.columns([name]).column(name)),
-            shown(str(source)),
+        return _Table(
+            source, table.schema.names, lambda name: texts(table.columns([name]).column(name))
         )
     if kind == ".npz":
         with np.load(source, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if file[name].ndim == 1}
-        return _assembled(arrays, count, source)
-    beside = [source.with_suffix(suffix) for suffix in BESIDE]
+        return _aligned({n: map(str, each.tolist()) for n, each in arrays.items()}, count, source)
+    beside = [source.with_suffix(suffix) for suffix in csv_table.SUFFIXES]
     place = next((path for path in beside if path.is_file()), None)
-    if place is None:
-        raise DataError(
-            f"{shown(str(source))}: expected labels in a table beside it. Received no file "
-            f"{beside[0].name!r}: write one with a column `label` and a line for each row."
-        )
-    return _assembled(_text_columns(place), count, place)
+    if place is not None:
+        cells, _ = read_csv(place, list)
+        return _aligned({name: cells.column(name) for name in cells.header}, count, place)
+    if not asked.labelled:
+        return None
+    raise DataError(
+        f"{shown(str(source))}: expected labels in a table beside it. Received no file "
+        f"{beside[0].name!r}: write one with a column `label` and a line for each row."
+    )
 
 
-def _assembled(
-    columns: dict[str, Any], count: int, place: Path
-) -> tuple[list[str], Callable[[str], Texts], str]:
-    for name, values in columns.items():
+def _aligned(columns: dict[str, Any], count: int, place: Path) -> _Table:
+    cells = {name: list(values) for name, values in columns.items()}
+    for name, values in cells.items():
         if len(values) != count:
             raise DataError(
                 f"{shown(str(place))}: expected {count} rows, one per vector. Received "
                 f"{len(values)} in {name!r}."
             )
-    return (
-        list(columns),
-        lambda name: Texts.of(map(str, np.asarray(columns[name]).tolist())),
-        shown(str(place)),
+    return _Table(place, list(cells), lambda name: Texts.of(cells[name]))
+
+
+def _claims(place: str) -> bool:
+    # a Parquet file may be a table of images: its columns tell, called as vectors are called
+    source = Path(place)
+    kind = source.suffix.lower()
+    if kind not in SUFFIXES or not source.is_file():
+        return False
+    return kind not in TABLES or any(
+        field.name in VECTORS and "list<" in str(field.type) for field in open_table(source).schema
     )
 
 
-def _text_columns(place: Path) -> dict[str, Sequence[str]]:
-    try:
-        text = place.read_text("utf-8-sig")
-        delimiter = "\t" if place.suffix.lower() == ".tsv" else ","
-        records = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{shown(str(place))}: expected a table in UTF-8. {error}.") from None
-    header, *lines = records or [[]]
-    wrong = next((i for i, line in enumerate(lines) if len(line) != len(header)), None)
-    if not header or wrong is not None:
-        raise DataError(
-            f"{shown(str(place))}: expected as many cells in each line as the header has. "
-            + ("Received nothing." if wrong is None else f"Row {wrong} has {len(lines[wrong])}.")
-        )
-    return {name: [line[i] for line in lines] for i, name in enumerate(header)}
+SOURCE = Source("a file of vectors (.npy, .npz, .parquet, .arrow)", _claims, read_vectors)

@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 
-from twinset.data.sources.vectors import load_features
+from twinset.data.source import Asked
+from twinset.data.sources import vectors as source
 from twinset.errors import DataError
+
+
+def load_features(path):
+    found = source.SOURCE.read(str(path), Asked(labelled=False))
+    return found.usable(labelled=False)
+
 
 VECTORS = np.random.default_rng(0).standard_normal((4, 3))
 NAMES = ["d", "a", "c", "ä b"]
@@ -25,10 +32,10 @@ def test_npy(tmp_path, dtype):
     values = (10 * VECTORS).astype(np.int8).astype(dtype)
     np.save(tmp_path / "a.npy", values)
     found = load_features(tmp_path / "a.npy")
-    np.testing.assert_array_equal(found.vectors, values)
-    assert found.vectors.dtype == np.float32
-    assert found.ids is None
-    assert (len(found), found.dim) == (4, 3)
+    np.testing.assert_array_equal(found.rows, values)
+    assert found.rows.dtype == np.float32
+    assert found.ids == ("a.npy[0]", "a.npy[1]", "a.npy[2]", "a.npy[3]")
+    assert found.rows.shape == (4, 3)
 
 
 @pytest.mark.parametrize("name", ["embeddings", "features", "whatever"])
@@ -37,14 +44,14 @@ def test_npz(tmp_path, name, ids):
     more = {} if ids is None else {ids: NAMES}
     np.savez(tmp_path / "a.npz", **{name: VECTORS}, labels=np.arange(4), **more)
     found = load_features(str(tmp_path / "a.npz"))
-    np.testing.assert_array_equal(found.vectors, VECTORS.astype(np.float32))
-    assert (None if found.ids is None else found.ids.tolist()) == (NAMES if ids else None)
+    np.testing.assert_array_equal(found.rows, VECTORS.astype(np.float32))
+    assert list(found.ids) == (NAMES if ids else [f"a.npz[{row}]" for row in range(4)])
 
 
 def test_parquet_of_lists(parquet):
     found = load_features(parquet(embedding=VECTORS.tolist(), id=NAMES, label=[0, 1, 0, 1]))
-    np.testing.assert_array_equal(found.vectors, VECTORS.astype(np.float32))
-    assert found.ids.tolist() == NAMES
+    np.testing.assert_array_equal(found.rows, VECTORS.astype(np.float32))
+    assert list(found.ids) == NAMES
 
 
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
@@ -53,8 +60,8 @@ def test_parquet_of_lists_of_fixed_size(parquet, kind):
 
     flat = arrow.array(VECTORS.astype(kind).ravel())
     found = load_features(parquet(z=arrow.FixedSizeListArray.from_arrays(flat, 3), id=range(4)))
-    np.testing.assert_array_equal(found.vectors, VECTORS.astype(kind).astype(np.float32))
-    assert found.ids.tolist() == ["0", "1", "2", "3"]
+    np.testing.assert_array_equal(found.rows, VECTORS.astype(kind).astype(np.float32))
+    assert list(found.ids) == ["0", "1", "2", "3"]
 
 
 def test_parquet_in_several_groups(tmp_path):
@@ -65,8 +72,8 @@ def test_parquet_in_several_groups(tmp_path):
     table = arrow.table({"vector": VECTORS.tolist(), "name": NAMES})
     parquet.write_table(table, tmp_path / "a.parquet", row_group_size=1)
     found = load_features(tmp_path / "a.parquet")
-    np.testing.assert_array_equal(found.vectors, VECTORS.astype(np.float32))
-    assert found.ids.tolist() == NAMES
+    np.testing.assert_array_equal(found.rows, VECTORS.astype(np.float32))
+    assert list(found.ids) == NAMES
 
 
 @pytest.mark.parametrize(
@@ -120,11 +127,3 @@ def test_damaged_files(tmp_path, suffix, content):
     (tmp_path / f"a{suffix}").write_bytes(content)
     with pytest.raises(DataError, match=f"a{suffix}: expected"):
         load_features(tmp_path / f"a{suffix}")
-
-
-def test_no_such_file_and_other_kinds(tmp_path):
-    with pytest.raises(DataError, match="no such file"):
-        load_features(tmp_path / "missing.npy")
-    (tmp_path / "a.csv").write_text("1,2")
-    with pytest.raises(DataError, match="expected .npy, .npz, .parquet or .arrow. Received '.csv'"):
-        load_features(tmp_path / "a.csv")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinset.data.labelled import PARTS
-from twinset.data.sources.names import (
+from twinset.data.names import (
     PART_SPELLINGS,
     class_name,
     in_order,

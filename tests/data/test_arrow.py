@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twinset.data.sources import tables
-from twinset.data.sources.listing import TableSource
-from twinset.data.sources.tables import open_table, read_cell
+from twinset.data import arrow
+from twinset.data.arrow import open_table, read_cell
+from twinset.data.image_sources import TableSource
 from twinset.errors import ImageFileError
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow, of the extra parquet")
@@ -22,10 +22,10 @@ DATA = [np.random.default_rng(k).bytes(k % 7 * 100) for k in range(60)]
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 1000)  # three or four rows
-    tables._opened.cache_clear()
+    monkeypatch.setattr(arrow, "BLOCK_BYTES", 1000)  # three or four rows
+    arrow._opened.cache_clear()
     yield
-    tables._opened.cache_clear()
+    arrow._opened.cache_clear()
 
 
 def table(data):
@@ -81,7 +81,7 @@ def test_going_through_in_order_reads_each_block_once():
     assert len(read) == len(set(read)) > 10
     assert sorted(read) == read
     assert max(len(block.cells) for block in file._blocks) < 10
-    assert len(file._blocks) <= tables.KEPT_BLOCKS
+    assert len(file._blocks) <= arrow.KEPT_BLOCKS
 
 
 def test_large_groups_are_not_read_whole():
@@ -142,6 +142,6 @@ def test_empty_cells_and_files_that_are_gone():
 
 def test_what_can_hold_images():
     kinds = [pa.binary(), pa.large_binary(), CELL, pa.struct([("bytes", pa.large_binary())])]
-    assert all(map(tables.is_encoded, kinds))
+    assert all(map(arrow.is_encoded, kinds))
     others = [pa.string(), pa.int64(), pa.list_(pa.binary()), pa.struct([("path", pa.string())])]
-    assert not any(map(tables.is_encoded, others))
+    assert not any(map(arrow.is_encoded, others))

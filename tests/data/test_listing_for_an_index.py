@@ -1,4 +1,4 @@
-"""Catalogues: ids, metadata and sources of images with labels or without."""
+"""Listings for an index: ids, metadata and sources of images with labels or without."""
 
 import os
 from pathlib import Path
@@ -8,9 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from twinset.data.sources.catalogue import catalogue_of, picture_of, read_catalogue
-from twinset.data.sources.folder import read_folder, read_unlabelled
+from twinset.data.image_sources import picture_of
+from twinset.data.read_listing import list_files, read_listing
 from twinset.errors import DataError
+
+
+def listed(path):
+    return read_listing(path, labelled=False)
+
+
+def labels(listing):
+    return [listing.metadata(at).get("label") for at in range(len(listing))]
 
 
 def touch(*names):
@@ -21,23 +29,23 @@ def touch(*names):
 
 def test_a_folder_with_classes_and_without():
     touch("p/2.png", "p/10.png", "p/cat/a b.jpg", "p/cat/sub/c.jpg", "p/x.txt", "p/.hidden.png")
-    catalogue = read_catalogue("p")
-    assert catalogue.ids == ("2.png", "10.png", "cat/a b.jpg", "cat/sub/c.jpg")
-    assert catalogue.columns["label"] == [None, None, "cat", "cat/sub"]
-    assert [bad.name for bad in catalogue.skipped] == ["x.txt"]
+    listing = listed("p")
+    assert listing.ids == ("2.png", "10.png", "cat/a b.jpg", "cat/sub/c.jpg")
+    assert labels(listing) == [None, None, "cat", "cat/sub"]
+    assert [bad.name for bad in listing.skipped] == ["x.txt"]
     root = str(Path("p").absolute())
-    assert catalogue.metadata(2) == {
+    assert listing.metadata(2) == {
         "label": "cat",
         "path": f"{root}/cat/a b.jpg",
         "_source": root,
     }
-    assert catalogue.metadata(0) == {"path": f"{root}/2.png", "_source": root}
+    assert listing.metadata(0) == {"path": f"{root}/2.png", "_source": root}
 
 
 def test_folders_of_parts_are_no_labels():
     touch("p/train/cat/a.png", "p/test/cat/b.png", "p/test/loose.png")
-    catalogue = read_catalogue("p")
-    assert dict(zip(catalogue.ids, catalogue.columns["label"], strict=True)) == {
+    listing = listed("p")
+    assert dict(zip(listing.ids, labels(listing), strict=True)) == {
         "train/cat/a.png": "cat",
         "test/cat/b.png": "cat",
         "test/loose.png": None,
@@ -46,38 +54,38 @@ def test_folders_of_parts_are_no_labels():
 
 def test_with_classes_only_both_readers_list_the_same():
     touch("p/a/1.png", "p/b/2.png", "p/b/3/4.png", "p/b/x.txt")
-    listing = read_folder("p")
-    sources, classes, bad = read_unlabelled("p")
-    assert sources == listing.sources
-    assert list(classes) == [listing.class_names[label] for label in listing.labels]
-    assert bad == listing.skipped
+    listing, other = read_listing("p"), listed("p")
+    assert other.sources == listing.sources
+    assert other.labels.tolist() == listing.labels.tolist()
+    assert other.class_names == listing.class_names
+    assert other.skipped == listing.skipped
 
 
 def test_a_name_that_is_no_text_is_shown_with_escapes():
     Path("p").mkdir()
     raw = os.fsencode("p") + b"/caf\xe9.png"
     os.close(os.open(raw, os.O_CREAT))
-    catalogue = read_catalogue("p")
-    assert catalogue.ids == ("caf\\xe9.png",)
-    catalogue.metadata(0)["path"].encode()
-    assert Path(catalogue.sources[0].path).exists()
+    listing = listed("p")
+    assert listing.ids == ("caf\\xe9.png",)
+    listing.metadata(0)["path"].encode()
+    assert Path(listing.sources[0].path).exists()
 
 
 def test_a_table_without_labels():
     touch("a.png", "b.png")
     Path("t.csv").write_text("path;price;path2\na.png;3;x\nb.png;4.5;y\n")
-    catalogue = read_catalogue("t.csv")
-    assert catalogue.ids == ("a.png", "b.png")
-    assert catalogue.columns == {"price": [3, 4.5], "path2": ["x", "y"]}
+    listing = listed("t.csv")
+    assert listing.ids == ("a.png", "b.png")
+    assert listing.columns == {"price": [3, 4.5], "path2": ["x", "y"]}
 
 
 def test_ids_of_a_table():
     touch("a.png", "b.png", "c.png", "d.png")
     Path("t.csv").write_text("ID,path,label\n7,a.png,x\n,b.png,y\n7,c.png,z\n8,d.png,\n9,e.png,x\n")
-    catalogue = read_catalogue("t.csv")
-    assert catalogue.ids == ("7", "8")
-    assert catalogue.columns == {"label": ["x", None]}
-    assert [(bad.name, bad.reason) for bad in catalogue.skipped] == [
+    listing = listed("t.csv")
+    assert listing.ids == ("7", "8")
+    assert listing.columns == {"label": ["x", None]}
+    assert [(bad.name, bad.reason) for bad in listing.skipped] == [
         ("b.png", "line 3: no id"),
         ("c.png", "line 4: the id '7' is taken by line 2"),
         ("e.png", "line 6: no such file"),
@@ -87,16 +95,16 @@ def test_ids_of_a_table():
 def test_one_file_twice_needs_ids():
     touch("a.png")
     Path("t.csv").write_text("path,price\na.png,1\na.png,2\n")
-    (bad,) = read_catalogue("t.csv").skipped
+    (bad,) = listed("t.csv").skipped
     assert bad.reason == "line 3: the id 'a.png' is taken by line 2"
     Path("t.csv").write_text("id,path,price\nx,a.png,1\ny,a.png,2\n")
-    assert read_catalogue("t.csv").ids == ("x", "y")
+    assert listed("t.csv").ids == ("x", "y")
 
 
 def test_columns_of_our_own_names_give_way():
     touch("a.png")
     Path("t.csv").write_text("image,path2,_stamp,_source\na.png,x,1,2\n")
-    assert read_catalogue("t.csv").metadata(0).keys() == {"path2", "path", "_source"}
+    assert listed("t.csv").metadata(0).keys() == {"path2", "path", "_source"}
 
 
 @pytest.mark.parametrize(
@@ -116,11 +124,11 @@ def test_columns_of_our_own_names_give_way():
         (["1\u0661", "2"], ["1\u0661", "2"]),  # a digit, but of no table's numbers
     ],
 )
-def test_text_becomes_numbers_and_truths_where_all_of_a_column_can(cells, expected):
+def test_text_becomes_numbers_and_booleans_where_all_of_a_column_can(cells, expected):
     rows = [f"{i}.png,{cell}" for i, cell in enumerate(cells)]
     touch(*(f"{i}.png" for i in range(len(cells))))
     Path("t.csv").write_text("\n".join(["path,value", *rows]) + "\n")
-    found = read_catalogue("t.csv").columns["value"]
+    found = listed("t.csv").columns["value"]
     assert found == expected
     assert [type(value) for value in found] == [type(value) for value in expected]
 
@@ -140,16 +148,16 @@ def test_parquet_keeps_its_types():
         "huge": arrow.array([2**63, 1], arrow.uint64()),
     }
     write(arrow.table(columns), "t.parquet")
-    catalogue = read_catalogue("t.parquet")
-    assert catalogue.ids == ("t.parquet[0]", "t.parquet[1]")
-    assert catalogue.columns == {
+    listing = listed("t.parquet")
+    assert listing.ids == ("t.parquet[0]", "t.parquet[1]")
+    assert listing.columns == {
         "code": ["007", "12"],
         "price": [1.5, None],
         "n": [1, None],
         "sold": [True, False],
         "huge": [float(2**63), 1],
     }
-    source = picture_of(catalogue.metadata(1))
+    source = picture_of(listing.metadata(1))
     assert source.encoded().data == raw
 
 
@@ -160,20 +168,20 @@ def test_the_picture_of_metadata():
 
 
 def test_paths_that_come_twice():
-    catalogue = catalogue_of(["a.png", Path("b.png"), "a.png"])
-    assert catalogue.ids == ("a.png", "b.png")
-    assert catalogue.skipped[0].reason == "the id 'a.png' is taken"
-    assert "_source" not in catalogue.metadata(0)
+    listing = list_files(["a.png", Path("b.png"), "a.png"])
+    assert listing.ids == ("a.png", "b.png")
+    assert listing.skipped[0].reason == "the id 'a.png' is taken"
+    assert "_source" not in listing.metadata(0)
 
 
 @given(st.lists(st.text(min_size=1), min_size=1))
 def test_ids_are_different_texts_that_can_be_written(paths):
     try:
-        catalogue = catalogue_of(paths)
+        listing = list_files(paths)
     except DataError as error:
         assert not any(path.strip() for path in paths), error  # noqa: PT017
         return
-    assert len(set(catalogue.ids)) == len(catalogue.ids)
-    for own in catalogue.ids:
+    assert len(set(listing.ids)) == len(listing.ids)
+    for own in listing.ids:
         own.encode()
         assert "\0" not in own

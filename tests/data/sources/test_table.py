@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from twinset.data.sources.manifest import read_manifest
+from twinset.data.read_listing import read_listing
 from twinset.errors import DataError
 
 
@@ -38,7 +38,7 @@ def aside(listing):
 
 def test_all_four_columns():
     files("a.png", "photos/b c.png")
-    listing = read_manifest(
+    listing = read_listing(
         table("split,path,label,group\nval,photos/b c.png,10,g\n,./a.png,2,\n train ,a.jpg,2,h\n")
     )
     assert (listing.name, listing.class_names) == ("t.csv", ("2", "10"))
@@ -57,7 +57,7 @@ def test_delimiters_line_ends_and_marks(delimiter, ending, mark):
     writer.writerow(["Class Name", "File", "note; of, all"])
     for name in ("a,b.png", "c;d.png", "e\tf.png", 'g"h.png'):
         writer.writerow([f"of {name}", name, "x"])
-    listing = read_manifest(table(mark + text.getvalue()))
+    listing = read_listing(table(mark + text.getvalue()))
     assert rows(listing) == [
         ("a,b.png", "of a,b.png"),
         ("c;d.png", "of c;d.png"),
@@ -90,7 +90,7 @@ def test_any_names_and_labels_come_back(tmp_path_factory, pairs, delimiter):
         writer.writerows([("path", "label"), *pairs])
     for name, _ in pairs:
         (folder / name).touch()
-    listing = read_manifest(folder / "t.csv")
+    listing = read_listing(folder / "t.csv")
     named = [(name, label) for name, label in pairs if label.strip()]
     assert [Path(s.path).name for s in listing.sources] == [name for name, _ in named]
     for (_, first), one in zip(named, listing.labels, strict=True):
@@ -103,7 +103,7 @@ def test_any_names_and_labels_come_back(tmp_path_factory, pairs, delimiter):
 def test_columns_by_name():
     files("a.png", "b.png")
     path = table("path,scan,label,species,photographer,use\na.png,b.png,x,cat,Ann,test\n")
-    listing = read_manifest(path, image="scan", label="species", group="photographer", split="use")
+    listing = read_listing(path, image="scan", label="species", group="photographer", split="use")
     assert rows(listing) == [("b.png", "cat", "Ann", "test")]
 
 
@@ -116,10 +116,10 @@ def test_columns_by_name():
         ("path,label,class\n", {}, "one column label or labels or class"),
         ("path,label\n", {"group": "who"}, "one column 'who'. .* for the group with group=…"),
         ("path,label,label\n", {"label": "label"}, "one column 'label'"),
-        ("path,label\n", {}, "t.csv: expected rows with an image and a label. Received no rows"),
+        ("path,label\n", {}, "t.csv: expected images with labels. Received none"),
         ("", {}, "t.csv: expected a table. Received an empty file"),
         ("\n \n", {}, "t.csv: expected a table. Received an empty file"),
-        ("path,label\nx.png,a\n", {}, "Received 1 rows, none of use. The first is 'x.png': line 2"),
+        ("path,label\nx.png,a\n", {}, "Received 1, none of use. The first is 'x.png': line 2"),
         ('path,label\na.png,"b\nc.png,d\n', {}, "t.csv, line 2: expected cells in quotes"),
         ('path,label\n\na.png,"b"c\n', {}, "t.csv, line 3: expected cells in quotes"),
         ("path,label,split\na.png,b,\nc.png,b,Later\n", {}, "t.csv, line 3: .*Received 'Later'"),
@@ -128,12 +128,12 @@ def test_columns_by_name():
 def test_tables_that_cannot_be_read(text, arguments, words):
     files("a.png")
     with pytest.raises(DataError, match=words):
-        read_manifest(table(text), **arguments)
+        read_listing(table(text), **arguments)
 
 
 def test_the_error_for_a_split_names_what_is_accepted():
     with pytest.raises(DataError, match=r"split out of train, .*dev, .*test, .*nothing"):
-        read_manifest(table("path,label,split\na.png,b,later\n"))
+        read_listing(table("path,label,split\na.png,b,later\n"))
 
 
 @pytest.mark.parametrize(
@@ -145,17 +145,17 @@ def test_the_error_for_a_split_names_what_is_accepted():
 )
 def test_other_encodings(encoding, words):
     with pytest.raises(DataError, match=words):
-        read_manifest(table("path,label\na.png,the\nb.png,thé\n", encoding=encoding))
+        read_listing(table("path,label\na.png,the\nb.png,thé\n", encoding=encoding))
 
 
 def test_a_table_that_is_not_there():
-    with pytest.raises(DataError, match=r"none.csv: expected a table. No such file"):
-        read_manifest("none.csv")
+    with pytest.raises(DataError, match=r"none.csv: expected .* Received nothing: no such file"):
+        read_listing("none.csv")
 
 
 def test_rows_that_cannot_be_used():
     files("a.png", "b.png", "c.png", "d,e.png", "good.png", "folder/x")
-    listing = read_manifest(
+    listing = read_listing(
         table(
             "path,label\n"
             "a.png,\n"
@@ -179,7 +179,7 @@ def test_rows_that_cannot_be_used():
         ("c.png", "line 5: no label"),
         ("d", "line 6: 3 cells where the header has 2: put cells that contain ',' in quotes"),
         ("gone.png", "line 7: no such file"),
-        ("", "line 8: no path"),
+        ("t.csv/5", "line 8: no path"),
         ("folder", "line 9: no file, but a folder or a device"),
         (r"a\x0ab.png", "line 10: no such file"),
         ("https:/example.org/a.png", "line 12: an address, not a file: download it first"),
@@ -188,7 +188,7 @@ def test_rows_that_cannot_be_used():
 
 def test_a_file_that_is_named_again():
     files("a.png", "b.png", "c.png", "d.png", "e.png", "f.png")
-    listing = read_manifest(
+    listing = read_listing(
         table(
             "path,label,group,split\n"
             "a.png,x,g,train\n"
@@ -230,7 +230,7 @@ def test_paths_may_lead_anywhere():
     outside = Path("there/b.png").resolve()
     inside = Path("here/c.png").resolve()
     path = table(f"path,label\na.png,x\n../there/b.png,x\n{outside},x\n{inside},x\n", "here/t.csv")
-    listing = read_manifest(path)
+    listing = read_listing(path)
     assert [source.name for source in listing.sources] == ["a.png", "../there/b.png", "c.png"]
     assert aside(listing) == [
         (str(outside), "line 4: the same file as line 3, which says the same")
@@ -241,7 +241,7 @@ def test_other_spellings_of_a_path():
     composed, apart = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
     files("a.png", "sub/b.png", f"c{composed}", f"d{apart}", " e.png")
     path = table(f"path,label\n a.png ,x\nsub\\b.png,x\nc{apart},x\nd{composed},x\n e.png,x\n")
-    listing = read_manifest(path)
+    listing = read_listing(path)
     assert [name for name, _ in rows(listing)] == [
         *("a.png", "sub/b.png", f"c{composed}", f"d{apart}", " e.png"),
     ]
@@ -251,7 +251,7 @@ def test_other_spellings_of_a_path():
 def test_labels_in_both_forms_are_one_class():
     files("a.png", "b.png")
     composed, apart = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
-    listing = read_manifest(table(f"path,label\na.png,{composed}\nb.png, {apart} \n"))
+    listing = read_listing(table(f"path,label\na.png,{composed}\nb.png, {apart} \n"))
     assert listing.class_names == (composed,)
 
 
@@ -279,7 +279,7 @@ def test_parquet_says_the_same_as_text(parquet):
         "group": ["g", "g", "g", None, "h", "h"],
         "split": ["train", "test", "", "dev", None, None],
     }
-    found = read_manifest(parquet(**columns))
+    found = read_listing(parquet(**columns))
     assert rows(found) == [
         ("a.png", "x10", "g", "train"),
         ("b.png", "x9", "g", "test"),
@@ -288,11 +288,11 @@ def test_parquet_says_the_same_as_text(parquet):
     assert aside(found) == [
         ("c.png", "row 2: no label"),
         ("e.png", "row 4: no such file"),
-        ("", "row 5: no path"),
+        ("t.parquet/5", "row 5: no path"),
     ]
     with Path("t.csv").open("w", newline="") as file:
         csv.writer(file).writerows([columns, *zip(*columns.values(), strict=True)])
-    text = read_manifest("t.csv")
+    text = read_listing("t.csv")
     assert rows(text) == rows(found)
     assert text.class_names == found.class_names == ("x9", "x10")
 
@@ -313,7 +313,7 @@ def test_labels_of_any_plain_type_are_names(parquet, values, kind, names):
     for column in (parquet.arrow.array(values, kind), None):
         if column is None:  # as pandas writes categories
             column = parquet.arrow.array(values, kind).dictionary_encode()
-        listing = read_manifest(parquet(path=list("abcd"), label=column))
+        listing = read_listing(parquet(path=list("abcd"), label=column))
         assert listing.class_names == names
         assert aside(listing) == [("c", "row 2: no label")]
         assert listing.labels[1] == listing.labels[2] != listing.labels[0]
@@ -321,11 +321,11 @@ def test_labels_of_any_plain_type_are_names(parquet, values, kind, names):
 
 def test_columns_of_unfit_types(parquet):
     with pytest.raises(DataError, match=r"t.parquet, column 'label': expected text .*list<"):
-        read_manifest(parquet(path=["a"], label=[["x"]]))
+        read_listing(parquet(path=["a"], label=[["x"]]))
     with pytest.raises(DataError, match=r"t.parquet, column 'path': expected paths .*int64"):
-        read_manifest(parquet(path=[1], label=["x"]))
-    with pytest.raises(DataError, match=r"t.parquet: expected rows .* Received no rows"):
-        read_manifest(
+        read_listing(parquet(path=[1], label=["x"]))
+    with pytest.raises(DataError, match=r"t.parquet: expected images with labels. Received none"):
+        read_listing(
             parquet(
                 path=parquet.arrow.array([], parquet.arrow.string()),
                 label=parquet.arrow.array([], parquet.arrow.string()),
@@ -343,12 +343,13 @@ def test_damaged_parquet(parquet):
     ):
         Path("t.parquet").write_bytes(damaged)
         with pytest.raises(DataError, match=r"t.parquet: expected a whole Parquet or Arrow file"):
-            read_manifest("t.parquet")
-    with pytest.raises(DataError, match=r"none.parquet: expected a whole Parquet"):
-        read_manifest("none.parquet")
+            read_listing("t.parquet")
+    with pytest.raises(DataError, match=r"none.parquet: expected .* Received nothing"):
+        read_listing("none.parquet")
 
 
 def test_parquet_without_pyarrow(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
+    files("t.parquet")
     with pytest.raises(DataError, match=r"pip install 'twinset\[parquet\]'"):
-        read_manifest("t.parquet")
+        read_listing("t.parquet")

@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from twinset.data.decoding.decode import Preprocessing
+from twinset.data.image_sources import FileSource
+from twinset.data.listing import Listing
 from twinset.data.read_listing import read_listing
 from twinset.data.skipped import Skipped
-from twinset.data.sources.listing import FileSource, Listing
 from twinset.errors import DataError, ImageFileError
 
 SOURCES = tuple(FileSource(f"{name}.png", f"{name}.png") for name in "abc")
@@ -65,7 +66,7 @@ def test_a_stamp_tells_any_change():
 def test_a_subset_keeps_classes_and_leaves_the_skipped():
     bad = (Skipped("d.png", "no such file"),)
     groups, parts = ["g", "h", "h"], ["train", "", "test"]
-    whole = Listing(SOURCES, [0, 1, 1], ("x", "y"), "w", groups, parts, bad)
+    whole = Listing(SOURCES, "w", [0, 1, 1], ("x", "y"), groups, parts, skipped=bad)
     assert repr(whole) == "Listing('w', 3 images, 2 classes, 1 skipped)"
     for part in (whole.subset([2, 0], "p"), whole.subset(np.array([2, 0]), "p")):
         assert [source.name for source in part.sources] == ["c.png", "a.png"]
@@ -76,7 +77,7 @@ def test_a_subset_keeps_classes_and_leaves_the_skipped():
     assert ([s.name for s in masked.sources], masked.name) == (["b.png", "c.png"], "w")
     assert masked.class_counts.tolist() == [0, 2]
     assert len(whole.subset([])) == 0
-    plain = Listing(SOURCES, [0, 0, 0], ("x",), "w").subset([1])
+    plain = Listing(SOURCES, "w", [0, 0, 0], ("x",)).subset([1])
     assert (plain.groups, plain.parts) == (None, None)
 
 
@@ -86,7 +87,7 @@ def test_a_subset_keeps_classes_and_leaves_the_skipped():
         ({"labels": [0, 1]}, r"one integer label per image, shape \(3,\). Received int64 of shape"),
         ({"labels": [0.0, 1.0, 1.0]}, "integer label per image.*Received float64"),
         ({"labels": [0, 1, 2]}, "labels from 0 to 1.*Received 2 at position 2"),
-        ({"labels": [-1, 1, 1]}, "labels from 0 to 1.*Received -1 at position 0"),
+        ({"labels": [-2, 1, 1]}, "labels from 0 to 1.*Received -2 at position 0"),
         ({"groups": ["a"]}, r"one of `groups` per image, shape \(3,\). Received shape \(1,\)"),
         ({"parts": ["train", "dev", ""]}, r"part out of .*Received 'dev' at position 1"),
     ],
@@ -121,19 +122,26 @@ def test_the_working_folder_may_change_after_listing(monkeypatch):
 @pytest.mark.parametrize(
     ("path", "arguments", "words"),
     [
-        ("nowhere", {}, "nowhere: expected a folder of images or a table.*Received nothing"),
+        ("nowhere", {}, "nowhere: expected .*, a folder of images, or a table.*Received nothing"),
         ("photos.zip", {}, r"Received a file .zip: unpack an archive first"),
-        ("set/x.arrow", {}, r"Received a file .arrow: pass the folder it is in"),
         ("bare", {}, "Received a file without suffix"),
-        ("pets.csv", {"classes": "top"}, "no `classes` for a table. Received 'top'"),
+        ("pets.csv", {"classes": "top"}, "no `classes` for a table of images .*Received 'top'"),
         ("photos", {"label": "species"}, "no `label` for a folder of images. Received 'species'"),
         ("photos", {"classes": "deep"}, "classes='path' or classes='top'. Received 'deep'"),
     ],
 )
 def test_what_cannot_be_listed(path, arguments, words):
     picture("photos/cat/a.png")
-    Path("set").mkdir()
-    for name in ("photos.zip", "set/x.arrow", "bare", "pets.csv"):
+    for name in ("photos.zip", "bare", "pets.csv"):
         Path(name).touch()
     with pytest.raises(DataError, match=words):
         read_listing(path, **arguments)
+
+
+def test_one_file_of_a_data_set_leads_to_its_folder():
+    arrow = pytest.importorskip("pyarrow", reason="needs pyarrow, of the extra parquet")
+    table = arrow.table({"image": ["a.png"], "label": [0]})
+    with arrow.OSFile("x.arrow", "wb") as file, arrow.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(DataError, match=r"Received a file .arrow: pass the folder it is in"):
+        read_listing("x.arrow")

@@ -1,0 +1,116 @@
+"""Tables in text (.csv, .tsv): one rule for all that read them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from twinset.data.names import shown
+from twinset.errors import DataError
+
+SUFFIXES = (".csv", ".tsv")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """The cells of a table in text.
+
+    Args:
+        header: the names of the columns.
+        records: the cells of each row, as many as the header has.
+        lines: the number of each row's first line, from 1.
+        faults: row → what is wrong with it.
+    """
+
+    header: Sequence[str]
+    records: Sequence[Sequence[str]]
+    lines: Sequence[int]
+    faults: Mapping[int, str] = field(default_factory=dict)
+
+    def column(self, name: str) -> list[str]:
+        """List the cells of a column."""
+        place = self.header.index(name)
+        return [record[place] for record in self.records]
+
+    def where(self, row: int) -> str:
+        """Tell people where a row is."""
+        return f"line {self.lines[row]}"
+
+
+def read_csv(file: Path, choose: Callable[[Sequence[str]], T]) -> tuple[CsvTable, T]:
+    """Read a table in UTF-8 whose first line names the columns.
+
+    Args:
+        file: its delimiter is ",", ";" or a tab: the first with which `choose` is content.
+        choose: finds the columns that are needed among the names of all; a DataError says what
+            is missing.
+
+    Returns:
+        The cells, and what was chosen.
+
+    Raises:
+        DataError: the file cannot be read, or lacks columns.
+    """
+    # not by splitlines(): to that, U+2028 and some controls in a cell would end a line as well
+    lines = list(io.StringIO(_text(file), newline=""))
+    delimiter, chosen = _delimiter(file, lines, choose)
+    found = [(start, record) for start, record in _records(file, lines, delimiter) if record]
+    header, records = found[0][1], [record for _, record in found[1:]]
+    faults = {}
+    for row, record in enumerate(records):
+        if len(record) > len(header) and any(record[len(header) :]):
+            faults[row] = (
+                f"{len(record)} cells where the header has {len(header)}: "
+                f"put cells that contain {delimiter!r} in quotes"
+            )
+        record += [""] * (len(header) - len(record))
+    return CsvTable(header, records, [start for start, _ in found[1:]], faults), chosen
+
+
+def _text(file: Path) -> str:
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{shown(str(file))}: expected a table. {error.strerror}.") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{shown(str(file))}, line {line}: expected text in UTF-8. Received the byte "
+            f"{raw[error.start]:#04x}: save the table anew as UTF-8 (in Excel: 'CSV UTF-8')."
+        ) from None
+    if not text.strip():
+        raise DataError(f"{shown(str(file))}: expected a table. Received an empty file.")
+    return text
+
+
+def _delimiter(file: Path, lines: list[str], choose: Callable[[Sequence[str]], T]) -> tuple[str, T]:
+    errors: dict[int, DataError] = {}
+    for delimiter in "\t,;" if file.suffix.lower() == ".tsv" else ",;\t":
+        header = next((record for _, record in _records(file, lines, delimiter) if record), [])
+        try:
+            return delimiter, choose(header)
+        except DataError as error:
+            errors[len(header)] = errors.get(len(header), error)
+    raise errors[max(errors)]  # the one that sees most columns
+
+
+def _records(file: Path, lines: list[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Read the records, blank ones too, each with the number of its first line."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    start = 1
+    try:
+        for record in reader:
+            yield start, record
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{shown(str(file))}, line {start}: expected cells in quotes to be closed, with "
+            f'quotes in them doubled (""). Received other text: {error}.'
+        ) from None

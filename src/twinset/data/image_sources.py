@@ -1,0 +1,178 @@
+"""Where one image comes from: a file, a row of a table, an array in memory; read when asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+from twinset.data import arrow
+from twinset.data.decoding import image_file
+from twinset.data.decoding.image_file import EncodedImage
+from twinset.data.fingerprint import fingerprint
+from twinset.errors import ImageFileError
+
+
+class ImageSource(Protocol):
+    """One image, which is not read before it is asked for."""
+
+    @property
+    def name(self) -> str:
+        """As shown to people, relative to the data: "shirts/a b.png", "train.parquet[17]"."""
+
+    def stamp(self) -> str:
+        """Tell cheaply whether the image may have changed: if so, the stamp is another.
+
+        Raises:
+            ImageFileError: the file is gone.
+        """
+
+    def probe(self) -> tuple[int, int, str]:
+        """Tell width and height as seen, and Pillow's colour mode, without decoding the pixels.
+
+        Raises:
+            ImageFileError: it is missing, empty, too large, or no image.
+        """
+
+    def encoded(self) -> Any:
+        """Return what `Preprocessing.pixels` reads the image from: its path, or its bytes.
+
+        It need not decode all of a large JPEG, so its answer may differ from that for `open()`.
+
+        Raises:
+            ImageFileError: it is missing.
+        """
+
+    def open(self) -> Image.Image:
+        """Decode the image completely.
+
+        Raises:
+            ImageFileError: it is missing, empty, too large, damaged, or no image.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """The image in a file.
+
+    Args:
+        path: the file. Text is best where there are millions: a `Path` takes ten times the room.
+        name: as shown to people, relative to the data.
+    """
+
+    path: str | os.PathLike[str]
+    name: str
+
+    def stamp(self) -> str:
+        """Return the file's size, time of change and inode."""
+        return _stamp(self.path, self.name)
+
+    def probe(self) -> tuple[int, int, str]:
+        """Read the header."""
+        return image_file.probe(self.path)
+
+    def encoded(self) -> str | os.PathLike[str]:
+        """Return the path."""
+        return self.path
+
+    def open(self) -> Image.Image:
+        """Decode the file."""
+        return image_file.open_image(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """The encoded image in one row of a Parquet or Arrow file.
+
+    Threads may open sources of one file at the same time. Rows are read in blocks of bounded
+    size, the last few of which are kept (`arrow` has the bounds): going through a file in the
+    order of its rows reads it once, jumping to and fro in large row groups reads much in vain.
+
+    Args:
+        path: the file.
+        row: from 0.
+        column: of bytes, or of a struct with a field "bytes".
+        name: as shown to people, relative to the data.
+    """
+
+    path: str | os.PathLike[str]
+    row: int
+    column: str
+    name: str
+
+    def stamp(self) -> str:
+        """Return the file's size, time of change and inode, and the row."""
+        return f"{_stamp(self.path, self.name)}-{self.row}"
+
+    def probe(self) -> tuple[int, int, str]:
+        """Read the header."""
+        encoded = self.encoded()
+        return image_file.probe_encoded(encoded.data, encoded.name)
+
+    def encoded(self) -> EncodedImage:
+        """Read the bytes."""
+        return EncodedImage(arrow.read_cell(Path(self.path), self.column, self.row), self.name)
+
+    def open(self) -> Image.Image:
+        """Decode the bytes."""
+        encoded = self.encoded()
+        return image_file.open_encoded(encoded.data, encoded.name)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSource:
+    """An image or a vector in memory.
+
+    Args:
+        rows: pixels or vectors, (n, …).
+        row: from 0.
+        name: as shown to people. Defaults to "", where it has none.
+    """
+
+    rows: Any
+    row: int
+    name: str = ""
+
+    def stamp(self) -> str:
+        """Return the fingerprint of the pixels or numbers."""
+        return fingerprint(self.rows[self.row]).hex()
+
+    def probe(self) -> tuple[int, int, str]:
+        """Tell width, height and mode of the pixels."""
+        picture = self.open()
+        return *picture.size, picture.mode
+
+    def encoded(self) -> Any:
+        """Return the pixels."""
+        return self.rows[self.row]
+
+    def open(self) -> Image.Image:
+        """Make a picture of the pixels."""
+        return Image.fromarray(self.rows[self.row])
+
+
+def _stamp(path: str | os.PathLike[str], name: str) -> str:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path for each of a million files takes seconds
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageFileError(f"{name}: expected an image file. {reason}.") from None
+    # the inode tells apart files of one size that were all given one time, as archives do
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
+
+
+def picture_of(metadata: Mapping[str, Any]) -> FileSource | TableSource | None:
+    """Find the image that `Listing.metadata` tells of; None where it tells none.
+
+    The file may be gone since.
+    """
+    path, row, column = (metadata.get(name) for name in ("path", "_row", "_column"))
+    if not isinstance(path, str):
+        return None
+    if isinstance(row, int) and isinstance(column, str):
+        return TableSource(path, row, column, f"{path}[{row}]")
+    return FileSource(path, path)
