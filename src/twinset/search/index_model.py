@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from twinset.data.features import VectorInput
 from twinset.data.labelled import Labelled
-from twinset.data.sources.names import shown
+from twinset.data.names import shown
 from twinset.errors import ModelError, StoreError
 from twinset.files import write_bytes
 from twinset.models.card import CARD, GRAPH, read_card
