@@ -1,6 +1,8 @@
 """What docs/ tells of the outside world must be true: its programs run, and say what we say."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +80,39 @@ def test_the_network_of_ones_own_learns(fashion_mnist, monkeypatch):
     exec(program, names)
     assert names["model"].embed(few[1].images).shape == (500, 32)
     assert names["model"].recipe.encoder.name == "own"
+
+
+def test_the_losses_are_described_whole():
+    from twinset.recipe import LOSSES
+
+    text = (DOCS / "losses.md").read_text("utf-8")
+    ours = {name for name in LOSSES.names() if LOSSES.load(name).__module__.startswith("twinset.")}
+    assert set(re.findall(r"^### `(\w+)` ·", text, re.MULTILINE)) == ours
+
+
+def test_a_loss_is_added_by_one_file(tmp_path):
+    """That of docs/contributing.md, dropped into a copy of the package."""
+    copy = tmp_path / "src/twinset"
+    shutil.copytree(Path(twinset.__file__).parent, copy, ignore=shutil.ignore_patterns("__*__"))
+    program = blocks("contributing.md", "python")[0]
+    (copy / "losses/cosine.py").write_text(program, encoding="utf-8")
+    script = (
+        "import numpy as np, twinset\n"
+        "assert twinset.__file__.startswith(%r), twinset.__file__\n"
+        "assert 'Cosine' in dir(twinset.losses)\n"
+        "assert 'cosine' in twinset.losses.LOSSES.names()\n"
+        "pixels = np.random.default_rng(0).integers(0, 255, (40, 4, 4), np.uint8)\n"
+        "data = twinset.LabelledImages(pixels, [0, 1] * 20, ('a', 'b'))\n"
+        "model = twinset.fit(data, 'fast', epochs=1, batch_size=20, progress=False,\n"
+        "                    loss={'name': 'cosine', 'margin': 0.3}, encoder={'units': [4]})\n"
+        "print(model.recipe.loss.margin, twinset.losses.Cosine(0.3)([0, 1], np.eye(2)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script % str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(copy.parent)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "0.3"

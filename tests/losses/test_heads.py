@@ -192,7 +192,7 @@ def test_contrastive_is_of_given_pairs_and_of_a_batch():
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
-        ("supcom", {}, r"a loss out of \['circle'.*'supcom' \(did you mean 'supcon'\?\)"),
+        ("supcom", {}, r"a loss out of .*'circle'.*'supcom' \(did you mean 'supcon'\?\)"),
         ("supcon", {"temprature": 1}, r"'loss.temprature' \(did you mean 'temperature'\?\)"),
         ("supcon", {"temperature": 0}, "loss.temperature: .* greater than 0; received 0"),
         ("supcon", {"prefixes": (4, 12)}, "at least 12 numbers.*Received 6: shorten"),
