@@ -170,8 +170,8 @@ def test_nothing_but_images_and_words_is_drawn():
         ({"labels": LABELS + 1}, "Expected labels from 0 to 2. Received 3"),
         ({"per_class": 0}, "at least 1 image and 1 class.*per_class=0"),
         ({"classes": 0}, "classes=0"),
-        ({"images": GRAY[0]}, r"\(n, h, w, 3\), at least one. Received shape \(6, 6\)"),
-        ({"images": GRAY[:0], "labels": LABELS[:0]}, r"Received shape \(0, 6, 6\)"),
+        ({"images": GRAY[0]}, r"\(n, h, w, 3\), at least one. Received uint8 of shape \(6, 6\)"),
+        ({"images": GRAY[:0], "labels": LABELS[:0]}, r"Received uint8 of shape \(0, 6, 6\)"),
         ({"class_names": ["c"] * 999, "classes": 999}, "draw fewer"),
     ],
 )

@@ -157,10 +157,13 @@ def test_hostile_names_are_text_and_no_markup():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"left": GRAY[:0], "right": GRAY[:0], "same": []}, "at least one pair to draw"),
+        (
+            {"left": GRAY[:0], "right": GRAY[:0], "same": []},
+            r"at least one. Received uint8 of shape \(0, 6, 6\)",
+        ),
         ({"right": GRAY[:3]}, r"one shape.*\(10, 6, 6\) and \(3, 6, 6\)"),
-        ({"left": GRAY[0], "right": GRAY[0]}, r"\(p, h, w\) or \(p, h, w, 3\)"),
-        ({"left": GRAY / 255, "right": GRAY / 255}, "uint8 pixels.*float64"),
+        ({"left": GRAY[0], "right": GRAY[0]}, r"\(n, h, w\) or \(n, h, w, 3\).*\(6, 6\)"),
+        ({"left": GRAY / 255, "right": GRAY / 255}, "uint8 images.*float64"),
         ({"same": [1, 0]}, r"`same` per pair, shape \(10,\).*\(2,\)"),
         ({"distances": [0.1]}, r"`distances` per pair"),
         ({"titles": ["Coat"]}, r"`titles` per pair"),
@@ -176,7 +179,7 @@ def test_pairs_that_cannot_be_drawn_are_refused(change, message):
 
 def test_more_pairs_than_a_picture_holds_are_refused():
     many = np.zeros((1000, 4, 4), np.uint8)
-    with pytest.raises(DataError, match=r"Received 1000 in 1 columns.*draw fewer"):
+    with pytest.raises(DataError, match="at most 325 inches.*draw fewer"):
         figures.pairs(many, many, np.ones(1000), columns=1)
 
 

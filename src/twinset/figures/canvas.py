@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -14,7 +16,7 @@ from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
-from twinset import files as atomic
+from twinset.files import write_bytes
 
 # The Okabe-Ito blue and vermilion, the latter darkened until text in it reads on white (4.8 : 1).
 SAME, DIFFERENT = "#0072B2", "#C24E00"
@@ -95,6 +97,24 @@ def quiet(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def percent(rate: float, _: object = None) -> str:
+    """Write a rate in percent, as a label of an axis."""
+    return f"{100 * rate:.4g}%"
+
+
+def legend(figure: Figure, found: Mapping[str, Any], x: float, width: float, **look: Any) -> None:
+    """Say below the axes what lines and marks are, in two columns; long names are cut."""
+    names = [" ".join(fit(name, width, TEXT)) for name in found]
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (x, 0.0), "ncols": 2}
+    figure.legend(list(found.values()), names, frameon=False, **place, **look)
+
+
+def named(axes: Axes) -> dict[str, Any]:
+    """List what is drawn on axes by its label."""
+    handles, names = axes.get_legend_handles_labels()
+    return dict(zip(names, handles, strict=True))
+
+
 def fit(
     text: str, width: float, size: float, *, lines: int = 1, weight: str = "normal"
 ) -> list[str]:
@@ -134,4 +154,4 @@ def png_bytes(figure: Figure) -> bytes:
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as a PNG file, in one step: nobody ever sees half a picture."""
-    atomic.write_bytes(path, png_bytes(figure))
+    write_bytes(path, png_bytes(figure))

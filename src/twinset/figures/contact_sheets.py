@@ -11,8 +11,17 @@ from numpy.typing import ArrayLike
 
 from twinset.errors import DataError
 from twinset.figures import canvas
-from twinset.figures.canvas import LARGE, LINE, SMALL, TEXT, WIDTH
-from twinset.figures.sheet import MARGIN, sheet, show, wrap, write
+from twinset.figures.canvas import LINE, SMALL, TEXT, WIDTH
+from twinset.figures.sheet import (
+    MARGIN,
+    check_images,
+    proportion,
+    sheet,
+    show,
+    wrap,
+    write,
+    write_lines,
+)
 
 # Lengths in inches.
 _GAP = 0.03
@@ -22,7 +31,7 @@ _CELL, _IMAGE, _BETWEEN = 0.94, 0.86, 0.1
 
 
 class Pixels(Protocol):
-    """Promises uint8 images, (n, h, w) or (n, h, w, 3); they need not all be in memory."""
+    """Images of uint8, (n, h, w) or (n, h, w, 3); they need not all be in memory."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,7 +67,8 @@ def contact_sheet(
         DataError: nothing to draw, or values that do not fit together.
     """
     values = np.asarray(labels)
-    _check(images, values.size and values.max(), "labels", most=len(class_names) - 1)
+    check_images(images.shape)
+    _check_range(values, "labels", len(class_names))
     if values.shape != (images.shape[0],) or per_class < 1 or classes < 1:
         raise DataError(
             "Expected one label per image, and at least 1 image and 1 class to draw. Received "
@@ -67,13 +77,11 @@ def contact_sheet(
         )
     rows = min(len(class_names), classes)
     cell = (WIDTH - 2 * MARGIN - _NAMES) / per_class
-    tall = (cell - _GAP) * _proportion(images)
+    tall = (cell - _GAP) * proportion(images.shape)
     row = max(tall + 2 * _GAP, 3 * LINE + 0.08)
     more = len(class_names) - rows
     with canvas.style():
-        head = wrap(heading or "", WIDTH - 2 * MARGIN, LARGE, weight="bold")
-        top = MARGIN + 0.2 * len(head) + 0.08 * bool(head)
-        figure = sheet(top + rows * row + LINE * bool(more) + MARGIN, head)
+        figure, top = sheet(rows * row + LINE * bool(more) + MARGIN, heading)
         for k in range(rows):
             own = np.flatnonzero(values == k)
             count = f"{len(own):,} image{'s' * (len(own) != 1)}" if counts else ""
@@ -124,24 +132,21 @@ def look_alikes(
         raise DataError(
             f"Expected one title per group, {len(groups)}. Received {len(titles)} titles."
         )
-    flat = [position for group in groups for position in group]
-    _check(images, max(flat), "positions", most=images.shape[0] - 1, least=min(flat))
-    tall = _IMAGE * _proportion(images)
+    check_images(images.shape)
+    _check_range([place for group in groups for place in group], "positions", images.shape[0])
+    tall = _IMAGE * proportion(images.shape)
     places, bands = _flow([min(len(group), _COLUMNS) for group in groups])
     with canvas.style():
         captions = [
             [
-                [(text, canvas.MUTED) for text in wrap(name, _IMAGE, SMALL)]
-                + [(text, canvas.INK) for text in wrap(mark, _IMAGE, SMALL)]
+                (wrap(name, _IMAGE, SMALL), wrap(mark, _IMAGE, SMALL))
                 for name, mark in list(zip(*words, strict=True))[:_COLUMNS]
             ]
             for words in zip(names, marks, strict=True)
         ]
-        deepest = max(len(caption) for own in captions for caption in own)
+        deepest = max(len(name) + len(mark) for own in captions for name, mark in own)
         band = LINE + 0.06 + tall + deepest * LINE + 0.2
-        head = wrap(heading or "", WIDTH - 2 * MARGIN, LARGE, weight="bold")
-        top = MARGIN + 0.2 * len(head) + 0.08 * bool(head)
-        figure = sheet(top + bands * band, head)
+        figure, top = sheet(bands * band, heading)
         for g, (x, line) in enumerate(places):
             y = top + line * band
             drawn = list(groups[g])[:_COLUMNS]
@@ -152,14 +157,15 @@ def look_alikes(
             for k, image in enumerate(images[np.asarray(drawn)]):
                 left, under = x + k * _CELL, y + LINE + 0.06
                 show(figure, image, left, under, _IMAGE, tall)
-                for r, (text, color) in enumerate(captions[g][k]):
-                    baseline = under + tall + 0.02 + (r + 0.8) * LINE
-                    write(figure, left + _IMAGE / 2, baseline, text, color=color)
+                name, mark = captions[g][k]
+                middle, under = left + _IMAGE / 2, under + tall + 0.02
+                write_lines(figure, middle, under, name, color=canvas.MUTED)
+                write_lines(figure, middle, under + len(name) * LINE, mark)
     return figure
 
 
 def _flow(sizes: Sequence[int]) -> tuple[list[tuple[float, int]], int]:
-    """Place groups side by side while they fit: left edge and line of each; number of lines."""
+    # side by side while they fit: left edge and line of each; number of lines
     places, x, line = [], MARGIN, 0
     for size in sizes:
         if x > MARGIN and x + size * _CELL > WIDTH - MARGIN + 1e-9:
@@ -178,19 +184,9 @@ def _name_class(figure: Figure, name: str, count: str, y: float, row: float) -> 
         write(figure, MARGIN, y + len(lines) * LINE, count, ha="left", color=canvas.MUTED)
 
 
-def _proportion(images: Pixels) -> float:
-    """Height over width, within what a row can bear."""
-    return float(np.clip(images.shape[1] / images.shape[2], 0.25, 3))
-
-
-def _check(images: Pixels, value: Any, what: str, *, most: int, least: int = 0) -> None:
-    shape = images.shape
-    if not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)) or 0 in shape:
+def _check_range(values: ArrayLike, what: str, count: int) -> None:
+    least, most = np.min(values, initial=0), np.max(values, initial=0)
+    if least < 0 or most >= count:
         raise DataError(
-            "Expected uint8 images of shape (n, h, w) or (n, h, w, 3), at least one. "
-            f"Received shape {shape}."
-        )
-    if value > most or least < 0:
-        raise DataError(
-            f"Expected {what} from 0 to {most}. Received {least if least < 0 else value}."
+            f"Expected {what} from 0 to {count - 1}. Received {least if least < 0 else most}."
         )

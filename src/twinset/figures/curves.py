@@ -67,7 +67,7 @@ def distance_histogram(
 
     Args:
         distances: finite numbers of shape (p,).
-        same: truth of shape (p,), 1 or True for the same class.
+        same: ground truth of shape (p,), 1 or True for the same class.
         threshold: a match is `distance <= threshold`.
         counts: how many pairs each entry stands for, (p,). Defaults to one each.
 
@@ -75,7 +75,7 @@ def distance_histogram(
         DataError: lengths differ, there is no pair, a number is not finite, or a count is
             negative.
     """
-    d, truth = _columns(distances, same, "distances and truth")
+    d, labels = _columns(distances, same, "distances and ground truth")
     if not (np.isfinite(d).all() and math.isfinite(threshold)):
         raise DataError(
             "Expected finite distances and a finite threshold. Received "
@@ -92,13 +92,13 @@ def distance_histogram(
         axes = canvas.inset(figure, 0.78, 0.45, WIDTH - 1.0, 2.3)
         cuts = _cuts(d, threshold)
         legend = [
-            *_draw_kind(axes, "same", d[truth == 1], n[truth == 1], cuts),
-            *_draw_kind(axes, "different", d[truth != 1], n[truth != 1], cuts),
+            *_draw_kind(axes, "same", d[labels == 1], n[labels == 1], cuts),
+            *_draw_kind(axes, "different", d[labels != 1], n[labels != 1], cuts),
         ]
         axes.axvline(threshold, color=INK, linewidth=1.4, label="threshold")
         axes.set_xlim(cuts[0][0], cuts[1][-1])
         _name_threshold(axes, threshold)
-        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+        axes.yaxis.set_major_formatter(canvas.percent)
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.set_xlabel("distance (smaller is closer)")
         axes.set_ylabel("share of each kind")
@@ -122,10 +122,8 @@ def _columns(
 def _cuts(
     d: NDArray[np.float64], threshold: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cut the range into bins that end at the threshold, and bins that begin there.
-
-    A bin across it would hold right and wrong verdicts in one bar.
-    """
+    # bins that end at the threshold, and bins that begin there: one across it would hold right and
+    # wrong verdicts in one bar
     low = min(float(d.min()), threshold, 0.0)
     # the line stays in the left four fifths, so that "no match" fits beside it
     high = max(float(d.max()), low + (threshold - low) / 0.8)
@@ -147,7 +145,6 @@ def _draw_kind(
     counts: NDArray[np.float64],
     cuts: tuple[NDArray[np.float64], ...],
 ) -> list[Patch]:
-    """Draw the bars of one kind of pairs, hatch its errors, and return what the legend says."""
     threshold, pairs = cuts[1][0], counts.sum()
     weights = counts / max(pairs, 1.0)
     # np.histogram closes the last bin only: a distance equal to the threshold counts as a match

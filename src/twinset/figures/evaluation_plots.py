@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,6 +21,8 @@ from twinset.figures.canvas import DIFFERENT, INK, LINE, MUTED, RULE, SAME, SMAL
 Floats: TypeAlias = NDArray[np.float64]
 Rates: TypeAlias = Mapping[str, tuple[ArrayLike, ArrayLike]]
 Bands: TypeAlias = tuple[ArrayLike, ArrayLike, ArrayLike]
+# false match rates and false non-match rates → where they are drawn
+Place: TypeAlias = Callable[[Floats, Floats], tuple[Floats, Floats]]
 
 LOWEST = 1e-4  # false match rate at the left end of the ROC curve, and both ends of the DET curve
 DET_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8)
@@ -50,23 +52,16 @@ def roc(curves: Rates, bands: Bands | None = None) -> Figure:
     Raises:
         DataError: there is no curve, or its rates or the band's do not fit together.
     """
-    dense = {name: _dense(name, *rates) for name, rates in curves.items()}
-    _some(dense)
     with canvas.style():
-        figure, axes = _with_legend(3.3, len(dense) + 1 + (bands is not None))
+        figure, axes = _with_legend(3.3, len(curves) + 1 + (bands is not None))
         axes.set_xscale("log")
         axes.set_xlim(LOWEST, 1)
         axes.set_ylim(0, 1.02)
         guess = np.geomspace(LOWEST, 1, 200)
-        for name, look in _looks(dense):
-            fmr, fnmr = dense[name]
-            axes.plot(fmr, 1 - fnmr, label=name, **look)
-        axes.plot(guess, guess, color=RULE, linewidth=1.1, zorder=1, label="guessing")
-        if bands is not None:
-            _draw_band(axes, curves, *_checked_bands(bands))
+        _draw_rates(axes, curves, bands, lambda x, y: (x, 1 - y), (guess, "guessing"))
         axes.set_xticks([0.0001, 0.001, 0.01, 0.1, 1])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(lambda rate, _: _percent(rate))
+        axes.xaxis.set_major_formatter(canvas.percent)
         axes.set_yticks(np.linspace(0, 1, 6), [f"{rate}%" for rate in range(0, 101, 20)])
         axes.set_xlabel("false match rate (different pairs that match)")
         axes.set_ylabel("true match rate (same pairs that match)")
@@ -87,25 +82,20 @@ def det(curves: Rates, bands: Bands | None = None) -> Figure:
     Reference:
         Martin et al. (1997), The DET Curve in Assessment of Detection Task Performance.
     """
-    dense = {name: _dense(name, *rates) for name, rates in curves.items()}
-    _some(dense)
+    far = 1e-9  # a rate of 0 lies at −∞: far enough outside will do
+
+    def place(fmr: Floats, fnmr: Floats) -> tuple[Floats, Floats]:
+        return ndtri(np.clip(fmr, far, 1 - far)), ndtri(np.clip(fnmr, far, 1 - far))
+
     with canvas.style():
-        figure, axes = _with_legend(3.9, len(dense) + 1 + (bands is not None))
+        figure, axes = _with_legend(3.9, len(curves) + 1 + (bands is not None))
         ends = ndtri([LOWEST, DET_HIGHEST])
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
-        # a rate of 0 lies at −∞: far enough outside will do
-        far = 1e-9
-        for name, look in _looks(dense):
-            fmr, fnmr = (ndtri(np.clip(rates, far, 1 - far)) for rates in dense[name])
-            axes.plot(fmr, fnmr, label=name, **look)
-        axes.plot(ends, ends, color=RULE, linewidth=1.1, zorder=1, label="equal error rates")
-        if bands is not None:
-            x, low, high = _checked_bands(bands)
-            rates = (np.clip(each, far, 1 - far) for each in (x, 1 - high, 1 - low))
-            _draw_band(axes, curves, *map(ndtri, rates))
-        axes.set_xticks(ndtri(DET_TICKS), [_percent(rate) for rate in DET_TICKS])
-        axes.set_yticks(ndtri(DET_TICKS), [_percent(rate) for rate in DET_TICKS])
+        _draw_rates(axes, curves, bands, place, (ends, "equal error rates"))
+        ticks = [canvas.percent(rate) for rate in DET_TICKS]
+        axes.set_xticks(ndtri(DET_TICKS), ticks)
+        axes.set_yticks(ndtri(DET_TICKS), ticks)
         axes.set_xlabel("false match rate")
         axes.set_ylabel("false non-match rate")
         _legend(figure, axes)
@@ -155,9 +145,9 @@ def reliability(predicted: ArrayLike, observed: ArrayLike, mass: ArrayLike) -> F
         under.set_xlabel("promised probability of “same”")
         for each in (axes, under):
             each.set_xlim(0, 1)
-            each.xaxis.set_major_formatter(lambda rate, _: f"{100 * rate:g}%")
+            each.xaxis.set_major_formatter(canvas.percent)
             canvas.quiet(each)
-        axes.yaxis.set_major_formatter(lambda rate, _: f"{100 * rate:g}%")
+        axes.yaxis.set_major_formatter(canvas.percent)
     return figure
 
 
@@ -199,13 +189,33 @@ def class_matrix(class_names: Sequence[str], fmr: ArrayLike, fnmr: ArrayLike) ->
         height = figure.get_size_inches()[1]
         for row, note in enumerate(notes):
             down = 1 - (NAMES + size + 0.2 + LINE * row) / height
-            look: dict[str, Any] = {"fontsize": SMALL, "va": "baseline", "color": MUTED}
-            figure.text(0.03, down, note, **look)
+            figure.text(0.03, down, note, fontsize=SMALL, va="baseline", color=MUTED)
     return figure
 
 
+def _draw_rates(
+    axes: Axes, curves: Rates, bands: Bands | None, place: Place, line: tuple[Floats, str]
+) -> None:
+    """Draw curves, a line to hold them against, and the band of the first."""
+    if not curves:
+        raise DataError("Expected at least one curve. Received none.")
+    for i, (name, rates) in enumerate(curves.items()):
+        # the model is drawn last, over the others
+        look = {**_LINES[min(i, len(_LINES) - 1)], "zorder": 2 if i else 4}
+        axes.plot(*place(*_dense(name, *rates)), label=name, **look)
+    axes.plot(line[0], line[0], color=RULE, linewidth=1.1, zorder=1, label=line[1])
+    if bands is None:
+        return
+    x, low, high = _checked_bands(bands)
+    (across, bottom), (_, top) = place(x, 1 - high), place(x, 1 - low)
+    # the thin edge is for print, where a light fill may get lost
+    shade: dict[str, Any] = {"facecolor": to_rgba(INK, 0.14), "edgecolor": to_rgba(INK, 0.4)}
+    name = f"{next(iter(curves))}, 95% interval"
+    axes.fill_between(across, bottom, top, linewidth=0.6, zorder=3, label=name, **shade)
+
+
 def _dense(name: str, fmr: ArrayLike, fnmr: ArrayLike) -> tuple[Floats, Floats]:
-    """Add points in between: what is a straight line between two rates is none on these axes."""
+    # with points in between: what is a straight line between two rates is none on these axes
     x, y = np.asarray(fmr, np.float64), np.asarray(fnmr, np.float64)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 2 or not np.isfinite([x, y]).all():
         raise DataError(
@@ -230,24 +240,6 @@ def _checked_bands(bands: Bands) -> tuple[Floats, Floats, Floats]:
     return x[known], low[known], high[known]
 
 
-def _draw_band(axes: Axes, curves: Rates, x: Floats, low: Floats, high: Floats) -> None:
-    name = f"{next(iter(curves))}, 95% interval"
-    # the thin edge is for print, where a light fill may get lost
-    look: dict[str, Any] = {"facecolor": to_rgba(INK, 0.14), "edgecolor": to_rgba(INK, 0.4)}
-    axes.fill_between(x, low, high, linewidth=0.6, zorder=3, label=name, **look)
-
-
-def _some(curves: Mapping[str, Any]) -> None:
-    if not curves:
-        raise DataError("Expected at least one curve. Received none.")
-
-
-def _looks(names: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Pair each curve with its look; the model is drawn last, over the others."""
-    found = [(name, _LINES[min(i, len(_LINES) - 1)]) for i, name in enumerate(names)]
-    return [(name, {**look, "zorder": 4 if i == 0 else 2}) for i, (name, look) in enumerate(found)]
-
-
 def _with_legend(height: float, entries: int) -> tuple[Figure, Axes]:
     rows = math.ceil(entries / 2)
     figure = Figure(figsize=(WIDTH, 0.12 + height + 0.62 + 0.2 * rows))
@@ -256,14 +248,7 @@ def _with_legend(height: float, entries: int) -> tuple[Figure, Axes]:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     canvas.quiet(axes)
-    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.13, 0.0), "ncols": 2}
-    handles, names = axes.get_legend_handles_labels()
-    short = [" ".join(canvas.fit(name, 1.5, canvas.TEXT)) for name in names]
-    figure.legend(handles, short, frameon=False, handlelength=3, **place)
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.4g}%"
+    canvas.legend(figure, canvas.named(axes), 0.13, 1.5, handlelength=3)
 
 
 def _matrix_notes(top: float, many: bool) -> list[str]:
@@ -276,7 +261,7 @@ def _matrix_notes(top: float, many: bool) -> list[str]:
 
 
 def _colours(rates: Floats, top: float) -> Floats:
-    """Mix each cell's colour with white; by the root of the rate, so that small ones show."""
+    # mixed with white by the root of the rate, so that small ones show
     share = np.sqrt(np.nan_to_num(rates) / (top or 1.0))[..., None]
     hue = np.broadcast_to(to_rgb(DIFFERENT), (*rates.shape, 3)).copy()
     hue[np.diag_indices(len(rates))] = to_rgb(SAME)
@@ -309,7 +294,7 @@ def _write_rates(axes: Axes, rates: Floats, colours: Floats) -> None:
 
 
 def _short(rate: float) -> str:
-    """Write a rate in percent in four characters at the most."""
+    # in percent, in four characters at most
     if not math.isfinite(rate):
         return "-"
     percent = 100 * rate

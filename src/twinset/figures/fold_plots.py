@@ -112,8 +112,7 @@ def _draw_panel(
 def _legend(figure: Figure) -> None:
     found: dict[str, Any] = {}
     for axes in figure.axes:
-        found |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        found |= canvas.named(axes)
+    # the dots first, then the lines
     names = sorted(found, key=lambda name: found[name].get_marker() in ("None", None, ""))
-    short = [" ".join(canvas.fit(name, 1.85, canvas.TEXT)) for name in names]
-    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.02, 0.0), "ncols": 2}
-    figure.legend([found[name] for name in names], short, frameon=False, **place)
+    canvas.legend(figure, {name: found[name] for name in names}, 0.02, 1.85)

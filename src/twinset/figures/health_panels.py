@@ -22,7 +22,7 @@ STYLES = ("-", "--", ":")
 
 @dataclass(frozen=True)
 class Panel:
-    """Is one of the small plots.
+    """One of the small plots.
 
     Args:
         title: what is plotted.

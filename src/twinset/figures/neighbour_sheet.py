@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from twinset.errors import DataError
 from twinset.figures import canvas
-from twinset.figures.canvas import LARGE, LINE, SMALL, TEXT, WIDTH
-from twinset.figures.sheet import MARGIN, sheet, show, wrap, write
+from twinset.figures.canvas import LINE, SMALL, TEXT, WIDTH
+from twinset.figures.sheet import MARGIN, check_images, sheet, show, wrap, write
 
 # Lengths in inches.
 _CELL, _IMAGE, _GAP = 0.94, 0.86, 0.1
@@ -26,7 +26,7 @@ _Words = list[tuple[str, str, str]]  # text, colour, weight of each line
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """Holds one query and what was found for it.
+    """One query and what was found for it.
 
     Args:
         name: of the query.
@@ -76,12 +76,10 @@ def neighbours(rows: Sequence[Row], *, threshold: float, heading: str | None = N
     if not rows:
         raise DataError("Expected at least one query to draw. Received none.")
     with canvas.style():
-        head = wrap(heading or "", WIDTH - 2 * MARGIN, LARGE, weight="bold")
         captions = [_captions(row, threshold) for row in rows]
         bands = [_IMAGE + LINE * max(map(len, words)) + 0.2 for words in captions]
-        y = MARGIN + 0.2 * len(head) + 0.08 * bool(head)
         whole = sum(row.bands * band for row, band in zip(rows, bands, strict=True))
-        figure = sheet(y + whole + LINE + MARGIN, head)
+        figure, y = sheet(whole + LINE + MARGIN, heading)
         for k, (row, words, band) in enumerate(zip(rows, captions, bands, strict=True)):
             if k:
                 rule = [MARGIN, WIDTH - MARGIN]
@@ -94,7 +92,7 @@ def neighbours(rows: Sequence[Row], *, threshold: float, heading: str | None = N
 
 
 def _captions(row: Row, threshold: float) -> list[_Words]:
-    """Break the words under each image into lines: those of the query, then of each found."""
+    # the lines under the query, then those under each that was found
     captions: list[_Words] = [[("query", canvas.INK, "bold"), *_small(row.name, canvas.MUTED)]]
     for name, label, distance in zip(row.names, row.labels, row.distances, strict=True):
         match = distance <= threshold
@@ -130,11 +128,5 @@ def _picture(figure: Figure, image: Picture, x: float, y: float) -> None:
         square.set(edgecolor=canvas.RULE, linewidth=0)
         figure.axes[0].add_patch(square)
         return
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
-        raise DataError(
-            "Expected images as uint8 of shape (h, w) or (h, w, 3). "
-            f"Received {image.dtype} of shape {image.shape}."
-        )
-    scale = _IMAGE / max(image.shape[:2])
-    high, wide = (max(0.02, size * scale) for size in image.shape[:2])
-    show(figure, image, x + (_IMAGE - wide) / 2, y + (_IMAGE - high) / 2, wide, high)
+    check_images((1, *image.shape), image.dtype)
+    show(figure, image, x, y, _IMAGE, _IMAGE)

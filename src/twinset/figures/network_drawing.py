@@ -22,7 +22,7 @@ MAX_ROWS = 40
 
 @dataclass(frozen=True)
 class LayerRow:
-    """Tells of one layer of the encoder.
+    """One layer of the encoder.
 
     Args:
         name: what the model calls it.
@@ -97,7 +97,7 @@ def _twins(sheet: Axes, y: float, what: str, shape: str) -> float:
 
 
 def _box(sheet: Axes, x: float, y: float, text: str, detail: str) -> float:
-    """Draw a box with its centre at x, and return where it ends."""
+    # its centre is at x; gives where it ends
     _panel(sheet, x - 1.02, y, 2.04, BOX, "white")
     middle = y + BOX / 2
     _write(sheet, x, middle - (0.075 if detail else 0.0), text, 1.95, weight="bold")
