@@ -13,8 +13,7 @@ from search_writing import check_states, check_what_is_left, kill_a_writer
 from twinset.errors import StoreError
 from twinset.search.milvus import address as addresses
 from twinset.search.milvus import catalogue, rows
-from twinset.search.milvus.rows import Rows
-from twinset.search.milvus.where import expressible, expression
+from twinset.search.milvus.rows import Rows, expressible, expression
 from twinset.search.store import Items, Signature, create_store, open_store
 from twinset.search.where import Condition, conditions
 

@@ -283,6 +283,11 @@ def index_scans(administrator, store):
     ).fetchone()[0]
 
 
+def flush_statistics(store):
+    with store._connections.borrow() as connection:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+
+
 def test_approximate_search(url, clusters, administrator):
     with create_store(url, Signature("m", 16)) as store:
         store.add(clusters)
@@ -292,14 +297,14 @@ def test_approximate_search(url, clusters, administrator):
         assert built.kind.startswith("pgvector HNSW, ef_search ")
         assert (built.items, built.queries) == (1500, 100)
         assert 0.9 <= built.recall <= 1
-        store._connection.execute("SELECT pg_stat_force_next_flush()")
+        flush_statistics(store)
         before = index_scans(administrator, store)
         assert store.search(clusters.vectors[:20], exact=True) == truth
         assert store.search(clusters.vectors[:20], k=None, within=0.5)
-        store._connection.execute("SELECT pg_stat_force_next_flush()")
+        flush_statistics(store)
         assert index_scans(administrator, store) == before  # exact search leaves it alone
         found = store.search(clusters.vectors[:20])
-        store._connection.execute("SELECT pg_stat_force_next_flush()")
+        flush_statistics(store)
         assert index_scans(administrator, store) == before + 20
         ids = [{hit.id for hit in hits} for hits in truth]
         share = np.mean(

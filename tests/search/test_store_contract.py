@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -264,6 +266,24 @@ def test_a_reader_sees_what_a_writer_has_done(store, url):
         store.remove(["part 3 0"])
         assert everything(reader) == everything(store)
         assert "part 3 0" not in ids(reader.search(np.zeros((1, 4)), k=9))[0]
+
+
+def test_threads_share_a_store(store):
+    """They read side by side, while one of them writes."""
+    store.add(some(30))
+    queries = np.zeros((2, 4))
+    expected = store.search(queries, k=5), everything(store)
+
+    def read(_):
+        near = store.search(queries, k=5)
+        return near, [row for row in everything(store) if row[0].startswith("item")]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(read, turn) for turn in range(12)]
+        for turn in range(3):
+            store.add(Items([f"far {turn}"], np.full((1, 4), 99.0)))
+        assert [answer.result() for answer in answers] == [expected] * 12
+    assert len(store) == 33
 
 
 # --- search

@@ -12,7 +12,7 @@ from twinset.search.store import Neighbour
 
 @dataclass(frozen=True)
 class Answer:
-    """Holds what an index found for one query, nearest first; iterates over it.
+    """The answer of an index to one query: neighbours, nearest first; iterates over them.
 
     Empty, and so false, says that nothing is similar enough.
 
@@ -63,7 +63,7 @@ class Answer:
         return neighbour.distance <= self.threshold.value
 
     def sentence(self) -> str:
-        """Say it for people, in one line.
+        """Say it in one line.
 
         Example:
             >>> limit, far = Threshold(0.5, "fixed by hand"), Neighbour("b.png", 0.8, {})
@@ -85,7 +85,7 @@ class Answer:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Say it for programs."""
+        """Return it as plain values, for JSON."""
         return {
             "query": self.query,
             "found": self.found,

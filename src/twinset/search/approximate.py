@@ -108,13 +108,13 @@ def build(matrix: Matrix, recall: float) -> Approximate:
         index.add(np.ascontiguousarray(matrix.vectors[start : start + _ADDED]))
     sample = np.sort(rng.choice(alive, min(len(alive), _QUERIES), replace=False))
     queries = matrix.vectors[sample]
-    truth = _without_own(matrix.search(queries, k=_NEAREST + 1), sample)
+    exact = _without_own(matrix.search(queries, k=_NEAREST + 1), sample)
     found, probes = 0.0, 1
     while True:
         index.nprobe = probes
         made = Approximate(index, len(matrix), lists, probes, found, len(sample))
         hits = gather([made.found(matrix, queries, _NEAREST + 1)], len(sample), None, None)
-        found = _share(truth, _without_own(hits, sample))
+        found = _share(exact, _without_own(hits, sample))
         if found >= recall or probes >= lists:
             return Approximate(index, len(matrix), lists, probes, found, len(sample))
         probes = min(2 * probes, lists)
@@ -184,7 +184,7 @@ def _without_own(hits: Hits, own: NDArray[np.int64]) -> list[set[int]]:
     ]
 
 
-def _share(truth: list[set[int]], found: list[set[int]]) -> float:
-    wanted = sum(map(len, truth))
-    hit = sum(len(right & other) for right, other in zip(truth, found, strict=True))
+def _share(exact: list[set[int]], found: list[set[int]]) -> float:
+    wanted = sum(map(len, exact))
+    hit = sum(len(right & other) for right, other in zip(exact, found, strict=True))
     return hit / wanted if wanted else 1.0

@@ -21,7 +21,7 @@ from twinset.search.store import Neighbour, Store
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Holds items that chains of small steps connect.
+    """A group of items that chains of small steps connect.
 
     Args:
         members: the one in the middle (the medoid) first, then by their distance to it.
@@ -38,7 +38,7 @@ class DuplicateGroup:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Holds all groups of an index.
+    """The groups of duplicates in an index.
 
     Args:
         groups: of 2 items or more, largest first.
@@ -56,7 +56,7 @@ class Duplicates:
         return sum(group.diameter > self.threshold.value for group in self.groups)
 
     def sentences(self) -> list[str]:
-        """Say it for people: how many groups, and what to know of them."""
+        """Say in sentences how many groups there are, and what to know of them."""
         found = sum(len(group) for group in self.groups)
         told = [
             f"{len(self.groups):,} group{'s' * (len(self.groups) != 1)} with {found:,} of "
@@ -71,7 +71,7 @@ class Duplicates:
         return told
 
     def to_dict(self) -> dict[str, Any]:
-        """Say it for programs."""
+        """Return it as plain values, for JSON."""
         return {
             "items": self.items,
             "threshold": {"value": self.threshold.value, "rule": self.threshold.rule},

@@ -28,18 +28,13 @@ _Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Vectors that are connected.
+    """Vectors that are connected."""
 
-    Args:
-        members: their positions, 2 or more: the medoid, whose distances to the others have the
-            smallest sum, then the others by their distance to it.
-        distances: of each to the medoid, float32, ascending from 0.
-        diameter: the largest distance between two of them.
-    """
-
+    # their positions, 2 or more: the medoid, whose distances to the others have the smallest sum,
+    # then the others by their distance to it
     members: NDArray[np.int64]
-    distances: NDArray[np.float32]
-    diameter: float
+    distances: NDArray[np.float32]  # of each to the medoid, float32, ascending from 0
+    diameter: float  # the largest distance between two of them
 
     def __len__(self) -> int:
         return len(self.members)
@@ -60,17 +55,6 @@ def find_groups(
     where it is far above the threshold, take a smaller one.
 
     Time grows with n², memory with n: keys exist a tile at a time.
-
-    Args:
-        vectors: finite numbers of shape (n, d).
-        threshold: the longest step, 0 or more; 0 connects equal vectors only.
-        progress: True for a bar, or a function that is told. Defaults to False.
-
-    Returns:
-        Groups of 2 or more, largest first; those of one size by their first member.
-
-    Raises:
-        StoreError: the vectors are none, or the threshold is below 0 or NaN.
 
     Reference:
         Sneath (1957), The Application of Computers to Taxonomy.

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ from twinset.search.answers import Answer
 from twinset.search.index_changes import Changes, carry_out, embedded, plan
 from twinset.search.index_model import Model
 from twinset.search.index_sources import Source, listing_of
-from twinset.search.items import Items, Signature
+from twinset.search.items import Items, Signature, checked_k
 from twinset.search.store import Store, create_store, open_store
 from twinset.search.where import Where
 
@@ -39,7 +38,7 @@ Many = Sequence[ImageLike] | LabelledImages | LabelledFeatures
 
 
 class Index:
-    """Finds what is most like an image among many; bound to the model that embedded them.
+    """An index of images, by the embeddings of one model: finds what is most like an image.
 
     Made by `build`, `create` or `open`. Smaller is closer, and a match is a distance of at most
     the model's threshold. A folder keeps a copy of the model, so it can be moved and opened
@@ -204,12 +203,7 @@ class Index:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -360,13 +354,18 @@ class Index:
         """
         vectors, names, single = index_model.embed_queries(self.model, images)
         limit = self.threshold.value if within == "threshold" else within
-        found = self.store.search(vectors, k=k, within=limit, where=where, exact=exact)
+        k, limit = checked_k(k, limit)
+        # With a k, one look tells what is within and how far the nearest is, at one moment.
+        asked: dict[str, Any] = {"where": where, "exact": exact}
+        found = self.store.search(vectors, k=k, within=limit if k is None else None, **asked)
         nearest = [hits[0] if hits else None for hits in found]
-        lonely = [row for row, hits in enumerate(found) if not hits]
-        if limit is not None and lonely:
-            closest = self.store.search(vectors[lonely], k=1, where=where, exact=exact)
+        lonely = [row for row, hits in enumerate(found) if k is None and not hits]
+        if lonely:
+            closest = self.store.search(vectors[lonely], k=1, **asked)
             for row, hits in zip(lonely, closest, strict=True):
                 nearest[row] = hits[0] if hits else None
+        if limit is not None:
+            found = [[one for one in hits if one.distance <= limit] for hits in found]
         answers = [
             Answer(name, tuple(hits), self.threshold, limit, first)
             for name, hits, first in zip(names, found, nearest, strict=True)

@@ -29,7 +29,7 @@ BATCH = 1024
 
 @dataclass(frozen=True)
 class Changes:
-    """Counts what became of the entries.
+    """The numbers of entries by what became of them.
 
     Args:
         added: with an id that was new.
@@ -48,7 +48,7 @@ class Changes:
     skipped: tuple[Skipped, ...] = ()
 
     def sentence(self) -> str:
-        """Say it for people.
+        """Say it in one line.
 
         Example:
             >>> Changes(added=1200, unchanged=3).sentence()
@@ -64,7 +64,7 @@ class Changes:
         return ", ".join(told) or "nothing to do"
 
     def to_dict(self) -> dict[str, Any]:
-        """Say it for programs."""
+        """Return it as plain values, for JSON."""
         return asdict(self)
 
 

@@ -23,23 +23,7 @@ def index_images(
     remove_missing: bool = False,
     progress: Wanted = False,
 ) -> Index:
-    """Make an index of images, or bring the one that is there up to date.
-
-    Args:
-        model: embeds: a model, or its folder.
-        source: as for `Index.update`.
-        url: as for `Index.build`.
-        overwrite: make it anew. Defaults to False.
-        remove_missing: as for `Index.update`.
-        progress: likewise.
-
-    Returns:
-        The index, open; its `changes` tell what was done.
-
-    Raises:
-        StoreError: another model made the index, or it cannot be written.
-        DataError: nothing there, or nothing that can be used.
-    """
+    """Make an index of images, or bring the one that is there up to date."""
     embedder = index_model.loaded(model)
     place = os.fspath(url)
     there = None if overwrite else _opened(place, embedder)

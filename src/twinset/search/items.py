@@ -55,7 +55,7 @@ class Items:
     Args:
         ids: n different texts, none empty.
         vectors: finite numbers of shape (n, d), none beyond ±10¹⁵; kept as read-only float32.
-        metadata: n mappings from names to texts, numbers, truths or None; () for nothing known,
+        metadata: n mappings from names to texts, numbers, booleans or None; () for nothing known,
             kept as n empty mappings.
 
     Raises:

@@ -38,20 +38,12 @@ class Condition:
     """One condition: the value of `name` stands in this relation to `value`.
 
     An item that lacks the name fails every condition but `!=`. Values of different kinds (text,
-    number, truth, null) are unequal, and neither is less. Texts are ordered by code points.
-
-    Args:
-        name: of the metadata; any characters.
-        operator: one of = != < <= > >=; the last four take a text or a number.
-        value: a text, a finite number, a truth or None.
-
-    Raises:
-        StoreError: one of these is something else.
+    number, boolean, null) are unequal, and neither is less. Texts are ordered by code points.
     """
 
-    name: str
-    operator: Operator
-    value: Scalar
+    name: str  # of the metadata; any characters
+    operator: Operator  # one of = != < <= > >=; the last four take a text or a number
+    value: Scalar  # a text, a finite number, a boolean or None
 
     def __post_init__(self) -> None:
         checked_text(self.name, "the name in a condition")
@@ -107,8 +99,8 @@ def parse(text: str) -> Condition:
             "Expected a condition such as price<10, label=shoe or size='42'. "
             f"Received {text!r}: put names that hold quotes or = ! < > in double quotes."
         )
-    sign = match["operator"].replace("==", "=")
-    return Condition(_text(match["name"]), cast(Operator, sign), _value(match["value"].strip()))
+    symbol = match["operator"].replace("==", "=")
+    return Condition(_text(match["name"]), cast(Operator, symbol), _value(match["value"].strip()))
 
 
 def conditions(where: Where) -> tuple[Condition, ...]:
@@ -133,8 +125,8 @@ def conditions(where: Where) -> tuple[Condition, ...]:
 def _of_mapping(where: Mapping[str, Any]) -> Iterable[Condition]:
     for name, wanted in where.items():
         if isinstance(wanted, Mapping):
-            for sign, value in wanted.items():
-                yield Condition(name, sign, value)
+            for symbol, value in wanted.items():
+                yield Condition(name, symbol, value)
         else:
             yield Condition(name, "=", wanted)
 
@@ -168,11 +160,11 @@ def _text(text: str) -> str:
     raise StoreError(f"Expected a closing quote, and nothing after it. Received {text!r}.")
 
 
-# --- What may be known of an item: names, and texts, numbers, truths or None as values.
+# --- What may be known of an item: names, and texts, numbers, booleans or None as values.
 
 Scalar = str | int | float | bool | None
 Metadata = Mapping[str, Scalar]
-Kind = Literal["text", "number", "truth", "null"]
+Kind = Literal["text", "number", "boolean", "null"]
 
 # What the integer columns of all stores hold.
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
@@ -183,12 +175,12 @@ def kind(value: Scalar) -> Kind:
 
     Example:
         >>> [kind(value) for value in ("1", 1, 1.0, True, None)]
-        ['text', 'number', 'number', 'truth', 'null']
+        ['text', 'number', 'number', 'boolean', 'null']
     """
     if value is None:
         return "null"
     if isinstance(value, bool):  # before the numbers: Python counts True among them
-        return "truth"
+        return "boolean"
     return "text" if isinstance(value, str) else "number"
 
 

@@ -17,8 +17,7 @@ from twinset.search.items import Items, Neighbour, Signature
 from twinset.search.milvus import catalogue
 from twinset.search.milvus.address import Address, address, connect, disconnect, told
 from twinset.search.milvus.catalogue import State
-from twinset.search.milvus.rows import Rows, check
-from twinset.search.milvus.where import expressible, expression
+from twinset.search.milvus.rows import Rows, check, expressible, expression
 from twinset.search.store import Request, Store, closed, known_ids, taken, unknown_ids
 
 # How often a reader begins again because a writer has taken items out meanwhile.

@@ -94,13 +94,13 @@ def _tune(cursor: Cursor[Any], table: Table, wanted: float) -> tuple[int, float,
     if not len(queries):
         return EFFORTS[0], math.nan, 0
     request = Request(queries, NEAREST, None, (), exact=False)
-    truth = [{hit.id for hit in table.exact(cursor, query, request)} for query in queries]
+    exact = [{hit.id for hit in table.exact(cursor, query, request)} for query in queries]
     recall = 0.0
     for effort in EFFORTS:
         found = [search(cursor, table, query, request, effort) or [] for query in queries]
-        pairs = zip(truth, found, strict=True)
+        pairs = zip(exact, found, strict=True)
         recall = sum(hit.id in true for true, hits in pairs for hit in hits)
-        recall /= sum(map(len, truth))
+        recall /= sum(map(len, exact))
         if recall >= wanted:
             return effort, recall, len(queries)
     raise StoreError(

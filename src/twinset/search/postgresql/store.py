@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.postgresql import hnsw
 from twinset.search.postgresql.catalogue import (
@@ -21,7 +22,7 @@ from twinset.search.postgresql.catalogue import (
 )
 from twinset.search.postgresql.table import COLUMNS, Table, value
 from twinset.search.postgresql.where import mapping_json
-from twinset.search.store import Request, Store, closed, known_ids, unknown_ids
+from twinset.search.store import Request, Store, known_ids, unknown_ids
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -31,8 +32,8 @@ class PostgresStore(Store):
     """Items in a table of a Postgres database, changed in transactions, searched by pgvector.
 
     Exact search reads the whole table; `build_approximate` adds an HNSW index, which the server
-    keeps up to date. Writers of one index wait for each other; readers wait for nobody. One store
-    is for one thread at a time.
+    keeps up to date. Writers of one index wait for each other; readers wait for nobody. Threads
+    may share a store.
     """
 
     largest_dim = 16_000, "pgvector"
@@ -43,7 +44,7 @@ class PostgresStore(Store):
         self.signature = signature
         self._place = place
         self._table = Table(number, signature.dim)
-        self._connection: Connection[Any] | None = connection
+        self._connections = Connections(self._connect, connection)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -80,9 +81,7 @@ class PostgresStore(Store):
 
     def close(self) -> None:
         """Let go of the connection; twice does no harm."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        self._connections.close()
 
     @property
     def approximation(self) -> Approximation | None:
@@ -144,13 +143,9 @@ class PostgresStore(Store):
             return answers
 
     def _batches(self, size: int) -> Iterator[Items]:
-        self._open_connection()
-        # On a connection of its own: the caller may write to this store between two batches.
         with ExitStack() as stack:
-            connection = connect(self._place)
-            stack.callback(connection.close)
+            connection = stack.enter_context(self._connection())
             with told(self._place):
-                register(connection)
                 stack.enter_context(_snapshot(connection))
                 _check(connection, self._place, self._table)
                 cursor = stack.enter_context(connection.cursor("items", binary=True))
@@ -166,8 +161,8 @@ class PostgresStore(Store):
     @contextmanager
     def _reading(self) -> Iterator[Cursor[Any]]:
         """One state of the index, however many statements ask for it."""
-        connection = self._open_connection()
         with (
+            self._connection() as connection,
             told(self._place),
             _snapshot(connection),
             connection.cursor(binary=True) as cursor,
@@ -178,8 +173,8 @@ class PostgresStore(Store):
     @contextmanager
     def _writing(self) -> Iterator[Cursor[Any]]:
         """A transaction that no other writer of this index shares."""
-        connection = self._open_connection()
         with (
+            self._connection() as connection,
             told(self._place),
             connection.transaction(),
             connection.cursor(binary=True) as cursor,
@@ -188,14 +183,15 @@ class PostgresStore(Store):
             _check(connection, self._place, self._table, " FOR UPDATE")
             yield cursor
 
-    def _open_connection(self) -> Connection[Any]:
-        if self._connection is None:
-            raise closed()
-        if self._connection.closed:  # lost, as the call before has told
-            self._connection = connect(self._place)
-            with told(self._place):
-                register(self._connection)
-        return self._connection
+    def _connection(self) -> AbstractContextManager[Connection[Any]]:
+        # one that was lost, as the call before has told, is not used again
+        return self._connections.borrow(lambda one: not one.closed)
+
+    def _connect(self) -> Connection[Any]:
+        connection = connect(self._place)
+        with told(self._place):
+            register(connection)
+        return connection
 
 
 @contextmanager

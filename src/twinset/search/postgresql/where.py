@@ -31,14 +31,14 @@ def sql_of(condition: Condition) -> tuple[Composed, list[Any]]:
         return sql.SQL("metadata @> %s::jsonb").format(), [
             mapping_json({condition.name: condition.value})
         ]
-    sign = sql.SQL(condition.operator)
+    symbol = sql.SQL(condition.operator)
     if kind(condition.value) == "text":
         text = sql.SQL(
             "(jsonb_typeof({value}) = 'string' AND (metadata ->> %s) COLLATE \"C\" {} %s)"
         )
-        return text.format(sign, value=value), [condition.name, condition.name, condition.value]
+        return text.format(symbol, value=value), [condition.name, condition.name, condition.value]
     number = sql.SQL("(jsonb_typeof({value}) = 'number' AND {value} {} %s::jsonb)")
-    return number.format(sign, value=value), [
+    return number.format(symbol, value=value), [
         condition.name,
         condition.name,
         scalar_json(condition.value),

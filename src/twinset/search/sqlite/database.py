@@ -15,7 +15,7 @@ from twinset.search.sqlite.vector_file import DamagedError
 from twinset.search.store import other_format
 
 NAME = "items.sqlite"
-FORMAT = 1
+FORMAT = 2
 # Tells our files from those of others: "twin" in ASCII, where SQLite keeps a program's mark.
 MARK = 0x7477696E
 # Seconds that a writer waits for another.

@@ -103,9 +103,9 @@ def chosen(db: sqlite3.Connection, conditions: Sequence[Condition], rows: int) -
     """Find the items for which all conditions hold."""
     keep = np.ones(rows, bool)
     for condition in conditions:
-        sign = "=" if condition.operator == "!=" else condition.operator
+        symbol = "=" if condition.operator == "!=" else condition.operator
         found = db.execute(
-            f"SELECT position FROM facts WHERE name = ? AND kind = ? AND value {sign} ?",
+            f"SELECT position FROM facts WHERE name = ? AND kind = ? AND value {symbol} ?",
             (condition.name, kind(condition.value), _stored(condition.value)),
         )
         holds = np.zeros(rows, bool)

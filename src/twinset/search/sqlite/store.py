@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 from twinset.errors import StoreError
 from twinset.nearest import Hits, Matrix
 from twinset.search import approximate
+from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.sqlite import database, making, rows, vector_file
 from twinset.search.sqlite.database import State, told
-from twinset.search.store import Request, Store, closed, known_ids, unknown_ids
+from twinset.search.store import Request, Store, known_ids, unknown_ids
 from twinset.search.where import Condition
 
 # Times that a reader looks for the vectors of the state that it reads.
 _ATTEMPTS = 5
-# Connections that are kept open for the next calls.
-_SPARE = 8
 APPROXIMATE = "approximate.faiss"
 
 
@@ -71,9 +70,10 @@ class SqliteStore(Store):
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
         self._turn = threading.Lock()  # of threads that write
+        first = database.connect(self._folder)
+        self._connections = Connections(lambda: database.connect(self._folder), first)
         # Guards what follows, never for longer than it takes to read a state: not for a search.
         self._lock = threading.Lock()
-        self._idle: list[sqlite3.Connection] | None = [database.connect(self._folder)]
         self._mapped: tuple[State, NDArray[np.float32]] | None = None
         self._searched: tuple[State, Matrix] | None = None
         self._chosen: tuple[State, tuple[Condition, ...], NDArray[np.int64]] | None = None
@@ -104,11 +104,9 @@ class SqliteStore(Store):
 
     def close(self) -> None:
         """Let go of the files; a call that is under way still ends."""
+        self._connections.close()
         with self._lock:
-            idle, self._idle = self._idle, None
             self._mapped = self._searched = self._chosen = None
-        for db in idle or ():
-            db.close()
 
     # --- what a store does
 
@@ -155,17 +153,7 @@ class SqliteStore(Store):
         It pays from about a million items on; below, exact search takes milliseconds. It then
         answers all searches for k nearest without conditions. Items that come later are searched
         exactly, and those that go are left out; when most of the items it was built over are
-        removed it is not used any more, and search is exact until it is built anew.
-
-        Args:
-            recall: the share of the true 10 nearest that it must find, in (0, 1). Defaults to
-                0.95.
-
-        Returns:
-            What was built, with its recall, measured on a sample of the items.
-
-        Raises:
-            StoreError: there are no items, or faiss is not installed: pip install 'twinset[ann]'.
+        removed it is not used any more, until it is built anew. It needs faiss.
         """
         with self._reading() as now:
             matrix = self._matrix(now)
@@ -291,23 +279,12 @@ class SqliteStore(Store):
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        # of its own for each call that is under way: a transaction belongs to a connection
-        with self._lock:
-            if self._idle is None:
-                raise closed()
-            db = self._idle.pop() if self._idle else None
-        db = db or database.connect(self._folder)
-        try:
-            yield db
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            with self._lock:
-                keep = self._idle is not None and len(self._idle) < _SPARE
-                if self._idle is not None and keep:
-                    self._idle.append(db)
-            if not keep:
-                db.close()
+        with self._connections.borrow() as db:
+            try:
+                yield db
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
 
     def _check(self, state: State) -> None:
         if self._identity not in ("", state.identity):
