@@ -11,8 +11,12 @@ import pytest
 from PIL import Image
 
 import twinset
-from twinset.errors import RecipeError
+from twinset.data import read_listing as read_listing_module
+from twinset.data.load import source_of
+from twinset.data.read_listing import read_listing
+from twinset.errors import DataError, RecipeError
 from twinset.makers import Makers
+from twinset.registry import Registry
 
 PACKAGE = Path(__file__).parent / "third_party"
 
@@ -67,3 +71,28 @@ def test_their_settings_are_checked_like_ours(monkeypatch):
         losses.parse("align_uniform", {"t": 0})
     with pytest.raises(RecipeError, match=r"did you mean 'align_uniform'\?"):
         losses.parse("align_uniforn", {})
+
+
+def test_a_source_of_data(tmp_path):
+    found = json.loads(run("check", "stripes://20", "--json"))
+    assert (found["name"], found["images"]) == ("stripes", 40)
+    made = tmp_path / "run", tmp_path / "stripes.index"
+    run(
+        "train", "stripes://20", "--out", made[0], "--set", "epochs=1", "--set", "encoder.units=[8]"
+    )
+    assert "40 added" in run("index", made[0], "stripes://20", "--out", made[1])
+    # the run remembers where its data was, though that is no path
+    assert source_of(made[0]) == "stripes://20"
+
+
+def test_their_sources_are_named_where_none_claims_a_place(monkeypatch):
+    monkeypatch.syspath_prepend(str(PACKAGE))
+    ours = read_listing_module.SOURCES
+    again = Registry(ours.kind, ours.group, read_listing_module._builtin, DataError)
+    monkeypatch.setattr(read_listing_module, "SOURCES", again)  # which lists packages once
+    with pytest.raises(DataError, match=r"stripes://x: expected a number of images"):
+        read_listing("stripes://x")
+    with pytest.raises(DataError, match=r"source of data out of \[.*did you mean 'stripes'"):
+        read_listing("stripe://3")
+    with pytest.raises(DataError, match=r"nowhere: expected .* or stripes://NUMBER\. Received"):
+        read_listing("nowhere")
