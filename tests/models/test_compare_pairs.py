@@ -148,7 +148,7 @@ def test_names_that_are_no_text(folder):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "expected the columns left and right.* Received an empty file"),
+        ("", "expected a table. Received an empty file"),
         ("a.png,b.png\n", "Received 'a.png', 'b.png': name them in the first line"),
         ("left,right\n", "Received a table without rows"),
         ("left,right\na.png\n", "line 2: expected two paths. Received 'a.png' and ''"),
@@ -164,9 +164,9 @@ def test_what_is_no_table_of_pairs(folder, text, words):
 
 
 def test_no_table_at_all(folder):
-    with pytest.raises(DataError, match="expected a table of pairs. No such file"):
+    with pytest.raises(DataError, match="expected a table. No such file"):
         compare_pairs(Gray(), folder / "nowhere.csv")
-    with pytest.raises(DataError, match="expected a table of pairs. Is a directory"):
+    with pytest.raises(DataError, match="expected a table. Is a directory"):
         compare_pairs(Gray(), folder)
     with pytest.raises(DataError, match="Expected a prior between 0 and 1. Received 2"):
         compare_pairs(Gray(), table(folder, "0.png,51.png"), prior=2)

@@ -42,13 +42,17 @@ class CsvTable:
         return f"line {self.lines[row]}"
 
 
-def read_csv(file: Path, choose: Callable[[Sequence[str]], T]) -> tuple[CsvTable, T]:
+def read_csv(
+    file: Path, choose: Callable[[Sequence[str]], T], *, errors: str = "strict"
+) -> tuple[CsvTable, T]:
     """Read a table in UTF-8 whose first line names the columns.
 
     Args:
         file: its delimiter is ",", ";" or a tab: the first with which `choose` is content.
         choose: finds the columns that are needed among the names of all; a DataError says what
             is missing.
+        errors: what becomes of bytes that are not UTF-8, as for `bytes.decode`: names of files
+            may be such. Defaults to refusing them.
 
     Returns:
         The cells, and what was chosen.
@@ -57,7 +61,7 @@ def read_csv(file: Path, choose: Callable[[Sequence[str]], T]) -> tuple[CsvTable
         DataError: the file cannot be read, or lacks columns.
     """
     # not by splitlines(): to that, U+2028 and some controls in a cell would end a line as well
-    lines = list(io.StringIO(_text(file), newline=""))
+    lines = list(io.StringIO(_text(file, errors), newline=""))
     delimiter, chosen = _delimiter(file, lines, choose)
     found = [(start, record) for start, record in _records(file, lines, delimiter) if record]
     header, records = found[0][1], [record for _, record in found[1:]]
@@ -72,13 +76,13 @@ def read_csv(file: Path, choose: Callable[[Sequence[str]], T]) -> tuple[CsvTable
     return CsvTable(header, records, [start for start, _ in found[1:]], faults), chosen
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, errors: str) -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
         raise DataError(f"{shown(str(file))}: expected a table. {error.strerror}.") from None
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(

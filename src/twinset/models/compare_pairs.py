@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset import distance as distances
+from twinset.data.csv_table import read_csv
 from twinset.data.names import shown
 from twinset.decision import Threshold, Verdict
 from twinset.errors import DataError
@@ -164,33 +165,26 @@ def read_pairs(file: Path) -> list[tuple[str, str]]:
         DataError: it cannot be read, lacks a column, or has no row, or half a row.
     """
     name = shown(str(file))
-    try:
-        # a name of a file may be of bytes that are no text
-        text = file.read_bytes().decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        raise DataError(f"{name}: expected a table of pairs. {error.strerror}.") from None
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    found: list[tuple[str, str]] = []
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-        columns = {(key or "").strip().casefold(): key for key in reader.fieldnames or ()}
+
+    def sides(header: Sequence[str]) -> list[str]:
+        columns = {key.strip().casefold(): key for key in header}
         if not set(COLUMNS) <= set(columns):
             raise DataError(
                 f"{name}: expected the columns left and right, with paths of images. Received "
-                f"{', '.join(map(repr, reader.fieldnames or ())) or 'an empty file'}: name them "
-                "in the first line."
+                f"{', '.join(map(repr, header))}: name them in the first line."
             )
-        for row in reader:
-            left, right = (str(row[columns[side]] or "").strip() for side in COLUMNS)
-            if not (left and right):
-                raise DataError(
-                    f"{name}, line {reader.line_num}: expected two paths. Received "
-                    f"{left!r} and {right!r}."
-                )
-            found.append((left, right))
-    except csv.Error as error:
-        raise DataError(f"{name}: expected a table of pairs. {error}.") from None
+        return [columns[side] for side in COLUMNS]
+
+    # a name of a file may be of bytes that are no text
+    table, chosen = read_csv(file, sides, errors="surrogateescape")
+    left, right = ([cell.strip() for cell in table.column(side)] for side in chosen)
+    found = list(zip(left, right, strict=True))
+    for row, pair in enumerate(found):
+        if not all(pair):
+            raise DataError(
+                f"{name}, {table.where(row)}: expected two paths. Received {pair[0]!r} and "
+                f"{pair[1]!r}."
+            )
     if not found:
         raise DataError(f"{name}: expected pairs of images. Received a table without rows.")
     return found
