@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 import twinset
-from twinset.cli.app import app, main
+from twinset.cli.app import main
 from twinset.data.features import VectorInput
 from twinset.data.load import load_parts
 from twinset.errors import DataError
@@ -99,16 +98,16 @@ def test_features_do_not_fit_a_model_of_images(stripes, tmp_path):
         evaluate_run(tmp_path / "run", "other.npz")
 
 
-def test_the_commands_take_features(run):
+def test_the_commands_take_features(run, command):
     np.savez("few.npz", embeddings=np.eye(6), label=["a", "b", "", "a", "b", "a"])
-    checked = CliRunner().invoke(app, ["check", "few.npz"])
-    assert isinstance(checked.exception, DataError)
-    assert "Received features, of which only numbers and labels are known" in str(checked.exception)
+    checked = command("check", "few.npz")
+    assert checked.code == 2
+    assert "Received features, of which only numbers and labels are known" in checked.err
     source = str(run.folder.parent / "clothes.npy")
     settings = ["--set", "epochs=1", "--set", "encoder.embedding=4", "--out", "again", "--json"]
-    done = CliRunner().invoke(app, ["train", source, "--recipe", "head", *settings])
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["report"]["floor_name"] == "raw features"
+    done = command("train", source, "--recipe", "head", *settings)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["report"]["floor_name"] == "raw features"
 
 
 def test_rows_without_a_label_are_told():

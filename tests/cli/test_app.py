@@ -8,16 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 import twinset
 import twinset.run
-from twinset.cli.app import app, main
+from twinset.cli.app import arguments_of, commands
 from twinset.errors import DownloadError, TrainingError
 
 QUICK = ("--set", "epochs=2", "--set", "encoder.units=[8]", "--set", "batch_size=16")
@@ -57,24 +55,6 @@ TINY = shades(40, 0, "shades/train"), shades(30, 1, "shades/test")
 def tiny(monkeypatch):
     """Train on a few small images instead of a data set."""
     monkeypatch.setattr(twinset.data.load, "load_images", lambda *_, **__: TINY)
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Call `main` as the shell does, in this process."""
-    monkeypatch.setenv("KERAS_BACKEND", os.environ["KERAS_BACKEND"])  # restored, if changed
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["twinset", *map(str, arguments)])
-        capsys.readouterr()
-        code = None
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code
-        return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
-
-    return call
 
 
 def shell(*arguments, **environment):
@@ -135,11 +115,6 @@ def bright():
 # --- help
 
 
-def plain(text):
-    """Help as words: without colours, frames and line ends."""
-    return " ".join(re.sub(r"\x1b\[[\d;]*m|[─│╭╮╰╯]", "", text).split())
-
-
 @pytest.mark.parametrize(
     ("arguments", "example"),
     [
@@ -150,72 +125,108 @@ def plain(text):
     ],
 )
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_has_an_example(arguments, example, option):
-    result = CliRunner().invoke(app, [*arguments, option])
-    assert result.exit_code == 0
-    assert example in plain(result.output)
+def test_help_has_an_example_that_can_be_copied(command, monkeypatch, arguments, example, option):
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = command(*arguments, option)
+    assert (shown.code, shown.err) == (0, "")
+    assert f"    {example}\n" in shown.out
 
 
-def test_every_command_and_option_has_help():
-    (runner, environment) = CliRunner(), {"COLUMNS": "200", "TERMINAL_WIDTH": "200"}
-    assert [info.callback.__name__ for info in app.registered_commands] == [
-        "train",
-        "evaluate",
+def test_the_commands_are_listed_with_what_they_do(command):
+    shown = command("--help").out
+    assert list(commands()) == [
         "check",
         "compare",
+        "duplicates",
+        "evaluate",
         "export",
         "index",
-        "search",
-        "duplicates",
         "inspect",
         "remove",
+        "search",
+        "train",
     ]
-    for name, words in {
-        "train": ["DATA", "--recipe", "--out", "--set", "--seed", "--backend", "--overwrite"],
-        "evaluate": ["RUN", "--protocol", "--backend", "--json"],
-        "check": ["DATA", "--pictures", "--size", "--json"],
-        "compare": ["RUN", "LEFT", "RIGHT", "--pairs", "--prior", "--engine", "--backend"],
-        "export": ["RUN", "--format", "--out", "--int8", "--data", "--json"],
-    }.items():
-        text = runner.invoke(app, [name, "--help"], env=environment).output
-        for word in words:
-            (line,) = re.findall(rf"(?im)^[^\w-]*{word}\b.*$", text)
-            assert len(re.findall(r"[a-z]{2,}", line)) > 4, f"{word} is explained by {line!r}"
+    for name in commands():
+        (line,) = re.findall(rf"^  {name} .*$", shown, re.MULTILINE)
+        assert len(line) <= 79
+        assert line.endswith(".")
+
+
+def declared():
+    for name in commands():
+        for action in arguments_of(name).parser._actions[1:]:  # --help is argparse's
+            yield name, action
+
+
+def test_every_argument_is_explained():
+    """In a sentence or several, which say the default where a value can be left out."""
+    for name, action in declared():
+        told = (name, action.dest, action.help)
+        assert re.fullmatch(r"[A-Za-z0-9].{10,}[.\]]", action.help), told
+        if action.default not in (None, False, []) and action.option_strings:
+            assert f"Default: {action.default}." in action.help, told
+
+
+def test_no_sentence_is_typed_twice():
+    """What two commands share is declared once: the same words are the same object's."""
+    from twinset.cli.arguments import SHARED
+
+    told = [action.help for _, action in declared()]
+    shared = {each["about"] for each in SHARED.values()}
+    assert {text for text in told if told.count(text) > 1} <= shared
+
+
+def test_the_version(command):
+    assert command("--version").out == f"twinset {twinset.__version__}\n"
 
 
 def test_help_of_a_real_process():
     for arguments in (("--help",), ("train", "--help")):
         done = shell(*arguments)
         assert (done.returncode, done.stderr) == (0, "")
-        assert "Usage: " in done.stdout
+        assert done.stdout.startswith("usage: twinset ")
 
 
 def test_without_a_command_help_is_shown(command):
     shown = command()
-    assert shown.code == 2
-    assert "Usage: twinset" in plain(shown.out + shown.err)
+    assert (shown.code, shown.out) == (2, "")
+    assert shown.err.startswith("usage: twinset COMMAND")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nonsense"], "No such command 'nonsense'"),
-        (["train"], "Missing argument"),
-        (["compare", "run", "a.png"], "Expected two images, or a table of pairs"),
-        (["compare", "run", "a.png", "b.png", "--pairs", "p.csv"], "Received both: leave one out"),
-        (["compare", "run", "a.png", "b.png", "--out", "v.csv"], "Expected --out with --pairs"),
-        (["export"], "Missing argument"),
-        (["export", "run", "--format", "pickle"], "'pickle' is not"),
-        (["train", "fashion-mnist", "--epochs", "3"], "No such option"),
-        (["train", "fashion-mnist", "--backend", "numpy"], "'numpy' is not one of"),
-        (["train", "fashion-mnist", "--seed", "one"], "Invalid value for '--seed'"),
+        (["nonsense"], "there is no command 'nonsense'."),
+        (["trian"], "there is no command 'trian'. Did you mean 'train'?"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["train"], "the following arguments are required: DATA"),
+        (["export"], "the following arguments are required: RUN"),
+        (["export", "run", "--format", "pickle"], "invalid choice: 'pickle'"),
+        (["train", "fashion-mnist", "--epochs", "3"], "unrecognized arguments: --epochs"),
+        (["train", "fashion-mnist", "--over"], "unrecognized arguments: --over"),
+        (["train", "fashion-mnist", "--backend", "numpy"], "invalid choice: 'numpy'"),
+        (["train", "fashion-mnist", "--seed", "one"], "argument --seed: invalid int value: 'one'"),
     ],
 )
 def test_misuse(command, arguments, words):
     shown = command(*arguments)
     assert (shown.code, shown.out) == (2, "")
-    assert words in plain(shown.err)
-    assert "Traceback" not in shown.err
+    assert words in shown.err.splitlines()[-1]
+    assert shown.err.startswith("usage: twinset ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.png"], "Expected two images, or a table of pairs with --pairs. Received 1 image."),
+        ([], "Received no images."),
+        (["a.png", "b.png", "c.png"], "Received 3 images."),
+        (["a.png", "b.png", "--pairs", "p.csv"], "Received both: leave one out"),
+        (["a.png", "b.png", "--out", "v.csv"], "Expected --out with --pairs"),
+    ],
+)
+def test_misuse_of_compare(command, arguments, words):
+    assert words in one_line(**vars(command("compare", "run", *arguments)))
 
 
 # --- train
@@ -411,7 +422,7 @@ def test_an_unknown_back_end(command, monkeypatch, dark, name, arguments):
     monkeypatch.setenv("KERAS_BACKEND", name)
     dark.rename("a")
     err = one_line(**vars(command(*arguments)))
-    assert "Expected a back end out of ['jax', 'tensorflow', 'torch']." in err
+    assert "Expected a backend out of ['jax', 'tensorflow', 'torch']." in err
     assert f"Received KERAS_BACKEND={name!r}." in err
 
 
@@ -448,14 +459,60 @@ def test_training_that_breaks_down(tiny, command):
     assert (shown.code, shown.out) == (2, "")
 
 
-def test_a_data_set_that_no_source_has_is_one_line(command, monkeypatch):
-    """The library lists what was tried, a line for each."""
-    monkeypatch.setattr(
-        twinset.data.load, "load_images", failing(DownloadError("Received:\n  a: 404\n  b: 1"))
+def test_a_message_of_several_lines_keeps_them(command, monkeypatch):
+    """The library draws what it expects, or lists what was tried, a line for each."""
+    failed = failing(DownloadError("Received:\n  a: 404\n  b: \x1b[2J"))
+    monkeypatch.setattr(twinset.data.load, "load_images", failed)
+    shown = command("train", "fashion-mnist")
+    assert (shown.code, shown.out) == (2, "")
+    assert shown.err == "twinset: Received:\n  a: 404\n  b: \\x1b[2J\n"
+
+
+@pytest.mark.parametrize("name", ["train", "check"])
+def test_the_commonest_mistake_is_told_with_a_drawing(command, name):
+    """Images beside each other, in no folders of classes."""
+    Path("photos").mkdir()
+    for i in range(2):
+        Image.new("L", (9, 9), i).save(f"photos/{i}.png")
+    shown = command(name, "photos")
+    assert (shown.code, shown.out) == (2, "")
+    assert shown.err == (
+        "twinset: photos: expected images in folders that are named after their classes:\n"
+        "\n"
+        "    photos/\n"
+        "    ├── cat/\n"
+        "    │   ├── 1.jpg\n"
+        "    │   └── 2.jpg\n"
+        "    └── dog/\n"
+        "        └── 3.jpg\n"
+        "\n"
+        "Received 2 images directly in the root or in a part.\n"
     )
-    err = one_line(**vars(command("train", "fashion-mnist")))
-    for word in ("a: 404", "b: 1"):
-        assert word in err
+
+
+def test_a_terminal_that_lacks_our_characters(tmp_path):
+    Image.new("L", (9, 9)).save("1.png")
+    done = subprocess.run(
+        [sys.executable, "-m", "twinset", "check", "."],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+    )
+    assert done.returncode == 2
+    assert rb"\u251c\u2500\u2500 cat/" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_who_reads_may_stop():
+    for i in range(4):
+        Path(f"photos/{i % 2}").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 9), i).save(f"photos/{i % 2}/{i}.png")
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "twinset", "check", "photos"]
+    with os.fdopen(write, "wb") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert b"Broken" not in done.stderr
 
 
 def test_ctrl_c_while_data_are_loaded(command, monkeypatch):

@@ -2,14 +2,11 @@
 
 import json
 import shutil
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import twinset
-from twinset.cli import app as cli
 from twinset.data import load as run_data
 from twinset.data.parts import Parts
 from twinset.evaluation import of_run as run_evaluation
@@ -39,18 +36,6 @@ def trained(tmp_path_factory):
 def run(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(run_data, "load_images", lambda *args, **options: (TRAIN, TEST))
     return shutil.copytree(trained, tmp_path / "run")
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["twinset", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(code=stop.value.code or 0, out=out, err=err)
-
-    return call
 
 
 def test_the_table_is_the_json(run, command):

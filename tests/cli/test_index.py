@@ -108,9 +108,9 @@ def test_what_cannot_be_used_is_listed(command):
     lines = made.err.splitlines()
     assert lines[0] == "embed 5 of 5 items"
     assert lines[1] == (
-        "index: left out 00.txt: not an image by its name: .txt is none of the suffixes"
+        "index: skipped 00.txt: not an image by its name: .txt is none of the suffixes"
     )
-    assert lines[-1] == "index: left out 2 more; --json lists them"
+    assert lines[-1] == "index: skipped 2 more; --json lists them"
     assert made.out == "photos.index: 5 items; 5 added, 12 could not be used\n"
 
 

@@ -1,64 +1,31 @@
-"""What commands print: lines, tables, progress."""
+"""What commands print: answers to stdout, all else to stderr, so that a pipe gets the answers."""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import typer
-
-LINE_EVERY = 5.0  # seconds, where there is no terminal to draw a bar on
+from twinset.progress import Progress, Wanted, reporting
 
 
 def say(text: str) -> None:
-    """Print a line to stdout; half a character of a broken file name ends in no traceback.
+    """Print an answer."""
+    print(text)  # noqa: T201
 
-    Args:
-        text: any.
-    """
-    typer.echo(text.encode(errors="backslashreplace").decode())
+
+def note(text: str) -> None:
+    """Print what is no answer."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things in words: "1 item", "2,000 items"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 @contextmanager
-def progress(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None] | None]:
-    """Show how far a long job is, on stderr: a bar on a terminal, elsewhere a line now and then.
-
-    Args:
-        what: is being done: "index: embedded".
-        quiet: show nothing. Defaults to False.
-    """
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        yield from _bar(what)
-    else:
-        last = time.monotonic()
-
-        def line(done: int, count: int) -> None:
-            nonlocal last
-            if done == count or time.monotonic() - last >= LINE_EVERY:
-                last = time.monotonic()
-                typer.echo(f"{what} {done:,} of {count:,}", err=True)
-
-        yield line
-
-
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    from rich import progress as bars
-    from rich.console import Console
-
-    with bars.Progress(
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as shown:
-        task = shown.add_task(what, total=None)
-
-        def step(done: int, count: int) -> None:
-            shown.update(task, completed=done, total=count)
-
-        yield step
+def counting(task: str, progress: Wanted) -> Iterator[Callable[[int, int], None]]:
+    """Report the progress of a library function that tells (done, total)."""
+    with reporting(progress) as tell:
+        yield lambda done, total: tell(Progress(task, done, total))

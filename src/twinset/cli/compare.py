@@ -1,0 +1,143 @@
+"""The command that compares images: `compare`."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twinset import tables
+from twinset.cli.arguments import Arguments, choose_backend
+from twinset.cli.printing import counting, note, say
+from twinset.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from twinset.models.compare_pairs import PairVerdicts
+    from twinset.models.embedder import Embedder
+    from twinset.models.load import Engine
+
+PROBLEMS = 20  # so many files that cannot be read get a line
+
+
+def compare(args: Namespace) -> int:
+    """Say whether two images show the same thing.
+
+    Images of any size and colour mode are adapted to what the model was trained on. Two images
+    match if their distance is at most the model's threshold. A file of a table that cannot be read
+    is reported in its rows and stops nothing.
+
+        twinset compare runs/first a.png b.png
+        twinset compare runs/first --pairs pairs.csv --out verdicts.csv
+    """
+    if args.backend is not None and args.engine == "onnx":
+        raise ModelError(
+            "Expected --backend with --engine keras. Received --engine onnx, which has no "
+            "backends: leave one out."
+        )
+    if args.pairs is not None:
+        if args.images:
+            raise DataError("Expected two images, or --pairs. Received both: leave one out.")
+        same = _table(args)
+    elif len(args.images) != 2:
+        raise DataError(
+            "Expected two images, or a table of pairs with --pairs. "
+            f"Received {len(args.images) or 'no'} image{'s' * (len(args.images) != 1)}."
+        )
+    elif args.out is not None:
+        raise DataError("Expected --out with --pairs. Received it for two images: use --json.")
+    else:
+        same = _two(args)
+    return 1 if args.exit_code and not same else 0
+
+
+def _compare(takes: Arguments) -> None:
+    takes.option(
+        "run", "Folder of a run, as `twinset train` wrote it, or of an exported model.", type=Path
+    )
+    takes.option("images", "The files of two images.", type=Path, nargs="*", metavar="IMAGE")
+    takes.option(
+        "--pairs",
+        "Compare many pairs: a table with columns left and right, of paths relative to the table's "
+        "folder.",
+        type=Path,
+        metavar="CSV",
+    )
+    takes.option("--out", "Write the verdicts of --pairs to this file.", type=Path, metavar="CSV")
+    takes.option(
+        "--prior",
+        "Share of same pairs that you expect, for the probability.",
+        type=float,
+        default=0.5,
+    )
+    takes.option(
+        "--engine",
+        "auto: ONNX Runtime if the folder holds an ONNX graph, else Keras. Default: auto; keras "
+        "with --backend.",
+        choices=("auto", "onnx", "keras"),
+    )
+    takes.flag("--exit-code", "Exit with 1 if any verdict is 'different'.")
+    takes.shared("--backend", "--json")
+
+
+def _two(args: Namespace) -> bool:
+    from twinset.data.decoding.decode import open_image
+
+    for path in args.images:
+        open_image(path)  # a bad file is reported at once, not after an engine has been loaded
+    verdict = _load(args).compare(*args.images, prior=args.prior)
+    say(json.dumps(verdict.to_dict()) if args.json else verdict.sentence())
+    return verdict.same
+
+
+def _table(args: Namespace) -> bool:
+    from twinset.models.compare_pairs import compare_pairs, read_pairs
+
+    read_pairs(args.pairs)  # likewise
+    model = _load(args)
+    with counting("compare: images", not args.json) as step:
+        found = compare_pairs(model, args.pairs, prior=args.prior, progress=step)
+    if args.out is not None:
+        found.write_csv(args.out)
+    if args.json:
+        say(json.dumps(found.to_dict()))
+    else:
+        _print(found, args.out)
+    return all(row.verdict is None or row.verdict.same for row in found.rows)
+
+
+def _print(found: PairVerdicts, out: Path | None) -> None:
+    def cell(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}"
+
+    if out is None:
+        rows = []
+        for each in found.rows:
+            row = each.row()
+            word = {True: "same", False: "different", None: "-"}[row["same"]]
+            numbers = (cell(row["distance"]), cell(row["probability"]))
+            rows.append((word, *numbers, each.left, each.right))
+        say(tables.text(("verdict", ">distance", ">probability", "left", "right"), rows))
+    for each in found.problems[:PROBLEMS]:
+        note(f"compare: {each.problem}")
+    if len(found.problems) > PROBLEMS:
+        note(f"compare: {len(found.problems) - PROBLEMS:,} more; --json lists them")
+    say(found.sentence())
+    if out is not None:
+        say(f"verdicts: {out}")
+
+
+def _load(args: Namespace) -> Embedder:
+    from twinset.models.load import load_model
+
+    def tell(text: str) -> None:
+        note(f"compare: {text}")
+        choose_backend(None)  # Keras comes next
+
+    engine: Engine = args.engine or ("auto" if args.backend is None else "keras")
+    if engine == "keras":
+        choose_backend(args.backend)
+    return load_model(args.run, engine=engine, tell=tell)
+
+
+COMMANDS = {compare: _compare}

@@ -1,0 +1,57 @@
+"""The command that makes a model run elsewhere: `export`."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+from twinset.cli.arguments import Arguments, choose_backend
+from twinset.cli.printing import note, say
+
+
+def export(args: Namespace) -> int:
+    """Export a model as a graph that runs without Keras.
+
+    The graph, encoder.onnx or encoder.tflite, takes any number of images at once, as uint8 pixels
+    of the model's size, and returns their embeddings; they are checked against Keras'. All else
+    that one needs (threshold, preprocessing, calibration) is in card.json, and in an ONNX graph's
+    metadata as well.
+
+        twinset export runs/first --out exported
+        twinset export runs/first --out small --int8
+        twinset export runs/first --out phone --format litert
+    """
+    choose_backend(None)
+    from twinset.exporters.export import export as write
+
+    tell = None if args.json else lambda text: note(f"export: {text}")
+    done = write(args.run, args.out, format=args.format, int8=args.int8, data=args.data, tell=tell)
+    say(json.dumps(done.to_dict()) if args.json else done.summary())
+    return 0
+
+
+def _export(takes: Arguments) -> None:
+    takes.shared("run")
+    takes.option(
+        "--format",
+        "litert needs `pip install 'twinset[litert]'`.",
+        choices=("onnx", "litert"),
+        default="onnx",
+    )
+    takes.option(
+        "--out",
+        "Folder for the graph and card.json. Default: the graph goes to the run's folder.",
+        type=Path,
+        metavar="FOLDER",
+    )
+    takes.flag("--int8", "Quantize to 8 bits, and report what that costs in accuracy.")
+    takes.option(
+        "--data",
+        "Images for --int8 to calibrate and evaluate on, as for `twinset train`. Default: the "
+        "run's own.",
+    )
+    takes.shared("--json")
+
+
+COMMANDS = {export: _export}
