@@ -67,15 +67,15 @@ def shell(*arguments, **environment):
     )
 
 
-def one_line(code, out, err):
-    """What a mistake ends in: exit code 2, and one line that says all."""
+def one_line(code, out, err, lines=1):
+    """What a mistake ends in: exit code 2, and one line (or as many as told) that says all."""
     assert code == 2
     assert out == ""
     assert "Traceback" not in err
     assert err.startswith("twinset: ")
     assert err.endswith("\n")
-    assert len(err.splitlines()) == 1, err
-    assert all(c.isprintable() for c in err[:-1]), err
+    assert len(err.splitlines()) == lines, err
+    assert all(line.isprintable() for line in err.splitlines()), err
     return err
 
 
@@ -637,7 +637,7 @@ def test_files_that_are_no_images(run, command, dark, side, name, content, words
     if content is not None:
         Path(name).write_bytes(content)
     pair = (name, dark) if side == "left" else (dark, name)
-    assert words in one_line(**vars(command("compare", run, *pair)))
+    assert words in one_line(**vars(command("compare", run, *pair)), lines=1 + name.count("\n"))
 
 
 def test_a_photo_with_a_broken_exif_block(run, command, bright):
@@ -654,7 +654,7 @@ def test_a_photo_with_a_broken_exif_block(run, command, bright):
         ({"format": 1}, "expected a model of format 2. Received format 1, written by another"),
         ("{", "expected the card of a model."),
         ({"format": 99}, "Received format 99, written by another version of twinset"),
-        ({"surprise": 1}, "surprise: Extra inputs are not permitted."),
+        ({"surprise": 1}, "surprise: expected no such field."),
         ({"threshold": {}}, "model.json"),
         ({"threshold": {"value": "low", "rule": "by hand"}}, "model.json"),
         ({"preprocessing": {"shape": [6, 5], "crop": 1}}, "model.json"),
@@ -687,7 +687,7 @@ def test_keras_is_used_where_the_graph_is_of_another_training(run, command, dark
     assert shown.err.startswith("compare: on Keras, which starts more slowly")
     assert "Received that of another training" in shown.err
     err = one_line(**vars(command("compare", folder, dark, dark, "--engine", "onnx")))
-    assert f"write it anew with `twinset export {folder}`" in err
+    assert "write it anew with `twinset export`" in err
     (folder / "encoder.keras").write_bytes(b"something else")
     shown = command("compare", folder, dark, dark)
     assert (shown.code, shown.out) == (2, "")
@@ -809,4 +809,4 @@ def test_mistakes_in_export(run, command, dark, arguments, words):
 
 @pytest.mark.parametrize("folder", ["nowhere", "dark.png", "", "two\nlines"])
 def test_no_folder_at_all(command, dark, folder):
-    one_line(**vars(command("compare", folder, dark, dark)))
+    one_line(**vars(command("compare", folder, dark, dark)), lines=1 + folder.count("\n"))

@@ -138,7 +138,7 @@ def _explain(where: list[str]) -> None:
     for each in conditions(where):
         if not isinstance(each.value, str):
             asked, value = f"{each.name}{each.operator}", json.dumps(each.value)
-            note(f"search: {asked}{value} looks for a number; for a text, write {asked}'{value}'")
+            note(f"search: {asked}{value} asks for {value}, not for the text {asked}'{value}'")
 
 
 def _print_answer(answer: Answer) -> None:
