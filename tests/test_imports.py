@@ -292,7 +292,7 @@ def test_these_commands_are_light():
     *helps, wrong, end = re.split(r"^= (.*)\n", python(script), flags=re.MULTILINE)
     assert end == ""
     assert helps[1::2] == ["0"] * 4
-    assert all("Usage: twinset" in shown for shown in helps[:-1:2])
+    assert all("usage: twinset" in shown for shown in helps[:-1:2])
     assert "nonsense" in helps[-1]
     assert set(wrong.split()) <= {"2", "matplotlib"}
 
