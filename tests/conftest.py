@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import ipaddress
 import os
+import shutil
 import socket
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import hypothesis
@@ -24,6 +27,31 @@ with contextlib.suppress(ImportError):
     import pymilvus  # noqa: F401
 
 __all__ = ["browser"]
+
+ROOT = Path(__file__).parents[1]
+
+# Compiling is what most trainings here wait for, so JAX compiles quick programs instead of fast
+# ones, and each once for all workers and the next run. An XLA that does not know a flag ends the
+# process: none are set beside a JAX other than the one that is pinned.
+QUICK_PROGRAMS = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
+PROGRAMS = ROOT / ".pytest_cache" / "programs"
+PROGRAMS_LIMIT = 200 * 2**20
+with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+    _jax = f"jaxlib=={importlib.metadata.version('jaxlib')}"
+    if _jax in (ROOT / "requirements.lock").read_text("utf-8").split():
+        os.environ.setdefault("XLA_FLAGS", QUICK_PROGRAMS)
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput") and PROGRAMS.is_dir():  # before the workers start
+        if sum(path.stat().st_size for path in PROGRAMS.iterdir()) > PROGRAMS_LIMIT:
+            shutil.rmtree(PROGRAMS)
+
 
 # No deadline: compiling a first call takes what it takes, and nothing timed is asserted here.
 # The gate draws the same examples each time; elsewhere each run draws new ones.
