@@ -48,9 +48,10 @@ with contextlib.suppress(importlib.metadata.PackageNotFoundError):
 
 
 def pytest_configure(config):
-    if not hasattr(config, "workerinput") and PROGRAMS.is_dir():  # before the workers start
-        if sum(path.stat().st_size for path in PROGRAMS.iterdir()) > PROGRAMS_LIMIT:
-            shutil.rmtree(PROGRAMS)
+    if hasattr(config, "workerinput") or not PROGRAMS.is_dir():
+        return
+    if sum(path.stat().st_size for path in PROGRAMS.iterdir()) > PROGRAMS_LIMIT:
+        shutil.rmtree(PROGRAMS)  # before the workers start
 
 
 # No deadline: compiling a first call takes what it takes, and nothing timed is asserted here.
