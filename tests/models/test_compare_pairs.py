@@ -1,5 +1,5 @@
 import csv
-from pathlib import Path
+import os
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 def table(folder, *rows, header="left,right"):
     path = folder / "in" / "pairs.csv"
-    path.write_text("\n".join([header, *rows]) + "\n")
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return path
 
 
@@ -71,14 +71,25 @@ def test_it_is_what_compare_says_of_each(folder):
         assert row.verdict == model.compare(folder / "in" / a, folder / "in" / b)
 
 
-def test_each_image_is_read_and_embedded_once(folder, monkeypatch):
-    monkeypatch.setattr("twinset.models.compare_pairs.batch_size", lambda _: 2)
+def test_each_image_is_read_and_embedded_once(folder):
     model = Gray()
     seen = []
     rows = ["0.png,51.png", "51.png,204.png", "0.png,204.png"] * 5
-    compare_pairs(model, table(folder, *rows), progress=lambda *step: seen.append(step))
-    assert model.batches == [2, 1]
-    assert seen == [(2, 3), (3, 3)]
+    compare_pairs(model, table(folder, *rows), progress=seen.append)
+    assert sum(model.batches) == 3
+    assert [(step.done, step.total, step.unit) for step in seen] == [(3, 3, "images")]
+
+
+def test_more_images_than_go_through_at_once(tmp_path):
+    for i in range(1030):
+        Image.new("L", (1, 1), i % 256).save(tmp_path / f"{i}.bmp")
+    path = tmp_path / "pairs.csv"
+    path.write_text("left,right\n" + "".join(f"{i}.bmp,{i + 1}.bmp\n" for i in range(1029)))
+    seen = []
+    found = compare_pairs(Gray(), path, progress=seen.append)
+    expected = [abs(i % 256 - (i + 1) % 256) / 255 for i in range(1029)]
+    assert [row.verdict.distance for row in found.rows] == pytest.approx(expected, abs=1e-6)
+    assert [step.done for step in seen] == [1024, 1030]
 
 
 def test_bad_files_are_told_in_their_rows(folder):
@@ -134,15 +145,22 @@ def test_tables_as_people_write_them(folder, header, row):
 
 def test_names_that_are_no_text(folder):
     name = b"caf\xe9.png"
-    (Path(str(folder)) / "in" / "0.png").rename(
-        folder / "in" / name.decode(errors="surrogateescape")
-    )
+    (folder / "in" / "0.png").rename(folder / "in" / os.fsdecode(name))
     path = folder / "in" / "pairs.csv"
     path.write_bytes(b"left,right\n" + name + b",51.png\n")
     found = compare_pairs(Gray(), path)
     assert found.rows[0].verdict.distance == pytest.approx(0.2)
     found.write_csv(folder / "out.csv")
     assert name in (folder / "out.csv").read_bytes()
+
+
+def test_names_of_any_script(folder):
+    name = "№ 1 château.png"
+    (folder / "in" / "0.png").rename(folder / "in" / name)
+    found = compare_pairs(Gray(), table(folder, f"{name},51.png"))
+    assert found.rows[0].verdict.distance == pytest.approx(0.2)
+    found.write_csv(folder / "out.csv")
+    assert read_pairs(folder / "out.csv") == [(name, "51.png")]
 
 
 @pytest.mark.parametrize(
@@ -172,17 +190,15 @@ def test_no_table_at_all(folder):
         compare_pairs(Gray(), table(folder, "0.png,51.png"), prior=2)
 
 
-@given(st.lists(st.tuples(*[st.integers(0, 2)] * 2), min_size=1, max_size=12), st.integers(1, 4))
-def test_any_table_in_any_batches(tmp_path_factory, rows, size):
+@given(st.lists(st.tuples(*[st.integers(0, 2)] * 2), min_size=1, max_size=12))
+def test_any_table(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("pairs")
     levels = (0, 51, 204)
     for level in levels:
         Image.new("L", (4, 4), level).save(folder / f"{level}.png")
     path = folder / "pairs.csv"
     path.write_text("left,right\n" + "".join(f"{levels[a]}.png,{levels[b]}.png\n" for a, b in rows))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("twinset.models.compare_pairs.batch_size", lambda _: size)
-        found = compare_pairs(Gray(), path)
+    found = compare_pairs(Gray(), path)
     expected = [abs(levels[a] - levels[b]) / 255 for a, b in rows]
     assert [row.verdict.distance for row in found.rows] == pytest.approx(expected, abs=1e-6)
 

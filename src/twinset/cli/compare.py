@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from twinset import tables
 from twinset.cli.arguments import Arguments, choose_backend
-from twinset.cli.printing import counting, note, say
+from twinset.cli.printing import note, say
 from twinset.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ def _table(args: Namespace) -> bool:
 
     read_pairs(args.pairs)  # likewise
     model = _load(args)
-    with counting("compare: images", not args.json) as step:
-        found = compare_pairs(model, args.pairs, prior=args.prior, progress=step)
+    found = compare_pairs(model, args.pairs, prior=args.prior, progress=not args.json)
     if args.out is not None:
         found.write_csv(args.out)
     if args.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from twinset import distance as distances
 from twinset.data.csv_table import read_csv
+from twinset.data.image_sources import FileSource
 from twinset.data.names import shown
+from twinset.data.stream import decode_batches
 from twinset.decision import Threshold, Verdict
 from twinset.errors import DataError
 from twinset.files import write_bytes
-from twinset.models.embedder import Embedder, batch_size
+from twinset.models.embedder import Embedder
+from twinset.progress import Progress, Report, Wanted, reporting
 
 COLUMNS = ("left", "right")
 RESULTS = ("same", "distance", "probability", "problem")
@@ -42,16 +45,10 @@ class PairVerdict:
     problem: str = ""
 
     def row(self) -> dict[str, Any]:
-        """Say it as one row of a table."""
-        verdict = self.verdict
-        return {
-            "left": self.left,
-            "right": self.right,
-            "same": None if verdict is None else verdict.same,
-            "distance": None if verdict is None else verdict.distance,
-            "probability": None if verdict is None else verdict.probability,
-            "problem": self.problem,
-        }
+        """Say it as one row of a table; None for what is not known."""
+        names = ("same", "distance", "probability")
+        found = {name: getattr(self.verdict, name, None) for name in names}
+        return {"left": self.left, "right": self.right, **found, "problem": self.problem}
 
 
 @dataclass(frozen=True)
@@ -87,11 +84,7 @@ class PairVerdicts:
         }
 
     def write_csv(self, path: str | Path) -> None:
-        """Write a table: left, right, same (1 or 0), distance, probability, problem.
-
-        Args:
-            path: of the file.
-        """
+        """Write a table: left, right, same (1 or 0), distance, probability, problem."""
         text = io.StringIO()
         writer = csv.DictWriter(text, [*COLUMNS, *RESULTS], lineterminator="\n")
         writer.writeheader()
@@ -107,7 +100,7 @@ def compare_pairs(
     table: str | Path,
     *,
     prior: float = 0.5,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Wanted = False,
 ) -> PairVerdicts:
     r"""Compare the two images of each row of a table; each image is read and embedded once.
 
@@ -115,10 +108,10 @@ def compare_pairs(
 
     Args:
         model: a trained model.
-        table: a text file with the columns "left" and "right", paths of images; relative ones
-            begin at the table's folder. The delimiter is ",", ";" or a tab.
+        table: a text file in UTF-8 with the columns "left" and "right", paths of images; relative
+            ones begin at the table's folder. The delimiter is ",", ";" or a tab.
         prior: share of same pairs where the verdicts will be used, in (0, 1). Defaults to 0.5.
-        progress: is told how many images of how many are done. Defaults to none.
+        progress: as for `reporting`. Defaults to False.
 
     Raises:
         DataError: the table cannot be read, or none of its images; or the prior is out of range.
@@ -141,7 +134,8 @@ def compare_pairs(
     file = Path(table)
     pairs = read_pairs(file)
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
-    embeddings, problems = _embedded(model, file.parent, names, progress)
+    with reporting(progress) as tell:
+        embeddings, problems = _embedded(model, file.parent, names, tell)
     if len(problems) == len(names):
         raise DataError(f"{shown(str(file))}: none of its images can be read. {problems[names[0]]}")
     place = {name: i for i, name in enumerate(names)}
@@ -156,18 +150,14 @@ def compare_pairs(
 
 
 def read_pairs(file: Path) -> list[tuple[str, str]]:
-    """Read the columns "left" and "right" of a table.
-
-    Args:
-        file: UTF-8, its first line names the columns; other columns may be there.
+    """Read the columns "left" and "right" of a table; others may be there.
 
     Raises:
         DataError: it cannot be read, lacks a column, or has no row, or half a row.
     """
-    name = shown(str(file))
 
-    def sides(header: Sequence[str]) -> list[str]:
-        columns = {key.strip().casefold(): key for key in header}
+    def choose(header: Sequence[str]) -> list[str]:
+        columns = {name.strip().casefold(): name for name in header}
         if not set(COLUMNS) <= set(columns):
             raise DataError(
                 f"{name}: expected the columns left and right, with paths of images. Received "
@@ -175,47 +165,35 @@ def read_pairs(file: Path) -> list[tuple[str, str]]:
             )
         return [columns[side] for side in COLUMNS]
 
+    name = shown(str(file))
     # a name of a file may be of bytes that are no text
-    table, chosen = read_csv(file, sides, errors="surrogateescape")
-    left, right = ([cell.strip() for cell in table.column(side)] for side in chosen)
-    found = list(zip(left, right, strict=True))
-    for row, pair in enumerate(found):
-        if not all(pair):
-            raise DataError(
-                f"{name}, {table.where(row)}: expected two paths. Received {pair[0]!r} and "
-                f"{pair[1]!r}."
-            )
-    if not found:
+    table, columns = read_csv(file, choose, errors="surrogateescape")
+    pairs = []
+    for row, cells in enumerate(zip(*map(table.column, columns), strict=True)):
+        left, right = (cell.strip() for cell in cells)
+        problem = table.faults.get(row) or ("" if left and right else f"{left!r} and {right!r}")
+        if problem:
+            raise DataError(f"{name}, {table.where(row)}: expected two paths. Received {problem}.")
+        pairs.append((left, right))
+    if not pairs:
         raise DataError(f"{name}: expected pairs of images. Received a table without rows.")
-    return found
+    return pairs
 
 
 def _embedded(
-    model: Embedder,
-    folder: Path,
-    names: list[str],
-    progress: Callable[[int, int], None] | None,
+    model: Embedder, folder: Path, names: list[str], tell: Report
 ) -> tuple[NDArray[np.float32], dict[str, str]]:
     """Embed files, a row of NaN where one cannot be read, and say why not."""
     result = np.full((len(names), model.dim), np.nan, np.float32)
     problems: dict[str, str] = {}
-    size = batch_size(model.preprocessing.shape)
-    for start in range(0, len(names), size):
-        part = range(start, min(start + size, len(names)))
-        good = dict(_read(model, folder, names, part, problems))
-        if good:
-            result[list(good)] = model.embed(np.stack(list(good.values())))
-        if progress is not None:
-            progress(part.stop, len(names))
+    done = 0
+    files = [FileSource(folder / name, name) for name in names]
+    for batch in decode_batches(files, model.preprocessing):
+        if len(batch.positions):
+            result[batch.positions] = model.embed(batch.pixels)
+        for place, skipped in batch.skipped.items():
+            name = names[place]  # as the table has it
+            problems[name] = shown(skipped.reason.replace(str(files[place].path), name))
+        done += len(batch.positions) + len(batch.skipped)
+        tell(Progress("compare", done, len(names), "images"))
     return result, problems
-
-
-def _read(
-    model: Embedder, folder: Path, names: list[str], part: range, problems: dict[str, str]
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    for i in part:
-        try:
-            yield i, model.preprocessing.pixels(folder / names[i])
-        except DataError as error:
-            told = str(error).replace(str(folder / names[i]), names[i])
-            problems[names[i]] = shown(told)
