@@ -738,7 +738,7 @@ def pairs(dark, bright):
 
 def test_compare_a_table_of_pairs(run, command, pairs):
     shown = command("compare", run, "--pairs", pairs)
-    assert (shown.code, shown.err) == (0, "compare: images 2 of 2\n")
+    assert (shown.code, shown.err) == (0, "compare 2 of 2 images\n")
     lines = shown.out.splitlines()
     assert re.split(" {2,}", lines[0]) == ["verdict", "distance", "probability", "left", "right"]
     assert re.split(" {2,}", lines[1])[:2] == ["same", "0.0000"]

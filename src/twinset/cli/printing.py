@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-from twinset.progress import Progress, Wanted, reporting
 
 
 def say(text: str) -> None:
@@ -22,10 +18,3 @@ def note(text: str) -> None:
 def plural(count: int, noun: str) -> str:
     """Count things in words: "1 item", "2,000 items"."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-@contextmanager
-def counting(task: str, progress: Wanted) -> Iterator[Callable[[int, int], None]]:
-    """Report the progress of a library function that tells (done, total)."""
-    with reporting(progress) as tell:
-        yield lambda done, total: tell(Progress(task, done, total))
