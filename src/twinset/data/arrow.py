@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.texts import strings
+from twinset.data.names import Texts
 from twinset.errors import DataError, ImageFileError
 
 # Up to OPEN_FILES · KEPT_BLOCKS blocks are in memory at a time, and a page of each open file.
@@ -27,31 +27,14 @@ OPEN_FILES = 4
 
 
 def open_table(path: Path) -> ParquetTable | ArrowTable:
-    """Open a Parquet or Arrow file.
-
-    Args:
-        path: Arrow files may be streams, as Hugging Face's `save_to_disk` writes them, or in the
-            format for files.
-
-    Raises:
-        DataError: pyarrow is not installed, or the file is missing, damaged or of another kind.
-    """
+    """Open a Parquet or Arrow file."""
     _arrow()
     with _damage(path):
         return ParquetTable(path) if path.suffix.lower() == ".parquet" else ArrowTable(path)
 
 
 def read_cell(path: Path, column: str, row: int) -> bytes:
-    """Read one encoded image; safe to call from several threads.
-
-    Args:
-        path: a Parquet or Arrow file.
-        column: of bytes, or of a struct with a field "bytes".
-        row: from 0.
-
-    Raises:
-        ImageFileError: the file cannot be read, or has no such image.
-    """
+    """Read one encoded image; safe to call from several threads."""
     try:
         status = path.stat()
         # a file that was written anew is opened anew
@@ -112,7 +95,7 @@ class _Block:
 
 
 class ParquetTable:
-    """Reads a Parquet file; its encoded images in blocks of about 16 MiB, however large its groups.
+    """A Parquet file, its encoded images read in blocks of about 16 MiB, however large its groups.
 
     A page of the file is read whole, and most writers put up to 1,024 rows into one, as far as a
     group has that many: hundreds of MiB for large images. `datasets` writes groups of 100 images.
@@ -137,14 +120,7 @@ class ParquetTable:
         self._column: str | None = None
 
     def columns(self, names: Sequence[str]) -> Any:
-        """Read small columns whole, as one Arrow table.
-
-        Args:
-            names: of the columns.
-
-        Raises:
-            DataError: the file is damaged.
-        """
+        """Read small columns whole, as one Arrow table."""
         with _damage(self.path):
             return self._file.read(columns=list(names))
 
@@ -152,12 +128,6 @@ class ParquetTable:
         """Tell which cells of a column of encoded images hold no bytes, (rows,).
 
         The file's statistics tell it mostly, so that no image is read.
-
-        Args:
-            column: its name.
-
-        Raises:
-            DataError: the file is damaged.
         """
         found = np.zeros(self.rows, bool)
         leaf = self._leaf(column)
@@ -172,11 +142,7 @@ class ParquetTable:
         return found
 
     def paths(self, column: str) -> list[str | None]:
-        """Read the path of each image in a column of structs; None where there is none.
-
-        Args:
-            column: its name.
-        """
+        """Read the path of each image in a column of structs; None where there is none."""
         below = f"{column}.path"
         if below not in [self._file.schema.column(k).path for k in range(len(self._file.schema))]:
             return [None] * self.rows
@@ -184,12 +150,7 @@ class ParquetTable:
             return _paths(self._file.read(columns=[below]).column(0))
 
     def cell(self, column: str, row: int) -> bytes | None:
-        """Read the bytes of one encoded image; None where there are none.
-
-        Args:
-            column: its name.
-            row: from 0.
-        """
+        """Read the bytes of one encoded image; None where there are none."""
         if column != self._column:
             self._column, self._blocks, self._reading = column, [], None
         for block in self._blocks:
@@ -231,7 +192,7 @@ class ParquetTable:
 
 
 class ArrowTable:
-    """Reads an Arrow file through a memory map: nothing of it stays in memory.
+    """An Arrow file, read through a memory map: nothing of it stays in memory.
 
     A compressed one is unpacked into memory; `save_to_disk` writes none.
 
@@ -242,6 +203,7 @@ class ArrowTable:
     def __init__(self, path: Path) -> None:
         arrow = _arrow()
         self.path = path
+        # a stream, as Hugging Face's `save_to_disk` writes it, or in the format for files;
         # kept open by the batches, which are views into it
         mapped = arrow.memory_map(str(path))
         if mapped.size() >= 6 and mapped.read(6) == b"ARROW1":
@@ -257,37 +219,20 @@ class ArrowTable:
         self.rows = self._starts[-1]
 
     def columns(self, names: Sequence[str]) -> Any:
-        """Read small columns whole, as one Arrow table.
-
-        Args:
-            names: of the columns.
-        """
+        """Read small columns whole, as one Arrow table."""
         return _arrow().Table.from_batches(self._batches, self.schema).select(list(names))
 
     def empty(self, column: str) -> NDArray[np.bool_]:
-        """Tell which cells of a column of encoded images hold no bytes, (rows,).
-
-        Args:
-            column: its name.
-        """
+        """Tell which cells of a column of encoded images hold no bytes, (rows,)."""
         nulls = [_nulls(batch.column(column)) for batch in self._batches]
         return np.concatenate([np.empty(0, bool), *nulls])
 
     def paths(self, column: str) -> list[str | None]:
-        """Read the path of each image in a column of structs; None where there is none.
-
-        Args:
-            column: its name.
-        """
+        """Read the path of each image in a column of structs; None where there is none."""
         return _paths(self.columns([column]).column(0))
 
     def cell(self, column: str, row: int) -> bytes | None:
-        """Read the bytes of one encoded image; None where there are none.
-
-        Args:
-            column: its name.
-            row: from 0.
-        """
+        """Read the bytes of one encoded image; None where there are none."""
         k = bisect_right(self._starts, row) - 1
         return _Block(self._starts[k], self._batches[k].column(column))[row]
 
@@ -303,11 +248,7 @@ def _nulls(cells: Any) -> NDArray[np.bool_]:
 
 
 def is_encoded(kind: Any) -> bool:
-    """Tell whether an Arrow type can hold encoded images: bytes, or a struct with "bytes".
-
-    Args:
-        kind: an Arrow type.
-    """
+    """Tell whether an Arrow type can hold encoded images: bytes, or a struct with "bytes"."""
     types = _arrow().types
     if types.is_struct(kind):
         place = kind.get_field_index("bytes")
@@ -316,15 +257,7 @@ def is_encoded(kind: Any) -> bool:
 
 
 def scalars(table: Table, *, leave_out: str) -> dict[str, list[Any]]:
-    """Read the columns that hold one text, number or truth per row; times as text, NaN as None.
-
-    Args:
-        table: an open file.
-        leave_out: a column that is not wanted.
-
-    Raises:
-        DataError: the file is damaged.
-    """
+    """Read the columns that hold one text, number or boolean per row; times become text."""
     types = _arrow().types
     plain = [
         field.name
@@ -348,11 +281,7 @@ def _scalar(value: Any) -> Any:
 
 
 def features(schema: Any) -> Mapping[str, Mapping[str, Any]]:
-    """Return what Hugging Face's `datasets` notes of each column; nothing without a note.
-
-    Args:
-        schema: of an Arrow table.
-    """
+    """Return what Hugging Face's `datasets` notes of each column; nothing without a note."""
     try:
         noted = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError):
@@ -367,3 +296,43 @@ def _paths(column: Any) -> list[str | None]:
     import pyarrow.compute as pc
 
     return strings(pc.struct_field(column, "path"))
+
+
+def texts(column: Any) -> Texts:
+    """Turn a column of labels, groups or splits into text.
+
+    Whole numbers in floating point, as tables with gaps have them, lose their ".0"; NaN is a gap.
+    """
+    import pyarrow.compute as pc
+
+    arrow = _arrow()
+
+    if arrow.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if arrow.types.is_floating(column.type):
+        column = pc.if_else(pc.is_finite(column), column, None)
+        if pc.all(pc.equal(column, pc.floor(column))).as_py():
+            column = column.cast(arrow.int64())
+    if arrow.types.is_nested(column.type) or "binary" in str(column.type):
+        raise DataError(f"expected text or numbers. Received {column.type}")
+    encoded = column.dictionary_encode().unify_dictionaries()
+    if not encoded.num_chunks:
+        return Texts([], np.empty(0, np.int64))
+    codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
+    values = encoded.chunk(0).dictionary.cast(arrow.string()).to_pylist()
+    return Texts(values, np.concatenate(codes).astype(np.int64))
+
+
+def strings(column: Any) -> list[str | None]:
+    """Turn a column of text that hardly repeats, such as paths, into a list."""
+    arrow = _arrow()
+    if arrow.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = str(column.type)
+    if "string" not in kind or arrow.types.is_nested(column.type):
+        if not arrow.types.is_null(column.type):
+            raise DataError(f"expected paths as text. Received {kind}")
+        column = column.cast(arrow.string())
+    # by way of numpy it is five times as fast as `to_pylist`
+    found: list[str | None] = column.to_numpy(zero_copy_only=False).tolist()
+    return found

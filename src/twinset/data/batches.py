@@ -15,23 +15,9 @@ PADDING = -1
 def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> NDArray[np.int32]:
     """Cut a random order of `count` items into batches.
 
-    Args:
-        count: number of items, at least 1.
-        batch_size: items per batch, at least 1.
-        seed: of the run.
-        epoch: counted from 0; each epoch has its own order.
-
     Returns:
         Item indices of shape (⌈count / batch_size⌉, min(batch_size, count)), int32. Each item
         occurs once; the last row ends in `PADDING` (−1) where the count does not divide.
-
-    Raises:
-        DataError: nothing to draw from.
-
-    Example:
-        >>> batches = shuffled_batches(5, 2, seed=0, epoch=0)
-        >>> batches.shape, int(batches[-1, -1]), sorted(batches.ravel().tolist())
-        ((3, 2), -1, [-1, 0, 1, 2, 3, 4])
     """
     if count < 1 or batch_size < 1:
         raise DataError(
@@ -73,14 +59,6 @@ def class_batches(
     Returns:
         Positions of shape (steps, k · m), int32; steps = max(1, n // (k · m)). In a row, the
         images of a class are neighbours.
-
-    Raises:
-        DataError: no class has two images, or a batch cannot hold two of a class.
-
-    Example:
-        >>> rows = class_batches(np.array([0, 1] * 4), 4, per_class=2, seed=0, epoch=0)
-        >>> rows.shape, (rows % 2).tolist(), sorted(rows.ravel().tolist())
-        ((2, 4), [[0, 0, 1, 1], [0, 0, 1, 1]], [0, 1, 2, 3, 4, 5, 6, 7])
     """
     order = np.argsort(labels, kind="stable").astype(np.int32)
     _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprint import SIZE, fingerprint
-from twinset.data.image_sources import ImageSource
-from twinset.data.skipped import Skipped
+from twinset.data.image_sources import ImageSource, Skipped
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 from twinset.files import cache_folder, in_use, prune, tag, write_bytes
@@ -80,9 +79,6 @@ def decode_all(
         workers: threads. Defaults to one per processor core; Pillow decodes without holding
             Python's lock.
         progress: as for `reporting`.
-
-    Raises:
-        DataError: the cache cannot be written, for example as the disk is full.
     """
     base = cache_folder("images") if folder is None else folder
     stamps = [stamp(f"{len(source.name)}:{source.name}{source.stamp()}") for source in sources]
@@ -251,9 +247,6 @@ def adopt(
         wanted: the stamps of the images that it lacks, and their positions.
         sizes: bytes per image of each file to copy, by the file's name.
         keep: is given a position and the bytes out of each file.
-
-    Returns:
-        How many were taken over.
     """
     left = dict(wanted)
     beside = folder.parent.glob(f"{folder.name.split('-')[0]}-*")

@@ -54,9 +54,6 @@ def read_csv(
         errors: what becomes of bytes that are not UTF-8, as for `bytes.decode`: names of files
             may be such. Defaults to refusing them.
 
-    Returns:
-        The cells, and what was chosen.
-
     Raises:
         DataError: the file cannot be read, or lacks columns.
     """

@@ -39,23 +39,6 @@ def encoded_once(
         dim: numbers in a row.
         folder: holds the caches. Defaults to `twinset/features` in the user's cache folder.
         progress: as for `reporting`.
-
-    Returns:
-        float32 of shape (n, dim), in the order of the fingerprints.
-
-    Raises:
-        DataError: the cache cannot be written, for example as the disk is full.
-
-    Example:
-        >>> import tempfile
-        >>> prints = np.arange(32, dtype=np.uint8).reshape(2, 16)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for factor in (1, 5):  # the second finds what the first made
-        ...         rows = encoded_once(
-        ...             lambda at: np.float32(at)[:, None] * factor,
-        ...             prints, key="net", dim=1, folder=Path(folder))
-        >>> rows.tolist()
-        [[0.0], [1.0]]
     """
     base = cache_folder("features") if folder is None else folder
     try:

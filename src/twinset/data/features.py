@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.data.image_sources import Skipped
 from twinset.data.labelled import Labelled
-from twinset.data.skipped import Skipped
 from twinset.errors import DataError
 
 
 @dataclass(frozen=True)
 class VectorInput:
-    """States that a model takes vectors made elsewhere; the counterpart of `Preprocessing`.
+    """The vectors that a model takes, made elsewhere; the counterpart of `Preprocessing`.
 
     Args:
         size: d, how many numbers each vector has.
@@ -45,14 +45,7 @@ class VectorInput:
         return (self.size,)
 
     def pixels(self, image: Any) -> NDArray[np.uint8]:
-        """Refuse an image, as a model that takes none.
-
-        Args:
-            image: anything.
-
-        Raises:
-            DataError: always.
-        """
+        """Refuse an image, as a model that takes none."""
         raise DataError(
             f"Expected vectors of {self.size} numbers, made as those it was trained on: this model "
             f"takes no images and no files. Received {image!r}: make its vector with the model "
@@ -60,17 +53,7 @@ class VectorInput:
         )
 
     def rows(self, given: Any) -> NDArray[np.float32]:
-        """Check vectors.
-
-        Args:
-            given: `LabelledFeatures`, or numbers of shape (n, d).
-
-        Returns:
-            float32 of shape (n, d).
-
-        Raises:
-            DataError: images, other sizes, or numbers that are not finite.
-        """
+        """Check vectors."""
         values: Any = given.rows if isinstance(given, Labelled) else given
         try:
             vectors = np.asarray(values)
@@ -93,7 +76,7 @@ class VectorInput:
 
 @dataclass(frozen=True, eq=False)
 class LabelledFeatures(Labelled):
-    """Holds n vectors of d numbers, their labels, and the names of the classes.
+    """n vectors of d numbers, their labels, and the names of the classes.
 
     Args:
         vectors: finite numbers of shape (n, d), kept as float32.
@@ -156,14 +139,7 @@ class LabelledFeatures(Labelled):
 
 
 def finite(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    """Turn numbers into float32, refusing what is not finite there.
-
-    Args:
-        vectors: of shape (n, d).
-
-    Raises:
-        DataError: NaN, infinite, or beyond float32.
-    """
+    """Turn numbers into float32, refusing what is not finite there."""
     with np.errstate(over="ignore"):
         found = np.ascontiguousarray(vectors, np.float32)
     bad = np.flatnonzero(~np.isfinite(found).all(axis=1))

@@ -16,33 +16,12 @@ def fingerprint(pixels: NDArray[np.uint8]) -> bytes:
     """Hash the pixels of one image: BLAKE2b of 128 bits over the bytes in row order.
 
     The shape is not part of it; compare images of one shape only.
-
-    Args:
-        pixels: uint8 of any shape.
-
-    Example:
-        >>> import numpy as np
-        >>> fingerprint(np.zeros((2, 2), np.uint8)).hex()[:8]
-        '11d2df4e'
     """
     return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=SIZE).digest()
 
 
 def fingerprints(images: Any) -> NDArray[np.uint8]:
-    """Hash every image of a set, a thousand at a time.
-
-    Args:
-        images: uint8 of shape (n, ...), in memory or stored.
-
-    Returns:
-        uint8 of shape (n, 16).
-
-    Example:
-        >>> import numpy as np
-        >>> rows = fingerprints(np.uint8([[[1]], [[2]], [[1]]]))
-        >>> rows.shape, bool((rows[0] == rows[2]).all()), bool((rows[0] == rows[1]).any())
-        ((3, 16), True, False)
-    """
+    """Hash every image of a set, a thousand at a time."""
     found = bytearray()
     for start in range(0, len(images), CHUNK):
         for pixels in np.ascontiguousarray(images[start : start + CHUNK]):

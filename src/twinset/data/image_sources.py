@@ -17,6 +17,19 @@ from twinset.data.fingerprint import fingerprint
 from twinset.errors import ImageFileError
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """One file or row that cannot be used: not dropped in silence, and not fatal alone.
+
+    Args:
+        name: as shown to people, relative to the data: "shirts/a.png", "row 17".
+        reason: one line.
+    """
+
+    name: str
+    reason: str
+
+
 class ImageSource(Protocol):
     """One image, which is not read before it is asked for."""
 
@@ -25,34 +38,19 @@ class ImageSource(Protocol):
         """As shown to people, relative to the data: "shirts/a b.png", "train.parquet[17]"."""
 
     def stamp(self) -> str:
-        """Tell cheaply whether the image may have changed: if so, the stamp is another.
-
-        Raises:
-            ImageFileError: the file is gone.
-        """
+        """Tell cheaply whether the image may have changed: if so, the stamp is another."""
 
     def probe(self) -> tuple[int, int, str]:
-        """Tell width and height as seen, and Pillow's colour mode, without decoding the pixels.
-
-        Raises:
-            ImageFileError: it is missing, empty, too large, or no image.
-        """
+        """Tell width and height as seen, and Pillow's colour mode, without decoding the pixels."""
 
     def encoded(self) -> Any:
         """Return what `Preprocessing.pixels` reads the image from: its path, or its bytes.
 
         It need not decode all of a large JPEG, so its answer may differ from that for `open()`.
-
-        Raises:
-            ImageFileError: it is missing.
         """
 
     def open(self) -> Image.Image:
-        """Decode the image completely.
-
-        Raises:
-            ImageFileError: it is missing, empty, too large, damaged, or no image.
-        """
+        """Decode the image completely."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprint import fingerprints
-from twinset.data.skipped import Skipped
+from twinset.data.image_sources import Skipped
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 
@@ -22,7 +22,7 @@ _PER_ROW = ("groups", "parts", "names")
 
 
 class Labelled(ABC):
-    """Is n labelled rows of anything that an encoder takes; frozen dataclasses say of what.
+    """n labelled rows of anything that an encoder takes; frozen dataclasses say of what.
 
     Attributes:
         labels: integers of shape (n,), each an index into `class_names`.
@@ -152,14 +152,7 @@ class Labelled(ABC):
 
 
 def check_parts(parts: NDArray[np.str_] | None) -> None:
-    """Refuse names of parts that there are not.
-
-    Args:
-        parts: one of `PARTS` or "" for each row; None for no parts at all.
-
-    Raises:
-        DataError: another name.
-    """
+    """Refuse names of parts that there are not."""
     if parts is None:
         return
     wrong = np.flatnonzero(~np.isin(parts, (*PARTS, "")))
@@ -177,7 +170,7 @@ __all__ = ["PARTS", "LabelledImages"]
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages(Labelled):
-    """Holds n images of one size, their labels, and the names of the classes.
+    """n images of one size, their labels, and the names of the classes.
 
     Args:
         images: uint8 pixels, (n, h, w) for grayscale or (n, h, w, 3) for colour; an array, or

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.data.image_sources import FileSource, ImageSource, TableSource
+from twinset.data.image_sources import FileSource, ImageSource, Skipped, TableSource
 from twinset.data.labelled import check_parts
 from twinset.data.names import in_order, shown
-from twinset.data.skipped import Skipped
 from twinset.errors import DataError
 
 # what a listing itself says of an image; further columns of these names give way
@@ -223,12 +222,7 @@ class Listing:
 
 
 def joined(listings: Sequence[Listing], **changes: Any) -> Listing:
-    """Put listings one after the other; classes of one name become one.
-
-    Args:
-        listings: at least one.
-        **changes: what the whole is to have, such as its name.
-    """
+    """Put listings one after the other; classes of one name become one."""
     first = listings[0]
     classes = tuple(dict.fromkeys(name for each in listings for name in each.class_names))
     number = {name: label for label, name in enumerate(classes)}

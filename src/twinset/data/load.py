@@ -32,11 +32,7 @@ USED = ("fit", "tune", "calib")
 
 
 def expect(data: str | Path) -> None:
-    """Refuse what no source of data takes, without reading it.
-
-    Raises:
-        DataError: no such data.
-    """
+    """Refuse what no source of data takes, without reading it."""
     source_for(str(data))
 
 
@@ -143,13 +139,7 @@ def load_parts(
 
 
 def write_members(folder: str | Path, parts: Parts, source: str | Path) -> None:
-    """Note in a run's folder which images were in which part, by their fingerprints.
-
-    Args:
-        folder: of the run.
-        parts: as the run used them.
-        source: the data, as `load_images` took it.
-    """
+    """Note in a run's folder which images were in which part, by their fingerprints."""
     file = io.BytesIO()
     prints: dict[str, Any] = {name: part.fingerprints for name, part in parts.named().items()}
     place = str(source)
@@ -169,14 +159,6 @@ def evaluation_parts(
     tell: Callable[[str], None] | None = None,
 ) -> Parts:
     """Load what a run may be judged on: no image that it was fitted, tuned or calibrated on.
-
-    Args:
-        folder: of the run.
-        data: as for `load_images`; the run's own data, or other.
-        recipe: of the run.
-        preprocessing: of its model.
-        progress: as for `reporting`. Defaults to False.
-        tell: is told what comes next. Defaults to none.
 
     Returns:
         `test`, all images of the data that the run did not use; and of those it used, each part
@@ -218,17 +200,7 @@ def evaluation_parts(
 
 
 def source_of(folder: str | Path) -> str:
-    """Tell which data a run was trained on.
-
-    Args:
-        folder: of the run.
-
-    Returns:
-        What `load_images` takes; "fashion-mnist" where the run does not say.
-
-    Raises:
-        ModelError: its file is damaged.
-    """
+    """Tell which data a run was trained on."""
     found = _members(Path(folder)).get("source")
     return DEFAULT if found is None else os.fsdecode(found.tobytes())
 

@@ -13,7 +13,7 @@ from twinset.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Names p pairs of images by position.
+    """p pairs of images by position.
 
     Args:
         left: int32 positions of shape (p,).
@@ -38,16 +38,7 @@ class Pairs:
 
 
 def class_indices(labels: NDArray[np.integer]) -> list[NDArray[np.int64]]:
-    """List the positions of each class that occurs, in the order of the labels.
-
-    Args:
-        labels: integers of shape (n,).
-
-    Example:
-        >>> import numpy as np
-        >>> [group.tolist() for group in class_indices(np.array([7, 3, 7]))]
-        [[1], [0, 2]]
-    """
+    """List the positions of each class that occurs, in the order of the labels."""
     order = np.argsort(labels, kind="stable")
     _, starts = np.unique(labels[order], return_index=True)
     return np.split(order, starts[1:]) if len(starts) else []
@@ -116,21 +107,6 @@ def balanced_pairs(labels: NDArray[np.integer] | list[int], *, seed: int = 0) ->
 
     Any classes of any sizes will do: a random other image of the class, then a random image of the
     other classes.
-
-    Args:
-        labels: integers of shape (n,).
-        seed: of the draw. Defaults to 0.
-
-    Returns:
-        Two pairs per image of a class of two or more; `same` alternates 1, 0, 1, 0, …
-
-    Raises:
-        DataError: fewer than two classes, or none of two images.
-
-    Example:
-        >>> pairs = balanced_pairs([0, 0, 1], seed=0)
-        >>> list(zip(pairs.left.tolist(), pairs.right.tolist(), pairs.same.tolist()))
-        [(0, 1, True), (0, 2, False), (1, 0, True), (1, 2, False)]
     """
     values = np.asarray(labels)
     order = np.argsort(values, kind="stable")

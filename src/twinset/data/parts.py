@@ -21,7 +21,7 @@ from twinset.recipe_sections import SplitRecipe
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Holds what each part of the work may see.
+    """What each part of the work may see.
 
     Args:
         fit: the weights are learned on these.
@@ -70,16 +70,6 @@ def divide(
         seed: of the random shares. Defaults to 0.
         allow_leaks: go on though the owner put one image or group into two parts. Defaults to
             False.
-
-    Raises:
-        DataError: two parts share an image or a group, or there is too little for a part.
-
-    Example:
-        >>> from twinset.data.labelled import LabelledImages
-        >>> pixels = np.arange(40, dtype=np.uint8).reshape(40, 1, 1)
-        >>> parts = divide(LabelledImages(pixels, [0] * 20 + [1] * 20, ("a", "b")))
-        >>> {name: len(part) for name, part in parts.named().items()}
-        {'fit': 28, 'test': 8, 'calib': 4}
     """
     chosen = shares or SplitRecipe()
     if is_protocol_data(images.labels) and test is not None:
@@ -207,7 +197,7 @@ def _taken(
 
 @dataclass(frozen=True)
 class Proof:
-    """Tells what was compared when nothing was found in two parts.
+    """What was compared when nothing was found in two parts.
 
     Args:
         images: name of each part → number of its images.
@@ -232,23 +222,6 @@ def prove_disjoint(
 
     Compares BLAKE2b digests of 128 bits of the pixels. Do not read it as "nothing alike": an image
     that was shifted, cropped or compressed again has another digest.
-
-    Args:
-        images: uint8 pixels of shape (n, ...); to prove a test set apart from the others,
-            concatenate them.
-        parts: name → positions, as in `Split.parts`.
-        groups: the group of each image, numbers or names of shape (n,).
-        fingerprints: of the images, (n, 16), where they are known. Defaults to computing them.
-
-    Raises:
-        DataError: two parts share an image or a group; the message names the first two positions,
-            in the order of the parts.
-
-    Example:
-        >>> import numpy as np
-        >>> pixels = np.uint8([[1, 2], [3, 4], [1, 2], [5, 6]])
-        >>> prove_disjoint(pixels, {"fit": [0, 2], "test": [1, 3]}).duplicates
-        {'fit': ((2, 0),), 'test': ()}
     """
     if images.dtype != np.uint8 or images.ndim < 2:
         raise DataError(

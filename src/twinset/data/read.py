@@ -16,7 +16,7 @@ from twinset.data.image_sources import ImageSource
 from twinset.data.labelled import LabelledImages
 from twinset.data.listing import Listing
 from twinset.data.read_listing import read_listing
-from twinset.data.source import Classes
+from twinset.data.sources import Classes
 from twinset.errors import DataError
 from twinset.progress import Wanted
 
@@ -133,14 +133,6 @@ def loaded(
 ) -> LabelledImages | LabelledFeatures:
     """Read what a listing names; what is in memory already is taken as it is.
 
-    Args:
-        listing: of images or vectors, each with a label.
-        how: size, colour, resize and background, as for `read_images`.
-        preprocessing: in place of these.
-        cache: as for `read_images`.
-        workers: likewise.
-        progress: likewise.
-
     Raises:
         DataError: none of the images can be read.
     """
@@ -189,18 +181,7 @@ def choose_preprocessing(
     resize: Literal["pad", "stretch", "crop"] = "pad",
     background: int = 0,
 ) -> Preprocessing:
-    """Decide what images become, by the headers of 200 of them where that is left open.
-
-    Args:
-        sources: the images; those looked at are spread evenly over the list.
-        size: as for `read_images`.
-        colour: likewise.
-        resize: likewise.
-        background: likewise.
-
-    Raises:
-        DataError: none of the 200 can be read, or an argument is wrong.
-    """
+    """Decide what images become, by the headers of 200 of them where that is left open."""
     if colour not in ("auto", "gray", "rgb"):
         raise DataError(f"Expected colour 'auto', 'gray' or 'rgb'. Received {colour!r}.")
     if size == "auto" or colour == "auto":

@@ -11,7 +11,7 @@ from twinset.data import sources
 from twinset.data.image_sources import FileSource
 from twinset.data.listing import Listing
 from twinset.data.names import shown
-from twinset.data.source import Asked, Classes, Source
+from twinset.data.sources import Asked, Classes, Source
 from twinset.errors import DataError
 from twinset.progress import Wanted
 from twinset.registry import Registry
@@ -67,22 +67,14 @@ of vectors (.npy, .npz, .parquet, .arrow), a folder of images, or a table of ima
 
 
 def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:
-    """List single image files without labels; the id of each is its path as given.
-
-    Raises:
-        DataError: there are none.
-    """
+    """List single image files without labels; the id of each is its path as given."""
     texts = [os.fspath(path) for path in paths]
     found = Listing([FileSource(text, shown(text)) for text in texts], "the list of paths")
     return found.usable(labelled=False)
 
 
 def source_for(place: str) -> Source:
-    """Find the source that reads a place.
-
-    Raises:
-        DataError: there is none.
-    """
+    """Find the source that reads a place."""
     scheme, mark, _ = place.partition("://")
     if mark and not Path(place).exists():
         source: Source = SOURCES.load(scheme)

@@ -26,7 +26,7 @@ _PROTOCOL_LABELS = "e3245b63f7c40d1c8b652835f19744d970c1613b40ddac6bcfc87b9c46e1
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Names parts of a set of images by position; no position is in two parts.
+    """Parts of a set of images by position; no position is in two parts.
 
     Args:
         parts: name → positions, integers of shape (m,), kept as sorted int64. Positions that no
@@ -100,19 +100,6 @@ def split(
         by: what must not be torn apart. Defaults to "image".
         groups: for `by="group"`, the group of each image, numbers or names of shape (n,).
         seed: of the permutations; one generator, classes in label order.
-
-    Raises:
-        DataError: sizes that are no sizes or add up to more than there is, a class or the groups
-            too few to give every part something, `groups` missing or superfluous.
-
-    Example:
-        >>> parts = split([0] * 4 + [1] * 8, {"fit": 0.75, "test": 0.25}, seed=0).parts
-        >>> [(name, len(indices), int((indices < 4).sum())) for name, indices in parts.items()]
-        [('fit', 9, 3), ('test', 3, 1)]
-        >>> family = [0, 0, 0, 1, 1, 2, 2, 2, 2, 3]
-        >>> parts = split([0] * 10, {"fit": 5, "test": 5}, by="group", groups=family, seed=0).parts
-        >>> [sorted({family[i] for i in indices}) for indices in parts.values()]
-        [[2, 3], [0, 1]]
     """
     values = _integers("labels", labels)
     if by not in get_args(By):
@@ -139,15 +126,7 @@ def split(
 
 
 def is_protocol_data(labels: ArrayLike) -> bool:
-    """Tell whether labels are those that `protocol_split` divides.
-
-    Args:
-        labels: integers of shape (n,).
-
-    Example:
-        >>> is_protocol_data([9, 0, 0])
-        False
-    """
+    """Tell whether labels are those that `protocol_split` divides."""
     values = np.asarray(labels).astype("<i8")
     return hashlib.sha256(values.tobytes()).hexdigest() == _PROTOCOL_LABELS
 
@@ -162,17 +141,6 @@ def protocol_split(labels: ArrayLike) -> Split:
 
     The positions come from a file beside this module, one byte per image (0, 1, 2), because
     numpy does not promise the same permutations for ever; a test derives them anew.
-
-    Args:
-        labels: the 60,000 training labels, in the order of the official file.
-
-    Raises:
-        DataError: other labels.
-
-    Example:
-        >>> protocol_split([9, 0, 0])  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        twinset.errors.DataError: Expected the 60,000 training labels of Fashion-MNIST, ...
     """
     values = _integers("labels", labels)
     if not is_protocol_data(values):
@@ -187,7 +155,7 @@ def protocol_split(labels: ArrayLike) -> Split:
 
 @dataclass(frozen=True)
 class UnseenFold:
-    """Names the classes that one training never sees.
+    """The classes that one training never sees.
 
     Args:
         name: the block of the protocol, and the unseen labels: "U1-06".
@@ -214,17 +182,8 @@ def class_folds(classes: int, *, folds: int = 5, seed: int = 0) -> tuple[UnseenF
 
     A fold has two classes or more, as a test needs, and leaves two or more to train on.
 
-    Args:
-        classes: how many there are.
-        folds: how many to make, if there are classes enough. Defaults to 5.
-        seed: of the deal. Defaults to 0.
-
     Returns:
         As many folds as asked; fewer of fewer than ten classes, none of fewer than four.
-
-    Example:
-        >>> [fold.unseen for fold in class_folds(7)]
-        [(2, 3, 4), (5, 6), (0, 1)]
     """
     count = min(folds, classes // 2)
     if count < 2:
@@ -245,19 +204,7 @@ UNSEEN_FOLDS = tuple(
 
 
 def checked_groups(groups: ArrayLike, count: int) -> NDArray[Any]:
-    """Return groups as an array, one per image.
-
-    Args:
-        groups: numbers or names of shape (n,).
-        count: how many images there are.
-
-    Raises:
-        DataError: another number of groups.
-
-    Example:
-        >>> checked_groups(["ann", "bob"], 2).shape
-        (2,)
-    """
+    """Return groups as an array, one per image."""
     values = np.asarray(groups)
     if values.shape != (count,):
         raise DataError(

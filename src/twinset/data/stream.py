@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.features import VectorInput
-from twinset.data.image_sources import ImageSource
-from twinset.data.skipped import Skipped
+from twinset.data.image_sources import ImageSource, Skipped
 from twinset.errors import DataError
 
 BATCH = 1024
@@ -24,7 +23,7 @@ CHUNK = 16
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Holds neighbours of a list of images, decoded.
+    """Neighbours of a list of images, decoded.
 
     Args:
         positions: which of the list could be read, (m,).
@@ -47,24 +46,6 @@ def decode_batches(
     """Decode images in their order; the next batch is under way while one is used.
 
     Nothing is kept on disk: `decode_all` does that, for who comes back to the same images.
-
-    Args:
-        sources: what to decode.
-        preprocessing: what each becomes.
-        size: images per batch. Defaults to 1,024, or fewer where they would take over 32 MiB.
-        workers: threads. Defaults to one per processor core.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from PIL import Image
-        >>> from twinset.data.image_sources import FileSource
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     Image.new("L", (4, 4), 9).save(f"{folder}/a.png")
-        ...     files = [FileSource(f"{folder}/{name}", name) for name in ("a.png", "b.png")]
-        ...     (batch,) = decode_batches(files, Preprocessing((2, 2)))
-        >>> batch.positions.tolist(), batch.pixels.tolist(), batch.skipped[1].name
-        ([0], [[[9, 9], [9, 9]]], 'b.png')
     """
     room = BATCH_BYTES // math.prod(preprocessing.shape)
     per_batch = size or max(CHUNK, min(BATCH, room))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.data.image_sources import Skipped
 from twinset.data.listing import Listing
-from twinset.data.skipped import Skipped
 from twinset.errors import DataError
 from twinset.progress import Progress, Wanted, reporting
 from twinset.search.index_sources import Embedded, embed

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.features import LabelledFeatures, VectorInput
-from twinset.data.image_sources import HeldSource
+from twinset.data.image_sources import HeldSource, Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.listing import Listing
 from twinset.data.read_listing import list_files, read_listing
-from twinset.data.skipped import Skipped
 from twinset.data.stream import decode_batches
 from twinset.errors import DataError, StoreError
 from twinset.search.store import Items

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twinset.data.checks.check import check
 from twinset.data.checks.findings import SEVERITIES, about_classes, about_leaks, about_skipped
 from twinset.data.checks.near_duplicates import Duplicates, judge_duplicates
+from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
-from twinset.data.skipped import Skipped
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 

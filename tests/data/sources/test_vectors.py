@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from twinset.data.source import Asked
+from twinset.data.sources import Asked
 from twinset.data.sources import vectors as source
 from twinset.errors import DataError
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from twinset.data.image_sources import HeldSource
 from twinset.data.listing import Listing
-from twinset.data.source import Asked, Source
+from twinset.data.sources import Asked, Source
 from twinset.errors import DataError
 
 

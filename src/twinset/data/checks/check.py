@@ -31,9 +31,9 @@ from twinset.data.checks.near_duplicates import (
     image_name,
     judge_duplicates,
 )
+from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
-from twinset.data.skipped import Skipped
 from twinset.data.split import Split
 from twinset.errors import DataError
 
@@ -43,7 +43,7 @@ _COLUMNS, _NAME, _ROWS, _EXAMPLES = 100, 48, 12, 3  # of the text for a terminal
 
 @dataclass(frozen=True)
 class DataCheck:
-    """Holds what was found in a set of labelled images.
+    """What was found in a set of labelled images.
 
     Args:
         name: of the set.
@@ -77,23 +77,12 @@ class DataCheck:
         return not self.count("error")
 
     def count(self, severity: str) -> int:
-        """Count the findings of one severity.
-
-        Args:
-            severity: "error", "warning" or "note".
-        """
+        """Count the findings of one severity."""
         return sum(finding.severity == severity for finding in self.findings)
 
     def worst(self, most: int = 12) -> list[tuple[str, Alike]]:
-        """Pick the duplicates to look at first, for `figures.look_alikes`.
-
-        Args:
-            most: how many. Defaults to 12.
-
-        Returns:
-            (why, duplicates): leaks, label conflicts and copies in turn while there are any; of
-            each kind the equal ones first, then by distance.
-        """
+        """Pick the duplicates to look at first, for `figures.look_alikes`, and say why."""
+        # of each kind in turn while there are any; equal ones come first, then by distance
         kinds = (
             [("in two parts", each) for each in self.judged.leaks],
             [("two labels", each) for each in self.judged.conflicts],
@@ -192,18 +181,6 @@ def check(
         threshold: of near duplicates, see `find_duplicates`; 0 finds the same pixels only.
             Defaults to what suits the data.
         duplicates: as `find_duplicates` found them, where that was done. Defaults to finding them.
-
-    Raises:
-        DataError: parts that are no parts, sizes that do not fit, a value out of range.
-
-    Example:
-        >>> import numpy as np
-        >>> pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8), np.uint8)
-        >>> pixels[3] = pixels[0]
-        >>> data = LabelledImages(pixels, [0, 0, 1, 1], ("cat", "dog"))
-        >>> found = check(data, parts={"train": [0, 2], "test": [1, 3]})
-        >>> found.ok, [finding.code for finding in found.findings]
-        (False, ['exact-leaks', 'small-classes', 'label-conflicts'])
     """
     if not 0 <= most_skipped <= 1:
         raise DataError(f"Expected a share from 0 to 1 as most_skipped. Received {most_skipped}.")

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.checks.near_duplicates import Alike, Judged
+from twinset.data.image_sources import Skipped
 from twinset.data.names import shown
-from twinset.data.skipped import Skipped
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -56,7 +56,7 @@ _SIZES: tuple[tuple[Severity, str, int, int, str], ...] = (
 
 @dataclass(frozen=True)
 class Finding:
-    """Tells one thing about the data.
+    """One thing to say about the data.
 
     Args:
         severity: "error": training makes no sense, or its scores would not be true. "warning":
@@ -76,7 +76,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class TornGroup:
-    """Names a group that is in two parts or more.
+    """A group that is in two parts or more.
 
     Args:
         group: its name.
@@ -88,15 +88,7 @@ class TornGroup:
 
 
 def about_classes(classes: Sequence[tuple[str, int]]) -> list[Finding]:
-    """Judge how many images the classes have.
-
-    Args:
-        classes: (name, number of images), one per class.
-
-    Example:
-        >>> [finding.code for finding in about_classes([("cat", 30), ("dog", 1)])]
-        ['too-few-classes', 'single-images', 'uneven-classes']
-    """
+    """Judge how many images the classes have."""
     found = []
     usable = sum(count >= PAIR for _, count in classes)
     if usable < 2:
@@ -131,13 +123,7 @@ def about_classes(classes: Sequence[tuple[str, int]]) -> list[Finding]:
 
 
 def about_skipped(skipped: Sequence[Skipped], images: int, *, most: float) -> list[Finding]:
-    """Judge what could not be read.
-
-    Args:
-        skipped: what was set aside.
-        images: the number of those that could be read.
-        most: the share of both that is an error if exceeded.
-    """
+    """Judge what could not be read."""
     if not skipped:
         return []
     share = len(skipped) / (images + len(skipped))
@@ -157,13 +143,7 @@ def about_skipped(skipped: Sequence[Skipped], images: int, *, most: float) -> li
 def about_leaks(
     judged: Judged, torn: Sequence[TornGroup], part_sizes: Mapping[str, int]
 ) -> list[Finding]:
-    """Judge what two parts share: nobody should be tested on what they learned by heart.
-
-    Args:
-        judged: the duplicates.
-        torn: groups in two parts.
-        part_sizes: part → number of its images.
-    """
+    """Judge what two parts share: nobody should be tested on what they learned by heart."""
     found = []
     exact = [each for each in judged.leaks if each.exact]
     near = [each for each in judged.leaks if not each.exact]
@@ -218,13 +198,7 @@ def about_leaks(
 
 
 def about_copies(judged: Judged, images: int, skipped: int) -> list[Finding]:
-    """Judge duplicates that are in one part: contradictions, and copies that count twice.
-
-    Args:
-        judged: the duplicates.
-        images: their number in all.
-        skipped: pairs of look-alikes that were not examined.
-    """
+    """Judge duplicates that are in one part: contradictions, and copies that count twice."""
     found = []
     if judged.conflicts:
         found.append(
@@ -279,13 +253,7 @@ def about_copies(judged: Judged, images: int, skipped: int) -> list[Finding]:
 def about_pixels(
     constant: Sequence[str], sizes: NDArray[np.int64] | None, shape: tuple[int, ...]
 ) -> list[Finding]:
-    """Judge what the images hold.
-
-    Args:
-        constant: names of images of one gray level or colour.
-        sizes: (width, height) of the originals, (n, 2), if known.
-        shape: (h, w) or (h, w, 3) of what the model sees.
-    """
+    """Judge what the images hold."""
     found = []
     if constant:
         found.append(

@@ -28,7 +28,7 @@ _ROWS, _COLUMNS = 1024, 8192
 
 @dataclass(frozen=True, eq=False)
 class Duplicates:
-    """Lists the pairs of images that are alike, the most alike first.
+    """The pairs of images that are alike, the most alike first.
 
     Args:
         pairs: int64 of shape (k, 2), positions i < j. Of images with the same pixels, each later
@@ -123,9 +123,6 @@ def find_duplicates(
         neighbours: at most so many candidates are verified for each image, the nearest; bounds
             the work where all images are alike. Defaults to 32.
         fingerprints: of the images, (n, 16), if known already. Defaults to computing them.
-
-    Raises:
-        DataError: no images in this sense, a threshold or a number out of range.
     """
     _check(images, threshold, neighbours)
     first = _first_with(fingerprints_of(images) if fingerprints is None else fingerprints)
@@ -245,7 +242,7 @@ def _check(
 
 @dataclass(frozen=True)
 class Alike:
-    """Names images that are alike: all with the same pixels, or two that are nearly the same.
+    """Images that are alike: all with the same pixels, or two that are nearly the same.
 
     Args:
         positions: in the data, ascending.
@@ -266,7 +263,7 @@ class Alike:
 
 @dataclass(frozen=True)
 class Judged:
-    """Sorts duplicates by what they do; an entry may be both a conflict and a leak.
+    """Duplicates by what they do; an entry may be both a conflict and a leak.
 
     Args:
         copies: in one class and one part: they count twice, and contradict nothing.
@@ -280,35 +277,14 @@ class Judged:
 
 
 def image_name(data: LabelledImages, position: int) -> str:
-    """Return what people know an image by: its file's name, or "image 17", counted from 0.
-
-    Args:
-        data: the images.
-        position: of the image.
-    """
+    """Return what people know an image by: its file's name, or "image 17", counted from 0."""
     return f"image {position}" if data.names is None else shown(str(data.names[position]))
 
 
 def judge_duplicates(
     data: LabelledImages, found: Duplicates, parts: Sequence[str] | NDArray[np.str_]
 ) -> Judged:
-    """Sort duplicates into copies, label conflicts and leaks.
-
-    Args:
-        data: the images.
-        found: their duplicates.
-        parts: the part of each image, "" for none, n of them.
-
-    Example:
-        >>> import numpy as np
-        >>> from twinset.data.checks.near_duplicates import find_duplicates
-        >>> pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8), np.uint8)
-        >>> pixels[2] = pixels[0]
-        >>> data = LabelledImages(pixels, [0, 0, 1], ("cat", "dog"))
-        >>> judged = judge_duplicates(data, find_duplicates(data.images), ["", "", ""])
-        >>> judged.conflicts[0].names, judged.conflicts[0].classes
-        (('image 0', 'image 2'), ('cat', 'dog'))
-    """
+    """Sort duplicates into copies, label conflicts and leaks."""
     labels = data.labels.tolist()
     owners = [str(part) for part in parts]
 

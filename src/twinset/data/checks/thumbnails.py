@@ -28,21 +28,7 @@ _TANGENT_LIMITS = (0.75, 0.75, 0.06)  # cells down, cells right, and magnificati
 def thumbnails(
     images: NDArray[np.uint8] | StoredPixels,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Scale images down to at most 32 pixels a side by averaging areas; smaller ones stay.
-
-    Args:
-        images: uint8 of shape (n, h, w) or (n, h, w, 3); stored ones are read a part at a time.
-
-    Returns:
-        The thumbnails, uint8 of shape (n, h', w') or (n, h', w', 3), and of shape (n,) whether an
-        image is constant: no channel varies by more than 2 gray levels.
-
-    Example:
-        >>> import numpy as np
-        >>> small, constant = thumbnails(np.full((2, 64, 48, 3), 7, np.uint8))
-        >>> small.shape, constant.tolist()
-        ((2, 32, 24, 3), [True, True])
-    """
+    """Scale images down to at most 32 pixels a side by averaging areas; smaller ones stay."""
     count, height, width, *colours = images.shape
     scale = min(1.0, SIDE / max(height, width, 1))
     rows, columns = (_areas(s, max(1, round(s * scale))) for s in (height, width))
@@ -64,20 +50,6 @@ def signatures(small: NDArray[np.uint8]) -> Floats:
 
     s = √|F(w (g₁ x − g₂ x))|, scaled to length 1: the gray image between two blurs, faded out at
     its borders, and the magnitudes of its low frequencies. A shift only turns the phases.
-
-    Args:
-        small: uint8 of shape (n, h, w) or (n, h, w, 3).
-
-    Returns:
-        float32 of shape (n, d), d at most 190; each of length 1, or 0 for a constant image.
-
-    Example:
-        >>> import numpy as np
-        >>> x = np.zeros((2, 28, 28), np.uint8)
-        >>> x[0, 10:18, 8:20] = x[1, 11:19, 7:19] = 200
-        >>> first, moved = signatures(x)
-        >>> bool(first @ moved > 0.999)
-        True
     """
     height, width = small.shape[1:3]
     (fine_rows, fine_columns), (rows, columns) = _blurs(height, width, _size(small), _PRINT_BLURS)
@@ -104,24 +76,9 @@ def aligned_distances(small: NDArray[np.uint8], pairs: NDArray[np.integer]) -> N
     come from the tangents at the middle of both (Simard et al. 1993), where their errors of second
     order cancel. Symmetric in a and b.
 
-    Args:
-        small: uint8 of shape (n, h, w) or (n, h, w, 3), 8 pixels a side or more. In colour, the
-            differences of the channels count half: compression is coarse with them.
-        pairs: positions of shape (p, 2).
-
-    Returns:
-        float64 of shape (p,), in [0, 2].
-
     Reference:
         Simard, Le Cun, Denker (1993), Efficient Pattern Recognition Using a New Transformation
         Distance.
-
-    Example:
-        >>> import numpy as np
-        >>> x = np.random.default_rng(0).integers(0, 120, (2, 28, 28)).astype(np.uint8)
-        >>> x[1, 1:] = 2 * x[0, :-1]
-        >>> aligned_distances(x, np.array([[0, 1]])).round(3).tolist()
-        [0.0]
     """
     height, width = small.shape[1:3]
     size = _size(small)
@@ -143,17 +100,7 @@ def aligned_distances(small: NDArray[np.uint8], pairs: NDArray[np.integer]) -> N
 
 
 def chunks(count: int, size: int, budget: int = 1 << 21) -> Iterator[slice]:
-    """Cut `count` items of `size` numbers each into slices of about `budget` numbers.
-
-    Args:
-        count: number of items.
-        size: numbers in each.
-        budget: numbers in a slice. Defaults to two million, 8 MB in float32.
-
-    Example:
-        >>> list(chunks(5, 10, budget=20))
-        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
-    """
+    """Cut `count` items of `size` numbers each into slices of about `budget` numbers."""
     step = max(1, budget // max(1, size))
     for start in range(0, count, step):
         yield slice(start, min(count, start + step))
@@ -175,6 +122,7 @@ def _planes(block: NDArray[np.uint8]) -> Floats:
 
 
 def _opponent(planes: Floats) -> Floats:
+    # the differences of the channels count half: compression is coarse with them
     if planes.shape[1] == 1:
         return planes
     gray = planes.mean(1)

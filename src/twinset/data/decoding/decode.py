@@ -35,7 +35,7 @@ Resize: TypeAlias = Literal["pad", "crop", "stretch"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """States how any image becomes the uint8 array that a model was trained on.
+    """How any image becomes the uint8 array that a model was trained on.
 
     As if in this order: the first frame is kept, the EXIF orientation is applied, the colours of
     an embedded profile become sRGB, transparency is laid over the background, the colour mode
@@ -285,19 +285,6 @@ def to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     A profile that moves no colour of a coarse cube by more than two levels is sRGB itself, which
     has many names and spellings. The last few transforms are kept: making one takes 2 ms to
     200 ms, and a folder has few. One transform serves many threads: LittleCMS writes into none.
-
-    Args:
-        profile: the ICC profile.
-        mode: the colour mode of the pixels that it describes, one of `MODES`.
-
-    Returns:
-        A transform to mode "RGB"; None for sRGB, and for a profile that is broken or describes
-        another colour mode: it says nothing.
-
-    Example:
-        >>> srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-        >>> to_srgb(srgb, "RGB") is None
-        True
     """
     if len(profile) > _MAX_PROFILE_BYTES:
         return None

@@ -55,7 +55,7 @@ _HEAD_BYTES = 2**20
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """Holds an image as the bytes of its file, such as an upload or a cell of a table.
+    """An image as the bytes of its file, such as an upload or a cell of a table.
 
     Args:
         data: what a file would hold.
@@ -74,23 +74,7 @@ class EncodedImage:
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Read an image file completely, refusing what could exhaust memory.
-
-    Args:
-        path: a PNG, JPEG, GIF, TIFF, WebP, BMP, PPM or AVIF file, whatever its suffix.
-
-    Returns:
-        The first frame, all its pixels decoded and the file closed.
-
-    Raises:
-        ImageFileError: the file is missing, empty, too large, damaged or not an image.
-
-    Example:
-        >>> open_image("none.png")
-        Traceback (most recent call last):
-        ...
-        twinset.errors.ImageFileError: none.png: expected an image file. No such file or directory.
-    """
+    """Read an image file completely, refusing what could exhaust memory."""
     return open_encoded(read_bytes(path), str(path))
 
 
@@ -99,25 +83,6 @@ def open_encoded(data: bytes, name: str) -> Image.Image:
 
     `Preprocessing.pixels` takes an `EncodedImage` without this: it need not decode all pixels of
     a large JPEG, so that its answer is that for the file, to the bit.
-
-    Args:
-        data: what a file would hold.
-        name: what messages call it.
-
-    Returns:
-        The first frame, all its pixels decoded.
-
-    Raises:
-        ImageFileError: the bytes are none, too many, damaged or not an image.
-
-    Example:
-        >>> open_encoded(b"P5 2 1 255 ab", "row 7").size
-        (2, 1)
-        >>> open_encoded(b"ab", "row 7")
-        Traceback (most recent call last):
-        ...
-        twinset.errors.ImageFileError: row 7: expected an image (PNG, JPEG, GIF, TIFF, WebP, …). \
-Received something else.
     """
     with decoded(data, name) as (picture, _):
         return picture
@@ -128,24 +93,6 @@ def probe(path: str | os.PathLike[str]) -> tuple[int, int, str]:
 
     What `open_image` refuses is refused here too, as far as the file's header tells: pixels that
     are damaged or cut off are not seen.
-
-    Args:
-        path: an image file.
-
-    Returns:
-        width and height as the picture is seen, that is turned as its EXIF block says, and
-        Pillow's name of the colour mode, such as "RGB".
-
-    Raises:
-        ImageFileError: the file is missing, empty, too large, damaged or not an image.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder) / "two.pgm"
-        ...     _ = path.write_bytes(b"P5 2 1 255 ab")
-        ...     probe(path)
-        (2, 1, 'L')
     """
     name = str(path)
     head = read_bytes(path, _HEAD_BYTES)
@@ -161,22 +108,7 @@ def probe(path: str | os.PathLike[str]) -> tuple[int, int, str]:
 
 
 def probe_encoded(data: bytes, name: str) -> tuple[int, int, str]:
-    """Tell the size and the colour mode of the bytes of an image file, as `probe` does for a file.
-
-    Args:
-        data: what a file would hold.
-        name: what messages call it.
-
-    Returns:
-        width and height as the picture is seen, and Pillow's name of the colour mode.
-
-    Raises:
-        ImageFileError: the bytes are none, too many, damaged or not an image.
-
-    Example:
-        >>> probe_encoded(b"P5 2 1 255 ab", "row 7")
-        (2, 1, 'L')
-    """
+    """Tell the size and the colour mode of the bytes of an image file, as `probe` does."""
     with _identified(data, name) as picture:
         width, height = picture.size
         # Pillow has turned the size of a TIFF; a PNG would be decoded to find a late block.
@@ -187,11 +119,7 @@ def probe_encoded(data: bytes, name: str) -> tuple[int, int, str]:
 
 
 def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
-    """Read a file, or its first `most` bytes, refusing what is no file or is too large.
-
-    Raises:
-        ImageFileError: the file is missing, empty or too large.
-    """
+    """Read a file, or its first `most` bytes, refusing what is no file or is too large."""
     file = Path(path)
     try:
         size = file.stat().st_size
@@ -215,18 +143,6 @@ def decoded(
 
     A context, since some damage shows only when the pixels are converted: all that goes wrong in
     it is the file's.
-
-    Args:
-        data: what the file holds.
-        name: what messages call it.
-        prepare: gets the opened picture before its pixels are decoded, may call its `draft`, and
-            gives the box of the whole picture in the pixels to come.
-
-    Returns:
-        The first frame, and what `prepare` gave.
-
-    Raises:
-        ImageFileError: the bytes are none, too many, damaged or not an image.
     """
     with _identified(data, name) as picture:
         box = prepare(picture) if prepare else None
@@ -252,16 +168,6 @@ def turn(picture: Image.Image) -> Image.Transpose | None:
 
     Not by PIL's `exif_transpose`: that also rewrites the block, and breaks where any other entry
     of it is damaged.
-
-    Args:
-        picture: an opened picture, its pixels decoded or not.
-
-    Returns:
-        The transposition that turns it upright; None where it is.
-
-    Example:
-        >>> turn(Image.new("L", (2, 1))) is None
-        True
     """
     if len(picture.info.get("exif") or b"") > image_limits.MAX_EXIF_BYTES:
         return None
@@ -307,7 +213,7 @@ def _identified(data: bytes, name: str) -> Iterator[ImageFile.ImageFile]:
 
 
 class _Quiet:
-    """Silences Pillow's warnings while any thread decodes.
+    """Silence of Pillow's warnings while any thread decodes.
 
     Not `warnings.catch_warnings`: it swaps the filters of the whole process, and threads that
     leave in another order than they came in restore each other's. This adds one filter, for

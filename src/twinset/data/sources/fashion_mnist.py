@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from twinset.data.image_sources import HeldSource
 from twinset.data.labelled import LabelledImages
 from twinset.data.listing import Listing
-from twinset.data.source import Asked, Source
+from twinset.data.sources import Asked, Source
 from twinset.errors import DownloadError
 from twinset.files import cache_folder, tag
 from twinset.progress import Progress, Report, Wanted, reporting

@@ -10,11 +10,10 @@ from typing import Any, get_args
 
 import numpy as np
 
-from twinset.data.image_sources import FileSource
+from twinset.data.image_sources import FileSource, Skipped
 from twinset.data.listing import Listing
 from twinset.data.names import class_name, in_order, natural_key, part_of, shown
-from twinset.data.skipped import Skipped
-from twinset.data.source import Asked, Classes, Source
+from twinset.data.sources import Asked, Classes, Source
 from twinset.errors import DataError
 
 # of the formats in `image_file.FORMATS`
@@ -74,15 +73,6 @@ def read_folder(place: str, asked: Asked) -> Listing:
     - Classes and names come in natural order ("2" before "10"), whatever order the disk has.
     - Folder names that differ in Unicode form only are one class, named in composed form.
     - For an index, images directly in the root or in a part are listed too, without a class.
-
-    Args:
-        place: the root.
-        asked: `classes` is "path", the class of an image is the whole path of its folder,
-            "animals/cat"; or "top", it is the first folder, and the folders below it become the
-            groups, "cat/9 May" (an image beside such folders is a group by itself).
-
-    Raises:
-        DataError: the root cannot be read, or no image is in a class.
     """
     asked.refuse(place, SOURCE.takes, "image", "label", "group", "split")
     if asked.classes not in get_args(Classes):

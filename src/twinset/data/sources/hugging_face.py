@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from twinset.data import arrow
+from twinset.data.image_sources import Skipped
 from twinset.data.listing import Listing, joined
 from twinset.data.names import part_of, shown
-from twinset.data.skipped import Skipped
-from twinset.data.source import Asked, Source
+from twinset.data.sources import Asked, Source
 from twinset.data.sources.table import table_listing
 from twinset.errors import DataError
 
@@ -39,14 +39,6 @@ def read_hugging_face(place: str, asked: Asked) -> Listing:
     that the data set notes (`ClassLabel`), so labels are equal to its own. Its splits are the
     parts, unless a column tells them; a split of another name, such as "unsupervised", is skipped
     as a whole.
-
-    Args:
-        place: the folder of the data set, and of one configuration if it has several.
-        asked: `image` defaults to the only column with encoded images, `label` to a usual name or
-            the only `ClassLabel`.
-
-    Raises:
-        DataError: a file is missing or damaged, a column is missing, or no image is left.
     """
     asked.refuse(place, SOURCE.takes, "classes")
     root = Path(place)

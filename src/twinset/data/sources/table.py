@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data import arrow, csv_table
+from twinset.data.arrow import strings, texts
 from twinset.data.csv_table import read_csv
 from twinset.data.image_sources import FileSource, ImageSource, TableSource
 from twinset.data.listing import Listing
-from twinset.data.names import PART_SPELLINGS, class_name, part_of, shown
-from twinset.data.source import Asked, Source
-from twinset.data.texts import Texts, strings, texts
+from twinset.data.names import PART_SPELLINGS, Texts, class_name, part_of, shown
+from twinset.data.sources import Asked, Source
 from twinset.errors import DataError
 
 SUFFIXES = (*csv_table.SUFFIXES, ".parquet")
@@ -55,16 +55,7 @@ class Columns:
         return cls(asked.image, asked.label, asked.group, asked.split)
 
     def found(self, names: Sequence[str], place: str, optional: Sequence[str]) -> Columns:
-        """Find the columns among those of a table, by the usual names where none was told.
-
-        Args:
-            names: of all its columns.
-            place: how errors call the table.
-            optional: which of the four may be missing.
-
-        Raises:
-            DataError: a column is missing, or several could be meant.
-        """
+        """Find the columns among those of a table, by the usual names where none was told."""
         return Columns(*(self._pick(what, list(names), place, optional) for what in USUAL_NAMES))
 
     def _pick(self, what: str, names: list[str], place: str, optional: Sequence[str]) -> str | None:
@@ -123,13 +114,7 @@ def read_table(place: str, asked: Asked) -> Listing:
 
 
 def table_listing(table: arrow.Table, asked: Asked, prefix: str) -> Listing:
-    """List what the rows of a Parquet or Arrow file say of images.
-
-    Args:
-        table: the file.
-        asked: says which columns count.
-        prefix: of the names of images: "train.parquet" makes "train.parquet[17]".
-    """
+    """List what the rows of a Parquet or Arrow file say of images."""
     place = shown(str(table.path))
     noted = arrow.features(table.schema)
     told: dict[str, Any] = _told(table.schema, noted, asked)
@@ -173,17 +158,7 @@ def assembled(
     asked: Asked,
     **more: Any,
 ) -> Listing:
-    """Make a listing of a table's columns.
-
-    Args:
-        sources: where each image comes from.
-        told: the columns "label", "group" and "split", as the table has them.
-        others: all columns but that of the images, for an index; one called "id" has the ids.
-        file: the table.
-        asked: says whether labels are wanted; else parts mean nothing.
-        **more: `faults`, `where`, `ids` and `rows` as for `Listing`; `class_names`, where the
-            table has an order of its own.
-    """
+    """Make a listing of a table's columns."""
     where = more["where"]
     classes = more.pop("class_names", None)
     label = told["label"]

@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data import csv_table
-from twinset.data.arrow import open_table, scalars
+from twinset.data.arrow import open_table, scalars, texts
 from twinset.data.csv_table import read_csv
 from twinset.data.features import finite
 from twinset.data.image_sources import HeldSource
 from twinset.data.listing import Listing
-from twinset.data.names import shown
-from twinset.data.source import Asked, Source
+from twinset.data.names import Texts, shown
+from twinset.data.sources import Asked, Source
 from twinset.data.sources.table import Columns, assembled, optional_for
-from twinset.data.texts import Texts, texts
 from twinset.errors import DataError
 
 TABLES = (".parquet", ".arrow")
