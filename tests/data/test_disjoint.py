@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import calibration_oracles as oracles
+from twinset.data.fingerprint import fingerprints
 from twinset.data.parts import prove_disjoint
 from twinset.errors import DataError
 
@@ -26,15 +27,7 @@ def test_the_proof_finds_what_the_loop_finds(rows, with_groups):
     if with_groups:  # the images differ, so the groups decide
         pixels[:, 1] = np.arange(len(rows))
     if shared is None:
-        proof = prove_disjoint(pixels, parts, groups)
-        assert proof.images == {name: len(indices) for name, indices in parts.items()}
-        distinct = {name: len({key for _, key in own}) for name, own in keys.items()}
-        assert proof.groups == (distinct if with_groups else None)
-        for name, found in proof.duplicates.items():
-            assert len(found) == (0 if with_groups else len(parts[name]) - distinct[name])
-            for again, first in found:
-                assert (pixels[again] == pixels[first]).all()
-                assert first == min(i for i, key in keys[name] if key == rows[again][0])
+        prove_disjoint(pixels, parts, groups)
         return
     owner, earlier, name, later = shared
     what = f"group 'group {rows[later][0]}'" if with_groups else "image: remove"
@@ -50,20 +43,17 @@ def test_one_changed_pixel_is_another_image(stripes):
     images = np.concatenate([stripes.images, stripes.images])
     parts = {"fit": range(60), "test": range(60, 120)}
     with pytest.raises(DataError, match="position 0 in 'fit' and position 60 in 'test'"):
-        prove_disjoint(images, parts)
+        prove_disjoint(fingerprints(images), parts)
     images[60:, 0, 0] ^= 1
-    images[7] = images[3]
-    proof = prove_disjoint(images, parts)
-    assert proof.duplicates == {"fit": ((7, 3),), "test": ()}
+    images[7] = images[3]  # twice in one part is no leak
+    prove_disjoint(fingerprints(images), parts)
     # a view that is not contiguous is hashed as what it shows
-    assert prove_disjoint(images[:, ::-1], parts).duplicates == proof.duplicates
+    prove_disjoint(fingerprints(images[:, ::-1]), parts)
 
 
 @pytest.mark.parametrize(
     ("images", "parts", "groups", "words"),
     [
-        (np.zeros((3, 2)), {"a": [0]}, None, r"uint8 pixels .* Received float64"),
-        (np.zeros(3, np.uint8), {"a": [0]}, None, r"Received uint8 of shape \(3,\)"),
         (np.zeros((3, 2), np.uint8), {"a": [0, 3]}, None, "below 3, .* Received 3 in 'a'"),
         (np.zeros((3, 2), np.uint8), {"a": [0], "b": [0]}, None, "Received 0 in 'a' and again"),
         (np.zeros((3, 2), np.uint8), {"a": [0]}, [1], r"shape \(3,\). Received shape \(1,\)"),

@@ -20,6 +20,12 @@ from twinset.errors import DataError
 OWN = ("label", "path", "_row", "_column", "_source", "_stamp")
 
 
+def _nowhere(position: int) -> str:
+    """Tell nothing."""
+    del position
+    return ""
+
+
 @dataclass(frozen=True, eq=False)
 class Listing:
     """n images or vectors, with what is known of each; sources of data make one.
@@ -73,7 +79,7 @@ class Listing:
     rows: Any = None
     skipped: tuple[Skipped, ...] = ()
     faults: Mapping[int, str] = field(default_factory=dict)
-    where: Callable[[int], str] = lambda _: ""
+    where: Callable[[int], str] = _nowhere
     all_classes: bool = True
     mirrors: bool = False
     published: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,10 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from twinset.data.fingerprint import fingerprints as fingerprint_all
 from twinset.data.labelled import Labelled
 from twinset.data.split import Split, checked_groups, is_protocol_data, protocol_split, split
-from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 from twinset.recipe_sections import SplitRecipe
 
@@ -177,7 +175,7 @@ def _taken(
     if prove:
         # of fingerprints, which are as good as the images
         prints = images.fingerprints
-        prove_disjoint(prints, parts, images.groups, fingerprints=prints)
+        prove_disjoint(prints, parts, images.groups)
         if test is not None:
             both = np.concatenate([prints, test.fingerprints])
             whole = np.arange(len(both))
@@ -195,78 +193,44 @@ def _taken(
 # --- The proof that no image and no group is in two parts of the data.
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What was compared when nothing was found in two parts.
-
-    Args:
-        images: name of each part → number of its images.
-        groups: name of each part → number of its groups; None where no groups were given.
-        duplicates: name of each part → (position, position of its first copy) of each image that
-            occurs again *within* the part. They leak nothing, but count twice.
-    """
-
-    images: Mapping[str, int]
-    groups: Mapping[str, int] | None
-    duplicates: Mapping[str, tuple[tuple[int, int], ...]]
-
-
 def prove_disjoint(
-    images: NDArray[np.uint8] | StoredPixels,
-    parts: Mapping[str, ArrayLike],
-    groups: ArrayLike | None = None,
-    *,
-    fingerprints: NDArray[np.uint8] | None = None,
-) -> Proof:
+    prints: NDArray[np.uint8], parts: Mapping[str, ArrayLike], groups: ArrayLike | None = None
+) -> None:
     """Prove that no image, and no group, is in two parts.
 
-    Compares BLAKE2b digests of 128 bits of the pixels. Do not read it as "nothing alike": an image
-    that was shifted, cropped or compressed again has another digest.
+    Images are compared by their fingerprints. Do not read it as "nothing alike": an image that was
+    shifted, cropped or compressed again has another one.
+
+    Args:
+        prints: fingerprints of the images, (n, 16).
+        parts: name → positions; no position may be in two.
+        groups: of each image, names or numbers of shape (n,). Defaults to none.
+
+    Raises:
+        DataError: two parts share an image or a group; the message names the first two positions,
+            in the order of the parts.
     """
-    if images.dtype != np.uint8 or images.ndim < 2:
-        raise DataError(
-            "Expected images as uint8 pixels of shape (n, ...). "
-            f"Received {images.dtype} of shape {images.shape}."
-        )
-    prints = fingerprint_all(images) if fingerprints is None else fingerprints
-    checked = Split({k: np.asarray(v) for k, v in parts.items()}).parts  # no position in two
+    checked = Split({k: np.asarray(v) for k, v in parts.items()}).parts
     for name, indices in checked.items():
-        if indices[-1] >= len(images):
+        if indices[-1] >= len(prints):
             raise DataError(
-                f"Expected positions below {len(images)}, the number of images. "
+                f"Expected positions below {len(prints)}, the number of images. "
                 f"Received {indices[-1]} in {name!r}."
             )
-    copies = _first_seen(
-        {name: [prints[i].tobytes() for i in indices] for name, indices in checked.items()},
-        checked,
-        "image",
-    )
-    counts = None
+    _in_one_part([print_.tobytes() for print_ in prints], checked, "image")
     if groups is not None:
-        values = checked_groups(groups, len(images)).tolist()
-        families = {name: [values[i] for i in indices] for name, indices in checked.items()}
-        _first_seen(families, checked, "group")
-        counts = {name: len(set(family)) for name, family in families.items()}
-    return Proof({name: len(indices) for name, indices in checked.items()}, counts, copies)
+        _in_one_part(checked_groups(groups, len(prints)).tolist(), checked, "group")
 
 
-def _first_seen(
-    keys: Mapping[str, list[Any]], positions: Mapping[str, NDArray[np.int64]], what: str
-) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Find the repeated keys of each part as (position, first position); refuse two parts."""
+def _in_one_part(keys: Sequence[Any], parts: Mapping[str, NDArray[np.int64]], what: str) -> None:
     first: dict[Any, tuple[str, int]] = {}
-    repeated: dict[str, tuple[tuple[int, int], ...]] = {}
-    for name, indices in positions.items():
-        again = []
-        for key, position in zip(keys[name], indices.tolist(), strict=True):
-            owner, earlier = first.setdefault(key, (name, position))
+    for name, indices in parts.items():
+        for position in indices.tolist():
+            owner, earlier = first.setdefault(keys[position], (name, position))
             if owner != name:
+                of = f" {keys[position]!r}" if what == "group" else ""
                 raise DataError(
                     f"Expected each {what} in one part. Received position {earlier} in {owner!r} "
-                    f"and position {position} in {name!r} with the same {what}"
-                    f"{f' {key!r}' if what == 'group' else ''}: remove one, or split by group."
+                    f"and position {position} in {name!r} with the same {what}{of}: remove one, or "
+                    "split by group."
                 )
-            if earlier != position:
-                again.append((position, earlier))
-        repeated[name] = tuple(again)
-    return repeated

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from twinset import tables
 from twinset.data.checks.findings import (
@@ -18,9 +18,9 @@ from twinset.data.checks.findings import (
     Finding,
     TornGroup,
     about_classes,
+    about_constant,
     about_copies,
     about_leaks,
-    about_pixels,
     about_skipped,
 )
 from twinset.data.checks.near_duplicates import (
@@ -34,8 +34,6 @@ from twinset.data.checks.near_duplicates import (
 from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
-from twinset.data.split import Split
-from twinset.errors import DataError
 
 _LISTED = 1000  # entries of one list in the JSON file
 _COLUMNS, _NAME, _ROWS, _EXAMPLES = 100, 48, 12, 3  # of the text for a terminal
@@ -153,16 +151,7 @@ class DataCheck:
         return "\n".join([*lines, "", f"{verdict}: {told}."])
 
 
-def check(
-    data: LabelledImages,
-    *,
-    parts: Mapping[str, ArrayLike] | None = None,
-    skipped: Sequence[Skipped] = (),
-    sizes: ArrayLike | None = None,
-    most_skipped: float = 0.2,
-    threshold: float | None = None,
-    duplicates: Duplicates | None = None,
-) -> DataCheck:
+def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> DataCheck:
     """Check whether labelled images are fit for training.
 
     Errors are: fewer than 2 classes of 2 images; the same pixels, or a group, in two parts; near
@@ -172,26 +161,12 @@ def check(
 
     Args:
         data: the images; stored ones are read a part at a time.
-        parts: name → positions, to look for leaks. Defaults to `data.parts`, if it has any.
-        skipped: what could not be read, beside `data.skipped`. Defaults to nothing.
-        sizes: (width, height) of each image before it was brought to this shape, (n, 2).
-            Defaults to unknown.
-        most_skipped: a larger share of unreadable files is an error, in [0, 1]. Defaults to
-            0.2.
-        threshold: of near duplicates, see `find_duplicates`; 0 finds the same pixels only.
-            Defaults to what suits the data.
         duplicates: as `find_duplicates` found them, where that was done. Defaults to finding them.
     """
-    if not 0 <= most_skipped <= 1:
-        raise DataError(f"Expected a share from 0 to 1 as most_skipped. Received {most_skipped}.")
-    originals = _sizes(sizes, len(data))
-    owners = _owners(data, parts)
+    owners = np.full(len(data), "") if data.parts is None else data.parts
     part_sizes = {name: int((owners == name).sum()) for name in dict.fromkeys(owners.tolist())}
     part_sizes.pop("", None)
-    aside = tuple(dict.fromkeys((*data.skipped, *skipped)))
-    found = duplicates or find_duplicates(
-        data.images, threshold=threshold, fingerprints=data.fingerprints
-    )
+    found = duplicates or find_duplicates(data.images, fingerprints=data.fingerprints)
     judged = judge_duplicates(data, found, owners)
     torn = _torn_groups(data.groups, owners)
     constant = tuple(image_name(data, i) for i in np.flatnonzero(found.constant).tolist())
@@ -201,10 +176,10 @@ def check(
     )
     findings = [
         *about_classes(classes),
-        *about_skipped(aside, len(data), most=most_skipped),
+        *about_skipped(data.skipped, len(data)),
         *about_leaks(judged, torn, part_sizes),
         *about_copies(judged, len(data), found.skipped),
-        *about_pixels(constant, originals, data.image_shape),
+        *about_constant(constant),
     ]
     return DataCheck(
         name=data.name,
@@ -212,28 +187,13 @@ def check(
         image_shape=data.image_shape,
         classes=classes,
         parts=part_sizes,
-        skipped=aside,
+        skipped=data.skipped,
         judged=judged,
         torn_groups=torn,
         constant=constant,
         threshold=found.threshold,
         findings=tuple(sorted(findings, key=lambda each: SEVERITIES.index(each.severity))),
     )
-
-
-def _owners(data: LabelledImages, parts: Mapping[str, ArrayLike] | None) -> NDArray[np.str_]:
-    """Name the part of each image, "" for none."""
-    if parts is None:
-        return np.full(len(data), "") if data.parts is None else data.parts
-    owners = np.full(len(data), "", dtype=object)
-    for name, positions in Split({k: np.asarray(v) for k, v in parts.items()}).parts.items():
-        if positions[-1] >= len(data):
-            raise DataError(
-                f"Expected positions below {len(data)}, the number of images. "
-                f"Received {positions[-1]} in {name!r}."
-            )
-        owners[positions] = name
-    return owners.astype(np.str_)
 
 
 def _torn_groups(
@@ -248,18 +208,6 @@ def _torn_groups(
     return tuple(
         TornGroup(group, dict(counts)) for group, counts in homes.items() if len(counts) > 1
     )
-
-
-def _sizes(sizes: ArrayLike | None, count: int) -> NDArray[np.int64] | None:
-    if sizes is None:
-        return None
-    array = np.asarray(sizes)
-    if array.shape != (count, 2) or array.dtype.kind not in "iu" or (array < 1).any():
-        raise DataError(
-            f"Expected sizes (width, height) of 1 or more, integers of shape ({count}, 2). "
-            f"Received {array.dtype} of shape {array.shape}."
-        )
-    return array.astype(np.int64)
 
 
 def _plain(value: Finding | Alike | TornGroup | Skipped | str) -> Any:

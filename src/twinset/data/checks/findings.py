@@ -6,9 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from twinset.data.checks.near_duplicates import Alike, Judged
 from twinset.data.image_sources import Skipped
 from twinset.data.names import shown
@@ -24,7 +21,7 @@ UNEVEN, VERY_UNEVEN = 10, 100  # images of the largest class for each of the sma
 # across parts are to be looked at; more than this share of a part flatters its scores.
 NEAR_LEAKS, NEAR_LEAK_SHARE = 5, 0.01
 COPIES_SHARE = 0.01
-EXTREME = 3  # times longer, or wider, than the shape that the model sees
+MOST_SKIPPED = 0.2  # with more of the files unreadable, what is left may be another set
 
 # severity, code, least and largest number of images, what to say of such classes
 _SIZES: tuple[tuple[Severity, str, int, int, str], ...] = (
@@ -122,21 +119,21 @@ def about_classes(classes: Sequence[tuple[str, int]]) -> list[Finding]:
     return found
 
 
-def about_skipped(skipped: Sequence[Skipped], images: int, *, most: float) -> list[Finding]:
+def about_skipped(skipped: Sequence[Skipped], images: int) -> list[Finding]:
     """Judge what could not be read."""
     if not skipped:
         return []
     share = len(skipped) / (images + len(skipped))
     text = f"{_counted(len(skipped), 'file or row')} ({share:.1%}) unusable"
-    if share > most:
+    if share > MOST_SKIPPED:
         text += (
-            f", where {most:.0%} are bearable: mend the files, or point to the right folder; what "
-            "is left may not be what you mean to learn."
+            f", where {MOST_SKIPPED:.0%} are bearable: mend the files, or point to the right "
+            "folder; what is left may not be what you mean to learn."
         )
     else:
         text += " and left out: mend or remove."
     lines = tuple(f"{shown(each.name)}: {shown(each.reason)}" for each in skipped)
-    severity: Severity = "error" if share > most else "warning"
+    severity: Severity = "error" if share > MOST_SKIPPED else "warning"
     return [Finding(severity, "skipped", text, len(skipped), lines)]
 
 
@@ -250,50 +247,15 @@ def about_copies(judged: Judged, images: int, skipped: int) -> list[Finding]:
     return found
 
 
-def about_pixels(
-    constant: Sequence[str], sizes: NDArray[np.int64] | None, shape: tuple[int, ...]
-) -> list[Finding]:
-    """Judge what the images hold."""
-    found = []
-    if constant:
-        found.append(
-            Finding(
-                "warning",
-                "constant-images",
-                f"{_counted(len(constant), 'image')} of one colour all over, with nothing to learn "
-                "from: remove or replace.",
-                len(constant),
-                tuple(constant),
-            )
-        )
-    if sizes is None:
-        return found
-    width, height = sizes[:, 0], sizes[:, 1]
-    small = int(((width < shape[1]) & (height < shape[0])).sum())
-    if small:
-        found.append(
-            Finding(
-                "note",
-                "enlarged-images",
-                f"{_counted(small, 'image')} smaller than {shape[1]} × {shape[0]} pixels, and "
-                "enlarged: a smaller size may do as well, and is faster.",
-                small,
-            )
-        )
-    proportion = (width / height) / (shape[1] / shape[0])
-    extreme = int(((proportion > EXTREME) | (proportion < 1 / EXTREME)).sum())
-    if extreme:
-        found.append(
-            Finding(
-                "note",
-                "extreme-proportions",
-                f"{_counted(extreme, 'image')} more than {EXTREME} times as long or wide in "
-                "proportion as what the model sees: they become mostly padding, or stretched. Cut "
-                "them first.",
-                extreme,
-            )
-        )
-    return found
+def about_constant(constant: Sequence[str]) -> list[Finding]:
+    """Judge that images have nothing on them."""
+    if not constant:
+        return []
+    text = (
+        f"{_counted(len(constant), 'image')} of one colour all over, with nothing to learn from: "
+        "remove or replace."
+    )
+    return [Finding("warning", "constant-images", text, len(constant), tuple(constant))]
 
 
 def _line(alike: Alike, marks: Iterable[str] = (), most: int = 3) -> str:
