@@ -39,11 +39,14 @@ STEPS = 10
 
 
 def one(change):
+    import importlib
+
     import keras
     import numpy as np
 
     import twinset
-    from twinset.networks import conv as convolution_layer
+
+    convolution_layer = importlib.import_module("twinset.networks.conv")
 
     names = {"convolution_layer": convolution_layer}
     if keras.backend.backend() == "jax":

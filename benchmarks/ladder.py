@@ -43,7 +43,7 @@ RUNGS = [
             }
         },
     ),
-    ("mirrored views", {"augment": {"flip": True}}),
+    ("mirrored images", {"augment": {"flip": True}}),
     ("layers of 512, 256, 64: `fast`", {"epochs": 18, "encoder": {"units": [512, 256, 64]}}),
     ("a small convolutional network: `conv`", "conv"),
     ("20 epochs, erasing, a blend: `search`", "search"),

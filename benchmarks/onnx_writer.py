@@ -36,7 +36,7 @@ WRITERS = ("ours", "keras", "mended")
 
 
 def photos(networks, name):
-    return networks.pretrained(name, (64, 64, 3), weights=None, seed=0)
+    return networks.pretrained((64, 64, 3), name, weights="none", seed=0)
 
 
 def written(writer, encoder, shape, path):

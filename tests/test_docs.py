@@ -60,16 +60,16 @@ def test_the_card_is_described_whole(tmp_path):
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == keys
 
 
-def test_the_networks_and_views_are_described_whole():
-    from twinset.recipe_sections import ENCODERS, AugmentRecipe
+def test_the_networks_and_the_augmentation_are_described_whole():
+    from twinset.recipe import ENCODERS, Recipe
 
     text = (DOCS / "encoders.md").read_text("utf-8")
-    networks, views = (
+    networks, augmentation = (
         set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?`) \|", part, re.MULTILINE))))
-        for part in text.split("## Views")
+        for part in text.split("## Augmentation")
     )
-    assert networks == set(ENCODERS.kinds)
-    assert views - {"augment"} == set(AugmentRecipe.model_fields)
+    assert networks == set(ENCODERS.names())
+    assert augmentation - {"augment"} == set(type(Recipe().augment).model_fields)
 
 
 def test_the_network_of_ones_own_learns(fashion_mnist, monkeypatch):

@@ -148,17 +148,17 @@ def test_the_pictures_are_images(run):
         assert levels.min() < 100 < 250 < levels.max(), "something must be drawn"
 
 
-def test_views_are_drawn_as_they_are_trained_on(run):
+def test_augmentation_is_drawn_as_it_is_trained_on(run):
     """A run without them has no such picture; with shifts, each row begins with the image."""
-    assert not (run.folder / "views.png").exists()
+    assert not (run.folder / "augmentation.png").exists()
     shifted = {"augment": {"shift": 1, "brightness": 0.5}, "epochs": 1}
     folder = twinset.train(out="out", **QUICK | shifted).folder
-    with Image.open(folder / "views.png") as image:
+    with Image.open(folder / "augmentation.png") as image:
         levels = np.asarray(image.convert("L"))
     assert len(np.unique(levels)) > 50
-    assert "views.png" in names(folder)
+    assert "augmentation.png" in names(folder)
     again = twinset.train(out="out", overwrite=True, **QUICK | {"epochs": 1}).folder
-    assert "views.png" not in names(again), "the picture of another run"
+    assert "augmentation.png" not in names(again), "the picture of another run"
 
 
 def test_keras_own_diagram_is_drawn_where_graphviz_is(run):

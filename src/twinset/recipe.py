@@ -13,15 +13,8 @@ import tomli_w
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from twinset.errors import RecipeError
-from twinset.makers import Makers, Part
-from twinset.recipe_sections import (
-    ENCODERS,
-    AugmentRecipe,
-    BlendRecipe,
-    ImagesRecipe,
-    OptimizerRecipe,
-    SplitRecipe,
-)
+from twinset.makers import Maker, Makers, Part
+from twinset.recipe_sections import BlendRecipe, ImagesRecipe, SplitRecipe
 from twinset.registry import suggestion
 from twinset.settings import Count, CountOrNone, Positive, Section, explain
 
@@ -31,6 +24,9 @@ LOSSES = Makers(
     "contrastive",
     given=("classes", "dim", "seed", "normalize", "reduction", "name", "dtype"),
 )
+ENCODERS = Makers("network", "twinset.networks", "mlp", given=("input_shape", "seed", "network"))
+AUGMENTATION = Maker("twinset.training.augment:Augmentation", given=("mirrors",))
+OPTIMIZER = Maker("twinset.training.optimizers:build", given=("steps", "precision"))
 # What a section holds which a recipe leaves out: the defaults of its callable.
 _DEFAULTS: Any = {}
 
@@ -60,7 +56,7 @@ class Recipe(Section):
             optimiser and the trained model are float32 all the same.
         images: what the user's own images become.
         split: shares of the parts, where the data names none.
-        augment: random views.
+        augment: what may differ between an image and what the network sees of it.
         encoder: the network.
         loss: the objective.
         optimizer: the optimiser.
@@ -87,10 +83,10 @@ class Recipe(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     images: Annotated[ImagesRecipe, Part(ImagesRecipe)] = _DEFAULTS
     split: Annotated[SplitRecipe, Part(SplitRecipe)] = _DEFAULTS
-    augment: Annotated[AugmentRecipe, Part(AugmentRecipe)] = _DEFAULTS
+    augment: Annotated[Section, Part(AUGMENTATION)] = _DEFAULTS
     encoder: Annotated[Section, Part(ENCODERS)] = _DEFAULTS
     loss: Annotated[Section, Part(LOSSES)] = _DEFAULTS
-    optimizer: Annotated[OptimizerRecipe, Part(OptimizerRecipe)] = _DEFAULTS
+    optimizer: Annotated[Section, Part(OPTIMIZER)] = _DEFAULTS
     blend: Annotated[BlendRecipe, Part(BlendRecipe)] = _DEFAULTS
 
     @model_validator(mode="after")
@@ -106,8 +102,7 @@ class Recipe(Section):
             raise ValueError(
                 f"the loss {self.loss.name!r} needs pairs = 'tutorial': it looks at given pairs"
             )
-        unit = getattr(self.encoder, "normalize", True)
-        if self.pairs == "batch" and not (unit or getattr(loss, "any_length", False)):
+        if self.pairs == "batch" and not (self.unit_length or getattr(loss, "any_length", False)):
             raise ValueError(
                 f"the loss {self.loss.name!r} needs encoder.normalize = true: it compares "
                 "directions, and the model would compare lengths as well"
@@ -157,9 +152,14 @@ class Recipe(Section):
             raise RecipeError(f"{origin}: {explain(error, cls.model_fields)}") from None
 
     @property
+    def unit_length(self) -> bool:
+        """Whether embeddings have length 1, as those of another package's encoder should."""
+        return bool(getattr(self.encoder, "normalize", True))
+
+    @property
     def scale(self) -> float:
         """Distance that counts as far: the margin, or a sphere's radius where there is one."""
-        on_sphere = self.pairs == "batch" and self.encoder.normalize
+        on_sphere = self.pairs == "batch" and self.unit_length
         return 1.0 if on_sphere else float(getattr(self.loss, "margin", 1.0))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -40,7 +40,7 @@ _WRITTEN = (
     "test_pairs.png",
     "mistakes.png",
     "training_pairs.png",
-    "views.png",
+    "augmentation.png",
     "network.png",
     "plot_model.png",
 )

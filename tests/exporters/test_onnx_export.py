@@ -254,7 +254,7 @@ def test_layers_are_written_exactly(case):
 
 def test_a_network_of_others_is_written():
     """With pooling by maximum, preprocessing, gray images, a frozen network inside."""
-    encoder = networks.pretrained("VGG16", (32, 32), weights=None, embedding=8, seed=0)
+    encoder = networks.pretrained((32, 32), "VGG16", weights="none", embedding=8, seed=0)
     assert _difference(encoder, layers.write(encoder, (32, 32)), (32, 32)) < 1e-4
 
 

@@ -1,5 +1,7 @@
 """Convolutions on JAX on a CPU: by products of patches, or a step at a time."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -9,11 +11,11 @@ from keras import ops
 
 import twinset
 from twinset import networks
-from twinset.networks import conv as convolution_layer
 from twinset.networks.conv import by_product
 from twinset.training import keras_engine as host_memory
 from twinset.training.keras_engine import FreedMemory
 
+LAYER = sys.modules[by_product.__module__]  # `networks.conv` is the function
 JAX = keras.backend.backend() == "jax"
 
 
@@ -64,10 +66,10 @@ def test_the_layer_is_keras_own(more, monkeypatch):
     x = np.random.default_rng(0).normal(size=(2, 6, 5, 3)).astype("float32")
     layer = networks.Convolution(4, 3, bias_initializer="ones", **more)
     at_rest = ops.convert_to_numpy(layer(x))
-    monkeypatch.setattr(convolution_layer, "_on_cpu_by_jax", lambda: True)
+    monkeypatch.setattr(LAYER, "_on_cpu_by_jax", lambda: True)
     asked = []
     monkeypatch.setattr(
-        convolution_layer, "by_product", lambda *given: (asked.append(1), by_product(*given))[1]
+        LAYER, "by_product", lambda *given: (asked.append(1), by_product(*given))[1]
     )
     np.testing.assert_allclose(ops.convert_to_numpy(layer(x, training=True)), at_rest, atol=1e-5)
     layer(x)
@@ -94,7 +96,7 @@ def test_a_step_at_a_time_takes_the_same_steps(stripes, monkeypatch):
         patched.setattr(scanned, "_slow_within_loops", lambda encoder: True)
         alone = twinset.fit(stripes, **recipe)
     with monkeypatch.context() as patched:
-        patched.setattr(convolution_layer, "_on_cpu_by_jax", lambda: False)
+        patched.setattr(LAYER, "_on_cpu_by_jax", lambda: False)
         direct = twinset.fit(stripes, **recipe)
     for other in (alone, direct):
         assert [r.steps for r in other.history] == [r.steps for r in looped.history]

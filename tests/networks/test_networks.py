@@ -9,7 +9,6 @@ from twinset.errors import ModelError, RecipeError
 from twinset.networks.head import MOMENTUM
 from twinset.networks.initializers import HeNormal, redraw
 from twinset.networks.layers import UnitNorm
-from twinset.recipe_sections import ConvRecipe, MlpRecipe, PretrainedRecipe
 
 SHAPES = [(28, 28), (20, 17, 3)]
 
@@ -32,10 +31,10 @@ ENCODERS = {
         ),
         SHAPES[:1],
     ),
-    "head": (lambda shape, **more: networks.head(*shape, embedding=6, **more), [(9,)]),
+    "head": (lambda shape, **more: networks.head(shape, embedding=6, **more), [(9,)]),
     "head, deep": (
         lambda shape, **more: networks.head(
-            *shape, units=(7, 5), embedding=6, dropout=0.5, normalize=False, **more
+            shape, units=(7, 5), embedding=6, dropout=0.5, normalize=False, **more
         ),
         [(9,)],
     ),
@@ -272,41 +271,34 @@ def test_unit_norm_of_short_floats(dtype):
 
 
 def test_build_passes_everything_on():
-    encoder = networks.build(
-        MlpRecipe(units=(5, 4), dropout=0.3, linear=True, normalize=True), (6, 6), seed=1
-    )
-    twin = networks.mlp((6, 6), units=(5, 4), dropout=0.3, linear=True, normalize=True, seed=1)
+    settings = {"units": (5, 4), "dropout": 0.3, "linear": True, "normalize": True}
+    encoder = networks.build("mlp", (6, 6), seed=1, **settings)
+    twin = networks.mlp((6, 6), seed=1, **settings)
     assert encoder.get_config() == twin.get_config()
-    encoder = networks.build(
-        ConvRecipe(widths=(2, 3), blocks=(1, 0), embedding=4, dropout=0.2, normalize=False),
-        (8, 8),
-        seed=1,
-    )
-    twin = networks.conv(
-        (8, 8), widths=(2, 3), blocks=(1, 0), embedding=4, dropout=0.2, normalize=False, seed=1
-    )
+    settings = {
+        "widths": (2, 3),
+        "blocks": (1, 0),
+        "embedding": 4,
+        "dropout": 0.2,
+        "normalize": False,
+    }
+    encoder = networks.build(networks.ENCODERS.parse("conv", settings), (8, 8), seed=1)
+    twin = networks.conv((8, 8), seed=1, **settings)
     assert encoder.get_config() == twin.get_config()
     assert all((a == b).all() for a, b in zip(weights(encoder), weights(twin), strict=True))
 
 
-def test_build_passes_everything_on_to_pretrained_networks(monkeypatch):
-    seen = {}
-    monkeypatch.setattr(networks, "pretrained", lambda *a, **k: seen.update(k, a=a))
-    recipe = PretrainedRecipe(model="VGG16", weights="none", freeze=False, pooling="max")
-    networks.build(recipe, (32, 32), seed=2)
-    assert seen == {
-        "a": ("VGG16", (32, 32)),
-        "weights": None,
-        "embedding": 128,
-        "freeze": False,
-        "pooling": "max",
-        "units": (),
-        "dropout": 0.0,
-        "normalize": True,
-        "seed": 2,
-    }
-    networks.build(PretrainedRecipe(weights="w.weights.h5"), (32, 32), seed=2)
-    assert seen["weights"] == "w.weights.h5"
+def test_what_stands_in_a_recipe_is_the_signature():
+    section = networks.ENCODERS.section("conv")
+    assert list(section.model_fields) == [
+        *("name", "widths", "blocks", "embedding", "dropout", "normalize")
+    ]
+    assert section().widths == (32, 64, 128)
+    assert section.model_fields["embedding"].description == "size d. Defaults to 64."
+    with pytest.raises(RecipeError, match=r"conv: dropout: input should be less than 1; received"):
+        networks.conv((8, 8), dropout=1.0)
+    with pytest.raises(RecipeError, match="Expected a network out of .'conv', 'head', 'mlp', 'own"):
+        networks.build("resnet", (8, 8))
 
 
 # --- models of the user's own

@@ -84,7 +84,7 @@ def test_any_keras_model_learns_and_comes_back_from_its_folder(stripes, tmp_path
     found = model.embed(stripes.images)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     assert model.recipe.encoder.name == "own"
-    assert model.recipe.encoder.embedding == found.shape[1]
+    assert len(model.recipe.encoder.digest) == 64
     model.save(tmp_path / "run")
     again = twinset.SiameseModel.load(tmp_path / "run")
     np.testing.assert_allclose(again.embed(stripes.images), found, atol=1e-6)
@@ -136,7 +136,7 @@ def skipping(to):
 
 def test_the_beginning_is_what_training_depends_on():
     def digest(make, *arguments):
-        return beginning(own(make(*arguments), (6, 5)))()
+        return beginning(own((6, 5), make(*arguments)))()
 
     for make in KINDS:
         assert digest(make) == digest(make), "layers are numbered anew, and that is no difference"
@@ -241,7 +241,7 @@ def test_vectors_take_a_network_too():
 def test_the_untrained_network_is_no_baseline(stripes):
     """It may have learned before it came, and is not there any more."""
     model = twinset.fit(stripes, encoder=functional(), **BATCH | {"epochs": 1})
-    found = twinset.metrics(model, stripes)
+    found = twinset.evaluate(model, stripes)
     assert list(found.judgements) == ["model", "raw pixels"]
     assert found.facts["Left out"] == {"untrained": "a network of your own may have learned before"}
 
@@ -267,9 +267,9 @@ def test_the_untrained_network_is_no_baseline(stripes):
             "a network of your own has the types of its layers",
         ),
         (
-            {"encoder": functional(), "encoder.embedding": 5},
+            {"encoder": functional(), "encoder.digest": "0" * 64},
             RecipeError,
-            "of encoder.embedding 5. Received one of 8",
+            "of encoder.digest '0+'. Received one of '.*': give that network",
         ),
     ],
 )

@@ -26,7 +26,7 @@ def embed(encoder, x):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return networks.pretrained(NAME, SHAPE, weights=None, embedding=5, seed=0)
+    return networks.pretrained(SHAPE, NAME, weights="none", embedding=5, seed=0)
 
 
 def backbone_of(encoder):
@@ -90,7 +90,7 @@ def test_preprocess_survives_its_config():
         rtol=1e-6,
         atol=1e-6,
     )
-    assert layer.compute_output_shape((None, 2, 2)) == (None, 2, 2, 3)
+    assert layer(keras.Input((2, 2))).shape == (None, 2, 2, 3)
 
 
 # --- the whole
@@ -101,7 +101,7 @@ def test_it_is_an_encoder_of_gray_and_of_equal_channels(encoder):
     x = some(SHAPE)
     found = embed(encoder, x)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-    colour = networks.pretrained(NAME, (*SHAPE, 3), weights=None, embedding=5, seed=0)
+    colour = networks.pretrained((*SHAPE, 3), NAME, weights="none", embedding=5, seed=0)
     np.testing.assert_allclose(
         embed(colour, np.repeat(x[..., None], 3, axis=-1)), found, rtol=1e-3, atol=1e-4
     )
@@ -124,11 +124,11 @@ def test_weights_of_a_file_and_the_whole_in_a_file(encoder, tmp_path):
     backbone = backbone_of(encoder)
     backbone.save_weights(tmp_path / "own.weights.h5")
     again = networks.pretrained(
-        NAME, SHAPE, weights=tmp_path / "own.weights.h5", embedding=5, seed=0
+        SHAPE, NAME, weights=str(tmp_path / "own.weights.h5"), embedding=5, seed=0
     )
     x = some(SHAPE)
     np.testing.assert_array_equal(embed(again, x), embed(encoder, x))
-    other = networks.pretrained(NAME, SHAPE, weights=None, embedding=5, seed=1)
+    other = networks.pretrained(SHAPE, NAME, weights="none", embedding=5, seed=1)
     assert np.abs(embed(other, x) - embed(encoder, x)).max() > 1e-3
     encoder.save(tmp_path / "encoder.keras")
     loaded = keras.saving.load_model(tmp_path / "encoder.keras", safe_mode=True)
@@ -138,12 +138,12 @@ def test_weights_of_a_file_and_the_whole_in_a_file(encoder, tmp_path):
 
 def test_files_that_hold_no_such_weights(tmp_path):
     with pytest.raises(ModelError, match="Received '/none.weights.h5', and there is no such file"):
-        networks.pretrained(NAME, SHAPE, weights="/none.weights.h5")
+        networks.pretrained(SHAPE, NAME, weights="/none.weights.h5")
     networks.mlp((4, 4)).save_weights(tmp_path / "mlp.weights.h5")
     (tmp_path / "text.weights.h5").write_text("nonsense")
     for name in ("mlp", "text"):
         with pytest.raises(ModelError, match=f"{name}.weights.h5: expected weights of VGG16"):
-            networks.pretrained(NAME, SHAPE, weights=tmp_path / f"{name}.weights.h5")
+            networks.pretrained(SHAPE, NAME, weights=str(tmp_path / f"{name}.weights.h5"))
 
 
 def test_offline(monkeypatch):
@@ -156,7 +156,7 @@ def test_offline(monkeypatch):
     with pytest.raises(
         DownloadError, match="weights of VGG16 in Keras' cache.*unreachable: connect.*path"
     ):
-        networks.pretrained(NAME, SHAPE)
+        networks.pretrained(SHAPE, NAME)
 
 
 @pytest.mark.parametrize(
@@ -165,14 +165,14 @@ def test_offline(monkeypatch):
         ("MobilNet", SHAPE, {}, "Received 'MobilNet': did you mean 'MobileNet'"),
         ("zzz", SHAPE, {}, r"take one of \['ConvNeXtBase'"),
         (NAME, (28, 28), {}, r"shape of images that VGG16 takes. Received \(28, 28\): .*32x32"),
-        (NAME, SHAPE, {"pooling": "sum"}, "Received 'sum'"),
+        (NAME, SHAPE, {"pooling": "sum"}, "received 'sum'"),
         ("keras_hub:resnet_18", SHAPE, {}, "package keras_hub.*pip install keras-hub"),
     ],
 )
 def test_what_cannot_be_built(monkeypatch, name, shape, more, words):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(RecipeError, match=words):
-        networks.pretrained(name, shape, weights=None, **more)
+        networks.pretrained(shape, name, weights="none", **more)
 
 
 def test_names_are_networks():
@@ -215,9 +215,9 @@ def hub(monkeypatch):
 
 
 @pytest.mark.parametrize("preset", ["convolutions", "transformer"])
-@pytest.mark.parametrize("weights", ["imagenet", None])
+@pytest.mark.parametrize("weights", ["imagenet", "none"])
 def test_keras_hub(hub, preset, weights):
-    found = networks.pretrained(f"keras_hub:{preset}", (8, 8), weights=weights, embedding=3)
+    found = networks.pretrained((8, 8), f"keras_hub:{preset}", weights=weights, embedding=3)
     assert hub == [(preset, weights == "imagenet", (8, 8, 3))]
     assert networks.check_encoder(found, (8, 8)) == 3
     np.testing.assert_allclose(found.get_layer("preprocess").scale, 2, rtol=1e-6)
@@ -226,7 +226,7 @@ def test_keras_hub(hub, preset, weights):
 
 
 def test_a_frozen_network_rests(hub):
-    encoder = networks.pretrained("keras_hub:convolutions", (8, 8), seed=0)
+    encoder = networks.pretrained((8, 8), "keras_hub:convolutions", seed=0)
     names = [variable.path.split("/")[-2] for variable in encoder.trainable_variables]
     assert names == ["features_norm", "features_norm", "embedding"]
     before = backbone_of(encoder).get_weights()
@@ -241,7 +241,7 @@ def test_a_frozen_network_rests(hub):
 
 
 def test_a_network_that_is_not_frozen_learns(hub):
-    encoder = networks.pretrained("keras_hub:convolutions", (8, 8), freeze=False, seed=0)
+    encoder = networks.pretrained((8, 8), "keras_hub:convolutions", freeze=False, seed=0)
     assert len(encoder.trainable_variables) == 7
     before = backbone_of(encoder).get_weights()
     x = some((8, 8), 64)
@@ -258,7 +258,12 @@ def test_pooling(hub):
     images = np.ones((2, 8, 8), np.float32) * np.array([0.2, 0.9], np.float32)[:, None, None]
     mean, most = (
         networks.pretrained(
-            "keras_hub:convolutions", (8, 8), weights=None, pooling=pooling, seed=0, normalize=False
+            (8, 8),
+            "keras_hub:convolutions",
+            weights="none",
+            pooling=pooling,
+            seed=0,
+            normalize=False,
         )
         for pooling in ("avg", "max")
     )
@@ -268,6 +273,6 @@ def test_pooling(hub):
 
 def test_keras_hub_errors(hub):
     with pytest.raises(RecipeError, match="Received 'nonsense': Unknown preset"):
-        networks.pretrained("keras_hub:nonsense", (8, 8))
+        networks.pretrained((8, 8), "keras_hub:nonsense")
     with pytest.raises(DownloadError, match="weights of keras_hub:unreachable.*no route: connect"):
-        networks.pretrained("keras_hub:unreachable", (8, 8))
+        networks.pretrained((8, 8), "keras_hub:unreachable")

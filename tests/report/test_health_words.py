@@ -1,6 +1,7 @@
 """The health panel of a training: sentences that are true, and a picture with the guards."""
 
 import math
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -14,9 +15,8 @@ from twinset.figures.canvas import MUTED
 from twinset.figures.health_panels import Panel
 from twinset.models.history import BatchStatistics, EpochRecord
 from twinset.report.health_words import health_picture, sentences
-from twinset.training.progress import health
 
-GOOD = BatchStatistics(0.25, 1.0, 0.1, -2.0, 9.0, 0.0, 0.0)
+GOOD = BatchStatistics(0.25, 1.0, 0.1, -2.0, 9.0, 0.0, 0.0, 64)
 
 
 def record(epoch=1, active=0.5, norm=0.1, statistics=GOOD):
@@ -24,7 +24,7 @@ def record(epoch=1, active=0.5, norm=0.1, statistics=GOOD):
 
 
 def test_a_healthy_training_is_called_so():
-    said = sentences([record(1), record(2)], 64)
+    said = sentences([record(1), record(2)])
     assert len(said) == 6
     assert all(each.startswith("Healthy: ") for each in said)
     assert "4.0 times as far apart as same ones (1 and 0.25)" in said[0]
@@ -37,7 +37,10 @@ def test_a_healthy_training_is_called_so():
     [
         ({"statistics": BatchStatistics(1.0, 1.2)}, "different pairs are 1.2 times"),
         ({"active": 0.001}, "the loss moves 0% of"),
-        ({"statistics": BatchStatistics(effective_rank=1.2)}, "spread over 1.2 of 64"),
+        (
+            {"statistics": replace(GOOD, effective_rank=1.2)},
+            "spread over 1.2 of 64",
+        ),
         ({"statistics": BatchStatistics(dead_share=0.6)}, "60% of the coordinates are constant"),
         ({"statistics": BatchStatistics(alignment=0.0, uniformity=-0.001)}, "uniformity -0.001"),
         ({"norm": 0.0}, "norm at the embeddings is 0,"),
@@ -45,28 +48,33 @@ def test_a_healthy_training_is_called_so():
     ],
 )
 def test_what_is_not_healthy_is_pointed_at(change, words):
-    said = sentences([record(1), record(2), record(3, **change)], 64)
+    said = sentences([record(1), record(2), record(3, **change)])
     (found,) = [each for each in said if each.startswith("Look here: ")]
     assert words in found
 
 
 def test_what_is_not_known_is_not_told():
-    assert sentences([EpochRecord(1, 3, 0.5)], 8) == ()
-    assert health(EpochRecord(1, 3, 0.5)) == ""
-    line = health(record())
-    assert line == (
-        "same 0.25 different 1  active 50%  alignment 0.1  uniformity -2  rank 9.0  gradient 0.1"
-    )
+    assert sentences([EpochRecord(1, 3, 0.5)]) == ()
+    assert EpochRecord(1, 3, 0.5).health == {}
+    assert record().health == {
+        "same": 0.25,
+        "different": 1.0,
+        "active": 0.5,
+        "alignment": 0.1,
+        "uniformity": -2.0,
+        "rank": 9.0,
+        "gradient": 0.1,
+    }
 
 
 def test_the_picture_is_drawn_with_the_sentences():
-    picture = health_picture([record(epoch) for epoch in (1, 2, 3)], 64, scale=2.0)
-    assert (picture.name, picture.notes) == ("health", sentences([record(3)], 64))
+    picture = health_picture([record(epoch) for epoch in (1, 2, 3)], scale=2.0)
+    assert (picture.name, picture.notes) == ("health", sentences([record(3)]))
     with Image.open(BytesIO(picture.png)) as image:
         levels = np.asarray(image.convert("L"))
     assert levels.min() < 100 < 250 < levels.max()
     # a training of which nothing is known, such as one cut short in its first epoch
-    health_picture([EpochRecord(1, 3, 0.5)], 64)
+    health_picture([EpochRecord(1, 3, 0.5)])
 
 
 def test_each_panel_has_its_lines_and_its_guard():

@@ -23,7 +23,7 @@ CASES = {
     "mlp": ((6, 5), lambda: networks.mlp((6, 5), units=(9, 4), linear=True, seed=0)),
     "conv": ((16, 17), lambda: networks.conv((16, 17), widths=(4, 6), embedding=5, seed=0)),
     "colours": ((16, 16, 3), lambda: networks.conv((16, 16, 3), widths=(4,), embedding=5, seed=0)),
-    "deep head": ((7,), lambda: networks.head(7, units=(16, 12), embedding=3, seed=0)),
+    "deep head": ((7,), lambda: networks.head((7,), units=(16, 12), embedding=3, seed=0)),
 }
 
 
@@ -202,7 +202,7 @@ def test_unseen_classes_gain(fashion_mnist):
 def test_there_must_be_something_to_blend():
     image = keras.Input((4, 4))
     flat = keras.layers.Flatten()(image)
-    shallow = networks.head(7, embedding=3), networks.mlp((4, 4), units=(3,), linear=True)
+    shallow = networks.head((7,), embedding=3), networks.mlp((4, 4), units=(3,), linear=True)
     for encoder in (keras.Model(image, flat), *shallow):
         with pytest.raises(
             RecipeError, match=r"a layer before its last.*leave blend\.features at 0"

@@ -9,7 +9,6 @@ from resuming import check_that_it_goes_on
 from twinset import losses
 from twinset.data.batches import PADDING
 from twinset.exporters import graph as export
-from twinset.recipe_sections import OptimizerRecipe
 from twinset.training import fit as training
 from twinset.training.checkpoint import Keeper
 from twinset.training.monitor import Monitor
@@ -112,7 +111,7 @@ def test_small_gradients_survive_float16(stripes):
         with training._precision(precision):
             encoder = twinset.networks.mlp((6, 5), units=(8,), linear=True, normalize=True, seed=0)
         task = training.BatchTask(Tiny(), stripes.labels, batch_size=30, per_class=0, seed=0)
-        optimizer = build(OptimizerRecipe(name="sgd", learning_rate=1e6), 8, precision=precision)
+        optimizer = build(8, name="sgd", learning_rate=1e6, precision=precision)
         job = Job(encoder, optimizer, task, stripes.images, stripes.labels, None, epochs=4)
         before = encoder.get_weights()
         batches = task.draw(0)
@@ -133,8 +132,8 @@ def test_sixteen_bits_resume_exactly(stripes, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["rmsprop", "adam", "adamw", "muon"])
 def test_epsilon_reaches_the_optimiser(name):
-    assert build(OptimizerRecipe(name=name), 1).epsilon == 1e-7
-    assert build(OptimizerRecipe(name=name, epsilon=0.5), 1).epsilon == 0.5
+    assert build(1, name=name).epsilon == 1e-7
+    assert build(1, name=name, epsilon=0.5).epsilon == 0.5
 
 
 @pytest.mark.parametrize(("name", "usual"), [("softmax", 1.0), ("proxy_anchor", 100.0)])

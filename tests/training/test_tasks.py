@@ -8,7 +8,6 @@ import twinset
 from resuming import save_at_every_look
 from twinset import losses
 from twinset.errors import DataError, RecipeError
-from twinset.recipe_sections import OptimizerRecipe
 from twinset.training import checkpoint
 from twinset.training import fit as training
 from twinset.training.optimizers import Schedule, build
@@ -140,8 +139,8 @@ def test_schedules():
 
 @pytest.mark.parametrize("name", ["rmsprop", "adam", "adamw", "sgd", "muon"])
 def test_optimisers_have_the_recipes_settings(name):
-    built = build(OptimizerRecipe(name=name, learning_rate=0.25, weight_decay=0.125), 10)
+    built = build(10, name=name, learning_rate=0.25, weight_decay=0.125)
     assert float(built.learning_rate) == 0.25
     assert built.weight_decay == 0.125
-    steady = build(OptimizerRecipe(name=name), 10)
+    steady = build(10, name=name)
     assert float(steady.learning_rate) == pytest.approx(0.001)

@@ -16,7 +16,7 @@ from twinset.data.labelled import Labelled, LabelledImages
 from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
 from twinset.evaluation.evaluate import floor_of
 from twinset.metrics.pairs import PairScores, best_accuracy_threshold, hardest_mistakes, score_pairs
-from twinset.recipe import Recipe
+from twinset.recipe import AUGMENTATION, Recipe
 from twinset.report.health_words import health_picture
 from twinset.report.run_report import Picture, Report
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twinset.models.keras_model import SiameseModel
 
 SHOWN_PAIRS = 10
-SHOWN_IMAGES, SHOWN_VIEWS = 8, 7
+SHOWN_IMAGES, SHOWN_TIMES = 8, 7
 CHUNK = 2**21  # pixels in memory at a time, for the floor
 
 
@@ -119,11 +119,7 @@ def _pictures(
             )
         ),
     )
-    yield health_picture(
-        model.history,
-        model.recipe.encoder.embedding_size,  # of what was trained, before any blend
-        scale=model.recipe.scale,
-    )
+    yield health_picture(model.history, scale=model.recipe.scale)
     yield Picture(
         "distances",
         "Distances of the test pairs. A match is a distance at or below the threshold.",
@@ -165,28 +161,26 @@ def _pair_pictures(
         f"The first {SHOWN_PAIRS} training pairs.",
         figures.png_bytes(_drawn(images, pairs[first])),
     )
-    yield from _views(model.recipe, images)
+    yield from _augmented(model.recipe, images)
 
 
-def _views(recipe: Recipe, images: LabelledImages) -> Iterator[Picture]:
-    """Draw some training images, each beside views of it, if the network learned from such."""
+def _augmented(recipe: Recipe, images: LabelledImages) -> Iterator[Picture]:
+    """Draw some training images, each beside what the network saw of it, if that differs."""
     from keras import ops
 
-    from twinset.training.augment import Augment
-
-    augment = Augment.of(recipe.augment, mirrors=images.mirrors)
-    if augment.nothing:
+    augmentation = AUGMENTATION.make(recipe.augment, mirrors=images.mirrors)
+    if not augmentation.settings:
         return
     shown = np.unique(np.linspace(0, len(images) - 1, SHOWN_IMAGES).round().astype(int))
     pixels = images.images[shown]
     seen = [pixels]
-    for step in range(SHOWN_VIEWS):
-        view = ops.convert_to_numpy(augment.apply(pixels, seed=recipe.seed, step=step))
-        seen.append(np.rint(255 * view).astype(np.uint8))
-    rows = np.stack(seen, axis=1)  # (images, 1 + views, ...)
+    for step in range(SHOWN_TIMES):
+        found = ops.convert_to_numpy(augmentation.apply(pixels, step, seed=recipe.seed))
+        seen.append(np.rint(255 * found).astype(np.uint8))
+    rows = np.stack(seen, axis=1)  # (images, 1 + times, ...)
     yield Picture(
-        "views",
-        "Training images (left), and random views of each: what the network learns from.",
+        "augmentation",
+        "Training images (left), and random augmentations of each: what the network learns from.",
         figures.png_bytes(
             figures.contact_sheet(
                 rows.reshape(-1, *pixels.shape[1:]),

@@ -28,6 +28,7 @@ class BatchStatistics:
         effective_rank: from 1 to d; 0 if all embeddings are equal.
         zero_share: share of coordinates that are exactly 0.
         dead_share: share of the d coordinates that are constant over the batch.
+        dimensions: d.
     """
 
     positive_distance: float = NAN
@@ -37,6 +38,7 @@ class BatchStatistics:
     effective_rank: float = NAN
     zero_share: float = NAN
     dead_share: float = NAN
+    dimensions: float = NAN
 
 
 UNKNOWN = BatchStatistics()
@@ -68,6 +70,7 @@ def batch_statistics(
         effective_rank=effective_rank(x),
         zero_share=float((x == 0).mean()),
         dead_share=float((x == x[0]).all(axis=0).mean()),
+        dimensions=float(x.shape[1]),
     )
 
 

@@ -3,118 +3,75 @@
 In: floats in [0, 1] of shape (n, h, w) or (n, h, w, 3). Out: (n, d). All are ordinary
 `keras.Model`s, and any other one that passes `check_encoder` will do (`own`). `head` embeds
 vectors.
+
+Public are all layers that the modules of this folder define, and the functions that are `named`
+there, which recipes can name too.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
-from twinset.errors import RecipeError
-from twinset.networks.conv import Convolution, conv
-from twinset.networks.head import head
-from twinset.networks.layers import Frozen, Mirror, Preprocess, SquareRoot, UnitNorm
-from twinset.networks.mlp import mlp
-from twinset.networks.own import check_encoder, own
-from twinset.networks.pretrained import pretrained
-from twinset.recipe_sections import (
-    ConvRecipe,
-    HeadRecipe,
-    MlpRecipe,
-    OwnRecipe,
-    PretrainedRecipe,
-)
+from twinset.makers import modules_of
+from twinset.networks.own import check_encoder as check_encoder
+from twinset.recipe import ENCODERS
+from twinset.registry import suggestion
 from twinset.settings import Section
 
-__all__ = [
-    "Convolution",
-    "Frozen",
-    "Mirror",
-    "Preprocess",
-    "SquareRoot",
-    "UnitNorm",
-    "build",
-    "check_encoder",
-    "conv",
-    "head",
-    "mlp",
-    "own",
-    "pretrained",
-]
+_PUBLIC = {
+    name: value
+    for module in modules_of(__name__)
+    for name, value in vars(importlib.import_module(module)).items()
+    if getattr(value, "__module__", None) == module
+    and (hasattr(value, "recipe_name") or isinstance(value, type))
+    and (not isinstance(value, type) or issubclass(value, keras.layers.Layer))
+}
+globals().update(_PUBLIC)
+
+__all__ = sorted([*_PUBLIC, "ENCODERS", "build", "check_encoder"])
+
+
+def __getattr__(name: str) -> Any:  # what is missing; and type checkers take it for the rest
+    hint = suggestion(name, __all__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
 
 
 def build(
-    recipe: Section,
+    encoder: str | Section,
     input_shape: Sequence[int],
     *,
-    seed: int,
+    seed: int | None = None,
     network: keras.Model | None = None,
+    **settings: Any,
 ) -> keras.Model:
-    """Build the encoder that a recipe describes.
+    """Build an encoder as a recipe does.
 
     Args:
-        recipe: one of the sections `MlpRecipe`, `ConvRecipe`, `PretrainedRecipe`, `HeadRecipe`,
-            `OwnRecipe`.
+        encoder: its name, out of `ENCODERS.names()`, or the section of a recipe.
         input_shape: shape of one image, (h, w) or (h, w, 3), or of one vector, (d,).
-        seed: of the initial weights and the dropout.
-        network: for an `OwnRecipe` without a path. Defaults to none.
+        seed: of the initial weights and the dropout. Defaults to random.
+        network: for "own" without a path. Defaults to none.
+        **settings: those of the encoder, when it is named; see `ENCODERS.section(name)`.
 
     Raises:
-        RecipeError: not for rows of this shape, or no such network.
+        RecipeError: an unknown name or setting, a value out of range, or not for this shape.
         ModelError: a file of weights or of a network is missing or holds others.
         DownloadError: weights are not there and cannot be downloaded.
 
     Example:
-        >>> build(ConvRecipe(embedding=16), (28, 28), seed=0).output_shape
+        >>> build("conv", (28, 28), embedding=16, seed=0).output_shape
         (None, 16)
     """
-    if isinstance(recipe, MlpRecipe):
-        return mlp(
-            input_shape,
-            units=recipe.units,
-            dropout=recipe.dropout,
-            linear=recipe.linear,
-            normalize=recipe.normalize,
-            seed=seed,
-        )
-    if isinstance(recipe, OwnRecipe):
-        return own(recipe.path or network, input_shape, normalize=recipe.normalize)
-    vectors = len(input_shape) == 1
-    if vectors != isinstance(recipe, HeadRecipe):
-        raise RecipeError(
-            f"Expected an encoder of {'vectors' if vectors else 'images'}. Received "
-            f"{recipe.name!r}: take {'head' if vectors else 'mlp, conv, pretrained or own'}."
-        )
-    if isinstance(recipe, HeadRecipe):
-        return head(
-            input_shape[0],
-            units=recipe.units,
-            embedding=recipe.embedding,
-            dropout=recipe.dropout,
-            normalize=recipe.normalize,
-            seed=seed,
-        )
-    if isinstance(recipe, ConvRecipe):
-        return conv(
-            input_shape,
-            widths=recipe.widths,
-            blocks=recipe.blocks,
-            embedding=recipe.embedding,
-            dropout=recipe.dropout,
-            normalize=recipe.normalize,
-            seed=seed,
-        )
-    assert isinstance(recipe, PretrainedRecipe)
-    return pretrained(
-        recipe.model,
-        input_shape,
-        weights=None if recipe.weights == "none" else recipe.weights,
-        embedding=recipe.embedding,
-        freeze=recipe.freeze,
-        pooling=recipe.pooling,
-        units=recipe.units,
-        dropout=recipe.dropout,
-        normalize=recipe.normalize,
-        seed=seed,
+    section = ENCODERS.parse(encoder, settings) if isinstance(encoder, str) else encoder
+    built: keras.Model = ENCODERS.make(
+        section, input_shape=tuple(input_shape), seed=seed, network=network
     )
+    return built

@@ -11,19 +11,22 @@ from keras import ops
 from twinset.errors import RecipeError
 from twinset.networks.head import MOMENTUM, embed
 from twinset.networks.initializers import Seeds
+from twinset.networks.layers import expect_images
+from twinset.settings import Count, CountOrNone, Share, Units, named
 
 # The last stage is averaged down to at most so many cells each way. Each cell keeps its place in
 # the embedding: on aligned pictures that is worth more than the few weights it takes.
 GRID = 4
 
 
+@named("conv")
 def conv(
     input_shape: Sequence[int],
     *,
-    widths: Sequence[int] = (32, 64, 128),
-    blocks: Sequence[int] = (),
-    embedding: int = 64,
-    dropout: float = 0.0,
+    widths: Units = (32, 64, 128),
+    blocks: tuple[CountOrNone, ...] = (),
+    embedding: Count = 64,
+    dropout: Share = 0.0,
     normalize: bool = True,
     seed: int | None = None,
 ) -> keras.Model:
@@ -44,7 +47,8 @@ def conv(
     Args:
         input_shape: shape of one image, (h, w) or (h, w, 3).
         widths: channels of each stage; add one for large images. Defaults to (32, 64, 128).
-        blocks: residual convolutions of each stage. Defaults to (0, 1, 1, …).
+        blocks: residual convolutions of each stage. Defaults to (), which stands for
+            (0, 1, 1, …).
         embedding: size d. Defaults to 64.
         dropout: share of the last features dropped while training. Defaults to 0.
         normalize: make the embeddings' length 1. Defaults to True.
@@ -55,7 +59,8 @@ def conv(
         An ordinary `keras.Model`.
 
     Raises:
-        RecipeError: the images are too small for so many stages, or `blocks` are of other stages.
+        RecipeError: a value out of range, the images are too small for so many stages, or
+            `blocks` are of other stages.
 
     Reference:
         He et al. (2016), Deep Residual Learning for Image Recognition.
@@ -64,6 +69,7 @@ def conv(
         >>> conv((28, 28), seed=0).count_params()
         418208
     """
+    expect_images(input_shape, "conv")
     shape = tuple(input_shape)
     if min(shape[:2]) < 2 ** len(widths):
         raise RecipeError(
@@ -71,7 +77,7 @@ def conv(
             f"stages, each of which halves them. Received {shape[0]} × {shape[1]}: take fewer "
             "`widths`, or larger images."
         )
-    blocks = tuple(blocks) or (0, *(1 for _ in widths[1:]))
+    blocks = blocks or (0, *(1 for _ in widths[1:]))
     if len(blocks) != len(widths):
         raise RecipeError(
             f"Expected a number of blocks for each of the {len(widths)} widths. Received "
@@ -90,7 +96,7 @@ def conv(
             x = keras.layers.Add(name=f"{name}_add")([x, inner])
             x = keras.layers.ReLU(name=f"{name}_relu")(x)
     x = _grid(x)
-    x = embed(x, embedding=embedding, dropout=dropout, normalize=normalize, seeds=seeds, seed=seed)
+    x = embed(x, seeds, embedding=embedding, dropout=dropout, normalize=normalize)
     return keras.Model(image, x, name="conv")
 
 
@@ -114,12 +120,9 @@ def _grid(x: Any) -> Any:
     return keras.layers.Flatten(name="flatten")(x)
 
 
-# --- A convolution that trains fast on JAX on a CPU, too; elsewhere it is Keras' own.
-
-
 @keras.saving.register_keras_serializable("twinset")
 class Convolution(keras.layers.Conv2D):
-    """Is `keras.layers.Conv2D`, while training by one matrix product, where that is faster.
+    """A `keras.layers.Conv2D` that trains by one matrix product, where that is faster.
 
     y[n, i, j] = Σ_{u, v} x[n, s i + u, s j + v] · K[u, v], as P · K with the patches P in rows
 
@@ -160,17 +163,7 @@ class Convolution(keras.layers.Conv2D):
 
 
 def by_product(x: Any, kernel: Any, strides: tuple[int, int], padding: str) -> Any:
-    """Convolve images by a product of their patches with the kernel.
-
-    Args:
-        x: (b, h, w, c).
-        kernel: (u, v, c, d).
-        strides: steps between patches, down and right.
-        padding: "same" or "valid", as TensorFlow means them.
-
-    Returns:
-        Shape (b, h', w', d).
-    """
+    """Convolve images (b, h, w, c) with a kernel (u, v, c, d) to (b, h', w', d)."""
     rows, columns, channels, width = kernel.shape
     (down, high, above), (right, wide, left) = (
         _places(length, size, stride, padding)
@@ -190,7 +183,8 @@ def by_product(x: Any, kernel: Any, strides: tuple[int, int], padding: str) -> A
 
 
 def _places(length: int, size: int, stride: int, padding: str) -> tuple[int, int, tuple[int, int]]:
-    """Find how far patches reach, how many there are, and what is padded before and after."""
+    # how far patches reach, how many there are, and what is padded before and after; "same" and
+    # "valid" as TensorFlow means them
     if padding == "valid":
         count, extra = (length - size) // stride + 1, 0
     else:

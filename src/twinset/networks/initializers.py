@@ -20,22 +20,9 @@ CUT = 0.8796
 
 @keras.saving.register_keras_serializable("twinset")
 class HeNormal(keras.initializers.Initializer):
-    """Draws a kernel by He's rule, by numpy.
+    """An initialiser by He's rule (He et al., 2015), drawn by numpy.
 
     w ~ N(0, 2 / fan-in), cut off at two standard deviations by drawing again.
-
-    `keras.initializers.HeNormal` gives other numbers on each back end, and compiles a program for
-    each shape on JAX: a second for ten layers.
-
-    Args:
-        seed: integers from 0 on, as `numpy.random.SeedSequence` takes them.
-
-    Call arguments:
-        shape: of the kernel; its last axis counts the outputs.
-        dtype: of the result. Defaults to Keras' float type.
-
-    Reference:
-        He et al. (2015), Delving Deep into Rectifiers.
 
     Example:
         >>> kernel = HeNormal([0, 1])((3, 2))
@@ -43,11 +30,13 @@ class HeNormal(keras.initializers.Initializer):
         [0.42, -0.33]
     """
 
+    # Keras' own gives other numbers on each back end, and compiles a program for each shape on
+    # JAX: a second for ten layers.
     def __init__(self, seed: Sequence[int]) -> None:
         self.seed = [int(number) for number in seed]
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        """Draw the kernel."""
+        """Draw the kernel, whose last axis counts the outputs."""
         values = _draw(np.random.default_rng(self.seed), tuple(shape), math.prod(shape[:-1]))
         return ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
 
@@ -57,10 +46,7 @@ class HeNormal(keras.initializers.Initializer):
 
 
 class Seeds:
-    """Gives each layer of a network, in their order, an initialiser of its own.
-
-    Args:
-        seed: of the network; None for fresh entropy.
+    """The seeds of a network's layers, in their order; None stands for fresh entropy.
 
     Example:
         >>> following = Seeds(7)
@@ -69,30 +55,19 @@ class Seeds:
     """
 
     def __init__(self, seed: int | None) -> None:
-        self._seed = int(np.random.default_rng().integers(2**63)) if seed is None else seed
+        self.seed = seed
+        self._drawn = int(np.random.default_rng().integers(2**63)) if seed is None else seed
         self._count = 0
 
     def kernel(self) -> HeNormal:
         """Make the next initialiser."""
         self._count += 1
-        return HeNormal([self._seed, self._count - 1])
+        return HeNormal([self._drawn, self._count - 1])
 
 
 def redraw(model: keras.Model, seed: int | None) -> None:
-    """Overwrite the kernels of a network that others designed, by He's rule.
-
-    Biases and what normalisation layers hold stay as they are.
-
-    Args:
-        model: a built one; models in it are entered.
-        seed: of the draw; None for fresh entropy.
-
-    Example:
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-        >>> redraw(model, seed=0)
-        >>> round(float(keras.ops.convert_to_numpy(model.layers[0].kernel)[0, 0]), 2)
-        1.04
-    """
+    """Overwrite the kernels of a network that others designed, by He's rule."""
+    # biases and what normalisation layers hold stay as they are
     rng = np.random.default_rng(seed)
     for layer in _layers(model):
         for name in KERNELS:
@@ -107,18 +82,13 @@ def redraw(model: keras.Model, seed: int | None) -> None:
 def reseed(model: keras.Model, seed: int | None) -> None:
     """Have a network's own random layers, such as its dropout, draw by a seed.
 
-    Those of `keras.applications` take none, and would drop other activations in each process.
-
-    Args:
-        model: a built one; models in it are entered.
-        seed: of the draws; None leaves them as they are.
-
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.5)])
         >>> reseed(model, seed=7)
         >>> [int(word) for word in keras.ops.convert_to_numpy(model.variables[0])]
         [2083679832, 0]
     """
+    # those of `keras.applications` take none, and would drop other activations in each process
     if seed is None:
         return
     generators = [each for layer in model._flatten_layers() for each in layer._seed_generators]

@@ -1,4 +1,4 @@
-"""Pixels as a network of another family saw them when it was trained, as a layer of its graph."""
+"""Layers of encoders: pixels as a network wants them, a network at rest, unit length."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twinset.losses.batch import unit
 
 @keras.saving.register_keras_serializable("twinset")
 class Preprocess(keras.layers.Layer):
-    """Scales and shifts each colour channel, and turns gray into three equal channels.
+    """A layer that scales and shifts each colour channel, and makes three equal ones of gray.
 
     y_c = scale_c · x_π(c) + offset_c, where π reverses the channels if `reverse`.
 
@@ -55,10 +55,6 @@ class Preprocess(keras.layers.Layer):
             x = ops.flip(x, axis=-1)
         return x * self._row(self.scale, x) + self._row(self.offset, x)  # gray is broadcast
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """Put three channels last."""
-        return (*input_shape[:3], 3)
-
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         config = {"scale": self.scale, "offset": self.offset, "reverse": self.reverse}
@@ -71,14 +67,9 @@ class Preprocess(keras.layers.Layer):
 def from_function(function: Callable[[NDArray[np.float64]], Any], **kwargs: Any) -> Preprocess:
     """Find the layer that does what a family's own preprocessing does, by trying it on colours.
 
-    So no table of the families' habits is needed, nor kept up to date.
-
     Args:
         function: of images with values 0 to 255, (n, 32, 32, 3), one colour each; may resize them.
         **kwargs: for the layer.
-
-    Returns:
-        A layer that takes values in [0, 1].
 
     Raises:
         RecipeError: the function is no scaling and shifting of channels.
@@ -89,6 +80,7 @@ def from_function(function: Callable[[NDArray[np.float64]], Any], **kwargs: Any)
         ([2.0, 2.0, 2.0], [-1.0, -1.0, -1.0], True)
     """
 
+    # so no table of the families' habits is needed, nor kept up to date
     def tried(colours: NDArray[np.float64]) -> NDArray[np.float64]:
         images = np.broadcast_to(255 * colours[:, None, None], (len(colours), 32, 32, 3))
         # a copy, as some work in place; float64, so that the sums below give the plain numbers
@@ -111,12 +103,18 @@ def from_function(function: Callable[[NDArray[np.float64]], Any], **kwargs: Any)
     return layer
 
 
-# --- A network inside another one that takes no part in its training.
+def expect_images(shape: Sequence[int], name: str) -> None:
+    """Refuse to build an encoder of images for vectors."""
+    if len(shape) not in (2, 3):
+        raise RecipeError(
+            f"Expected an encoder of vectors. Received encoder.name = {name!r}, which takes "
+            "images: take 'head'."
+        )
 
 
 @keras.saving.register_keras_serializable("twinset")
 class Frozen(keras.layers.Layer):
-    """Calls a network at rest, also while what is around it trains.
+    """A layer that calls a network at rest, also while what is around it trains.
 
     `trainable = False` stops its weights and its batch normalisation, but not its dropout; and a
     `training=False` that is written into a graph is overruled by the call of the graph.
@@ -148,10 +146,6 @@ class Frozen(keras.layers.Layer):
         del training
         return self.network(inputs, training=False)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Ask the network."""
-        return self.network.compute_output_shape(input_shape)
-
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         network = keras.saving.serialize_keras_object(self.network)
@@ -159,21 +153,14 @@ class Frozen(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Frozen:
-        """Make the layer that `get_config` described.
-
-        Args:
-            config: as `get_config` returns it.
-        """
+        """Make the layer that `get_config` described."""
         network = keras.saving.deserialize_keras_object(config["network"])
         return cls(**{**config, "network": network})
 
 
-# --- A layer that mirrors images left and right.
-
-
 @keras.saving.register_keras_serializable("twinset")
 class Mirror(keras.layers.Layer):
-    """Mirrors each image left and right.
+    """A layer that mirrors each image left and right.
 
     y[i, j] = x[i, w − 1 − j]
 
@@ -196,17 +183,10 @@ class Mirror(keras.layers.Layer):
         """Mirror the images."""
         return ops.flip(inputs, axis=2)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """Keep the shape."""
-        return tuple(input_shape)
-
-
-# --- A layer that takes square roots of pixels: their directions compare as shares of light.
-
 
 @keras.saving.register_keras_serializable("twinset")
 class SquareRoot(keras.layers.Layer):
-    """Takes the square root of each number.
+    """A layer that takes the square root of each number.
 
     y = √max(x, 0)
 
@@ -237,17 +217,10 @@ class SquareRoot(keras.layers.Layer):
         """Take the roots."""
         return ops.sqrt(ops.maximum(inputs, 0))
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """Keep the shape."""
-        return tuple(input_shape)
-
-
-# --- The last layer of encoders whose embeddings lie on the unit sphere.
-
 
 @keras.saving.register_keras_serializable("twinset")
 class UnitNorm(keras.layers.Layer):
-    """Divides each embedding by its length.
+    """A layer that divides each embedding by its length.
 
     y = x / ‖x‖₂
 
@@ -274,7 +247,3 @@ class UnitNorm(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Normalise the rows."""
         return ops.cast(unit(ops.cast(inputs, "float32")), inputs.dtype)
-
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
-        """Keep the shape."""
-        return tuple(input_shape)

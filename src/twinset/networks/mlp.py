@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import keras
 
 from twinset.networks.dropout import Dropout
-from twinset.networks.layers import UnitNorm
+from twinset.networks.layers import UnitNorm, expect_images
+from twinset.settings import Share, Units, named
 
 
+@named("mlp")
 def mlp(
     input_shape: Sequence[int],
     *,
-    units: Sequence[int] = (128, 128, 128),
-    dropout: float = 0.1,
+    units: Units = (128, 128, 128),
+    dropout: Share = 0.1,
     linear: bool = False,
     normalize: bool = False,
     seed: int | None = None,
@@ -30,7 +32,8 @@ def mlp(
 
     Args:
         input_shape: shape of one image, (h, w) or (h, w, 3).
-        units: size of each Dense layer. Defaults to (128, 128, 128).
+        units: size of each Dense layer; the last is the embedding size d. Defaults to
+            (128, 128, 128).
         dropout: share of activations dropped after each layer but the last. Defaults to 0.1.
         linear: no ReLU after the last layer. Defaults to False, as in the tutorial.
         normalize: make the embeddings' length 1. Defaults to False, as in the tutorial.
@@ -39,10 +42,14 @@ def mlp(
     Returns:
         An ordinary `keras.Model`.
 
+    Raises:
+        RecipeError: a value out of range, or not the shape of an image.
+
     Example:
         >>> mlp((28, 28), seed=0).count_params()
         133504
     """
+    expect_images(input_shape, "mlp")
     seeds = [None] * (2 * len(units)) if seed is None else range(2 * seed, 2 * (seed + len(units)))
     image = keras.Input(tuple(input_shape), name="image")
     x = keras.layers.Flatten(name="flatten")(image)

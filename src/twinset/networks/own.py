@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,26 +12,34 @@ from numpy.typing import NDArray
 
 from twinset.errors import ModelError, RecipeError
 from twinset.networks.layers import UnitNorm
+from twinset.settings import named
 
 # Layers whose embeddings have length 1 already.
 _UNIT = (UnitNorm, keras.layers.UnitNormalization)
 
 
+@named("own")
 def own(
-    network: keras.Model | str | os.PathLike[str] | None,
     input_shape: Sequence[int],
+    network: keras.Model | None = None,
     *,
+    path: str = "",
     normalize: bool = True,
+    digest: str = "",
 ) -> keras.Model:
     """Take any Keras model as encoder.
 
     The layers are the network's own, not copies: to train the encoder trains the network.
 
     Args:
-        network: a `keras.Model` from floats in [0, 1], (n, *input_shape), to floats (n, d): of
-            the functional kind, a `Sequential`, or a subclass; or the path of a `.keras` file.
         input_shape: shape of one image, (h, w) or (h, w, 3), or of one vector, (d,).
-        normalize: make the embeddings' length 1. Defaults to True.
+        network: a `keras.Model` from floats in [0, 1], (n, *input_shape), to floats (n, d): of
+            the functional kind, a `Sequential`, or a subclass. Defaults to the one at `path`.
+        path: of a `.keras` file. Defaults to none.
+        normalize: make the embeddings' length 1; adds a layer where the network does not see to
+            it. Defaults to True.
+        digest: of the network as its training began, which `fit` writes into the recipe and
+            compares: used again, the recipe wants the same network. Defaults to none.
 
     Returns:
         A functional `keras.Model` of this input shape.
@@ -42,15 +51,16 @@ def own(
 
     Example:
         >>> network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(5)])
-        >>> own(network, (4, 4)).output_shape
+        >>> own((4, 4), network).output_shape
         (None, 5)
     """
-    if network is None:
+    del digest  # what it depends on, the model's preprocessing too, `fit` knows
+    if network is None and not path:
         raise RecipeError(
             "Expected a network for encoder.name = 'own'. Received none: give the path of a "
             ".keras file as encoder.path, or the model itself as `fit(..., encoder=model)`."
         )
-    model = network if isinstance(network, keras.Model) else _read(network)
+    model: Any = _read(path) if path else network
     shape = tuple(input_shape)
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *shape))  # else the first images would fix the size of its batches
@@ -65,27 +75,22 @@ def own(
 
 
 def _graph(model: keras.Model, shape: tuple[int, ...]) -> tuple[object, object] | None:
-    """Find the graph of a functional model of just this input, so that its layers lie open.
-
-    What stays shut, a subclass or a model of any size, is one layer of the encoder: it trains and
-    saves as well, but a blend finds no features in it.
-    """
+    # Of a functional model of just this input, whose layers then lie open. What stays shut, a
+    # subclass or a model of any size, is one layer of the encoder: it trains and saves as well,
+    # but a blend finds no features in it.
     inputs = getattr(model, "inputs", None)
     if not inputs or tuple(inputs[0].shape) != (None, *shape):
         return None
     return inputs[0], model.outputs[0]
 
 
-def _read(path: str | os.PathLike[str]) -> keras.Model:
+def _read(path: str) -> keras.Model:
     if not os.path.isfile(path):  # noqa: PTH113 - False for names that no file can have
         raise ModelError(
-            f"Expected the path of a .keras file as encoder.path. Received {os.fspath(path)!r}, "
+            f"Expected the path of a .keras file as encoder.path. Received {path!r}, "
             "and there is no such file."
         )
     return load_encoder(path)
-
-
-# --- Whether a model of the user's own can be an encoder.
 
 
 def check_encoder(model: keras.Model, image_shape: Sequence[int]) -> int:
@@ -170,22 +175,9 @@ def _embed(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.floati
     return np.asarray(found, np.float32)
 
 
-# --- Read a network from a `.keras` file, of this library or of anybody.
-
-
 def load_encoder(path: str | os.PathLike[str]) -> keras.Model:
-    """Read an encoder that `SiameseModel.save` wrote, or any Keras model.
-
-    Layers of the user's own must have been imported, and registered with Keras.
-
-    Args:
-        path: of the .keras file.
-
-    Raises:
-        ModelError: it is no Keras model.
-    """
-    # Keras looks custom layers up by name: they must have been imported.
-
+    """Read an encoder that `SiameseModel.save` wrote, or any Keras model."""
+    # Keras looks layers of the user's own up by name: they must have been imported.
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # noqa: BLE001 - zip, HDF5, JSON and Keras each raise their own

@@ -5,35 +5,37 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import os
 import sys
 import types
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 from keras import ops
+from pydantic import Field
 
 from twinset.errors import DownloadError, ModelError, RecipeError
 from twinset.networks.head import embed
 from twinset.networks.initializers import Seeds, redraw, reseed
-from twinset.networks.layers import Frozen, Preprocess, from_function
+from twinset.networks.layers import Frozen, Preprocess, expect_images, from_function
+from twinset.settings import Count, Share, named
 
 HUB = "keras_hub:"
 
 
+@named("pretrained")
 def pretrained(
-    name: str,
     input_shape: Sequence[int],
+    model: Annotated[str, Field(min_length=1)] = "MobileNetV3Small",
     *,
-    weights: str | os.PathLike[str] | None = "imagenet",
-    embedding: int = 128,
+    weights: Annotated[str, Field(min_length=1)] = "imagenet",
+    embedding: Count = 128,
     freeze: bool = True,
     pooling: Literal["avg", "max"] = "avg",
-    units: Sequence[int] = (),
-    dropout: float = 0.0,
+    units: tuple[Count, ...] = (),
+    dropout: Share = 0.0,
     normalize: bool = True,
     seed: int | None = None,
 ) -> keras.Model:
@@ -43,16 +45,17 @@ def pretrained(
     preprocessing is a layer of the graph; gray images become three equal channels.
 
     Args:
-        name: "MobileNetV3Small", "EfficientNetV2B0", "ResNet50V2" or another of `names()`; or
-            "keras_hub:" and a preset, where KerasHub is installed.
         input_shape: shape of one image, (h, w) or (h, w, 3); most networks want 32 × 32 at least,
             and do well from 96 × 96 on.
+        model: "MobileNetV3Small", "EfficientNetV2B0", "ResNet50V2" or another of `names()`; or
+            "keras_hub:" and a preset, where KerasHub is installed. Defaults to
+            "MobileNetV3Small".
         weights: "imagenet" (for KerasHub: the preset's), from Keras' cache or its download; the
-            path of a file that `save_weights` wrote for this network without its top; or None for
-            random ones. Defaults to "imagenet".
+            path of a file that `save_weights` wrote for this network without its top; or "none"
+            for random ones. Defaults to "imagenet".
         embedding: size d. Defaults to 128.
-        freeze: train the embedding alone; the network then does not learn, and its normalisation
-            and dropout are at rest. Defaults to True.
+        freeze: train the embedding alone, so that each image is encoded once; the network then
+            does not learn, and its normalisation and dropout are at rest. Defaults to True.
         pooling: "avg" or "max", over all places of the image. Defaults to "avg".
         units: size of each hidden layer between the network and the embedding. Defaults to none.
         dropout: share of the last features dropped while training. Defaults to 0.
@@ -63,43 +66,41 @@ def pretrained(
         An ordinary `keras.Model`.
 
     Raises:
-        RecipeError: no such network, or not for images of this shape.
+        RecipeError: a value out of range, no such network, or not for images of this shape.
         ModelError: the file is missing or holds other weights.
         DownloadError: the weights are not there and cannot be downloaded.
 
     Example:
-        >>> model = pretrained("VGG16", (32, 32), weights=None, embedding=8, seed=0)
-        >>> model.output_shape, len(model.trainable_variables)
+        >>> encoder = pretrained((32, 32), "VGG16", weights="none", embedding=8, seed=0)
+        >>> encoder.output_shape, len(encoder.trainable_variables)
         ((None, 8), 3)
     """
-    if pooling not in ("avg", "max"):
-        raise RecipeError(f'Expected "avg" or "max" for pooling. Received {pooling!r}.')
+    expect_images(input_shape, "pretrained")
     shape = tuple(input_shape)
     colour = (*shape[:2], 3)
-    if weights not in ("imagenet", None) and not Path(weights).is_file():
+    if weights not in ("imagenet", "none") and not Path(weights).is_file():
         raise ModelError(
-            f'Expected "imagenet", None, or the path of a file of weights. Received {weights!r}, '
+            f'Expected "imagenet", "none" or the path of a file of weights. Received {weights!r}, '
             "and there is no such file."
         )
-    if name.startswith(HUB):
-        preprocess, backbone = _from_hub(name.removeprefix(HUB), colour, weights)
+    if model.startswith(HUB):
+        preprocess, backbone = _from_hub(model.removeprefix(HUB), colour, weights)
     else:
-        preprocess, backbone = _from_keras(name, colour, weights)
+        preprocess, backbone = _from_keras(model, colour, weights)
     reseed(backbone, seed)
-    if weights is None:
+    if weights == "none":
         redraw(backbone, seed)
     elif weights != "imagenet":
-        _load(backbone, weights, name)
+        _load(backbone, weights, model)
     image = keras.Input(shape, name="image")
     network = Frozen(backbone, name="network") if freeze else backbone
     x = _pooled(network(preprocess(image)), pooling)
     x = embed(
         x,
+        Seeds(seed),
         embedding=embedding,
         dropout=dropout,
         normalize=normalize,
-        seeds=Seeds(seed),
-        seed=seed,
         units=units,
     )
     return keras.Model(image, x, name="pretrained")
@@ -119,9 +120,7 @@ def _makes_model(value: Any) -> bool:
     return inspect.isfunction(value) and "include_top" in inspect.signature(value).parameters
 
 
-def _from_keras(
-    name: str, shape: tuple[int, ...], weights: str | os.PathLike[str] | None
-) -> tuple[Preprocess, keras.Model]:
+def _from_keras(name: str, shape: tuple[int, ...], weights: str) -> tuple[Preprocess, keras.Model]:
     if name not in names():
         near = difflib.get_close_matches(name, names(), 1)
         hint = f": did you mean {near[0]!r}?" if near else f": take one of {names()}."
@@ -145,9 +144,7 @@ def _from_keras(
     return from_function(family.preprocess_input, name="preprocess"), backbone
 
 
-def _from_hub(
-    preset: str, shape: tuple[int, ...], weights: str | os.PathLike[str] | None
-) -> tuple[Preprocess, keras.Model]:
+def _from_hub(preset: str, shape: tuple[int, ...], weights: str) -> tuple[Preprocess, keras.Model]:
     hub = _hub()
     try:
         backbone = hub.models.Backbone.from_preset(
@@ -182,12 +179,12 @@ def _no_download(name: str, error: Exception) -> DownloadError:
     )
 
 
-def _load(backbone: keras.Model, path: str | os.PathLike[str], name: str) -> None:
+def _load(backbone: keras.Model, path: str, name: str) -> None:
     try:
         backbone.load_weights(path)
     except Exception as error:  # noqa: BLE001 - HDF5, zip and Keras each raise their own
         raise ModelError(
-            f"{os.fspath(path)}: expected weights of {name} without its top, as its "
+            f"{path}: expected weights of {name} without its top, as its "
             f"`save_weights` writes them. {type(error).__name__}: {error}"
         ) from None
 

@@ -12,7 +12,7 @@ from twinset import distance as distances
 
 @keras.saving.register_keras_serializable("twinset")
 class Distance(keras.layers.Layer):
-    """Measures how far apart two embeddings are, row by row.
+    """A layer that measures how far apart two embeddings are, row by row.
 
     Args:
         distance: a name from `twinset.distance.DISTANCES`. Defaults to "euclidean".
@@ -42,11 +42,6 @@ class Distance(keras.layers.Layer):
     def call(self, left: Any, right: Any) -> Any:
         """Measure the distance of each row."""
         return ops.expand_dims(distances.by_name(self.distance)(left, right, xp=ops), -1)
-
-    def compute_output_shape(self, left_shape: Any, right_shape: Any) -> tuple[Any, ...]:
-        """Replace the embedding axis by one number."""
-        del right_shape
-        return (*left_shape[:-1], 1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

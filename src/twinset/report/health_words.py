@@ -15,12 +15,11 @@ from twinset.training.monitor import COLLAPSED, DEAD, PATIENCE
 APART, RANK, LEAST, RISING = 1.5, 1.5, 0.01, 3.0
 
 
-def health_picture(history: Sequence[EpochRecord], dim: int, *, scale: float = 1.0) -> Picture:
+def health_picture(history: Sequence[EpochRecord], *, scale: float = 1.0) -> Picture:
     """Draw how healthy a training was, and say of each what is healthy.
 
     Args:
         history: one record per epoch.
-        dim: size of an embedding.
         scale: distance that a healthy embedding spans, as for `Monitor`. Defaults to 1.
     """
     rows = [record.flat() for record in history]
@@ -46,16 +45,15 @@ def health_picture(history: Sequence[EpochRecord], dim: int, *, scale: float = 1
         "Statistics of the last batch of each epoch; active share and gradient norm are means "
         "over its steps. A dashed grey line is where a guard stops the training.",
         figures.png_bytes(figures.training_health(values["epoch"], panels)),
-        notes=sentences(history, dim),
+        notes=sentences(history),
     )
 
 
-def sentences(history: Sequence[EpochRecord], dim: int) -> tuple[str, ...]:
+def sentences(history: Sequence[EpochRecord]) -> tuple[str, ...]:
     """Say what each statistic was in the last epoch, and what is healthy.
 
     Args:
         history: one record per epoch.
-        dim: size of an embedding.
 
     Returns:
         A sentence or two each, beginning with "Healthy:" or "Look here:"; nothing of what is not
@@ -64,7 +62,7 @@ def sentences(history: Sequence[EpochRecord], dim: int) -> tuple[str, ...]:
     Example:
         >>> from twinset.models.history import BatchStatistics
         >>> record = EpochRecord(1, 9, 0.5, active=0.25, statistics=BatchStatistics(0.25, 1.0))
-        >>> for sentence in sentences([record], 8):
+        >>> for sentence in sentences([record]):
         ...     print(sentence)
         Healthy: different pairs are 4.0 times as far apart as same ones (1 and 0.25).
         Healthy: the loss moves 25% of the embeddings of a batch. It falls as the network learns; \
@@ -89,7 +87,8 @@ at 0 in 20 batches the training stops.
         (
             batch.effective_rank,
             batch.effective_rank >= RANK,
-            f"embeddings of a batch spread over {batch.effective_rank:.1f} of {dim} dimensions. "
+            f"embeddings of a batch spread over {batch.effective_rank:.1f} of "
+            f"{batch.dimensions:.0f} dimensions. "
             "About the number of classes less one is usual; 1 is a line, 0 a single point.",
         ),
         (

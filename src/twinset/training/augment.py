@@ -1,19 +1,20 @@
-"""Random views of a batch on the device, the same on every back end: a function of (seed, step)."""
+"""Augmentation on the device, the same on every back end: a function of (seed, step)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, TypeAlias
 
 import keras
 import numpy as np
 from keras import ops
+from pydantic import Field
 
-from twinset.errors import RecipeError
 from twinset.networks.random_bits import random_words
-from twinset.recipe_sections import AugmentRecipe
+from twinset.settings import Share, checked
+
+Part: TypeAlias = Annotated[float, Field(ge=0, le=1, strict=True)]
 
 # Columns of random words, one row per image: what each decides.
 FLIP, DOWN, RIGHT, ERASE, TOP, LEFT, HEIGHT, WIDTH, BRIGHTNESS, CONTRAST = range(10)
@@ -25,23 +26,26 @@ MORE_COLUMNS = 6
 STREAM, MORE_STREAM = 0x5EEDA06E, 0x5EEDC209
 
 
+# Least and largest side of the rectangle that is erased, as shares of the image's: both sides are
+# drawn apart, on average 12 % of the area.
+ERASED = (0.2, 0.5)
+
+
+@checked
 @dataclass(frozen=True)
-class Augment:
-    """Describes random views: what may differ between an image and its view.
+class Augmentation:
+    """What may differ between an image and what the network sees of it.
 
     An image is mirrored, moved, cropped, changed in brightness and contrast, in saturation and
-    hue, and a rectangle of it is erased, in this order. What is 0 or False is left out; all at
-    their defaults, a view is its image, bit by bit.
+    hue, and a rectangle of it is erased, in this order. What is 0 or False is left out.
 
     Args:
-        flip: mirror left and right with probability ½. Defaults to False: digits have no mirror
-            images.
+        flip: mirror left and right with probability ½. "auto": where the data says that a mirror
+            image shows the same; clothes do, digits do not. Defaults to False.
         shift: move by a whole number of pixels from −shift to shift, down and right, each with
             the same probability; the border's pixels are repeated. Defaults to 0.
         erase: probability to erase one rectangle, which lies anywhere inside the image; it becomes
             the image's mean colour. Defaults to 0.
-        erase_size: least and largest side of that rectangle, as shares of the image's height and
-            width; both sides are drawn apart. Defaults to (0.2, 0.5), on average 12 % of the area.
         brightness: multiply by a factor from 1 − brightness to 1 + brightness. Defaults to 0.
         contrast: multiply the distance to the image's mean colour by such a factor. Defaults to 0.
         crop: cut out a rectangle and stretch it to the whole, bilinearly. Its height and width
@@ -50,9 +54,7 @@ class Augment:
             such a factor. Without effect on gray images, as hue. Defaults to 0.
         hue: turn the colours about the gray axis by an angle from −hue to hue half circles: with
             1, red may become anything; with 0.05, a little warmer or colder. Defaults to 0.
-
-    Raises:
-        RecipeError: a value is out of range.
+        mirrors: whether the data says that a mirror image shows the same. Defaults to False.
 
     Reference:
         Zhong et al. (2020), Random Erasing Data Augmentation.
@@ -60,86 +62,46 @@ class Augment:
     Example:
         >>> import numpy as np
         >>> images = np.tile(np.array([1.0, 0.5, 0.0], "float32"), (6, 1, 1))  # 6 rows of pixels
-        >>> views = Augment(flip=True).apply(images, seed=0, step=0)
-        >>> keras.ops.convert_to_numpy(views)[:, 0, 0].tolist()
+        >>> seen = Augmentation(flip=True).apply(images, seed=0, step=0)
+        >>> keras.ops.convert_to_numpy(seen)[:, 0, 0].tolist()
         [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
     """
 
-    flip: bool = False
-    shift: int = 0
-    erase: float = 0.0
-    erase_size: tuple[float, float] = (0.2, 0.5)
-    brightness: float = 0.0
-    contrast: float = 0.0
-    crop: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-
-    def __post_init__(self) -> None:
-        whole = isinstance(self.shift, int | np.integer) and not isinstance(self.shift, bool)
-        if not whole or not 0 <= self.shift < 2**15:
-            raise RecipeError(
-                f"Expected a whole number of pixels from 0 on for shift. Received {self.shift!r}."
-            )
-        for name in ("erase", "brightness", "contrast", "crop", "saturation", "hue"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise RecipeError(f"Expected {name} in [0, 1]. Received {value!r}.")
-        if self.crop == 1:
-            raise RecipeError("Expected crop below 1. Received 1: nothing would be left.")
-        least, largest = self.erase_size
-        if not 0 < least <= largest <= 1:
-            raise RecipeError(
-                "Expected erase_size as (least, largest) with 0 < least <= largest <= 1. "
-                f"Received {self.erase_size!r}."
-            )
-
-    @classmethod
-    def of(cls, recipe: AugmentRecipe, *, mirrors: bool) -> Augment:
-        """Describe the views that a recipe wants of some data.
-
-        Args:
-            recipe: the section.
-            mirrors: whether the data says that a mirror image shows the same, for flip = "auto".
-
-        Example:
-            >>> Augment.of(AugmentRecipe(flip="auto"), mirrors=True) == Augment(flip=True)
-            True
-        """
-        settings = recipe.model_dump()
-        if settings["flip"] == "auto":
-            settings["flip"] = mirrors
-        return cls(**settings)
+    flip: Literal["auto"] | bool = False
+    shift: Annotated[int, Field(ge=0, lt=2**15, strict=True)] = 0
+    erase: Part = 0.0
+    brightness: Part = 0.0
+    contrast: Part = 0.0
+    crop: Share = 0.0  # below 1, or nothing would be left
+    saturation: Part = 0.0
+    hue: Part = 0.0
+    mirrors: bool = False
 
     @property
-    def nothing(self) -> bool:
-        """Whether every view is its image."""
-        return self == Augment(erase_size=self.erase_size)
+    def settings(self) -> dict[str, float]:
+        """Those that do something to an image of this data, by name."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        mirrors = found.pop("mirrors")
+        if self.flip == "auto":
+            found["flip"] = mirrors
+        return {name: value for name, value in found.items() if value}
 
-    def apply(self, images: Any, *, seed: int, step: Any) -> Any:
-        """Draw one view of each image.
+    def apply(self, images: Any, step: Any, *, seed: int) -> Any:
+        """Augment images (b, h, w) or (b, h, w, 3): floats in [0, 1], or uint8, scaled to it.
 
-        Row i's view depends on its pixels, the seed, the step and i, and on nothing else. Works
-        eagerly and inside compiled graphs and loops.
-
-        Args:
-            images: (b, h, w) or (b, h, w, 3): floats in [0, 1], or uint8, which is scaled to it.
-            seed: from 0 to 2³² − 1.
-            step: the number of the draw, from 0; an integer or a tensor.
-
-        Returns:
-            Floats in [0, 1] of the images' shape.
+        What becomes of row i depends on its pixels, the seed, the step and i, and on nothing else.
+        Works eagerly and inside compiled graphs and loops.
         """
         x = ops.convert_to_tensor(images)
         if keras.backend.standardize_dtype(x.dtype) == "uint8":
             x = ops.cast(x, "float32") * np.float32(1 / 255)
-        if self.nothing:
+        if not self.settings:
             return x
         count = ops.shape(x)[0]
         words = random_words((seed ^ STREAM) % 2**32, step, (count, COLUMNS))
         # Of the image as it came: to sum what was just gathered takes XLA twenty times as long.
         mean = _mean(x) if self.contrast or self.erase else None
-        if self.flip or self.shift:
+        if "flip" in self.settings or self.shift:
             x = self._moved(x, words)
         tinted = (self.saturation or self.hue) and len(x.shape) == 4
         if self.crop or tinted:
@@ -152,16 +114,8 @@ class Augment:
             x = self._tinted(x, more)
         return self._erased(x, mean, words) if self.erase else x
 
-    def views(self, seed: int) -> Callable[[Any, Any], Any]:
-        """Fix the seed, for an engine that counts the steps: (images, step) → views.
-
-        Args:
-            seed: as for `apply`.
-        """
-        return lambda images, step: self.apply(images, seed=seed, step=step)
-
     def _moved(self, x: Any, words: Any) -> Any:
-        # One gather for both: pixel (y, x) of the view is the pixel (rows[y], columns[x]).
+        # One gather for both: pixel (y, x) becomes the pixel (rows[y], columns[x]).
         _, height, width = x.shape[:3]
         rows = ops.arange(height, dtype="int32")[None, :]
         columns = ops.arange(width, dtype="int32")[None, :]
@@ -169,7 +123,7 @@ class Augment:
             steps = 2 * self.shift + 1
             rows = ops.clip(rows - below(words, DOWN, steps) + self.shift, 0, height - 1)
             columns = ops.clip(columns - below(words, RIGHT, steps) + self.shift, 0, width - 1)
-        if self.flip:
+        if "flip" in self.settings:
             mirrored = below(words, FLIP, 2) == 1
             columns = ops.where(mirrored, width - 1 - columns, columns)
         return _gathered(x, rows, columns)
@@ -179,7 +133,7 @@ class Augment:
             length = x.shape[axis]
             side = length * (1 - np.float32(self.crop) * uniform(words, size))  # (b, 1)
             first = (length - side) * uniform(words, start)
-            # pixel i of the view is a point of the image, between two of its pixels
+            # pixel i is a point of the image as it was, between two of its pixels
             centre = ops.arange(length, dtype="float32")[None, :] + np.float32(0.5)
             place = first + side * (centre / length) - np.float32(0.5)  # (b, length)
             place = ops.clip(place, 0.0, length - 1.0)
@@ -214,7 +168,7 @@ class Augment:
         inside = []
         for axis, start, size in ((1, TOP, HEIGHT), (2, LEFT, WIDTH)):
             length = x.shape[axis]
-            least, largest = (max(1, round(share * length)) for share in self.erase_size)
+            least, largest = (max(1, round(share * length)) for share in ERASED)
             side = least + below(words, size, largest - least + 1)  # (b, 1)
             first = below(words, start, length + 1 - side)
             places = ops.arange(length, dtype="int32")[None, :]
@@ -247,7 +201,7 @@ def _between(before: Any, after: Any, share: Any, axis: int) -> Any:
 
 
 def _along(x: Any, axis: int, places: Any) -> Any:
-    """Gather whole rows (axis 1) or columns (axis 2) of each image, (b, length) of them."""
+    # whole rows (axis 1) or columns (axis 2) of each image, (b, length) of them
     _, height, width = x.shape[:3]
     if axis == 1:
         return _gathered(x, places, ops.arange(width, dtype="int32")[None, :])
@@ -278,13 +232,6 @@ def uniform(words: Any, column: int) -> Any:
 
 
 def below(words: Any, column: int, bound: Any) -> Any:
-    """Turn a column of words into integers, uniform on {0, …, bound − 1}, (b, 1).
-
-    Exact up to one part in 2¹⁶ / bound.
-
-    Args:
-        words: as from `random_words`.
-        column: which.
-        bound: an integer below 2¹⁵, or int32 of shape (b, 1).
-    """
+    """Turn a column of words into integers, uniform on {0, …, bound − 1}, (b, 1)."""
+    # exact up to one part in 2¹⁶ / bound, for bounds below 2¹⁵
     return ops.right_shift(words[:, column : column + 1] * bound, 16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,17 @@ from twinset.models.card import TrainedOn
 from twinset.models.identity import beginning, identity
 from twinset.models.keras_model import SiameseModel
 from twinset.progress import Report, Wanted, reporting
-from twinset.recipe import Recipe
-from twinset.recipe_sections import BlendRecipe, OwnRecipe
+from twinset.recipe import AUGMENTATION, OPTIMIZER, Recipe
+from twinset.recipe_sections import BlendRecipe
 from twinset.training import frozen_trunk as features
-from twinset.training.augment import Augment
 from twinset.training.blend import blended
 from twinset.training.callbacks import Callbacks
 from twinset.training.checkpoint import Keeper
 from twinset.training.monitor import Monitor
-from twinset.training.optimizers import build as build_optimizer
 from twinset.training.tasks import BatchTask, Job, PairTask, Task
 
-# Of a recipe's `OwnRecipe`: what is another's once a network is handed over.
-_UNSEEN = {"path": "", "embedding": 0, "digest": ""}
+# Of the section of "own": what is another's once a network is handed over.
+_UNSEEN = {"path": "", "digest": ""}
 
 
 def fit(
@@ -52,9 +51,9 @@ def fit(
 
     On the JAX back end the images stay on the device as uint8, or come a few steps ahead where
     there are too many, and many steps run in one compiled loop; on TensorFlow and PyTorch Keras'
-    `fit` does the same work. Batches, initial weights, dropout and views are functions of the
-    recipe's seed, so a training that was killed goes on from its checkpoint to the same weights.
-    (A network of your own brings its weights and its dropout itself: build it from a seed.)
+    `fit` does the same work. Batches, initial weights, dropout and augmentation are functions of
+    the recipe's seed, so a training that was killed goes on from its checkpoint to the same
+    weights. (A network of your own brings weights and dropout itself: build it from a seed.)
 
     Ctrl-C ends the training after the current steps and returns what was trained; the model's
     `interrupted` tells.
@@ -104,7 +103,7 @@ def fit(
     if isinstance(pairs, str):
         overrides, pairs = overrides | {"pairs": pairs}, None
     chosen, built = _chosen(data, recipe, encoder, overrides)
-    task = _task(chosen, data, pairs)
+    task = _task(chosen, data, pairs, int(built.output_shape[-1]))
     blend = _blend(chosen, data)
     if not blend.nothing:
         blended(built, blend)  # one that cannot be made is no news for after the training
@@ -112,17 +111,19 @@ def fit(
         trained, rows = _learning(chosen, built, data, tell)
         batches = task.draw(0)
         steps = chosen.epochs * len(batches.positions)
-        augment = Augment.of(chosen.augment, mirrors=data.mirrors)
+        augmentation = AUGMENTATION.make(chosen.augment, mirrors=data.mirrors)
         job = Job(
             encoder=trained,
-            optimizer=build_optimizer(chosen.optimizer, steps, precision=chosen.precision),
+            optimizer=OPTIMIZER.make(chosen.optimizer, steps=steps, precision=chosen.precision),
             task=task,
             rows=rows,
             labels=data.labels,
-            views=None if augment.nothing else augment.views(chosen.seed),
+            augment=partial(augmentation.apply, seed=chosen.seed)
+            if augmentation.settings
+            else None,
             epochs=chosen.epochs,
         )
-        key = _key(chosen, data, pairs, built, augment)
+        key = _key(chosen, data, pairs, built, augmentation)
         keeper = Keeper(None if checkpoint is None else Path(checkpoint), key)
         told = Callbacks(callbacks, trained, job.optimizer, chosen.epochs) if callbacks else None
         monitor = Monitor(
@@ -175,27 +176,20 @@ def _chosen(
 
 
 def _known(recipe: Recipe, encoder: keras.Model) -> Recipe:
-    """Write into the recipe what only the network can tell: its size, and which one it is.
-
-    Raises:
-        RecipeError: the recipe is of another network.
-    """
+    """Write into the recipe which network of the user's own it was, or refuse another one."""
     section = recipe.encoder
-    if not isinstance(section, OwnRecipe):
+    if section.name != "own":
         return recipe
-    size = int(encoder.output_shape[-1])
     shape = encoder.inputs[0].shape[1:]
     how = Preprocessing(shape) if len(shape) > 1 else VectorInput(shape[0])
-    found = {"embedding": size, "digest": identity(encoder, how, recipe.distance)}
-    for name, value in found.items():
-        wanted = getattr(section, name)
-        if wanted and wanted != value:
-            raise RecipeError(
-                f"Expected the network that the recipe was used with, of encoder.{name} "
-                f"{wanted!r}. Received one of {value!r}: give that network, or leave "
-                f"encoder.{name} out of the recipe."
-            )
-    return recipe.model_copy(update={"encoder": section.model_copy(update=found)})
+    found = identity(encoder, how, recipe.distance)
+    if section.digest not in ("", found):
+        raise RecipeError(
+            f"Expected the network that the recipe was used with, of encoder.digest "
+            f"{section.digest!r}. Received one of {found!r}: give that network, or leave "
+            "encoder.digest out of the recipe."
+        )
+    return recipe.model_copy(update={"encoder": section.model_copy(update={"digest": found})})
 
 
 def _learning(
@@ -231,7 +225,7 @@ def _finished(
         return blended(encoder, blend)
 
 
-def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> Task:
+def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None, dim: int) -> Task:
     if recipe.pairs == "tutorial":
         listed = tutorial_pairs(data.labels, seed=recipe.seed) if pairs is None else pairs
         return PairTask(
@@ -250,9 +244,9 @@ def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None) -> Task:
         losses.create(
             recipe.loss,
             classes=len(data.class_names),
-            dim=recipe.encoder.embedding_size,
+            dim=dim,
             seed=recipe.seed,
-            normalize=recipe.encoder.normalize,
+            normalize=recipe.unit_length,
         ),
         data.labels,
         batch_size=recipe.batch_size,
@@ -266,7 +260,7 @@ def _key(
     data: Labelled,
     pairs: Pairs | None,
     encoder: keras.Model,
-    augment: Augment,
+    augmentation: Any,
 ) -> Callable[[], str]:
     """Name a training by all that it depends on; to be called before it begins.
 
@@ -275,7 +269,7 @@ def _key(
     """
     sha = hashlib.sha256(recipe.model_copy(update={"name": ""}).to_toml().encode())
     # the recipe's words are not all: files of weights change, and data says what "auto" means
-    sha.update(f"{data.digest} {keras.backend.backend()} {augment}".encode())
+    sha.update(f"{data.digest} {keras.backend.backend()} {augmentation}".encode())
     if pairs is not None:
         for positions in (pairs.left, pairs.right, pairs.same):
             sha.update(positions.tobytes())

@@ -34,7 +34,7 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
     """Train the encoder in place, until the epochs are done or the monitor says stop.
 
     A batch is a row of positions. The loop gathers the images on the device, scales them to
-    [0, 1], draws their views, embeds them, and steps the optimiser. Its length is an argument and
+    [0, 1], augments and embeds them, and steps the optimiser. Its length is an argument and
     not a shape, so one compiled program serves looks of any length, and a training that is cut
     into other looks, or resumed, computes the same numbers.
 
@@ -121,8 +121,8 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
         pixels = rows[positions[i]].astype("float32")
         if rows.dtype == "uint8":
             pixels = pixels * np.float32(1 / 255)
-        if job.views is not None:
-            pixels = job.views(pixels, offset + i)
+        if job.augment is not None:
+            pixels = job.augment(pixels, offset + i)
 
         def embed(weights: Any) -> Any:
             embeddings, moved, penalties = encoder.stateless_call(

@@ -69,8 +69,8 @@ class _Trained(keras.Model):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         pixels, step = inputs
-        if training and self._job.views is not None:
-            pixels = self._job.views(pixels, step[0])
+        if training and self._job.augment is not None:
+            pixels = self._job.augment(pixels, step[0])
         return self.encoder(pixels, training=training)
 
     def compute_loss(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
 
-from twinset.recipe_sections import OptimizerRecipe
+from twinset.settings import NotNegative, Positive, Share
 
 MOMENTUM = 0.9
 
 
 @keras.saving.register_keras_serializable("twinset")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Raises the learning rate over a warm-up, then lowers it to 0.
+    """A learning rate that rises over a warm-up, and then falls to 0.
 
     With p the share of the steps done and w that of the warm-up: peak · p / w up to w; then, with
     q = (p − w) / (1 − w), peak · (1 + cos πq) / 2 for "cosine" and peak · (1 − q) for "linear".
@@ -55,83 +55,72 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {
-            "peak": self.peak,
-            "steps": self.steps,
-            "shape": self.shape,
-            "warmup": self.warmup,
-        }
+        return dict(vars(self))
 
 
 def build(
-    recipe: OptimizerRecipe, steps: int, *, precision: str = "float32"
+    steps: int,
+    *,
+    precision: str = "float32",
+    name: Literal["rmsprop", "adam", "adamw", "sgd", "muon"] = "rmsprop",
+    learning_rate: Positive = 0.001,
+    schedule: Literal["constant", "cosine", "linear"] = "constant",
+    warmup: Share = 0.0,
+    weight_decay: NotNegative = 0.0,
+    epsilon: Positive = 1e-7,
 ) -> keras.optimizers.Optimizer:
-    """Build the optimiser that a recipe describes.
+    """Build an optimiser of Keras, with the schedule of its learning rate.
 
     Args:
-        recipe: names it.
         steps: of the whole training, for the schedule.
-        precision: of the network. With "mixed_float16" the loss is scaled, since small gradients
-            would become 0: up while all gradients are finite, down after one that is not, whose
-            step is left out. Defaults to "float32".
+        precision: of the network. Defaults to "float32".
+        name: "rmsprop", "adam", "adamw", "sgd" (with Nesterov momentum 0.9) or "muon", as Keras
+            has them. Defaults to "rmsprop".
+        learning_rate: step size; with a schedule its highest. Defaults to 0.001.
+        schedule: "constant", "cosine" (down to 0) or "linear" (likewise). Defaults to "constant".
+        warmup: share of all steps over which the rate first rises from 0. Defaults to 0.
+        weight_decay: decoupled; for "adamw", "sgd" and "muon". Defaults to 0.
+        epsilon: added to the size of past gradients before dividing by it; not for "sgd".
+            Defaults to 1e-7.
 
     Example:
-        >>> type(build(OptimizerRecipe(), 100)).__name__
+        >>> type(build(100)).__name__
         'RMSprop'
     """
-    constant = recipe.schedule == "constant" and not recipe.warmup
+    constant = schedule == "constant" and not warmup
     settings: dict[str, Any] = {
-        "learning_rate": recipe.learning_rate
+        "learning_rate": learning_rate
         if constant
-        else Schedule(recipe.learning_rate, steps, recipe.schedule, recipe.warmup)
+        else Schedule(learning_rate, steps, schedule, warmup)
     }
-    if recipe.name == "sgd":
+    if name == "sgd":
         settings |= {"momentum": MOMENTUM, "nesterov": True}
     else:
-        settings["epsilon"] = recipe.epsilon
-    if recipe.weight_decay:
-        settings["weight_decay"] = recipe.weight_decay
+        settings["epsilon"] = epsilon
+    if weight_decay:
+        settings["weight_decay"] = weight_decay
     kind = {
         "rmsprop": keras.optimizers.RMSprop,
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
         "sgd": keras.optimizers.SGD,
         "muon": keras.optimizers.Muon,
-    }[recipe.name]
+    }[name]
     built = kind(**settings)
     if precision == "mixed_float16":
+        # The loss is scaled, since small gradients would become 0: up while all gradients are
+        # finite, down after one that is not, whose step is left out.
         return keras.optimizers.LossScaleOptimizer(built, name="loss_scale")
     return built
 
 
 def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Find the optimiser that makes the steps, inside one that scales losses or by itself.
-
-    Args:
-        optimizer: as `build` made it.
-
-    Example:
-        >>> scaled = build(OptimizerRecipe(name="adam"), 1, precision="mixed_float16")
-        >>> type(scaled).__name__, type(inner(scaled)).__name__
-        ('LossScaleOptimizer', 'Adam')
-    """
+    """Find the optimiser that makes the steps, inside one that scales losses or by itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def loss_scale(optimizer: keras.optimizers.Optimizer, values: Sequence[Any]) -> Any:
-    """Find by what an optimiser wants the loss multiplied: 1 unless it scales losses.
-
-    Args:
-        optimizer: a built one.
-        values: of its variables.
-
-    Example:
-        >>> from twinset.recipe_sections import OptimizerRecipe
-        >>> scaled = build(OptimizerRecipe(), 1, precision="mixed_float16")
-        >>> scaled.build([keras.Variable([0.0])])
-        >>> float(loss_scale(scaled, [variable.value for variable in scaled.variables]))
-        32768.0
-    """
+    """Find by what an optimiser, of whose variables these are the values, multiplies the loss."""
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return 1.0
     variables = enumerate(optimizer.variables)

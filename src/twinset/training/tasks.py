@@ -165,8 +165,8 @@ class Job:
         rows: what the encoder takes: uint8 pixels, an array or `StoredPixels`, which are scaled to
             [0, 1]; or float32 vectors, taken as they are.
         labels: of the images, (n,).
-        views: makes a random view of a batch: (floats in [0, 1], number of the step) → the same
-            shape. None where images are taken as they are.
+        augment: (floats in [0, 1], number of the step) → the same shape; None where images are
+            taken as they are.
         epochs: how many.
     """
 
@@ -175,7 +175,7 @@ class Job:
     task: Task
     rows: Any
     labels: NDArray[np.int64]
-    views: Callable[[Any, Any], Any] | None
+    augment: Callable[[Any, Any], Any] | None
     epochs: int
 
     def build(self) -> None:
