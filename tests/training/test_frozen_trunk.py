@@ -254,7 +254,11 @@ def test_large_sets_of_features_are_fed_in_chunks(stripes, monkeypatch):
 @pytest.mark.parametrize(
     ("data", "settings", "words"),
     [
-        ("vectors", {"encoder": {"name": "conv"}}, "encoder of vectors. Received 'conv': take"),
+        (
+            "vectors",
+            {"encoder": {"name": "conv"}},
+            "encoder of vectors. Received encoder.name = 'conv'",
+        ),
         ("vectors", {"encoder": {"freeze": False}}, "Received features: take encoder.freeze = tru"),
         ("vectors", {"augment": {"erase": 0.5}}, "of features. Received augment.erase = 0.5"),
         (

@@ -51,6 +51,8 @@ def one_or_many(images: Any, preprocessing: Preprocessing | VectorInput) -> tupl
         False
     """
     if isinstance(preprocessing, VectorInput):
+        if isinstance(images, str | os.PathLike | Image.Image):
+            preprocessing.pixels(images)  # raises: it takes no images and no files
         single = isinstance(images, np.ndarray | Sequence) and _is_vector(images)
         return ([images] if single else images), single
     if isinstance(images, StoredPixels):

@@ -108,7 +108,7 @@ def expect_images(shape: Sequence[int], name: str) -> None:
     if len(shape) not in (2, 3):
         raise RecipeError(
             f"Expected an encoder of vectors. Received encoder.name = {name!r}, which takes "
-            "images: take 'head'."
+            "images: take 'head' or 'mlp'."
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from twinset.networks.dropout import Dropout
-from twinset.networks.layers import UnitNorm, expect_images
+from twinset.networks.layers import UnitNorm
 from twinset.settings import Share, Units, named
 
 
@@ -31,7 +31,7 @@ def mlp(
     want `linear` and `normalize`.
 
     Args:
-        input_shape: shape of one image, (h, w) or (h, w, 3).
+        input_shape: shape of one image, (h, w) or (h, w, 3), or of one vector, (d,).
         units: size of each Dense layer; the last is the embedding size d. Defaults to
             (128, 128, 128).
         dropout: share of activations dropped after each layer but the last. Defaults to 0.1.
@@ -43,13 +43,12 @@ def mlp(
         An ordinary `keras.Model`.
 
     Raises:
-        RecipeError: a value out of range, or not the shape of an image.
+        RecipeError: a value out of range.
 
     Example:
         >>> mlp((28, 28), seed=0).count_params()
         133504
     """
-    expect_images(input_shape, "mlp")
     seeds = [None] * (2 * len(units)) if seed is None else range(2 * seed, 2 * (seed + len(units)))
     image = keras.Input(tuple(input_shape), name="image")
     x = keras.layers.Flatten(name="flatten")(image)
