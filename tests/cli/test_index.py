@@ -156,7 +156,7 @@ def test_limits_and_conditions(command):
         (("search", "photos.index", "query.png", "--all"), "Expected k, or `within`"),
         (("search", "photos.index", "query.png", "--where", "label"), "a condition such as"),
         (("index", "run", "nowhere", "--out", "new.index"), "no such file or folder"),
-        (("index", "other", "photos", "--out", "photos.index"), "Received other"),
+        (("index", "other", "photos", "--out", "photos.index"), "this one is other"),
         (("duplicates", "photos.index", "--threshold", "nan"), "a threshold of 0 or more"),
     ],
 )

@@ -59,18 +59,18 @@ def refused(url, words, make=False):
 def test_no_server(monkeypatch, capfd):
     pytest.importorskip("pymilvus")
     monkeypatch.setattr(addresses, "PATIENCE", 0.5)
-    said = refused("milvus://me:secret@localhost:1?index=shoes", "Expected an answer from .*Is the")
+    said = refused("milvus://me:secret@localhost:1?index=shoes", "No answer from .*Is the")
     assert "secret" not in said
     assert capfd.readouterr().err == ""  # pymilvus would log a traceback
 
 
 def test_no_file(tmp_path):
-    refused(f"milvus://{tmp_path}/photos.db?index=shoes", "There is no file .*photos.db")
+    refused(f"milvus://{tmp_path}/photos.db?index=shoes", "There is no index .*no file .*photos.db")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_such_index(store, url):
-    refused(url.replace("shoes", "shirts"), "Expected an index at .*There is none of this name")
+    refused(url.replace("shoes", "shirts"), "There is no index at .*none of this name")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_another_process_has_the_file(store, url):
     done = subprocess.run(
         [sys.executable, "-c", script, url], capture_output=True, text=True, check=True
     )
-    assert "another process has the file open" in done.stdout
+    assert "Another process has the file open" in done.stdout
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""  # milvus-lite would log a traceback
 
@@ -125,12 +125,12 @@ def test_two_stores_share_a_file_and_the_last_one_lets_go(store, url):
 
 def test_an_index_of_another_format(store, url, monkeypatch):
     monkeypatch.setattr(catalogue, "FORMAT", 99)
-    with pytest.raises(StoreError, match="Received format 1"):
+    with pytest.raises(StoreError, match="has format 1"):
         store.add(some(1))
     catalogue.write(store._client, store._place, store._state.purged())
     monkeypatch.undo()
-    refused(url, "Expected an index of format 1 .*Received format 99: open it with the version")
-    refused(url, "Expected a place without an index", make=True)
+    refused(url, "has format 99, and this version of twinset reads format 1. Open it with")
+    refused(url, "There is an index at", make=True)
     with create_store(url, SIGNATURE, overwrite=True) as new:
         assert len(new) == 0
     open_store(url).close()
@@ -148,16 +148,16 @@ def test_a_package_is_missing(monkeypatch, url, package):
 def test_what_milvus_does_not_take(store, url):
     store.add(some(2))
     for id_, known, words in (
-        ("x" * 65_536, {}, "Expected an id of 65,535 bytes or less"),
-        ("ü" * 40_000, {}, "Received 80,000"),
-        ("a", {"text": "x" * 65_536}, "Expected metadata of 'a' of 65,536 bytes or less"),
+        ("x" * 65_536, {}, "Milvus takes an id of 65,535 bytes or less"),
+        ("ü" * 40_000, {}, "this one has 80,000"),
+        ("a", {"text": "x" * 65_536}, "Milvus takes metadata of 'a' of 65,536 bytes or less"),
     ):
         with pytest.raises(StoreError, match=words):
             store.add(Items(["new", id_], np.ones((2, 4)), [{}, known]))
     assert names(store) == ["item 0", "item 1"]
     store.add(Items(["x" * 65_535, "b"], np.ones((2, 4)), [{}, {"text": "x" * 60_000}]))
     assert store.get(["b"]).metadata[0]["text"] == "x" * 60_000
-    with pytest.raises(StoreError, match="size 32,768 or less, as Milvus takes. Received 32,769"):
+    with pytest.raises(StoreError, match="Milvus takes .* 32,768 or less, and these have 32,769"):
         create_store(url, Signature("m", 32_769), overwrite=True)
 
 
@@ -251,7 +251,7 @@ def test_ids_with_the_same_key(store, monkeypatch):
     assert store.get(["item 3"]).ids == ("item 3",)
     store.remove(["item 3"])
     assert names(store) == ["item 0", "item 1", "item 2", "item 4"]
-    with pytest.raises(StoreError, match="Received 'item 3'"):
+    with pytest.raises(StoreError, match="has no 'item 3'"):
         store.get(["item 3"])
 
 
@@ -353,7 +353,7 @@ def test_overwriting_that_breaks_off(store, url):
         assert len(new) == 0
         assert len(new._client.list_collections()) == 2  # the catalogue and this one
         for use in (len, lambda s: s.get(["item 1"]), lambda s: s.add(some(1)), names):
-            with pytest.raises(StoreError, match="made anew since: open it again"):
+            with pytest.raises(StoreError, match="replaced since it was opened"):
                 use(store)
 
 
@@ -425,7 +425,7 @@ def test_reading_all_while_another_removes(store, url, monkeypatch):
         other.add(some(5, prefix="more"))  # does no harm
         assert len(next(batches)) == 20
         other.remove(["item 99"])
-        with pytest.raises(StoreError, match="Expected nobody to remove or replace items"):
+        with pytest.raises(StoreError, match="were removed or replaced while all"):
             list(batches)
 
 
@@ -441,7 +441,7 @@ def test_a_reader_that_is_never_left_in_peace(store, url, monkeypatch):
             return search(self, *arguments)
 
         patch.setattr(Rows, "nearest", disturbed)
-        with pytest.raises(StoreError, match="removed or replaced during 4 in a row: try again"):
+        with pytest.raises(StoreError, match="during each of 4 attempts"):
             store.search(np.ones((1, 4)))
         patch.undo()
         assert len(store.search(np.ones((1, 4)), k=999)[0]) == len(store)
@@ -471,7 +471,7 @@ def test_on_a_server(milvus_server):
                 where=conditions(where),
             )
             assert [hit.id for hit in hits] == [f"item {kept[at]}" for _, at in found]
-        with pytest.raises(StoreError, match="Received 'item 7', 'item 8', 'item 9' and 290 more"):
+        with pytest.raises(StoreError, match="'item 7', 'item 8', 'item 9' and 290 more"):
             store.add(items)
         breaks_off(lambda: replace_all(store), (catalogue, "write", fails))
         assert len(reader) == len(names(reader)) == 293

@@ -60,7 +60,7 @@ def refused(url, words, make=False):
 def test_no_server(tmp_path):
     said = refused(
         f"postgresql://me:secret@/photos?host={tmp_path}&index=shoes",
-        r"Expected a database at postgresql://me@/photos\?index=shoes. Received: .*No such file",
+        r"Cannot connect to postgresql://me@/photos\?index=shoes: .*No such file",
     )
     assert "secret" not in said
 
@@ -69,7 +69,7 @@ def test_a_wrong_password(server, administrator):
     administrator.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
     said = refused(server.url("shoes", "guarded:wr0ng"), "password authentication failed")
     assert "wr0ng" not in said
-    with pytest.raises(StoreError, match="Expected an index at postgresql://guarded@/template1"):
+    with pytest.raises(StoreError, match="There is no index at postgresql://guarded@/template1"):
         open_store(server.url("shoes", "guarded:right", "template1"))
 
 
@@ -78,7 +78,7 @@ def test_no_such_database(server):
 
 
 def test_no_such_index_names_those_that_are_there(server, store, url):
-    said = refused(server.url("nothing"), "There is none of this name; there are:")
+    said = refused(server.url("nothing"), "There is no index at .*this database has")
     assert repr(url.rpartition("=")[2]) in said
 
 
@@ -99,7 +99,7 @@ def test_any_text_is_a_name(server, name):
         ),
         ("postgresql://me@host/photos?index=", "Expected the name of one index"),
         ("postgresql://me@host/photos?index=a&index=b", "Expected the name of one index"),
-        ("postgresql://me@host:port/photos?index=a", "Expected a database at .*port"),
+        ("postgresql://me@host:port/photos?index=a", "Cannot connect to .*port"),
         ("postgresql://me@host/photos?index=a&nonsense=b", "invalid URI query parameter"),
         ("postgresql://me@host/photos?index", "Expected postgresql://user@host/database"),
     ],
@@ -112,21 +112,21 @@ def test_a_database_without_pgvector(server, administrator):
     administrator.execute("CREATE ROLE plain LOGIN")
     administrator.execute("CREATE DATABASE bare OWNER plain")
     url = server.url("shoes", "plain", "bare")
-    refused(url, "There is none of this name; there are: none")
-    refused(url, "let a superuser run CREATE EXTENSION vector there", make=True)
+    refused(url, "this database has none")
+    refused(url, "Let a superuser run CREATE EXTENSION vector there", make=True)
     create_store(server.url("shoes", "owner", "bare"), SIGNATURE).close()
-    refused(url, "Expected leave to use .*Received: permission denied for table twinset_indexes")
+    refused(url, "The database refuses access to .*: permission denied for table twinset_indexes")
 
 
 def test_an_index_of_another_format(administrator, store, url):
     administrator.execute(
         "UPDATE twinset_indexes SET format = 99 WHERE name = %s", [url.rpartition("=")[2]]
     )
-    refused(url, "Expected an index of format 1 .*Received format 99: open it with the version")
+    refused(url, "has format 99, and this version of twinset reads format 1. Open it with")
 
 
 def test_embeddings_too_large(url):
-    with pytest.raises(StoreError, match="size 16,000 or less, as pgvector takes. Received 16,001"):
+    with pytest.raises(StoreError, match="pgvector takes .* 16,000 or less, and these have 16,001"):
         create_store(url, Signature("m", 16_001))
     with create_store(url, Signature("m", 16_000)) as store:
         store.add(some(1, dim=16_000))
@@ -171,7 +171,7 @@ def test_an_index_that_was_made_anew(store, url):
             lambda s: s.add(some(1)),
             lambda s: [*s.batches()],
         ):
-            with pytest.raises(StoreError, match="made anew since: open it again"):
+            with pytest.raises(StoreError, match="replaced since it was opened"):
                 use(store)
 
 
@@ -181,7 +181,7 @@ def test_a_second_writer_waits_and_then_says_so(store, url, administrator, monke
         monkeypatch.setattr(module, "PATIENCE", "50ms")
     with administrator.transaction():
         administrator.execute("SELECT * FROM twinset_indexes FOR UPDATE")
-        with pytest.raises(StoreError, match="Another has held it for 50ms: try again"):
+        with pytest.raises(StoreError, match="Another writer has held .* for 50ms"):
             store.remove(["item 1"])
         assert len(store) == 3  # readers wait for nobody
     store.remove(["item 1"])
@@ -344,14 +344,14 @@ def test_hnsw_over_nothing(store):
 
 @pytest.mark.parametrize("recall", [0, 1, -0.5, float("nan")])
 def test_recalls_that_cannot_be_asked_for(store, recall):
-    with pytest.raises(StoreError, match=r"Expected a recall in \(0, 1\). Received"):
+    with pytest.raises(StoreError, match=r"Expected a recall between 0 and 1. Received"):
         store.build_approximate(recall=recall)
 
 
 def test_a_recall_that_is_not_reached_changes_nothing(store, monkeypatch):
     monkeypatch.setattr("twinset.search.postgresql.hnsw.search", lambda *_: [])
     store.add(some(30))
-    with pytest.raises(StoreError, match="It found 0.0% at its best: ask for less"):
+    with pytest.raises(StoreError, match="HNSW finds 0.0% of the true 10 nearest at its best"):
         store.build_approximate()
     assert store.approximation is None
 
@@ -359,6 +359,6 @@ def test_a_recall_that_is_not_reached_changes_nothing(store, monkeypatch):
 def test_embeddings_too_large_for_hnsw(url):
     with (
         create_store(url, Signature("m", 2001)) as store,
-        pytest.raises(StoreError, match="size 2,000 or less, as pgvector's HNSW takes"),
+        pytest.raises(StoreError, match="HNSW takes embeddings of size 2,000 or less"),
     ):
         store.build_approximate()

@@ -82,6 +82,7 @@ def retrieve(
     squares = np.square(grid).sum(axis=1)
 
     def score(rows: NDArray[np.intp]) -> list[list[float]]:
+        # not by `twinset.nearest`: a full ranking needs every key, not the few below a bound
         keys = (-2 * grid[rows]) @ grid.T
         keys += squares
         keys[np.arange(len(rows)), rows] = np.inf  # self: behind all others

@@ -92,7 +92,7 @@ def build(matrix: Matrix, recall: float) -> Approximate:
         raise StoreError(f"Expected a recall between 0 and 1. Received {recall!r}.")
     alive = np.flatnonzero(np.isfinite(matrix.squares))
     if not len(alive):
-        raise StoreError("Expected items to build an approximate index over. Received none.")
+        raise StoreError("An approximate index needs items to be built over, and there are none.")
     faiss = package()
     rng = np.random.default_rng(0)
     lists = max(1, min(2 ** round(math.log2(2 * math.sqrt(len(alive)))), len(alive) // _PER_LIST))
@@ -157,7 +157,7 @@ def package() -> Any:
         import faiss
     except ImportError:
         raise StoreError(
-            "Expected the package faiss for approximate search. It is not installed: "
+            "Approximate search needs the package faiss, which is not installed: "
             "pip install 'twinset[ann]'."
         ) from None
     return faiss

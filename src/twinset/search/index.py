@@ -183,8 +183,8 @@ class Index:
             embedder = index_model.kept(self.url) if given is None else index_model.loaded(given)
             if embedder is None:
                 raise StoreError(
-                    f"{self.url}: expected the model that made this index. It keeps none: pass the "
-                    "model's folder, as `model=` or --model."
+                    f"{self.url} keeps no model. Pass the folder of the one that made it, as "
+                    "`model=` or --model."
                 )
             self._embedder = index_model.check(embedder, self.store.signature, self.url)
         return self._embedder
@@ -227,8 +227,8 @@ class Index:
         made = plan(put, self.store)
         if len(made.new) < len(made.stamps):
             raise StoreError(
-                f"{self.url}: expected new ids. Received {len(made.stamps) - len(made.new):,} of "
-                f"{len(put):,} that are there already: `update` replaces what has changed."
+                f"{self.url} has {len(made.stamps) - len(made.new):,} of these {len(put):,} ids "
+                "already. `update` replaces what has changed."
             )
         return self._change(put, progress, remove_missing=False)
 
@@ -376,8 +376,8 @@ class Index:
         made = plan(put, self.store)
         if remove_missing and not put.place:
             raise StoreError(
-                "Expected a folder or a table along with remove_missing. Received a list: who "
-                "can tell what is missing from it?"
+                "remove_missing needs a folder or a table. Nobody can tell what is missing from a "
+                "list."
             )
         batches = embedded(put, made, self.model, progress)
         self.changes = carry_out(put, made, batches, self.store, remove=remove_missing)

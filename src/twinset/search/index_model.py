@@ -69,9 +69,9 @@ def check(model: Embedder, signature: Signature, url: str) -> Embedder:
     """Return a model if it made what an index holds."""
     if model.digest != signature.model:
         raise StoreError(
-            f"{url}: expected the model that made this index, {signature.model[:12]}. Received "
-            f"{model.digest[:12]}: distances between embeddings of two models mean nothing. Use "
-            "the model of then, or build the index anew."
+            f"{url} was made by the model {signature.model[:12]}, and this one is "
+            f"{model.digest[:12]}. Distances between embeddings of two models mean nothing: use "
+            "the model that made the index, or make the index again."
         )
     return model
 

@@ -89,13 +89,19 @@ def _of_labelled(data: LabelledImages | LabelledFeatures) -> Listing:
 
 
 def _of_items(items: Items) -> Listing:
-    keys = dict.fromkeys(key for each in items.metadata for key in each)
-    return Listing(
+    return _ItemsListing(
         [HeldSource(items.vectors, row, own) for row, own in enumerate(items.ids)],
         "items",
-        columns={key: [each.get(key) for each in items.metadata] for key in keys},
+        columns={"metadata": items.metadata},
         rows=items.vectors,
     )
+
+
+class _ItemsListing(Listing):
+    """A listing of items, of which is known what was given, labels, paths and nulls included."""
+
+    def metadata(self, position: int) -> dict[str, Any]:
+        return dict(self.columns["metadata"][position])
 
 
 def embed(listing: Listing, positions: NDArray[np.int64], model: Embedder) -> Iterator[Embedded]:

@@ -188,10 +188,7 @@ class Store(ABC):
         Raises:
             StoreError: this store has none, or its package is not installed.
         """
-        raise StoreError(
-            "Expected a store with an approximate index. "
-            f"{type(self).__name__} has exact search only."
-        )
+        raise StoreError(f"{type(self).__name__} has exact search only.")
 
     @abstractmethod
     def close(self) -> None:
@@ -283,8 +280,8 @@ def create_store(
     if store.largest_dim is not None and signature.dim > store.largest_dim[0]:
         most, whose = store.largest_dim
         raise StoreError(
-            f"Expected embeddings of size {most:,} or less, as {whose} takes. Received "
-            f"{signature.dim:,}: keep this index in a folder."
+            f"{whose} takes embeddings of size {most:,} or less, and these have "
+            f"{signature.dim:,}. Keep this index in a folder."
         )
     return store.create(os.fspath(url), signature, overwrite=overwrite)
 
@@ -307,35 +304,44 @@ def _engine(url: str | os.PathLike[str]) -> type[Store]:
 
 def closed() -> StoreError:
     """Make the error for a store that is closed."""
-    return StoreError("Expected an open index. Received a closed one: open it again.")
+    return StoreError("This index is closed. Open it again.")
 
 
 def taken(place: object, choose: str) -> StoreError:
     """Make the error for a place that has an index already."""
     return StoreError(
-        f"Expected a place without an index. {place} has one: open it, choose another {choose}, or "
-        "pass `overwrite`."
+        f"There is an index at {place} already. Open it, overwrite it, or choose another {choose}."
     )
+
+
+def missing(place: object, instead: str) -> StoreError:
+    """Make the error for a place without an index."""
+    return StoreError(f"There is no index at {place}: {instead}. Make one with `twinset index`.")
+
+
+def replaced(place: object) -> StoreError:
+    """Make the error for an index that another has deleted or made anew."""
+    return StoreError(f"{place}: the index was replaced since it was opened. Open it again.")
 
 
 def other_format(place: object, expected: int, version: object) -> StoreError:
     """Make the error for an index that another version of twinset made."""
     return StoreError(
-        f"Expected an index of format {expected} at {place}. Received format {version}: open it "
-        "with the version of twinset that made it, or build it anew."
+        f"The index at {place} has format {version}, and this version of twinset reads format "
+        f"{expected}. Open it with the version that made it, or make it again."
     )
 
 
 def unknown_ids(ids: Sequence[str], action: str) -> StoreError:
     """Make the error for ids that are not there."""
-    return StoreError(f"Expected ids of this index to {action}. Received {_listed(ids)}.")
+    return StoreError(f"Nothing to {action}: this index has no {_listed(ids)}.")
 
 
 def known_ids(ids: Sequence[str]) -> StoreError:
     """Make the error for ids that are there already."""
     return StoreError(
-        f"Expected new ids. Received {_listed(ids)}, in the index already: pass `replace` to put "
-        "the new in the place of the old, or remove them first."
+        f"This index has {_listed(ids)} already. Pass replace=True to replace these items, or "
+        "remove them first."
     )
 
 

@@ -9,7 +9,6 @@ from typing import Self
 
 import numpy as np
 
-from twinset.errors import StoreError
 from twinset.files import write_bytes
 from twinset.search.candidates import Candidates, nearest
 from twinset.search.store import (
@@ -20,6 +19,7 @@ from twinset.search.store import (
     Store,
     closed,
     known_ids,
+    missing,
     taken,
     unknown_ids,
 )
@@ -37,7 +37,7 @@ class JsonStore(Store):
     def open(cls, url: str) -> Self:
         path = Path(url.removeprefix("json://"))
         if not path.is_file():
-            raise StoreError(f"Expected an index at {path}. There is no such file.")
+            raise missing(path, "no such file")
         return cls(path)
 
     @classmethod

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from twinset.errors import StoreError
+from twinset.search.store import missing
 
 FORM = "milvus://host:19530?index=NAME or milvus:///path/of/file.db?index=NAME"
 # Seconds until a server counts as gone.
@@ -93,8 +94,8 @@ def connect(place: Address, *, create: bool) -> Any:
             import milvus_lite  # noqa: F401 - told now, before anything is done
     except ImportError:
         raise StoreError(
-            f"Expected pymilvus, and milvus-lite for files, to reach {place.shown}. "
-            "They are not installed: pip install 'twinset[milvus]'."
+            f"{place.shown} needs pymilvus, and milvus-lite for a file, which are not installed: "
+            "pip install 'twinset[milvus]'."
         ) from None
     if not place.local:
         with told(place, "Is the server running, and are user, password and database right?"):
@@ -103,7 +104,7 @@ def connect(place: Address, *, create: bool) -> Any:
             )
     path = Path(place.server)
     if not path.exists() and not create:
-        raise StoreError(f"Expected an index at {place.shown}. There is no file {path}.")
+        raise missing(place.shown, f"no file {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock, told(place):
         client = MilvusClient(place.server)
@@ -141,12 +142,10 @@ def told(
         said = " ".join(str(getattr(error, "message", error)).split()).rstrip(".")
         if place.local and "Open local milvus failed" in said:
             raise StoreError(
-                f"Expected to open {place.shown}. Milvus Lite cannot: another process has the file "
-                "open, as it serves one at a time, or the file is damaged."
+                f"Milvus Lite cannot open {place.shown}. Another process has the file open, as it "
+                "serves one at a time, or the file is damaged."
             ) from None
-        raise StoreError(
-            f"Expected an answer from {place.shown}. Received: {said}. {advice}"
-        ) from None
+        raise StoreError(f"No answer from {place.shown}: {said}. {advice}") from None
 
 
 @contextmanager

@@ -13,10 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from twinset.errors import StoreError
 from twinset.search.items import Signature
 from twinset.search.milvus.address import PATIENCE, Address
-from twinset.search.store import other_format
+from twinset.search.store import missing, other_format
 
 CATALOGUE = "twinset_indexes"
 FORMAT = 1
@@ -120,7 +119,7 @@ def read(client: Any, place: Address, consistency: str) -> tuple[State, list[str
     """Read the newest state of an index, and the keys of the rows of older ones."""
     newest, old = _newest(client, place, consistency)
     if not newest:
-        raise missing(place)
+        raise missing(place.shown, "none of this name")
     one = newest[0]
     if one["format"] != FORMAT:
         raise other_format(place.shown, FORMAT, one["format"])
@@ -140,11 +139,6 @@ def version(client: Any, place: Address) -> int:
     """Read the version of an index of whatever format; 0 if there is none."""
     newest, _ = _newest(client, place, "Strong")
     return int(newest[0]["version"]) if newest else 0
-
-
-def missing(place: Address) -> StoreError:
-    """Make the error for an index that is not there."""
-    return StoreError(f"Expected an index at {place.shown}. There is none of this name.")
 
 
 def write(client: Any, place: Address, state: State) -> None:

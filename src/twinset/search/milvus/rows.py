@@ -98,8 +98,8 @@ class Rows:
         # They are done in this order, so that the last ones stand for all.
         if positions and self.positions(f"position in {list(positions[-_NAMED:])}", 0):
             raise StoreError(
-                f"Expected Milvus to delete rows of {self.collection}. They are there still: is "
-                "another writing to this index?"
+                f"Milvus did not delete rows of {self.collection}. Is another process writing to "
+                "this index?"
             )
 
     def at(self, ids: Sequence[str], visible: str) -> dict[str, int]:
@@ -191,8 +191,8 @@ def check(items: Items) -> None:
         ):
             if size > most:
                 raise StoreError(
-                    f"Expected {what} of {most:,} bytes or less, as Milvus takes. Received "
-                    f"{size:,}. Nothing was put in."
+                    f"Milvus takes {what} of {most:,} bytes or less, and this one has {size:,}. "
+                    "Nothing was put in."
                 )
 
 

@@ -18,7 +18,16 @@ from twinset.search.milvus import catalogue
 from twinset.search.milvus.address import Address, address, connect, disconnect, told
 from twinset.search.milvus.catalogue import State
 from twinset.search.milvus.rows import Rows, check, expressible, expression
-from twinset.search.store import Request, Store, closed, known_ids, taken, unknown_ids
+from twinset.search.store import (
+    Request,
+    Store,
+    closed,
+    known_ids,
+    missing,
+    replaced,
+    taken,
+    unknown_ids,
+)
 
 # How often a reader begins again because a writer has taken items out meanwhile.
 ATTEMPTS = 20
@@ -53,7 +62,7 @@ class MilvusStore(Store):
             undo.callback(disconnect, place, client)
             with told(place):
                 if not catalogue.load(client, place, catalogue.CATALOGUE):
-                    raise catalogue.missing(place)
+                    raise missing(place.shown, "none of this name")
                 state, _ = catalogue.read(client, place, place.consistency)
                 catalogue.load(client, place, state.collection)
             undo.pop_all()
@@ -97,8 +106,8 @@ class MilvusStore(Store):
             came = len(self._rows.positions(f"position >= {state.next}", len(items)))
             if came != len(items):
                 raise StoreError(
-                    f"Expected {len(items):,} new rows in {self._place.shown}. There are {came:,}: "
-                    "is another writing to this index? Nothing was put in."
+                    f"{self._place.shown} has {came:,} new rows instead of {len(items):,}. Is "
+                    "another process writing to this index? Nothing was put in."
                 )
             self._commit(state.changed(added=len(items), dead=there.values()))
 
@@ -128,8 +137,8 @@ class MilvusStore(Store):
             with told(self._place):
                 if self._refresh(self._place.consistency).removed != state.removed:
                     raise StoreError(
-                        f"Expected nobody to remove or replace items of {self._place.shown} while "
-                        "all are read, as Milvus keeps no old states. Begin again."
+                        f"Items of {self._place.shown} were removed or replaced while all were "
+                        "read, and Milvus keeps no old states. Begin again."
                     )
             waiting = waiting.joined(page)
             while len(waiting) >= size:
@@ -163,8 +172,8 @@ class MilvusStore(Store):
                 if after.version == before.version or unharmed:
                     return found
         raise StoreError(
-            f"Expected {self._place.shown} to rest for the length of a call. Items were removed or "
-            f"replaced during {ATTEMPTS} in a row: try again."
+            f"Items of {self._place.shown} were removed or replaced during each of {ATTEMPTS} "
+            "attempts to read it. Try again."
         )
 
     def _answers(self, state: State, request: Request) -> list[list[Neighbour]]:
@@ -231,10 +240,7 @@ class MilvusStore(Store):
     def _refresh(self, consistency: str) -> State:
         state, _ = catalogue.read(self._client, self._place, consistency)
         if state.collection != self._rows.collection:
-            raise StoreError(
-                f"Expected the index that was opened, {self._place.shown}. It has been made anew "
-                "since: open it again."
-            )
+            raise replaced(self._place.shown)
         self._state = state
         return state
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from twinset.errors import StoreError
 from twinset.search.items import Signature
-from twinset.search.store import other_format, taken
+from twinset.search.store import missing, other_format, replaced, taken
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -76,16 +76,16 @@ def connect(place: Address) -> Connection[Any]:
         import psycopg
     except ImportError:
         raise StoreError(
-            f"Expected psycopg and pgvector, to reach {place.shown}. "
-            "Received neither: pip install 'twinset[postgres]'."
+            f"{place.shown} needs psycopg and pgvector, which are not installed: "
+            "pip install 'twinset[postgres]'."
         ) from None
     try:
         # No prepared statements: a pool between us and the server may not keep them.
         return psycopg.connect(place.database, autocommit=True, prepare_threshold=None)
     except psycopg.Error as error:
         raise StoreError(
-            f"Expected a database at {place.shown}. Received: {one_line(error)}. Is the server "
-            "running, and are user, password and database right?"
+            f"Cannot connect to {place.shown}: {one_line(error)}. Is the server running, and are "
+            "user, password and database right?"
         ) from None
 
 
@@ -103,32 +103,24 @@ def told(place: Address) -> Iterator[None]:
     try:
         yield
     except (errors.UndefinedTable, errors.UndefinedColumn):
-        raise replaced(place) from None
+        raise replaced(place.shown) from None
     except errors.LockNotAvailable:
         raise StoreError(
-            f"Expected to be the one writer of {place.shown}. Another has held it for {PATIENCE}: "
-            "try again when it is done. Nothing was changed."
+            f"Another writer has held {place.shown} for {PATIENCE}. Nothing was changed: try again "
+            "when it is done."
         ) from None
     except errors.InsufficientPrivilege as error:
         raise StoreError(
-            f"Expected leave to use {place.shown}. Received: {one_line(error)}. Ask who runs the "
-            "database to grant it."
+            f"The database refuses access to {place.shown}: {one_line(error)}. Ask whoever runs it "
+            "for the privilege."
         ) from None
     except psycopg.OperationalError as error:
         raise StoreError(
-            f"Expected an answer from {place.shown}. Received: {one_line(error)}. Try again: the "
-            "next call connects anew. What was being written is there whole or not at all."
+            f"No answer from {place.shown}: {one_line(error)}. Try again, as the next call "
+            "connects anew. What was being written is there whole or not at all."
         ) from None
     except psycopg.Error as error:
-        raise StoreError(f"Expected {place.shown} to do it. Received: {one_line(error)}.") from None
-
-
-def replaced(place: Address) -> StoreError:
-    """Make the error for an index that another has deleted, or made anew."""
-    return StoreError(
-        f"Expected the index that was opened, {place.shown}. It has been deleted or made anew "
-        "since: open it again."
-    )
+        raise StoreError(f"{place.shown}: the database refused: {one_line(error)}.") from None
 
 
 def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: bool) -> int:
@@ -171,10 +163,7 @@ def find(connection: Connection[Any], place: Address) -> tuple[int, Signature]:
             return number, Signature(model, dim, distance)
         rows = connection.execute("SELECT name FROM twinset_indexes ORDER BY name LIMIT 10")
         known = [repr(name) for (name,) in rows]
-    raise StoreError(
-        f"Expected an index at {place.shown}. There is none of this name; there are: "
-        f"{', '.join(known) or 'none'}."
-    )
+    raise missing(place.shown, f"this database has {', '.join(known) or 'none'}")
 
 
 def register(connection: Connection[Any]) -> None:
@@ -199,11 +188,11 @@ def _make_extension(cursor: Cursor[Any], place: Address) -> None:
         cursor.execute("CREATE EXTENSION vector")
     except errors.InsufficientPrivilege:
         raise StoreError(
-            f"Expected the extension pgvector in the database of {place.shown}. It is not there, "
-            "and this user may not make it: let a superuser run CREATE EXTENSION vector there."
+            f"The database of {place.shown} lacks the extension pgvector, and this user may not "
+            "make it. Let a superuser run CREATE EXTENSION vector there."
         ) from None
     except (errors.UndefinedFile, errors.FeatureNotSupported):
         raise StoreError(
-            f"Expected a server with pgvector for {place.shown}. It has none: install it there "
+            f"The server of {place.shown} has no pgvector. Install it there "
             "(https://github.com/pgvector/pgvector), then try again."
         ) from None

@@ -32,17 +32,17 @@ SAMPLE, NEAREST = 100, 10
 def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
     """Build the index, and find out how much effort the recall takes."""
     if not 0 < recall < 1:
-        raise StoreError(f"Expected a recall in (0, 1). Received {recall!r}.")
+        raise StoreError(f"Expected a recall between 0 and 1. Received {recall!r}.")
     if table.dim > LARGEST_DIM:
         raise StoreError(
-            f"Expected embeddings of size {LARGEST_DIM:,} or less, as pgvector's HNSW takes. "
-            f"Received {table.dim:,}: exact search remains."
+            f"pgvector's HNSW takes embeddings of size {LARGEST_DIM:,} or less, and these have "
+            f"{table.dim:,}. Exact search remains."
         )
     cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
     version = str(value(cursor))
     if tuple(int(part) for part in version.split(".")[:2]) < (0, 8):  # has no iterative scan
         raise StoreError(
-            f"Expected pgvector 0.8 or newer. Received {version}: let a superuser run ALTER "
+            f"HNSW needs pgvector 0.8 or newer, and this is {version}. Let a superuser run ALTER "
             "EXTENSION vector UPDATE, or keep to exact search."
         )
     cursor.execute(table.sql("SELECT count(*) FROM {table}"))
@@ -104,8 +104,8 @@ def _tune(cursor: Cursor[Any], table: Table, wanted: float) -> tuple[int, float,
         if recall >= wanted:
             return effort, recall, len(queries)
     raise StoreError(
-        f"Expected HNSW to find {wanted:.1%} of the true {NEAREST} nearest. It found {recall:.1%} "
-        "at its best: ask for less, or keep to exact search. Nothing was changed."
+        f"HNSW finds {recall:.1%} of the true {NEAREST} nearest at its best, and not {wanted:.1%}. "
+        "Ask for less, or keep to exact search. Nothing was changed."
     )
 
 

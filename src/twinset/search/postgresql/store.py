@@ -17,12 +17,11 @@ from twinset.search.postgresql.catalogue import (
     find,
     ready,
     register,
-    replaced,
     told,
 )
 from twinset.search.postgresql.table import COLUMNS, Table, value
 from twinset.search.postgresql.where import mapping_json
-from twinset.search.store import Request, Store, known_ids, unknown_ids
+from twinset.search.store import Request, Store, known_ids, replaced, unknown_ids
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -208,4 +207,4 @@ def _check(connection: Connection[Any], place: Address, table: Table, lock: str 
         f"SELECT 1 FROM twinset_indexes WHERE id = %s{lock}".encode(), [table.number]
     ).fetchone()
     if found is None:
-        raise replaced(place)
+        raise replaced(place.shown)

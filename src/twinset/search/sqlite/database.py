@@ -12,7 +12,7 @@ from pathlib import Path
 from twinset.errors import StoreError
 from twinset.search.items import Signature
 from twinset.search.sqlite.vector_file import DamagedError
-from twinset.search.store import other_format
+from twinset.search.store import missing, other_format
 
 NAME = "items.sqlite"
 FORMAT = 2
@@ -80,12 +80,8 @@ def connect(folder: Path) -> sqlite3.Connection:
     """Open the file of a store."""
     path = folder / NAME
     if not path.is_file():
-        what = "a folder without one" if folder.is_dir() else "nothing"
-        if folder.is_file():
-            what = "a file"
-        raise StoreError(
-            f"Expected an index at {folder}. Received {what}: build one with `twinset index`."
-        )
+        what = "no such folder" if not folder.exists() else "a folder of other things"
+        raise missing(folder, "a file" if folder.is_file() else what)
     with told(folder):
         db = sqlite3.connect(
             f"{path.resolve().as_uri()}?{_mode(folder)}",  # drives and odd characters quoted
@@ -101,7 +97,7 @@ def connect(folder: Path) -> sqlite3.Connection:
             )
             if mark != MARK:
                 raise StoreError(
-                    f"Expected an index at {folder}. Received a database of another program."
+                    f"There is no index at {folder}, but a database of another program."
                 )
             if version != FORMAT:
                 raise other_format(folder, FORMAT, version)
@@ -169,10 +165,9 @@ def _in_words(folder: Path, error: sqlite3.Error) -> StoreError:
             f"{folder}: the index could not be read or written: {error}. Nothing in it was changed."
         )
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return StoreError(f"{folder}: expected an index that may be opened and written: {error}.")
+        return StoreError(f"{folder}: the index may not be opened or written: {error}.")
     return DamagedError(
-        f"{folder}: expected an index that is whole. Received a damaged one ({error}): restore it "
-        "from a copy, or build it anew."
+        f"{folder}: the index is damaged ({error}). Restore it from a copy, or make it again."
     )
 
 

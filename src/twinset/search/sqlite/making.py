@@ -33,10 +33,7 @@ def make(folder: Path, signature: Signature, *, overwrite: bool) -> None:
                 _replace_damaged(folder, signature)
             return
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise StoreError(
-                f"Expected a place without an index. {folder} is there and is none: choose "
-                "another place."
-            )
+            raise StoreError(f"{folder} is there and is no index. Choose another place.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = _draft(folder, signature)
         try:

@@ -14,14 +14,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.errors import StoreError
 from twinset.nearest import Hits, Matrix
 from twinset.search import approximate
 from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.sqlite import database, making, rows, vector_file
 from twinset.search.sqlite.database import State, told
-from twinset.search.store import Request, Store, known_ids, unknown_ids
+from twinset.search.store import Request, Store, known_ids, replaced, unknown_ids
 from twinset.search.where import Condition
 
 # Times that a reader looks for the vectors of the state that it reads.
@@ -288,10 +287,7 @@ class SqliteStore(Store):
 
     def _check(self, state: State) -> None:
         if self._identity not in ("", state.identity):
-            raise StoreError(
-                f"{self._folder}: the index was replaced by another since it was opened. "
-                "Open it again."
-            )
+            raise replaced(self._folder)
 
 
 def _stamp(state: State) -> dict[str, str | int]:

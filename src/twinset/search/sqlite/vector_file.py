@@ -104,8 +104,8 @@ def damaged(path: Path, size: int) -> DamagedError:
     """Make the error for a file that is shorter than what is known to be in it."""
     has = path.stat().st_size if path.exists() else 0
     return DamagedError(
-        f"{path}: expected {size:,} bytes or more. Received {has:,}: the index is damaged; "
-        "restore it from a copy, or build it anew."
+        f"{path}: the index is damaged: this file has {has:,} bytes instead of {size:,} or more. "
+        "Restore the index from a copy, or make it again."
     )
 
 
