@@ -84,8 +84,8 @@ def check(args: Namespace) -> int:
     """
     from twinset.data.check_data import check_data
 
-    tell = None if args.json else lambda text: note(f"check: {text}")
-    found = check_data(args.data, size=args.size, pictures=args.pictures, progress=tell)
+    shown = not args.json
+    found = check_data(args.data, size=args.size, pictures=args.pictures, progress=shown)
     say(json.dumps(found.to_dict()) if args.json else found.summary())
     return 0 if found.ok else 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from twinset.data.labelled import LabelledImages
 from twinset.data.load import load_images
 from twinset.errors import DataError
 from twinset.files import write_bytes
+from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe_sections import ImagesRecipe
 
 
@@ -21,7 +21,7 @@ def check_data(
     *,
     size: int | None = None,
     pictures: str | Path | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Wanted = False,
 ) -> DataCheck:
     """Read images and check whether they are fit for training.
 
@@ -31,13 +31,14 @@ def check_data(
         pictures: a folder to draw to: classes.png, some images of each class, and
             look_alikes.png, the worst copies and label conflicts, if there are any. Defaults to
             none.
-        progress: is told what comes next. Defaults to none.
+        progress: True for a bar on stderr, False for nothing, or a function that is told. Defaults
+            to False.
 
     Raises:
         DataError: nothing there, or nothing that can be read.
     """
     wanted = ImagesRecipe() if size is None else ImagesRecipe.of("images", size=size)
-    images, test = load_images(data, wanted, tell=progress)
+    images, test = load_images(data, wanted, progress=progress)
     if not isinstance(images, LabelledImages):
         raise DataError(
             f"{data}: expected images to check. Received features, of which only numbers and "
@@ -45,9 +46,10 @@ def check_data(
         )
     if isinstance(test, LabelledImages):
         images = _joined(images, test)
-    if progress is not None:
-        progress(f"checking {len(images):,} images")
-    found = check(images)
+    with reporting(progress) as tell:
+        tell(Progress("check", 0, len(images), "images"))
+        found = check(images)
+        tell(Progress("check", len(images), len(images), "images"))
     if pictures is not None:
         _draw(images, found, Path(pictures))
     return found

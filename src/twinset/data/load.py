@@ -42,7 +42,6 @@ def load_images(
     *,
     preprocessing: Preprocessing | VectorInput | None = None,
     progress: Wanted = False,
-    tell: Callable[[str], None] | None = None,
 ) -> tuple[Labelled, Labelled | None]:
     """Load a data set: its training part and test part where these are published, or all of it.
 
@@ -52,7 +51,6 @@ def load_images(
         images: section of a recipe; says what the user's own images become.
         preprocessing: in place of that section, where a model has it. Defaults to none.
         progress: as for `reporting`. Defaults to False.
-        tell: is told what comes next. Defaults to none.
 
     Raises:
         DataError: no such data, nothing that can be read, or not what the model takes.
@@ -107,7 +105,7 @@ def load_parts(
         DataError: the data is not fit for training, or as `load_images`.
     """
     say = tell or (lambda _: None)
-    images, test = load_images(data, recipe.images, progress=progress, tell=tell)
+    images, test = load_images(data, recipe.images, progress=progress)
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
     if not isinstance(images, LabelledImages):
@@ -167,9 +165,7 @@ def evaluation_parts(
     Raises:
         DataError: no image is left, or as `load_images`.
     """
-    images, test = load_images(
-        data, recipe.images, preprocessing=preprocessing, progress=progress, tell=tell
-    )
+    images, test = load_images(data, recipe.images, preprocessing=preprocessing, progress=progress)
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
     members = _members(Path(folder))
