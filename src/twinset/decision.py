@@ -19,10 +19,15 @@ class Threshold:
 
     Args:
         value: a match is `distance <= value`.
-        rule: how it was chosen, in words.
-        data: digest of the data it was chosen on; None if it was not chosen on data.
-        fmr: false match rate promised, that on the data it was chosen on; None without.
-        fnmr: likewise the false non-match rate.
+        rule: how it was chosen: "balanced accuracy", "FPR <= 0.01", or a sentence of its own.
+        data: digest of the data it was chosen on. Defaults to None: it was not chosen on data.
+        fmr: false match rate promised, that on the data it was chosen on. Defaults to None.
+        fnmr: likewise the false non-match rate. Defaults to None.
+        images: number of images it was chosen on. Defaults to None.
+
+    Example:
+        >>> print(Threshold(0.5, "EER", images=1200).origin)
+        EER on 1,200 images kept out
     """
 
     value: float
@@ -30,6 +35,13 @@ class Threshold:
     data: str | None = None
     fmr: float | None = None
     fnmr: float | None = None
+    images: int | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for people: the rule, and the images it was chosen on."""
+        kept = "" if self.images is None else f" on {self.images:,} images kept out"
+        return f"{self.rule}{kept}"
 
     @property
     def calibrated(self) -> bool:
@@ -39,7 +51,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Calibrator:
-    """Turns a distance into evidence: log P(distance | same) / P(distance | different).
+    """A map from distance to evidence: log P(distance | same) / P(distance | different).
 
     llr(d) = slope · d + intercept, in natural logarithms; at a prior π,
     P(same | d) = 1 / (1 + exp(−llr(d) − log(π / (1 − π)))).
@@ -70,30 +82,15 @@ class Calibrator:
             )
 
     def llr(self, distance: ArrayLike) -> Floats:
-        """Weigh the evidence: above 0 it speaks for "same", below 0 for "different".
-
-        Args:
-            distance: finite numbers of any shape.
-
-        Raises:
-            DataError: a distance is NaN or infinite.
-        """
+        """Weigh the evidence: above 0 it speaks for "same", below 0 for "different"."""
         d = np.asarray(distance, dtype=np.float64)
         if not np.isfinite(d).all():
             raise DataError(f"Expected finite distances. Received {d[~np.isfinite(d)][0]}.")
         return np.asarray(self.slope * d + self.intercept)
 
     def probability(self, distance: ArrayLike, prior: float = 0.5) -> Floats:
-        """Compute the probability that a pair at this distance is same.
-
-        Args:
-            distance: finite numbers of any shape.
-            prior: share of same pairs where the model is used, in (0, 1). Defaults to 0.5; two
-                random images of ten balanced classes have 0.1.
-
-        Raises:
-            DataError: a distance is NaN or infinite, or the prior is out of range.
-        """
+        """Compute the probability that a pair is same, at a prior share of same pairs."""
+        # two random images of ten balanced classes have a prior of 0.1
         if not 0 < prior < 1:
             raise DataError(f"Expected a prior between 0 and 1. Received {prior}.")
         odds = self.llr(distance) + np.log(prior) - np.log1p(-prior)
@@ -102,7 +99,7 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to "are these two the same?".
+    """The answer to the question whether two images show the same.
 
     Args:
         same: whether `distance <= threshold.value`.
@@ -125,10 +122,10 @@ class Verdict:
             >>> print(Verdict(True, 0.25, Threshold(0.5, "fixed by hand")).sentence())
             same: distance 0.2500 <= threshold 0.5000 (fixed by hand)
         """
-        word, sign = ("same", "<=") if self.same else ("different", ">")
+        word, relation = ("same", "<=") if self.same else ("different", ">")
         return (
-            f"{word}: distance {self.distance:.4f} {sign} threshold {self.threshold.value:.4f} "
-            f"({self.threshold.rule})"
+            f"{word}: distance {self.distance:.4f} {relation} threshold {self.threshold.value:.4f} "
+            f"({self.threshold.origin})"
             + (
                 ""
                 if self.probability is None

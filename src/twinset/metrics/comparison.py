@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -10,30 +9,17 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from twinset import tables
+from twinset.decision import Threshold
 from twinset.errors import DataError
 from twinset.files import plain
-from twinset.metrics import intervals
-from twinset.metrics.all_pairs import AllPairs
-from twinset.metrics.curves import ENOUGH_ERRORS, auc, tpr_at_fpr
-from twinset.metrics.intervals import Estimate, Interval
-from twinset.metrics.judge import Part
-from twinset.metrics.retrieval import retrieval_estimates
+from twinset.metrics.curves import ENOUGH_ERRORS
+from twinset.metrics.intervals import Estimate, Interval, difference
+from twinset.metrics.measured import Measured, Part
+from twinset.metrics.table import METRICS, Metric, of_kind
 
 Verdict: TypeAlias = Literal["A beats B", "B beats A", "cannot tell"]
 
-SCHEMA = 1
-FPR = 0.01
-LABELS = {
-    "auc": "ROC AUC",
-    "eer": "Equal error rate",
-    "tpr@fpr=0.01": "TPR at FPR 1%",
-    "hter": "Half total error rate",
-    "fmr": "False match rate",
-    "fnmr": "False non-match rate",
-    "recall_at_1": "Recall@1",
-    "map_at_r": "MAP@R",
-}
-_AT_OWN = ("hter", "fmr", "fnmr")  # these depend on the threshold, and each model has its own
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -41,22 +27,24 @@ class Difference:
     """One number of two models, and how far its difference can be trusted.
 
     Args:
-        name: of the number: "auc", "eer", "tpr@fpr=0.01", "hter" (half total error rate, the mean
-            of the next two), "fmr" and "fnmr" at each model's own threshold, "recall_at_1",
-            "map_at_r".
+        key: of the metric, as in `twinset.metrics.table`; false match and false non-match rate,
+            and their mean, at each model's own threshold.
         a: the first model's.
         b: the second's.
         interval: of a − b; paired, over images.
-        better: 1 if higher is better, −1 if lower is.
-        enough_errors: whether the model with more errors has 30 or more of them.
+        enough_errors: whether the model with more errors has 30 or more of them. Defaults to True.
     """
 
-    name: str
+    key: str
     a: float
     b: float
     interval: Interval
-    better: Literal[1, -1]
     enough_errors: bool = True
+
+    @property
+    def metric(self) -> Metric:
+        """The row of the table of metrics."""
+        return METRICS[self.key]
 
     @property
     def verdict(self) -> Verdict:
@@ -64,14 +52,14 @@ class Difference:
 
         Example:
             >>> lower = Interval(-0.02, -0.03, -0.01, 0.005)
-            >>> Difference("eer", 0.05, 0.07, lower, -1).verdict
+            >>> Difference("eer", 0.05, 0.07, lower).verdict
             'A beats B'
-            >>> Difference("eer", 0.05, 0.07, lower, -1, enough_errors=False).verdict
+            >>> Difference("eer", 0.05, 0.07, lower, enough_errors=False).verdict
             'cannot tell'
         """
         if not self.enough_errors or self.interval.low <= 0 <= self.interval.high:
             return "cannot tell"
-        return "A beats B" if self.better * self.interval.value > 0 else "B beats A"
+        return "A beats B" if self.metric.better * self.interval.value > 0 else "B beats A"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +85,16 @@ class Comparison:
     pairs: int
     facts: Mapping[str, Mapping[str, Any]]
 
-    def __getitem__(self, name: str) -> Difference:
-        """Return the difference of the number of this name."""
-        return {each.name: each for each in self.differences}[name]
+    def __getitem__(self, key: str) -> Difference:
+        """Return the difference in the metric of this key."""
+        return {each.key: each for each in self.differences}[key]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values for JSON.
 
-        Schema 1: `schema`, `a` and `b` (name and facts of each model), `data`, `images`, `pairs`,
-        and `differences`: name → a, b, difference, low, high, error, level, better, enough_errors,
-        verdict.
+        Schema 2: `schema`, `a` and `b` (name and facts of each model), `data`, `images`, `pairs`,
+        and `differences`: key of the metric → a, b, difference, low, high, error, level, better,
+        enough_errors, verdict.
         """
         content: dict[str, Any] = plain(
             {
@@ -116,7 +104,7 @@ class Comparison:
                 "data": dict(self.facts.get("Data", {})),
                 "images": self.images,
                 "pairs": self.pairs,
-                "differences": {each.name: _as_dict(each) for each in self.differences},
+                "differences": {each.key: _as_dict(each) for each in self.differences},
             }
         )
         return content
@@ -129,7 +117,7 @@ class Comparison:
             ends = f"{each.interval.low:+.4f} to {each.interval.high:+.4f}"
             rows.append(
                 (
-                    f"{LABELS[each.name]}{' *' if each.name in _AT_OWN else ''}",
+                    f"{each.metric.label}{' *' if each.metric.kind == 'threshold' else ''}",
                     f"{each.a:.4f}",
                     f"{each.b:.4f}",
                     f"{each.interval.value:+.4f}",
@@ -160,7 +148,6 @@ def differences(a: Part, b: Part, thresholds: tuple[float, float]) -> tuple[Diff
     # Each image pulls both numbers: those over pairs by Hoeffding's projection, those over queries
     # by the jackknife, as query and as neighbour. What is left of the pulls in the difference is
     # its error: √(Σ_i (pull of i on a − pull of i on b)²).
-    # Returns one difference each for AUC, EER, TPR@FPR 1%, HTER, FMR, FNMR, recall@1 and MAP@R.
     # Fogliato, Patil, Perona (2024), Confidence Intervals for Error Rates in 1:1 Matching Tasks.
     if not np.array_equal(a.labels, b.labels):
         raise DataError(
@@ -169,56 +156,26 @@ def differences(a: Part, b: Part, thresholds: tuple[float, float]) -> tuple[Diff
             "both models."
         )
     of_a, of_b = (
-        {**_over_pairs(part, threshold), **_over_queries(part)}
-        for part, threshold in zip((a, b), thresholds, strict=True)
+        Measured(part, thresholds=(Threshold(value, "own"),))
+        for part, value in zip((a, b), thresholds, strict=True)
     )
-    return tuple(_difference(name, of_a[name], of_b[name]) for name in LABELS)
-
-
-@dataclass(frozen=True, eq=False)
-class _Number:
-    """One model's number, and how many errors it rests on."""
-
-    estimate: Estimate
-    better: Literal[1, -1]
-    errors: float = math.inf
-
-
-def _over_pairs(part: Part, threshold: float) -> dict[str, _Number]:
-    walk = AllPairs(part.embeddings, part.labels)
-    curve = walk.curve()
-    even = intervals.eer_threshold(curve)
-    counts = walk.per_image([threshold, even, tpr_at_fpr(curve, FPR).threshold])
-    rates = counts.rates(0)
-    fmr, fnmr = intervals.fmr_estimate(counts, 0), intervals.fnmr_estimate(counts, 0)
-    eer, tpr = intervals.eer_at(curve, counts, 1), intervals.tpr_at(curve, counts, 2)
-    rarer = min(curve.positives, curve.negatives)
-    # of the mean of two rates, the larger one decides
-    larger = rates.false_matches if fmr.value > fnmr.value else rates.false_non_matches
-    missed = min(FPR * curve.negatives, (1 - tpr.value) * curve.positives)
-    return {
-        "auc": _Number(Estimate(auc(curve), *walk.placements()), 1),
-        "eer": _Number(eer, -1, eer.value * rarer),
-        f"tpr@fpr={FPR:g}": _Number(tpr, 1, missed),
-        "hter": _Number(fmr.plus(fnmr).times(0.5), -1, larger),
-        "fmr": _Number(fmr, -1, rates.false_matches),
-        "fnmr": _Number(fnmr, -1, rates.false_non_matches),
-    }
-
-
-def _over_queries(part: Part) -> dict[str, _Number]:
-    found = retrieval_estimates(part.embeddings, part.labels)
-    first, whole = found["recall_at_1"], found["map_at_r"]
-    return {
-        "recall_at_1": _Number(first, 1, (1 - first.value) * len(part.labels)),
-        "map_at_r": _Number(whole, 1),
-    }
-
-
-def _difference(name: str, a: _Number, b: _Number) -> Difference:
-    interval = intervals.difference(a.estimate, b.estimate)
-    enough = max(a.errors, b.errors) >= ENOUGH_ERRORS
-    return Difference(name, a.estimate.value, b.estimate.value, interval, a.better, enough)
+    found = []
+    for metric in (*of_kind("test"), *of_kind("threshold")):
+        if not metric.compared:
+            continue
+        one, other = metric.measure(of_a), metric.measure(of_b)
+        if isinstance(one, Estimate) and isinstance(other, Estimate):
+            rests_on = max(metric.rests_on(of_a, one.value), metric.rests_on(of_b, other.value))
+            found.append(
+                Difference(
+                    metric.key,
+                    one.value,
+                    other.value,
+                    difference(one, other),
+                    rests_on >= ENOUGH_ERRORS,
+                )
+            )
+    return tuple(found)
 
 
 def _as_dict(each: Difference) -> dict[str, Any]:
@@ -231,7 +188,7 @@ def _as_dict(each: Difference) -> dict[str, Any]:
         "high": interval.high,
         "error": interval.error,
         "level": interval.level,
-        "better": "higher" if each.better == 1 else "lower",
+        "better": "higher" if each.metric.better == 1 else "lower",
         "enough_errors": each.enough_errors,
         "verdict": each.verdict,
     }

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twinset.decision import Threshold
 from twinset.errors import DataError
 from twinset.metrics.curves import Curve, auc, checked_pairs, curve_of_pairs, rates_at, tpr_at_fpr
 
@@ -154,18 +155,7 @@ def parse_rule(text: str) -> Rule:
     )
 
 
-@dataclass(frozen=True)
-class ChosenThreshold:
-    """A threshold, its rule, and the error rates that it promises."""
-
-    value: float
-    rule: str
-    # false match rate at `value` on the pairs it was chosen on
-    fmr: float
-    fnmr: float
-
-
-def choose_threshold(curve: Curve, rule: str) -> ChosenThreshold:
+def choose_threshold(curve: Curve, rule: str) -> Threshold:
     """Choose the threshold that a rule asks for."""
     # Candidates are all of the curve's, both ends included ("nothing matches", "all match"); the
     # smallest of equally good ones wins: it matches the least. The promised rates are those of the
@@ -184,4 +174,4 @@ def choose_threshold(curve: Curve, rule: str) -> ChosenThreshold:
         gap = np.abs(false_match - false_non_match)
         value = float(curve.thresholds[np.argmin(gap if wanted.kind == "EER" else cost)])
     rates = rates_at(curve, value)
-    return ChosenThreshold(value, wanted.name, rates.fmr, rates.fnmr)
+    return Threshold(value, wanted.name, fmr=rates.fmr, fnmr=rates.fnmr)

@@ -9,61 +9,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset import distance as distances
+from twinset.decision import Threshold
 from twinset.errors import DataError
-from twinset.metrics import intervals
-from twinset.metrics.all_pairs import TILE, AllPairs
+from twinset.metrics.all_pairs import TILE
 from twinset.metrics.intervals import Estimate, Interval
-from twinset.metrics.judge import OperatingPoint, Part
-from twinset.metrics.retrieval import retrieval_estimates
+from twinset.metrics.measure import OperatingPoint
+from twinset.metrics.measured import Part
 
 
 @dataclass(frozen=True)
 class Transfer:
     """What a threshold promised on seen classes, and what it did with unseen ones."""
 
-    # how the threshold was chosen, on images of seen classes
-    rule: str
-    threshold: float
-    # false match rate where it was chosen; None for a fixed threshold
-    promised_fmr: float | None
-    promised_fnmr: float | None
-    # false match rate among images of unseen classes
-    fmr: Interval
+    threshold: Threshold  # chosen on images of seen classes
+    fmr: Interval  # among images of unseen classes
     fnmr: Interval
-    # false match rate of pairs of an image of an unseen and one of a seen class; all of them are
-    # different
+    # of pairs of an image of an unseen and one of a seen class, which are all different
     cross_fmr: Interval
 
-    @property
-    def gaps(self) -> dict[str, float | None]:
-        """Realised minus promised, by the names of `to_dict`; above 0 is worse than promised."""
-        a, b = self.promised_fmr, self.promised_fnmr
-        return {
-            "gap fmr": None if a is None else self.fmr.value - a,
-            "gap fnmr": None if b is None else self.fnmr.value - b,
-            "gap unseen x seen fmr": None if a is None else self.cross_fmr.value - a,
-        }
-
-    def values(self) -> dict[str, float | None]:
-        """Return the rates and gaps alone, by name."""
-        return {
-            "promised fmr": self.promised_fmr,
-            "promised fnmr": self.promised_fnmr,
-            "fmr": self.fmr.value,
-            "fnmr": self.fnmr.value,
-            "unseen x seen fmr": self.cross_fmr.value,
-            **self.gaps,
-        }
-
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values: rule, threshold, promises, gaps, and rates with their intervals."""
+        """Return plain values: the promises, the rates, and realised minus promised as gaps."""
+        fmr, fnmr = self.threshold.fmr, self.threshold.fnmr
         return {
-            "rule": self.rule,
-            "threshold": self.threshold,
-            **self.values(),
+            "rule": self.threshold.rule,
+            "threshold": self.threshold.value,
+            "promised_fmr": fmr,
+            "promised_fnmr": fnmr,
             "fmr": asdict(self.fmr),
             "fnmr": asdict(self.fnmr),
-            "unseen x seen fmr": asdict(self.cross_fmr),
+            "cross_fmr": asdict(self.cross_fmr),
+            "gap_fmr": None if fmr is None else self.fmr.value - fmr,
+            "gap_fnmr": None if fnmr is None else self.fnmr.value - fnmr,
+            "gap_cross_fmr": None if fmr is None else self.cross_fmr.value - fmr,
         }
 
 
@@ -75,17 +52,8 @@ def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> Transfer:
             f"Expected parts without a common class. Received class {both[0]} in both: "
             "their pairs would not all be different."
         )
-    threshold = point.rates.threshold
-    cross = cross_match_estimate(unseen.embeddings, seen.embeddings, threshold)
-    return Transfer(
-        rule=point.rule,
-        threshold=threshold,
-        promised_fmr=point.promised_fmr,
-        promised_fnmr=point.promised_fnmr,
-        fmr=point.fmr,
-        fnmr=point.fnmr,
-        cross_fmr=cross.interval(),
-    )
+    cross = cross_match_estimate(unseen.embeddings, seen.embeddings, point.threshold.value)
+    return Transfer(point.threshold, point.fmr, point.fnmr, cross.interval())
 
 
 def cross_match_estimate(left: NDArray[Any], right: NDArray[Any], threshold: float) -> Estimate:
@@ -122,15 +90,3 @@ def cross_match_estimate(left: NDArray[Any], right: NDArray[Any], threshold: flo
     rate = float(of_left.sum() / (m * n))
     pulls = np.concatenate([(of_left / n - rate) / m, (of_right / m - rate) / n])
     return Estimate(rate, pulls, rate * (1 - rate) / (m * n))
-
-
-def headline(part: Part) -> dict[str, Interval]:
-    """Measure AUC, EER, recall@1 and MAP@R of a part, with intervals; a short `judge`."""
-    # Returns "auc", "eer", "recall_at_1" and "map_at_r".
-    walk = AllPairs(part.embeddings, part.labels)
-    found = {
-        "auc": intervals.auc_estimate(walk).interval(),
-        "eer": intervals.eer_estimate(walk, walk.curve())[0].interval(),
-    }
-    each = retrieval_estimates(part.embeddings.reshape(len(part.labels), -1), part.labels)
-    return found | {name: estimate.interval() for name, estimate in each.items()}

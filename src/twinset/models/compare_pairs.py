@@ -71,7 +71,7 @@ class PairVerdicts:
         return (
             f"{len(self.rows):,} pairs: {count[True]:,} same, {count[False]:,} different"
             + (f", {bad:,} not compared" if bad else "")
-            + f"; threshold {self.threshold.value:.4f} ({self.threshold.rule})"
+            + f"; threshold {self.threshold.value:.4f} ({self.threshold.origin})"
         )
 
     def to_dict(self) -> dict[str, Any]:

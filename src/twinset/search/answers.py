@@ -81,7 +81,7 @@ class Answer:
             )
         return (
             f"{self.query}: {len(self):,} nearest, {len(self.matches):,} of them matches "
-            f"(distance <= {self.threshold.value:.4f}, {self.threshold.rule})"
+            f"(distance <= {self.threshold.value:.4f}, {self.threshold.origin})"
         )
 
     def to_dict(self) -> dict[str, Any]:

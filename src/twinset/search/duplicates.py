@@ -61,7 +61,7 @@ class Duplicates:
         told = [
             f"{len(self.groups):,} group{'s' * (len(self.groups) != 1)} with {found:,} of "
             f"{self.items:,} items, each within "
-            f"{self.threshold.value:.4g} of another ({self.threshold.rule})"
+            f"{self.threshold.value:.4g} of another ({self.threshold.origin})"
         ]
         if self.chained:
             told.append(

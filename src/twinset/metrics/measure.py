@@ -1,0 +1,305 @@
+"""Everything that is said of one model on one test part, from embeddings and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset import distance as distances
+from twinset.decision import Calibrator, Threshold
+from twinset.files import plain
+from twinset.metrics import intervals
+from twinset.metrics.all_pairs import AllPairs, PerClass, PerImage
+from twinset.metrics.bands import Bands, bands
+from twinset.metrics.calibration import Reliability, disjoint_pairs, fit_calibrator, reliability
+from twinset.metrics.curves import ENOUGH_ERRORS, Curve, Rates, precision_at_prior
+from twinset.metrics.hardest import HardestPairs, hardest_pairs
+from twinset.metrics.intervals import Interval
+from twinset.metrics.measured import Measured, Part
+from twinset.metrics.pairs import choose_threshold
+from twinset.metrics.table import METRICS, as_interval, of_kind
+
+RULES = ("balanced accuracy", "EER", "FPR <= 0.01")
+PRIORS = (0.1, 0.01)
+BARS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What decides for a model: thresholds with their promised rates, and a probability."""
+
+    thresholds: tuple[Threshold, ...]
+    calibrator: Calibrator | None = None
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The errors at one threshold: what was promised, and what came true.
+
+    Args:
+        threshold: with its rule, and the rates promised, None for one that no data chose.
+        rates: counts on the test part.
+        fmr: false match rate on the test part.
+        fnmr: false non-match rate on the test part.
+        precision: share of matches that are right, by prior.
+        fmr_spread: standard deviation over the classes of a class' false match rate.
+        fnmr_spread: likewise of the false non-match rate.
+    """
+
+    threshold: Threshold
+    rates: Rates
+    fmr: Interval
+    fnmr: Interval
+    precision: Mapping[float, float]
+    fmr_spread: float
+    fnmr_spread: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python values for JSON."""
+        return {
+            "rule": self.threshold.rule,
+            "origin": self.threshold.origin,
+            "promised_fmr": self.threshold.fmr,
+            "promised_fnmr": self.threshold.fnmr,
+            "rates": asdict(self.rates),
+            "fmr": asdict(self.fmr),
+            "fnmr": asdict(self.fnmr),
+            "precision": [{"prior": p, "precision": share} for p, share in self.precision.items()],
+            "fmr_spread": self.fmr_spread,
+            "fnmr_spread": self.fnmr_spread,
+            "accuracy": self.rates.accuracy,
+            "balanced_accuracy": self.rates.balanced_accuracy,
+            "enough_errors": self.rates.enough_errors,
+        }
+
+
+@dataclass(frozen=True)
+class NearClasses:
+    """A number among the images of classes that are alike: the hard case."""
+
+    key: str
+    classes: tuple[int, ...]  # their labels
+    interval: Interval
+
+
+@dataclass(frozen=True, eq=False)
+class ClassErrors:
+    """Who is taken for whom, at one threshold."""
+
+    classes: NDArray[Any]  # the labels, (c,)
+    fnmr: NDArray[np.float64]  # share of each class' own pairs that do not match, (c,)
+    # share of the pairs between two classes that match, (c, c); NaN on the diagonal
+    fmr: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Pairs by their distance; no bar reaches from one side of the threshold to the other."""
+
+    upper: NDArray[np.float64]  # the largest distance of each bar, ascending, (b,)
+    same: NDArray[np.int64]
+    different: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """All that is said of one model on one test part.
+
+    Args:
+        images: number of test images.
+        numbers: key of a metric → number with its interval, in the order of the table.
+        few: keys of the numbers that rest on fewer than 30 errors.
+        near: AUC among classes that are alike.
+        points: errors at each threshold, the model's own first.
+        class_errors: at the first of `points`; None without one.
+        scores: key → value, of the calibrated probability; empty without one.
+        reliability: predicted against observed; None without a calibration.
+        health: key → value, of the embedding.
+        curve: counts at all thresholds.
+        distances: of all pairs, cut at the first of `points`; None without one.
+        bands: the ROC curve with an interval at each of some false match rates, or None.
+        hardest: the closest different and the farthest same pairs, or None.
+    """
+
+    images: int
+    numbers: Mapping[str, Interval]
+    few: frozenset[str]
+    near: tuple[NearClasses, ...]
+    points: tuple[OperatingPoint, ...]
+    class_errors: ClassErrors | None
+    scores: Mapping[str, float]
+    reliability: Reliability | None
+    health: Mapping[str, float]
+    curve: Curve
+    distances: Histogram | None = None
+    bands: Bands | None = None
+    hardest: HardestPairs | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python values for JSON; what is not finite is None.
+
+        The fields, and `pairs` and `positives`, how many there are. Each number says whether
+        `enough_errors` are behind it, and what its metric declares of it. `curve` is thinned to
+        candidates whose rates differ visibly on a logarithmic scale.
+        """
+        thin = _thinned(self.curve)
+        content: dict[str, Any] = plain(
+            {
+                "images": self.images,
+                "pairs": self.curve.positives + self.curve.negatives,
+                "positives": self.curve.positives,
+                "numbers": {
+                    key: {
+                        **METRICS[key].fields,
+                        **asdict(number),
+                        "enough_errors": key not in self.few,
+                    }
+                    for key, number in self.numbers.items()
+                },
+                "near": [
+                    {"key": each.key, "classes": each.classes, **asdict(each.interval)}
+                    for each in self.near
+                ],
+                "points": [point.to_dict() for point in self.points],
+                "class_errors": _fields(self.class_errors),
+                "scores": self.scores,
+                "reliability": _fields(self.reliability),
+                "health": self.health,
+                "curve": {
+                    "threshold": self.curve.thresholds[thin],
+                    "fmr": self.curve.fmr[thin],
+                    "fnmr": self.curve.fnmr[thin],
+                },
+                "distances": _fields(self.distances),
+                "bands": _fields(self.bands),
+                "hardest": None if self.hardest is None else self.hardest.to_dict(),
+            }
+        )
+        return content
+
+
+def calibrate(part: Part, *, rules: Sequence[str] = RULES, seed: int = 0) -> Calibration:
+    """Choose thresholds on all pairs of a calibration part, and fit a probability."""
+    curve = AllPairs(part.embeddings, part.labels).curve()
+    left, right, same = disjoint_pairs(part.labels, seed=seed)
+    apart = distances.of_pairs(part.embeddings, left, right)
+    return Calibration(
+        tuple(choose_threshold(curve, rule) for rule in rules), fit_calibrator(apart, same)
+    )
+
+
+def measure(
+    test: Part,
+    *,
+    calibration: Calibration | None = None,
+    near: Sequence[Sequence[int]] = (),
+    seed: int = 0,
+    gallery: Part | None = None,
+    tune: Part | None = None,
+    with_bands: bool = True,
+    hardest: int = 10,
+) -> Measurements:
+    """Measure a model by its embeddings of a test part, over all pairs and all queries."""
+    # Votes and probe ask what a classifier reads from the embedding; they are left out where the
+    # test part has a class that the gallery lacks: no answer could be right. Near classes without
+    # two classes in the test part are left out: there is no different pair.
+    calibration = calibration or Calibration(())
+    m = Measured(
+        test,
+        thresholds=calibration.thresholds,
+        calibrator=calibration.calibrator,
+        gallery=gallery,
+        tune=tune,
+        seed=seed,
+        bands=with_bands,
+    )
+    found = [(metric, metric.measure(m)) for metric in of_kind("test")]
+    numbers = {metric.key: as_interval(each) for metric, each in found if each is not None}
+    few = {k for k, n in numbers.items() if METRICS[k].rests_on(m, n.value) < ENOUGH_ERRORS}
+    by_class = m.walk.per_class([each.value for each in m.thresholds])
+    points = tuple(_point(each, m.counts, by_class, k) for k, each in enumerate(m.thresholds))
+    known = m.calibrator
+    return Measurements(
+        images=len(test),
+        numbers=numbers,
+        few=frozenset(few),
+        near=tuple(_near(test, near)),
+        points=points,
+        class_errors=_class_errors(m.walk.classes, by_class, 0) if points else None,
+        scores={each.key: each.measure(m) for each in of_kind("probability")} if known else {},
+        reliability=reliability(m.curve, known) if known else None,
+        health={each.key: each.measure(m) for each in of_kind("health")},
+        curve=m.curve,
+        distances=_histogram(m.curve, points[0].rates) if points else None,
+        bands=bands(m.curve, m.counts, m.first_of_bands) if with_bands else None,
+        hardest=hardest_pairs(m.walk, hardest) if hardest else None,
+    )
+
+
+def _fields(value: Any) -> dict[str, Any] | None:
+    return None if value is None else asdict(value)
+
+
+def _thinned(curve: Curve, steps: int = 200) -> NDArray[np.intp]:
+    # candidates at which one of the rates is next to a step of a logarithmic grid
+    grid = np.concatenate([np.geomspace(1e-5, 0.1, steps), np.linspace(0.1, 1, steps)])
+    by_fmr = np.searchsorted(curve.fmr, grid)
+    by_fnmr = len(curve.fnmr) - 1 - np.searchsorted(curve.fnmr[::-1], grid)
+    ends = [0, len(curve.thresholds) - 1]
+    return np.unique(np.clip(np.concatenate([by_fmr, by_fnmr, ends]), 0, ends[1]))
+
+
+def _point(threshold: Threshold, counts: PerImage, by_class: PerClass, k: int) -> OperatingPoint:
+    rates = counts.rates(k)
+    errors = _class_errors(np.arange(len(by_class.pairs)), by_class, k)
+    return OperatingPoint(
+        threshold=threshold,
+        rates=rates,
+        fmr=intervals.fmr_estimate(counts, k).interval(),
+        fnmr=intervals.fnmr_estimate(counts, k).interval(),
+        precision={prior: precision_at_prior(rates, prior) for prior in PRIORS},
+        fmr_spread=float(np.std(np.nanmean(errors.fmr, axis=1))),
+        fnmr_spread=float(np.nanstd(errors.fnmr)),
+    )
+
+
+def _class_errors(classes: NDArray[Any], by_class: PerClass, k: int) -> ClassErrors:
+    with np.errstate(invalid="ignore", divide="ignore"):  # a class of one image has no own pair
+        share = by_class.matches[k] / by_class.pairs
+    fmr = share.copy()
+    np.fill_diagonal(fmr, np.nan)
+    return ClassErrors(classes, 1 - np.diag(share), fmr)
+
+
+def _near(test: Part, groups: Sequence[Sequence[int]]) -> list[NearClasses]:
+    found = []
+    for group in groups:
+        part = test.only(group)
+        if len(np.unique(part.labels)) < 2:
+            continue
+        m = Measured(part)
+        for metric in of_kind("near"):
+            value = metric.measure(m)
+            if value is not None:
+                labels = tuple(int(label) for label in group)
+                found.append(NearClasses(metric.key, labels, as_interval(value)))
+    return found
+
+
+def _histogram(curve: Curve, rates: Rates, bars: int = BARS) -> Histogram:
+    # The curve's bins are finer than any picture, but one of them may hold the threshold: it is cut
+    # there, at the exact counts.
+    cut = int(np.searchsorted(curve.thresholds, rates.threshold, side="right"))
+    upper = np.insert(curve.thresholds, cut, rates.threshold)
+    same = np.insert(curve.true_matches, cut, rates.positives - rates.false_non_matches)
+    different = np.insert(curve.false_matches, cut, rates.false_matches)
+    side = upper > rates.threshold
+    bar = 2 * np.floor(upper * (bars / upper[-1])).astype(np.int64) + side
+    last = np.flatnonzero(np.diff(bar, append=bar[-1] + 1))
+    of_same, of_different = (np.diff(matches[last], prepend=0) for matches in (same, different))
+    held = (of_same > 0) | (of_different > 0)
+    return Histogram(upper[last][held], of_same[held], of_different[held])

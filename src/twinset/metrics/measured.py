@@ -1,0 +1,171 @@
+"""One model's embeddings of a test part, and what metrics are computed from, each thing once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.decision import Calibrator, Threshold
+from twinset.metrics.all_pairs import AllPairs, PerImage
+from twinset.metrics.bands import band_thresholds
+from twinset.metrics.curves import Curve, Rates, tpr_at_fpr
+from twinset.metrics.health import EmbeddingHealth, embedding_health
+from twinset.metrics.intervals import Estimate, Interval, eer_threshold, share_interval
+from twinset.metrics.probes import knn_right, linear_probe, stratified
+from twinset.metrics.retrieval import (
+    RetrievalScores,
+    bootstrap_interval,
+    retrieval_estimates,
+    retrieve,
+)
+
+FPRS = (0.1, 0.01, 0.001)
+NEIGHBOURS = (1, 20)
+# The probe's cost grows with images × coordinates: 10,000 × 784 take ten seconds.
+PROBE_IMAGES, PROBE_WIDTH = 10_000, 1024
+PROBE_STRENGTHS = (0.001, 0.01, 0.1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One part of the data, embedded: numbers of shape (n, ...), and labels of shape (n,)."""
+
+    embeddings: NDArray[Any]
+    labels: NDArray[np.integer]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """The embeddings, flattened to rows."""
+        return self.embeddings.reshape(len(self.embeddings), -1)
+
+    def only(self, classes: Sequence[int] | NDArray[np.integer]) -> Part:
+        """Keep the images of some classes."""
+        keep = np.isin(self.labels, classes)
+        return Part(self.embeddings[keep], self.labels[keep])
+
+
+class Measured:
+    """A test part on its way through the table of metrics.
+
+    Nothing is computed before a metric asks for it, and nothing twice.
+
+    Args:
+        test: the test part.
+        thresholds: of the model, its own first. Defaults to none.
+        calibrator: distance → evidence. Defaults to none.
+        gallery: the images that the model was fitted on, for votes and probe. Defaults to none.
+        tune: images for the probe's choice of its penalty. Defaults to none.
+        seed: of what bootstrap, health and probe draw. Defaults to 0.
+        bands: whether the ROC curve is to be bounded, so that one walk counts for it as well.
+            Defaults to False.
+    """
+
+    def __init__(
+        self,
+        test: Part,
+        *,
+        thresholds: Sequence[Threshold] = (),
+        calibrator: Calibrator | None = None,
+        gallery: Part | None = None,
+        tune: Part | None = None,
+        seed: int = 0,
+        bands: bool = False,
+    ) -> None:
+        self.test, self.gallery, self.tune = test, gallery, tune
+        self.thresholds, self.calibrator = tuple(thresholds), calibrator
+        self.seed = seed
+        self._bands = bands
+        self.walk = AllPairs(test.embeddings, test.labels)
+
+    @cached_property
+    def curve(self) -> Curve:
+        """Counts of all pairs at all thresholds."""
+        return self.walk.curve()
+
+    @cached_property
+    def counts(self) -> PerImage:
+        """Counts per image at all thresholds that are asked for, from one walk."""
+        read = [eer_threshold(self.curve), *(tpr_at_fpr(self.curve, f).threshold for f in FPRS)]
+        grid = band_thresholds(self.curve) if self._bands else []
+        return self.walk.per_image([*(each.value for each in self.thresholds), *read, *grid])
+
+    @property
+    def first_of_bands(self) -> int:
+        """Where in `counts` the thresholds of the bands begin."""
+        return len(self.thresholds) + 1 + len(FPRS)
+
+    def at(self, threshold: float) -> tuple[PerImage, int]:
+        """Give counts per image that hold this threshold, and its place in them."""
+        known = np.flatnonzero(self.counts.thresholds == threshold)
+        if known.size:
+            return self.counts, int(known[0])
+        return self.walk.per_image([threshold]), 0
+
+    @property
+    def own_rates(self) -> Rates:
+        """The errors at the model's own threshold."""
+        return self.counts.rates(0)
+
+    @cached_property
+    def retrieval(self) -> RetrievalScores:
+        """Scores of each query's ranking of all other images."""
+        return retrieve(self.test.rows, self.test.labels)
+
+    @cached_property
+    def retrieval_pulls(self) -> dict[str, Estimate]:
+        """Recall@1 and MAP@R with what each image pulls, as query and as neighbour."""
+        return retrieval_estimates(self.test.rows, self.test.labels)
+
+    def over_queries(self, key: str) -> Interval:
+        """Bound a mean over queries by a bootstrap over them, with the gallery fixed."""
+        values = self.retrieval.per_query[key]
+        low, high = bootstrap_interval(values, seed=self.seed)
+        error = float(np.std(values)) / max(len(values), 1) ** 0.5
+        return Interval(float(np.mean(values)), low, high, error)
+
+    @cached_property
+    def health(self) -> EmbeddingHealth:
+        """Signs of collapse and of waste."""
+        return embedding_health(self.test.rows, self.test.labels, seed=self.seed)
+
+    @cached_property
+    def _votes(self) -> dict[int, NDArray[np.bool_]]:
+        # None could be right where the test part has a class that the gallery lacks.
+        known = self.gallery
+        if known is None or np.setdiff1d(self.test.labels, known.labels).size:
+            return {}
+        ks = [k for k in NEIGHBOURS if k <= len(known)]
+        return knn_right(known.rows, known.labels, self.test.rows, self.test.labels, ks=ks)
+
+    def vote(self, k: int) -> Interval | None:
+        """Give the accuracy of a vote of the k nearest fitted images; None without such."""
+        right = self._votes.get(k)
+        return None if right is None else share_interval(float(right.mean()), len(right))
+
+    def probe(self) -> Interval | None:
+        """Fit a linear classifier on a sample of the gallery; None where there is none to fit."""
+        known = self.gallery
+        if known is None or self.tune is None or not self._votes:
+            return None
+        chooser = self.tune.only(np.unique(known.labels))
+        if not len(chooser) or known.rows.shape[1] > PROBE_WIDTH:
+            return None
+        drawn = stratified(known.labels, PROBE_IMAGES, seed=self.seed)
+        scores = linear_probe(
+            known.rows[drawn],
+            known.labels[drawn],
+            chooser.rows,
+            chooser.labels,
+            self.test.rows,
+            self.test.labels,
+            strengths=PROBE_STRENGTHS,
+        )
+        return share_interval(scores.accuracy, len(self.test))

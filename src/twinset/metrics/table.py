@@ -1,0 +1,320 @@
+"""The table of metrics: what each is called, how it is written, read and computed.
+
+Terminal, HTML page, JSON, Markdown, the comparison of two models and the study all read this table.
+To add a metric, add a row here, or call `register` before the evaluation:
+
+    register(Metric("gini", "Gini", "Twice the area above chance.", gini))
+
+where `gini` takes a `Measured` and returns an `Estimate` (a number with what each image pulls, so
+that two models can be compared on it), an `Interval`, a plain number, or None where the data does
+not have it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from twinset.errors import DataError
+from twinset.metrics import intervals
+from twinset.metrics.calibration import brier, cllr, min_cllr
+from twinset.metrics.curves import tpr_at_fpr
+from twinset.metrics.intervals import Estimate, Interval
+from twinset.metrics.measured import FPRS, NEIGHBOURS, Measured
+
+Found: TypeAlias = Estimate | Interval | float | None
+Kind: TypeAlias = Literal["test", "near", "threshold", "probability", "health"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that models are judged by.
+
+    Args:
+        key: in the JSON files.
+        label: what people call it.
+        meaning: what it is, in one sentence.
+        measure: computes it.
+        format: format specification of a finite value. Defaults to ".4f".
+        better: 1 if higher is better, -1 if lower is, 0 if neither by itself. Defaults to 1.
+        kind: "test", of the test part; "near", the same among classes that are alike; "threshold",
+            at the model's own threshold; "probability", of the calibrated probability; "health",
+            of the embedding. Defaults to "test".
+        headline: whether the short tables of terminal and Markdown show it. Defaults to True.
+        compared: whether two models are compared on it, if it comes as an `Estimate`. Defaults to
+            True.
+        errors: the number of errors that a value rests on, where few make it worthless. Defaults
+            to none.
+        fields: what else the JSON says of it, such as {"fpr": 0.01}. Defaults to nothing.
+    """
+
+    key: str
+    label: str
+    meaning: str
+    measure: Callable[[Measured], Found]
+    format: str = ".4f"
+    better: Literal[-1, 0, 1] = 1
+    kind: Kind = "test"
+    headline: bool = True
+    compared: bool = True
+    errors: Callable[[Measured, float], float] | None = None
+    fields: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def sentence(self) -> str:
+        """The meaning, and which way is better."""
+        way = {1: " Higher is better.", -1: " Lower is better.", 0: ""}
+        return self.meaning + way[self.better]
+
+    def rests_on(self, measured: Measured, value: float) -> float:
+        """Count the errors behind a value; infinite where they do not matter."""
+        return math.inf if self.errors is None else self.errors(measured, value)
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def register(metric: Metric) -> None:
+    """Add a metric to the table.
+
+    Raises:
+        DataError: there is one with this key.
+    """
+    if metric.key in METRICS:
+        raise DataError(
+            f"Expected a key that no metric has. Received {metric.key!r}: choose another."
+        )
+    METRICS[metric.key] = metric
+
+
+def of_kind(kind: Kind) -> list[Metric]:
+    """List the metrics of a kind, in the order of the table."""
+    return [metric for metric in METRICS.values() if metric.kind == kind]
+
+
+def as_interval(found: Estimate | Interval | float) -> Interval:
+    """Take what a metric returned as a number with an interval; NaN where none is known."""
+    if isinstance(found, Interval):
+        return found
+    if isinstance(found, Estimate):
+        return found.interval()
+    return Interval(float(found), math.nan, math.nan, math.nan)
+
+
+# --- The built-in rows, in the order in which everything shows them.
+
+
+def _rarer(m: Measured) -> int:
+    return min(m.curve.positives, m.curve.negatives)
+
+
+def _eer(m: Measured) -> Estimate:
+    return intervals.eer_at(m.curve, *m.at(intervals.eer_threshold(m.curve)))
+
+
+def _tpr(fpr: float) -> Metric:
+    def measure(m: Measured) -> Estimate:
+        return intervals.tpr_at(m.curve, *m.at(tpr_at_fpr(m.curve, fpr).threshold))
+
+    def errors(m: Measured, tpr: float) -> float:
+        return min(fpr * m.curve.negatives, (1 - tpr) * m.curve.positives)
+
+    return Metric(
+        f"tpr_at_fpr_{fpr:g}",
+        f"TPR at FPR {100 * fpr:g}%",
+        f"Same pairs that match where {100 * fpr:g}% of the different ones do.",
+        measure,
+        ".2%",
+        compared=fpr == 0.01,  # each further row of a comparison is one more chance to be wrong
+        errors=errors,
+        fields={"fpr": fpr},
+    )
+
+
+def _recall(k: int, words: str) -> Metric:
+    key = f"recall_at_{k}"
+    return Metric(
+        key,
+        f"Recall@{k}",
+        words,
+        # the jackknife leaves images out as query and as neighbour, which a bootstrap cannot do
+        (lambda m: m.retrieval_pulls[key]) if k == 1 else (lambda m: m.over_queries(key)),
+        ".2%",
+        headline=k == 1,
+        compared=k == 1,
+        errors=(lambda m, value: (1 - value) * len(m.test)) if k == 1 else None,
+        fields={"k": k},
+    )
+
+
+def _over_queries(key: str, label: str, words: str, *, headline: bool = True) -> Metric:
+    return Metric(
+        key, label, words, lambda m: m.over_queries(key), headline=headline, compared=False
+    )
+
+
+def _vote(k: int, words: str) -> Metric:
+    return Metric(
+        f"knn_accuracy_{k}",
+        f"{k}-NN accuracy",
+        words,
+        lambda m: m.vote(k),
+        ".2%",
+        compared=False,
+        fields={"k": k},
+    )
+
+
+def _score(key: str, label: str, words: str, measure: Callable[[Measured], float]) -> Metric:
+    return Metric(key, label, words, measure, better=-1, kind="probability", compared=False)
+
+
+def _health(key: str, label: str, words: str, spec: str = ".3f") -> Metric:
+    return Metric(
+        key,
+        label,
+        words,
+        lambda m: getattr(m.health, key),
+        spec,
+        better=0,
+        kind="health",
+        compared=False,
+    )
+
+
+def _fmr(m: Measured) -> Estimate:
+    return intervals.fmr_estimate(m.counts, 0)
+
+
+def _fnmr(m: Measured) -> Estimate:
+    return intervals.fnmr_estimate(m.counts, 0)
+
+
+def _larger(m: Measured, _: float) -> float:
+    # of the mean of two rates, the larger one decides
+    rates = m.own_rates
+    return rates.false_matches if rates.fmr > rates.fnmr else rates.false_non_matches
+
+
+def _calibrated(score: Callable[..., float]) -> Callable[[Measured], float]:
+    return lambda m: score(m.curve, m.calibrator)
+
+
+for _metric in (
+    Metric(
+        "auc",
+        "ROC AUC",
+        "Chance that a same pair is closer than a different one; 0.5 is guessing.",
+        lambda m: intervals.auc_estimate(m.walk),
+    ),
+    Metric(
+        "eer",
+        "Equal error rate",
+        "Both errors at the threshold that evens them.",
+        _eer,
+        ".2%",
+        better=-1,
+        errors=lambda m, value: value * _rarer(m),
+    ),
+    *map(_tpr, FPRS),
+    Metric(
+        "near_auc",
+        "ROC AUC of near classes",
+        "The same among classes that are alike.",
+        lambda m: intervals.auc_estimate(m.walk),
+        kind="near",
+    ),
+    _recall(1, "The nearest other image is of the same class."),
+    _recall(2, "One of the two nearest is."),
+    _recall(4, "One of the four nearest is."),
+    _recall(8, "One of the eight nearest is."),
+    _over_queries("r_precision", "R-precision", "Share of the R nearest, of R in the class."),
+    Metric(
+        "map_at_r",
+        "MAP@R",
+        "The same, where early ranks count more.",
+        lambda m: m.retrieval_pulls["map_at_r"],
+    ),
+    _over_queries("map_at_10", "MAP@10", "Average precision over the ten nearest."),
+    _over_queries(
+        "mean_average_precision", "Mean average precision", "Over all ranks.", headline=False
+    ),
+    _vote(NEIGHBOURS[0], "Class of the nearest training image."),
+    _vote(NEIGHBOURS[1], "By a vote of the twenty nearest."),
+    Metric(
+        "linear_probe",
+        "Linear probe",
+        "Accuracy of a linear classifier.",
+        lambda m: m.probe(),
+        ".2%",
+        compared=False,
+    ),
+    Metric(
+        "accuracy",
+        "Accuracy",
+        "Right verdicts among all pairs.",
+        lambda m: m.own_rates.accuracy,
+        ".2%",
+        kind="threshold",
+        compared=False,
+    ),
+    Metric(
+        "hter",
+        "Half total error rate",
+        "Mean of false match and false non-match rate.",
+        lambda m: _fmr(m).plus(_fnmr(m)).times(0.5),
+        ".2%",
+        better=-1,
+        kind="threshold",
+        errors=_larger,
+    ),
+    Metric(
+        "fmr",
+        "False match rate",
+        "Different pairs taken for the same.",
+        _fmr,
+        ".2%",
+        better=-1,
+        kind="threshold",
+        errors=lambda m, _: m.own_rates.false_matches,
+    ),
+    Metric(
+        "fnmr",
+        "False non-match rate",
+        "Same pairs taken for different.",
+        _fnmr,
+        ".2%",
+        better=-1,
+        kind="threshold",
+        errors=lambda m, _: m.own_rates.false_non_matches,
+    ),
+    Metric(
+        "threshold",
+        "Threshold",
+        "Two images match at this distance or less.",
+        lambda m: m.thresholds[0].value,
+        ",.6g",
+        better=0,
+        kind="threshold",
+        compared=False,
+    ),
+    _score("brier", "Brier score", "Mean squared error of the probability.", _calibrated(brier)),
+    _score(
+        "cllr", "Cllr", "Cost of its log-odds, in bits; 1 is knowing nothing.", _calibrated(cllr)
+    ),
+    _score(
+        "min_cllr",
+        "Min Cllr",
+        "What the best monotone calibration would leave of it.",
+        lambda m: min_cllr(m.curve),
+    ),
+    _health("alignment", "Alignment", "Mean squared distance of same pairs; 0 to 4."),
+    _health("uniformity", "Uniformity", "0: all point one way; near −3.9: spread evenly."),
+    _health("effective_rank", "Effective rank", "Directions in which the variance lies.", ".1f"),
+    _health("zero_share", "Zero coordinates", "Share that is exactly 0.", ".1%"),
+    _health("dead_coordinates", "Dead coordinates", "The same for all images.", ",.0f"),
+    _health("within_between", "Within / between", "Variance in over between classes."),
+):
+    register(_metric)
