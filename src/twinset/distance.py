@@ -47,11 +47,7 @@ DISTANCES: dict[str, Callable[..., Any]] = {"euclidean": euclidean}
 
 
 def by_name(name: str) -> Callable[..., Any]:
-    """Look up a distance.
-
-    Raises:
-        RecipeError: no distance has this name.
-    """
+    """Look up a distance; a RecipeError tells the names there are."""
     if name not in DISTANCES:
         raise RecipeError(f"Expected a distance out of {sorted(DISTANCES)}. Received {name!r}.")
     return DISTANCES[name]
@@ -64,28 +60,13 @@ def cross(
     right_squares: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Measure the Euclidean distance of each row of `left` to each row of `right`.
+    """Measure the Euclidean distance of each of m rows to each of n rows, into `out` of (m, n).
 
     ‖a − b‖² = ‖a‖² + ‖b‖² − 2 a·b, so that one matrix product does nearly all the work. The
     subtraction cancels digits where a and b are close and long: the error of d² is a few units in
-    the last place of ‖a‖² + ‖b‖². Centre the rows first (`centred`).
-
-    Args:
-        left: (m, d).
-        right: (n, d).
-        left_squares: ‖a‖² of each row, (m,).
-        right_squares: ‖b‖² of each row, (n,).
-        out: (m, n), overwritten; a tile that is used again and again stays in the cache.
-
-    Returns:
-        `out`.
-
-    Example:
-        >>> import numpy as np
-        >>> a, b = np.float32([[0, 0], [3, 0]]), np.float32([[0, 4]])
-        >>> cross(a, b, *((x * x).sum(1) for x in (a, b)), np.empty((2, 1), np.float32)).tolist()
-        [[4.0], [5.0]]
+    the last place of ‖a‖² + ‖b‖². Centre the rows first (`centred`), which gives the squares, too.
     """
+    # a tile that is used again and again stays in the cache
     np.matmul(left, right.T, out=out)
     out *= -2
     out += left_squares[:, None]
@@ -95,14 +76,7 @@ def cross(
 
 
 def centred(vectors: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Move rows so that their mean is 0, which changes no distance, and square their lengths.
-
-    Args:
-        vectors: numbers of shape (n, ...), flattened to rows.
-
-    Returns:
-        Rows of shape (n, d) and ‖row‖² of shape (n,), float32, as `cross` takes them.
-    """
+    """Move rows so that their mean is 0, which changes no distance, and square their lengths."""
     rows = vectors.reshape(len(vectors), -1).astype(np.float32)
     rows -= rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     squares = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
@@ -117,25 +91,8 @@ def of_pairs(
     distance: str = "euclidean",
     chunk: int = 8192,
 ) -> NDArray[np.float32]:
-    """Measure the distance of each index pair, a chunk of pairs at a time.
-
-    The rows are gathered per chunk: 119,980 pairs of raw pixels would take 0.75 GB at once.
-
-    Args:
-        vectors: numbers of shape (n, ...), flattened to rows; computed in float32.
-        left: indices of shape (p,).
-        right: indices of shape (p,).
-        distance: a name from `DISTANCES`. Defaults to "euclidean".
-        chunk: pairs per gather. Defaults to 8192.
-
-    Returns:
-        Distances of shape (p,), float32.
-
-    Example:
-        >>> import numpy as np
-        >>> of_pairs(np.array([[0.0], [2.0], [5.0]]), np.array([0, 1]), np.array([1, 2])).tolist()
-        [2.0, 3.0]
-    """
+    """Measure the distance of each pair of rows, given by their positions, in float32."""
+    # Gathered a chunk at a time: 119,980 pairs of raw pixels would take 0.75 GB at once.
     measure = by_name(distance)
     rows = vectors.reshape(len(vectors), -1)
     result = np.empty(len(left), np.float32)

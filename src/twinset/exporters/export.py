@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from twinset import distance as distances
 from twinset.data import load as run_data
 from twinset.data.labelled import LabelledImages
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 EXPORT_CARD = "card.json"
 # Format → the file's name.
 FILES = {"onnx": GRAPH, "litert": "encoder.tflite"}
-# Images that quantisation sees.
-SAMPLE = 256
 
 
 @dataclass(frozen=True)
@@ -137,18 +133,13 @@ def export(
     if home is not None:  # before Keras is loaded: a wrong folder is told at once
         _refuse_foreign(target, read_card(home).digest)
 
-    from twinset.exporters.graph import export_graph
+    from twinset.exporters.graph import export_graph, export_litert
     from twinset.models.keras_model import SiameseModel
 
     model = run if isinstance(run, SiameseModel) else SiameseModel.load(run)
     _refuse_foreign(target, model.digest)
     say("writing the graph, and comparing it with Keras")
-    if format == "litert":
-        from twinset.exporters.graph import export_litert
-
-        graph, difference = export_litert(model)
-    else:
-        graph, difference = export_graph(model)
+    graph, difference = export_litert(model) if format == "litert" else export_graph(model)
     precision, pairs = "float32", 0
     quality: dict[str, PairQuality] = {}
     if int8:
@@ -228,8 +219,7 @@ def _quantised(
     from twinset.exporters.graph import described
     from twinset.exporters.onnx_int8 import quantised
 
-    chosen = np.random.default_rng(0).permutation(len(seen))[:SAMPLE]
-    small = quantised(graph, seen.images[np.sort(chosen)])
+    small = quantised(graph, seen.images)
     # what it is depends on the images it saw, too
     digest = hashlib.sha256(small.SerializeToString()).hexdigest()
     content = described(small, model, digest=digest)

@@ -13,18 +13,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from twinset.data.stored import StoredPixels
 from twinset.models.onnx_model import INPUT
 
 # Images to see ranges on: of a few hundred on, more change little.
 SAMPLE, BATCH = 256, 32
 
 
-def quantised(graph: bytes, images: NDArray[np.uint8]) -> Any:
+def quantised(graph: bytes, images: NDArray[np.uint8] | StoredPixels) -> Any:
     """Quantise a graph: weights for each channel, activations by what some images give.
 
     Both are scaled to whole numbers, x ≈ scale · (q − zero), of 8 bits for activations and of 7 for
     weights, in bytes. What is no matrix product, convolution or pooling stays as it is. The images
-    are such as the encoder was trained on; a few hundred are enough. Gives an `onnx.ModelProto`.
+    are such as the encoder was trained on. Gives an `onnx.ModelProto`.
 
     Reference:
         Jacob et al. (2018), Quantization and Training of Neural Networks for Efficient
@@ -33,10 +34,13 @@ def quantised(graph: bytes, images: NDArray[np.uint8]) -> Any:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    chosen = np.random.default_rng(0).permutation(len(images))[:SAMPLE]
+    sample = images[np.sort(chosen)]
+
     class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:
-            starts = range(0, min(len(images), SAMPLE), BATCH)
-            self._parts: Iterator[Any] = iter(images[start : start + BATCH] for start in starts)
+            starts = range(0, len(sample), BATCH)
+            self._parts: Iterator[Any] = iter(sample[start : start + BATCH] for start in starts)
 
         def get_next(self) -> dict[str, Any] | None:
             part = next(self._parts, None)

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.textpath import text_to_path
-from numpy.typing import NDArray
 
 from twinset.files import write_bytes
 
@@ -64,29 +62,6 @@ def inset(figure: Figure, x: float, y: float, width: float, height: float) -> Ax
     """Add axes at a place given in inches from the top left corner of the figure."""
     across, down = figure.get_size_inches()
     return figure.add_axes((x / across, 1 - (y + height) / down, width / across, height / down))
-
-
-def picture(
-    figure: Figure,
-    image: NDArray[np.uint8],
-    place: tuple[float, float, float, float],
-    interpolation: str = "nearest",
-) -> None:
-    """Draw an image on a `blank` figure, at (x, y, width, height) in inches.
-
-    All on the figure's one axes: with axes of its own for each, a sheet takes three times as long.
-    """
-    x, y, width, height = place
-    figure.axes[0].imshow(
-        image,
-        cmap="gray",
-        vmin=0,
-        vmax=255,
-        aspect="auto",
-        extent=(x, x + width, y + height, y),
-        interpolation=interpolation,
-        zorder=2,  # over frames and hatches
-    )
 
 
 def quiet(axes: Axes) -> None:

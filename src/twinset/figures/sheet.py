@@ -72,9 +72,18 @@ def show(
     scale = min(width / across, height / tall)
     # a panorama does not fill its place, and what is as thin as a hair still shows
     wide, high = (max(0.02, size * scale) for size in (across, tall))
-    place = (x + (width - wide) / 2, y + (height - high) / 2, wide, high)
-    smooth = across > wide * canvas.DPI
-    canvas.picture(figure, image, place, "antialiased" if smooth else "nearest")
+    left, top = x + (width - wide) / 2, y + (height - high) / 2
+    # on the figure's one axes: with axes of its own for each, a sheet takes three times as long
+    figure.axes[0].imshow(
+        image,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        aspect="auto",
+        extent=(left, left + wide, top + high, top),
+        interpolation="antialiased" if across > wide * canvas.DPI else "nearest",
+        zorder=2,  # over frames and hatches
+    )
 
 
 def write(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:

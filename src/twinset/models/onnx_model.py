@@ -38,12 +38,10 @@ INPUT, OUTPUT, ABOUT = "images", "embeddings", "twinset"
 
 @dataclass(frozen=True)
 class Encoder:
-    """A graph that is ready to run, what its embeddings are, and the file or content it is from."""
+    """A graph that is ready to run, what it says of itself, and the file or content it is from."""
 
     session: Any
-    digest: str
-    distance: str
-    dim: int
+    about: Essentials
     source: Path | bytes
 
     def __deepcopy__(self, memo: Any) -> Self:
@@ -53,22 +51,15 @@ class Encoder:
         # A session cannot be pickled. The content goes along and not the path, which another
         # machine may not have and a later training may have replaced.
         graph = self.source if isinstance(self.source, bytes) else _content(self.source)
-        return _reopened, (graph, self.digest)
+        return _reopened, (graph, self.about)
 
 
 @dataclass(frozen=True, eq=False)
 class OnnxModel(Embedder):
     """A trained encoder as an ONNX graph, with all that is needed to use it on other images.
 
-    Args:
-        encoder: the graph.
-        preprocessing: turns any image into what the encoder takes.
-        threshold: decides what counts as the same.
-        class_names: of the training data.
-        trained_on: the training data.
-        alternatives: further thresholds, by other rules, that the model was calibrated for.
-        calibrator: distance → probability of "same"; None without a calibration.
-        folder: of the model, with its recipe and history. Defaults to none, for a graph alone.
+    Its fields are those of `Embedder`, and the model's folder, from which recipe and history are
+    read when they are asked for; None for a graph alone.
     """
 
     encoder: Encoder
@@ -83,19 +74,17 @@ class OnnxModel(Embedder):
     @property
     def digest(self) -> str:
         """Identity of the embeddings; see `Embedder.digest`."""
-        return self.encoder.digest
+        return self.encoder.about.digest
 
     @property
     def distance(self) -> str:
         """Name of the distance, from `twinset.distance`."""
-        return self.encoder.distance
+        return self.encoder.about.distance
 
     @property
     def dim(self) -> int:
         """Size d of an embedding."""
-        return self.encoder.dim
-
-    # Both are read when they are asked for: a comparison of two images needs neither.
+        return self.encoder.about.dim
 
     @cached_property
     def recipe(self) -> Recipe | None:  # type: ignore[override]  # which is an attribute there
@@ -123,12 +112,9 @@ class OnnxModel(Embedder):
 
     @classmethod
     def load(cls, source: str | Path) -> OnnxModel:
-        """Read an exported model.
+        """Read a model's folder, one that `twinset export` wrote, or an .onnx file of such alone.
 
-        Args:
-            source: the folder of a model that holds encoder.onnx, a folder that `twinset export`
-                wrote, or such a file alone. Thresholds come from model.json where there is one,
-                else from the graph.
+        Thresholds come from model.json where there is one, else from the graph.
 
         Raises:
             ModelError: there is no graph, it is damaged, or it is not of the model in the folder.
@@ -163,7 +149,7 @@ class OnnxModel(Embedder):
         _check_signature(session, own, name)
         used = own if card is None else card
         return cls(
-            encoder=Encoder(session, own.digest, own.distance, own.dim, source),
+            encoder=Encoder(session, own, source),
             preprocessing=used.preprocessing,
             threshold=used.threshold,
             class_names=used.class_names,
@@ -188,15 +174,14 @@ def _content(path: Path) -> bytes:
         ) from None
 
 
-def _reopened(graph: bytes, digest: str) -> Encoder:
+def _reopened(graph: bytes, about: Essentials) -> Encoder:
     session = open_session(graph)
-    own = _about(session, "the pickled model")
-    if own.digest != digest:
+    if _about(session, "the pickled model").digest != about.digest:
         raise ModelError(
             "Expected the graph that the pickled model was read from. Received that of another "
             "training, which had replaced it: load the model again, and pickle that."
         )
-    return Encoder(session, own.digest, own.distance, own.dim, graph)
+    return Encoder(session, about, graph)
 
 
 def _about(session: Any, name: str) -> Essentials:
