@@ -2,13 +2,14 @@ import csv
 import io
 import sys
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from twinset.data.read_listing import read_listing
+from twinset.data.sources import table as source
 from twinset.errors import DataError
 
 
@@ -353,3 +354,32 @@ def test_parquet_without_pyarrow(monkeypatch):
     files("t.parquet")
     with pytest.raises(DataError, match=r"pip install 'twinset\[parquet\]'"):
         read_listing("t.parquet")
+
+
+# --- paths of other systems
+
+
+@pytest.mark.parametrize(
+    ("path", "absolute"),
+    [
+        (PurePosixPath("/photos/a.png"), True),
+        (PureWindowsPath(r"C:\photos\a.png"), True),
+        (PureWindowsPath("C:/photos/a.png"), True),
+        (PureWindowsPath(r"\\server\share\a.png"), True),
+        (PurePosixPath("photos/a.png"), False),
+        (PureWindowsPath(r"photos\a.png"), False),
+        (PureWindowsPath("C:a.png"), False),  # in the working folder of a drive
+        ("a:b.png", False),
+        ("", False),
+    ],
+)
+def test_absolute_paths_of_either_system(path, absolute):
+    assert source.is_absolute(str(path)) is absolute
+
+
+def test_an_absolute_path_of_another_system_is_not_looked_for_beside_the_table():
+    files("sub/C:/photos/a.png", "sub/b.png")  # here a folder may be called "C:"
+    path = table("path,label\nC:\\photos\\a.png,x\nb.png,x\n", "sub/t.csv")
+    listing = read_listing(path)
+    assert [one.name for one in listing.sources] == ["b.png"]
+    assert aside(listing) == [("C:\\photos\\a.png", "line 2: no such file")]
