@@ -189,7 +189,7 @@ def test_the_checkpoint_stays_until_the_model_is_saved(monkeypatch):
     save_at_every_look(monkeypatch)
     with monkeypatch.context() as patched:
         patched.setattr(twinset.SiameseModel, "save", full)
-        with pytest.raises(OSError, match="No space left on device"):
+        with pytest.raises(DataError, match=r"out: .* not be saved. No space left.*: make room"):
             twinset.train(out="out", **QUICK)
     assert names("out") == ["checkpoint.npz"]
     resumed = twinset.train(out="out", resume=True, **QUICK).model
@@ -206,11 +206,38 @@ def test_the_model_is_saved_before_it_is_scored(monkeypatch):
 
     found = []
     monkeypatch.setattr(twinset.run, "score", fail)
-    with pytest.raises(RuntimeError, match="scoring failed"):
+    with pytest.raises(RuntimeError, match="scoring failed") as failure:
         twinset.train(out="out", **QUICK)
+    assert failure.value.__notes__ == [
+        "out: the model is trained and saved, but a later step failed."
+    ]
     assert set(names("out")) == {*MODEL, "parts.npz"}
     np.testing.assert_array_equal(twinset.SiameseModel.load("out").embed(TEST), found[0])
     assert len(twinset.SiameseModel.load("out").history) == 3
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "raised"),
+    [
+        ("calibrated", DataError("too few pairs"), "too few pairs"),
+        ("score", OSError(28, "No space left on device"), "No space left on device"),
+        ("plot_model", OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_what_fails_after_the_training_names_the_folder_of_the_model(
+    monkeypatch, where, error, raised
+):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(twinset.run, where, fail)
+    split = {"holdout": "auto"} if where == "calibrated" else {}
+    with pytest.raises(
+        DataError, match=f"^out: the model is trained and saved, but a later step failed. {raised}"
+    ):
+        twinset.train(out="out", **QUICK, **split)
+    assert len(twinset.SiameseModel.load("out").history) == 3
+    assert "checkpoint.npz" not in names("out")
 
 
 def test_the_same_seed_gives_the_same_numbers(run):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.load import expect, load_parts, write_members
+from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.calibrate import calibrated
 from twinset.evaluation.of_test_pairs import plot_model, score, shown_pairs
 from twinset.exporters.export import ready
@@ -21,29 +24,9 @@ from twinset.report.run_report import Report
 if TYPE_CHECKING:
     from twinset.models.keras_model import SiameseModel
 
-
-import re
-
-from twinset.errors import DataError
-
 CHECKPOINT = "checkpoint.npz"
-_WRITTEN = (
-    "encoder.onnx",
-    "report.json",
-    "report.html",
-    "evaluation.json",
-    "evaluation.html",
-    "evaluation.md",
-    "loss.png",
-    "health.png",
-    "distances.png",
-    "test_pairs.png",
-    "mistakes.png",
-    "training_pairs.png",
-    "augmentation.png",
-    "network.png",
-    "plot_model.png",
-)
+# By an earlier run, of another model.
+_WRITTEN = ("encoder.onnx", "report.*", "evaluation.*", "*.png")
 
 
 @dataclass(frozen=True)
@@ -71,7 +54,8 @@ def train(
 
     The folder holds the model (see `SiameseModel.save`), its graph for ONNX Runtime (see
     `twinset.export`), `report.html`, `report.json` and the pictures. The model is saved as soon as
-    it is trained: whatever fails later loses nothing.
+    it is trained: whatever fails later, such as the choice of a threshold, loses nothing, and its
+    error names the folder.
 
     Args:
         data: "fashion-mnist", or the path of a folder or a table of images, as for `read_images`,
@@ -122,23 +106,52 @@ def train(
             folder.rmdir()
         raise
     seconds = time.perf_counter() - started
-    if parts.calib is not None:
-        model = calibrated(model, parts.calib)
-    for name in _WRITTEN:  # by an earlier run, of another model
-        (folder / name).unlink(missing_ok=True)
-    model.save(folder)
-    if not model.interrupted:
-        state.unlink(missing_ok=True)  # not before: a full disk would cost the whole training
-    if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
-        ready(model, folder, tell)
-    write_members(folder, parts, data)
-    report = score(model, parts.fit, parts.test, pairs, fit_seconds=seconds)
-    report.write_json(folder / "report.json")
-    report.write_html(folder / "report.html")
-    for picture in report.pictures:
-        picture.write(folder)
-    plot_model(model, folder)
+    _save(model, folder)
+    with _kept(folder):
+        write_members(folder, parts, data)
+        if parts.calib is not None:
+            model = calibrated(model, parts.calib)
+            model.save(folder)
+        if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
+            ready(model, folder, tell)
+        report = score(model, parts.fit, parts.test, pairs, fit_seconds=seconds)
+        report.write_json(folder / "report.json")
+        report.write_html(folder / "report.html")
+        for picture in report.pictures:
+            picture.write(folder)
+        plot_model(model, folder)
     return Run(folder, model, report)
+
+
+def _save(model: SiameseModel, folder: Path) -> None:
+    try:
+        for pattern in _WRITTEN:
+            for path in folder.glob(pattern):
+                path.unlink()
+        model.save(folder)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: the trained model could not be saved. {error.strerror or error}: make "
+            "room, and go on with resume, which trains again from the last checkpoint only."
+        ) from error
+    if not model.interrupted:
+        # not before: a full disk would cost the whole training
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Say with whatever fails after a training that the model is there."""
+    saved = f"{folder}: the model is trained and saved, but a later step failed."
+    try:
+        yield
+    except (TwinsetError, OSError) as error:
+        kind = type(error) if isinstance(error, TwinsetError) else DataError
+        reason = getattr(error, "strerror", None) or error
+        raise kind(f"{saved} {reason}") from error
+    except Exception as error:
+        error.add_note(saved)
+        raise
 
 
 # --- The folder of a run: found or made before the training, so that a wrong path costs no epoch.
@@ -147,17 +160,7 @@ def train(
 def prepare(
     out: str | Path | None, name: str, *, overwrite: bool = False, resume: bool = False
 ) -> Path:
-    """Make the folder of a run.
-
-    Args:
-        out: the folder; None makes a new one below `runs`, named after the recipe.
-        name: of the recipe.
-        overwrite: allow a folder with files in it. Defaults to False.
-        resume: likewise, for a run that goes on. Defaults to False.
-
-    Raises:
-        DataError: it holds files, or cannot be written to.
-    """
+    """Make the folder of a run; without `out` a new one below `runs`, named after the recipe."""
     folder = Path(out) if out is not None else _fresh(Path("runs") / _file_name(name))
     try:
         if folder.exists() and not folder.is_dir():
@@ -180,7 +183,7 @@ def prepare(
 
 
 def _file_name(name: str) -> str:
-    """Make a recipe's name that of a folder: it must not lead elsewhere, nor be too long."""
+    # it must not lead elsewhere, nor be too long
     return re.sub(r"[^\w.-]+", "-", name)[:60].strip("-.") or "run"
 
 

@@ -1,5 +1,8 @@
 """What the engines compute where it is easy to get wrong: padding, 16 bits, settings of recipes."""
 
+import os
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -142,3 +145,29 @@ def test_the_proxies_rate_can_be_told(name, usual):
         recipe = twinset.Recipe.load("fast", loss={"name": name, **given})
         loss = losses.create(recipe.loss, classes=3, dim=4)
         assert loss.head.multiplier == expected
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="programs are kept by JAX")
+def test_compiled_programs_of_long_ago_make_room(stripes, tmp_path, monkeypatch):
+    import jax
+
+    from twinset.training import jax_engine
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(jax_engine, "PROGRAMS", 250)
+    folder = tmp_path / "twinset" / "programs"
+    folder.mkdir(parents=True)
+    for age, name in enumerate(["new", "old", "older", "oldest"]):
+        (folder / name).write_bytes(bytes(100))
+        seconds = time.time() - age * 86_500  # a day and a little
+        os.utime(folder / name, (seconds, seconds))
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        twinset.fit(stripes, epochs=1, encoder={"units": [3]}, progress=False)
+        assert jax.config.jax_compilation_cache_dir == str(folder)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert {"new", "old"} == {path.name for path in folder.iterdir()} & {
+        *("new", "old", "older", "oldest")
+    }

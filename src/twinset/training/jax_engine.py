@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from jax import lax
 
-from twinset.files import cache_folder
+from twinset.files import cache_folder, prune
 from twinset.models.history import BatchStatistics, Steps, batch_statistics
 from twinset.networks.conv import Convolution
 from twinset.training.checkpoint import Keeper
@@ -28,6 +28,8 @@ from twinset.training.tasks import Batches, Job
 # progress bar and a prompt Ctrl-C, seldom enough to cost nothing.
 SECONDS_PER_LOOK = 0.25
 FIRST_STEPS = 16
+# Bytes of compiled programs that are kept on disk: some hundred.
+PROGRAMS = 10**9
 
 
 def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
@@ -261,7 +263,9 @@ def _cache_programs() -> None:
     """Keep compiled programs on disk: the second training of a kind starts at once."""
     config: Any = jax.config
     if config.jax_compilation_cache_dir is None:
-        config.update("jax_compilation_cache_dir", str(cache_folder("programs")))
+        folder = cache_folder("programs")
+        prune(folder, limit=PROGRAMS)
+        config.update("jax_compilation_cache_dir", str(folder))
         config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
