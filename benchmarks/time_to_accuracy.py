@@ -78,7 +78,8 @@ def embedded(net, pixels):
 def scored(embed, calib, test, seed):
     import twinset
     from twinset.distance import of_pairs
-    from twinset.metrics.judge import Part, calibrate
+    from twinset.metrics.measure import calibrate
+    from twinset.metrics.measured import Part
 
     threshold = calibrate(Part(embed(calib.images), calib.labels)).thresholds[0].value
     pairs = twinset.tutorial_pairs(test.labels, seed=seed)

@@ -12,8 +12,9 @@ from twinset.cli.app import main
 from twinset.data.features import VectorInput
 from twinset.data.load import load_parts
 from twinset.errors import DataError
+from twinset.evaluation.folds import Unit
 from twinset.evaluation.of_run import evaluate_run
-from twinset.evaluation.study import Unit, run_study
+from twinset.evaluation.study import run_study
 
 QUICK = {"epochs": 10, "batch_size": 40, "encoder": {"embedding": 8}}
 
@@ -39,8 +40,8 @@ def test_a_run_on_features_is_a_run(run):
     assert {"report.html", "health.png", "loss.png", "distances.png", "model.json"} <= drawn
     assert not {"test_pairs.png", "mistakes.png", "training_pairs.png"} & drawn
     report = run.report
-    assert report.scores.auc > report.floor.auc > 0.6
-    assert report.floor_name == "raw features"
+    assert report.scores.auc > report.baseline.auc > 0.6
+    assert report.baseline_name == "raw features"
     assert "raw features" in report.summary()
     page = report.to_html()
     assert "comparing raw features scores" in page
@@ -50,11 +51,11 @@ def test_a_run_on_features_is_a_run(run):
 
 def test_the_evaluation_takes_the_rows_that_were_not_used(run):
     found = evaluate_run(run.folder)
-    assert list(found.judgements) == ["model", "raw features", "PCA-64", "untrained"]
+    assert list(found.results) == ["model", "raw features", "PCA-64", "untrained"]
     assert found.model.images == 180
-    assert found.model.numbers["auc"].value > found.judgements["raw features"].numbers["auc"].value
+    assert found.model.numbers["auc"].value > found.results["raw features"].numbers["auc"].value
     page = (run.folder / "evaluation.html").read_text("utf-8")
-    assert "Comparing raw features, the floor" in page
+    assert "Comparing raw features, the baseline" in page
 
 
 def test_two_models_of_features_are_compared(run):
@@ -65,8 +66,9 @@ def test_two_models_of_features_are_compared(run):
 
 def test_the_protocol_runs_on_features(run):
     parts = load_parts(run.folder.parent / "clothes.npy", run.model.recipe)
-    summary = run_study(parts, run.model.recipe, "study", units=(Unit("seed-0", 0),))
-    assert 0.5 < summary["seen"]["auc"]["value"] <= 1
+    summary = run_study(parts, run.model.recipe, "study", units=(Unit(0),))
+    (area,) = (each for each in summary["seeds"] if each["key"] == "auc")
+    assert 0.5 < area["value"] <= 1
 
 
 def test_images_do_not_fit_a_model_of_features(run, monkeypatch, capsys):

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from twinset.data.sources.fashion_mnist import load_fashion_mnist
     from twinset.decision import Threshold, Verdict
     from twinset.errors import TwinsetError
+    from twinset.evaluation.compare import compare_models
     from twinset.evaluation.evaluate import evaluate
-    from twinset.evaluation.of_run import compare_models
     from twinset.exporters.export import export
     from twinset.metrics.pairs import score_pairs
     from twinset.models.compare_pairs import compare_pairs
@@ -61,7 +61,7 @@ _HOMES = {
     "TwinsetError": "twinset.errors",
     "Verdict": "twinset.decision",
     "check_data": "twinset.data.check_data",
-    "compare_models": "twinset.evaluation.of_run",
+    "compare_models": "twinset.evaluation.compare",
     "compare_pairs": "twinset.models.compare_pairs",
     "duplicates": "twinset.search.duplicates",
     "evaluate": "twinset.evaluation.evaluate",

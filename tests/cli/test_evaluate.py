@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import twinset
 from twinset.data import load as run_data
@@ -41,12 +42,12 @@ def run(trained, tmp_path, monkeypatch):
 def test_the_table_is_the_json(run, command):
     shown = command("evaluate", run)
     assert shown.code == 0
-    content = json.loads((run / "evaluation.json").read_text())
-    area = content["judgements"]["model"]["numbers"]["auc"]
+    content = json.loads((run / "evaluation.json").read_text("utf-8"))
+    area = content["results"]["model"]["numbers"]["auc"]
     assert f"{area['value']:.4f} [{area['low']:.4f}, {area['high']:.4f}]" in shown.out
     assert "not calibrated" in shown.out
-    assert list(content["judgements"]) == ["model", "raw pixels", "PCA-64", "untrained"]
-    assert "evaluate: raw pixels" in shown.err
+    assert list(content["results"]) == ["model", "raw pixels", "PCA-64", "untrained"]
+    assert "evaluate 4 of 4 models" in shown.err
     assert shown.out.endswith(f"report: {run / 'evaluation.html'}\n")
     page = (run / "evaluation.html").read_text("utf-8")
     assert f'id="model.auc" value="{area["value"]}"' in page
@@ -56,7 +57,7 @@ def test_the_table_is_the_json(run, command):
 def test_json_for_programs(run, command):
     shown = command("evaluate", run, "--json", "--no-baselines")
     assert shown.err == ""
-    assert json.loads(shown.out) == json.loads((run / "evaluation.json").read_text())
+    assert json.loads(shown.out) == json.loads((run / "evaluation.json").read_text("utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -80,8 +81,8 @@ def test_the_protocol_of_other_data(run, command):
     """Three classes are too few for folds of unseen ones: five seeds on all."""
     shown = command("evaluate", run, "--protocol", "full")
     assert shown.code == 0
-    assert "seed-4 (5 of 5)" in shown.err
-    assert "| auc |" in shown.out
+    assert "train and evaluate 5 of 5 trainings" in shown.err
+    assert "| ROC AUC |" in shown.out
 
 
 def test_a_holdout_of_other_data_is_refused_before_training(run, command):
@@ -147,17 +148,29 @@ def test_runs_that_left_other_images_out_are_refused(run, command, monkeypatch):
 def small_study(monkeypatch):
     """A study whose trainings were done elsewhere: what it finds, without the time it takes."""
 
-    def run_study(parts, recipe, folder, *, progress=None):
-        point = {"rule": "balanced accuracy on 9 images kept out"}
-        unit = {
-            "numbers": {"auc": 0.5, "eer": 0.5, "recall_at_1": 0.25, "map_at_r": 0.125},
-            "floor": dict.fromkeys(("auc", "eer", "recall_at_1", "map_at_r"), 0.75),
-            "transfer": {"promised fmr": 0.1, "promised fnmr": 0.1, "fmr": 0.5, "fnmr": 0.5},
-            "judgement": {"points": [point]},
+    def run_study(parts, recipe, folder, *, about, progress):
+        keys = ("auc", "eer", "recall_at_1", "map_at_r")
+
+        def unit(fields):
+            return {
+                "unit": fields,
+                "numbers": [{"key": key, "value": 0.5, "error": None} for key in keys],
+                "baseline": [{"key": key, "value": 0.75} for key in keys],
+                "transfer": [{"rule": "EER", "promised_fmr": 0.1, "fmr": {"value": 0.5}}],
+                "measurements": {"images": 45},
+            }
+
+        fold = {"kind": "fold", "seed": 0, "title": "fold 1", "averaged": True}
+        fold |= {"held_out": [0, 2], "names": ["a", "c"]}
+        results = [unit({"kind": "seed", "seed": 0}), unit(fold), unit(fold)]
+        summary = {
+            "schema": study.SCHEMA,
+            "recipe": study.recipe_key(recipe),
+            "class_names": list("abc"),
+            "baseline": "raw pixels",
+            **about,
+            **study.summarise(results),
         }
-        key = study.study_key(recipe, parts)
-        results = dict.fromkeys(("seed-0", "U1-01", "U1-02"), unit)
-        summary = {"schema": study.SCHEMA, "key": key, **study.summarise(results)}
         write_bytes(folder / "protocol.json", json.dumps(summary).encode())
         return summary
 
@@ -173,34 +186,66 @@ def test_the_full_protocol_renews_the_page(run, command, small_study):
     assert command("evaluate", run, "--protocol", "full").out == "as a table\n"
     assert not (run / "evaluation.html").exists(), "there was no evaluation to show it with"
     command("evaluate", run, "--no-baselines")
-    assert 'id="U1-01.auc" value="0.5"' in page_of(run), "found by the evaluation, too"
+    assert 'id="fold.1.auc" value="0.5"' in page_of(run), "found by the evaluation, too"
     (run / "protocol" / "protocol.json").unlink()
     command("evaluate", run, "--no-baselines")
     assert "Not judged." in page_of(run)
     before = (run / "evaluation.json").read_bytes()
     command("evaluate", run, "--protocol", "full")
-    assert 'id="U1-01.auc" value="0.5"' in page_of(run)
+    assert 'id="fold.1.auc" value="0.5"' in page_of(run)
     assert "Not judged." not in page_of(run)
     assert page_of(run).count("<img") == 7, "five of the model, two of the study"
     assert (run / "evaluation.json").read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("recipe", {"epochs": 99}), ("test", "0" * 64), ("fit", "0" * 64)]
-)
-def test_a_study_of_something_else_is_not_shown(run, command, small_study, key, value):
+@pytest.mark.parametrize("key", ["recipe", "source", "trained_on", "schema"])
+def test_a_study_of_something_else_is_not_shown(run, command, small_study, key):
     command("evaluate", run, "--protocol", "full")
     path = run / "protocol" / "protocol.json"
-    summary = json.loads(path.read_text())
-    summary["key"][key] = value
-    path.write_text(json.dumps(summary))
+    summary = json.loads(path.read_text("utf-8"))
+    summary[key] = "something else"
+    path.write_text(json.dumps(summary), "utf-8")
     command("evaluate", run, "--no-baselines")
     assert "Not judged." in page_of(run)
 
 
+def test_a_stored_study_does_not_make_the_data_be_checked_again(
+    run, command, small_study, monkeypatch
+):
+    command("evaluate", run, "--protocol", "full")
+
+    def divided(*args, **options):
+        raise AssertionError("the data was divided and checked again")
+
+    monkeypatch.setattr(run_data, "load_parts", divided)
+    command("evaluate", run, "--no-baselines")
+    assert 'id="fold.1.auc" value="0.5"' in page_of(run)
+
+
+def test_the_protocol_goes_on_with_leaks_that_the_training_was_allowed(
+    command, small_study, tmp_path
+):
+    """Groups that the owner put into two parts: `train --allow-leaks` let them pass."""
+    rng = np.random.default_rng(0)
+    rows = ["path,label,part,group"]
+    for k in range(60):
+        pixels = np.clip(rng.normal(60 + 60 * (k % 3), 20, (4, 4)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{k}.png")
+        # one group in two parts
+        rows.append(f"{k}.png,{'abc'[k % 3]},{'train' if k < 40 else 'test'},shop {k // 3 % 9}")
+    (tmp_path / "table.csv").write_text("\n".join(rows), "utf-8")
+    arguments = ["--out", "leaky", "--set", "epochs=1", "--set", "batch_size=16"]
+    refused = command("train", "table.csv", *arguments)
+    assert refused.code == 2
+    assert "groups in two parts" in refused.err
+    assert command("train", "table.csv", *arguments, "--allow-leaks").code == 0
+    shown = command("evaluate", "leaky", "--protocol", "full")
+    assert (shown.code, shown.out) == (0, "as a table\n")
+
+
 def test_an_evaluation_of_something_else_is_not_renewed(run, command, small_study):
     command("evaluate", run, "--no-baselines")
-    content = json.loads((run / "evaluation.json").read_text())
+    content = json.loads((run / "evaluation.json").read_text("utf-8"))
     content["facts"]["Data"]["test digest"] = "0" * 64
     (run / "evaluation.json").write_text(json.dumps(content))
     before = page_of(run)

@@ -1,19 +1,22 @@
-"""Judging a model end to end, on data small enough to recount by hand."""
+"""Evaluating a model end to end, on data small enough to recount by hand."""
 
 import inspect
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import twinset
 from twinset.errors import DataError
-from twinset.evaluation import calibrate as holdout
-from twinset.evaluation import evaluate as assessment
+from twinset.evaluation import baselines, fashion_mnist
+from twinset.evaluation.calibrate import calibrated
+from twinset.evaluation.evaluate import Evaluation
 from twinset.files import plain
 from twinset.metrics.baselines import raw_pixels, unit_norm
-from twinset.metrics.judge import PROBE_STRENGTHS, Part, calibrate, judge
+from twinset.metrics.measure import calibrate, measure
+from twinset.metrics.measured import PROBE_STRENGTHS, Part
 from twinset.metrics.probes import knn_accuracy, linear_probe
 
 QUICK = {"encoder": {"units": [16, 8]}, "batch_size": 16, "epochs": 12}
@@ -30,12 +33,12 @@ def _shades(seed, count, name="shades"):
 @pytest.fixture(scope="module")
 def model():
     fitted = twinset.fit(_shades(0, 120), **QUICK)
-    return holdout.calibrated(fitted, _shades(1, 80, "kept"))
+    return calibrated(fitted, _shades(1, 80, "kept"))
 
 
 @pytest.fixture(scope="module")
 def found(model):
-    return twinset.metrics(
+    return twinset.evaluate(
         model, _shades(2, 80, "test"), fitted=_shades(0, 120), tune=_shades(3, 40)
     )
 
@@ -46,9 +49,9 @@ def test_calibration_is_stored_named_and_kept(model, tmp_path):
     assert again.threshold == model.threshold
     assert again.alternatives == model.alternatives
     assert again.calibrator == model.calibrator
-    assert model.threshold.rule == "balanced accuracy on 80 images kept out"
+    assert model.threshold.origin == "balanced accuracy on 80 images kept out"
     assert model.threshold.data == _shades(1, 80).digest
-    assert [each.rule.split(" on ")[0] for each in model.alternatives] == ["EER", "FPR <= 0.01"]
+    assert [each.rule for each in model.alternatives] == ["EER", "FPR <= 0.01"]
     images = _shades(2, 8).images
     verdict = again.compare(images[0], images[4], prior=0.25)
     assert "balanced accuracy on 80 images kept out" in verdict.sentence()
@@ -83,12 +86,12 @@ def test_realised_rates_are_recounted(model, found):
         assert abs(point.rates.false_matches - (match & ~same).sum()) <= 1
         assert abs(point.rates.false_non_matches - (~match & same).sum()) <= 1
         assert point.fmr.low <= point.fmr.value <= point.fmr.high
-        assert point.promised_fmr is not None
+        assert point.threshold.fmr is not None
 
 
 def test_the_model_beats_its_baselines(found):
-    assert list(found.judgements) == ["model", "raw pixels", "PCA-64", "untrained"]
-    areas = {name: each.numbers["auc"].value for name, each in found.judgements.items()}
+    assert list(found.results) == ["model", "raw pixels", "PCA-64", "untrained"]
+    areas = {name: each.numbers["auc"].value for name, each in found.results.items()}
     assert areas["model"] > 0.9
     assert areas["model"] > areas["raw pixels"]
 
@@ -96,17 +99,17 @@ def test_the_model_beats_its_baselines(found):
 def test_json_is_whole_and_summary_reads(found, tmp_path):
     found.write_json(tmp_path / "evaluation.json")
     content = json.loads((tmp_path / "evaluation.json").read_text())
-    assert content["schema"] == 2
-    judgement = content["judgements"]["model"]
-    assert judgement["numbers"]["auc"]["value"] == found.model.numbers["auc"].value
-    assert judgement["pairs"] == 80 * 79 // 2
-    curve = judgement["curve"]
+    assert content["schema"] == 3
+    own = content["results"]["model"]
+    assert own["numbers"]["auc"]["value"] == found.model.numbers["auc"].value
+    assert own["pairs"] == 80 * 79 // 2
+    curve = own["curve"]
     assert curve["fmr"][0] == 0
     assert curve["fmr"][-1] == 1
     assert sorted(curve["fmr"]) == curve["fmr"]
-    assert judgement["class_errors"]["fmr"][0][0] is None
-    assert set(judgement["scores"]) == {"brier", "cllr", "min cllr"}
-    assert set(content["facts"]["Seconds to embed and judge"]) == set(content["judgements"])
+    assert own["class_errors"]["fmr"][0][0] is None
+    assert set(own["scores"]) == {"brier", "cllr", "min_cllr"}
+    assert set(content["facts"]["Seconds to embed and measure"]) == set(content["results"])
     card = found.to_markdown()
     area = found.model.numbers["auc"]
     assert f"| ROC AUC | {area.value:.4f} [{area.low:.4f}, {area.high:.4f}] |" in card
@@ -116,7 +119,7 @@ def test_json_is_whole_and_summary_reads(found, tmp_path):
     assert "promised" in text
 
 
-VOTES = ("1-nn accuracy", "20-nn accuracy", "linear probe accuracy")
+VOTES = ("knn_accuracy_1", "knn_accuracy_20", "linear_probe")
 
 
 def test_all_contestants_are_classified_on_the_same_images(model, found):
@@ -127,19 +130,19 @@ def test_all_contestants_are_classified_on_the_same_images(model, found):
     }
     for name, embed in embedders.items():
         known, asked = embed(fitted), embed(test)
-        numbers = found.judgements[name].numbers
+        numbers = found.results[name].numbers
         for k in (1, 20):
             expected = knn_accuracy(known, fitted.labels, asked, test.labels, k=k)
-            assert numbers[f"{k}-nn accuracy"].value == pytest.approx(expected, abs=0.02)
+            assert numbers[f"knn_accuracy_{k}"].value == pytest.approx(expected, abs=0.02)
         probe = linear_probe(
             *(known, fitted.labels, embed(tune), tune.labels, asked, test.labels),
             strengths=PROBE_STRENGTHS,
         )
-        assert numbers["linear probe accuracy"].value == pytest.approx(probe.accuracy, abs=0.02)
-    for judgement in found.judgements.values():
-        assert all(0 < judgement.numbers[name].low < 1 for name in VOTES)
+        assert numbers["linear_probe"].value == pytest.approx(probe.accuracy, abs=0.02)
+    for own in found.results.values():
+        assert all(0 < own.numbers[name].low < 1 for name in VOTES)
     text, card = found.summary(), found.to_markdown()
-    for label in ("1-NN accuracy", "20-NN accuracy", "linear probe"):
+    for label in ("1-NN accuracy", "20-NN accuracy", "Linear probe"):
         assert f"\n{label}  " in text
         assert f"\n| {label} | " in card
 
@@ -155,11 +158,11 @@ def test_all_contestants_are_classified_on_the_same_images(model, found):
 def test_baselines_that_would_cost_too_much_are_left_out_and_named(
     model, monkeypatch, limit, names, votes
 ):
-    monkeypatch.setattr(assessment, *limit)
-    found = twinset.metrics(model, _shades(2, 40), fitted=_shades(0, 120))
-    assert list(found.judgements) == names
-    assert ("1-nn accuracy" in found.judgements["raw pixels"].numbers) == votes
-    assert "1-nn accuracy" in found.model.numbers
+    monkeypatch.setattr(baselines, *limit)
+    found = twinset.evaluate(model, _shades(2, 40), fitted=_shades(0, 120))
+    assert list(found.results) == names
+    assert ("knn_accuracy_1" in found.results["raw pixels"].numbers) == votes
+    assert "knn_accuracy_1" in found.model.numbers
     told = found.facts.get("Left out", {})
     assert ("PCA-64" in told) == ("PCA-64" not in names)
     assert ("votes on raw pixels" in told) == (not votes)
@@ -167,16 +170,16 @@ def test_baselines_that_would_cost_too_much_are_left_out_and_named(
 
 
 def test_rows_that_nobody_has_are_not_shown(model):
-    bare = twinset.metrics(model, _shades(2, 80), baselines=False)
+    bare = twinset.evaluate(model, _shades(2, 80), baselines=False)
     assert not set(VOTES) & set(bare.model.numbers)
     assert "accuracy" not in bare.summary().split("threshold")[0]
-    assert "linear probe" not in bare.to_markdown()
-    votes = twinset.metrics(model, _shades(2, 80), baselines=False, fitted=_shades(0, 120))
+    assert "Linear probe" not in bare.to_markdown()
+    votes = twinset.evaluate(model, _shades(2, 80), baselines=False, fitted=_shades(0, 120))
     assert set(VOTES) & set(votes.model.numbers) == set(VOTES[:2])
 
 
 def test_bands_and_hardest_pairs_are_the_models_alone(found, model):
-    told = {name: each.to_dict() for name, each in found.judgements.items()}
+    told = {name: each.to_dict() for name, each in found.results.items()}
     assert [name for name, each in told.items() if each["bands"]] == ["model"]
     assert [name for name, each in told.items() if each["hardest"]] == ["model"]
     test = _shades(2, 80)
@@ -192,57 +195,104 @@ def test_bands_and_hardest_pairs_are_the_models_alone(found, model):
 
 
 def test_the_docstring_names_every_field_of_the_json(found):
-    told = inspect.getdoc(assessment.Assessment.to_dict)
+    told = inspect.getdoc(Evaluation.to_dict)
     content = found.to_dict()
-    judgement = content["judgements"]["model"]
-    names = [*content, *judgement, *judgement["numbers"], *judgement["points"][0]]
-    names += [*judgement["bands"], *judgement["hardest"], *judgement["curve"], *judgement["scores"]]
-    names += [*judgement["reliability"], *judgement["class_errors"], *judgement["numbers"]["auc"]]
+    own = content["results"]["model"]
+    names = [*content, *own, *own["points"][0], *own["distances"]]
+    names += [*own["bands"], *own["hardest"], *own["curve"]]
+    names += [*own["reliability"], *own["class_errors"], *own["numbers"]["auc"]]
     assert [name for name in names if f"`{name}`" not in told and f'"{name}"' not in told] == []
     assert f"- `schema`: {content['schema']}." in told
 
 
 def test_a_model_without_calibration_says_so():
     plain_model = twinset.fit(_shades(0, 120), **QUICK | {"epochs": 2})
-    found = twinset.metrics(plain_model, _shades(2, 40), baselines=False)
+    found = twinset.evaluate(plain_model, _shades(2, 40), baselines=False)
     (point,) = found.model.points
-    assert point.promised_fmr is None
-    assert "not calibrated" in point.rule
+    assert point.threshold.fmr is None
+    assert "not calibrated" in point.threshold.rule
     assert found.model.reliability is None
-    assert list(found.judgements) == ["model"]
+    assert list(found.results) == ["model"]
 
 
 def test_near_classes_are_the_harder_case(model):
     test = _shades(2, 80)
-    numbers = twinset.metrics(model, test, baselines=False, near=((0, 1), (2, 9))).model.numbers
+    found = twinset.evaluate(model, test, baselines=False, near=((0, 1), (2, 9))).model
     # of the second group one class is there: no different pair, left out
-    assert [name for name in numbers if name.startswith("near")] == ["near auc 0-1"]
-    assert numbers["near auc 0-1"].value <= numbers["auc"].value + 0.02
+    (near,) = found.near
+    assert (near.key, near.classes) == ("near_auc", (0, 1))
+    assert near.interval.value <= found.numbers["auc"].value + 0.02
+    assert found.to_dict()["near"][0]["classes"] == [0, 1]
+
+
+def test_a_folder_of_the_same_name_is_not_fashion_mnist(model):
+    """What is done by default hangs on what the data is, never on what it is called."""
+    test = _shades(2, 80, "fashion-mnist/test")
+    assert twinset.evaluate(model, test, baselines=False).model.near == ()
+    assert not fashion_mnist.is_fashion_mnist(test)
+
+
+def test_the_real_fashion_mnist_is_known_by_its_content(fashion_mnist):
+    from twinset.evaluation.fashion_mnist import near_classes
+
+    _, test = fashion_mnist
+    renamed = replace(test, name="clothes")
+    assert [[test.class_names[k] for k in group] for group in near_classes(renamed)] == [
+        ["T-shirt/top", "Pullover", "Dress", "Coat", "Shirt"],
+        ["Sandal", "Sneaker", "Ankle boot"],
+    ]
+
+
+def test_an_exported_model_is_evaluated_as_well(model, found, tmp_path):
+    model.save(tmp_path / "model")
+    twinset.export(tmp_path / "model")
+    loaded = twinset.load_model(tmp_path / "model", engine="onnx")
+    own = twinset.evaluate(loaded, _shades(2, 80, "test"), fitted=_shades(0, 120))
+    assert list(own.results) == ["model", "raw pixels", "PCA-64"]
+    assert "untrained" in own.facts["Left out"]
+    area = own.model.numbers["auc"].value
+    assert area == pytest.approx(found.model.numbers["auc"].value, abs=1e-3)
+    assert own.model.points[0].threshold == model.threshold
+    assert twinset.compare_models(loaded, model, _shades(2, 80))["auc"].verdict == "cannot tell"
+
+
+def test_images_that_the_model_was_fitted_or_calibrated_on_are_refused(model):
+    for seen, verb in ((_shades(0, 120), "fitted"), (_shades(1, 80, "kept"), "calibrated")):
+        with pytest.raises(DataError, match=f"the model has not seen. .* on which it was {verb}"):
+            twinset.evaluate(model, seen)
+    allowed = twinset.evaluate(model, _shades(0, 120), baselines=False, allow_seen=True)
+    assert allowed.model.images == 120
+
+
+def test_progress_counts_model_and_baselines(model):
+    told = []
+    twinset.evaluate(model, _shades(2, 40), progress=told.append)
+    assert [(each.done, each.total) for each in told] == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_wrong_data(model):
     with pytest.raises(DataError, match="Expected LabelledImages to evaluate on. Received ndarray"):
-        twinset.metrics(model, _shades(2, 8).images)
+        twinset.evaluate(model, _shades(2, 8).images)
     with pytest.raises(DataError, match="at least 2 classes. Received 1"):
-        twinset.metrics(model, _shades(2, 8).subset(np.array([0, 4])))
+        twinset.evaluate(model, _shades(2, 8).subset(np.array([0, 4])))
 
 
 def test_broken_embeddings_are_named():
     vectors = np.zeros((8, 3))
     vectors[5, 1] = np.nan
     with pytest.raises(DataError, match="NaN or infinity in row 5"):
-        judge(Part(vectors, np.tile([0, 1], 4)))
+        measure(Part(vectors, np.tile([0, 1], 4)))
 
 
 def test_perfect_and_useless_models():
     labels = np.repeat([0, 1, 2], 20)
-    perfect = judge(Part(np.eye(3)[labels] + 1e-6 * np.arange(60)[:, None], labels))
+    perfect = measure(Part(np.eye(3)[labels] + 1e-6 * np.arange(60)[:, None], labels))
     assert perfect.numbers["auc"].value == 1
     assert perfect.numbers["map_at_r"].value == 1
     assert perfect.numbers["auc"].low < 1, "sixty images prove no perfection"
     rng = np.random.default_rng(0)
     noise = Part(rng.normal(size=(300, 8)), rng.integers(0, 3, 300))
-    useless = judge(noise, calibration=calibrate(noise))
+    useless = measure(noise, calibration=calibrate(noise))
     assert useless.numbers["auc"].value == pytest.approx(0.5, abs=0.03)
     assert useless.scores["cllr"] == pytest.approx(1.0, abs=0.03)
 

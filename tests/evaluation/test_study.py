@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,19 +10,22 @@ from scipy import stats
 
 import twinset
 from twinset.data.parts import Parts, divide
-from twinset.data.split import UnseenFold, class_folds
 from twinset.errors import DataError
-from twinset.evaluation import study
+from twinset.evaluation import fashion_mnist, study
+from twinset.evaluation.folds import Fold, Unit
+from twinset.evaluation.study_text import markdown
 from twinset.metrics.intervals import Estimate
 from twinset.recipe_sections import SplitRecipe
+from twinset.report.unseen import unseen_section
 
 QUICK = {"encoder": {"units": [24, 8]}, "batch_size": 32, "epochs": 6}
-FOLDS = ("U1-01", "U1-23", "U2-3678", "U3-04567")
-UNITS = (
-    study.Unit("seed-0", 0),
-    study.Unit("seed-1", 1),
-    *(study.Unit(name, 0, UnseenFold(name, tuple(map(int, name[3:])))) for name in FOLDS),
+FOLDS = (
+    Fold("class", (0, 1), "U1", 1),
+    Fold("class", (2, 3), "U1", 2),
+    Fold("class", (3, 6, 7, 8), "U2", 1, averaged=False),
+    Fold("class", (0, 4, 5, 6, 7), "U3", 1, averaged=False),
 )
+UNITS = (Unit(0), Unit(1), *(Unit(0, fold) for fold in FOLDS))
 
 
 def _shades(seed, count, name):
@@ -47,50 +51,63 @@ def recipe():
 @pytest.fixture(scope="module")
 def folder(recipe, tmp_path_factory):
     target = tmp_path_factory.mktemp("study")
-    study.run_study(PARTS, recipe, target, units=UNITS)
+    study.run_study(PARTS, recipe, target, units=UNITS, about={"source": "s"}, progress=False)
     return target
 
 
 @pytest.fixture(scope="module")
 def summary(folder):
-    return json.loads((folder / "protocol.json").read_text())
+    return json.loads((folder / "protocol.json").read_text("utf-8"))
+
+
+def number(records, key, **fields):
+    """The record of a number."""
+    (found,) = (
+        each
+        for each in records
+        if each["key"] == key
+        and {name: each[name] for name in ("rule", "classes") if name in each} == fields
+    )
+    return found
+
+
+def seeds_of(summary):
+    return [each for each in summary["units"] if each["unit"]["kind"] == "seed"]
+
+
+def folds_of(summary):
+    return [each for each in summary["units"] if each["unit"]["kind"] == "fold"]
 
 
 def test_a_study_can_be_stopped_and_resumed(recipe, summary, tmp_path):
-    """What is resumed is what would have been: the summaries are equal."""
+    """What is resumed is what would have been: the units are equal."""
     units = (UNITS[0], UNITS[2])
-    told = []
 
-    def stop(text):
-        told.append(text)
-        if text.startswith("U1-01"):
+    def stop(now):
+        if now.done == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         study.run_study(PARTS, recipe, tmp_path, units=units, progress=stop)
     assert [path.name for path in tmp_path.iterdir()] == ["seed-0.json"]
-    told.clear()
-    resumed = study.run_study(PARTS, recipe, tmp_path, units=units, progress=told.append)
-    assert told[0] == "seed-0 (1 of 2): done before"
-    assert json.loads(json.dumps(resumed["units"])) == {
-        name: summary["units"][name] for name in ("seed-0", "U1-01")
-    }
-    assert json.loads((tmp_path / "protocol.json").read_text()) == json.loads(json.dumps(resumed))
+    resumed = study.run_study(PARTS, recipe, tmp_path, units=units, progress=False)
+    assert resumed["units"] == [summary["units"][0], summary["units"][2]]
+    assert json.loads((tmp_path / "protocol.json").read_text("utf-8")) == resumed
 
 
 def test_seeds_are_gathered_with_both_kinds_of_error(summary):
-    area = summary["seen"]["auc"]
-    units = [summary["units"][name] for name in ("seed-0", "seed-1")]
-    values = [unit["numbers"]["auc"] for unit in units]
+    area = number(summary["seeds"], "auc")
+    units = [number(unit["numbers"], "auc") for unit in seeds_of(summary)]
+    values = [unit["value"] for unit in units]
     assert area["values"] == values
     assert area["value"] == pytest.approx(np.mean(values))
     assert area["low"] <= area["min"] <= area["value"] <= area["max"] <= area["high"]
-    errors = [unit["judgement"]["numbers"]["auc"]["error"] for unit in units]
+    errors = [unit["error"] for unit in units]
     of_images = math.sqrt(np.mean(np.square(errors)))
     of_seeds = stats.sem(values)
     total = area["total"]
-    assert total["error of images"] == pytest.approx(of_images)
-    assert total["error of seeds"] == pytest.approx(of_seeds)
+    assert total["error_of_images"] == pytest.approx(of_images)
+    assert total["error_of_seeds"] == pytest.approx(of_seeds)
     assert total["error"] == pytest.approx(math.hypot(of_images, of_seeds))
     # Student's quantile for the seeds, the normal one for the images, Wilson's shape
     weighed = of_seeds * stats.t.ppf(0.975, 1) / stats.norm.ppf(0.975)
@@ -101,51 +118,50 @@ def test_seeds_are_gathered_with_both_kinds_of_error(summary):
 
 
 def test_numbers_without_an_error_over_images_have_no_joined_interval(summary):
-    seen = summary["seen"]
-    assert seen["cllr"]["total"] is None
-    for name in ("auc", "eer", "recall_at_1", "1-nn accuracy", "linear probe accuracy"):
-        assert seen[name]["total"]["low"] < seen[name]["value"] < seen[name]["total"]["high"]
-    assert seen["FMR at EER"]["total"]["error of images"] > 0
+    seen = summary["seeds"]
+    assert number(seen, "cllr")["total"] is None
+    for name in ("auc", "eer", "recall_at_1", "knn_accuracy_1", "linear_probe"):
+        each = number(seen, name)
+        assert each["total"]["low"] < each["value"] < each["total"]["high"]
+    assert number(seen, "fmr", rule="EER")["total"]["error_of_images"] > 0
 
 
 def test_one_seed_says_nothing_of_seeds(summary):
-    alone = study.summarise({"seed-0": summary["units"]["seed-0"]})
-    assert alone["seen"]["auc"]["low"] is None
-    assert alone["seen"]["auc"]["total"] is None
-    assert "(one value)" in study.markdown(alone)
+    alone = {**summary, **study.summarise(seeds_of(summary)[:1])}
+    assert number(alone["seeds"], "auc")["low"] is None
+    assert number(alone["seeds"], "auc")["total"] is None
+    assert "(one value)" in markdown(alone)
 
 
 def test_gains_over_raw_pixels_by_fold(summary):
-    gain = summary["U1"]["map_at_r"]["gain"]["values"]
-    for unit, value in zip(("U1-01", "U1-23"), gain, strict=True):
-        result = summary["units"][unit]
-        assert value == result["numbers"]["map_at_r"] - result["floor"]["map_at_r"]
-        assert result["judgement"]["images"] == 60
+    gain = number(summary["unseen"]["numbers"], "map_at_r")["gain"]["values"]
+    assert summary["unseen"]["folds"] == 2
+    for unit, value in zip(folds_of(summary)[:2], gain, strict=True):
+        own, raw = (number(unit[of], "map_at_r")["value"] for of in ("numbers", "baseline"))
+        assert value == own - raw
+        assert unit["measurements"]["images"] == 60
 
 
 def test_thresholds_from_seen_classes_on_unseen_ones(summary):
-    for name in FOLDS:
-        result = summary["units"][name]
-        points = result["judgement"]["points"]
-        assert [each["rule"] for each in result["transfers"]] == [each["rule"] for each in points]
-        for found, point in zip(result["transfers"], points, strict=True):
+    for result in folds_of(summary):
+        points = result["measurements"]["points"]
+        assert [each["rule"] for each in result["transfer"]] == [each["rule"] for each in points]
+        for found, point in zip(result["transfer"], points, strict=True):
             assert found["threshold"] == point["rates"]["threshold"]
             assert found["fmr"] == point["fmr"]
             assert found["fnmr"] == point["fnmr"]
-            assert found["gap fmr"] == point["fmr"]["value"] - point["promised_fmr"]
-            across = found["unseen x seen fmr"]
+            assert found["gap_fmr"] == point["fmr"]["value"] - point["promised_fmr"]
+            across = found["cross_fmr"]
             assert 0 <= across["low"] <= across["value"] <= across["high"] <= 1
-        first, own = result["transfers"][0], result["transfer"]
-        assert own["fmr"] == first["fmr"]["value"]
-        assert own["unseen x seen fmr"] == first["unseen x seen fmr"]["value"]
-        assert own["gap fnmr"] == own["fnmr"] - own["promised fnmr"]
-        assert own["cllr"] == result["judgement"]["scores"]["cllr"]
-        assert own["min cllr"] <= own["cllr"]
-    carried = summary["U1 transfer"]
-    values = [summary["units"][name]["transfer"]["gap fmr"] for name in FOLDS[:2]]
-    assert carried["gap fmr"]["values"] == values
-    assert carried["gap fmr"]["value"] == pytest.approx(np.mean(values))
-    assert "cllr" in carried
+        own = result["transfer"][0]
+        assert own["gap_fnmr"] == own["fnmr"]["value"] - own["promised_fnmr"]
+        assert own["cllr"] == result["measurements"]["scores"]["cllr"]
+        assert own["min_cllr"] <= own["cllr"]
+    carried = summary["unseen"]["transfer"]
+    values = [unit["transfer"][0]["gap_fmr"] for unit in folds_of(summary)[:2]]
+    assert number(carried, "gap_fmr")["values"] == values
+    assert number(carried, "gap_fmr")["value"] == pytest.approx(np.mean(values))
+    assert number(carried, "cllr")["value"] > 0
 
 
 def test_pairs_across_are_recounted(recipe, summary):
@@ -159,106 +175,138 @@ def test_pairs_across_are_recounted(recipe, summary):
     vectors = model.embed(TEST)
     a, b = (np.flatnonzero(np.isin(TEST.labels, unseen) == kind) for kind in (True, False))
     d = np.linalg.norm(vectors[a][:, None] - vectors[b][None], axis=2)
-    rate = summary["units"]["U1-01"]["transfer"]["unseen x seen fmr"]
+    rate = folds_of(summary)[0]["transfer"][0]["cross_fmr"]["value"]
     assert rate == pytest.approx((d <= model.threshold.value).mean(), abs=2e-3)
     assert 0 < rate < 1
 
 
 def test_three_test_sets_of_the_course_split(summary):
-    assert [name for name in FOLDS if "test sets" in summary["units"][name]] == ["U2-3678"]
-    sets = summary["units"]["U2-3678"]["test sets"]
+    (unit,) = (each for each in folds_of(summary) if "test_sets" in each)
+    assert (unit["unit"]["block"], unit["unit"]["held_out"]) == ("U2", [3, 6, 7, 8])
+    sets = {each["name"]: each["numbers"] for each in unit["test_sets"]}
     assert list(sets) == ["seen x seen", "seen + unseen", "unseen x unseen"]
     for found in sets.values():
-        assert list(found) == ["auc", "eer", "recall_at_1", "map_at_r"]
-    alone = summary["units"]["U2-3678"]["numbers"]
-    for name, each in sets["unseen x unseen"].items():
-        assert each["value"] == pytest.approx(alone[name], abs=1e-3)
-    assert sets["seen x seen"]["auc"]["value"] > sets["unseen x unseen"]["auc"]["value"]
+        assert [each["key"] for each in found] == ["auc", "eer", "recall_at_1", "map_at_r"]
+    for each in sets["unseen x unseen"]:
+        alone = number(unit["numbers"], each["key"])["value"]
+        assert each["value"] == pytest.approx(alone, abs=1e-3)
+    areas = {name: number(found, "auc")["value"] for name, found in sets.items()}
+    assert areas["seen x seen"] > areas["unseen x unseen"]
 
 
 def test_one_shot_where_there_are_five_classes(summary):
-    assert [name for name in FOLDS if "one shot" in summary["units"][name]] == ["U3-04567"]
-    unit = summary["units"]["U3-04567"]
-    for side in ("numbers", "floor"):
-        interval = unit["one shot"][side]
-        assert unit[side]["5-way 1-shot"] == interval["value"]
+    found = [
+        unit
+        for unit in folds_of(summary)
+        if any(each["key"] == "one_shot" for each in unit["numbers"])
+    ]
+    (unit,) = found
+    assert unit["unit"]["held_out"] == [0, 4, 5, 6, 7]
+    for side in ("numbers", "baseline"):
+        interval = number(unit[side], "one_shot")
         assert 0.2 < interval["low"] < interval["value"] < interval["high"] < 1
 
 
 def test_seen_units_are_classified_by_their_fit_images(summary):
-    for name in ("seed-0", "seed-1"):
-        numbers = summary["units"][name]["numbers"]
-        assert {"1-nn accuracy", "20-nn accuracy", "linear probe accuracy"} <= set(numbers)
-    for name in FOLDS:
-        assert "1-nn accuracy" not in summary["units"][name]["numbers"]
+    votes = {"knn_accuracy_1", "knn_accuracy_20", "linear_probe"}
+    for unit in seeds_of(summary):
+        assert votes <= {each["key"] for each in unit["numbers"]}
+    for unit in folds_of(summary):
+        assert not votes & {each["key"] for each in unit["numbers"]}
 
 
 def test_the_markdown_shows_what_the_summary_holds(folder, summary):
-    text = (folder / "protocol.md").read_text()
-    assert text == study.markdown(summary)
-    area = summary["seen"]["auc"]
+    text = (folder / "protocol.md").read_text("utf-8")
+    assert text == markdown(summary)
+    area = number(summary["seeds"], "auc")
     assert (
-        f"| auc | {area['value']:.4f} | [{area['low']:.4f}, {area['high']:.4f}] | "
+        f"| ROC AUC | {area['value']:.4f} | [{area['low']:.4f}, {area['high']:.4f}] | "
         f"[{area['total']['low']:.4f}, {area['total']['high']:.4f}] |"
     ) in text
-    assert f"| cllr | {summary['seen']['cllr']['value']:.4f} |" in text
-    for name in FOLDS:
-        rows = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
-        unit = summary["units"][name]
-        assert f"| {unit['numbers']['auc']:.4f} | {unit['floor']['auc']:.4f} |" in rows[0]
-        across = unit["transfers"][0]["unseen x seen fmr"]
+    assert f"| Cllr | {number(summary['seeds'], 'cllr')['value']:.4f} |" in text
+    assert "| False match rate at EER |" in text
+    for unit in folds_of(summary):
+        title = f"{unit['unit']['title']}: {', '.join(unit['unit']['names'])}"
+        rows = [line for line in text.splitlines() if line.startswith(f"| {title} |")]
+        own, raw = (number(unit[of], "auc")["value"] for of in ("numbers", "baseline"))
+        assert f"| {own:.4f} | {raw:.4f} |" in rows[0]
+        first = unit["transfer"][0]
+        across = first["cross_fmr"]
         assert f"| {across['value']:.4f} [{across['low']:.4f}, {across['high']:.4f}] |" in rows[1]
-        assert f"| {unit['transfer']['cllr']:.4f} | {unit['transfer']['min cllr']:.4f} |" in rows[1]
-    shot = summary["units"]["U3-04567"]
-    assert (
-        f"| {shot['numbers']['5-way 1-shot']:.4f} | {shot['floor']['5-way 1-shot']:.4f} |" in text
-    )
-    assert "| U2-3678, test images | AUC |" in text
+        assert f"| {first['cllr']:.4f} | {first['min_cllr']:.4f} |" in rows[1]
+    assert "| U2, fold 1: d, g, h, i; test images | ROC AUC |" in text
     assert "| seen + unseen |" in text
-    gap = summary["U1 transfer"]["gap fmr"]
-    assert f"U1 gap fmr, realised - promised: {gap['value']:+.4f}" in text
+    gap = number(summary["unseen"]["transfer"], "gap_fmr")
+    assert f"FMR realised, realised - promised: {gap['value']:+.4f}" in text
     for line in text.splitlines():
         if line.startswith("|"):
             assert line.endswith("|"), "whole rows"
 
 
-def test_a_study_refuses_results_of_another_recipe(recipe, folder, summary, tmp_path):
-    unit = summary["units"]["seed-0"]
-    stored = tmp_path / "seed-0.json"
-
-    def run(chosen=recipe):
-        study.run_study(PARTS, chosen, tmp_path, units=UNITS[:1])
-
-    stored.write_text(json.dumps(unit))
-    run()
-    other = twinset.Recipe.load(recipe, epochs=1)
+def test_a_study_refuses_results_of_another_test_part(recipe, folder, tmp_path):
+    stored = (folder / "seed-0.json").read_bytes()
+    (tmp_path / "seed-0.json").write_bytes(stored)
+    study.run_study(PARTS, recipe, tmp_path, units=UNITS[:1], progress=False)
+    other = Parts(PARTS.fit, TRAIN, PARTS.tune, PARTS.calib)
     with pytest.raises(DataError, match=r"seed-0.json: .* It is of another one"):
-        run(other)
-    stored.write_text(json.dumps({name: unit[name] for name in unit if name != "schema"}))
-    with pytest.raises(DataError, match=r"seed-0.json: expected a unit of schema 2. .* None, of"):
-        run()
-    for broken in ("{", "[]", "{}"):
-        stored.write_text(broken)
-        with pytest.raises(DataError, match=r"seed-0.json: expected a unit of the protocol"):
-            run()
+        study.run_study(other, recipe, tmp_path, units=UNITS[:1], progress=False)
 
 
-def test_other_data_has_folds_of_its_own(recipe, tmp_path):
+def test_other_data_has_folds_of_its_own():
     units = study.units_of(PARTS)
-    assert [unit.name for unit in units][5:] == [f"fold-{k}" for k in range(1, 6)]
-    assert sorted(label for unit in units[5:] for label in unit.fold.unseen) == list(range(10))
-    summary = study.run_study(PARTS, recipe, tmp_path, units=(units[0], units[5], units[6]))
-    assert len(summary["U1"]["auc"]["gain"]["values"]) == 2
-    assert "fold-1" in study.markdown(summary)
+    assert [unit.seed for unit in units[:5]] == list(study.SEEDS)
+    assert {unit.fold.block for unit in units[5:]} == {""}
+    assert sorted(label for unit in units[5:] for label in unit.fold.held_out) == list(range(10))
 
 
-def test_folds_of_few_classes():
-    assert class_folds(3) == ()
-    for classes in range(4, 30):
-        folds = class_folds(classes, seed=1)
-        assert len(folds) == min(5, classes // 2)
-        assert sorted(label for fold in folds for label in fold.unseen) == list(range(classes))
-        assert all(len(fold.unseen) > 1 and len(fold.seen) > 1 for fold in folds)
+def test_a_name_does_not_make_data_fashion_mnist():
+    renamed = Parts(
+        replace(PARTS.fit, name="fashion-mnist/train"),
+        replace(TEST, name="fashion-mnist/test"),
+    )
+    assert study.units_of(renamed) == study.units_of(PARTS)
+
+
+def test_fashion_mnist_has_the_folds_of_the_protocol(fashion_mnist_parts):
+    units = study.units_of(fashion_mnist_parts)
+    assert tuple(unit.fold for unit in units[5:]) == fashion_mnist.FOLDS
+    blocks = {
+        block: sorted(
+            label for each in fashion_mnist.FOLDS if each.block == block for label in each.held_out
+        )
+        for block in ("U1", "U2", "U3")
+    }
+    assert blocks["U1"] == blocks["U3"] == list(range(10))
+    assert blocks["U2"] == [3, 6, 7, 8]
+    assert [each.averaged for each in fashion_mnist.FOLDS] == [True] * 5 + [False] * 3
+
+
+@pytest.fixture
+def fashion_mnist_parts(request):
+    train, test = request.getfixturevalue("fashion_mnist")
+    return Parts(train, replace(test, name="another name"))
+
+
+def test_twelve_classes_are_named_as_they_were_held_out(tmp_path):
+    """The unseen classes are stored by label and name: a label may have two digits."""
+    rng = np.random.default_rng(0)
+    names = tuple(f"class {k}" for k in range(12))
+
+    def shades(count):
+        labels = np.arange(count) % 12
+        pixels = np.clip(rng.normal(20 * labels[:, None, None], 9, (count, 4, 3)), 0, 255)
+        return twinset.LabelledImages(pixels.astype(np.uint8), labels, names)
+
+    parts = Parts(shades(120), shades(96), calib=shades(96))
+    chosen = twinset.Recipe.load(encoder={"units": [6]}, batch_size=24, epochs=1)
+    unit = study.units_of(parts)[5]
+    summary = study.run_study(parts, chosen, tmp_path, units=(Unit(0), unit), progress=False)
+    held = unit.fold.held_out
+    assert len(held) == 3
+    (fold,) = unseen_section(summary).folds
+    assert fold.classes == ", ".join(names[label] for label in held)
+    assert summary["units"][1]["unit"]["held_out"] == list(held)
+    assert fold.classes in markdown(summary)
 
 
 def test_a_study_needs_a_calib_part(recipe, tmp_path):

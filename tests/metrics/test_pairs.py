@@ -25,8 +25,8 @@ def test_scores_agree_with_the_loop(pairs, threshold):
     assert scores.positives + scores.negatives == scores.pairs == len(same)
     wrong = scores.false_matches + scores.false_non_matches
     assert scores.accuracy == pytest.approx(1 - wrong / scores.pairs)
-    assert scores.false_match_rate == scores.false_matches / scores.negatives
-    assert scores.false_non_match_rate == scores.false_non_matches / scores.positives
+    assert scores.fmr == scores.false_matches / scores.negatives
+    assert scores.fnmr == scores.false_non_matches / scores.positives
 
 
 @given(scored_pairs())

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from twinset.decision import Threshold
 from twinset.errors import DataError
 from twinset.metrics import transfer as module
-from twinset.metrics.judge import Part, calibrate, judge
-from twinset.metrics.retrieval import retrieve
-from twinset.metrics.transfer import cross_match_estimate, headline, transfer
+from twinset.metrics.measure import Calibration, calibrate, measure
+from twinset.metrics.measured import Part
+from twinset.metrics.transfer import cross_match_estimate, transfer
 
 
 @pytest.mark.parametrize("tile", [3, 1024])
@@ -70,43 +71,33 @@ def _parts():
 
 def test_promises_stand_beside_what_came_true():
     calib, seen, unseen = _parts()
-    judged = judge(unseen, calibration=calibrate(calib))
-    for point in judged.points:
+    found_all = measure(unseen, calibration=calibrate(calib))
+    for point in found_all.points:
         found = transfer(point, unseen, seen)
         d = np.linalg.norm(unseen.embeddings[:, None] - seen.embeddings[None], axis=2)
-        assert found.cross_fmr.value == pytest.approx((d <= found.threshold).mean(), abs=1e-3)
+        assert found.cross_fmr.value == pytest.approx((d <= found.threshold.value).mean(), abs=1e-3)
         assert (found.fmr, found.fnmr) == (point.fmr, point.fnmr)
-        assert found.gaps["gap fmr"] == found.fmr.value - found.promised_fmr
-        assert found.gaps["gap fnmr"] == found.fnmr.value - found.promised_fnmr
-        assert found.gaps["gap unseen x seen fmr"] == found.cross_fmr.value - found.promised_fmr
-        # near to each other, far from the seen ones
-        assert found.gaps["gap fmr"] > 0.1 > found.cross_fmr.value
         told = found.to_dict()
+        assert told["gap_fmr"] == found.fmr.value - found.threshold.fmr
+        assert told["gap_fnmr"] == found.fnmr.value - found.threshold.fnmr
+        assert told["gap_cross_fmr"] == found.cross_fmr.value - found.threshold.fmr
+        # near to each other, far from the seen ones
+        assert told["gap_fmr"] > 0.1 > found.cross_fmr.value
         assert told["fmr"]["low"] <= told["fmr"]["value"] <= told["fmr"]["high"]
-        assert told["gap fmr"] == found.values()["gap fmr"]
-        assert found.values()["fmr"] == told["fmr"]["value"]
 
 
 def test_a_fixed_threshold_promises_nothing():
     _, seen, unseen = _parts()
-    (point,) = judge(unseen, fixed={"half the margin": 0.5}).points
+    (point,) = measure(unseen, calibration=Calibration((Threshold(0.5, "half the margin"),))).points
     found = transfer(point, unseen, seen)
-    assert found.promised_fmr is None
-    assert set(found.gaps.values()) == {None}
-
-
-def test_headlines_are_those_of_a_whole_judgement():
-    _, _, unseen = _parts()
-    short, whole = headline(unseen), judge(unseen, seed=4).numbers
-    assert list(short) == ["auc", "eer", "recall_at_1", "map_at_r"]
-    for name, interval in short.items():
-        assert interval == whole[name]
-    assert short["map_at_r"].value == retrieve(unseen.embeddings, unseen.labels).map_at_r
+    told = found.to_dict()
+    names = ("promised_fmr", "promised_fnmr", "gap_fmr", "gap_fnmr", "gap_cross_fmr")
+    assert {told[name] for name in names} == {None}
 
 
 def test_what_cannot_be_compared():
     calib, seen, unseen = _parts()
-    (point, *_) = judge(unseen, calibration=calibrate(calib)).points
+    (point, *_) = measure(unseen, calibration=calibrate(calib)).points
     with pytest.raises(DataError, match="without a common class. Received class 2 in both"):
         transfer(point, unseen, Part(seen.embeddings, seen.labels + 2))
     with pytest.raises(DataError, match="at least one on each side. Received 0 on the right"):

@@ -12,12 +12,14 @@ import twinset
 from browsing import opened
 from twinset import figures
 from twinset.errors import DataError
-from twinset.evaluation import calibrate as holdout
-from twinset.evaluation import evaluate as assessment
-from twinset.evaluation import study as studies
-from twinset.report import evaluation_pictures as assessment_pictures
+from twinset.evaluation.calibrate import calibrated
+from twinset.evaluation.evaluate import evaluate
+from twinset.evaluation.folds import Fold, Unit
+from twinset.evaluation.study import summarise
+from twinset.metrics.table import METRICS
 from twinset.report.evaluation_page import to_html, write_page
-from twinset.report.run_report import Picture
+from twinset.report.evaluation_pictures import pictures
+from twinset.report.page import Picture
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }} & $x$")
 QUICK = {"encoder": {"units": [16, 8]}, "batch_size": 16, "epochs": 8}
@@ -33,37 +35,66 @@ def shades(seed, name="shades"):
 
 @pytest.fixture(scope="module")
 def made():
-    """A calibrated model's assessment, the same without calibration, and the pictures."""
+    """A calibrated model's evaluation, the same without calibration, and the pictures."""
     fitted = twinset.fit(shades(0), **QUICK)
-    model, test = holdout.calibrated(fitted, shades(1)), shades(2, "<b>test</b>")
-    found = assessment.evaluate(model, test, fitted=shades(0), near=[(0, 1)])
-    plain = assessment.evaluate(fitted, test, baselines=False)
+    model, test = calibrated(fitted, shades(1)), shades(2, "<b>test</b>")
+    found = evaluate(model, test, fitted=shades(0), near=[(0, 1)])
+    plain = evaluate(fitted, test, baselines=False)
     content = json.loads(json.dumps(found.to_dict()))
-    study = summarised(content["judgements"])
-    drawn = assessment_pictures.pictures(content, model, test, study)
-    return found, plain, drawn, study, (model, test)
+    study = summarised(content["results"])
+    return found, plain, pictures(content, test, study), study, test
 
 
-def summarised(judgements):
-    """The summary of a study: two seeds, two near folds and one other, all made up."""
-    model, floor = judgements["model"], judgements["raw pixels"]
-    rule = model["points"][0]["rule"].split(" on ")[0]
+def summarised(results):
+    """The summary of a study: two seeds, two folds to average and one other, all made up."""
+    model, baseline = results["model"], results["raw pixels"]
+    rule = model["points"][0]["rule"]
 
-    def unit(shift):
-        numbers = {name: each["value"] - shift for name, each in model["numbers"].items()}
-        numbers |= {f"FMR at {rule}": 0.1 + shift, f"FNMR at {rule}": 0.2 + shift}
-        transfer = {"promised fmr": 0.05, "promised fnmr": 0.06, "fmr": 0.5, "fnmr": 0.25 + shift}
-        transfer |= {"gap fmr": 0.45, "gap fnmr": 0.19 + shift, "cllr": 1.25 + shift}
+    def records(found, shift):
+        numbers = [
+            {"key": key, "value": each["value"] - shift, "error": None}
+            for key, each in found["numbers"].items()
+        ]
+        return [
+            *numbers,
+            {"key": "fmr", "rule": rule, "value": 0.1 + shift, "error": None},
+            {"key": "fnmr", "rule": rule, "value": 0.2 + shift, "error": None},
+        ]
+
+    def unit(unit, shift):
+        rates = {"fmr": 0.5, "fnmr": 0.25 + shift, "cross_fmr": 0.125 + shift}
+        first = {key: {"value": each} for key, each in rates.items()}
+        first |= {"rule": rule, "threshold": 0.5, "promised_fmr": 0.05, "promised_fnmr": 0.06}
+        first |= {"gap_fmr": 0.45, "gap_fnmr": 0.19 + shift, "cllr": 1.25 + shift}
         return {
-            "numbers": numbers,
-            "judgement": model,
-            "floor": {name: each["value"] for name, each in floor["numbers"].items()},
-            "transfer": transfer | {"unseen x seen fmr": 0.125 + shift},
+            "unit": unit.to_dict(HOSTILE),
+            "numbers": records(model, shift),
+            "measurements": model,
+            "baseline": records(baseline, 0)[:-2],
+            "transfer": [first],
         }
 
-    shifts = {"seed-0": 0.01, "seed-1": 0.02, "U1-01": 0.3, "U1-12": 0.31, "U3-02": -0.01}
-    results = {name: unit(shift) for name, shift in shifts.items()}
-    return json.loads(json.dumps({"schema": 1, "key": {}, **studies.summarise(results)}))
+    folds = {
+        Unit(0): 0.01,
+        Unit(1): 0.02,
+        Unit(0, Fold("class", (0, 1), "U1", 1)): 0.3,
+        Unit(0, Fold("class", (1, 2), "U1", 2)): 0.31,
+        Unit(0, Fold("class", (0, 2), "U3", 1, averaged=False)): -0.01,
+    }
+    results = [unit(each, shift) for each, shift in folds.items()]
+    return json.loads(json.dumps({"schema": 3, "baseline": "raw pixels", **summarise(results)}))
+
+
+def record(records, key):
+    return next(each for each in records if each["key"] == key)
+
+
+def folds_of(study):
+    return [each for each in study["units"] if each["unit"]["kind"] == "fold"]
+
+
+def value(each):
+    return each["value"] if isinstance(each, dict) else each
 
 
 @pytest.fixture(scope="module")
@@ -92,31 +123,34 @@ def words(page):
 
 
 def test_every_number_of_the_json_is_on_the_page(content, page):
-    model, shown = content["judgements"]["model"], set(values(page))
+    model, shown = content["results"]["model"], set(values(page))
     told = [model["images"], model["pairs"], model["positives"], *model["scores"].values()]
-    for judgement in content["judgements"].values():
-        told += [number[k] for number in judgement["numbers"].values() for k in ("value", "low")]
-        told += judgement["health"].values()
+    for result in content["results"].values():
+        told += [number[k] for number in result["numbers"].values() for k in ("value", "low")]
+        told += [number[k] for number in result["near"] for k in ("value", "low")]
+        told += result["health"].values()
     for point in model["points"]:
         told += [point["promised_fmr"], point["promised_fnmr"], point["fmr"]["high"]]
         told += [point["fnmr"]["value"], point["rates"]["threshold"], point["fmr_spread"]]
-        told += point["precision"].values()
+        told += [each["precision"] for each in point["precision"]]
     assert {str(number) for number in told if number is not None} <= shown
+
+
+KEYS = ("auc", "eer", "recall_at_1", "map_at_r")
+RATES = ("promised_fmr", "fmr", "cross_fmr", "promised_fnmr", "fnmr", "cllr")
 
 
 def test_every_number_of_the_study_is_on_the_page(study, page):
     shown = set(values(page))
-    told = [study["seen"]["auc"][end] for end in ("value", "low", "high")]
-    for name in ("auc", "recall_at_1", "map_at_r"):
-        near = study["U1"][name]
+    told = [record(study["seeds"], "auc")[end] for end in ("value", "low", "high")]
+    for key in KEYS:
+        near = record(study["unseen"]["numbers"], key)
         told += [near["model"]["value"], *(near["gain"][end] for end in ("value", "low", "high"))]
-    for name, unit in study["units"].items():
-        if not name.startswith("seed-"):
-            told += [unit["numbers"][key] for key in ("auc", "recall_at_1", "map_at_r")]
-            told += [unit["floor"][key] for key in ("auc", "recall_at_1", "map_at_r")]
-            told += [rate for key, rate in unit["transfer"].items() if "gap" not in key]
-    for key in ("gap fmr", "gap fnmr"):
-        told += [study["U1 transfer"][key][end] for end in ("value", "low", "high")]
+    for unit in folds_of(study):
+        told += [record(unit[of], key)["value"] for key in KEYS for of in ("numbers", "baseline")]
+        told += [value(unit["transfer"][0][key]) for key in RATES]
+    for key in ("gap_fmr", "gap_fnmr"):
+        told += [record(study["unseen"]["transfer"], key)[end] for end in ("value", "low", "high")]
     assert {str(number) for number in told} <= shown
 
 
@@ -131,7 +165,7 @@ def test_every_value_of_the_page_is_in_the_json(content, study, page):
         else:
             yield str(item)
 
-    known = {*numbers(content), *numbers(study), "2", "3"}  # so many seeds and folds
+    known = {*numbers(content), *numbers(study), "2", "3"}  # so many seeds, folds
     assert len(values(page)) > 100
     assert set(values(page)) <= known
 
@@ -144,11 +178,11 @@ def test_pictures_stand_where_they_belong(page, made):
         "DET curve.",
         "Promised against realised",
         "Distances.",
-        "Errors class by class.",
+        "Class errors.",
         "Hardest mistakes.",
         "Seen against unseen classes",
-        "Unseen classes, fold by fold.",
-        "The threshold on unseen classes.",
+        "Unseen classes.",
+        "Threshold transfer.",
         "Probability of “same”",
         "Reliability.",
         "Health of the embedding",
@@ -167,9 +201,9 @@ def test_a_model_without_calibration_is_told_plainly(made):
 
 def test_few_errors_are_marked(content):
     few = copy.deepcopy(content)
-    for point in few["judgements"]["model"]["points"]:
+    for point in few["results"]["model"]["points"]:
         point["rates"] |= {"false_matches": 29, "false_non_matches": 30}
-    point = few["judgements"]["model"]["points"][0]
+    point = few["results"]["model"]["points"][0]
     marks = to_html(few).split('<section class="points">')[1:]
     assert [each.count("fewer than 30 errors") for each in marks] == [1] * len(marks)
     point["rates"]["false_matches"] = 30
@@ -182,29 +216,32 @@ def test_a_headline_that_rests_on_few_errors_is_marked(content):
     (rare,) = (row for row in rows if "TPR at FPR 0.1%" in row)
     assert "fewer than 30 errors" in rare
     many = copy.deepcopy(content)
-    many["judgements"]["model"] |= {"pairs": 10**8, "positives": 10**7}
+    for number in many["results"]["model"]["numbers"].values():
+        number["enough_errors"] = True
     assert "fewer than" not in to_html(many).split("Promised against")[0]
 
 
 def test_a_baseline_that_is_better_is_named(content):
     better = copy.deepcopy(content)
-    for each in better["judgements"].values():
-        for name, number in each["numbers"].items():
-            number["value"] = 0.5 if name in ("auc", "eer") else 0.25
+    for each in better["results"].values():
+        for key, number in each["numbers"].items():
+            number["value"] = 0.5 if key in ("auc", "eer") else 0.25
+        for number in each["near"]:
+            number["value"] = 0.25
     assert "behind" not in words(to_html(better))
-    better["judgements"]["raw pixels"]["numbers"]["auc"]["value"] = 0.6
-    better["judgements"]["raw pixels"]["numbers"]["eer"]["value"] = 0.6
+    better["results"]["raw pixels"]["numbers"]["auc"]["value"] = 0.6
+    better["results"]["raw pixels"]["numbers"]["eer"]["value"] = 0.6
     assert words(to_html(better)).count("model behind raw pixels") == 1
-    better["judgements"]["PCA-64"]["numbers"]["eer"]["value"] = 0.4
+    better["results"]["PCA-64"]["numbers"]["eer"]["value"] = 0.4
     assert words(to_html(better)).count("model behind PCA-64") == 1
 
 
 def test_what_is_not_finite_is_not_defined(content):
     empty = copy.deepcopy(content)
-    model = empty["judgements"]["model"]
+    model = empty["results"]["model"]
     for number in model["numbers"].values():
         number |= {"value": None, "low": None, "high": None}
-    model["points"][0]["precision"]["0.1"] = None
+    model["points"][0]["precision"][0]["precision"] = None
     model["points"][0]["fmr_spread"] = None
     model["health"]["alignment"] = None
     page = to_html(empty)
@@ -222,7 +259,7 @@ def test_class_names_are_text(page):
 
 
 def test_another_schema_is_refused(content):
-    with pytest.raises(DataError, match="Expected an evaluation of schema 2. Received schema 1"):
+    with pytest.raises(DataError, match="Expected an evaluation of schema 3. Received schema 1"):
         to_html(content | {"schema": 1})
     with pytest.raises(DataError, match="Received schema None"):
         to_html({})
@@ -259,10 +296,9 @@ def drawn(monkeypatch):
 
 
 def test_the_histogram_counts_every_pair(content, made, drawn):
-    model, test = made[4]
-    assessment_pictures.pictures(content, model, test)
+    pictures(content, made[4])
     ((at, same, threshold), options) = drawn["distance_histogram"][0]
-    counts, rates = options["counts"], content["judgements"]["model"]["points"][0]["rates"]
+    counts, rates = options["counts"], content["results"]["model"]["points"][0]["rates"]
     match = at <= threshold
     assert counts.sum() == 1770
     assert counts[same == 1].sum() == rates["positives"]
@@ -270,15 +306,26 @@ def test_the_histogram_counts_every_pair(content, made, drawn):
     assert counts[~match & (same == 1)].sum() == rates["false_non_matches"]
 
 
+def test_no_picture_embeds_or_counts_pairs_again(content, made, drawn):
+    """The bars are those of the JSON: drawing needs the test images for mistakes alone."""
+    bars = content["results"]["model"]["distances"]
+    pictures(content, made[4])
+    ((at, same, _), options) = drawn["distance_histogram"][0]
+    for kind, name in ((1, "same"), (0, "different")):
+        held = np.array(bars[name]) > 0
+        np.testing.assert_array_equal(at[same == kind], np.array(bars["upper"])[held])
+        np.testing.assert_array_equal(options["counts"][same == kind], np.array(bars[name])[held])
+
+
 def test_only_the_wrong_side_of_the_threshold_is_a_mistake(content, made, drawn):
-    model, test = made[4]
+    test = made[4]
     some = copy.deepcopy(content)
-    judgement = some["judgements"]["model"]
-    threshold = judgement["points"][0]["rates"]["threshold"]
+    result = some["results"]["model"]
+    threshold = result["points"][0]["rates"]["threshold"]
     near = [[0, 1, threshold / 4], [1, 2, threshold], [3, 4, threshold * 1.01]]
     far = [[0, 3 + 3 * i, threshold + 2 - i / 10] for i in range(9)] + [[3, 6, threshold]]
-    judgement["hardest"] = {"false_matches": near, "false_non_matches": far}
-    assessment_pictures.pictures(some, model, test)
+    result["hardest"] = {"false_matches": near, "false_non_matches": far}
+    pictures(some, test)
     ((left, right, same), options) = drawn["pairs"][0]
     assert same.tolist() == [False, False] + [True] * 8
     assert options["distances"] == [pair[2] for pair in near[:2] + far[:8]]
@@ -288,45 +335,45 @@ def test_only_the_wrong_side_of_the_threshold_is_a_mistake(content, made, drawn)
 
 
 def test_without_mistakes_there_is_no_picture_of_them(content, made):
-    model, test = made[4]
+    test = made[4]
     perfect = copy.deepcopy(content)
-    judgement = perfect["judgements"]["model"]
+    result = perfect["results"]["model"]
     right = {"false_matches": [[0, 1, 99.0]], "false_non_matches": [[0, 3, 0.0]]}
     for hardest in (right, {"false_matches": [], "false_non_matches": []}, None):
-        judgement["hardest"] = hardest
-        found = assessment_pictures.pictures(perfect, model, test)
+        result["hardest"] = hardest
+        found = pictures(perfect, test)
         assert "hardest_mistakes" not in {picture.name for picture in found}
 
 
 def test_the_band_of_the_json_is_drawn(content, made, drawn):
-    model, test = made[4]
+    test = made[4]
     band = {"fmr": [0.01, 0.1, 1], "tpr": [0.5, 0.7, 1], "low": [0.4, 0.6, None]}
     some = copy.deepcopy(content)
-    some["judgements"]["model"]["bands"] = band | {"high": [0.6, 0.8, None]}
-    found = {each.name: each for each in assessment_pictures.pictures(some, model, test)}
+    some["results"]["model"]["bands"] = band | {"high": [0.6, 0.8, None]}
+    found = {each.name: each for each in pictures(some, test)}
     for name in ("roc", "det"):
         x, low, _ = drawn[name][0][0][1]
         assert list(x) == band["fmr"]
         np.testing.assert_array_equal(low, [0.4, 0.6, np.nan])
         assert "95% interval over images" in found[name].caption
-    some["judgements"]["model"]["bands"] = None
-    found = {each.name: each for each in assessment_pictures.pictures(some, model, test)}
+    some["results"]["model"]["bands"] = None
+    found = {each.name: each for each in pictures(some, test)}
     assert drawn["roc"][1][0][1] is None
     assert "95%" not in found["roc"].caption
 
 
 def test_folds_are_drawn_with_their_numbers(content, made, study, drawn):
-    model, test = made[4]
-    assessment_pictures.pictures(content, model, test, study)
+    test = made[4]
+    pictures(content, test, study)
     (names, scores), options = drawn["folds"][0]
-    assert names[0].startswith("U1 ")
+    assert names[0].startswith("U1, fold 1: ")
     assert HOSTILE[0] in names[0]
-    units = [unit for name, unit in study["units"].items() if not name.startswith("seed-")]
-    own = [unit["numbers"]["auc"] for unit in units]
+    units = folds_of(study)
+    own = [record(unit["numbers"], "auc")["value"] for unit in units]
     assert scores["ROC AUC"]["trained"].tolist() == own
-    assert options["marks"]["MAP@R"] == study["seen"]["map_at_r"]["value"]
+    assert options["marks"]["MAP@R"] == record(study["seeds"], "map_at_r")["value"]
     (_, rates), _ = drawn["folds"][1]
-    across = [unit["transfer"]["unseen x seen fmr"] for unit in units]
+    across = [unit["transfer"][0]["cross_fmr"]["value"] for unit in units]
     assert rates["False match rate"]["realised, unseen with seen"].tolist() == across
     assert set(rates["False non-match rate"]) == {"realised among unseen", "promised"}
 
@@ -335,10 +382,8 @@ def test_folds_are_drawn_with_their_numbers(content, made, study, drawn):
 
 
 def test_without_a_study_the_page_tells_how_to_get_one(content, made):
-    pictures = [
-        each for each in made[2] if each.name not in ("unseen_classes", "threshold_transfer")
-    ]
-    text = words(to_html(content, pictures)).split("Seen against unseen classes")[1]
+    others = [each for each in made[2] if each.name not in ("unseen_classes", "threshold_transfer")]
+    text = words(to_html(content, others)).split("Seen against unseen classes")[1]
     assert text.startswith(" Not judged.")
     assert "twinset evaluate RUN --protocol full" in text
 
@@ -347,43 +392,42 @@ def test_the_near_folds_give_a_verdict(content, study):
     text = words(to_html(content, (), study))
     assert "with 2 seeds on all classes, and for 3 folds" in text
     some = copy.deepcopy(study)
-    for name, ends in (("auc", (0.1, 0.2)), ("recall_at_1", (-0.2, -0.1)), ("map_at_r", (-1, 1))):
-        some["U1"][name]["gain"] |= dict(zip(("low", "high"), ends, strict=True))
+    gains = {each["key"]: each["gain"] for each in some["unseen"]["numbers"]}
+    ends = {"auc": (0.1, 0.2), "eer": (0.1, 0.2), "recall_at_1": (-0.2, -0.1), "map_at_r": (-1, 1)}
+    for key, (low, high) in ends.items():
+        gains[key] |= {"low": low, "high": high}
     text = words(to_html(content, (), some))
-    assert "Behind raw pixels on the near folds (U1) in Recall@1:" in text
-    assert "Ahead of raw pixels on the near folds in ROC AUC." in text
-    assert "cannot tell whether it beats raw pixels in MAP@R." in text
-    for name in ("auc", "recall_at_1", "map_at_r"):
-        some["U1"][name]["gain"] |= {"low": None, "high": None}
+    assert "Behind raw pixels over 2 folds in Equal error rate, Recall@1:" in text
+    assert "Ahead of raw pixels over 2 folds in ROC AUC." in text
+    assert "2 folds cannot tell whether it beats raw pixels in MAP@R." in text
+    for gain in gains.values():
+        gain |= {"low": None, "high": None}
     text = words(to_html(content, (), some))
     assert "Behind raw pixels" not in text
     assert "cannot tell" not in text
 
 
-def test_a_fold_below_its_floor_is_marked(content, study):
+def test_a_fold_behind_its_baseline_is_marked(content, study):
     some = copy.deepcopy(study)
-    fold = some["units"]["U1-01"]
-    fold["floor"] = {"auc": 0.7, "recall_at_1": 0.7, "map_at_r": 0.7}
-    fold["numbers"] |= {"auc": 0.6, "recall_at_1": 0.7, "map_at_r": 0.8}
-    (row,) = re.findall(r"<tr>\s*<th[^>]*>U1-01 .*?</tr>", to_html(content, (), some), re.DOTALL)[
-        :1
-    ]
-    assert row.count("below raw pixels") == row.count('class="below"') == 1
-    assert words("<body>" + row).count("raw pixels 0.7000") == 3
+    fold = folds_of(some)[0]
+    for key, own in (("auc", 0.6), ("eer", 0.6), ("recall_at_1", 0.7), ("map_at_r", 0.8)):
+        record(fold["numbers"], key)["value"] = own
+        record(fold["baseline"], key)["value"] = 0.7
+    html_of = to_html(content, (), some)
+    (row,) = re.findall(r"<tr>\s*<th[^>]*>U1, fold 1 .*?</tr>", html_of, re.DOTALL)[:1]
+    assert row.count("behind raw pixels") == row.count('class="below"') == 1
+    assert words("<body>" + row).count("raw pixels 0.7000") == 2
+    assert words("<body>" + row).count("raw pixels 70.00%") == 2
 
 
-def test_a_study_of_the_older_kind_can_be_shown(content, study):
-    """Without pairs of unseen with seen classes, and without near folds."""
+def test_folds_are_named_by_the_classes_that_were_held_out(content, study, page):
+    """Also where a label has two digits, or the fold's own number is that of another class."""
     some = copy.deepcopy(study)
-    del some["U1 transfer"]
-    for unit in some["units"].values():
-        del unit["transfer"]["unseen x seen fmr"], unit["transfer"]["cllr"]
-    del some["units"]["U1-01"], some["units"]["U1-12"]
-    some["U1"] = {}
+    unit = folds_of(some)[0]["unit"]
+    unit |= {"title": "fold 1", "held_out": [2, 7, 11], "names": ["boots", "bags", "hats"]}
     text = words(to_html(content, (), some))
-    assert "FMR with seen" not in text
-    assert "gap" not in text
-    assert "U3-02" in text
+    assert "Fold 1 boots, bags, hats" in text
+    assert HOSTILE[0] in words(page).split("U1, fold 1")[1]
 
 
 # --- the page as a person meets it
@@ -418,9 +462,8 @@ def test_the_page_fits_and_shows_every_picture(browser, folder, width, scheme):
 
 
 def test_headlines_are_the_numbers_of_the_json(browser, folder):
-    numbers = json.loads((folder / "evaluation.json").read_text("utf-8"))["judgements"]["model"][
-        "numbers"
-    ]
+    stored = json.loads((folder / "evaluation.json").read_text("utf-8"))
+    numbers = stored["results"]["model"]["numbers"]
     with opened(browser, folder / "evaluation.html") as page:
         for key, written in (("auc", ".4f"), ("eer", ".2%")):
             shown = page.locator(f"#headline-{key} data")
@@ -435,25 +478,27 @@ def test_headlines_are_the_numbers_of_the_json(browser, folder):
 
 def test_the_folds_are_the_numbers_of_the_study(browser, folder, study):
     with opened(browser, folder / "evaluation.html") as page:
-        for name, unit in study["units"].items():
-            for key in ("auc", "recall_at_1", "map_at_r", "unseen x seen fmr", "promised fnmr"):
-                cell = page.locator(f'[id="{name}.{key}"]')
-                if name.startswith("seed-"):
-                    assert cell.count() == 0
-                    continue
-                told = (unit["numbers"] | unit["transfer"])[key]
+        for place, unit in enumerate(folds_of(study), 1):
+            for key in ("auc", "recall_at_1", "map_at_r"):
+                told = record(unit["numbers"], key)["value"]
+                cell = page.locator(f'[id="fold.{place}.{key}"]')
                 assert cell.get_attribute("value") == str(told)
                 assert cell.is_visible()
-                percent = key in unit["transfer"]
-                assert cell.text_content() == (f"{told:.2%}" if percent else f"{told:.4f}")
+                assert cell.text_content() == format(told, METRICS[key].format)
+            for key in ("cross_fmr", "promised_fnmr"):
+                told = value(unit["transfer"][0][key])
+                cell = page.locator(f'[id="fold.{place}.{key}"]')
+                assert cell.get_attribute("value") == str(told)
+                assert cell.text_content() == f"{told:.2%}"
         gain = page.locator("tr", has=page.locator('[id="near.auc"]')).first
-        assert f"{study['U1']['auc']['gain']['value']:+.4f}" in gain.text_content()
+        told = record(study["unseen"]["numbers"], "auc")["gain"]["value"]
+        assert f"{told:+.4f}" in gain.text_content()
 
 
 def test_a_page_without_a_study_shows_too(browser, folder, content, made):
     names = ("unseen_classes", "threshold_transfer")
-    pictures = [each for each in made[2] if each.name not in names]
-    write_page(folder / "alone.html", content, pictures)
+    others = [each for each in made[2] if each.name not in names]
+    write_page(folder / "alone.html", content, others)
     with opened(browser, folder / "alone.html", viewport={"width": 360, "height": 800}) as page:
         assert page.locator("code").inner_text() == "twinset evaluate RUN --protocol full"
         assert page.evaluate("document.documentElement.scrollWidth") == 360

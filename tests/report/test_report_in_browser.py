@@ -9,7 +9,8 @@ from browsing import opened
 from twinset import figures
 from twinset.figures import LayerRow
 from twinset.metrics.pairs import score_pairs
-from twinset.report.run_report import Picture, Report
+from twinset.report.page import Picture
+from twinset.report.run_report import Report
 
 
 @pytest.fixture(scope="module")

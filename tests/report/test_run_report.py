@@ -9,7 +9,8 @@ import pytest
 
 from twinset.errors import DataError
 from twinset.metrics.pairs import PairScores
-from twinset.report.run_report import MEASURES, Picture, Report
+from twinset.report.page import Picture
+from twinset.report.run_report import ROWS, Report
 
 PIXEL = (
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x02\x00\x00\x00\x01\x08\x00\x00\x00\x00\xd1I "
@@ -21,13 +22,13 @@ MODEL = PairScores(
     negatives=10_000,
     threshold=0.5,
     accuracy=0.914,
-    false_match_rate=0.12,
-    false_non_match_rate=0.052,
+    fmr=0.12,
+    fnmr=0.052,
     false_matches=1_200,
     false_non_matches=520,
     auc=0.971234,
 )
-FLOOR = dataclasses.replace(MODEL, accuracy=0.7352, threshold=9.8817, auc=0.799)
+BASELINE = dataclasses.replace(MODEL, accuracy=0.7352, threshold=9.8817, auc=0.799)
 
 
 def report(**changes):
@@ -35,7 +36,7 @@ def report(**changes):
         **{
             "title": "twinset run: tutorial on fashion-mnist",
             "scores": MODEL,
-            "floor": FLOOR,
+            "baseline": BASELINE,
             "threshold_rule": "fixed by the recipe at half the margin; not calibrated on data",
             "pictures": (Picture("ten_test_pairs", "Left above right.", PIXEL),),
             "facts": {
@@ -70,11 +71,11 @@ def test_json_tells_everything_but_pixels():
     content = json.loads(report().to_json())
     assert content == report().to_dict()
     assert content == {
-        "schema": 1,
+        "schema": 2,
         "title": "twinset run: tutorial on fashion-mnist",
         "scores": dataclasses.asdict(MODEL),
-        "floor": dataclasses.asdict(FLOOR),
-        "floor_name": "raw pixels",
+        "baseline": dataclasses.asdict(BASELINE),
+        "baseline_name": "raw pixels",
         "threshold_rule": "fixed by the recipe at half the margin; not calibrated on data",
         "pictures": [{"name": "ten_test_pairs", "caption": "Left above right.", "notes": []}],
         "facts": {
@@ -85,14 +86,14 @@ def test_json_tells_everything_but_pixels():
     assert PairScores(**content["scores"]) == MODEL
 
 
-def test_notes_and_another_floor_are_on_the_page():
+def test_notes_and_another_baseline_are_on_the_page():
     noted = dataclasses.replace(report().pictures[0], notes=("Healthy: a < b.", "Look here: c."))
-    told = report(pictures=(noted,), floor_name="raw features")
+    told = report(pictures=(noted,), baseline_name="raw features")
     assert json.loads(told.to_json())["pictures"][0]["notes"] == list(noted.notes)
     text = " ".join(Page(told.to_html()).text.split())
     assert "Healthy: a < b. Look here: c." in text
     assert "comparing raw features scores" in text
-    assert "Raw features: the floor." in text
+    assert "Raw features: the baseline." in text
     assert "raw pixels" not in text.lower()
     assert told.summary().splitlines()[3].split() == ["model", "raw", "features"]
 
@@ -118,7 +119,7 @@ def test_number_that_is_not_finite_is_null_and_said_to_be_undefined(value):
 
 def test_page_shows_the_numbers_of_the_json():
     content, page = json.loads(report().to_json()), Page(report().to_html())
-    assert len(page.data) == 2 * len(MEASURES)
+    assert len(page.data) == 2 * len(ROWS)
     for name, value in page.data.items():
         who, field = name.split(".")
         assert float(value) == content[who][field]

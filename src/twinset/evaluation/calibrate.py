@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twinset.data.labelled import Labelled
-from twinset.decision import Threshold
-from twinset.metrics.judge import RULES, Part, calibrate
+from twinset.metrics.measure import RULES, calibrate
+from twinset.metrics.measured import Part
 from twinset.metrics.pairs import parse_rule
 
 if TYPE_CHECKING:
@@ -15,27 +15,12 @@ if TYPE_CHECKING:
 
 
 def calibrated(model: SiameseModel, kept: Labelled) -> SiameseModel:
-    """Choose a model's thresholds, and fit its probability, on images it was not fitted on.
-
-    The recipe's rule gives the threshold of the verdicts; those of the protocol's other rules go
-    to `alternatives`.
-
-    Args:
-        model: as `fit` returns it.
-        kept: the calibration part; never test data.
-    """
+    """Choose a model's thresholds, and fit its probability, on images it was not fitted on."""
+    # The recipe's rule decides; thresholds by the protocol's other rules go to `alternatives`.
     rules = dict.fromkeys([parse_rule(model.recipe.rule).name, *RULES])
-    found = calibrate(
-        Part(model.embed(kept), kept.labels), rules=list(rules), seed=model.recipe.seed
-    )
+    part = Part(model.embed(kept), kept.labels)
+    found = calibrate(part, rules=list(rules), seed=model.recipe.seed)
     first, *others = (
-        Threshold(
-            chosen.value,
-            f"{chosen.rule} on {len(kept):,} images kept out",
-            kept.digest,
-            chosen.fmr,
-            chosen.fnmr,
-        )
-        for chosen in found.thresholds
+        replace(chosen, data=kept.digest, images=len(kept)) for chosen in found.thresholds
     )
     return replace(model, threshold=first, alternatives=tuple(others), calibrator=found.calibrator)

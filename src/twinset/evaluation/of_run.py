@@ -1,4 +1,4 @@
-"""What is in a run's folder, judged: the model on the test part, or its recipe by all folds."""
+"""What is in a run's folder, evaluated: the model on the test part, or its recipe by all folds."""
 
 from __future__ import annotations
 
@@ -11,22 +11,18 @@ from twinset.data import load as run_data
 from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
 from twinset.errors import DataError
-from twinset.evaluation.evaluate import Assessment, evaluate
-from twinset.evaluation.study import SCHEMA as STUDY_SCHEMA
-from twinset.evaluation.study import markdown, run_study, study_key
+from twinset.evaluation.compare import compare_models
+from twinset.evaluation.evaluate import SCHEMA, Evaluation, evaluate
+from twinset.evaluation.folds import SCHEMA as STUDY_SCHEMA
+from twinset.evaluation.folds import recipe_key
+from twinset.evaluation.study import run_study
+from twinset.evaluation.study_text import markdown
+from twinset.files import plain
 from twinset.metrics.comparison import Comparison
+from twinset.progress import Wanted
 from twinset.recipe import Recipe
-from twinset.report.evaluation_page import SCHEMA, write_page
+from twinset.report.evaluation_page import write_page
 from twinset.report.evaluation_pictures import pictures
-
-if TYPE_CHECKING:
-    from twinset.models.keras_model import SiameseModel
-
-
-from typing import TYPE_CHECKING
-
-from twinset.metrics.comparison import differences
-from twinset.metrics.judge import Part
 
 if TYPE_CHECKING:
     from twinset.models.keras_model import SiameseModel
@@ -39,9 +35,10 @@ def evaluate_run(
     data: str | None = None,
     *,
     baselines: bool = True,
-    progress: Callable[[str], None] | None = None,
-) -> Assessment:
-    """Judge the model of a run on a data set's test part.
+    progress: Wanted = True,
+    tell: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Evaluate the model of a run on a data set's test part.
 
     Writes evaluation.json, .md (a model card) and .html (with pictures) beside the model. The page
     also tells of classes that the training never saw, if `study_run` was there before.
@@ -50,15 +47,17 @@ def evaluate_run(
         run: the folder.
         data: "fashion-mnist", or the path of a folder or a table of images; of these, the ones
             that the run has not used. Defaults to the data that it was trained on.
-        baselines: judge raw pixels, principal components and an untrained network as well.
-        progress: is told what comes next. Defaults to none.
+        baselines: measure raw pixels, principal components and an untrained network as well.
+            Defaults to True.
+        progress: as for `evaluate`. Defaults to True.
+        tell: is told what the reading of the data finds. Defaults to none.
 
     Raises:
         ModelError: the folder holds no model.
         DataError: an unknown data set, or no image that the model has not seen.
     """
     data = data or run_data.source_of(run)
-    model, parts = _loaded(run, data, progress)
+    model, parts = _loaded(run, data, tell)
     test = _test_of(parts, data)
     found = evaluate(
         model,
@@ -70,7 +69,7 @@ def evaluate_run(
     )
     found.write_json(Path(run) / NUMBERS)
     found.write_markdown(Path(run) / "evaluation.md")
-    _write_page(Path(run), found.to_dict(), model, test, _stored_study(Path(run), model, data))
+    _write_page(Path(run), found.to_dict(), test, _stored_study(Path(run), model, data))
     return found
 
 
@@ -78,7 +77,8 @@ def study_run(
     run: str | Path,
     data: str | None = None,
     *,
-    progress: Callable[[str], None] | None = None,
+    progress: Wanted = True,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Run the whole protocol for the recipe of a run, in its folder `protocol`.
 
@@ -88,7 +88,8 @@ def study_run(
         run: the folder.
         data: "fashion-mnist", whose split and folds the protocol names, or the path of a folder
             or a table of images, whose classes are dealt into folds. Defaults to the run's own.
-        progress: is told what comes next. Defaults to none.
+        progress: as for `run_study`. Defaults to True.
+        tell: is told what the reading and the check of the data find. Defaults to none.
 
     Returns:
         The summary, and the same as Markdown.
@@ -100,13 +101,27 @@ def study_run(
     from twinset.models.keras_model import SiameseModel
 
     model = SiameseModel.load(run)
-    data = data or run_data.source_of(run)
-    parts = _study_parts(data, model, progress)
-    summary = run_study(parts, model.recipe, Path(run) / STUDY, progress=progress)
+    own = run_data.source_of(run)
+    source = data or own
+    # The run's own data passed the check when it was trained on, or its leaks were allowed then: to
+    # ask again would refuse for good what --allow-leaks let pass.
+    parts = run_data.load_parts(
+        source,
+        Recipe.load(model.recipe, holdout="auto"),  # a calib part, whatever the recipe says
+        allow_leaks=own in (source, str(Path(source).absolute())),
+        tell=tell,
+    )
+    test = _test_of(parts, source)
+    summary = run_study(
+        parts,
+        model.recipe,
+        Path(run) / STUDY,
+        about=_about(model, source),
+        progress=progress,
+    )
     found = _read(Path(run) / NUMBERS)
-    test = _test_of(parts, data)
     if _of_this_test(found, test):
-        _write_page(Path(run), found, model, test, summary)
+        _write_page(Path(run), found, test, summary)
     return summary, markdown(summary)
 
 
@@ -138,14 +153,12 @@ def compare_runs(run: str | Path, other: str | Path, data: str | None = None) ->
 
 
 def _loaded(
-    run: str | Path, data: str, progress: Callable[[str], None] | None
+    run: str | Path, data: str, tell: Callable[[str], None] | None
 ) -> tuple[SiameseModel, Parts]:
     from twinset.models.keras_model import SiameseModel
 
     model = SiameseModel.load(run)
-    return model, run_data.evaluation_parts(
-        run, data, model.recipe, model.preprocessing, tell=progress
-    )
+    return model, run_data.evaluation_parts(run, data, model.recipe, model.preprocessing, tell=tell)
 
 
 def _test_of(parts: Parts, data: str) -> Labelled:
@@ -155,33 +168,29 @@ def _test_of(parts: Parts, data: str) -> Labelled:
 
 
 def _write_page(
-    run: Path,
-    assessment: Mapping[str, Any],
-    model: SiameseModel,
-    test: Labelled,
-    study: Mapping[str, Any] | None,
+    run: Path, evaluation: Mapping[str, Any], test: Labelled, study: Mapping[str, Any] | None
 ) -> None:
-    write_page(run / PAGE, assessment, pictures(assessment, model, test, study), study)
+    write_page(run / PAGE, evaluation, pictures(evaluation, test, study), study)
 
 
-def _of_this_test(assessment: Mapping[str, Any], test: Labelled) -> bool:
-    """Tell whether a stored evaluation can be shown: of this version, and of these images."""
-    digest = assessment.get("facts", {}).get("Data", {}).get("test digest")
-    return assessment.get("schema") == SCHEMA and bool(digest == test.digest)
+def _of_this_test(evaluation: Mapping[str, Any], test: Labelled) -> bool:
+    # whether a stored evaluation can be shown: of this version, and of these images
+    digest = evaluation.get("facts", {}).get("Data", {}).get("test digest")
+    return evaluation.get("schema") == SCHEMA and bool(digest == test.digest)
 
 
-def _stored_study(run: Path, model: SiameseModel, data: str) -> dict[str, Any] | None:
-    """Read the run's study; None if there is none, or it is of another recipe or other data."""
+def _about(model: SiameseModel, source: str) -> dict[str, Any]:
+    place = source if source in run_data.DATA_SETS else str(Path(source).absolute())
+    return {"source": place, "trained_on": model.trained_on.digest}
+
+
+def _stored_study(run: Path, model: SiameseModel, source: str) -> dict[str, Any] | None:
+    # None where there is none, or it is of another recipe, training or data. What it was made from
+    # stands in it: the data need not be read, checked and divided again to know.
     found = _read(run / STUDY / "protocol.json")
-    if found.get("schema") != STUDY_SCHEMA:
-        return None
-    parts = _study_parts(data, model, None)
-    return found if found.get("key") == study_key(model.recipe, parts) else None
-
-
-def _study_parts(data: str, model: SiameseModel, progress: Callable[[str], None] | None) -> Parts:
-    """Divide the data as the protocol does, with a calib part whatever the recipe says."""
-    return run_data.load_parts(data, Recipe.load(model.recipe, holdout="auto"), tell=progress)
+    own = {"schema": STUDY_SCHEMA, "recipe": plain(recipe_key(model.recipe))}
+    own |= _about(model, source)
+    return found if {name: found.get(name) for name in own} == own else None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -192,83 +201,3 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError:
         raise DataError(f"{path}: expected JSON. Remove the file, and evaluate again.") from None
     return found if isinstance(found, dict) else {}
-
-
-# --- Two trained models on the same labelled images: A against B.
-
-
-def compare_models(
-    a: SiameseModel,
-    b: SiameseModel,
-    data: Labelled,
-    *,
-    names: tuple[str, str] = ("A", "B"),
-) -> Comparison:
-    """Tell, number by number, which of two models is better on the same test images.
-
-    Each difference a − b has a 95% interval over images: what both models find hard cancels out.
-    Where the interval holds 0, one cannot tell. To ask whether two *images* show the same, there
-    is `SiameseModel.compare`.
-
-    A claim about two recipes takes several trainings of each: the intervals hold these two models
-    fixed, and another seed gives another model.
-
-    Args:
-        a: the first model.
-        b: the second; its recipe, width and image size may be others.
-        data: images that neither was fitted or calibrated on, of two classes at least.
-        names: what to call the models in the summary. Defaults to ("A", "B").
-
-    Raises:
-        DataError: no `LabelledImages`, no pairs of both kinds, or a model was fitted or
-            calibrated on these very images.
-
-    Example:
-        >>> import numpy as np
-        >>> from twinset import LabelledImages, fit
-        >>> labels = np.arange(60) % 3
-        >>> pixels = np.full((60, 4, 4), 60 * labels[:, None, None], np.uint8)
-        >>> train, test = (LabelledImages(pixels + i, labels, tuple("abc")) for i in range(2))
-        >>> model = fit(train, epochs=1, encoder={"units": [4]}, progress=False)
-        >>> same = compare_models(model, model, test)
-        >>> same["auc"].interval.value, same["auc"].verdict
-        (0.0, 'cannot tell')
-    """
-    if not isinstance(data, Labelled):
-        raise DataError(
-            f"Expected LabelledImages to compare on. Received {type(data).__name__}: "
-            "wrap arrays as `LabelledImages(images, labels, class_names)`."
-        )
-    for name, model in zip(names, (a, b), strict=True):
-        used = {"fitted": model.trained_on.digest, "calibrated": model.threshold.data}
-        for verb, digest in used.items():
-            if digest == data.digest:
-                raise DataError(
-                    f"Expected images that neither model has seen. Received {data.name!r}, which "
-                    f"{name} was {verb} on: compare on other images."
-                )
-    of_a, of_b = (Part(model.embed(data), data.labels) for model in (a, b))
-    count = len(data)
-    return Comparison(
-        names=names,
-        differences=differences(of_a, of_b, (a.threshold.value, b.threshold.value)),
-        images=count,
-        pairs=count * (count - 1) // 2,
-        facts={
-            "A": _facts(a),
-            "B": _facts(b),
-            "Data": {"test set": data.name, "test digest": data.digest},
-        },
-    )
-
-
-def _facts(model: SiameseModel) -> dict[str, Any]:
-    return {
-        "recipe": model.recipe.name,
-        "seed": model.recipe.seed,
-        "epochs": len(model.history),
-        "threshold": model.threshold.value,
-        "threshold rule": model.threshold.rule,
-        "training set": model.trained_on.name,
-        "training digest": model.trained_on.digest,
-    }

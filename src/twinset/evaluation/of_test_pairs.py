@@ -14,18 +14,19 @@ from twinset import distance as distances
 from twinset import figures
 from twinset.data.labelled import Labelled, LabelledImages
 from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
-from twinset.evaluation.evaluate import floor_of
+from twinset.evaluation.baselines import baseline_of
 from twinset.metrics.pairs import PairScores, best_accuracy_threshold, hardest_mistakes, score_pairs
 from twinset.recipe import AUGMENTATION, Recipe
 from twinset.report.health_words import health_picture
-from twinset.report.run_report import Picture, Report
+from twinset.report.page import Picture
+from twinset.report.run_report import Report
 
 if TYPE_CHECKING:
     from twinset.models.keras_model import SiameseModel
 
 SHOWN_PAIRS = 10
 SHOWN_IMAGES, SHOWN_TIMES = 8, 7
-CHUNK = 2**21  # pixels in memory at a time, for the floor
+CHUNK = 2**21  # pixels in memory at a time, for the baseline
 
 
 def score(
@@ -36,49 +37,30 @@ def score(
     *,
     fit_seconds: float,
 ) -> Report:
-    """Score a model on the tutorial's test pairs, beside raw pixels or features on the same pairs.
-
-    Args:
-        model: a trained model.
-        images: the training images, or features; the floor's threshold is chosen on their pairs.
-        test: images that neither the model nor a threshold has seen.
-        pairs: training pairs, positions in `images`.
-        fit_seconds: wall-clock time of the training, for the report.
-    """
+    """Score a model on the tutorial's test pairs, beside raw pixels or features on the same."""
     test_pairs = shown_pairs(test, model.recipe.seed)
     apart = model.distances(test, test_pairs)
     scores = score_pairs(apart, test_pairs.same, model.threshold.value)
     return Report(
         title=f"twinset run: {model.recipe.name} on {images.name}",
         scores=scores,
-        floor=_raw_scores(images, pairs, test, test_pairs),
-        threshold_rule=model.threshold.rule,
+        baseline=_raw_scores(images, pairs, test, test_pairs),
+        threshold_rule=model.threshold.origin,
         pictures=tuple(_pictures(model, images, pairs, test, test_pairs, apart)),
         facts=_facts(model, test, test_pairs, fit_seconds),
-        floor_name=floor_of(images),
+        baseline_name=baseline_of(images),
     )
 
 
 def shown_pairs(images: Labelled, seed: int) -> Pairs:
-    """Draw pairs to score and to show: the tutorial's, or balanced ones where it can draw none.
-
-    Args:
-        images: of any classes.
-        seed: of the draw.
-
-    Raises:
-        DataError: the images cannot be paired.
-    """
+    """Draw pairs to score and to show: the tutorial's, or balanced ones where it can draw none."""
     counts = images.class_counts
     rule = balanced_pairs if (counts == 1).any() else tutorial_pairs
     return rule(images.labels, seed=seed)
 
 
 def _raw_scores(images: Labelled, pairs: Pairs, test: Labelled, test_pairs: Pairs) -> PairScores:
-    """Score Euclidean distances of the rows as they are, at the best threshold for training pairs.
-
-    Pixels are in [0, 1].
-    """
+    # Euclidean distances of the rows as they are, at the best threshold for training pairs
     known = _raw_distances(images, pairs)
     threshold = best_accuracy_threshold(known, pairs.same)
     apart = _raw_distances(test, test_pairs)
@@ -86,7 +68,7 @@ def _raw_scores(images: Labelled, pairs: Pairs, test: Labelled, test_pairs: Pair
 
 
 def _raw_distances(images: Labelled, pairs: Pairs) -> NDArray[np.float32]:
-    """Measure pairs of rows as they are, some at a time: they may not fit into memory."""
+    # some at a time: they may not fit into memory; pixels are in [0, 1]
     found = np.empty(len(pairs), np.float32)
     step = max(1, CHUNK // int(np.prod(images.row_shape)))
     scale = np.float32(255 if images.rows.dtype == np.uint8 else 1)
@@ -165,7 +147,7 @@ def _pair_pictures(
 
 
 def _augmented(recipe: Recipe, images: LabelledImages) -> Iterator[Picture]:
-    """Draw some training images, each beside what the network saw of it, if that differs."""
+    # some training images, each beside what the network saw of it, if that differs
     from keras import ops
 
     augmentation = AUGMENTATION.make(recipe.augment, mirrors=images.mirrors)
@@ -266,12 +248,7 @@ def _facts(
 
 
 def plot_model(model: SiameseModel, folder: Path) -> None:
-    """Draw Keras' own diagram as plot_model.png, where pydot and graphviz are installed.
-
-    Args:
-        model: a trained model.
-        folder: of the run.
-    """
+    """Draw Keras' own diagram as plot_model.png, where pydot and graphviz are installed."""
     import keras
 
     from twinset.networks.siamese import siamese

@@ -21,7 +21,7 @@ from twinset.metrics.hardest import HardestPairs, hardest_pairs
 from twinset.metrics.intervals import Interval
 from twinset.metrics.measured import Measured, Part
 from twinset.metrics.pairs import choose_threshold
-from twinset.metrics.table import METRICS, as_interval, of_kind
+from twinset.metrics.table import METRICS, Kind, as_interval, of_kind
 
 RULES = ("balanced accuracy", "EER", "FPR <= 0.01")
 PRIORS = (0.1, 0.01)
@@ -230,14 +230,19 @@ def measure(
         near=tuple(_near(test, near)),
         points=points,
         class_errors=_class_errors(m.walk.classes, by_class, 0) if points else None,
-        scores={each.key: each.measure(m) for each in of_kind("probability")} if known else {},
+        scores=_values(m, "probability") if known else {},
         reliability=reliability(m.curve, known) if known else None,
-        health={each.key: each.measure(m) for each in of_kind("health")},
+        health=_values(m, "health"),
         curve=m.curve,
         distances=_histogram(m.curve, points[0].rates) if points else None,
         bands=bands(m.curve, m.counts, m.first_of_bands) if with_bands else None,
         hardest=hardest_pairs(m.walk, hardest) if hardest else None,
     )
+
+
+def _values(m: Measured, kind: Kind) -> dict[str, float]:
+    found = [(metric.key, metric.measure(m)) for metric in of_kind(kind)]
+    return {key: as_interval(each).value for key, each in found if each is not None}
 
 
 def _fields(value: Any) -> dict[str, Any] | None:

@@ -25,8 +25,8 @@ class PairScores:
         negatives: pairs of two classes.
         threshold: largest distance that still counts as a match.
         accuracy: share of right verdicts, in [0, 1].
-        false_match_rate: share of the negatives that match (FMR, also FPR), in [0, 1].
-        false_non_match_rate: share of the positives that do not (FNMR, also FNR), in [0, 1].
+        fmr: share of the negatives that match (FMR, also FPR), in [0, 1].
+        fnmr: share of the positives that do not (FNMR, also FNR), in [0, 1].
         false_matches: negatives that match.
         false_non_matches: positives that do not.
         auc: area under the ROC curve: the probability that a random positive pair is closer
@@ -38,8 +38,8 @@ class PairScores:
     negatives: int
     threshold: float
     accuracy: float
-    false_match_rate: float
-    false_non_match_rate: float
+    fmr: float
+    fnmr: float
     false_matches: int
     false_non_matches: int
     auc: float
@@ -62,7 +62,7 @@ def score_pairs(distances: ArrayLike, same: ArrayLike, threshold: float) -> Pair
 
     Example:
         >>> scores = score_pairs([0.1, 0.6, 0.5, 0.9], [1, 1, 0, 0], threshold=0.5)
-        >>> scores.accuracy, scores.false_match_rate, scores.auc
+        >>> scores.accuracy, scores.fmr, scores.auc
         (0.5, 0.5, 0.75)
     """
     curve = curve_of_pairs(distances, same)
@@ -73,8 +73,8 @@ def score_pairs(distances: ArrayLike, same: ArrayLike, threshold: float) -> Pair
         negatives=rates.negatives,
         threshold=float(threshold),
         accuracy=rates.accuracy,
-        false_match_rate=rates.fmr,
-        false_non_match_rate=rates.fnmr,
+        fmr=rates.fmr,
+        fnmr=rates.fnmr,
         false_matches=rates.false_matches,
         false_non_matches=rates.false_non_matches,
         auc=auc(curve),

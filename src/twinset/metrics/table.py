@@ -17,15 +17,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from twinset.errors import DataError
 from twinset.metrics import intervals
 from twinset.metrics.calibration import brier, cllr, min_cllr
 from twinset.metrics.curves import tpr_at_fpr
+from twinset.metrics.few_shot import one_shot_accuracy
 from twinset.metrics.intervals import Estimate, Interval
 from twinset.metrics.measured import FPRS, NEIGHBOURS, Measured
 
+WAYS = 5
+
 Found: TypeAlias = Estimate | Interval | float | None
-Kind: TypeAlias = Literal["test", "near", "threshold", "probability", "health"]
+Kind: TypeAlias = Literal["test", "near", "unseen", "threshold", "probability", "health"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,13 @@ class Metric:
         measure: computes it.
         format: format specification of a finite value. Defaults to ".4f".
         better: 1 if higher is better, -1 if lower is, 0 if neither by itself. Defaults to 1.
-        kind: "test", of the test part; "near", the same among classes that are alike; "threshold",
-            at the model's own threshold; "probability", of the calibrated probability; "health",
-            of the embedding. Defaults to "test".
+        kind: "test", of the test part; "near", among classes that are alike; "unseen", of unseen
+            classes alone; "threshold", at the model's own threshold; "probability", of the
+            calibrated probability; "health", of the embedding. Defaults to "test".
         headline: whether the short tables of terminal and Markdown show it. Defaults to True.
         compared: whether two models are compared on it, if it comes as an `Estimate`. Defaults to
             True.
+        folds: whether the tables of unseen classes show it. Defaults to False.
         errors: the number of errors that a value rests on, where few make it worthless. Defaults
             to none.
         fields: what else the JSON says of it, such as {"fpr": 0.01}. Defaults to nothing.
@@ -59,6 +65,7 @@ class Metric:
     kind: Kind = "test"
     headline: bool = True
     compared: bool = True
+    folds: bool = False
     errors: Callable[[Measured, float], float] | None = None
     fields: Mapping[str, float] = field(default_factory=dict)
 
@@ -144,6 +151,7 @@ def _recall(k: int, words: str) -> Metric:
         ".2%",
         headline=k == 1,
         compared=k == 1,
+        folds=k == 1,
         errors=(lambda m, value: (1 - value) * len(m.test)) if k == 1 else None,
         fields={"k": k},
     )
@@ -184,6 +192,13 @@ def _health(key: str, label: str, words: str, spec: str = ".3f") -> Metric:
     )
 
 
+def _one_shot(m: Measured) -> Interval | None:
+    classes = np.unique(m.test.labels, return_counts=True)[1]
+    if (classes > 1).sum() < WAYS:
+        return None
+    return one_shot_accuracy(m.test.rows, m.test.labels, ways=WAYS)
+
+
 def _fmr(m: Measured) -> Estimate:
     return intervals.fmr_estimate(m.counts, 0)
 
@@ -208,6 +223,7 @@ for _metric in (
         "ROC AUC",
         "Chance that a same pair is closer than a different one; 0.5 is guessing.",
         lambda m: intervals.auc_estimate(m.walk),
+        folds=True,
     ),
     Metric(
         "eer",
@@ -216,6 +232,7 @@ for _metric in (
         _eer,
         ".2%",
         better=-1,
+        folds=True,
         errors=lambda m, value: value * _rarer(m),
     ),
     *map(_tpr, FPRS),
@@ -236,6 +253,15 @@ for _metric in (
         "MAP@R",
         "The same, where early ranks count more.",
         lambda m: m.retrieval_pulls["map_at_r"],
+        folds=True,
+    ),
+    Metric(
+        "one_shot",
+        "5-way 1-shot",
+        "Class of the nearest of five examples, one of each class; 0.2 is chance.",
+        _one_shot,
+        kind="unseen",
+        folds=True,
     ),
     _over_queries("map_at_10", "MAP@10", "Average precision over the ten nearest."),
     _over_queries(

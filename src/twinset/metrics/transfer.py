@@ -44,6 +44,29 @@ class Transfer:
         }
 
 
+@dataclass(frozen=True)
+class Rate:
+    """A column of the tables that say whether a threshold carries over."""
+
+    key: str  # in `Transfer.to_dict`
+    label: str
+    format: str = ".2%"
+    promised: bool = False  # and not what came true
+    gap: str = ""  # the key of realised minus promised
+    seen: str = ""  # the metric that tells the same of seen classes
+
+
+RATES = (
+    Rate("promised_fmr", "FMR promised", promised=True),
+    Rate("fmr", "FMR realised", gap="gap_fmr", seen="fmr"),
+    Rate("cross_fmr", "FMR unseen with seen", gap="gap_cross_fmr"),
+    Rate("promised_fnmr", "FNMR promised", promised=True),
+    Rate("fnmr", "FNMR realised", gap="gap_fnmr", seen="fnmr"),
+    Rate("cllr", "Cllr", ".4f", seen="cllr"),
+    Rate("min_cllr", "Min Cllr", ".4f", seen="min_cllr"),
+)
+
+
 def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> Transfer:
     """Compare an operating point's promise with its errors on unseen classes."""
     both = np.intersect1d(unseen.labels, seen.labels)

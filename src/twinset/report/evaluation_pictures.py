@@ -1,4 +1,4 @@
-"""The pictures of an assessment: curves, distances, probability, the hardest mistakes, folds."""
+"""The pictures of an evaluation: curves, distances, probability, the hardest mistakes, folds."""
 
 from __future__ import annotations
 
@@ -10,54 +10,39 @@ from numpy.typing import NDArray
 
 from twinset import figures
 from twinset.data.labelled import Labelled, LabelledImages
-from twinset.metrics.all_pairs import AllPairs
-from twinset.report.run_report import Picture
-from twinset.report.unseen_section import ACROSS, SCORES, UnseenSection, unseen_section
+from twinset.metrics.table import METRICS
+from twinset.report.page import Picture
+from twinset.report.unseen import UnseenSection, unseen_section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from twinset.models.keras_model import SiameseModel
 
 SHOWN_MISTAKES = 10
 Drawn = Iterator[tuple[str, str, "Figure"]]
 
 
 def pictures(
-    assessment: Mapping[str, Any],
-    model: SiameseModel,
-    data: Labelled,
-    study: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any], data: Labelled, study: Mapping[str, Any] | None = None
 ) -> tuple[Picture, ...]:
-    """Draw all pictures of an assessment.
-
-    Args:
-        assessment: of this model on this data; what `Assessment.to_dict` returns, or the JSON file
-            holds.
-        model: the model.
-        data: the test images; of features no mistakes are drawn.
-        study: of the model's recipe, as `run_study` returns it. Defaults to none.
-    """
-    names = assessment["class_names"]
-    judgement = assessment["judgements"]["model"]
+    """Draw all pictures of an evaluation, as its JSON file holds it, on these test images."""
+    names = evaluation["class_names"]
+    result = evaluation["results"]["model"]
     drawn = [
-        *_curves(assessment["judgements"]),
-        *_distances(judgement, model, data),
-        *_classes(judgement, names),
-        *(_mistakes(judgement, data) if isinstance(data, LabelledImages) else ()),
+        *_curves(evaluation["results"]),
+        *_distances(result),
+        *_classes(result, names),
+        *(_mistakes(result, data) if isinstance(data, LabelledImages) else ()),
     ]
     if study is not None:
-        drawn += _folds(unseen_section(study, names))
+        drawn += _folds(unseen_section(study))
     return tuple(
         Picture(name, caption, figures.png_bytes(figure)) for name, caption, figure in drawn
     )
 
 
-def _curves(judgements: Mapping[str, Any]) -> Drawn:
-    curves = {
-        name: (each["curve"]["fmr"], each["curve"]["fnmr"]) for name, each in judgements.items()
-    }
-    model = judgements["model"]
+def _curves(results: Mapping[str, Any]) -> Drawn:
+    curves = {name: (each["curve"]["fmr"], each["curve"]["fnmr"]) for name, each in results.items()}
+    model = results["model"]
     known = model.get("bands")
     bands = None
     said = ""
@@ -90,42 +75,26 @@ def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array(values, np.float64)
 
 
-def _distances(judgement: Mapping[str, Any], model: SiameseModel, data: Labelled) -> Drawn:
-    """Draw all distances, in the bins of the curve: thousands to each bar of the picture."""
-    if not judgement["points"]:
+def _distances(result: Mapping[str, Any]) -> Drawn:
+    bars = result["distances"]
+    if bars is None:
         return
-    rates = judgement["points"][0]["rates"]
-    curve = AllPairs(model.embed(data), data.labels).curve()
-    threshold = rates["threshold"]
-    # The bin that holds the threshold is cut there, at the exact counts.
-    cut = int(np.searchsorted(curve.thresholds, threshold, side="right"))
-    at = np.insert(curve.thresholds, cut, threshold)
-    matches = (
-        (curve.true_matches, rates["positives"] - rates["false_non_matches"]),
-        (curve.false_matches, rates["false_matches"]),
-    )
-    counts = np.concatenate([_per_bin(each, cut, exact) for each, exact in matches])
-    kinds, held = np.repeat([1, 0], len(at)), counts > 0
-    pairs = judgement["pairs"]
+    kinds = [(kind, np.array(bars[name])) for kind, name in ((1, "same"), (0, "different"))]
     yield (
         "distances",
-        f"Distances of all {pairs:,} pairs. A match is a distance at or below the threshold.",
+        f"Distances of all {result['pairs']:,} pairs. A match is a distance at or below the "
+        "threshold.",
         figures.distance_histogram(
-            np.tile(at, 2)[held], kinds[held], threshold, counts=counts[held]
+            np.concatenate([_numbers(bars["upper"])[counts > 0] for _, counts in kinds]),
+            np.concatenate([np.full((counts > 0).sum(), kind) for kind, counts in kinds]),
+            result["points"][0]["rates"]["threshold"],
+            counts=np.concatenate([counts[counts > 0] for _, counts in kinds]),
         ),
     )
 
 
-def _per_bin(matches: NDArray[np.int64], cut: int, exact: int) -> NDArray[np.int64]:
-    """Count each bin's pairs, with one more candidate before position `cut`."""
-    # On another machine an embedding may differ in its last digit, and a pair move by a bin.
-    within = matches[max(cut - 1, 0)], matches[min(cut, len(matches) - 1)]
-    at = np.insert(matches, cut, np.clip(exact, *within))
-    return np.asarray(np.diff(at, prepend=0), np.int64)
-
-
-def _classes(judgement: Mapping[str, Any], class_names: Sequence[str]) -> Drawn:
-    errors = judgement["class_errors"]
+def _classes(result: Mapping[str, Any], class_names: Sequence[str]) -> Drawn:
+    errors = result["class_errors"]
     if errors is not None:
         yield (
             "class_errors",
@@ -139,12 +108,12 @@ def _classes(judgement: Mapping[str, Any], class_names: Sequence[str]) -> Drawn:
         )
 
 
-def _mistakes(judgement: Mapping[str, Any], data: LabelledImages) -> Drawn:
+def _mistakes(result: Mapping[str, Any], data: LabelledImages) -> Drawn:
     """Draw the worst mistakes, half of each kind, or more of one where the other has few."""
-    hardest = judgement.get("hardest")
-    if not judgement["points"] or hardest is None:
+    hardest = result.get("hardest")
+    if not result["points"] or hardest is None:
         return
-    rates = judgement["points"][0]["rates"]
+    rates = result["points"][0]["rates"]
     threshold = rates["threshold"]
     # the nearest different pairs are mistakes only if they match, the farthest same ones if not
     matches = [pair for pair in hardest["false_matches"] if pair[2] <= threshold]
@@ -160,7 +129,7 @@ def _mistakes(judgement: Mapping[str, Any], data: LabelledImages) -> Drawn:
         "hardest_mistakes",
         f"The worst of {rates['false_matches']:,} false matches, closest first, then of "
         f"{rates['false_non_matches']:,} false non-matches, farthest first; found among all "
-        f"{judgement['pairs']:,} pairs. Only a pair on the wrong side of the threshold is a "
+        f"{result['pairs']:,} pairs. Only a pair on the wrong side of the threshold is a "
         "mistake.",
         figures.pairs(
             data.images[left],
@@ -176,44 +145,48 @@ def _mistakes(judgement: Mapping[str, Any], data: LabelledImages) -> Drawn:
 
 
 def _folds(study: UnseenSection) -> Drawn:
-    names = [f"{fold.name.partition('-')[0]} {fold.classes}" for fold in study.folds]
+    names = [f"{fold.title}: {fold.classes}" for fold in study.folds]
     if not names:
         return
 
     def column(part: str, key: str) -> NDArray[np.float64]:
         return _numbers([getattr(fold, part).get(key) for fold in study.folds])
 
-    seen = {
-        label: study.seen[name]["value"] for name, label in SCORES.items() if name in study.seen
-    }
+    shown = [metric for metric in study.columns if metric.better > 0 and metric.kind == "test"]
+    seen = {metric.label: study.on_seen(metric.key) for metric in shown}
     yield (
         "unseen_classes",
-        "The recipe and raw pixels on classes that the training never saw, a training in each row. "
-        "The dashed line is what it reaches on seen classes.",
+        f"The recipe and {study.baseline} on classes that the training never saw, a training in "
+        "each row. The dashed line is what it reaches on seen classes.",
         figures.folds(
             names,
             {
-                label: {"trained": column("numbers", key), "raw pixels": column("floor", key)}
-                for key, label in SCORES.items()
+                metric.label: {
+                    "trained": column("numbers", metric.key),
+                    study.baseline: column("baseline", metric.key),
+                }
+                for metric in shown
             },
-            marks=seen,
+            marks={label: each["value"] for label, each in seen.items() if each},
             mark="trained, seen classes",
         ),
     )
-    rates, seen = {}, {}
-    for key, label in (("fmr", "False match rate"), ("fnmr", "False non-match rate")):
+    rates, marks = {}, {}
+    for key in ("fmr", "fnmr"):
+        label = METRICS[key].label
         rates[label] = {
             "realised among unseen": column("transfer", key),
-            "promised": column("transfer", f"promised {key}"),
+            "promised": column("transfer", f"promised_{key}"),
         }
-        if study.on_seen(key.upper()):
-            seen[label] = study.on_seen(key.upper())["value"]
+        on_seen = study.on_seen(key)
+        if on_seen:
+            marks[label] = on_seen["value"]
         if key == "fmr" and study.across:
-            rates[label]["realised, unseen with seen"] = column("transfer", ACROSS)
+            rates[label]["realised, unseen with seen"] = column("transfer", "cross_fmr")
     yield (
         "threshold_transfer",
         "Both errors at the threshold that was chosen on the seen classes: promised there, and "
         "realised on unseen ones; the dashed line is what is realised on seen ones. Where dot and "
         "ring are apart, the threshold does not carry over.",
-        figures.folds(names, rates, marks=seen, mark="realised on seen classes"),
+        figures.folds(names, rates, marks=marks, mark="realised on seen classes"),
     )

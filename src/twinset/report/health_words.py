@@ -9,7 +9,7 @@ import numpy as np
 from twinset import figures
 from twinset.figures.health_panels import Panel
 from twinset.models.history import EpochRecord
-from twinset.report.run_report import Picture
+from twinset.report.page import Picture
 from twinset.training.monitor import COLLAPSED, DEAD, PATIENCE
 
 APART, RANK, LEAST, RISING = 1.5, 1.5, 0.01, 3.0

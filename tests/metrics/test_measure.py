@@ -1,17 +1,18 @@
-"""`judge`: what it adds up from the parts, each against the part itself."""
+"""`measure`: what it adds up from the parts, each against the part itself."""
 
 import json
 
 import numpy as np
 import pytest
 
-from twinset.metrics import judge as protocol
+from twinset.metrics import measured as parts
 from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.bands import band_thresholds, bands
 from twinset.metrics.curves import rates_at
 from twinset.metrics.hardest import hardest_pairs
 from twinset.metrics.intervals import eer_estimate, tpr_estimate
-from twinset.metrics.judge import FPRS, PROBE_STRENGTHS, Part, calibrate, judge
+from twinset.metrics.measure import calibrate, measure
+from twinset.metrics.measured import FPRS, PROBE_STRENGTHS, Part
 from twinset.metrics.probes import knn_accuracy, linear_probe
 
 
@@ -28,17 +29,17 @@ def test_part():
 
 
 @pytest.fixture(scope="module")
-def judged(test_part):
-    return judge(
+def measurements(test_part):
+    return measure(
         test_part, calibration=calibrate(part(1, 120)), gallery=part(0, 200), tune=part(3, 80)
     )
 
 
-def test_votes_and_probe_are_those_of_the_parts(judged, test_part):
+def test_votes_and_probe_are_those_of_the_parts(measurements, test_part):
     known, tune, asked = part(0, 200), part(3, 80), test_part
     for k in (1, 20):
         expected = knn_accuracy(known.embeddings, known.labels, asked.embeddings, asked.labels, k=k)
-        found = judged.numbers[f"{k}-nn accuracy"]
+        found = measurements.numbers[f"knn_accuracy_{k}"]
         assert found.value == expected
         assert 0.4 < found.low < found.value < found.high < 1
     probe = linear_probe(
@@ -46,30 +47,28 @@ def test_votes_and_probe_are_those_of_the_parts(judged, test_part):
         *(asked.embeddings, asked.labels),
         strengths=PROBE_STRENGTHS,
     )
-    assert judged.numbers["linear probe accuracy"].value == probe.accuracy
+    assert measurements.numbers["linear_probe"].value == probe.accuracy
 
 
 def test_votes_need_a_gallery_the_probe_a_tune_part_as_well(test_part):
     def added(**parts):
         return {
             name
-            for name in judge(test_part, with_bands=False, hardest=0, **parts).numbers
-            if "accuracy" in name
+            for name in measure(test_part, with_bands=False, hardest=0, **parts).numbers
+            if "accuracy" in name or "probe" in name
         }
 
-    votes = {"1-nn accuracy", "20-nn accuracy"}
+    votes = {"knn_accuracy_1", "knn_accuracy_20"}
     assert added() == added(tune=part(3, 80)) == set()
     assert added(gallery=part(0, 200)) == votes
-    assert added(gallery=part(0, 200), tune=part(3, 80)) == {*votes, "linear probe accuracy"}
-    assert added(gallery=part(0, 19)) == {"1-nn accuracy"}, "19 images cannot cast 20 votes"
+    assert added(gallery=part(0, 200), tune=part(3, 80)) == {*votes, "linear_probe"}
+    assert added(gallery=part(0, 19)) == {"knn_accuracy_1"}, "19 images cannot cast 20 votes"
     assert added(gallery=part(0, 200, classes=3)) == set(), "one class has no right answer"
 
 
 def test_what_the_probe_cannot_use_is_left_out(test_part, monkeypatch):
     def probed(**parts):
-        return judge(test_part, with_bands=False, hardest=0, **parts).numbers.get(
-            "linear probe accuracy"
-        )
+        return measure(test_part, with_bands=False, hardest=0, **parts).numbers.get("linear_probe")
 
     known, tune, other = part(0, 200), part(3, 80), part(3, 80, classes=5)
     some = other.only((0, 1, 2, 3))
@@ -77,7 +76,7 @@ def test_what_the_probe_cannot_use_is_left_out(test_part, monkeypatch):
     assert probed(gallery=known, tune=other) == probed(gallery=known, tune=some) is not None
     strange = Part(tune.embeddings, tune.labels + 10)
     assert probed(gallery=known, tune=strange) is None
-    monkeypatch.setattr(protocol, "PROBE_WIDTH", 5)
+    monkeypatch.setattr(parts, "PROBE_WIDTH", 5)
     assert probed(gallery=known, tune=tune) is None
 
 
@@ -88,43 +87,45 @@ def test_the_probe_is_fitted_on_a_sample_of_a_large_gallery(test_part, monkeypat
         sizes.append((len(fit), np.bincount(fit_labels).tolist()))
         return linear_probe(fit, fit_labels, *others, **options)
 
-    monkeypatch.setattr(protocol, "linear_probe", spy)
-    monkeypatch.setattr(protocol, "PROBE_IMAGES", 100)
-    judge(test_part, gallery=part(0, 200), tune=part(3, 80))
+    monkeypatch.setattr(parts, "linear_probe", spy)
+    monkeypatch.setattr(parts, "PROBE_IMAGES", 100)
+    measure(test_part, gallery=part(0, 200), tune=part(3, 80))
     assert sizes == [(100, [25, 25, 25, 25])]
 
 
-def test_one_walk_finds_what_each_estimate_finds_alone(judged, test_part):
+def test_one_walk_finds_what_each_estimate_finds_alone(measurements, test_part):
     walk = AllPairs(test_part.embeddings, test_part.labels)
     curve = walk.curve()
-    assert judged.numbers["eer"] == eer_estimate(walk, curve)[0].interval()
+    assert measurements.numbers["eer"] == eer_estimate(walk, curve)[0].interval()
     for fpr in FPRS:
-        assert judged.numbers[f"tpr@fpr={fpr:g}"] == tpr_estimate(walk, curve, fpr).interval()
+        assert (
+            measurements.numbers[f"tpr_at_fpr_{fpr:g}"] == tpr_estimate(walk, curve, fpr).interval()
+        )
     alone = bands(curve, walk.per_image(band_thresholds(curve)))
     for name in ("fmr", "tpr", "low", "high"):
-        np.testing.assert_array_equal(getattr(judged.bands, name), getattr(alone, name))
+        np.testing.assert_array_equal(getattr(measurements.bands, name), getattr(alone, name))
     d = np.linalg.norm(test_part.embeddings[:, None] - test_part.embeddings[None], axis=2)
     same = test_part.labels[:, None] == test_part.labels
     pairs = np.triu(np.ones_like(same), 1)
-    for point in judged.points:
+    for point in measurements.points:
         match = d <= point.rates.threshold
         assert abs(point.rates.false_matches - (match & ~same & pairs).sum()) <= 1
         near = rates_at(curve, point.rates.threshold)
         assert abs(point.rates.false_non_matches - near.false_non_matches) <= 2
 
 
-def test_bands_and_hardest_pairs_are_in_the_json(judged, test_part):
-    told = json.loads(json.dumps(judged.to_dict(), allow_nan=False))
+def test_bands_and_hardest_pairs_are_in_the_json(measurements, test_part):
+    told = json.loads(json.dumps(measurements.to_dict(), allow_nan=False))
     assert told["bands"] == {
-        name: getattr(judged.bands, name).tolist() for name in ("fmr", "tpr", "low", "high")
+        name: getattr(measurements.bands, name).tolist() for name in ("fmr", "tpr", "low", "high")
     }
     walk = AllPairs(test_part.embeddings, test_part.labels)
     assert told["hardest"] == hardest_pairs(walk, 10).to_dict()
     assert len(told["hardest"]["false_matches"]) == 10
-    plain = judge(test_part, with_bands=False, hardest=0)
+    plain = measure(test_part, with_bands=False, hardest=0)
     assert plain.bands is None
     assert plain.hardest is None
     told = plain.to_dict()
     assert (told["bands"], told["hardest"]) == (None, None)
     for name, number in plain.numbers.items():
-        assert number == judged.numbers[name], "numbers do not depend on what else is counted"
+        assert number == measurements.numbers[name], "numbers do not depend on what else is counted"
