@@ -16,14 +16,14 @@ import numpy as np
 import ledger
 import twinset
 from twinset.data.parts import divide
-from twinset.data.split import UNSEEN_FOLDS
+from twinset.evaluation import fashion_mnist
 from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.baselines import raw_pixels, unit_norm
 from twinset.metrics.curves import auc
 from twinset.metrics.retrieval import retrieve
 from twinset.recipe import parse_setting
 
-NEAR = [fold for fold in UNSEEN_FOLDS if fold.name.startswith("U1")]
+NEAR = [fold for fold in fashion_mnist.FOLDS if fold.averaged]
 
 
 def ranked(embeddings, labels):
@@ -46,8 +46,8 @@ def main():
     above, seen_auc = 0, []
     print(ledger.machine())
     for fold in NEAR:
-        seen = parts.fit.subset(np.flatnonzero(~np.isin(parts.fit.labels, fold.unseen)))
-        hidden = np.isin(judged.labels, fold.unseen)
+        seen = parts.fit.subset(np.flatnonzero(~np.isin(parts.fit.labels, fold.held_out)))
+        hidden = np.isin(judged.labels, fold.held_out)
         apart, rest = judged.subset(np.flatnonzero(hidden)), judged.subset(np.flatnonzero(~hidden))
         pixels = raw_pixels(apart.images)
         plain, floor = ranked(pixels, apart.labels), ranked(unit_norm(pixels), apart.labels)
@@ -64,7 +64,7 @@ def main():
             ("AUC", "MAP@R"), columns, means, floor, plain, strict=True
         ):
             ledger.say(
-                f"{options.recipe}, {fold.name}: {name}",
+                f"{options.recipe}, {fold.title}: {name}",
                 f"{mean:.4f} ({min(values):.4f} to {max(values):.4f}); "
                 f"pixels {low:.4f}, without unit length {other:.4f}",
             )

@@ -42,12 +42,12 @@ GRID = [
 
 
 def without(part, *folds):
-    hidden = [label for fold in folds for label in fold.unseen]
+    hidden = [label for fold in folds for label in fold.held_out]
     return part.subset(np.flatnonzero(~np.isin(part.labels, hidden)))
 
 
 def only(part, fold):
-    return part.subset(np.flatnonzero(np.isin(part.labels, fold.unseen)))
+    return part.subset(np.flatnonzero(np.isin(part.labels, fold.held_out)))
 
 
 def floor_of(images):
@@ -82,7 +82,7 @@ def inner(first, second, epochs, parts):
     for fold in (first, second):
         images = only(parts.tune, fold)
         embedded = parts_of(model, images)
-        rows[fold.name] = [ranked(mixed(embedded, weights), images.labels) for weights in GRID]
+        rows[fold.title] = [ranked(mixed(embedded, weights), images.labels) for weights in GRID]
     return {"folds": [first.name, second.name], "epochs": epochs, "judged": rows}
 
 
@@ -90,10 +90,10 @@ def choose(rows, floors, rule, fold=None):
     """Find the epochs and weights of the largest gain over the other folds, or over all."""
     gains = {}
     for row in rows:
-        if fold is not None and fold.name not in row["folds"]:
+        if fold is not None and fold.title not in row["folds"]:
             continue
         for name, judged in row["judged"].items():
-            if fold is not None and name == fold.name:
+            if fold is not None and name == fold.title:
                 continue
             for place, found in enumerate(judged):
                 gain = np.subtract(found, floors[name])
@@ -144,7 +144,7 @@ def main():
     wanted = {int(text) for text in options.epochs.split(",")}
     rows = [row for row in rows if row["epochs"] in wanted]
     print(ledger.machine())
-    floors = {fold.name: floor_of(only(parts.tune, fold)) for fold in NEAR}
+    floors = {fold.title: floor_of(only(parts.tune, fold)) for fold in NEAR}
     epochs, weights, gain = choose(rows, floors, options.rule)
     ledger.say("chosen with all folds", f"{epochs} epochs, {weights}: {gain:+.4f}")
     if not options.seeds:
@@ -156,10 +156,10 @@ def main():
         columns = list(zip(*found, strict=True))
         means = [statistics.mean(values) for values in columns]
         above += all(mean > low for mean, low in zip(means, floor, strict=True))
-        ledger.say(f"{fold.name}: chosen without it", f"{epochs} epochs, {weights}")
+        ledger.say(f"{fold.title}: chosen without it", f"{epochs} epochs, {weights}")
         for name, values, mean, low in zip(("AUC", "MAP@R"), columns, means, floor, strict=True):
             ledger.say(
-                f"{fold.name}: {name}",
+                f"{fold.title}: {name}",
                 f"{mean:.4f} ({min(values):.4f} to {max(values):.4f}); pixels {low:.4f}",
             )
     ledger.say("folds above the pixels in both", f"{above} of {len(NEAR)}")

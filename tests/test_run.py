@@ -105,12 +105,12 @@ def test_the_floors_threshold_comes_from_the_training_pairs(run):
     distances = loops(TEST.images / 255, unseen)
     threshold = best_threshold(loops(TRAIN.images / 255, known), known_same)
     tempting = best_threshold(distances, unseen_same)
-    floor = run.report.floor
-    assert floor.threshold == pytest.approx(threshold, rel=1e-5)
+    baseline = run.report.baseline
+    assert baseline.threshold == pytest.approx(threshold, rel=1e-5)
     assert abs(tempting - threshold) > 0.1 * threshold, "the test must tell the two apart"
-    assert floor.accuracy == pytest.approx(oracles.accuracy(distances, unseen_same, threshold))
-    assert floor.auc == pytest.approx(oracles.roc_auc(distances, unseen_same), abs=1e-4)
-    assert oracles.accuracy(distances, unseen_same, tempting) > floor.accuracy
+    assert baseline.accuracy == pytest.approx(oracles.accuracy(distances, unseen_same, threshold))
+    assert baseline.auc == pytest.approx(oracles.roc_auc(distances, unseen_same), abs=1e-4)
+    assert oracles.accuracy(distances, unseen_same, tempting) > baseline.accuracy
 
 
 def test_the_facts_are_those_of_the_run(run):
@@ -244,7 +244,7 @@ def test_the_same_seed_gives_the_same_numbers(run):
     again = twinset.train(out="again", seed=5, **QUICK)
     other = twinset.train(out="other", seed=6, **QUICK)
     assert asdict(again.report.scores) == asdict(run.report.scores)
-    assert asdict(again.report.floor) == asdict(run.report.floor)
+    assert asdict(again.report.baseline) == asdict(run.report.baseline)
     for ours, theirs in zip(
         again.model.encoder.get_weights(), run.model.encoder.get_weights(), strict=True
     ):
@@ -268,7 +268,7 @@ def test_the_test_images_are_not_trained_on(run, monkeypatch):
     ):
         np.testing.assert_array_equal(ours, theirs)
     assert other.report.scores.auc != run.report.scores.auc
-    assert other.report.floor.threshold == run.report.floor.threshold
+    assert other.report.baseline.threshold == run.report.baseline.threshold
 
 
 def test_a_perfect_model_has_no_picture_of_mistakes(monkeypatch):

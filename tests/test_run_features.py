@@ -109,7 +109,7 @@ def test_the_commands_take_features(run, command):
     settings = ["--set", "epochs=1", "--set", "encoder.embedding=4", "--out", "again", "--json"]
     done = command("train", source, "--recipe", "head", *settings)
     assert done.code == 0, done.err
-    assert json.loads(done.out)["report"]["floor_name"] == "raw features"
+    assert json.loads(done.out)["report"]["baseline_name"] == "raw features"
 
 
 def test_rows_without_a_label_are_told():

@@ -105,7 +105,7 @@ def test_digits_from_folder_to_verdict(digits, command):
     judged = command("evaluate", "run", "--json")
     assert judged.code == 0, judged.err
     content = json.loads(judged.out)
-    assert content["judgements"]["model"]["numbers"]["auc"]["value"] > 0.9
+    assert content["results"]["model"]["numbers"]["auc"]["value"] > 0.9
     assert content["facts"]["Data"]["test images"] < 400
     assert content["class_names"][-1] == "zero"
     assert Path("run/evaluation.html").stat().st_size > 100_000

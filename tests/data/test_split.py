@@ -13,7 +13,6 @@ from twinset.data.parts import prove_disjoint
 from twinset.data.split import (
     PROTOCOL_SEED,
     PROTOCOL_SIZES,
-    UNSEEN_FOLDS,
     Split,
     protocol_split,
     split,
@@ -288,17 +287,3 @@ def test_the_protocol_split_is_of_these_labels_only(fashion_mnist):
             protocol_split(labels)
     with pytest.raises(DataError, match="labels as integers"):
         protocol_split(["trousers"])
-
-
-def test_unseen_folds():
-    near, course, halves = (
-        [set(fold.unseen) for fold in UNSEEN_FOLDS if fold.name.startswith(block)]
-        for block in ("U1", "U2", "U3")
-    )
-    assert near == [{0, 6}, {2, 4}, {5, 7}, {1, 3}, {8, 9}]
-    assert course == [{3, 6, 7, 8}]
-    assert halves == [{0, 4, 5, 6, 7}, {1, 2, 3, 8, 9}]
-    assert set.union(*near) == set.union(*halves) == set(range(10))
-    assert len({fold.name for fold in UNSEEN_FOLDS}) == len(UNSEEN_FOLDS) == 8
-    for fold in UNSEEN_FOLDS:
-        assert sorted(fold.seen + fold.unseen) == list(range(10))

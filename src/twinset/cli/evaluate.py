@@ -40,10 +40,12 @@ def evaluate(args: Namespace) -> int:
         return 0
     tell = None if args.json else lambda text: note(f"evaluate: {text}")
     if args.protocol == "full":
-        summary, text = study_run(args.run, args.data, progress=tell)
+        summary, text = study_run(args.run, args.data, progress=tell is not None, tell=tell)
         say(json.dumps(summary) if args.json else text)
         return 0
-    found = evaluate_run(args.run, args.data, baselines=not args.no_baselines, progress=tell)
+    found = evaluate_run(
+        args.run, args.data, baselines=not args.no_baselines, progress=tell is not None, tell=tell
+    )
     say(json.dumps(found.to_dict()) if args.json else found.summary())
     if not args.json:
         say(f"report: {args.run / 'evaluation.html'}")

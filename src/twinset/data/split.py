@@ -153,56 +153,6 @@ def protocol_split(labels: ArrayLike) -> Split:
     return Split({name: np.flatnonzero(codes == k) for k, name in enumerate(PROTOCOL_SIZES)})
 
 
-@dataclass(frozen=True)
-class UnseenFold:
-    """The classes that one training never sees.
-
-    Args:
-        name: the block of the protocol, and the unseen labels: "U1-06".
-        unseen: the labels that are held out entirely.
-        classes: how many there are in all. Defaults to Fashion-MNIST's 10.
-
-    Example:
-        >>> UnseenFold("U1-06", (0, 6)).seen
-        (1, 2, 3, 4, 5, 7, 8, 9)
-    """
-
-    name: str
-    unseen: tuple[int, ...]
-    classes: int = 10
-
-    @property
-    def seen(self) -> tuple[int, ...]:
-        """The labels to train, tune and calibrate on: the others."""
-        return tuple(label for label in range(self.classes) if label not in self.unseen)
-
-
-def class_folds(classes: int, *, folds: int = 5, seed: int = 0) -> tuple[UnseenFold, ...]:
-    """Deal classes into folds at random, so that each is unseen exactly once.
-
-    A fold has two classes or more, as a test needs, and leaves two or more to train on.
-
-    Returns:
-        As many folds as asked; fewer of fewer than ten classes, none of fewer than four.
-    """
-    count = min(folds, classes // 2)
-    if count < 2:
-        return ()
-    dealt = np.array_split(np.random.default_rng(seed).permutation(classes), count)
-    return tuple(
-        UnseenFold(f"fold-{k}", tuple(sorted(map(int, unseen))), classes)
-        for k, unseen in enumerate(dealt, 1)
-    )
-
-
-# U1: pairs of near classes; every class is unseen once. U2: the split of the course IFN680.
-# U3: halves, both ways.
-UNSEEN_FOLDS = tuple(
-    UnseenFold(name, tuple(int(label) for label in name[3:]))
-    for name in ("U1-06", "U1-24", "U1-57", "U1-13", "U1-89", "U2-3678", "U3-04567", "U3-12389")
-)
-
-
 def checked_groups(groups: ArrayLike, count: int) -> NDArray[Any]:
     """Return groups as an array, one per image."""
     values = np.asarray(groups)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twinset.data import load as run_data
 from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
+from twinset.data.read_listing import is_path
 from twinset.errors import DataError
 from twinset.evaluation.compare import compare_models
 from twinset.evaluation.evaluate import SCHEMA, Evaluation, evaluate
@@ -180,7 +181,7 @@ def _of_this_test(evaluation: Mapping[str, Any], test: Labelled) -> bool:
 
 
 def _about(model: SiameseModel, source: str) -> dict[str, Any]:
-    place = source if source in run_data.DATA_SETS else str(Path(source).absolute())
+    place = str(Path(source).absolute()) if is_path(source) else source
     return {"source": place, "trained_on": model.trained_on.digest}
 
 
