@@ -35,7 +35,7 @@ def run(tmp_path_factory, fashion_mnist):
 
 def test_a_run_on_features_is_a_run(run):
     assert run.model.preprocessing == VectorInput(20)
-    assert run.model.threshold.rule.startswith("balanced accuracy on 90 images kept out")
+    assert run.model.threshold.origin.startswith("balanced accuracy on 90 images kept out")
     drawn = {path.name for path in run.folder.iterdir()}
     assert {"report.html", "health.png", "loss.png", "distances.png", "model.json"} <= drawn
     assert not {"test_pairs.png", "mistakes.png", "training_pairs.png"} & drawn
