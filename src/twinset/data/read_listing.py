@@ -55,11 +55,10 @@ def read_listing(
             not belong to what is there.
 
     Example:
-        >>> read_listing("nowhere")
+        >>> read_listing("nowhere")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        twinset.errors.DataError: nowhere: expected fashion-mnist, a Hugging Face data set, a file \
-of vectors (.npy, .npz, .parquet, .arrow), a folder of images, or a table of images (.csv, .tsv, \
-.parquet). Received nothing: no such file or folder.
+        twinset.errors.DataError: nowhere: expected ... a folder of images, or a table of images \
+(.csv, .tsv, .parquet). Received nothing: no such file or folder.
     """
     asked = Asked(labelled, classes, image, label, group, split, progress)
     text = os.fspath(place)
