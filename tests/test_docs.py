@@ -116,3 +116,20 @@ def test_a_loss_is_added_by_one_file(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "0.3"
+
+
+def test_a_source_of_data_is_added_by_one_file(tmp_path):
+    """That of docs/contributing.md, dropped into a copy of the package."""
+    copy = tmp_path / "src/twinset"
+    shutil.copytree(Path(twinset.__file__).parent, copy, ignore=shutil.ignore_patterns("__*__"))
+    (program,) = (each for each in blocks("contributing.md", "python") if "stripes:" in each)
+    (copy / "data/sources/stripes.py").write_text(program, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "twinset", "check", "stripes:20"],
+        env=os.environ | {"PYTHONPATH": str(copy.parent)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("stripes: 40 images of 16 × 16 in 2 classes")
