@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -16,7 +17,7 @@ from twinset.errors import RecipeError
 from twinset.makers import Maker, Makers, Part
 from twinset.recipe_sections import BlendRecipe, ImagesRecipe, SplitRecipe
 from twinset.registry import suggestion
-from twinset.settings import Count, CountOrNone, Positive, Section, explain
+from twinset.settings import Count, CountOrNone, Positive, Section, descriptions, explain
 
 LOSSES = Makers(
     "loss",
@@ -166,9 +167,41 @@ class Recipe(Section):
         # pickle finds classes by their names, and those of sections are made when they are read
         return Recipe.parse, (self.model_dump(),)
 
-    def to_toml(self) -> str:
-        """Write the recipe as TOML that `load` reads back to an equal recipe."""
-        return tomli_w.dumps(self.model_dump(mode="json"))
+    def to_toml(self, *, explained: bool = False) -> str:
+        """Write the recipe as TOML that `load` reads back to an equal recipe.
+
+        Args:
+            explained: with what each value means, as a comment above it. Defaults to False.
+        """
+        values = self.model_dump(mode="json")
+        return _explained(self, values) if explained else tomli_w.dumps(values)
+
+
+def _explained(section: Section, values: Mapping[str, Any]) -> str:
+    words = descriptions(type(section))
+    lines, tables = list[str](), list[str]()
+    for key, value in values.items():
+        about = words.get(key) or type(section).model_fields[key].description
+        inner = getattr(section, key)
+        if isinstance(inner, Section):
+            source = next(
+                m.source for m in Recipe.model_fields[key].metadata if hasattr(m, "source")
+            )
+            names = (
+                f" Its name is one of {', '.join(source.names())}."
+                if isinstance(source, Makers)
+                else ""
+            )
+            head = _comment(f"{about or ''}{names}")
+            tables.append(f"\n{head}[{key}]\n{_explained(inner, value)}")
+        else:
+            lines.append(_comment(about or "") + tomli_w.dumps({key: value}))
+    return "".join([*lines, *tables])
+
+
+def _comment(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return "".join(f"# {line}\n" for line in textwrap.wrap(text, 98))
 
 
 def builtin_names() -> list[str]:

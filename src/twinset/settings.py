@@ -215,7 +215,7 @@ def section_of(
         >>> section_of(ring, ("size",), "ring")(radius=2)
         Settings(name='ring', radius=2.0)
     """
-    words = _descriptions(maker)
+    words = descriptions(maker)
     fields: Any = {} if name is None else {"name": (Literal[name], name)}
     for key, each in parameters(maker).items():
         if key not in given:
@@ -224,8 +224,8 @@ def section_of(
     return create_model("Settings", __base__=Section, **fields)
 
 
-def _descriptions(maker: Any) -> dict[str, str]:
-    # the section "Args" of docstrings in Google's style
+def descriptions(maker: Any) -> dict[str, str]:
+    """Read what each argument means out of the section "Args" of a docstring."""
     found = {}
     for each in reversed(maker.__mro__) if isinstance(maker, type) else (maker,):
         _, _, args = inspect.cleandoc(each.__doc__ or "").partition("\nArgs:\n")
