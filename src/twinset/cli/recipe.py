@@ -1,0 +1,37 @@
+"""The command that shows what a training can be told: `recipe`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from twinset.cli.arguments import Arguments, choose_backend
+from twinset.cli.printing import say
+from twinset.cli.train import RECIPES
+
+
+def recipe(args: Namespace) -> int:
+    """Print a recipe: every value that can be set, and what it means.
+
+    The output is a recipe file itself: change it and pass it to `twinset train --recipe`.
+
+        twinset recipe fast
+        twinset recipe conv --set loss.name=triplet
+        twinset recipe fast > mine.toml
+    """
+    choose_backend(None)
+    from twinset.recipe import Recipe, parse_setting
+
+    changes = dict(parse_setting(text) for text in args.set)
+    say(Recipe.load(args.name, **changes).to_toml(explained=True).rstrip())
+    return 0
+
+
+def _recipe(takes: Arguments) -> None:
+    takes.option(
+        "name",
+        f"A built-in recipe ({', '.join(RECIPES)}), or the path of a .toml file.",
+    )
+    takes.options("--set", "KEY=VALUE", "Change a value of the recipe, such as loss.margin=2.")
+
+
+COMMANDS = {recipe: _recipe}
