@@ -32,19 +32,18 @@ ROOT = Path(__file__).parents[1]
 
 # Compiling is what most trainings here wait for, so JAX compiles quick programs instead of fast
 # ones, and each once for all workers and the next run. An XLA that does not know a flag ends the
-# process: none are set beside a JAX other than the one that is pinned.
-QUICK_PROGRAMS = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_parallel_codegen_split_count=1"
-)
+# process: a newer one gets none until somebody has tried. The first has the emitters that are quick.
+_EASY = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+QUICK_PROGRAMS = {
+    "0.10.2": f"{_EASY} --xla_cpu_use_fusion_emitters=false",
+    "0.12.0.1": _EASY,
+}
 PROGRAMS = ROOT / ".pytest_cache" / "programs"
 PROGRAMS_LIMIT = 200 * 2**20
-with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-    _jax = f"jaxlib=={importlib.metadata.version('jaxlib')}"
-    if _jax in (ROOT / "requirements.lock").read_text("utf-8").split():
-        os.environ.setdefault("XLA_FLAGS", QUICK_PROGRAMS)
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+with contextlib.suppress(importlib.metadata.PackageNotFoundError, KeyError):
+    os.environ.setdefault("XLA_FLAGS", QUICK_PROGRAMS[importlib.metadata.version("jaxlib")])
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def pytest_configure(config):
