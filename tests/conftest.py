@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 
 # Compiling is what most trainings here wait for, so JAX compiles quick programs instead of fast
 # ones, and each once for all workers and the next run. An XLA that does not know a flag ends the
-# process: a newer one gets none until somebody has tried. The first has the emitters that are quick.
+# process, so a newer one gets none until somebody has tried. Only the first has quick emitters.
 _EASY = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 QUICK_PROGRAMS = {
     "0.10.2": f"{_EASY} --xla_cpu_use_fusion_emitters=false",
