@@ -43,19 +43,23 @@ class Registry:
         self._error = error
 
     @cached_property
-    def _places(self) -> dict[str, EntryPoint]:
-        ours = {
+    def _ours(self) -> dict[str, EntryPoint]:
+        return {
             name: EntryPoint(name, place, self.group) for name, place in self._builtin().items()
         }
+
+    @cached_property
+    def _places(self) -> dict[str, EntryPoint]:
         # ours win: a package that shadows "triplet" would change what every saved recipe means
-        return {entry.name: entry for entry in entry_points(group=self.group)} | ours
+        return {entry.name: entry for entry in entry_points(group=self.group)} | self._ours
 
     def names(self) -> list[str]:
         """List all names, sorted."""
         return sorted(self._places)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        # theirs are looked for only where ours do not do: that reads a file of each package
+        return name in self._ours or name in self._places
 
     def load(self, name: str) -> Any:
         """Import what a name stands for.
@@ -64,12 +68,12 @@ class Registry:
             TwinsetError: no such name, or the package that declares it cannot be imported; of the
                 class that the registry was made with.
         """
-        if name not in self._places:
+        if name not in self:
             hint = suggestion(str(name), self._places)
             raise self._error(
                 f"Expected a {self.kind} out of {self.names()}. Received {name!r}{hint}."
             )
-        entry = self._places[name]
+        entry = self._ours[name] if name in self._ours else self._places[name]
         try:
             return getattr(importlib.import_module(entry.module), entry.attr)
         except (ImportError, AttributeError) as error:

@@ -165,7 +165,7 @@ def package() -> Any:
 
 @contextmanager
 def _threads(queries: int) -> Iterator[None]:
-    """Keep few queries to one thread: several wait for one another, and long on a busy machine."""
+    # Keep few queries to one thread: several wait for one another, and long on a busy machine.
     faiss = package()
     before = faiss.omp_get_max_threads()
     if queries < 16:

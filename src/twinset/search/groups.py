@@ -114,7 +114,7 @@ class _Components:
             self._labels = merged[self._labels]
 
     def _of_strip(self, top: int) -> _Edges:
-        """Find edges of a strip of vectors with all from it on: as many as connect the same."""
+        # Find edges of a strip of vectors with all from it on: as many as connect the same.
         rows = slice(top, min(top + TILE, len(self._vectors)))
         products = np.ascontiguousarray(-2 * self._centred(rows).T)  # (d, rows)
         room = np.empty((TILE, products.shape[1]), np.float32)
@@ -160,7 +160,7 @@ class _Components:
 
 
 def _fewest(left: NDArray[np.int64], right: NDArray[np.int64]) -> _Edges:
-    """Leave out edges between vectors that others connect: fewer than nodes remain."""
+    # Leave out edges between vectors that others connect: fewer than nodes remain.
     if len(left) < TILE:
         return left, right
     nodes, codes = np.unique(np.concatenate([left, right]), return_inverse=True)
@@ -186,7 +186,6 @@ def _slices(start: int, stop: int) -> Iterator[slice]:
 
 
 def _described(vectors: NDArray[np.float32], members: NDArray[np.int64]) -> Group:
-    """Find a group's medoid and its diameter."""
     own = vectors[members]
     m = len(members)
     if m <= SMALL:
@@ -207,7 +206,7 @@ def _described(vectors: NDArray[np.float32], members: NDArray[np.int64]) -> Grou
 def _sums_and_farthest(
     own: NDArray[np.float32],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Sum the distances of each vector to all, and find the one that is farthest from it."""
+    # Sum the distances of each vector to all, and find the one that is farthest from it.
     rows, squares = distance.centred(own)
     sums = np.zeros(len(own))
     farthest = np.zeros(len(own), np.int64)

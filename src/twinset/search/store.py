@@ -288,14 +288,14 @@ def create_store(
 
 def _engine(url: str | os.PathLike[str]) -> type[Store]:
     scheme = scheme_of(url)
-    name = _ALIASES.get(scheme, scheme)
-    others = [f"{other}://…" for other in STORES.names() if other != FOLDER]
-    if name and f"{name}://…" not in others:
+    name = _ALIASES.get(scheme, scheme) or FOLDER
+    if name not in STORES or scheme == FOLDER:
+        others = " or ".join(f"{other}://…" for other in STORES.names() if other != FOLDER)
         raise StoreError(
-            "Expected an index as the path of a folder, or a URL that begins with "
-            f"{' or '.join(others)}. Received {scheme}://…"
+            f"Expected an index as the path of a folder, or a URL that begins with {others}. "
+            f"Received {scheme}://…"
         )
-    store: type[Store] = STORES.load(name or FOLDER)
+    store: type[Store] = STORES.load(name)
     return store
 
 

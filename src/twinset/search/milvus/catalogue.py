@@ -176,7 +176,7 @@ def write(client: Any, place: Address, state: State) -> None:
 
 
 def _newest(client: Any, place: Address, consistency: str) -> tuple[list[Any], list[str]]:
-    """Read the rows of the newest state that is there whole, and the keys of older ones."""
+    # Read the rows of the newest state that is there whole, and the keys of older ones.
     found = client.query(
         CATALOGUE,
         filter=f'name == "{place.index}"',

@@ -150,11 +150,9 @@ class MilvusStore(Store):
     # --- reading
 
     def _read(self, answer: Callable[[State], Answer]) -> Answer:
-        """Answer from one state, although Milvus has none to hold on to.
-
-        The state that was seen last is tried first. The answer counts if that still is the state
-        afterwards; or if it was read within this call, and nothing has been taken out since.
-        """
+        # Answer from one state, although Milvus has none to hold on to.
+        # The state that was seen last is tried first. The answer counts if that still is the state
+        # afterwards; or if it was read within this call, and nothing has been taken out since.
         self._check_open()
         level = self._place.consistency
         with told(self._place):
@@ -192,7 +190,7 @@ class MilvusStore(Store):
     def _nearest(
         self, state: State, query: NDArray[np.float32], request: Request
     ) -> list[Neighbour] | None:
-        """Find neighbours by Milvus' own search; None if it returns too few to be sure."""
+        # Find neighbours by Milvus' own search; None if it returns too few to be sure.
         rows, k, within = self._rows, request.k, request.within
         limit = (k or 100) + SPARE
         length = float(np.linalg.norm(query.astype(np.float64)))
@@ -214,7 +212,7 @@ class MilvusStore(Store):
     def _scan(
         self, state: State, queries: NDArray[np.float32], request: Request
     ) -> list[list[Neighbour]]:
-        """Find neighbours by reading all items, as Milvus returns no more than 16,384."""
+        # Find neighbours by reading all items, as Milvus returns no more than 16,384.
         kept = [self._rows.candidates([]) for _ in queries]
         for page in self._pages(state, expression(request.where)):
             held = page.that_hold(request.where)
@@ -245,7 +243,7 @@ class MilvusStore(Store):
         return state
 
     def _begin(self) -> State:
-        """Read the state to change, and remove what a writer that was killed has left."""
+        # Read the state to change, and remove what a writer that was killed has left.
         state = self._refresh("Strong")
         if state.dead:
             state = self._purge(state)

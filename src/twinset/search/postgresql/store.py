@@ -159,7 +159,7 @@ class PostgresStore(Store):
 
     @contextmanager
     def _reading(self) -> Iterator[Cursor[Any]]:
-        """One state of the index, however many statements ask for it."""
+        # One state of the index, however many statements ask for it.
         with (
             self._connection() as connection,
             told(self._place),
@@ -171,7 +171,7 @@ class PostgresStore(Store):
 
     @contextmanager
     def _writing(self) -> Iterator[Cursor[Any]]:
-        """A transaction that no other writer of this index shares."""
+        # A transaction that no other writer of this index shares.
         with (
             self._connection() as connection,
             told(self._place),
@@ -202,7 +202,7 @@ def _snapshot(connection: Connection[Any]) -> Iterator[None]:
 
 
 def _check(connection: Connection[Any], place: Address, table: Table, lock: str = "") -> None:
-    """See that the index is still there; a writer locks its row, and so every other writer out."""
+    # See that the index is still there; a writer locks its row, and so every other writer out.
     found = connection.execute(
         f"SELECT 1 FROM twinset_indexes WHERE id = %s{lock}".encode(), [table.number]
     ).fetchone()

@@ -47,7 +47,7 @@ def make(folder: Path, signature: Signature, *, overwrite: bool) -> None:
 
 
 def _draft(folder: Path, signature: Signature) -> Path:
-    """Make a store beside its place: a rename is atomic within one file system only."""
+    # Make a store beside its place: a rename is atomic within one file system only.
     draft = folder.with_name(f".{folder.name}.{os.urandom(8).hex()}.tmp")
     draft.mkdir()
     vector_file.create(vector_file.path_of(draft, 0))
@@ -74,10 +74,8 @@ def _remains(folder: Path) -> bool:
 
 
 def _reset(folder: Path, signature: Signature) -> None:
-    """Empty a store in one transaction.
-
-    Those who have it open see another identity at their next call, and say so.
-    """
+    # Empty a store in one transaction.
+    # Those who have it open see another identity at their next call, and say so.
     if not (folder / database.NAME).exists():
         raise DamagedError("vectors without a database")
     db = database.connect(folder)
