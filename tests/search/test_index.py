@@ -358,8 +358,8 @@ def test_progress_is_told_as_it_is_everywhere(photos):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("nowhere", "nowhere: expected .*, a folder of images, or a table.*no such file"),
-        ("a.txt", "a.txt: expected .*, a folder of images, or a table.*a file .txt"),
+        ("nowhere", "nowhere: expected .*a folder of images.*no such file"),
+        ("a.txt", "a.txt: expected .*a folder of images.*a file .txt"),
         ("empty", "empty: expected images. Received an empty folder"),
         ([], "the list of paths: expected images. Received none"),
         ([3], "Received a list with int in it"),
