@@ -3,8 +3,8 @@
 ./task bench ladder [--rungs 0,1,2] [--seeds 3] [--out ladder.jsonl]
 
 Each rung keeps the fixes before it. On the protocol's split: accuracy on the tutorial's 19,980
-test pairs with the threshold by balanced accuracy on the calib images, mean over seeds; AUC over
-all pairs of the two classes that each of the five near folds (U1) holds out, one training each.
+test pairs with the threshold by balanced accuracy on the calibration images, mean over seeds; AUC
+over all pairs of the two classes that each of the five near folds (U1) holds out, one training each.
 The seconds of `fit` are measured in this process, after a first short training that pays for
 imports; each rung compiles its own programs. Rows go to --out as they come, and a row that is
 there is not measured again; --seeds 0 leaves the accuracy out. On a CPU
@@ -77,7 +77,7 @@ def seen(rung, seed, parts):
     started = time.perf_counter()
     model = twinset.fit(parts.fit, name, seed=seed, progress=False, **settings)
     seconds = time.perf_counter() - started
-    model = calibrated(model, parts.calib)
+    model = calibrated(model, parts.calibration)
     pairs = twinset.tutorial_pairs(parts.test.labels, seed=seed)
     apart = model.distances(parts.test, pairs)
     scores = twinset.score_pairs(apart, pairs.same, model.threshold.value)

@@ -2,7 +2,7 @@
 
 ./task bench recipes --recipe fast [--seeds 5] [--backend jax] [--set epochs=1] [--keep FOLDER]
 
-Fitted on the protocol's 50,000 images; the threshold is chosen on its 5,000 calib images by
+Fitted on the protocol's 50,000 images; the threshold is chosen on its 5,000 calibration images by
 balanced accuracy; the 19,980 test pairs are scored once for each seed. The time is that of `fit`
 in a fresh process, compilation included and imports not, over that of the tutorial's 20 epochs in
 plain Keras on TensorFlow, measured in the same run. Programs that JAX compiled before are cached
@@ -41,7 +41,7 @@ def one(recipe, seed, settings, keep):
     started = time.perf_counter()
     model = twinset.fit(parts.fit, recipe, seed=seed, progress=False, **overrides)
     seconds = time.perf_counter() - started
-    model = calibrated(model, parts.calib)
+    model = calibrated(model, parts.calibration)
     if keep is not None:
         model.save(keep / f"{recipe}-{seed}")
     pairs = twinset.tutorial_pairs(test.labels, seed=seed)

@@ -8,7 +8,7 @@ epochs as it needs (where both are installed), and against the tutorial's 20 epo
 on TensorFlow, once. The contestants take turns in fresh processes; a seed per round. Seconds are
 those from images in memory to weights, compilation included and imports not. "First" runs without
 programs that JAX compiled before, "second" with them. Fitted on the protocol's 50,000 images,
-threshold by balanced accuracy on its 5,000 calib images, scored on the 19,980 test pairs.
+threshold by balanced accuracy on its 5,000 calibration images, scored on the 19,980 test pairs.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def rival(seed):
             loss_of(embeddings, labels[positions]).backward()
             optimizer.step()
         seconds += time.perf_counter() - started
-        accuracy = scored(lambda pixels: embedded(net, pixels), parts.calib, test, seed)
+        accuracy = scored(lambda pixels: embedded(net, pixels), parts.calibration, test, seed)
         rows.append({"epochs": epoch + 1, "seconds": seconds, "accuracy": accuracy})
         if accuracy >= REACH:
             break
@@ -75,13 +75,13 @@ def embedded(net, pixels):
         return torch.nn.functional.normalize(net(rows)).numpy()
 
 
-def scored(embed, calib, test, seed):
+def scored(embed, calibration, test, seed):
     import twinset
     from twinset.distance import of_pairs
     from twinset.metrics.measure import calibrate
     from twinset.metrics.measured import Part
 
-    threshold = calibrate(Part(embed(calib.images), calib.labels)).thresholds[0].value
+    threshold = calibrate(Part(embed(calibration.images), calibration.labels)).thresholds[0].value
     pairs = twinset.tutorial_pairs(test.labels, seed=seed)
     apart = of_pairs(embed(test.images), pairs.left, pairs.right)
     return 100 * twinset.score_pairs(apart, pairs.same, threshold).accuracy

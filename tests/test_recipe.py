@@ -60,7 +60,7 @@ def test_the_tutorial_holds_the_tutorials_values():
         "seed": 0,
         "precision": "float32",
         "images": {"size": "auto", "colour": "auto", "resize": "pad", "background": 0},
-        "split": {"test": 0.2, "calib": 0.1, "tune": 0.0},
+        "split": {"test": 0.2, "calibration": 0.1, "tune": 0.0},
         "augment": {
             "flip": False,
             "shift": 0,

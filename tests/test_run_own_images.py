@@ -132,10 +132,11 @@ def test_a_run_is_never_judged_on_what_it_has_used(tiles, tmp_path):
     recipe, how = run.model.recipe, run.model.preprocessing
     parts = run_data.evaluation_parts(tmp_path / "run", tmp_path / "tiles", recipe, how)
     used = {
-        bytes(key) for key in np.concatenate([parts.fit.fingerprints, parts.calib.fingerprints])
+        bytes(key)
+        for key in np.concatenate([parts.fit.fingerprints, parts.calibration.fingerprints])
     }
     assert not used & set(map(bytes, parts.test.fingerprints))
-    assert len(parts.fit) + len(parts.calib) + len(parts.test) == 247
+    assert len(parts.fit) + len(parts.calibration) + len(parts.test) == 247
     # more images in the same folder: the new ones are for the test
     write_tree(tmp_path / "tiles", pixels[1::2], labels[1::2], ["roof", "flower"], kind="bmp")
     more = run_data.evaluation_parts(tmp_path / "run", tmp_path / "tiles", recipe, how)

@@ -30,12 +30,12 @@ class SplitRecipe(Section):
 
     Args:
         test: share of the images, or groups, that the model is judged on.
-        calib: share that thresholds are chosen on, if the recipe's `holdout` asks for any.
+        calibration: share that thresholds are chosen on, if the recipe's `holdout` asks for any.
         tune: share kept for the choice of epochs and settings.
     """
 
     test: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.2
-    calib: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.1
+    calibration: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.1
     tune: Share = 0.0
 
 

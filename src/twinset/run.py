@@ -109,8 +109,8 @@ def train(
     _save(model, folder)
     with _kept(folder):
         write_members(folder, parts, data)
-        if parts.calib is not None:
-            model = calibrated(model, parts.calib)
+        if parts.calibration is not None:
+            model = calibrated(model, parts.calibration)
             model.save(folder)
         if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
             ready(model, folder, tell)

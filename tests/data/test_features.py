@@ -83,7 +83,7 @@ def test_vectors_that_a_model_takes():
 def test_features_are_divided_as_images_are(grouped):
     data = features(groups=np.repeat(np.arange(20), 3).astype(str) if grouped else None)
     parts = divide(data, seed=3).named()
-    assert set(parts) == {"fit", "test", "calib"}
+    assert set(parts) == {"fit", "test", "calibration"}
     assert sum(map(len, parts.values())) == 60
     prints = [{bytes(each) for each in part.fingerprints} for part in parts.values()]
     assert not prints[0] & prints[1] | prints[0] & prints[2] | prints[1] & prints[2]

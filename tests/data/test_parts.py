@@ -32,13 +32,13 @@ def test_shares_of_each_class():
         "fit": [60, 30, 5],  # five images are too few to be divided
         "test": [20, 10, 0],
         "tune": [10, 5, 0],
-        "calib": [10, 5, 0],
+        "calibration": [10, 5, 0],
     }
     assert [part.name for part in parts.named().values()] == [
         "mine[fit]",
         "mine[test]",
         "mine[tune]",
-        "mine[calib]",
+        "mine[calibration]",
     ]
     again, other = divide(data, shares=SplitRecipe(tune=0.1), seed=3), divide(data, seed=4)
     assert members(again) == members(parts)
@@ -81,21 +81,21 @@ def test_nothing_that_belongs_together_is_torn(rows, seed, grouped):
 
 
 def test_the_owners_parts_are_kept():
-    own = np.array(["train"] * 20 + ["test"] * 8 + ["calib"] * 6 + ["tune"] * 4)
+    own = np.array(["train"] * 20 + ["test"] * 8 + ["calibration"] * 6 + ["tune"] * 4)
     data = images(np.arange(38) % 2, parts=own)
     assert {n: len(p) for n, p in divide(data).named().items()} == {
         "fit": 20,
         "test": 8,
-        "calib": 6,
+        "calibration": 6,
     }
-    # the owner's calib images are not fitted on either
+    # the owner's calibration images are not fitted on either
     assert {n: len(p) for n, p in divide(data, holdout="none").named().items()} == {
         "fit": 20,
         "test": 8,
     }
     some = np.array(["train"] * 30 + ["test"] * 8)
-    drawn = divide(images(np.arange(38) % 2, parts=some), shares=SplitRecipe(calib=0.2))
-    assert {n: len(p) for n, p in drawn.named().items()} == {"fit": 24, "test": 8, "calib": 6}
+    drawn = divide(images(np.arange(38) % 2, parts=some), shares=SplitRecipe(calibration=0.2))
+    assert {n: len(p) for n, p in drawn.named().items()} == {"fit": 24, "test": 8, "calibration": 6}
 
 
 def test_a_leak_of_the_owner_is_refused_unless_allowed():
@@ -114,7 +114,7 @@ def test_many_small_classes_are_tested_on_classes_never_seen():
     assert {name: len(found) for name, found in classes.items()} == {
         "fit": 42,
         "test": 12,
-        "calib": 6,
+        "calibration": 6,
     }
     assert not classes["fit"] & classes["test"]
 

@@ -19,7 +19,7 @@ from twinset.data.split import (
 )
 from twinset.errors import DataError
 
-NAMES = ("fit", "tune", "calib", "test")
+NAMES = ("fit", "tune", "calibration", "test")
 
 
 def owners(parts, count):
@@ -147,7 +147,7 @@ def test_groups_of_one_meet_the_sizes_exactly():
 def test_many_groups_meet_the_sizes_closely():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(400), rng.integers(1, 40, 400))
-    sizes = {"fit": 0.7, "tune": 0.1, "calib": 0.1, "test": 0.1}
+    sizes = {"fit": 0.7, "tune": 0.1, "calibration": 0.1, "test": 0.1}
     digests = set()
     for seed in range(5):
         made = split(np.zeros(len(groups), int), sizes, by="group", groups=groups, seed=seed)
@@ -251,12 +251,12 @@ def test_protocol_split_of_fashion_mnist(fashion_mnist):
     assert {name: len(indices) for name, indices in made.parts.items()} == {
         "fit": 50_000,
         "tune": 5_000,
-        "calib": 5_000,
+        "calibration": 5_000,
     }
     for name, indices in made.parts.items():
         assert (np.bincount(train.labels[indices]) == PROTOCOL_SIZES[name]).all()
     assert len(np.unique(np.concatenate([*made.parts.values()]))) == 60_000
-    assert made.digest == "40970f9856d5cb0a6e875398cf63c9a019f7be05fb7a47aafff0bc63cf7c4f66"
+    assert made.digest == "40b8725c5190a50842a076ae7084ebad91599310e35d22dbc7b19bafd1f50fee"
     images = np.concatenate([train.images, test.images])
     prints = fingerprints(images)
     assert len({row.tobytes() for row in prints}) == 70_000  # no image is there twice
@@ -268,12 +268,12 @@ def test_the_committed_positions_are_what_the_protocol_says(fashion_mnist):
     labels = fashion_mnist[0].labels
     made = protocol_split(labels).parts
     rng = np.random.default_rng(20060617)
-    derived = {"fit": [], "tune": [], "calib": []}
+    derived = {"fit": [], "tune": [], "calibration": []}
     for label in range(10):
         order = rng.permutation(np.flatnonzero(labels == label))
         derived["fit"] += order[:5000].tolist()
         derived["tune"] += order[5000:5500].tolist()
-        derived["calib"] += order[-500:].tolist()
+        derived["calibration"] += order[-500:].tolist()
     for name in derived:
         assert sorted(derived[name]) == made[name].tolist()
     assert Split(made).digest == split(labels, PROTOCOL_SIZES, seed=PROTOCOL_SEED).digest

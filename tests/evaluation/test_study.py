@@ -40,7 +40,7 @@ def _shades(seed, count, name):
 
 
 TRAIN, TEST = _shades(0, 400, "s/train"), _shades(5, 300, "s/test")
-PARTS = divide(TRAIN, TEST, shares=SplitRecipe(tune=0.1, calib=0.2))
+PARTS = divide(TRAIN, TEST, shares=SplitRecipe(tune=0.1, calibration=0.2))
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_pairs_across_are_recounted(recipe, summary):
     unseen = [0, 1]
     fitted, kept = (
         part.subset(np.flatnonzero(~np.isin(part.labels, unseen)))
-        for part in (PARTS.fit, PARTS.calib)
+        for part in (PARTS.fit, PARTS.calibration)
     )
     model = study.calibrated(twinset.fit(fitted, recipe, progress=False), kept)
     vectors = model.embed(TEST)
@@ -247,7 +247,7 @@ def test_a_study_refuses_results_of_another_test_part(recipe, folder, tmp_path):
     stored = (folder / "seed-0.json").read_bytes()
     (tmp_path / "seed-0.json").write_bytes(stored)
     study.run_study(PARTS, recipe, tmp_path, units=UNITS[:1], progress=False)
-    other = Parts(PARTS.fit, TRAIN, PARTS.tune, PARTS.calib)
+    other = Parts(PARTS.fit, TRAIN, PARTS.tune, PARTS.calibration)
     with pytest.raises(DataError, match=r"seed-0.json: .* It is of another one"):
         study.run_study(other, recipe, tmp_path, units=UNITS[:1], progress=False)
 
@@ -297,7 +297,7 @@ def test_twelve_classes_are_named_as_they_were_held_out(tmp_path):
         pixels = np.clip(rng.normal(20 * labels[:, None, None], 9, (count, 4, 3)), 0, 255)
         return twinset.LabelledImages(pixels.astype(np.uint8), labels, names)
 
-    parts = Parts(shades(120), shades(96), calib=shades(96))
+    parts = Parts(shades(120), shades(96), calibration=shades(96))
     chosen = twinset.Recipe.load(encoder={"units": [6]}, batch_size=24, epochs=1)
     unit = study.units_of(parts)[5]
     summary = study.run_study(parts, chosen, tmp_path, units=(Unit(0), unit), progress=False)
@@ -310,5 +310,5 @@ def test_twelve_classes_are_named_as_they_were_held_out(tmp_path):
 
 
 def test_a_study_needs_a_calib_part(recipe, tmp_path):
-    with pytest.raises(DataError, match="a test part and a calib part"):
+    with pytest.raises(DataError, match="parts for test and calibration"):
         study.run_study(Parts(TRAIN, TEST), recipe, tmp_path)

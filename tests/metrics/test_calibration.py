@@ -449,9 +449,9 @@ def test_empty_bins_change_nothing():
 def test_raw_pixels_are_calibrated_by_the_protocol(fashion_mnist):
     """Fitted on disjoint calibration pairs, tested on disjoint test pairs: little is lost."""
     train, test = fashion_mnist
-    calib = train.subset(protocol_split(train.labels).parts["calib"])
+    calibration = train.subset(protocol_split(train.labels).parts["calibration"])
     measured = []
-    for data in (calib, test):
+    for data in (calibration, test):
         x = data.images.reshape(len(data), -1).astype(np.float32)
         x /= np.linalg.norm(x, axis=1, keepdims=True)
         left, right, same = disjoint_pairs(data.labels, seed=0)

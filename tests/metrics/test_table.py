@@ -40,8 +40,8 @@ def gini():
 
 def test_a_metric_that_is_added_is_everywhere(gini, tmp_path):
     quick = {"encoder": {"units": [8]}, "batch_size": 16, "epochs": 2, "progress": False}
-    train, calib, test = _shades(0, 80), _shades(1, 80), _shades(2, 80)
-    model = calibrated(twinset.fit(train, **quick), calib)
+    train, calibration, test = _shades(0, 80), _shades(1, 80), _shades(2, 80)
+    model = calibrated(twinset.fit(train, **quick), calibration)
     found = twinset.evaluate(model, test, progress=False)
     value = found.model.numbers["gini"].value
     assert value == pytest.approx(2 * found.model.numbers["auc"].value - 1)
@@ -61,7 +61,7 @@ def test_a_metric_that_is_added_is_everywhere(gini, tmp_path):
     assert "\nGini " in comparison.summary()
     assert comparison.to_dict()["differences"]["gini"]["better"] == "higher"
 
-    parts = Parts(train, test, calib=calib)
+    parts = Parts(train, test, calibration=calibration)
     recipe = twinset.Recipe.load(encoder={"units": [8]}, batch_size=16, epochs=1)
     summary = run_study(parts, recipe, tmp_path, units=(Unit(0), Unit(1)), progress=False)
     (row,) = (each for each in summary["seeds"] if each["key"] == "gini")

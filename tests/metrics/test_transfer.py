@@ -70,8 +70,8 @@ def _parts():
 
 
 def test_promises_stand_beside_what_came_true():
-    calib, seen, unseen = _parts()
-    found_all = measure(unseen, calibration=calibrate(calib))
+    calibration, seen, unseen = _parts()
+    found_all = measure(unseen, calibration=calibrate(calibration))
     for point in found_all.points:
         found = transfer(point, unseen, seen)
         d = np.linalg.norm(unseen.embeddings[:, None] - seen.embeddings[None], axis=2)
@@ -96,8 +96,8 @@ def test_a_fixed_threshold_promises_nothing():
 
 
 def test_what_cannot_be_compared():
-    calib, seen, unseen = _parts()
-    (point, *_) = measure(unseen, calibration=calibrate(calib)).points
+    calibration, seen, unseen = _parts()
+    (point, *_) = measure(unseen, calibration=calibrate(calibration)).points
     with pytest.raises(DataError, match="without a common class. Received class 2 in both"):
         transfer(point, unseen, Part(seen.embeddings, seen.labels + 2))
     with pytest.raises(DataError, match="at least one on each side. Received 0 on the right"):

@@ -17,7 +17,7 @@ from twinset.data.image_sources import Skipped
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 
-PARTS = ("train", "tune", "calib", "test")
+PARTS = ("train", "tune", "calibration", "test")
 _PER_ROW = ("groups", "parts", "names")
 
 
@@ -181,7 +181,7 @@ class LabelledImages(Labelled):
         groups: what must not be torn apart by a split (photographer, burst, patient, product),
             strings of shape (n,). Defaults to none.
         parts: the part that the data's owner put each image in, strings of shape (n,): "train",
-            "tune", "calib", "test", or "" for none. Defaults to none.
+            "tune", "calibration", "test", or "" for none. Defaults to none.
         names: what people know each image by, such as its file's name, strings of shape (n,).
             Defaults to none.
         preprocessing: how the images were brought to this shape; models keep it for use. Defaults

@@ -39,7 +39,7 @@ class Listing:
         groups: what must not be torn apart by a split (photographer, burst, patient, product),
             strings of shape (n,). An image whose group is "" is one by itself. Defaults to none.
         parts: the part that the data's owner put each image in, strings of shape (n,): "train",
-            "tune", "calib", "test", or "" for none. Defaults to none.
+            "tune", "calibration", "test", or "" for none. Defaults to none.
         ids: n texts by which an index knows the images. Defaults to the names of the sources, or
             "NAME/7" where they have none.
         columns: name → n texts, numbers, booleans or None, which an index keeps as metadata.

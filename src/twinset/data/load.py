@@ -28,7 +28,7 @@ from twinset.settings import Section
 
 DEFAULT = "fashion-mnist"  # what a run is on that does not say
 MEMBERS = "parts.npz"
-USED = ("fit", "tune", "calib")
+USED = ("fit", "tune", "calibration")
 
 
 def expect(data: str | Path) -> None:

@@ -21,8 +21,8 @@ PART_SPELLINGS = {
     "valid": "tune",
     "validation": "tune",
     "dev": "tune",
-    "calib": "calib",
-    "calibration": "calib",
+    "calib": "calibration",
+    "calibration": "calibration",
     "test": "test",
     "testing": "test",
 }

@@ -25,13 +25,13 @@ class Parts:
         fit: the weights are learned on these.
         test: judged on these, and on nothing else; None where only a training part is at hand.
         tune: for the choice of settings; None without one.
-        calib: thresholds and probabilities are chosen on these; None without one.
+        calibration: thresholds and probabilities are chosen on these; None without one.
     """
 
     fit: Labelled
     test: Labelled | None = None
     tune: Labelled | None = None
-    calib: Labelled | None = None
+    calibration: Labelled | None = None
 
     def named(self) -> dict[str, Labelled]:
         """List the parts that there are."""
@@ -60,7 +60,7 @@ def divide(
     Args:
         images: to fit on, or everything.
         test: a test part that is separate already. Defaults to none: then it comes from `images`.
-        holdout: "none", no tune and calib part; "auto", one of each if the shares say so, or
+        holdout: "none", no tune and calibration part; "auto", one of each if the shares say so, or
             Fashion-MNIST's own; "protocol", refuse other data than that. Defaults to "auto".
         shares: of the parts. Defaults to those of a recipe.
         together: numbers of shape (n,), equal for images that must not be parted, such as near
@@ -82,7 +82,9 @@ def divide(
         )
     wanted = {} if test is not None else {"test": chosen.test}
     if holdout != "none":
-        wanted |= {"calib": chosen.calib} | ({"tune": chosen.tune} if chosen.tune else {})
+        wanted["calibration"] = chosen.calibration
+        if chosen.tune:
+            wanted["tune"] = chosen.tune
     place = _given(images)
     missing = {name: share for name, share in wanted.items() if not (place == name).any()}
     free = np.flatnonzero(np.isin(place, ("", "train")) if missing else np.zeros(len(place), bool))
@@ -100,7 +102,7 @@ def divide(
 
 
 def _given(images: Labelled) -> NDArray[np.str_]:
-    place = np.full(len(images), "", "<U8")
+    place = np.full(len(images), "", "<U11")
     if images.parts is not None:
         place[:] = images.parts
     return place
@@ -135,7 +137,7 @@ def _drawn(
     if rest <= 0:
         raise DataError(f"Expected shares that leave images for the fit. Received {dict(wanted)}.")
     sizes = {"fit": rest, **wanted}
-    place = np.full(len(labels), "fit", "<U8")
+    place = np.full(len(labels), "fit", "<U11")
     if grouped:
         found = split(labels, sizes, by="group", groups=units, seed=seed).parts
         for name, positions in found.items():

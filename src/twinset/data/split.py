@@ -18,7 +18,7 @@ from twinset.errors import DataError
 By = Literal["image", "group", "class"]
 
 PROTOCOL_SEED = 20060617
-PROTOCOL_SIZES = {"fit": 5000, "tune": 500, "calib": 500}
+PROTOCOL_SIZES = {"fit": 5000, "tune": 500, "calibration": 500}
 _PROTOCOL_FILE = Path(__file__).with_name("protocol_split.npz")
 # SHA-256 of the 60,000 training labels of Fashion-MNIST, as little-endian int64
 _PROTOCOL_LABELS = "e3245b63f7c40d1c8b652835f19744d970c1613b40ddac6bcfc87b9c46e16a0b"
@@ -135,7 +135,7 @@ def protocol_split(labels: ArrayLike) -> Split:
     """Return the evaluation protocol's split of Fashion-MNIST's training set.
 
     "fit" (5,000 images of each class: the weights), "tune" (500: epochs, hyper-parameters, choice
-    of model) and "calib" (500: threshold and calibration). It is `split` by image with seed
+    of model) and "calibration" (500: threshold and calibration). It is `split` by image with seed
     20060617: for each class in label order `rng.permutation` of its positions, of which the first
     5,000, the next 500 and the last 500.
 

@@ -108,7 +108,7 @@ def study_run(
     # ask again would refuse for good what --allow-leaks let pass.
     parts = run_data.load_parts(
         source,
-        Recipe.load(model.recipe, holdout="auto"),  # a calib part, whatever the recipe says
+        Recipe.load(model.recipe, holdout="auto"),  # a calibration part, whatever the recipe says
         allow_leaks=own in (source, str(Path(source).absolute())),
         tell=tell,
     )

@@ -47,12 +47,12 @@ def run_study(
 ) -> dict[str, Any]:
     """Train and judge every unit of the protocol; skip those whose file is there already.
 
-    Each unit is fitted on the fit images (of its seen classes), calibrated on the calib images,
-    and judged on test images: all of them, with a vote of the nearest fit images and a linear
+    Each unit is fitted on the fit images (of its seen classes), calibrated on those for that, and
+    judged on test images: all of them, with a vote of the nearest fit images and a linear
     probe, or those of the unseen classes, alone and with those of the seen ones.
 
     Args:
-        parts: of the data, with a test and a calib part.
+        parts: of the data, with a test and a calibration part.
         recipe: how to train; its seed and holdout are set by the protocol.
         folder: holds a JSON file per unit, and the summary. A unit of another recipe is refused.
         units: what to run. Defaults to five seeds and Fashion-MNIST's eight folds, or five of
@@ -66,15 +66,15 @@ def run_study(
     Raises:
         DataError: the folder holds units of another recipe or data set, or a split leaks.
     """
-    test, calib = parts.test, parts.calib
-    if test is None or calib is None:
-        raise DataError("Expected a test part and a calib part for the protocol. Received none.")
+    test, calibration = parts.test, parts.calibration
+    if test is None or calibration is None:
+        raise DataError("Expected parts for test and calibration for the protocol. Received none.")
 
     def train(kept: Labelled, chosen: Recipe) -> Any:
         from twinset.training.fit import fit
 
         gone = np.setdiff1d(parts.fit.labels, kept.labels)
-        return calibrated(fit(kept, chosen, progress=False), _without(calib, gone))
+        return calibrated(fit(kept, chosen, progress=False), _without(calibration, gone))
 
     def judge(model: Any, unit: Unit, kept: Labelled, held: Labelled | None) -> Mapping[str, Any]:
         if unit.fold is not None:

@@ -107,7 +107,7 @@ def test_parts_are_told_by_the_top_folders(classes):
     listing = read_listing(root, classes=classes)
     assert listing.class_names == ("cat", "dog")
     assert dict(zip(names(listing), listing.parts.tolist(), strict=True)) == {
-        "calibration/dog/2.png": "calib",
+        "calibration/dog/2.png": "calibration",
         "test/cat/3.png": "test",
         "Train/cat/1.png": "train",
         "Train/dog/1.png": "train",
