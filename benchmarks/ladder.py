@@ -2,11 +2,11 @@
 
 ./task bench ladder [--rungs 0,1,2] [--seeds 3] [--out ladder.jsonl]
 
-Each rung keeps the fixes before it. On the protocol's split: accuracy on the tutorial's 19,980
-test pairs with the threshold by balanced accuracy on the calibration images, mean over seeds; AUC
-over all pairs of the two classes that each of the five near folds (U1) holds out, one training each.
-The seconds of `fit` are measured in this process, after a first short training that pays for
-imports; each rung compiles its own programs. Rows go to --out as they come, and a row that is
+Each rung keeps the fixes before it. On the protocol's split: accuracy on the tutorial's 19,980 test
+pairs with the threshold by balanced accuracy on the calibration images, mean over seeds; AUC over
+all pairs of the two classes that each of the five near folds (U1) holds out, one training each. The
+seconds of `fit` are measured in this process, after a first short training that pays for imports;
+each rung compiles its own programs. Rows go to --out as they come, and a row that is
 there is not measured again; --seeds 0 leaves the accuracy out. On a CPU
 `conv` takes most of an hour, `search` two and `best` four.
 """
