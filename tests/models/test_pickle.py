@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,7 @@ def test_a_pickle_needs_no_folder(folder, stripes, tmp_path):
     shutil.rmtree(place)
     other = pickled(pickle.loads(data))
     np.testing.assert_array_equal(other.embed(stripes), expected)
+    other = replace(other, threshold=twinset.Threshold(0.25, "by hand"))
     assert other.recipe.name == "tutorial"
     assert len(other.history) == 2
     with pytest.raises(ModelError, match="to pickle the model. No such .*load the model again"):
@@ -74,3 +76,13 @@ def test_a_graph_alone_has_no_recipe(folder):
     whole = twinset.load_model(folder)
     assert whole.recipe == twinset.load_model(folder, engine="keras").recipe
     assert [record.epoch for record in whole.history] == [1, 2]
+
+
+def test_a_history_that_is_gone_or_cut(folder, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "copy")
+    (place / "history.csv").write_text("epoch,steps\n1,\n")
+    with pytest.raises(ModelError, match="history.csv: expected the history of a training. Value"):
+        _ = twinset.load_model(place).history
+    (place / "history.csv").unlink()
+    with pytest.raises(ModelError, match="history.csv: expected the history of a training. FileN"):
+        pickle.dumps(twinset.load_model(place))

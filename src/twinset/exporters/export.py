@@ -147,8 +147,10 @@ def export(
         seen, test = _images(home, model, data, say)
         graph, quality, pairs = _quantised(graph, model, seen, test)
         precision = "int8"
+    # written when all checks have passed: a folder never holds a graph that nobody looked at
     done = Export(target / FILES[format], precision, len(graph), difference, quality, pairs)
     write_bytes(done.graph, graph)
+    # a model's own folder has its card already
     if not (target / CARD).is_file():
         text = json.dumps(_card(graph, done, model), indent=2)
         write_bytes(target / EXPORT_CARD, text.encode() + b"\n")

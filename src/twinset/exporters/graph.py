@@ -102,6 +102,7 @@ def export_litert(model: SiameseModel) -> tuple[bytes, float]:
 
 def described(graph: Any, model: Embedder, **other: Any) -> bytes:
     """Put a model's card into an `onnx.ModelProto`, some fields replaced, and give its content."""
+    # quantisation carries the card of the whole graph along
     kept = [each for each in graph.metadata_props if each.key != ABOUT]
     del graph.metadata_props[:]
     graph.metadata_props.extend(kept)
@@ -149,6 +150,7 @@ def agreement(
             found = run(images[-size:])
         except Exception as error:  # noqa: BLE001 - a dozen classes, without a common one
             raise ModelError(f"{engine} cannot run the graph: {error}") from None
+        # "not <=" and not ">": a NaN is refused as well
         difference = np.abs(found - expected[-size:]).max()
         if found.shape != (min(size, len(images)), model.dim) or not difference <= limit:
             raise ModelError(

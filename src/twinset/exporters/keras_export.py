@@ -59,6 +59,7 @@ def exported(
         if keras.backend.backend() == backend:
             write(encoder, image_shape, kind, target)
             return target.read_bytes()
+        # Keras fixes its back end at its first import, so no second one can run in here
         encoder.save(source)
         command = [sys.executable, "-c", _SCRIPT, kind, str(source), str(target)]
         environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
@@ -70,6 +71,7 @@ def exported(
             check=False,
         )
         if done.returncode:
+            # the line of a traceback that says what went wrong
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ModelError(f"with {backend}, in a process of its own: {last}")
         return target.read_bytes()
@@ -116,33 +118,15 @@ def _traced(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
     return found
 
 
-# --- jax2onnx writes a maximum over windows (1, k, k, 1) as Unsqueeze, Unsqueeze, MaxPool, Squeeze,
-# and ONNX Runtime takes three axes at most: here as Transpose, MaxPool, Transpose.
-
-
+# jax2onnx writes a maximum over windows (1, k, k, 1) of (1, 1, n, h, w, c), and ONNX Runtime takes
+# three axes at most: here as one over windows (k, k) of (n, c, h, w).
 def _rewrite_pooling(graph: Any) -> None:
-    made_by = {output: node for node in graph.node for output in node.output}
-    read_by = {name: node for node in graph.node for name in node.input}
     nodes: list[Any] = []
-    spent: set[str] = set()  # outputs of the nodes that fall away
     for node in graph.node:
-        if not _over_four_axes(node):
-            nodes.append(node)
-            continue
-        inner, squeeze = made_by[node.input[0]], read_by[node.output[0]]
-        outer = made_by[inner.input[0]]
-        kinds = [each.op_type for each in (outer, inner, squeeze)]
-        if kinds != ["Unsqueeze", "Unsqueeze", "Squeeze"]:
-            raise UnwritableError(f"jax2onnx wrote a pooling among {kinds}")
-        spent |= {outer.output[0], inner.output[0], squeeze.output[0]}
-        nodes += _over_two_axes(node, outer.input[0], squeeze.output[0])
-    kept = [
-        node
-        for node in nodes
-        if node.op_type not in ("Unsqueeze", "Squeeze") or node.output[0] not in spent
-    ]
+        nodes += _over_two_axes(node) if _over_four_axes(node) else [node]
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(nodes)
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 1]), "leading_axes"))
 
 
 def _over_four_axes(node: Any) -> bool:
@@ -153,17 +137,20 @@ def _over_four_axes(node: Any) -> bool:
     return len(window) == 4 and window[0] == window[3] == 1
 
 
-def _over_two_axes(node: Any, source: str, target: str) -> list[Any]:
+def _over_two_axes(node: Any) -> list[Any]:
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     for name in attributes.keys() & {"kernel_shape", "strides", "dilations"}:
         attributes[name] = list(attributes[name])[1:3]
     if "pads" in attributes:
         pads = list(attributes["pads"])
         attributes["pads"] = [*pads[1:3], *pads[5:7]]
-    first, pooled = f"{target}_first", f"{target}_pooled"
+    (source,), (target,) = node.input, node.output
+    steps = [f"{target}_{step}" for step in range(4)]
     make = onnx.helper.make_node
     return [
-        make("Transpose", [source], [first], perm=[0, 3, 1, 2]),
-        make("MaxPool", [first], [pooled], **attributes),
-        make("Transpose", [pooled], [target], perm=[0, 2, 3, 1]),
+        make("Squeeze", [source, "leading_axes"], [steps[0]]),
+        make("Transpose", [steps[0]], [steps[1]], perm=[0, 3, 1, 2]),
+        make("MaxPool", [steps[1]], [steps[2]], **attributes),
+        make("Transpose", [steps[2]], [steps[3]], perm=[0, 2, 3, 1]),
+        make("Unsqueeze", [steps[3], "leading_axes"], [target]),
     ]

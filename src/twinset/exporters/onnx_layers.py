@@ -72,6 +72,7 @@ def _call(writer: Writer, layer: Layer, call: Any, tensors: list[Tensor]) -> Ten
     if getattr(layer, "data_format", None) == "channels_first":
         raise UnwritableError(f"{layer.name}: channels_first")
     found = _WRITERS[name](writer, layer, tensors)
+    # A slip would show in the comparison with Keras as well, but not where.
     expected = tuple(call.outputs[0].shape[1:])
     if found.shape != expected:
         raise UnwritableError(f"{layer.name}: {found.shape} where Keras has {expected}")
@@ -109,6 +110,7 @@ def _dense(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     x = writer.channels_last(tensors[0])
     kernel = numbers(layer.kernel)  # (inputs, units)
     weights = writer.constant(kernel)
+    # Gemm is one node, for inputs of two axes alone
     if len(x.shape) == 1 and layer.use_bias:
         name = writer.node("Gemm", x.name, weights, writer.constant(numbers(layer.bias)))
     else:
@@ -269,6 +271,7 @@ def _relu(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     if layer.negative_slope or layer.threshold:
         raise UnwritableError("a ReLU with a slope or a threshold")
     (x,) = tensors
+    # Relu is among what is quantised, Clip is not
     if layer.max_value is None:
         name = writer.node("Relu", x.name)
     else:

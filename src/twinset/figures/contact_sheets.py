@@ -88,6 +88,7 @@ def contact_sheet(
             _name_class(figure, class_names[k], count, top + k * row, row)
             if not len(own):
                 continue
+            # at even steps, as neighbours in a folder are often alike
             picked = np.unique(np.linspace(0, len(own) - 1, per_class).round().astype(int))
             y = top + k * row + (row - tall) / 2
             for place, image in enumerate(images[own[picked]]):

@@ -56,7 +56,7 @@ def roc(curves: Rates, bands: Bands | None = None) -> Figure:
         figure, axes = _with_legend(3.3, len(curves) + 1 + (bands is not None))
         axes.set_xscale("log")
         axes.set_xlim(LOWEST, 1)
-        axes.set_ylim(0, 1.02)
+        axes.set_ylim(0, 1.02)  # a curve along the upper edge keeps its width
         guess = np.geomspace(LOWEST, 1, 200)
         _draw_rates(axes, curves, bands, lambda x, y: (x, 1 - y), (guess, "guessing"))
         axes.set_xticks([0.0001, 0.001, 0.01, 0.1, 1])
@@ -138,6 +138,7 @@ def reliability(predicted: ArrayLike, observed: ArrayLike, mass: ArrayLike) -> F
         )
         axes.text(0.95, 0.05, "below: less often", fontsize=SMALL, color=MUTED, ha="right")
         under = canvas.inset(figure, 0.78, 3.85, WIDTH - 1.0, 0.75)
+        # how many pairs a point rests on, or the few of an outer bin would impress
         under.bar(p, m, width=0.012, color=MUTED, clip_on=False)
         under.set_ylim(0, 1.1 * m.max())
         under.set_yticks([float(m.max())], [f"{m.max():.0%}"])

@@ -91,6 +91,7 @@ def _draw_panel(
     axes.set_xlim(0, 1)
     axes.set_ylim(count - 0.5, -0.5)
     for row, dots in enumerate(np.transpose(list(panel.values()))):
+        # a line from dot to dot makes the gap the thing that is seen
         known = dots[np.isfinite(dots)]
         if len(known) > 1:
             axes.plot([known.min(), known.max()], [row, row], color=MUTED, linewidth=1.2, zorder=2)

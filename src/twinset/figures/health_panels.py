@@ -85,6 +85,7 @@ def _draw(axes: Axes, x: np.ndarray, panel: Panel) -> None:
     axes.set_title(panel.title, fontsize=SMALL, loc="left", color=INK, pad=4)
     axes.set_xlim(x[0] - 0.5, x[-1] + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    # few numbers, as the panels are small
     axes.yaxis.set_major_locator(MaxNLocator(3))
     if panel.share:
         axes.set_ylim(-4, 104)

@@ -57,6 +57,7 @@ def network(
     inputs = [layer.output_shape for layer in layers if layer.kind == "InputLayer"]
     total = sum(layer.weights for layer in rows)
     table = [_cells(layer) for layer in rows]
+    # a network of hundreds of layers would be a drawing of many pages
     if len(rows) > MAX_ROWS:
         table[MAX_ROWS // 2 : -(MAX_ROWS // 2 - 1)] = [_middle(rows)]
     stack = 0.3 + ROW * (len(table) + 1) + 0.1

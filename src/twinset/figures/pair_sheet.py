@@ -73,6 +73,7 @@ def pairs(
         for i, caption in enumerate(captions):
             row, column = divmod(i, columns)
             x, y = (width - used * CELL) / 2 + column * CELL, top + row * band
+            # marked by shape, not by colour, for print and for the colour-blind
             if caption.wrong:
                 _frame(figure, x, y, band)
             _draw_title(figure, "" if titles is None else titles[i], x + CELL / 2, y + above)

@@ -143,6 +143,7 @@ def _longest(line: Callable[[int], str], most: int, fits: Callable[[str], bool])
 
 def _drawable(text: str) -> str:
     # matplotlib warns of each character that no font here has, such as most emoji
+    # the lone surrogates of broken file names among them
     fonts = [
         get_font(findfont(FontProperties(family=name))) for name in mpl.rcParams["font.family"]
     ]

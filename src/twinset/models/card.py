@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind", bound="Essentials")
 
+# Of the folder and of what a graph holds: the next number where this code would misread the old.
 FORMAT: Final = 2
 CARD, ENCODER, GRAPH = "model.json", "encoder.keras", "encoder.onnx"
 RECIPE, HISTORY = "recipe.toml", "history.csv"
@@ -114,13 +115,17 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def read_history(folder: Path) -> tuple[EpochRecord, ...]:
-    """Read what the epochs of the model in a folder did."""
+    """Read what the epochs of the model in a folder did; a ModelError tells what is wrong."""
     import csv
 
     from twinset.models.history import EpochRecord
 
-    with (folder / HISTORY).open(encoding="utf-8", newline="") as file:
-        return tuple(map(EpochRecord.from_flat, csv.DictReader(file)))
+    path = folder / HISTORY
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return tuple(map(EpochRecord.from_flat, csv.DictReader(file)))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{path}: expected the history of a training. {error!r}") from None
 
 
 def parse(kind: type[Kind], text: str, source: str | Path, mend: str) -> Kind:
@@ -186,6 +191,7 @@ def _parsed(declared: str, value: Any) -> Any:
     inner = declared.removeprefix("tuple[").removesuffix(", ...]")
     if inner != declared and isinstance(value, list):
         return tuple(_parsed(inner, each) for each in value)
+    # Python counts True and False among the whole numbers
     right = isinstance(value, _SCALARS.get(declared, ()))
     if not right or isinstance(value, bool) != (declared == "bool"):
         raise ValueError(f"expected {declared}. Received {value!r}.")

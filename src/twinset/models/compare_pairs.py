@@ -133,6 +133,7 @@ def compare_pairs(
         raise DataError(f"Expected a prior between 0 and 1. Received {prior}.")
     file = Path(table)
     pairs = read_pairs(file)
+    # each once, however often the table names it
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     with reporting(progress) as tell:
         embeddings, problems = _embedded(model, file.parent, names, tell)

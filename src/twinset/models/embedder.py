@@ -51,6 +51,7 @@ class Embedder(ABC):
     calibrator: Calibrator | None
     class_names: tuple[str, ...]
     trained_on: TrainedOn
+    # a model of the user's own class need not have them
     recipe: Recipe | None = None
     history: tuple[EpochRecord, ...] = ()
 
@@ -148,6 +149,7 @@ class Embedder(ABC):
             ImageFileError: a file cannot be read.
             DataError: something is not an image, or the prior is out of range.
         """
+        # said here, as the error of `embed` would list what else it takes
         for image in (left, right):
             if not one_or_many(image, self.preprocessing)[1]:
                 raise DataError(

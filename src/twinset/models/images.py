@@ -55,10 +55,12 @@ def one_or_many(images: Any, preprocessing: Preprocessing | VectorInput) -> tupl
             preprocessing.pixels(images)  # raises: it takes no images and no files
         single = isinstance(images, np.ndarray | Sequence) and _is_vector(images)
         return ([images] if single else images), single
+    # before what asks for an array: that would read all of it into memory
     if isinstance(images, StoredPixels):
         return images, False
     if isinstance(images, Labelled):
         return _labelled(images), False
+    # a PIL image can be read as an array, too, but knows its colour mode and its orientation
     if isinstance(images, str | os.PathLike | EncodedImage | Image.Image):
         return [images], True
     if hasattr(images, "__array__"):  # of any library: NumPy, pandas, JAX, PyTorch, TensorFlow
@@ -80,7 +82,7 @@ def pixels_of(images: Iterable[Any], preprocessing: Preprocessing) -> Iterator[N
             given = np.asarray(image)
         try:
             yield preprocessing.pixels(given)
-        except ImageFileError:
+        except ImageFileError:  # names its file already
             raise
         except DataError as error:
             raise DataError(f"Image {place} of those given: {error}{_advice(given)}") from None

@@ -107,9 +107,11 @@ class SiameseModel(Embedder):
             backend=keras.backend.backend(),
             versions=versions(),
         )
+        # in this order: an old card beside a new encoder is recognised by the digest it holds
         write_bytes(target / ENCODER, encoder)
         write_bytes(target / RECIPE, self.recipe.to_toml().encode())
         write_bytes(target / HISTORY, _history_csv(self.history).encode())
+        # with escapes: a class may be named by a folder whose bytes are no text
         text = json.dumps(card.to_dict(), indent=2)
         write_bytes(target / CARD, text.encode() + b"\n")
 
@@ -125,8 +127,9 @@ class SiameseModel(Embedder):
         try:
             encoder = (source / ENCODER).read_bytes()
             recipe, history = read_recipe(source), read_history(source)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError) as error:
             raise ModelError(f"{source}: expected a whole model. {error}") from None
+        # before Keras reads it: of half a file it says something about zip or HDF5
         if hashlib.sha256(encoder).hexdigest() != card.encoder_sha256:
             raise ModelError(
                 f"{source}: {ENCODER} is not the one that {CARD} describes: a save was cut short "
@@ -161,6 +164,7 @@ def versions() -> dict[str, str]:
 
 
 def _encoder_bytes(encoder: keras.Model) -> bytes:
+    # Keras writes to files alone, and not in one step
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ENCODER
         encoder.save(path)

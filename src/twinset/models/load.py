@@ -52,6 +52,7 @@ def load_model(
             f"{source}: expected a model's folder for the engine keras. Received a graph."
         )
     if engine != "keras":
+        # a graph of another training is refused as well, and Keras used then
         try:
             return OnnxModel.load(source)
         except ModelError as error:

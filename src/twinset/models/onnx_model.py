@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -54,12 +54,32 @@ class Encoder:
         return _reopened, (graph, self.about)
 
 
+class Origin:
+    """Where a model comes from: its recipe and history, read from its folder when asked for."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+
+    @cached_property
+    def recipe(self) -> Recipe | None:
+        """The recipe that trained the model."""
+        return None if self._folder is None else read_recipe(self._folder)
+
+    @cached_property
+    def history(self) -> tuple[EpochRecord, ...]:
+        """One record per epoch."""
+        return () if self._folder is None else read_history(self._folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # the folder may not be where this goes, so what is in it goes along
+        return {"_folder": None, "recipe": self.recipe, "history": self.history}
+
+
 @dataclass(frozen=True, eq=False)
 class OnnxModel(Embedder):
     """A trained encoder as an ONNX graph, with all that is needed to use it on other images.
 
-    Its fields are those of `Embedder`, and the model's folder, from which recipe and history are
-    read when they are asked for; None for a graph alone.
+    Its fields are those of `Embedder`, and where the model comes from.
     """
 
     encoder: Encoder
@@ -69,7 +89,7 @@ class OnnxModel(Embedder):
     trained_on: TrainedOn
     alternatives: tuple[Threshold, ...] = ()
     calibrator: Calibrator | None = None
-    folder: Path | None = None
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def digest(self) -> str:
@@ -86,20 +106,15 @@ class OnnxModel(Embedder):
         """Size d of an embedding."""
         return self.encoder.about.dim
 
-    @cached_property
+    @property
     def recipe(self) -> Recipe | None:  # type: ignore[override]  # which is an attribute there
-        """The recipe that trained the model; None for a graph without a model's folder."""
-        return None if self.folder is None else read_recipe(self.folder)
+        """The recipe that trained the model; None for a graph alone."""
+        return self.origin.recipe
 
-    @cached_property
+    @property
     def history(self) -> tuple[EpochRecord, ...]:  # type: ignore[override]
-        """One record per epoch; none for a graph without a model's folder."""
-        return () if self.folder is None else read_history(self.folder)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # the folder may not be where the model goes
-        state = {"recipe": self.recipe, "history": self.history}
-        return {**self.__dict__, **state, "folder": None}
+        """One record per epoch; none for a graph alone."""
+        return self.origin.history
 
     def encode(self, pixels: NDArray[np.uint8] | StoredPixels) -> NDArray[np.float32]:
         """Embed pixels of the model's own size with ONNX Runtime; see `Embedder.encode`."""
@@ -156,7 +171,7 @@ class OnnxModel(Embedder):
             trained_on=used.trained_on,
             alternatives=used.alternatives,
             calibrator=used.calibrator,
-            folder=source.parent if card is not None and isinstance(source, Path) else None,
+            origin=Origin(source.parent if card is not None and isinstance(source, Path) else None),
         )
 
 
@@ -228,6 +243,7 @@ def open_session(graph: Path | bytes) -> Any:
 
 
 def _check_signature(session: Any, about: Essentials, name: str) -> None:
+    # ONNX Runtime would say so at the first image, in its own words
     found = [
         (each.name, each.type, list(each.shape))
         for each in (*session.get_inputs(), *session.get_outputs())
