@@ -21,6 +21,7 @@ from twinset.settings import (
     config_of,
     named,
     parameters,
+    read,
     section_of,
 )
 
@@ -94,8 +95,8 @@ def test_a_section_has_the_arguments_that_are_not_given():
 
 def test_a_setting_without_a_default_must_be_told():
     with pytest.raises(RecipeError, match="the_loss.size: field required"):
-        section_of(Derived).of("the_loss")
-    assert section_of(Derived).of(size=3).size == 3
+        read(section_of(Derived), {}, "the_loss")
+    assert read(section_of(Derived), {"size": 3}, "").size == 3
 
 
 def test_a_section_of_a_dataclass():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from twinset.errors import RecipeError
 from twinset.registry import Registry
-from twinset.settings import Section, parameters, read, section_of, table, wrong
+from twinset.settings import Section, parameters, read, section_of, table
 
 
 class Maker:
@@ -61,11 +61,7 @@ class Makers(Registry):
         self._given = frozenset(given)
 
     def section(self, name: str) -> type[Section]:
-        """Find the section that a name stands for.
-
-        Raises:
-            RecipeError: no such name, or it cannot be loaded.
-        """
+        """Find the section that a name stands for."""
         return section_of(self.load(name), self._given, name)
 
     def read(self, values: Any, at: str) -> Section:
@@ -74,19 +70,12 @@ class Makers(Registry):
         try:
             section = self.section(str(values.get("name", self._default)))
         except RecipeError as error:
-            raise wrong(f"{at}.name: {error}") from None
+            raise RecipeError(f"{at}.name: {error}") from None
         return read(section, values, at)
 
     def parse(self, name: str, settings: Mapping[str, Any]) -> Section:
-        """Check the settings of what has a name.
-
-        Raises:
-            RecipeError: an unknown name or key, a wrong type or value.
-        """
-        try:
-            return self.read({"name": name, **settings}, self.kind)
-        except PydanticCustomError as error:
-            raise RecipeError(error.message()) from None
+        """Check the settings of what has a name."""
+        return self.read({"name": name, **settings}, self.kind)
 
     def make(self, section: Section, **given: Any) -> Any:
         """Call what a section names, with its settings and those of `given` that it takes."""
@@ -134,6 +123,10 @@ class Part:
 
     def _read(self, values: Any, info: core_schema.ValidationInfo) -> Section:
         at = info.field_name or ""
-        if isinstance(self.source, type):
-            return read(self.source, values, at)
-        return self.source.read(values, at)
+        try:
+            if isinstance(self.source, type):
+                return read(self.source, values, at)
+            return self.source.read(values, at)
+        except RecipeError as error:
+            # one text, which `explain` repeats: pydantic would forget which section it is about
+            raise PydanticCustomError("section", "{text}", {"text": str(error)}) from None

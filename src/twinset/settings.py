@@ -42,7 +42,6 @@ from typing import (
     Annotated,
     Any,
     Literal,
-    Self,
     TypeAlias,
     TypeVar,
     cast,
@@ -57,7 +56,6 @@ from pydantic import (
     ValidationError,
     create_model,
 )
-from pydantic_core import PydanticCustomError
 
 from twinset.errors import RecipeError
 from twinset.registry import suggestion
@@ -86,24 +84,9 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @classmethod
-    def of(cls, at: str = "", **values: Any) -> Self:
-        """Make a section as a recipe would, of plain values.
-
-        Raises:
-            RecipeError: an unknown key, a wrong type or value.
-        """
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            raise RecipeError(explain(error, cls.model_fields, at)) from None
-
     if TYPE_CHECKING:  # its settings are known once the callable is, so not to a type checker
 
         def __getattr__(self, name: str) -> Any: ...
-
-
-# --- of one callable
 
 
 def named(name: str) -> Callable[[Kind], Kind]:
@@ -236,18 +219,16 @@ def descriptions(maker: Any) -> dict[str, str]:
     return found
 
 
-# --- in a recipe
-
-
 def read(section: type[Section], values: Any, at: str) -> Section:
     """Check settings against a section, which stand at a place of the recipe.
 
-    The mistakes become one text, for pydantic would forget which section they are of.
+    Raises:
+        RecipeError: no table, an unknown key, a wrong type or value.
     """
     try:
         return section.model_validate(table(values, at))
     except ValidationError as error:
-        raise wrong(explain(error, section.model_fields, at)) from None
+        raise RecipeError(explain(error, section.model_fields, at)) from None
 
 
 def table(values: Any, at: str) -> Mapping[str, Any]:
@@ -255,23 +236,12 @@ def table(values: Any, at: str) -> Mapping[str, Any]:
     if isinstance(values, Section):
         return dict(values)
     if not isinstance(values, Mapping):
-        raise wrong(f"{at}: expected a table of settings; received {values!r}")
+        raise RecipeError(f"{at}: expected a table of settings; received {values!r}")
     return values
 
 
-def wrong(text: str) -> PydanticCustomError:
-    """Make an error of a whole sentence, which a recipe's error repeats as it is."""
-    return PydanticCustomError("section", "{text}", {"text": text})
-
-
 def explain(error: ValidationError, known: Collection[str], at: str = "") -> str:
-    """Say in one line what is wrong with settings.
-
-    Args:
-        error: of pydantic.
-        known: the keys that there are.
-        at: place of the section in the recipe. Defaults to the recipe itself.
-    """
+    """Say in one line what is wrong with settings, of known keys, at a place of the recipe."""
     told: dict[tuple[str, str], list[str]] = {}
     for problem in error.errors():
         # a text further on names the type that was tried, which no user wrote

@@ -14,6 +14,7 @@ from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe_sections import ImagesRecipe
+from twinset.settings import read
 
 
 def check_data(
@@ -37,7 +38,7 @@ def check_data(
     Raises:
         DataError: nothing there, or nothing that can be read.
     """
-    wanted = ImagesRecipe() if size is None else ImagesRecipe.of("images", size=size)
+    wanted = read(ImagesRecipe, {} if size is None else {"size": size}, "images")
     images, test = load_images(data, wanted, progress=progress)
     if not isinstance(images, LabelledImages):
         raise DataError(
