@@ -21,13 +21,12 @@ import twinset
 from twinset.data.parts import divide
 from twinset.metrics.retrieval import retrieve
 from twinset.models.keras_model import encode
-from twinset.recipe_sections import BlendRecipe
-from twinset.training.blend import blended
+from twinset.training.blend import Blend, blended
 
 BLENDS = {
-    "half of the features": BlendRecipe(features=0.5),
-    "mirror images": BlendRecipe(mirror=True),
-    "both": BlendRecipe(features=0.5, mirror=True),
+    "half of the features": Blend(features=0.5),
+    "mirror images": Blend(mirror=True),
+    "both": Blend(features=0.5, mirror=True),
 }
 
 

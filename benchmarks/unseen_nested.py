@@ -24,8 +24,7 @@ import twinset
 from twinset.data.parts import divide
 from twinset.metrics.baselines import raw_pixels, unit_norm
 from twinset.models.keras_model import encode
-from twinset.recipe_sections import BlendRecipe
-from twinset.training.blend import blended
+from twinset.training.blend import Blend, blended
 from unseen_classes import NEAR, ranked
 
 PLAIN = {"learned": 1.0, "features": 0.0, "pixels": 0.0}
@@ -63,7 +62,7 @@ def parts_of(model, images):
     """Embed images in each part of a blend alone."""
     found = []
     for name in PARTS:
-        alone = BlendRecipe(**{other: float(other == name) for other in PARTS})
+        alone = Blend(**{other: float(other == name) for other in PARTS})
         encoder = model.encoder if name == "learned" else blended(model.encoder, alone)
         found.append(encode(encoder, images.images))
     return found

@@ -39,7 +39,6 @@ ROOMS = (
         "nearest",
         "decision",
         "recipe",
-        "recipe_sections",
     ),
     ("figures",),
     ("metrics",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from twinset.settings import Section, parameters, read, section_of, table
 
 
 class Maker:
-    """One callable whose signature is a section, imported when first needed.
+    """One callable whose signature is a section, or a section itself, imported when first needed.
 
     Args:
         place: "module:attribute".
@@ -35,7 +35,9 @@ class Maker:
 
     def read(self, values: Any, at: str) -> Section:
         """Check settings, which stand at a place of the recipe."""
-        return read(section_of(self._call, self._given), values, at)
+        declared = isinstance(self._call, type) and issubclass(self._call, Section)
+        section = self._call if declared else section_of(self._call, self._given)
+        return read(section, values, at)
 
     def make(self, section: Section, **given: Any) -> Any:
         """Call it with the settings of a section, and with what a recipe does not say."""
@@ -110,7 +112,7 @@ class Part:
         source: of the section.
     """
 
-    source: Maker | Makers | type[Section]
+    source: Maker | Makers
 
     def __get_pydantic_core_schema__(self, kind: Any, handler: Any) -> core_schema.CoreSchema:
         """Tell pydantic how to read and write it."""
@@ -124,8 +126,6 @@ class Part:
     def _read(self, values: Any, info: core_schema.ValidationInfo) -> Section:
         at = info.field_name or ""
         try:
-            if isinstance(self.source, type):
-                return read(self.source, values, at)
             return self.source.read(values, at)
         except RecipeError as error:
             # one text, which `explain` repeats: pydantic would forget which section it is about

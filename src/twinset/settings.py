@@ -45,6 +45,7 @@ from typing import (
     TypeAlias,
     TypeVar,
     cast,
+    get_origin,
     get_type_hints,
 )
 
@@ -172,11 +173,12 @@ def _calls(maker: Any) -> list[Callable[..., Any]]:
 
 @functools.cache
 def _told(maker: Callable[..., Any]) -> type[BaseModel]:
-    # Settings or not, whatever has a type is checked. None is never read: it is not told.
+    # Settings or not, whatever has a default or a range; the rest, such as images, may be large or
+    # of a type that pydantic cannot check. None is never read: it is not told.
     fields: Any = {
         name: (each.annotation, None)
         for name, each in parameters(maker).items()
-        if each.annotation is not Any
+        if each.default is not each.empty or get_origin(each.annotation) is Annotated
     }
     config = ConfigDict(arbitrary_types_allowed=True)
     return create_model(maker.__name__, __config__=config, **fields)

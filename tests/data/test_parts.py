@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinset.data.labelled import LabelledImages
-from twinset.data.parts import divide
+from twinset.data.parts import Shares, divide
 from twinset.data.split import PROTOCOL_SIZES
 from twinset.errors import DataError
-from twinset.recipe_sections import SplitRecipe
 
 
 def images(labels, pixels=None, **fields):
@@ -27,7 +26,7 @@ def members(parts):
 
 def test_shares_of_each_class():
     data = images(np.repeat([0, 1, 2], [100, 50, 5]))
-    parts = divide(data, shares=SplitRecipe(tune=0.1), seed=3)
+    parts = divide(data, shares=Shares(tune=0.1), seed=3)
     assert {name: part.class_counts.tolist() for name, part in parts.named().items()} == {
         "fit": [60, 30, 5],  # five images are too few to be divided
         "test": [20, 10, 0],
@@ -40,7 +39,7 @@ def test_shares_of_each_class():
         "mine[tune]",
         "mine[calibration]",
     ]
-    again, other = divide(data, shares=SplitRecipe(tune=0.1), seed=3), divide(data, seed=4)
+    again, other = divide(data, shares=Shares(tune=0.1), seed=3), divide(data, seed=4)
     assert members(again) == members(parts)
     assert members(other)["test"] != members(parts)["test"]
 
@@ -94,7 +93,7 @@ def test_the_owners_parts_are_kept():
         "test": 8,
     }
     some = np.array(["train"] * 30 + ["test"] * 8)
-    drawn = divide(images(np.arange(38) % 2, parts=some), shares=SplitRecipe(calibration=0.2))
+    drawn = divide(images(np.arange(38) % 2, parts=some), shares=Shares(calibration=0.2))
     assert {n: len(p) for n, p in drawn.named().items()} == {"fit": 24, "test": 8, "calibration": 6}
 
 
@@ -132,6 +131,6 @@ def test_what_cannot_be_divided():
     with pytest.raises(DataError, match="Fashion-MNIST's training part .* Received mine"):
         divide(images([0, 1] * 20), holdout="protocol")
     with pytest.raises(DataError, match="shares that leave images for the fit"):
-        divide(images([0, 1] * 20), shares=SplitRecipe(test=0.9))
+        divide(images([0, 1] * 20), shares=Shares(test=0.9))
     with pytest.raises(DataError, match=r"Expected .*: "):
         divide(images([0, 1] * 20), together=np.zeros(40, int))

@@ -9,13 +9,12 @@ import pytest
 from scipy import stats
 
 import twinset
-from twinset.data.parts import Parts, divide
+from twinset.data.parts import Parts, Shares, divide
 from twinset.errors import DataError
 from twinset.evaluation import fashion_mnist, study
 from twinset.evaluation.folds import Fold, Unit
 from twinset.evaluation.study_text import markdown
 from twinset.metrics.intervals import Estimate
-from twinset.recipe_sections import SplitRecipe
 from twinset.report.unseen import unseen_section
 
 QUICK = {"encoder": {"units": [24, 8]}, "batch_size": 32, "epochs": 6}
@@ -40,7 +39,7 @@ def _shades(seed, count, name):
 
 
 TRAIN, TEST = _shades(0, 400, "s/train"), _shades(5, 300, "s/test")
-PARTS = divide(TRAIN, TEST, shares=SplitRecipe(tune=0.1, calibration=0.2))
+PARTS = divide(TRAIN, TEST, shares=Shares(tune=0.1, calibration=0.2))
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,9 @@ from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.curves import auc
 from twinset.models.keras_model import encode
 from twinset.models.onnx_model import OnnxModel, open_session
-from twinset.recipe_sections import BlendRecipe
-from twinset.training.blend import blended
+from twinset.training.blend import Blend, blended
 
-ALL = BlendRecipe(learned=0.4, features=1.0, pixels=2.0)
+ALL = Blend(learned=0.4, features=1.0, pixels=2.0)
 CASES = {
     "mlp": ((6, 5), lambda: networks.mlp((6, 5), units=(9, 4), linear=True, seed=0)),
     "conv": ((16, 17), lambda: networks.conv((16, 17), widths=(4, 6), embedding=5, seed=0)),
@@ -60,10 +59,10 @@ def test_squared_distances_are_weighted_means_of_the_parts():
     shape, make = CASES["conv"]
     encoder, images = make(), some(shape, 2)
     alone = [
-        encode(blended(encoder, BlendRecipe(learned=a, features=b, pixels=c)), images)
+        encode(blended(encoder, Blend(learned=a, features=b, pixels=c)), images)
         for a, b, c in ((0, 1, 0), (0, 0, 1))
     ]
-    both = encode(blended(encoder, BlendRecipe(learned=0, features=3, pixels=4)), images)
+    both = encode(blended(encoder, Blend(learned=0, features=3, pixels=4)), images)
     apart = [((x[0] - x[1]) ** 2).sum() for x in (*alone, both)]
     assert abs(apart[0] - apart[1]) > 0.01, "equal parts would have every mean"
     assert apart[2] == pytest.approx((9 * apart[0] + 16 * apart[1]) / 25, abs=1e-5)
@@ -72,7 +71,7 @@ def test_squared_distances_are_weighted_means_of_the_parts():
 def test_a_black_image_keeps_its_other_parts():
     encoder = networks.mlp((4, 4), units=(3,), linear=True, seed=0)
     encoder.layers[-1].bias.assign([1.0, 0.0, 0.0])
-    recipe = BlendRecipe(learned=1, features=0, pixels=1)
+    recipe = Blend(learned=1, features=0, pixels=1)
     found = encode(blended(encoder, recipe), np.zeros((1, 4, 4), np.uint8))
     np.testing.assert_allclose(found[0], [1] + [0] * 18, atol=1e-6)
 
@@ -80,7 +79,7 @@ def test_a_black_image_keeps_its_other_parts():
 @pytest.mark.parametrize("shape", [(40, 70), (80, 33, 3)])
 def test_uneven_images_are_the_same_on_every_engine(shape):
     encoder, images = networks.mlp(shape, units=(6, 4), linear=True, seed=0), some(shape, 3)
-    wide = blended(encoder, BlendRecipe(learned=1, features=1, pixels=1))
+    wide = blended(encoder, Blend(learned=1, features=1, pixels=1))
     session = open_session(layers.write(wide, shape).SerializeToString())
     expected, found = encode(wide, images), session.run(None, {"images": images})[0]
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -97,7 +96,7 @@ def test_large_images_are_averaged_down():
     encoder = networks.conv((64, 40, 3), widths=(4,), embedding=5, seed=0)
     image = np.zeros((1, 64, 40, 3), np.uint8)
     image[0, 0, 0] = image[0, 1, 1] = 255  # half of the first cell of 2 × 2
-    wide = blended(encoder, BlendRecipe(learned=0, features=0, pixels=1))
+    wide = blended(encoder, Blend(learned=0, features=0, pixels=1))
     assert wide.output_shape == (None, 32 * 20 * 3)
     np.testing.assert_allclose(encode(wide, image)[0, :3], 3**-0.5, atol=1e-6)
 
@@ -105,7 +104,7 @@ def test_large_images_are_averaged_down():
 def test_a_mirror_image_has_the_same_embedding(tmp_path):
     shape = (20, 17)
     encoder, images = networks.conv(shape, widths=(4, 6), embedding=5, seed=0), some(shape)
-    recipe = BlendRecipe(learned=1, features=0.5)
+    recipe = Blend(learned=1, features=0.5)
     one = encode(blended(encoder, recipe), images)
     other = encode(blended(encoder, recipe), images[:, :, ::-1])
     both = blended(encoder, recipe.model_copy(update={"mirror": True}))
@@ -120,7 +119,7 @@ def test_a_mirror_image_has_the_same_embedding(tmp_path):
     again = keras.models.load_model(tmp_path / "encoder.keras")
     np.testing.assert_array_equal(encode(again, images), found)
     with pytest.raises(RecipeError, match="vectors, which have no mirror image"):
-        blended(CASES["deep head"][1](), BlendRecipe(mirror=True))
+        blended(CASES["deep head"][1](), Blend(mirror=True))
 
 
 @pytest.mark.parametrize("mirrors", [True, False])

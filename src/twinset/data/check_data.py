@@ -13,8 +13,7 @@ from twinset.data.load import load_images
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
-from twinset.recipe_sections import ImagesRecipe
-from twinset.settings import read
+from twinset.recipe import IMAGES
 
 
 def check_data(
@@ -38,7 +37,7 @@ def check_data(
     Raises:
         DataError: nothing there, or nothing that can be read.
     """
-    wanted = read(ImagesRecipe, {} if size is None else {"size": size}, "images")
+    wanted = IMAGES.read({} if size is None else {"size": size}, "images")
     images, test = load_images(data, wanted, progress=progress)
     if not isinstance(images, LabelledImages):
         raise DataError(

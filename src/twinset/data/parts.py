@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from twinset.data.labelled import Labelled
 from twinset.data.split import Split, checked_groups, is_protocol_data, protocol_split, split
 from twinset.errors import DataError
-from twinset.recipe_sections import SplitRecipe
+from twinset.settings import Section, Share
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +40,26 @@ class Parts:
         return {name: part for name, part in found.items() if part is not None}
 
 
+class Shares(Section):
+    """The shares of the user's own images that make parts, where the data names none itself.
+
+    Args:
+        test: share of the images, or groups, that the model is judged on.
+        calibration: share that thresholds are chosen on, if the recipe's `holdout` asks for any.
+        tune: share kept for the choice of epochs and settings.
+    """
+
+    test: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.2
+    calibration: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.1
+    tune: Share = 0.0
+
+
 def divide(
     images: Labelled,
     test: Labelled | None = None,
     *,
     holdout: str = "auto",
-    shares: SplitRecipe | None = None,
+    shares: Section | None = None,
     together: ArrayLike | None = None,
     seed: int = 0,
     allow_leaks: bool = False,
@@ -69,7 +84,7 @@ def divide(
         allow_leaks: go on though the owner put one image or group into two parts. Defaults to
             False.
     """
-    chosen = shares or SplitRecipe()
+    chosen = shares or Shares()
     if is_protocol_data(images.labels) and test is not None:
         own = {"fit": np.arange(len(images))}
         return _taken(

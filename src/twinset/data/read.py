@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from twinset.data.cache import decode_all
 from twinset.data.decoding.decode import Preprocessing
@@ -19,6 +20,7 @@ from twinset.data.read_listing import read_listing
 from twinset.data.sources import Classes
 from twinset.errors import DataError
 from twinset.progress import Wanted
+from twinset.settings import Count, checked
 
 PROBED = 200
 LARGEST = 128
@@ -173,17 +175,17 @@ def loaded(
     return images
 
 
+@checked
 def choose_preprocessing(
     sources: Sequence[ImageSource],
     *,
-    size: Literal["auto"] | int | tuple[int, int] = "auto",
+    size: Literal["auto"] | Count | tuple[Count, Count] = "auto",
     colour: Literal["auto", "gray", "rgb"] = "auto",
     resize: Literal["pad", "stretch", "crop"] = "pad",
-    background: int = 0,
+    background: Annotated[int, Field(ge=0, le=255, strict=True)] = 0,
 ) -> Preprocessing:
     """Decide what images become, by the headers of 200 of them where that is left open."""
-    if colour not in ("auto", "gray", "rgb"):
-        raise DataError(f"Expected colour 'auto', 'gray' or 'rgb'. Received {colour!r}.")
+    # its arguments are the section `images` of a recipe, and told about in `read_images`
     if size == "auto" or colour == "auto":
         sizes, grays = _headers(sources)
         if colour == "auto":

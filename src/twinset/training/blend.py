@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import keras
+from pydantic import model_validator
 
 from twinset.errors import RecipeError
 from twinset.networks.dropout import Dropout
 from twinset.networks.layers import Mirror, SquareRoot, UnitNorm
-from twinset.recipe_sections import BlendRecipe
+from twinset.settings import NotNegative, Section
 
 # Larger images are averaged down to at most so many cells each way.
 SIDE = 32
 
 
-def blended(encoder: keras.Model, recipe: BlendRecipe) -> keras.Model:
+class Blend(Section):
+    """The parts of an embedding when training has ended, each of length 1, and their weights.
+
+    With `features` or `pixels` the embedding also keeps what the objective had no use for, and so
+    serves classes that training did not see. At their defaults the embedding is the trained one.
+
+    Args:
+        learned: of the trained embedding.
+        features: of what goes into the network's last linear layer.
+        pixels: of the square roots of the image's pixels.
+        mirror: mean of the image's embedding and its mirror image's, for twice the time. "auto":
+            where the data says that a mirror image shows the same.
+    """
+
+    learned: NotNegative = 1.0
+    features: NotNegative = 0.0
+    pixels: NotNegative = 0.0
+    mirror: Literal["auto"] | bool = False
+
+    @model_validator(mode="after")
+    def _something(self) -> Blend:
+        if not (self.learned or self.features or self.pixels):
+            raise ValueError("blend: one weight at least must be above 0")
+        return self
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the embedding stays the trained one."""
+        return not (self.features or self.pixels or self.mirror)
+
+
+def blended(encoder: keras.Model, recipe: Section) -> keras.Model:
     """Widen a trained encoder's embedding by what its last layer threw away.
 
     e = unit([a · unit(z), b · unit(h), c · unit(√x)])
@@ -48,7 +80,7 @@ def blended(encoder: keras.Model, recipe: BlendRecipe) -> keras.Model:
 
     Example:
         >>> from twinset.networks import mlp
-        >>> recipe = BlendRecipe(learned=0.4, features=1.0, pixels=1.0)
+        >>> recipe = Blend(learned=0.4, features=1.0, pixels=1.0)
         >>> blended(mlp((6, 6), units=(8, 4), linear=True), recipe).output_shape  # 4 + 8 + 36
         (None, 48)
     """
@@ -63,7 +95,7 @@ def blended(encoder: keras.Model, recipe: BlendRecipe) -> keras.Model:
         ) from error
 
 
-def _blended(encoder: keras.Model, recipe: BlendRecipe) -> keras.Model:
+def _blended(encoder: keras.Model, recipe: Section) -> keras.Model:
     (image,) = encoder.inputs
     parts = []
     if recipe.learned:

@@ -23,7 +23,7 @@ from twinset.models.identity import beginning, identity
 from twinset.models.keras_model import SiameseModel
 from twinset.progress import Report, Wanted, reporting
 from twinset.recipe import AUGMENTATION, OPTIMIZER, Recipe
-from twinset.recipe_sections import BlendRecipe
+from twinset.settings import Section
 from twinset.training import frozen_trunk as features
 from twinset.training.blend import blended
 from twinset.training.callbacks import Callbacks
@@ -204,7 +204,7 @@ def _learning(
         return features.head_of(encoder, section, recipe.seed), rows
 
 
-def _blend(recipe: Recipe, data: Labelled) -> BlendRecipe:
+def _blend(recipe: Recipe, data: Labelled) -> Section:
     """Settle what only the data can say of a blend: whether mirror images show the same."""
     if recipe.blend.mirror != "auto":
         return recipe.blend
@@ -212,7 +212,7 @@ def _blend(recipe: Recipe, data: Labelled) -> BlendRecipe:
 
 
 def _finished(
-    recipe: Recipe, encoder: keras.Model, trained: keras.Model, blend: BlendRecipe
+    recipe: Recipe, encoder: keras.Model, trained: keras.Model, blend: Section
 ) -> keras.Model:
     """Make the model's encoder of what was trained: whole, in 32 bits, blended."""
     if trained is not encoder:
