@@ -90,22 +90,25 @@ def test_the_losses_are_described_whole():
     assert set(re.findall(r"^### `(\w+)` ·", text, re.MULTILINE)) == ours
 
 
-def test_a_loss_is_added_by_one_file(tmp_path):
-    """That of docs/contributing.md, dropped into a copy of the package."""
+def test_a_loss_and_a_network_are_added_by_a_file_each(tmp_path):
+    """Those of docs/contributing.md, dropped into a copy of the package."""
     copy = tmp_path / "src/twinset"
     shutil.copytree(Path(twinset.__file__).parent, copy, ignore=shutil.ignore_patterns("__*__"))
-    program = blocks("contributing.md", "python")[0]
-    (copy / "losses/cosine.py").write_text(program, encoding="utf-8")
+    loss, network, *_ = blocks("contributing.md", "python")
+    (copy / "losses/cosine.py").write_text(loss, encoding="utf-8")
+    (copy / "networks/linear.py").write_text(network, encoding="utf-8")
     script = (
         "import numpy as np, twinset\n"
         "assert twinset.__file__.startswith(%r), twinset.__file__\n"
         "assert 'Cosine' in dir(twinset.losses)\n"
-        "assert 'cosine' in twinset.losses.LOSSES.names()\n"
+        "assert 'linear' in dir(twinset.networks)\n"
         "pixels = np.random.default_rng(0).integers(0, 255, (40, 4, 4), np.uint8)\n"
         "data = twinset.LabelledImages(pixels, [0, 1] * 20, ('a', 'b'))\n"
         "model = twinset.fit(data, 'fast', epochs=1, batch_size=20, progress=False,\n"
-        "                    loss={'name': 'cosine', 'margin': 0.3}, encoder={'units': [4]})\n"
-        "print(model.recipe.loss.margin, twinset.losses.Cosine(0.3)([0, 1], np.eye(2)))\n"
+        "                    loss={'name': 'cosine', 'margin': 0.3},\n"
+        "                    encoder={'name': 'linear', 'embedding': 4})\n"
+        "print(model.recipe.loss.margin, model.dim)\n"
+        "twinset.losses.Cosine(0.3)([0, 1], np.eye(2))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script % str(tmp_path)],
@@ -115,7 +118,7 @@ def test_a_loss_is_added_by_one_file(tmp_path):
         encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[0] == "0.3"
+    assert done.stdout.split() == ["0.3", "4"]
 
 
 def test_a_source_of_data_is_added_by_one_file(tmp_path):

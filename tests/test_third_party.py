@@ -49,15 +49,18 @@ def photos(tmp_path_factory):
     return folder
 
 
-def test_a_loss(photos, tmp_path):
-    settings = ["pairs=batch", "batch_size=8", "encoder.normalize=true", "epochs=2"]
+def test_a_loss_and_a_network(photos, tmp_path):
+    settings = ["pairs=batch", "batch_size=8", "epochs=2"]
     settings += ["loss.name=align_uniform", "loss.t=1.5"]
+    settings += ["encoder.name=pooled", "encoder.cells=2"]
     chosen = [word for setting in settings for word in ("--set", setting)]
     found = json.loads(run("train", photos, "--out", tmp_path / "run", *chosen, "--json"))
     assert Path(found["folder"]) == tmp_path / "run"
     recipe = (tmp_path / "run/recipe.toml").read_text("utf-8")
     assert 'name = "align_uniform"' in recipe
     assert "t = 1.5" in recipe
+    assert 'name = "pooled"' in recipe
+    assert "cells = 2" in recipe
     images = photos / "standing/0.png", photos / "lying/0.png"
     verdict = json.loads(run("compare", tmp_path / "run", *images, "--json"))
     assert verdict["distance"] > 0
