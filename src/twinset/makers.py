@@ -19,9 +19,7 @@ from twinset.settings import Section, parameters, read, section_of, table
 class Maker:
     """One callable whose signature is a section, or a section itself, imported when first needed.
 
-    Args:
-        place: "module:attribute".
-        given: arguments that are no settings, but handed over by `make`.
+    `given` are the arguments that are no settings, but handed over by `make`.
     """
 
     def __init__(self, place: str, given: Collection[str] = ()) -> None:
@@ -47,14 +45,9 @@ class Maker:
 class Makers(Registry):
     """Callables of one kind, of which a section of a recipe chooses one by its name.
 
-    Built-in ones are in the package that is called as the group is: whatever `named` marks in one
-    of its modules. There is no other list.
-
-    Args:
-        kind: of thing, for messages: "loss".
-        group: of entry points, and the package of the built-in ones: "twinset.losses".
-        default: the name that a section means which has none.
-        given: arguments that are no settings, but handed over by `make` to those that take them.
+    Built-in ones are in the package that is called as the group of entry points is: whatever
+    `named` marks in one of its modules. There is no other list. A section without a name means the
+    `default`; `given` are the arguments that are no settings, but handed over by `make`.
     """
 
     def __init__(self, kind: str, group: str, default: str, given: Collection[str]) -> None:
@@ -107,9 +100,6 @@ class Part:
     """The mark of a recipe's field that is a section, which is found when a recipe is read.
 
     Not when the class is made, as the callables of losses and networks take an import of Keras.
-
-    Args:
-        source: of the section.
     """
 
     source: Maker | Makers

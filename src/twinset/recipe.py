@@ -38,7 +38,7 @@ _DEFAULTS: Any = {}
 
 
 class Recipe(Section):
-    """Describes a training run completely; the same recipe and seed give the same numbers.
+    """A complete description of a training run; with the same seed it gives the same numbers.
 
     Args:
         name: what reports call it. Defaults to "tutorial", as do all other fields to the

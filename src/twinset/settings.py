@@ -17,15 +17,14 @@ Args:
             self.margin = margin
 
 From this follow the section `[loss]` of a recipe with name = "hinge", frozen and without room for
-unknown keys; the check of `Hinge(margin=-1)`, by the same range and in the same
-words; and its place in `Makers.names()`, since its module lies in the package of its kind. Another
-package declares an entry point of the group of that name instead, and may do without `named`.
+unknown keys; the check of `Hinge(margin=-1)`, by the same range and in the same words; and its
+place in `LOSSES.names()`, since its module lies in the package of its kind. Another package
+declares an entry point of the group of that name instead, and may do without `named`.
 
 One rule says which arguments are settings: all but those that the kind is `given` by the code that
 makes one, such as the shape of the images, the number of classes, or the seed. Where a class ends
-in `**common`, the arguments of its base follow. An annotation may hold any rule of pydantic:
-`Annotated[float, Field(gt=0, lt=1)]`, `Literal["a", "b"]`, an `AfterValidator`; those that several
-places need are below. A rule over two arguments is for the callable itself to check.
+in `**common`, the arguments of its base follow. An annotation may hold any rule of pydantic; those
+that several places need are below. A rule over two arguments is for the callable itself to check.
 
 `twinset.makers` has what a recipe chooses by name (`Makers`: losses, networks), and what is one
 callable and no choice (`Maker`: the optimiser, the augmentation).
@@ -92,9 +91,6 @@ class Section(BaseModel):
 
 def named(name: str) -> Callable[[Kind], Kind]:
     """Name a class or function as recipes do, and have it check its arguments.
-
-    Args:
-        name: unique among its kind.
 
     Example:
         >>> @named("ring")
@@ -188,18 +184,7 @@ def _told(maker: Callable[..., Any]) -> type[BaseModel]:
 def section_of(
     maker: Callable[..., Any], given: Collection[str] = (), name: str | None = None
 ) -> type[Section]:
-    """Make the section of a recipe that a class or function declares.
-
-    Args:
-        maker: its arguments are the keys; the lines of `Args` in its docstring describe them.
-        given: arguments that are no settings.
-        name: for one of several: the only value of the key `name`. Defaults to none.
-
-    Example:
-        >>> def ring(size: int, *, radius: Positive = 1.0) -> None: ...
-        >>> section_of(ring, ("size",), "ring")(radius=2)
-        Settings(name='ring', radius=2.0)
-    """
+    """Make the section that a callable declares; a name is the only value of its key `name`."""
     words = descriptions(maker)
     fields: Any = {} if name is None else {"name": (Literal[name], name)}
     for key, each in parameters(maker).items():
@@ -222,11 +207,7 @@ def descriptions(maker: Any) -> dict[str, str]:
 
 
 def read(section: type[Section], values: Any, at: str) -> Section:
-    """Check settings against a section, which stand at a place of the recipe.
-
-    Raises:
-        RecipeError: no table, an unknown key, a wrong type or value.
-    """
+    """Check settings against a section; `at` is their place in the recipe, for messages."""
     try:
         return section.model_validate(table(values, at))
     except ValidationError as error:
@@ -234,7 +215,7 @@ def read(section: type[Section], values: Any, at: str) -> Section:
 
 
 def table(values: Any, at: str) -> Mapping[str, Any]:
-    """Take a section, or a table of settings, which stands at a place of the recipe."""
+    """Take a section, or a table of settings."""
     if isinstance(values, Section):
         return dict(values)
     if not isinstance(values, Mapping):

@@ -184,8 +184,15 @@ def choose_preprocessing(
     resize: Literal["pad", "stretch", "crop"] = "pad",
     background: Annotated[int, Field(ge=0, le=255, strict=True)] = 0,
 ) -> Preprocessing:
-    """Decide what images become, by the headers of 200 of them where that is left open."""
-    # its arguments are the section `images` of a recipe, and told about in `read_images`
+    """Decide what images become, by the headers of 200 of them where that is left open.
+
+    Args:
+        size: "auto", one number for squares, or (h, w); as for `read_images`.
+        colour: "auto", "gray" or "rgb".
+        resize: "pad", "stretch" or "crop".
+        background: gray level for padding and behind transparency, 0 to 255.
+    """
+    # These are the section `images` of a recipe, and its words there.
     if size == "auto" or colour == "auto":
         sizes, grays = _headers(sources)
         if colour == "auto":
