@@ -19,7 +19,7 @@ Triplet(mining="all")                        TripletMarginLoss(0.2); at 1,024 it
 SupCon(0.1)                                  SupConLoss(0.1)
 NTXent(0.1)                                  NTXentLoss(0.1): builds positives × negatives (99 GB
                                              at 1,024), so it is not run
-MultiSimilarity(2, 40, 0.5, epsilon=None)    MultiSimilarityLoss(2, 40, 0.5)
+MultiSimilarity(2, 40, 0.5, epsilon=inf)     MultiSimilarityLoss(2, 40, 0.5)
 MultiSimilarity(2, 40, 0.5, 0.1)             the same with MultiSimilarityMiner(0.1)
 Circle(0.25, 80)                             CircleLoss(0.25, 80)
 NormalizedSoftmax(scale=16)                  NormalizedSoftmaxLoss(temperature=1/16)
@@ -46,7 +46,7 @@ CLASSES, DIM = 10, 128
 WAYS = {
     "contrastive": ("contrastive", {"negative_margin": 1.0, "power": 1}, math.inf),
     "supcon": ("supcon", {}, math.inf),
-    "multi_similarity": ("multi_similarity", {"epsilon": None}, math.inf),
+    "multi_similarity": ("multi_similarity", {"epsilon": math.inf}, math.inf),
     "multi_similarity, mined": ("multi_similarity", {}, math.inf),
     "circle": ("circle", {}, math.inf),
     "softmax": ("softmax", {}, math.inf),
@@ -76,7 +76,10 @@ def ours(name):
     from twinset import losses
 
     kind, settings, _ = WAYS[name]
-    loss = losses.create(kind, classes=CLASSES, dim=DIM, **settings)
+    if kind == "contrastive":  # of its settings a recipe has but the margins
+        loss = losses.AllPairsContrastive(**settings)
+    else:
+        loss = losses.create(kind, classes=CLASSES, dim=DIM, **settings)
     weights = loss.head.trainable_variables if loss.head else []
 
     def objective(learned, labels):
