@@ -187,12 +187,13 @@ def choose_preprocessing(
     """Decide what images become, by the headers of 200 of them where that is left open.
 
     Args:
+        sources: the images; those looked at are spread evenly over the list.
         size: "auto", one number for squares, or (h, w); as for `read_images`.
         colour: "auto", "gray" or "rgb".
         resize: "pad", "stretch" or "crop".
         background: gray level for padding and behind transparency, 0 to 255.
     """
-    # These are the section `images` of a recipe, and its words there.
+    # All but the sources are the section `images` of a recipe, and its words there.
     if size == "auto" or colour == "auto":
         sizes, grays = _headers(sources)
         if colour == "auto":
