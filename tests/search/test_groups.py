@@ -63,6 +63,7 @@ def test_groups_are_what_walking_finds(seed, n, d, threshold, offset):
 @pytest.mark.parametrize("threshold", [0.0, 0.05, 0.12, 0.3, 5.0])
 def test_across_tiles(monkeypatch, threshold):
     monkeypatch.setattr(groups, "TILE", 64)
+    monkeypatch.setattr(groups, "ROOM", 2000)
     monkeypatch.setattr(groups, "_MANY", 100)
     monkeypatch.setattr(groups, "SMALL", 8)
     rng = np.random.default_rng(0)

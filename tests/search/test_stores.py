@@ -1,5 +1,7 @@
 """Where a URL leads: a folder, our databases, or a package of somebody else's."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path, PureWindowsPath
@@ -53,6 +55,30 @@ def test_places_that_are_none(url):
     with pytest.raises(StoreError) as error:
         open_store(url)
     assert str(error.value) == words
+
+
+def test_a_store_is_added_by_one_file(tmp_path):
+    """That of docs/contributing.md, dropped into a copy of the package."""
+    copy = tmp_path / "src/twinset"
+    shutil.copytree(Path(twinset.__file__).parent, copy, ignore=shutil.ignore_patterns("__*__"))
+    (copy / "search/json").mkdir()
+    program = (TESTS / "third_party/twinset_extra/stores.py").read_text("utf-8")
+    (copy / "search/json/__init__.py").write_text(f"{program}\nSTORE = JsonStore\n", "utf-8")
+    script = (
+        "import numpy as np\n"
+        "from twinset.search.store import Items, STORES, Signature, create_store\n"
+        "with create_store('json://photos.json', Signature('m', 2)) as store:\n"
+        "    store.add(Items(['a', 'b'], np.eye(2)))\n"
+        "    print(STORES.names(), store.search([[0, 1]], k=1)[0][0].id)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": str(copy.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "['json', 'milvus', 'postgresql', 'sqlite'] b\n", done.stderr
 
 
 COMMAND = """

@@ -18,6 +18,8 @@ from twinset.threads import cores, one_blas_thread
 
 # A tile of 1024 × 1024 keys (4 MB) stays near one core.
 TILE = 1024
+# Distances within a group that are held at a time (16 MB).
+ROOM = 2**22
 # Groups up to so many are measured by differences, all pairs at once.
 SMALL = 64
 # Edges of a tile beyond which those within a group are left out before they are listed.
@@ -208,23 +210,13 @@ def _sums_and_farthest(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     # Sum the distances of each vector to all, and find the one that is farthest from it.
     rows, squares = distance.centred(own)
-    sums = np.zeros(len(own))
-    farthest = np.zeros(len(own), np.int64)
-    room = np.empty((TILE, TILE), np.float32)
-    for part in _slices(0, len(own)):
-        best = np.full(part.stop - part.start, -1, np.float32)
-        for other in _slices(0, len(own)):
-            tile = distance.cross(
-                rows[part],
-                rows[other],
-                squares[part],
-                squares[other],
-                room.ravel()[: len(best) * (other.stop - other.start)].reshape(len(best), -1),
-            )
-            sums[part] += tile.sum(axis=1, dtype=np.float64)
-            at = tile.argmax(axis=1)
-            top = tile[np.arange(len(at)), at]
-            better = top > best
-            farthest[part][better] = at[better] + other.start
-            best[better] = top[better]
+    sums = np.empty(len(own))
+    farthest = np.empty(len(own), np.int64)
+    step = max(1, ROOM // len(own))
+    for start in range(0, len(own), step):
+        part = slice(start, start + step)
+        out = np.empty((len(rows[part]), len(own)), np.float32)
+        strip = distance.cross(rows[part], rows, squares[part], squares, out)
+        sums[part] = strip.sum(axis=1, dtype=np.float64)
+        farthest[part] = strip.argmax(axis=1)
     return sums, farthest
