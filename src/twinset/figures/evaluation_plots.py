@@ -1,4 +1,4 @@
-"""Plots of an evaluation: error rates at all thresholds, promised probability, class by class."""
+"""Plots of an evaluation: error rates at all thresholds, predicted probability, class by class."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def det(curves: Rates, bands: Bands | None = None) -> Figure:
 
 
 def reliability(predicted: ArrayLike, observed: ArrayLike, mass: ArrayLike) -> Figure:
-    """Draw the observed share of same pairs over the promised probability, bin by bin.
+    """Draw the observed share of same pairs over the predicted probability, bin by bin.
 
     Args:
         predicted: mean probability in each bin, shape (b,), in [0, 1].
@@ -134,7 +134,7 @@ def reliability(predicted: ArrayLike, observed: ArrayLike, mass: ArrayLike) -> F
         axes.set_ylim(0, 1)
         axes.set_ylabel("share that is the same")
         axes.text(
-            0.05, 0.93, "above: more often the same than promised", fontsize=SMALL, color=MUTED
+            0.05, 0.93, "above: more often the same than predicted", fontsize=SMALL, color=MUTED
         )
         axes.text(0.95, 0.05, "below: less often", fontsize=SMALL, color=MUTED, ha="right")
         under = canvas.inset(figure, 0.78, 3.85, WIDTH - 1.0, 0.75)
@@ -143,7 +143,7 @@ def reliability(predicted: ArrayLike, observed: ArrayLike, mass: ArrayLike) -> F
         under.set_ylim(0, 1.1 * m.max())
         under.set_yticks([float(m.max())], [f"{m.max():.0%}"])
         under.set_ylabel("pairs")
-        under.set_xlabel("promised probability of “same”")
+        under.set_xlabel("predicted probability of “same”")
         for each in (axes, under):
             each.set_xlim(0, 1)
             each.xaxis.set_major_formatter(canvas.percent)
