@@ -53,6 +53,7 @@ def read_cell(path: Path, column: str, row: int) -> bytes:
 @lru_cache(maxsize=OPEN_FILES)
 def _opened(path: Path, stamp: tuple[int, ...]) -> tuple[ParquetTable | ArrowTable, threading.Lock]:
     del stamp  # a part of the key
+    # with a lock, as a reader goes on where it stopped, which is no work for two threads
     return open_table(path), threading.Lock()
 
 

@@ -73,6 +73,7 @@ def class_batches(
             f"{batch_size} with {m} images per class."
         )
     steps = max(1, int(counts.sum()) // (k * m))
+    # the third word: other draws than those of `shuffled_batches`
     rng = np.random.default_rng([seed, epoch, 1])
     turns = _shuffled_rounds(rng, np.arange(len(counts)), steps * k, apart=k).reshape(steps, k)
     turns.sort(axis=1)

@@ -28,7 +28,8 @@ from twinset.errors import DataError
 from twinset.files import cache_folder, in_use, prune, tag, write_bytes
 from twinset.progress import Progress, Report, Wanted, reporting
 
-FORMAT = 2
+FORMAT = 2  # a part of each cache's name: another layout starts anew
+# images that a thread takes at a time: few, so that Ctrl-C ends soon
 CHUNK = 16
 STAMP = 16
 READ, BAD = 1, 2  # marks; 0: not yet tried
@@ -108,6 +109,7 @@ def stamp(text: str) -> bytes:
 
 
 def _key(stamps: Sequence[bytes], preprocessing: Preprocessing) -> str:
+    # Pillow's version, as another decoder may give other pixels
     how = hashlib.sha256(repr((FORMAT, PIL.__version__, astuple(preprocessing))).encode())
     return f"{how.hexdigest()[:12]}-{hashlib.sha256(b''.join(stamps)).hexdigest()[:32]}"
 
@@ -250,6 +252,7 @@ def adopt(
     """
     left = dict(wanted)
     beside = folder.parent.glob(f"{folder.name.split('-')[0]}-*")
+    # that of last time first: it is the most like this one
     for other in sorted(beside, key=_age, reverse=True):
         if other == folder or not left:
             continue
@@ -261,6 +264,7 @@ def adopt(
                         continue
                     for name, file in files.items():
                         file.seek(row * sizes[name])
+                    # a file may have been cut short, or still be written by another process
                     parts = {name: file.read(sizes[name]) for name, file in files.items()}
                     if all(len(part) == sizes[name] for name, part in parts.items()):
                         keep(position, parts)

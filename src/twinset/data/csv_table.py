@@ -69,6 +69,7 @@ def read_csv(
                 f"{len(record)} cells where the header has {len(header)}: "
                 f"put cells that contain {delimiter!r} in quotes"
             )
+        # cells that are missing at the end are empty, as spreadsheets write them
         record += [""] * (len(header) - len(record))
     return CsvTable(header, records, [start for start, _ in found[1:]], faults), chosen
 
@@ -93,6 +94,7 @@ def _text(file: Path, errors: str) -> str:
 
 def _delimiter(file: Path, lines: list[str], choose: Callable[[Sequence[str]], T]) -> tuple[str, T]:
     errors: dict[int, DataError] = {}
+    # a .tsv has tabs unless its columns say otherwise; a comma within a tab's header is a name's
     for delimiter in "\t,;" if file.suffix.lower() == ".tsv" else ",;\t":
         header = next((record for _, record in _records(file, lines, delimiter) if record), [])
         try:

@@ -14,6 +14,7 @@ from twinset.errors import DataError
 from twinset.files import cache_folder, in_use, prune, tag
 from twinset.progress import Progress, Report, Wanted, reporting
 
+# images encoded between two writes: what a kill can lose
 CHUNK = 256
 ROWS, PRINTS = "rows", "fingerprints"
 

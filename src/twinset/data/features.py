@@ -64,6 +64,7 @@ class VectorInput:
         if vectors.dtype.kind not in "fiu":
             first = values[0] if isinstance(values, Sequence) and len(values) else values
             self.pixels(first)
+        # no vectors at all have no size to tell
         if vectors.shape == (0,):
             vectors = vectors.reshape(0, self.size)
         if vectors.ndim != 2 or vectors.shape[1] != self.size:

@@ -81,6 +81,7 @@ class Labelled(ABC):
         """SHA-256 over shape, fingerprints, labels and class names: equal sets, equal digests."""
         sha = hashlib.sha256(repr((self.rows.shape, self.class_names)).encode())
         sha.update(np.ascontiguousarray(self.fingerprints).data)
+        # in one order of bytes, so that machines agree
         sha.update(self.labels.astype("<i8").tobytes())
         return sha.hexdigest()
 

@@ -220,6 +220,7 @@ class Listing:
                 f"Received {received}.{first}"
             )
         found = self.subset([at for at in range(len(self)) if at not in bad]) if bad else self
+        # an image without a group is one by itself
         groups = found.groups
         if groups is not None:
             names = [source.name for source in found.sources]
@@ -279,6 +280,7 @@ def _in_order(listing: Listing) -> Listing:
     labels = listing.labels
     used = {listing.class_names[label] for label in np.unique(labels[labels >= 0]).tolist()}
     names = in_order(used)
+    # −1, which leads to the last entry, stays −1
     number = {name: label for label, name in enumerate(names)}
     table = np.array([*(number.get(name, -1) for name in listing.class_names), -1])
     return replace(listing, labels=table[labels], class_names=names)
@@ -299,6 +301,7 @@ def _without_own_id(listing: Listing, bad: Mapping[int, str]) -> dict[int, str]:
 
 def _named_again(listing: Listing, bad: Mapping[int, str]) -> dict[int, str]:
     """Find the positions that name a file again, and all of those that disagree."""
+    # Rows of a table of encoded images cannot name one twice: only files are compared.
     first: dict[str, int] = {}
     again: dict[int, list[int]] = {}  # the first position of a file → the later ones
     for at, source in enumerate(listing.sources):

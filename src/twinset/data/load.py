@@ -123,6 +123,7 @@ def load_parts(
     _refuse(found, allow_leaks)
     for finding in found.findings:
         say(f"{finding.severity}: {finding.message}")
+    # near duplicates in two parts would let the test ask what was learned by heart
     together = np.arange(len(images))
     for group in copies.groups():
         together[group] = group[0]
@@ -143,6 +144,7 @@ def write_members(folder: str | Path, parts: Parts, source: str | Path) -> None:
     place = str(source)
     if is_path(place):
         place = str(Path(source).absolute())
+    # as bytes, since a path need not be text
     np.savez(file, source=np.frombuffer(os.fsencode(place), np.uint8), **prints)
     write_bytes(Path(folder) / MEMBERS, file.getvalue())
 
@@ -177,6 +179,7 @@ def evaluation_parts(
     }
     used = np.concatenate([*places.values(), np.array([], np.int64)])
     rest = np.setdiff1d(np.arange(len(images)), used)
+    # the owner's own test images, where there are some, and not what else was left over
     if images.parts is not None and (images.parts == "test").any():
         rest = rest[images.parts[rest] == "test"]
     if not len(rest):
@@ -254,5 +257,6 @@ def _members(folder: Path) -> Mapping[str, NDArray[np.uint8]]:
 
 
 def _keys(prints: NDArray[np.uint8]) -> NDArray[np.void]:
+    # each row as one item, which numpy compares whole
     rows = np.ascontiguousarray(prints).reshape(-1, 16)
     return rows.view("V16").ravel()

@@ -22,7 +22,9 @@ from twinset.errors import DataError
 from twinset.progress import Wanted
 from twinset.settings import Count, checked
 
+# headers read to choose size and colour: as many as tell what most are, in a blink
 PROBED = 200
+# pixels a side that are taken as they are: with more, a training on a CPU takes hours
 LARGEST = 128
 
 
@@ -160,6 +162,7 @@ def loaded(
             f"{listing.place}: expected images that can be read. All {len(found.skipped)} failed, "
             f"the first: {first.name}: {first.reason}"
         )
+    # without what only an index asks for, as copying it takes time
     kept = replace(listing, columns={}).subset(found.positions)
     images = LabelledImages(
         found.pixels,
@@ -209,6 +212,7 @@ def choose_preprocessing(
 
 def _headers(sources: Sequence[ImageSource]) -> tuple[list[tuple[int, int]], list[bool]]:
     sizes, grays, failure = [], [], None
+    # spread evenly, since the first of a folder may all be of one class
     chosen = np.unique(np.linspace(0, len(sources) - 1, PROBED).round().astype(int))
     for position in chosen.tolist():
         try:

@@ -75,6 +75,7 @@ def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:
 def source_for(place: str) -> Source:
     """Find the source that reads a place."""
     scheme, mark, _ = place.partition("://")
+    # a folder may be called "a:"; what is there is not an address
     if mark and not Path(place).exists():
         source: Source = SOURCES.load(scheme)
         return source

@@ -17,7 +17,7 @@ from twinset.data.image_sources import ImageSource, Skipped
 from twinset.errors import DataError
 
 BATCH = 1024
-BATCH_BYTES = 32 * 2**20
+BATCH_BYTES = 32 * 2**20  # twice: one batch is in use while the next is decoded
 CHUNK = 16
 
 

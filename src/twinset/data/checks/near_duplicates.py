@@ -194,6 +194,8 @@ def _candidates(
 ) -> tuple[NDArray[np.int64], int]:
     """List pairs (i, j), i < j, of a cosine or more; for each i the nearest, and how many more."""
     # Not by `twinset.nearest`, which looks at each pair from both sides and takes twice as long.
+    # Not `nearest.Matrix`, which ranks all of a query's neighbours: here are all pairs above a
+    # bound, each once, for half of the products, and pruned tile by tile.
     count = len(known)
     found, skipped = [np.empty((0, 2), np.int64)], 0
     for top in range(0, count, _ROWS):

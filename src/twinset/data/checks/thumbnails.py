@@ -29,6 +29,7 @@ def thumbnails(
     images: NDArray[np.uint8] | StoredPixels,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Scale images down to at most 32 pixels a side by averaging areas; smaller ones stay."""
+    # by areas, as a filter that rings would tell apart what only compression changed
     count, height, width, *colours = images.shape
     scale = min(1.0, SIDE / max(height, width, 1))
     rows, columns = (_areas(s, max(1, round(s * scale))) for s in (height, width))

@@ -198,6 +198,7 @@ class Preprocessing:
 
 def _filter(size: tuple[int, int], box: Box) -> Image.Resampling:
     """Choose how to resize: where it shrinks, half of bicubic's taps keep as much detail."""
+    # both ways: a picture that grows one way wants bicubic's smoothness there
     shrinks = size[0] <= box[2] - box[0] and size[1] <= box[3] - box[1]
     return Image.Resampling.HAMMING if shrinks else Image.Resampling.BICUBIC
 

@@ -62,6 +62,7 @@ def read_hugging_face(place: str, asked: Asked) -> Listing:
             f"{shown(str(root))}: expected a split named after a part, such as 'train' or 'test'. "
             f"Received {', '.join(repr(file.split) for file in files)}."
         )
+    # of several files, tell which one a row is in
     if len(read) > 1:
         read = [replace(one, where=_within(n, one)) for n, one in zip(names, read, strict=True)]
     return joined(

@@ -135,6 +135,7 @@ def table_listing(table: arrow.Table, asked: Asked, prefix: str) -> Listing:
     if arrow.is_encoded(table.schema.field(image).type):
         sources, faults = _cells(table, image, prefix)
     else:
+        # paths of files that lie beside the table
         with _naming(place, image):
             paths = strings(table.columns([image]).column(0))
         sources, faults = find_files([path or "" for path in paths], table.path.parent)
@@ -172,6 +173,7 @@ def assembled(
     parts = _parts(split, shown(str(file)), where) if split and asked.labelled else None
     columns = {key.strip(): values for key, values in others.items()}
     named = next((key for key in columns if key.casefold() == "id"), None)
+    # an index knows images by a column called "id", whatever its case
     ids = more.pop("ids", None)
     if named is not None:
         ids = ["" if value is None else shown(str(value)) for value in columns.pop(named)]

@@ -72,6 +72,7 @@ def read_vectors(place: str, asked: Asked) -> Listing:
         if known is None and found.image not in (None, image):
             known = [shown(name) for name in table.column(found.image).each]
     names = known or [""] * len(vectors)
+    # arrays of a .npz are not further columns: nobody can tell which belong to the rows
     others = {}
     if not asked.labelled and file.suffix.lower() in TABLES:
         cells = scalars(open_table(file), leave_out="").items()
@@ -90,6 +91,7 @@ def read_vectors(place: str, asked: Asked) -> Listing:
 
 def _from_numpy(source: Path) -> tuple[Any, Any]:
     try:
+        # a pickle runs whatever its writer wants
         loaded = np.load(source, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded, None
@@ -170,6 +172,7 @@ def _checked_ids(values: Any, count: int, source: Path) -> list[str] | None:
     ids = [shown(str(value)) for value in np.asarray(values).ravel().tolist()]
     if len(ids) != count:
         raise DataError(f"{source}: expected {count} ids, one per row. Received {len(ids)}.")
+    # the second of two would take the first one's place in an index
     names, times = np.unique(ids, return_counts=True)
     if times.max() > 1:
         raise DataError(
