@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass
@@ -189,10 +189,35 @@ class _Store:
             yield
 
     def adopt(self) -> None:
-        """Copy what other caches hold of the images that are not yet decoded."""
-        wanted = {self._stamps[position]: position for position in self.pending().tolist()}
-        copied = {name: size for name, size in self._sizes.items() if name != MARKS}
-        adopt(self.folder, wanted, copied, self._put)
+        """Copy what other caches hold of the images that are not yet decoded.
+
+        Those of the same preprocessing share this one's name up to the "-".
+        """
+        left = {self._stamps[position]: position for position in self.pending().tolist()}
+        sizes = {name: size for name, size in self._sizes.items() if name != MARKS}
+        beside = self.folder.parent.glob(f"{self.folder.name.split('-')[0]}-*")
+        # that of last time first: it is the most like this one
+        for other in sorted(beside, key=_age, reverse=True):
+            if other == self.folder or not left:
+                continue
+            try:
+                self._take_from(other, left, sizes)
+            except FileNotFoundError:  # another process throws it away
+                continue
+
+    def _take_from(self, other: Path, left: dict[bytes, int], sizes: Mapping[str, int]) -> None:
+        with ExitStack() as stack:
+            files = {name: stack.enter_context((other / name).open("rb")) for name in sizes}
+            for row, known in _rows(other):
+                if (position := left.get(known)) is None:
+                    continue
+                for name, file in files.items():
+                    file.seek(row * sizes[name])
+                # a file may have been cut short, or still be written by another process
+                parts = {name: file.read(sizes[name]) for name, file in files.items()}
+                if all(len(part) == sizes[name] for name, part in parts.items()):
+                    self._put(position, parts)
+                    del left[known]
 
     def _put(self, position: int, parts: Mapping[str, bytes], mark: int = READ) -> None:
         with self._writing:
@@ -234,44 +259,6 @@ def _write(file: FileIO, data: bytes) -> None:
     left = memoryview(data)
     while len(left):
         left = left[file.write(left) :]
-
-
-def adopt(
-    folder: Path,
-    wanted: Mapping[bytes, int],
-    sizes: Mapping[str, int],
-    keep: Callable[[int, Mapping[str, bytes]], None],
-) -> int:
-    """Take images over from the caches beside this one that have the same preprocessing.
-
-    Args:
-        folder: of the new cache; those beside it share its name up to the "-".
-        wanted: the stamps of the images that it lacks, and their positions.
-        sizes: bytes per image of each file to copy, by the file's name.
-        keep: is given a position and the bytes out of each file.
-    """
-    left = dict(wanted)
-    beside = folder.parent.glob(f"{folder.name.split('-')[0]}-*")
-    # that of last time first: it is the most like this one
-    for other in sorted(beside, key=_age, reverse=True):
-        if other == folder or not left:
-            continue
-        try:
-            with ExitStack() as stack:
-                files = {name: stack.enter_context((other / name).open("rb")) for name in sizes}
-                for row, known in _rows(other):
-                    if (position := left.get(known)) is None:
-                        continue
-                    for name, file in files.items():
-                        file.seek(row * sizes[name])
-                    # a file may have been cut short, or still be written by another process
-                    parts = {name: file.read(sizes[name]) for name, file in files.items()}
-                    if all(len(part) == sizes[name] for name, part in parts.items()):
-                        keep(position, parts)
-                        del left[known]
-        except FileNotFoundError:  # another process throws it away
-            continue
-    return len(wanted) - len(left)
 
 
 def _age(folder: Path) -> float:
