@@ -136,7 +136,7 @@ _BEFORE = (keras.layers.BatchNormalization, keras.layers.Dropout, Dropout)
 
 
 def _before_the_last(encoder: keras.Model) -> Any:
-    """Find what goes into the last linear layer, and into the normalisation that stands before."""
+    # what goes into the last linear layer, and into the normalisation that stands before
     tensor = _back(encoder.outputs[0], _AFTER)
     layer = _layer(tensor)
     if isinstance(layer, keras.layers.Dense):
@@ -150,7 +150,6 @@ def _before_the_last(encoder: keras.Model) -> Any:
 
 
 def _back(tensor: Any, layers: tuple[type, ...]) -> Any:
-    """Follow a tensor back through layers of some kinds."""
     while isinstance(_layer(tensor), layers):
         tensor = _given(tensor)
     return tensor
@@ -161,7 +160,7 @@ def _layer(tensor: Any) -> Any:
 
 
 def _given(tensor: Any) -> Any:
-    """Find what a layer was called on to make this tensor; it may have been called elsewhere."""
+    # what the layer was called on to make this tensor; it may have been called elsewhere
     call = _layer(tensor)._inbound_nodes[tensor._keras_history.node_index]
     return call.input_tensors[0]
 

@@ -17,19 +17,10 @@ BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "
 
 
 class Callbacks:
-    """Tells Keras callbacks of a training's epochs, and does as they say.
+    """Keras callbacks that are told of a training's epochs, and heeded.
 
     Their `model` has the encoder's layers and the training's optimiser, so weights and learning
     rate can be read, saved and changed at the beginning and the end of each epoch.
-
-    Args:
-        callbacks: what to tell.
-        encoder: the network in training.
-        optimizer: of the training.
-        epochs: how many there will be.
-
-    Raises:
-        TrainingError: a callback that cannot work here, such as one that is told of each batch.
     """
 
     def __init__(
@@ -56,19 +47,11 @@ class Callbacks:
         return bool(self._model.stop_training)
 
     def begin(self, epoch: int) -> None:
-        """Tell that an epoch begins.
-
-        Args:
-            epoch: counted from 0.
-        """
+        """Tell that an epoch, counted from 0, begins."""
         self._list.on_epoch_begin(epoch)
 
     def end(self, record: EpochRecord) -> None:
-        """Tell that an epoch ended.
-
-        Args:
-            record: its numbers become the logs.
-        """
+        """Tell that an epoch ended; the numbers of its record become the logs."""
         numbers = record.flat()
         del numbers["epoch"]  # CSVLogger has a column of this name, counted from 0
         self._list.on_epoch_end(record.epoch - 1, logs=numbers)
@@ -84,7 +67,7 @@ class Callbacks:
 
 
 def _refuse(callback: Any, optimizer: keras.optimizers.Optimizer) -> None:
-    """Refuse what cannot work here, before an epoch is lost on it."""
+    # what cannot work here, before an epoch is lost on it
     if not isinstance(callback, keras.callbacks.Callback):
         raise TrainingError(f"Expected Keras callbacks. Received {callback!r}.")
     name = type(callback).__name__
@@ -120,10 +103,8 @@ def _refuse(callback: Any, optimizer: keras.optimizers.Optimizer) -> None:
 
 
 def _batch_hooks(callback: keras.callbacks.Callback) -> list[str]:
-    """List by what a callback wants to be told of batches.
-
-    Keras' own have such hooks, and use them if told so; those of a user are there to be used.
-    """
+    # By what a callback wants to be told of batches. Keras' own have such hooks, and use them if
+    # told so; those of a user are there to be used.
     if type(callback).__module__.split(".")[0] == "keras":
         asked = {"save_freq": "epoch", "update_freq": "epoch"}
         found = [key for key, usual in asked.items() if getattr(callback, key, usual) != usual]

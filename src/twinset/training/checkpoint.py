@@ -27,27 +27,18 @@ SHARE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The state of a training between two steps.
+    """The state of a training between two steps."""
 
-    Args:
-        epoch: counted from 0.
-        step: how many steps of the epoch are done.
-        arrays: values of all variables, in the order of `Job.variables`.
-        history: the epochs that are done.
-        pending: what was seen of the current one, as `Monitor.pending`.
-        guards: how near to their limits the guards were, as `Monitor.guards`.
-    """
-
-    epoch: int
-    step: int
-    arrays: tuple[NDArray[Any], ...]
+    epoch: int  # counted from 0
+    step: int  # how many of its steps are done
+    arrays: tuple[NDArray[Any], ...]  # values of all variables, in the order of `Job.variables`
     history: tuple[EpochRecord, ...]
-    pending: NDArray[np.float64]
+    pending: NDArray[np.float64]  # as `Monitor.pending` and `Monitor.guards`
     guards: Guards
 
 
 class Keeper:
-    """Saves checkpoints now and then, and finds the one to begin with.
+    """The checkpoints of a training: written now and then, and the one to begin with.
 
     A checkpoint belongs to one training: recipe, data, back end. All that is random is a function
     of seed, epoch and step, so weights, optimiser and position are enough to go on exactly.
@@ -80,16 +71,9 @@ class Keeper:
         return self._path is not None and self._clock() >= self._next
 
     def save(self, epoch: int, step: int, arrays: Iterable[NDArray[Any]], monitor: Monitor) -> None:
-        """Write a checkpoint whole, or leave the one before and say so, once.
-
-        A training is worth more than its checkpoint: on a full disk it goes on, and tries again.
-
-        Args:
-            epoch: counted from 0.
-            step: how many of its steps are done.
-            arrays: values of all variables; to take them off the device counts as saving.
-            monitor: what was seen.
-        """
+        """Write a checkpoint whole, or leave the one before and say so, once."""
+        # A training is worth more than its checkpoint: on a full disk it goes on, and tries again.
+        # To take the arrays off the device counts as saving, so they come one by one.
         if self._path is None:
             return
         started = self._clock()

@@ -157,7 +157,6 @@ def _chosen(
     encoder: keras.Model | Mapping[str, Any] | None,
     overrides: Mapping[str, Any],
 ) -> tuple[Recipe, keras.Model]:
-    """Read the recipe, and build the encoder that it or the caller names."""
     network = encoder if isinstance(encoder, keras.Model) else None
     if encoder is not None:  # first, as others may change single values of it
         section = encoder if network is None else {"name": "own", **_UNSEEN}
@@ -176,7 +175,7 @@ def _chosen(
 
 
 def _known(recipe: Recipe, encoder: keras.Model) -> Recipe:
-    """Write into the recipe which network of the user's own it was, or refuse another one."""
+    # which network of the user's own it was goes into the recipe; another one is refused
     section = recipe.encoder
     if section.name != "own":
         return recipe
@@ -195,7 +194,7 @@ def _known(recipe: Recipe, encoder: keras.Model) -> Recipe:
 def _learning(
     recipe: Recipe, encoder: keras.Model, data: Labelled, tell: Report
 ) -> tuple[keras.Model, Any]:
-    """Find what is to learn from what: the encoder from the images, or a head from features."""
+    # what is to learn from what: the encoder from the images, or a head from features
     if not features.learns_once(recipe):
         return encoder, data.rows
     section: Any = recipe.encoder
@@ -205,7 +204,7 @@ def _learning(
 
 
 def _blend(recipe: Recipe, data: Labelled) -> Section:
-    """Settle what only the data can say of a blend: whether mirror images show the same."""
+    # only the data can say whether mirror images show the same
     if recipe.blend.mirror != "auto":
         return recipe.blend
     return recipe.blend.model_copy(update={"mirror": data.mirrors})
@@ -214,7 +213,7 @@ def _blend(recipe: Recipe, data: Labelled) -> Section:
 def _finished(
     recipe: Recipe, encoder: keras.Model, trained: keras.Model, blend: Section
 ) -> keras.Model:
-    """Make the model's encoder of what was trained: whole, in 32 bits, blended."""
+    # what was trained becomes the model's encoder: whole, in 32 bits, blended
     if trained is not encoder:
         features.join(encoder, trained)
     elif recipe.precision != "float32":
@@ -262,11 +261,8 @@ def _key(
     encoder: keras.Model,
     augmentation: Any,
 ) -> Callable[[], str]:
-    """Name a training by all that it depends on; to be called before it begins.
-
-    Returns:
-        What gives the name, which only a checkpoint asks for.
-    """
+    # A training's name is all that it depends on. To be called before it begins; what it returns
+    # gives the name, which only a checkpoint asks for.
     sha = hashlib.sha256(recipe.model_copy(update={"name": ""}).to_toml().encode())
     # the recipe's words are not all: files of weights change, and data says what "auto" means
     sha.update(f"{data.digest} {keras.backend.backend()} {augmentation}".encode())
@@ -288,11 +284,9 @@ def _precision(policy: str) -> Iterator[None]:
 
 
 def _in_32_bits(encoder: keras.Model, policy: str) -> keras.Model:
-    """Have an encoder compute in 32 bits: its weights always did, and so do graphs and other code.
-
-    By way of its own description, which every registered layer has; to build it anew by the recipe
-    would read a pretrained network's file a second time.
-    """
+    # Its weights always were, and graphs and other code compute so. By way of its own description,
+    # which every registered layer has; to build it anew by the recipe would read a pretrained
+    # network's file a second time.
     whole = keras.models.model_from_json(encoder.to_json().replace(f'"{policy}"', '"float32"'))
     whole.set_weights(encoder.get_weights())
     return whole

@@ -39,11 +39,6 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
     [0, 1], augments and embeds them, and steps the optimiser. Its length is an argument and
     not a shape, so one compiled program serves looks of any length, and a training that is cut
     into other looks, or resumed, computes the same numbers.
-
-    Args:
-        job: what to train on what.
-        monitor: is told of every step; its errors end the training.
-        keeper: saves checkpoints, and has the one to begin with.
     """
     _cache_programs()
     job.build()
@@ -93,11 +88,9 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
 
 
 def _drawn_ahead(job: Job, first: int) -> Generator[Batches, None, None]:
-    """Draw the batches of each epoch while the device works on the one before.
-
-    On the host, where any process can draw the same: positions are small (0.2 MB for 50,000
-    images), and their 7 ms are over before the device asks for them.
-    """
+    # Each epoch's batches while the device works on the one before. On the host, where any process
+    # can draw the same: positions are small (0.2 MB for 50,000 images), and their 7 ms are over
+    # before the device asks for them.
     with ThreadPoolExecutor(1, thread_name_prefix="draw") as drawer:
         ahead: Future[Batches] = drawer.submit(job.task.draw, first)
         for epoch in range(first, job.epochs):
@@ -158,8 +151,6 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
 
 
 def _looped(step: Callable[..., Any], begin: Callable[..., Any], state: Any, fed: Fed) -> Any:
-    """Compile a loop over steps."""
-
     def loop(state: Any, held: Any, first: Any, last: Any, offset: Any) -> Any:
         return lax.fori_loop(
             first, last, lambda i, carry: step(i, carry, held, offset), begin(state, held[1])
@@ -171,7 +162,6 @@ def _looped(step: Callable[..., Any], begin: Callable[..., Any], state: Any, fed
 
 
 def _one_by_one(step: Callable[..., Any], begin: Callable[..., Any], state: Any, fed: Fed) -> Any:
-    """Compile a single step, to be called in turn."""
     carry = begin(state, fed.positions)
     alone = jax.jit(step, donate_argnums=1).lower(0, carry, _held(fed), 0).compile()
 
@@ -197,10 +187,8 @@ _CONVOLUTIONS = (
 
 
 def _slow_within_loops(encoder: keras.Model) -> bool:
-    """Tell whether each step should be a program of its own: convolutions of others on a CPU.
-
-    XLA takes 10 to 40 times as long for their gradient within a loop.
-    """
+    # convolutions that are not ours on a CPU: XLA takes 10 to 40 times as long for their gradient
+    # within a loop, so each step is a program of its own
     if jax.default_backend() != "cpu":
         return False
     return any(
@@ -211,12 +199,10 @@ def _slow_within_loops(encoder: keras.Model) -> bool:
 
 @jax.custom_vjp
 def _settled(apart: Any) -> Any:
-    """Return the distances unchanged, and have their slopes computed once.
-
-    XLA's CPU compiler would fuse the slope of a pair (loss, weight, distance) into the gradient of
-    its embeddings, and so compute it again for each of their coordinates: 5 % of the step. It
-    fuses nothing across a sum, hence the sum with zeros.
-    """
+    # Unchanged, but their slopes are computed once. XLA's CPU compiler would fuse the slope of a
+    # pair (loss, weight, distance) into the gradient of its embeddings, and so compute it again
+    # for each of their coordinates: 5 % of the step. It fuses nothing across a sum, hence the sum
+    # with zeros.
     return apart
 
 
@@ -232,7 +218,7 @@ _settled.defvjp(_settled_forward, _settled_backward)
 
 
 class _Pace:
-    """Chooses how many steps to run between two looks at the losses."""
+    # how many steps to run between two looks at the losses
 
     def __init__(self) -> None:
         self.steps = FIRST_STEPS
@@ -246,7 +232,7 @@ class _Pace:
 
 
 def _shared(job: Job, monitor: Monitor, state: Any, tell: Callable[[], None]) -> Any:
-    """Tell of an epoch while the variables hold the state, and take what callbacks change."""
+    # of an epoch, while the variables hold the state, and take what callbacks change
     if not monitor.listens:
         tell()
         return state
@@ -260,7 +246,7 @@ def _statistics(job: Job, positions: Any, embeddings: Any) -> Callable[[], Batch
 
 
 def _cache_programs() -> None:
-    """Keep compiled programs on disk: the second training of a kind starts at once."""
+    # on disk: the second training of a kind starts at once
     config: Any = jax.config
     if config.jax_compilation_cache_dir is None:
         folder = cache_folder("programs")
@@ -286,8 +272,6 @@ def _write(job: Job, state: Any) -> None:
             variable.assign(value)
 
 
-# --- Brings images to the device: all of them once, or a few steps ahead where there are too many.
-
 # Kept whole on the device up to here; a GPU says itself how much it has.
 RESIDENT = 512 * 2**20
 CHUNK = 32 * 2**20
@@ -295,28 +279,19 @@ CHUNK = 32 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Fed:
-    """A run of steps and the images that they need, on the device.
+    """A run of steps and the images that they need, on the device."""
 
-    Args:
-        rows: pixels or vectors, (m, ...).
-        positions: in `rows`, of each batch, (s, w).
-        targets: (s, t).
-        first: the step of the epoch that row 0 belongs to.
-        steps: how many rows count.
-    """
-
-    rows: jax.Array
-    positions: jax.Array
-    targets: jax.Array
-    first: int
-    steps: int
+    rows: jax.Array  # pixels or vectors, (m, ...)
+    positions: jax.Array  # in `rows`, of each batch, (s, w)
+    targets: jax.Array  # (s, t)
+    first: int  # the step of the epoch that row 0 belongs to
+    steps: int  # how many rows count
 
 
 class Feed:
-    """Feeds epoch after epoch from one set of images or vectors.
+    """A feed of epoch after epoch from one set of images or vectors, an array or `StoredPixels`.
 
     Args:
-        rows: an array or `StoredPixels`.
         resident: bytes up to which all rows are kept on the device. Defaults to 512 MiB, or a
             quarter of an accelerator's memory.
         chunk: bytes of rows at a time, where they are not. Defaults to 32 MiB; about three
@@ -330,12 +305,7 @@ class Feed:
         self._held = jnp.asarray(rows[:]) if rows.nbytes <= limit else None
 
     def epoch(self, batches: Batches, first: int = 0) -> Iterator[Fed]:
-        """Feed the steps of an epoch.
-
-        Args:
-            batches: of the epoch.
-            first: begin with this step. Defaults to 0.
-        """
+        """Feed the steps of an epoch, beginning with `first`."""
         steps, width = batches.positions.shape
         if self._held is not None:
             # whole epochs at every call: one shape, one compiled program

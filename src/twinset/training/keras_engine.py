@@ -24,15 +24,8 @@ STEPS_PER_LOOK = 25
 
 
 def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
-    """Train the encoder in place, as `scanned.train` does: same batches, same order, same guards.
-
-    Checkpoints are taken between epochs only.
-
-    Args:
-        job: what to train on what.
-        monitor: is told of every step; its errors end the training.
-        keeper: saves checkpoints, and has the one to begin with.
-    """
+    """Train the encoder in place, as JAX's engine does: same batches, same order, same guards."""
+    # but checkpoints are taken between epochs only
     model = _Trained(job)
     model.compile(optimizer=job.optimizer)
     job.build()
@@ -188,7 +181,7 @@ class _Watch(keras.callbacks.Callback):
         return batch_statistics(embeddings.astype(np.float32), self._job.labels[positions])
 
     def _activity(self, batch: int) -> tuple[float, float]:
-        """Find the norm of the loss' gradient at the embeddings, and the share that it moves."""
+        # the norm of the loss' gradient at the embeddings, and the share that it moves
         _, targets = self._batches.real(batch)
         embeddings = ops.convert_to_numpy(self._embeddings(batch)).astype(np.float32)
 
@@ -216,8 +209,6 @@ def _gradient(function: Any, values: NDArray[np.float32]) -> NDArray[np.float32]
     return np.zeros_like(values) if found is None else found.cpu().numpy()
 
 
-# --- Memory that training frees in each step and needs again in the next: kept, where it would go.
-
 # Of glibc's mallopt.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _NEVER = 2**31 - 1
@@ -226,7 +217,7 @@ _USUAL_MMAP, _USUAL_TRIM = 32 * 2**20, 128 * 2**10
 
 
 class FreedMemory:
-    """Has the C library keep freed memory, instead of handing it back to the system.
+    """Memory that is freed and needed again, which the C library is to keep.
 
     TensorFlow sets glibc's M_TRIM_THRESHOLD to 128 kB when its first data set begins. From then on
     each step's activations are handed back when it ends, and come again as fresh pages in the next,

@@ -28,7 +28,7 @@ DEAD = 0.98
 
 
 class Listener(Protocol):
-    """Is told of the epochs, and may end the training."""
+    """One who is told of the epochs, and may end the training."""
 
     @property
     def stopped(self) -> bool:
@@ -42,7 +42,7 @@ class Listener(Protocol):
 
 
 class Monitor:
-    """Follows a training step by step on behalf of every engine.
+    """The guards and the history of a training, step by step, on behalf of every engine.
 
     Args:
         epochs: how many there will be.
@@ -102,13 +102,8 @@ class Monitor:
     def restore(
         self, history: Sequence[EpochRecord], seen: NDArray[np.floating], guards: Guards
     ) -> None:
-        """Go on where another monitor was.
-
-        Args:
-            history: its epochs.
-            seen: its `pending`.
-            guards: its `guards`: one of them ends a training that is at its best.
-        """
+        """Go on where another monitor was: with its history, `pending` and `guards`."""
+        # the guards too: one of them ends a training that is at its best
         self.history = list(history)
         self._flat_steps, self._idle_steps = guards.flat, guards.idle
         self._high_steps, self._first_losses = guards.high, list(guards.first)
@@ -127,18 +122,11 @@ class Monitor:
         return Guards(self._flat_steps, self._idle_steps, self._high_steps, first)
 
     def steps(self, steps: Steps, statistics: Callable[[], BatchStatistics] | None = None) -> None:
-        """Take note of the next steps; they end with the epoch at the latest.
-
-        Args:
-            steps: what they did.
-            statistics: takes the statistics of the last batch; asked at the end of an epoch.
+        """Take note of the next steps, which end with the epoch at the latest.
 
         Raises:
-            NonFiniteLossError: a loss is NaN or infinite.
-            CollapseError: all embeddings of many batches in a row were one point, or nearly all
-                coordinates are dead.
-            IdleError: the loss moved nothing in many batches in a row.
-            DivergedError: the loss rose far above where it began.
+            TrainingError: it is broken, as its class says. The statistics of the last batch are
+                asked for at the end of an epoch.
         """
         rows = zip(
             *(
@@ -246,12 +234,7 @@ class Monitor:
 
     @contextmanager
     def watch(self) -> Iterator[Monitor]:
-        """Turn Ctrl-C into `interrupted` until training ends.
-
-        A second Ctrl-C raises KeyboardInterrupt as usual. Only the main thread can catch signals;
-        elsewhere Ctrl-C stays what it was, as it does where it is ignored: a shell's background
-        job must not end by the Ctrl-C that is meant for another.
-        """
+        """Turn Ctrl-C into `interrupted` until training ends; a second one is as usual."""
         self._epoch_started = time.perf_counter()
         with self._heed_interrupt():
             yield self
@@ -260,9 +243,12 @@ class Monitor:
 
     @contextmanager
     def _heed_interrupt(self) -> Iterator[None]:
+        # Only the main thread can catch signals; elsewhere Ctrl-C stays what it was. So it does
+        # where it is ignored, as a shell's background job must not end by the Ctrl-C that is meant
+        # for another, and where a handler is not Python's (None), which could not be put back.
         before = signal.getsignal(signal.SIGINT)
         elsewhere = threading.current_thread() is not threading.main_thread()
-        if elsewhere or before is signal.SIG_IGN:
+        if elsewhere or before in (signal.SIG_IGN, None):
             yield
             return
 

@@ -18,22 +18,16 @@ from twinset.data.pairs import Pairs
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The batches of one epoch.
+    """The batches of one epoch."""
 
-    Args:
-        positions: of the images of each batch, int32 of shape (steps, w).
-        targets: what is wanted of them, int32 of shape (steps, t); `PADDING` for what counts
-            nothing, and only fills up its batch.
-        sizes: how many items count in each batch, (steps,); fewer than t where it is padded.
-    """
-
-    positions: NDArray[np.int32]
+    positions: NDArray[np.int32]  # of the images of each batch, (steps, w)
+    # what is wanted of them, (steps, t); `PADDING` only fills up its batch and counts nothing
     targets: NDArray[np.int32]
-    sizes: NDArray[np.int64]
+    sizes: NDArray[np.int64]  # how many items count in each batch, (steps,)
 
 
 class Task(Protocol):
-    """Is what an engine needs to know of the objective; the same for every back end."""
+    """What an engine needs to know of the objective; the same for every back end."""
 
     @property
     def head(self) -> keras.layers.Layer | None:
@@ -49,16 +43,9 @@ class Task(Protocol):
 
 
 class PairTask:
-    """Learns from a list of pairs, by their distances: the tutorial's way.
+    """A task over a list of pairs, by their distances: the tutorial's way.
 
     A batch of b pairs is 2b images, the left ones first: both branches in one pass.
-
-    Args:
-        loss: of (same, distance).
-        pairs: positions of images.
-        distance: a name from `twinset.distance.DISTANCES`.
-        batch_size: pairs in a batch.
-        seed: of the order.
     """
 
     head = None
@@ -103,15 +90,7 @@ class PairTask:
 
 
 class BatchTask:
-    """Learns from all pairs of the images in a batch: several of each of several classes.
-
-    Args:
-        loss: of (labels, embeddings).
-        labels: of all images, (n,).
-        batch_size: images in a batch, at the most.
-        per_class: images of each class in a batch; 0 leaves it to `class_batches`.
-        seed: of the draw.
-    """
+    """A task over all pairs of the images in a batch: several of each of several classes."""
 
     def __init__(
         self,
@@ -156,25 +135,16 @@ class BatchTask:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """All that an engine needs for a training; every engine takes the same.
+    """All that an engine needs for a training; every engine takes the same."""
 
-    Args:
-        encoder: trained in place.
-        optimizer: not yet built.
-        task: batches and objective.
-        rows: what the encoder takes: uint8 pixels, an array or `StoredPixels`, which are scaled to
-            [0, 1]; or float32 vectors, taken as they are.
-        labels: of the images, (n,).
-        augment: (floats in [0, 1], number of the step) → the same shape; None where images are
-            taken as they are.
-        epochs: how many.
-    """
-
-    encoder: keras.Model
-    optimizer: keras.optimizers.Optimizer
+    encoder: keras.Model  # trained in place
+    optimizer: keras.optimizers.Optimizer  # not yet built
     task: Task
+    # what the encoder takes: uint8 pixels, an array or `StoredPixels`, which are scaled to [0, 1];
+    # or float32 vectors, taken as they are
     rows: Any
     labels: NDArray[np.int64]
+    # (floats in [0, 1], number of the step) → the same shape; None: images as they are
     augment: Callable[[Any, Any], Any] | None
     epochs: int
 
@@ -184,11 +154,7 @@ class Job:
         self.optimizer.build(learned)
 
     def pixels(self, positions: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Gather rows on the host, as the encoder takes them: pixels scaled to [0, 1].
-
-        Args:
-            positions: of the rows, (w,).
-        """
+        """Gather rows on the host, as the encoder takes them: pixels scaled to [0, 1]."""
         rows: NDArray[Any] = self.rows[positions]
         scale = np.float32(1 / 255) if rows.dtype == np.uint8 else np.float32(1)
         scaled: NDArray[np.float32] = np.multiply(rows, scale, dtype=np.float32)
