@@ -162,7 +162,7 @@ def test_offline(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "shape", "more", "words"),
     [
-        ("MobilNet", SHAPE, {}, "Received 'MobilNet': did you mean 'MobileNet'"),
+        ("MobilNet", SHAPE, {}, r"Received 'MobilNet' \(did you mean 'MobileNet'"),
         ("zzz", SHAPE, {}, r"take one of \['ConvNeXtBase'"),
         (NAME, (28, 28), {}, r"shape of images that VGG16 takes. Received \(28, 28\): .*32x32"),
         (NAME, SHAPE, {"pooling": "sum"}, "received 'sum'"),

@@ -1,6 +1,8 @@
+import multiprocessing
 import os
 import re
 import signal
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -120,6 +122,17 @@ def test_an_ignored_sigint_stays_ignored(stripes):
         signal.signal(signal.SIGINT, before)
     assert not model.interrupted
     assert len(model.history) == 6
+
+
+def test_it_trains_in_a_thread_and_in_a_spawned_process(stripes):
+    """Where no signal can be caught, and nothing is inherited."""
+    settings = QUICK | {"epochs": 1, "progress": False}
+    expected = twinset.fit(stripes, **settings).embed(stripes)
+    processes = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    for pool in (ThreadPoolExecutor(1), processes):
+        with pool:
+            model = pool.submit(twinset.fit, stripes, **settings).result()
+        np.testing.assert_array_equal(model.embed(stripes), expected)
 
 
 def test_progress_without_a_terminal_is_a_line_per_epoch(stripes, capsys):

@@ -148,7 +148,7 @@ def test_a_listener_may_end_the_training():
 
 
 def test_a_record_comes_back_from_its_numbers():
-    record = EpochRecord(3, 7, 0.5, 1.5, 100.0, 0.25, 0.75, BatchStatistics(1, 2, 3, 4, 5, 6, 7))
+    record = EpochRecord(3, 7, 0.5, 1.5, 100.0, 0.25, 0.75, BatchStatistics(1, 2, 3, 4, 5, 6, 7, 8))
     flat = record.flat()
     assert list(flat)[:3] == ["epoch", "steps", "loss"]
     assert EpochRecord.from_flat({name: str(value) for name, value in flat.items()}) == record

@@ -18,19 +18,14 @@ from twinset.losses.batch import unit
 class Preprocess(keras.layers.Layer):
     """A layer that scales and shifts each colour channel, and makes three equal ones of gray.
 
-    y_c = scale_c · x_π(c) + offset_c, where π reverses the channels if `reverse`.
+    y_c = scale_c · x_π(c) + offset_c, where π reverses the channels if `reverse`, from floats in
+    [0, 1], (n, h, w) or (n, h, w, 3), to (n, h, w, 3).
 
     Args:
         scale: of each channel of the result, (3,).
         offset: likewise.
         reverse: whether RGB becomes BGR. Defaults to False.
         **kwargs: as for any Keras layer.
-
-    Call arguments:
-        inputs: floats in [0, 1], (n, h, w) or (n, h, w, 3).
-
-    Returns:
-        (n, h, w, 3).
 
     Example:
         >>> import numpy as np
@@ -67,20 +62,14 @@ class Preprocess(keras.layers.Layer):
 def from_function(function: Callable[[NDArray[np.float64]], Any], **kwargs: Any) -> Preprocess:
     """Find the layer that does what a family's own preprocessing does, by trying it on colours.
 
-    Args:
-        function: of images with values 0 to 255, (n, 32, 32, 3), one colour each; may resize them.
-        **kwargs: for the layer.
-
-    Raises:
-        RecipeError: the function is no scaling and shifting of channels.
-
     Example:
         >>> layer = from_function(lambda x: x[..., ::-1] / 127.5 - 1)
         >>> layer.scale, layer.offset, layer.reverse
         ([2.0, 2.0, 2.0], [-1.0, -1.0, -1.0], True)
     """
 
-    # so no table of the families' habits is needed, nor kept up to date
+    # So no table of the families' habits is needed, nor kept up to date. The function takes values
+    # of 0 to 255, and may resize the images.
     def tried(colours: NDArray[np.float64]) -> NDArray[np.float64]:
         images = np.broadcast_to(255 * colours[:, None, None], (len(colours), 32, 32, 3))
         # a copy, as some work in place; float64, so that the sums below give the plain numbers
@@ -120,14 +109,8 @@ class Frozen(keras.layers.Layer):
     `training=False` that is written into a graph is overruled by the call of the graph.
 
     Args:
-        network: a built Keras model.
+        network: a built Keras model, whose inputs and outputs are those of the layer.
         **kwargs: as for any Keras layer.
-
-    Call arguments:
-        inputs: of the network.
-
-    Returns:
-        What the network returns.
 
     Example:
         >>> import numpy as np
@@ -162,16 +145,7 @@ class Frozen(keras.layers.Layer):
 class Mirror(keras.layers.Layer):
     """A layer that mirrors each image left and right.
 
-    y[i, j] = x[i, w − 1 − j]
-
-    Args:
-        **kwargs: as for any Keras layer.
-
-    Call arguments:
-        inputs: (n, h, w) or (n, h, w, channels).
-
-    Returns:
-        The inputs' shape and dtype.
+    y[i, j] = x[i, w − 1 − j], for (n, h, w) or (n, h, w, channels) of any dtype.
 
     Example:
         >>> import numpy as np
@@ -188,20 +162,11 @@ class Mirror(keras.layers.Layer):
 class SquareRoot(keras.layers.Layer):
     """A layer that takes the square root of each number.
 
-    y = √max(x, 0)
+    y = √max(x, 0), of any shape.
 
     The cosine of two images' roots is the Bhattacharyya coefficient of where they are bright: a
     few very bright pixels do not decide it alone. Not for training through: the slope at 0 is
     infinite.
-
-    Args:
-        **kwargs: as for any Keras layer.
-
-    Call arguments:
-        inputs: of any shape.
-
-    Returns:
-        The inputs' shape and dtype.
 
     Reference:
         Arandjelović, Zisserman (2012), Three Things Everyone Should Know to Improve Object
@@ -222,20 +187,11 @@ class SquareRoot(keras.layers.Layer):
 class UnitNorm(keras.layers.Layer):
     """A layer that divides each embedding by its length.
 
-    y = x / ‖x‖₂
+    y = x / ‖x‖₂, for rows (n, d); of the inputs' dtype.
 
     A zero vector has no direction: it stays zero and gets the gradient 0, where the plain formula
     gives 0/0 = NaN, and `keras.layers.UnitNormalization` a gradient of 10⁶ that throws the weights
     far away. Computes in float32 whatever the float type: in float16 squares of 256 overflow.
-
-    Args:
-        **kwargs: as for any Keras layer.
-
-    Call arguments:
-        inputs: (n, d).
-
-    Returns:
-        (n, d), of the inputs' dtype, each row of length 1 or 0.
 
     Example:
         >>> import numpy as np

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import sys
-import types
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from twinset.errors import DownloadError, ModelError, RecipeError
 from twinset.networks.head import embed
 from twinset.networks.initializers import Seeds, redraw, reseed
 from twinset.networks.layers import Frozen, Preprocess, expect_images, from_function
+from twinset.registry import suggestion
 from twinset.settings import Count, Share, named
 
 HUB = "keras_hub:"
@@ -107,24 +106,15 @@ def pretrained(
 
 
 def names() -> list[str]:
-    """List the networks of `keras.applications`.
-
-    Example:
-        >>> {"MobileNetV3Small", "EfficientNetV2B0", "ResNet50V2"} <= set(names())
-        True
-    """
-    return sorted(name for name, value in vars(keras.applications).items() if _makes_model(value))
-
-
-def _makes_model(value: Any) -> bool:
-    return inspect.isfunction(value) and "include_top" in inspect.signature(value).parameters
+    """List the networks of `keras.applications`."""
+    functions = inspect.getmembers(keras.applications, inspect.isfunction)
+    return [name for name, make in functions if "include_top" in inspect.signature(make).parameters]
 
 
 def _from_keras(name: str, shape: tuple[int, ...], weights: str) -> tuple[Preprocess, keras.Model]:
     if name not in names():
-        near = difflib.get_close_matches(name, names(), 1)
-        hint = f": did you mean {near[0]!r}?" if near else f": take one of {names()}."
-        raise RecipeError(f"Expected a network of keras.applications. Received {name!r}{hint}")
+        hint = suggestion(name, names()) or f": take one of {names()}"
+        raise RecipeError(f"Expected a network of keras.applications. Received {name!r}{hint}.")
     make = getattr(keras.applications, name)
     family = sys.modules[make.__module__]
     downloaded = "imagenet" if weights == "imagenet" else None
@@ -145,7 +135,13 @@ def _from_keras(name: str, shape: tuple[int, ...], weights: str) -> tuple[Prepro
 
 
 def _from_hub(preset: str, shape: tuple[int, ...], weights: str) -> tuple[Preprocess, keras.Model]:
-    hub = _hub()
+    try:
+        hub = importlib.import_module("keras_hub")
+    except ImportError:
+        raise RecipeError(
+            "Expected the package keras_hub for an encoder whose name begins with 'keras_hub:'. "
+            "Received an installation without it: `pip install keras-hub`."
+        ) from None
     try:
         backbone = hub.models.Backbone.from_preset(
             preset, load_weights=weights == "imagenet", image_shape=shape
@@ -159,16 +155,6 @@ def _from_hub(preset: str, shape: tuple[int, ...], weights: str) -> tuple[Prepro
     except Exception as error:
         raise _no_download(HUB + preset, error) from error
     return from_function(converter, name="preprocess"), backbone
-
-
-def _hub() -> types.ModuleType:
-    try:
-        return importlib.import_module("keras_hub")
-    except ImportError:
-        raise RecipeError(
-            "Expected the package keras_hub for an encoder whose name begins with 'keras_hub:'. "
-            "Received an installation without it: `pip install keras-hub`."
-        ) from None
 
 
 def _no_download(name: str, error: Exception) -> DownloadError:

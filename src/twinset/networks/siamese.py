@@ -12,18 +12,11 @@ from twinset import distance as distances
 
 @keras.saving.register_keras_serializable("twinset")
 class Distance(keras.layers.Layer):
-    """A layer that measures how far apart two embeddings are, row by row.
+    """A layer that measures how far apart rows of two (n, d) are: (n, 1), as in the tutorial.
 
     Args:
         distance: a name from `twinset.distance.DISTANCES`. Defaults to "euclidean".
         **kwargs: as for any Keras layer.
-
-    Call arguments:
-        left: (n, d).
-        right: (n, d).
-
-    Returns:
-        (n, 1), as in the tutorial.
 
     Raises:
         RecipeError: no distance has this name.
