@@ -1,4 +1,4 @@
-"""Training over all pairs of a batch: every objective, its weights, views, schedules, callbacks."""
+"""Training over all pairs of a batch: every objective, its weights, augmentation, schedules, callbacks."""
 
 import keras
 import numpy as np
@@ -51,7 +51,7 @@ def test_a_loss_resumes_with_its_weights(stripes, tmp_path, monkeypatch, name):
     path = tmp_path / "state.npz"
     whole = twinset.fit(stripes, checkpoint=path, **settings)
     path.write_bytes(saved[len(saved) // 2])
-    head = training._task(whole.recipe, stripes, None).head
+    head = training._task(whole.recipe, stripes, None, whole.encoder.output_shape[-1]).head
     with np.load(path) as file:
         stored = [file[f"a{i}"] for i in range(len(file.files) - 1)]
     count = len(whole.encoder.trainable_variables)
@@ -63,7 +63,7 @@ def test_a_loss_resumes_with_its_weights(stripes, tmp_path, monkeypatch, name):
         np.testing.assert_array_equal(a, b)
 
 
-def test_views_are_drawn_and_repeat(stripes):
+def test_augmentation_is_drawn_and_repeats(stripes):
     settings = BATCH | {"loss": {"name": "supcon"}, "epochs": 2}
     moved = {"augment": {"shift": 1, "brightness": 0.2}}
     plain, one, two = (
