@@ -1,4 +1,4 @@
-"""Training over all pairs of a batch: every objective, its weights, augmentation, schedules, callbacks."""
+"""Training over all pairs: objectives, their weights, augmentation, schedules, callbacks."""
 
 import keras
 import numpy as np
