@@ -1,5 +1,6 @@
 """What docs/ tells of the outside world must be true: its programs run, and say what we say."""
 
+import ast
 import os
 import re
 import shutil
@@ -136,3 +137,37 @@ def test_a_source_of_data_is_added_by_one_file(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("stripes: 40 images of 16 × 16 in 2 classes")
+
+
+def test_the_architecture_lists_the_rooms():
+    """Each module and folder of the package, in the words of its own docstring."""
+    rows = re.findall(
+        r"^\| `([^`]+)` \| (.*) \|$", (DOCS / "architecture.md").read_text("utf-8"), re.MULTILINE
+    )
+    source = Path(twinset.__file__).parent
+    real = {}
+    for path in source.iterdir():
+        if path.suffix == ".py" and not path.name.startswith("__"):
+            real[path.name] = path
+        elif (path / "__init__.py").exists():
+            real[f"{path.name}/"] = path / "__init__.py"
+    assert dict(rows) == {
+        name: ast.get_docstring(ast.parse(path.read_text("utf-8"))).splitlines()[0]
+        for name, path in real.items()
+    }
+
+
+def test_the_tutorials_own_style(monkeypatch, fashion_mnist):
+    """As written, but on 300 images for one epoch; and each place that the page names is there."""
+    page = (DOCS / "tutorial.md").read_text("utf-8")
+    (program,) = blocks("tutorial.md", "python")
+    few = tuple(part.subset(np.arange(300)) for part in fashion_mnist)
+    monkeypatch.setattr(twinset, "load_fashion_mnist", lambda: few)
+    names = {}
+    exec(program.replace("epochs=20", "epochs=1, verbose=0"), names)
+    assert len(names["siamese"].history.history["loss"]) == 1
+    places = re.findall(r"^\| `.*?` .*?\| `(\S+\.py)`: `(\w+)` \|", page, re.MULTILINE)
+    assert len(places) == 10
+    for path, name in places:
+        source = (Path(twinset.__file__).parent / path).read_text("utf-8")
+        assert re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), (path, name)

@@ -1,4 +1,4 @@
-"""Where labelled images come from, and how they are drawn.
+"""Labelled images: where they come from, how they are checked, split, paired and batched.
 
 In: files, archives, arrays. Out: `LabelledImages`, uint8 pixels of shape (n, h, w) or
 (n, h, w, 3) with one label each, and index arrays that say which images make a pair or a batch.

@@ -1,1 +1,1 @@
-"""Whole jobs, each of several stages: what a command or one call of the library does."""
+"""Whole evaluations: of a model, of two models side by side, of a recipe over seeds and folds."""

@@ -1,4 +1,4 @@
-"""From embeddings and labels to a decision one can defend.
+"""Numbers about a model, from embeddings and labels: rates, curves, thresholds, retrieval.
 
 In: distances (p,), and which pairs are the same (p,). Out: rates, curves, thresholds, a report.
 Takes arrays, so it imports no data and never Keras; computes in float64.
