@@ -1,11 +1,11 @@
-"""Teach a machine what "the same" means: train a siamese network, score it honestly, use it.
+"""Teach a machine what "the same" means: train a siamese network, measure it honestly, use it.
 
 >>> import twinset
 >>> twinset.Recipe.load("tutorial", epochs=4).epochs
 4
 
 Names are loaded on first use, so that `import twinset` costs milliseconds and Keras is imported
-only by what trains or embeds. Keras chooses its back end once, at its first import: twinset asks
+only by what trains or embeds. Keras chooses its backend once, at its first import: twinset asks
 for JAX, unless the environment variable KERAS_BACKEND or an earlier `import keras` chose.
 """
 
@@ -16,29 +16,33 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twinset import losses, networks
-    from twinset.data.check_data import check_data
-    from twinset.data.features import LabelledFeatures
-    from twinset.data.labelled import LabelledImages
-    from twinset.data.pairs import Pairs, tutorial_pairs
-    from twinset.data.read import read_features, read_images
-    from twinset.data.sources.fashion_mnist import load_fashion_mnist
-    from twinset.decision import Threshold, Verdict
-    from twinset.errors import TwinsetError
-    from twinset.evaluation.compare import compare_models
-    from twinset.evaluation.evaluate import evaluate
-    from twinset.exporters.export import export
-    from twinset.metrics.pairs import score_pairs
-    from twinset.models.compare_pairs import compare_pairs
-    from twinset.models.embedder import Embedder
-    from twinset.models.keras_model import SiameseModel
-    from twinset.models.load import load_model
-    from twinset.networks.siamese import siamese
-    from twinset.recipe import Recipe
-    from twinset.run import train
-    from twinset.search.duplicates import duplicates
-    from twinset.search.index import Index
-    from twinset.training.fit import fit
+    from twinset import losses as losses
+    from twinset import networks as networks
+    from twinset.data.check_data import check_data as check_data
+    from twinset.data.features import LabelledFeatures as LabelledFeatures
+    from twinset.data.labelled import LabelledImages as LabelledImages
+    from twinset.data.pairs import Pairs as Pairs
+    from twinset.data.pairs import tutorial_pairs as tutorial_pairs
+    from twinset.data.read import read_features as read_features
+    from twinset.data.read import read_images as read_images
+    from twinset.data.sources.fashion_mnist import load_fashion_mnist as load_fashion_mnist
+    from twinset.decision import Threshold as Threshold
+    from twinset.decision import Verdict as Verdict
+    from twinset.errors import TwinsetError as TwinsetError
+    from twinset.evaluation.compare import compare_models as compare_models
+    from twinset.evaluation.evaluate import evaluate as evaluate
+    from twinset.exporters.export import export as export
+    from twinset.metrics.pairs import score_pairs as score_pairs
+    from twinset.models.compare_pairs import compare_pairs as compare_pairs
+    from twinset.models.embedder import Embedder as Embedder
+    from twinset.models.keras_model import SiameseModel as SiameseModel
+    from twinset.models.load import load_model as load_model
+    from twinset.networks.siamese import siamese as siamese
+    from twinset.recipe import Recipe as Recipe
+    from twinset.run import train as train
+    from twinset.search.duplicates import duplicates as duplicates
+    from twinset.search.index import Index as Index
+    from twinset.training.fit import fit as fit
 
 __version__ = "0.1.0"
 
@@ -81,35 +85,8 @@ _HOMES = {
 
 _MODULES = {"losses", "networks"}
 
-__all__ = [
-    "Embedder",
-    "Index",
-    "LabelledFeatures",
-    "LabelledImages",
-    "Pairs",
-    "Recipe",
-    "SiameseModel",
-    "Threshold",
-    "TwinsetError",
-    "Verdict",
-    "check_data",
-    "compare_models",
-    "compare_pairs",
-    "duplicates",
-    "evaluate",
-    "export",
-    "fit",
-    "load_fashion_mnist",
-    "load_model",
-    "losses",
-    "networks",
-    "read_features",
-    "read_images",
-    "score_pairs",
-    "siamese",
-    "train",
-    "tutorial_pairs",
-]
+# `as` above makes the names public for type checkers, which cannot read this line.
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

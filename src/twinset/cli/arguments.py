@@ -19,6 +19,12 @@ SHARED: dict[str, dict[str, Any]] = {
         "about": "The name of a data set (fashion-mnist), a folder with one subfolder of images "
         "per class, or a table (.csv, .parquet) of image paths and labels."
     },
+    "--set": {
+        "about": "Change a value of the recipe, such as loss.margin=2. Repeatable.",
+        "action": "append",
+        "default": [],
+        "metavar": "KEY=VALUE",
+    },
     "run": {"about": "Folder of a run, as `twinset train` wrote it.", "type": Path},
     "index": {"about": f"An index: {INDEX_PLACE}."},
     "--model": {

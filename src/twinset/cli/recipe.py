@@ -31,7 +31,7 @@ def _recipe(takes: Arguments) -> None:
         "name",
         f"A built-in recipe ({', '.join(RECIPES)}), or the path of a .toml file.",
     )
-    takes.options("--set", "KEY=VALUE", "Change a value of the recipe, such as loss.margin=2.")
+    takes.shared("--set")
 
 
 COMMANDS = {recipe: _recipe}

@@ -64,7 +64,7 @@ def _train(takes: Arguments) -> None:
     takes.option(
         "--out", "Folder of the run. Default: a new one, runs/RECIPE.", type=Path, metavar="FOLDER"
     )
-    takes.options("--set", "KEY=VALUE", "Change a value of the recipe, such as loss.margin=2.")
+    takes.shared("--set")
     takes.option("--seed", "Random seed. Default: the recipe's.", type=int)
     takes.flag("--overwrite", "Replace the run in --out.")
     takes.flag("--resume", "Continue the interrupted run in --out.")
