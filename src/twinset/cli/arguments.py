@@ -12,6 +12,8 @@ from typing import Any
 from twinset.errors import RecipeError
 
 BACKENDS = ("jax", "tensorflow", "torch")
+RECIPES = sorted(path.stem for path in Path(__file__).parents[1].glob("recipes/*.toml"))
+A_RECIPE = f"A built-in recipe ({', '.join(RECIPES)}), or the path of a .toml file."
 INDEX_PLACE = "a folder, postgresql://…?index=NAME or milvus://…?index=NAME"
 
 SHARED: dict[str, dict[str, Any]] = {
@@ -56,7 +58,7 @@ class Arguments:
 
     def option(self, name: str, about: str, **settings: Any) -> None:
         """Declare an argument; `settings` as for argparse. Its help ends with its default."""
-        if "default" in settings:
+        if settings.get("default"):
             about = f"{about} Default: {settings['default']}."
         if not name.startswith("-"):
             settings.setdefault("metavar", name.upper())

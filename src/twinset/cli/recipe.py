@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from twinset.cli.arguments import Arguments, choose_backend
+from twinset.cli.arguments import A_RECIPE, Arguments, choose_backend
 from twinset.cli.printing import say
-from twinset.cli.train import RECIPES
 
 
 def recipe(args: Namespace) -> int:
@@ -27,10 +26,7 @@ def recipe(args: Namespace) -> int:
 
 
 def _recipe(takes: Arguments) -> None:
-    takes.option(
-        "name",
-        f"A built-in recipe ({', '.join(RECIPES)}), or the path of a .toml file.",
-    )
+    takes.option("name", A_RECIPE)
     takes.shared("--set")
 
 

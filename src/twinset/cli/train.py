@@ -7,10 +7,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from twinset.cli.arguments import Arguments, choose_backend
+from twinset.cli.arguments import A_RECIPE, Arguments, choose_backend
 from twinset.cli.printing import note, say
 
-RECIPES = sorted(path.stem for path in Path(__file__).parents[1].glob("recipes/*.toml"))
 INTERRUPTED = 130
 
 
@@ -56,11 +55,7 @@ def train(args: Namespace) -> int:
 
 def _train(takes: Arguments) -> None:
     takes.shared("data")
-    takes.option(
-        "--recipe",
-        f"A built-in recipe ({', '.join(RECIPES)}), or the path of a .toml file.",
-        default="tutorial",
-    )
+    takes.option("--recipe", A_RECIPE, default="tutorial")
     takes.option(
         "--out", "Folder of the run. Default: a new one, runs/RECIPE.", type=Path, metavar="FOLDER"
     )
