@@ -39,24 +39,9 @@ def evaluate_run(
     progress: Wanted = True,
     tell: Callable[[str], None] | None = None,
 ) -> Evaluation:
-    """Evaluate the model of a run on a data set's test part.
-
-    Writes evaluation.json, .md (a model card) and .html (with pictures) beside the model. The page
-    also tells of classes that the training never saw, if `study_run` was there before.
-
-    Args:
-        run: the folder.
-        data: "fashion-mnist", or the path of a folder or a table of images; of these, the ones
-            that the run has not used. Defaults to the data that it was trained on.
-        baselines: measure raw pixels, principal components and an untrained network as well.
-            Defaults to True.
-        progress: as for `evaluate`. Defaults to True.
-        tell: is told what the reading of the data finds. Defaults to none.
-
-    Raises:
-        ModelError: the folder holds no model.
-        DataError: an unknown data set, or no image that the model has not seen.
-    """
+    """Evaluate the model of a run on the images that it has not used."""
+    # Writes evaluation.json, .md (a model card) and .html (with pictures) beside the model. The
+    # page also tells of classes that the training never saw, if `study_run` was there before.
     data = data or run_data.source_of(run)
     model, parts = _loaded(run, data, tell)
     test = _test_of(parts, data)
@@ -81,24 +66,8 @@ def study_run(
     progress: Wanted = True,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """Run the whole protocol for the recipe of a run, in its folder `protocol`.
-
-    An evaluation.html that is there already is written anew, with what the protocol found.
-
-    Args:
-        run: the folder.
-        data: "fashion-mnist", whose split and folds the protocol names, or the path of a folder
-            or a table of images, whose classes are dealt into folds. Defaults to the run's own.
-        progress: as for `run_study`. Defaults to True.
-        tell: is told what the reading and the check of the data find. Defaults to none.
-
-    Returns:
-        The summary, and the same as Markdown.
-
-    Raises:
-        ModelError: the folder holds no model.
-        DataError: no such data, too little of it, or results of another recipe in the folder.
-    """
+    """Run the whole protocol for the recipe of a run; give the summary, and it as Markdown."""
+    # An evaluation.html that is there already is written anew, with what the protocol found.
     from twinset.models.keras_model import SiameseModel
 
     model = SiameseModel.load(run)
@@ -127,20 +96,8 @@ def study_run(
 
 
 def compare_runs(run: str | Path, other: str | Path, data: str | None = None) -> Comparison:
-    """Tell which of two runs has the better model, on the same test images.
-
-    Writes nothing: a comparison belongs to neither folder.
-
-    Args:
-        run: the folder of A.
-        other: the folder of B.
-        data: as for `evaluate_run`.
-
-    Raises:
-        ModelError: a folder holds no model.
-        DataError: as `compare_models`, an unknown data set, or the runs have not left the same
-            images out of their training.
-    """
+    """Tell which of two runs has the better model, on images that neither has used."""
+    # Writes nothing: a comparison belongs to neither folder.
     data = data or run_data.source_of(run)
     (a, of_a), (b, of_b) = (_loaded(each, data, None) for each in (run, other))
     tests = [_test_of(parts, data) for parts in (of_a, of_b)]

@@ -45,27 +45,11 @@ def run_study(
     about: Mapping[str, Any] | None = None,
     progress: Wanted = True,
 ) -> dict[str, Any]:
-    """Train and judge every unit of the protocol; skip those whose file is there already.
-
-    Each unit is fitted on the fit images (of its seen classes), calibrated on those for that, and
-    judged on test images: all of them, with a vote of the nearest fit images and a linear
-    probe, or those of the unseen classes, alone and with those of the seen ones.
-
-    Args:
-        parts: of the data, with a test and a calibration part.
-        recipe: how to train; its seed and holdout are set by the protocol.
-        folder: holds a JSON file per unit, and the summary. A unit of another recipe is refused.
-        units: what to run. Defaults to five seeds and Fashion-MNIST's eight folds, or five of
-            other data, fewer where it has few classes.
-        about: facts for the summary: of what the study is to stand beside. Defaults to none.
-        progress: as for `run_units`. Defaults to True.
-
-    Returns:
-        The summary, as `summarise` makes it; also written to `protocol.json`.
-
-    Raises:
-        DataError: the folder holds units of another recipe or data set, or a split leaks.
-    """
+    """Train and judge every unit of the protocol; skip those whose file is there already."""
+    # Each unit is fitted on the fit images (of its seen classes), calibrated on those for that, and
+    # judged on test images: all of them, with a vote of the nearest fit images and a linear probe,
+    # or those of the unseen classes, alone and with those of the seen ones. `about` is told in the
+    # summary, which is also written to protocol.json and protocol.md.
     test, calibration = parts.test, parts.calibration
     if test is None or calibration is None:
         raise DataError("Expected parts for test and calibration for the protocol. Received none.")

@@ -23,16 +23,12 @@ BINS = 2**16
 class PerImage:
     """Sums over the pairs that each image takes part in, in the order of the images."""
 
-    # float64 of shape (t,); a match is distance ≤ threshold
-    thresholds: NDArray[np.float64]
-    # number of same pairs of each image, (n,)
-    positives: NDArray[np.int64]
-    # number of different pairs of each image, (n,)
-    negatives: NDArray[np.int64]
+    thresholds: NDArray[np.float64]  # float64 of shape (t,); a match is distance ≤ threshold
+    positives: NDArray[np.int64]  # number of same pairs of each image, (n,)
+    negatives: NDArray[np.int64]  # number of different pairs of each image, (n,)
     # same pairs of each image that match, (t, n), a row per threshold
     true_matches: NDArray[np.int64]
-    # different pairs of each image that match, (t, n)
-    false_matches: NDArray[np.int64]
+    false_matches: NDArray[np.int64]  # different pairs of each image that match, (t, n)
 
     def rates(self, k: int) -> Rates:
         """Return the errors at threshold k, over all pairs and exactly."""
@@ -54,8 +50,7 @@ class PerClass:
     # pairs between classes a and b that match, (t, classes, classes), symmetric; a pair within a
     # class counts once
     matches: NDArray[np.int64]
-    # pairs between classes a and b, (classes, classes)
-    pairs: NDArray[np.int64]
+    pairs: NDArray[np.int64]  # pairs between classes a and b, (classes, classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +58,12 @@ class Tile:
     """Distances of some images to some others, in the order of `AllPairs.order`."""
 
     rows: slice
-    # the images of the columns; never before those of the rows
-    columns: slice
+    columns: slice  # the images of the columns; never before those of the rows
     # float32 of shape (rows, columns), in a buffer that the next tile reuses. Infinite below the
     # diagonal of all and on it, where there is no new pair.
     values: NDArray[np.float32]
-    # whether rows and columns are the same images
-    diagonal: bool
-    # the rectangles in which rows and columns are of one class
-    same: list[tuple[slice, slice]]
+    diagonal: bool  # whether rows and columns are the same images
+    same: list[tuple[slice, slice]]  # the rectangles in which rows and columns are of one class
 
 
 class AllPairs:

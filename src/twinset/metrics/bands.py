@@ -24,10 +24,8 @@ class Bands:
     curve lies within the band less often. For a DET curve, FNMR = 1 − TPR.
     """
 
-    # false match rates, ascending, float64 of shape (b,); the last is 1
-    fmr: NDArray[np.float64]
-    # true match rate at each, 1 − FNMR
-    tpr: NDArray[np.float64]
+    fmr: NDArray[np.float64]  # false match rates, ascending, float64 of shape (b,); the last is 1
+    tpr: NDArray[np.float64]  # true match rate at each, 1 − FNMR
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
@@ -36,7 +34,6 @@ def band_thresholds(curve: Curve, points: int = POINTS) -> list[float]:
     """Pick thresholds whose false match rates are about evenly spaced on a logarithmic scale."""
     # From 10⁻⁴, or from the rate of 30 false matches if that is higher, to 1. Each is the largest
     # whose rate is at most that of a grid; so where distances tie, they are fewer.
-    # Returns candidates of the curve, ascending.
     if points < 2:
         raise DataError(f"Expected at least 2 points of a band. Received {points}.")
     lowest = min(max(ENOUGH_ERRORS / curve.negatives, LOWEST), 1.0)

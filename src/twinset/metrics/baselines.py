@@ -15,16 +15,13 @@ from twinset.errors import DataError
 class Projection:
     """A fitted linear map to fewer dimensions: z = (x − mean) · axes."""
 
-    # the mean of the vectors it was fitted on, float64 of shape (p,)
-    mean: NDArray[np.float64]
+    mean: NDArray[np.float64]  # the mean of the vectors it was fitted on, float64 of shape (p,)
     # one column per dimension, float64 of shape (p, k); whitening is folded in
     axes: NDArray[np.float64]
-    # share of the variance that the k dimensions keep, in (0, 1]
-    explained: float
+    explained: float  # share of the variance that the k dimensions keep, in (0, 1]
 
     def apply(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """Project vectors."""
-        # Returns float32 of shape (n, k).
         x = checked_vectors(vectors)
         if x.shape[1] != len(self.mean):
             raise DataError(
@@ -36,7 +33,6 @@ class Projection:
 
 def raw_pixels(images: ArrayLike, *, side: int | None = None) -> NDArray[np.float32]:
     """Flatten images to vectors in [0, 1]: the embedding that has learned nothing."""
-    # Returns float32 of shape (n, p), pixel / 255.
     pixels = np.asarray(images)
     if pixels.dtype != np.uint8 or pixels.ndim < 2 or not pixels.size:
         raise DataError(
@@ -63,7 +59,6 @@ def unit_norm(vectors: ArrayLike) -> NDArray[np.float64]:
     """Scale each row to length 1, so that only its direction counts."""
     # x / ‖x‖₂; then ‖a − b‖² = 2 − 2 cos(a, b), and distances order pairs as cosines do. A row of
     # zeros has no direction and stays as it is: at distance 1 of every other row, cosine 0.
-    # Returns float64 of shape (n, d).
     x = checked_vectors(vectors)
     # the largest coordinate first: squares of the largest and smallest floats are ∞ and 0
     largest = np.abs(x).max(axis=1, keepdims=True)

@@ -97,11 +97,9 @@ def brier(curve: Curve, calibrator: Calibrator, prior: float = 0.5) -> float:
 class Reliability:
     """Promised and observed shares of same pairs, bin by bin."""
 
-    # mean probability in each bin, float64 of shape (b,), rising
-    predicted: Floats
+    predicted: Floats  # mean probability in each bin, float64 of shape (b,), rising
     observed: Floats
-    # share of all pairs in each bin, adding up to 1. All at the same prior.
-    mass: Floats
+    mass: Floats  # share of all pairs in each bin, adding up to 1. All at the same prior.
 
 
 def reliability(

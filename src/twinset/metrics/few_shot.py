@@ -17,8 +17,7 @@ from twinset.metrics.retrieval import checked
 class Episodes:
     """Draws of few-shot tasks: w classes, one support and one query image of each."""
 
-    # positions of the examples, int64 of shape (e, w)
-    support: NDArray[np.int64]
+    support: NDArray[np.int64]  # positions of the examples, int64 of shape (e, w)
     # positions of the images to classify, (e, w); column i is of the class of the support in column
     # i, and another image
     queries: NDArray[np.int64]

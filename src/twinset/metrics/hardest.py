@@ -25,8 +25,7 @@ class HardestPairs:
     # positions of the different pairs that lie closest, closest first, int64 of shape (k, 2), the
     # smaller position first
     closest_different: NDArray[np.int64]
-    # their distances, float32 of shape (k,), ascending
-    closest_distances: NDArray[np.float32]
+    closest_distances: NDArray[np.float32]  # their distances, float32 of shape (k,), ascending
     # positions of the same pairs that lie farthest, farthest first, (k, 2)
     farthest_same: NDArray[np.int64]
     farthest_distances: NDArray[np.float32]

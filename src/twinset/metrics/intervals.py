@@ -133,7 +133,6 @@ def eer_estimate(pairs: AllPairs, curve: Curve) -> tuple[Estimate, float]:
     # Where FMR and FNMR move by a little, the crossing moves by their mean, weighted with the other
     # curve's slope: δEER = (f⁺ δFMR + f⁻ δFNMR) / (f⁺ + f⁻), f the densities of the distances of
     # same and different pairs at the threshold.
-    # Returns the estimate, and the threshold it lies at.
     threshold = eer_threshold(curve)
     return eer_at(curve, pairs.per_image([threshold]), 0), threshold
 

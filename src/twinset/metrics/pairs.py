@@ -118,10 +118,8 @@ class Rule:
     name: str
     # "cost" (least cost), "EER" (least |FMR − FNMR|) or "FPR" (largest within a limit)
     kind: Literal["cost", "EER", "FPR"]
-    # of a false match and of a false non-match, as whole numbers
-    costs: tuple[int, int] = (1, 1)
-    # largest FMR that is allowed, in (0, 1)
-    limit: float = 0.0
+    costs: tuple[int, int] = (1, 1)  # of a false match and of a false non-match, as whole numbers
+    limit: float = 0.0  # largest FMR that is allowed, in (0, 1)
 
 
 def parse_rule(text: str) -> Rule:

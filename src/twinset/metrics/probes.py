@@ -23,8 +23,7 @@ MANY = 1024
 class ProbeScores:
     """What a linear classifier reads from an embedding."""
 
-    # share of right answers on the test part, in [0, 1]
-    accuracy: float
+    accuracy: float  # share of right answers on the test part, in [0, 1]
     strength: float
 
 
@@ -41,7 +40,6 @@ def knn_accuracy(
     # As `knn_right` does, of which it is the mean.
     # Do not read it as accuracy on data of another mix of classes, and let no query be in the
     # gallery: it would find itself.
-    # Returns a share in [0, 1].
     # Wu, Xiong, Yu, Lin (2018), Unsupervised Feature Learning via Non-Parametric Instance
     # Discrimination; there a vote weighs exp(cosine / τ).
     right = knn_right(gallery, gallery_labels, queries, query_labels, ks=(k,), block=block)

@@ -26,17 +26,13 @@ class RetrievalScores:
     With R relevant items for a query, at ranks r₁ < … < r_R counted from 1:
     """
 
-    # k → share of the queries with r₁ ≤ k, in [0, 1]
-    recall_at: dict[int, float]
-    # share of relevant items among the first R, #{j: r_j ≤ R} / R
-    r_precision: float
-    # Σ {j / r_j : r_j ≤ R} / R, which also asks for the order within the first R
-    map_at_r: float
+    recall_at: dict[int, float]  # k → share of the queries with r₁ ≤ k, in [0, 1]
+    r_precision: float  # share of relevant items among the first R, #{j: r_j ≤ R} / R
+    map_at_r: float  # Σ {j / r_j : r_j ≤ R} / R, which also asks for the order within the first R
     # Σ {j / r_j : r_j ≤ 10} / 10, which robrank prints as "mAP@R". The divisor is 10 even where R
     # is less: a class of 4 reaches 0.3 at the most.
     map_at_10: float
-    # Σ j / r_j / R, over the full ranking
-    mean_average_precision: float
+    mean_average_precision: float  # Σ j / r_j / R, over the full ranking
     queries: int
     # positions of the items whose class has no other member, ascending. As queries they have no
     # right answer and are in no mean; for others they are in the way.
@@ -107,7 +103,6 @@ def bootstrap_interval(
     # Draws as many queries as there are, with replacement, while the gallery stays as it is. For
     # two models, pass the difference of their values for the same queries.
     # Do not read it as the spread over trainings or over galleries: those are held fixed.
-    # Returns the lower and the upper end.
     # Efron (1979), Bootstrap Methods: Another Look at the Jackknife.
     values = np.asarray(per_query, dtype=np.float64)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():

@@ -16,12 +16,7 @@ APART, RANK, LEAST, RISING = 1.5, 1.5, 0.01, 3.0
 
 
 def health_picture(history: Sequence[EpochRecord], *, scale: float = 1.0) -> Picture:
-    """Draw how healthy a training was, and say of each what is healthy.
-
-    Args:
-        history: one record per epoch.
-        scale: distance that a healthy embedding spans, as for `Monitor`. Defaults to 1.
-    """
+    """Draw how healthy a training was, and say of each statistic what is healthy."""
     rows = [record.flat() for record in history]
     values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     panels = [
