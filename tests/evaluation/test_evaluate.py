@@ -247,6 +247,12 @@ def test_an_exported_model_is_evaluated_as_well(model, found, tmp_path):
     model.save(tmp_path / "model")
     twinset.export(tmp_path / "model")
     loaded = twinset.load_model(tmp_path / "model", engine="onnx")
+    whole = twinset.evaluate(loaded, _shades(2, 40))
+    assert list(whole.results) == ["model", "raw pixels", "untrained"]
+    assert whole.facts["Model"]["recipe"] == "tutorial"
+    # a graph alone does not know what trained it
+    (tmp_path / "model" / "encoder.onnx").rename(tmp_path / "alone.onnx")
+    loaded = twinset.load_model(tmp_path / "alone.onnx")
     own = twinset.evaluate(loaded, _shades(2, 80, "test"), fitted=_shades(0, 120))
     assert list(own.results) == ["model", "raw pixels", "PCA-64"]
     assert "untrained" in own.facts["Left out"]

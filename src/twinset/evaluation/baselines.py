@@ -35,17 +35,20 @@ def plain_rows(rows: Any, *, side: int | None = None) -> Any:
 
 def baselines_of(model: Embedder, data: Labelled, fitted: Labelled | None) -> dict[str, Embed]:
     """Name the baselines, in the order of all tables, each with what embeds images."""
-    from twinset import networks
-    from twinset.models.keras_model import encode
-
-    recipe: Any = getattr(model, "recipe", None)
 
     @cache
     def network() -> Any:
+        from twinset import networks
+
+        recipe = model.recipe
+        assert recipe is not None, "left out where it is not known"
         shape = model.preprocessing.shape
         return networks.build(recipe.encoder, shape, seed=recipe.seed)
 
     def untrained(images: Labelled) -> Any:
+        # here, as a graph is evaluated without Keras
+        from twinset.models.keras_model import encode
+
         return _by_parts(images, lambda part: encode(network(), part))
 
     def raw(images: Labelled) -> Any:
@@ -69,8 +72,7 @@ def baselines_of(model: Embedder, data: Labelled, fitted: Labelled | None) -> di
 
 def left_out(model: Embedder, fitted: Labelled | None, baseline: str) -> dict[str, str]:
     """Name what of the baselines is impossible or would cost too much, and why."""
-    recipe: Any = getattr(model, "recipe", None)
-    found = {}
+    recipe, found = model.recipe, {}
     if recipe is None:
         found["untrained"] = "a graph does not say how its network began: load it with Keras"
     elif recipe.encoder.name == "own":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -218,7 +219,7 @@ def evaluate(
             "smallest class": int(np.min(data.class_counts[data.class_counts > 0])),
         },
         "Model": facts_of(model),
-        "Versions": _versions(model),
+        "Versions": _versions(),
         "Seconds to embed and measure": seconds,
     }
     facts |= {"Left out": skipped} if skipped else {}
@@ -250,29 +251,26 @@ def calibration_of(model: Embedder) -> Calibration:
 
 def facts_of(model: Embedder) -> dict[str, Any]:
     """Say which model it is, as far as it knows: an exported graph does not know its recipe."""
-    recipe: Any = getattr(model, "recipe", None)
-    known = {} if recipe is None else {"recipe": recipe.name, "seed": recipe.seed}
-    history: Any = getattr(model, "history", None)
-    known |= {} if history is None else {"epochs": len(history)}
+    recipe = model.recipe
+    known: dict[str, Any] = {} if recipe is None else {"recipe": recipe.name, "seed": recipe.seed}
+    known |= {"epochs": len(model.history)} if model.history else {}
     return known | {"threshold": model.threshold.value, "threshold rule": model.threshold.origin}
 
 
 def _name(model: Embedder) -> str:
-    recipe: Any = getattr(model, "recipe", None)
-    return f"a model of {model.trained_on.name}" if recipe is None else str(recipe.name)
+    return f"a model of {model.trained_on.name}" if model.recipe is None else model.recipe.name
 
 
 def _seed(model: Embedder) -> int:
-    recipe: Any = getattr(model, "recipe", None)
-    return 0 if recipe is None else int(recipe.seed)
+    return 0 if model.recipe is None else model.recipe.seed
 
 
-def _versions(model: Embedder) -> dict[str, str]:
-    if hasattr(model, "recipe"):
+def _versions() -> dict[str, str]:
+    if "keras" in sys.modules:
         from twinset.models.keras_model import versions
 
         return versions()
-    # Keras is not loaded for a model that runs without it
+    # it is not loaded for a model that runs without it
     found = {name: importlib.metadata.version(name) for name in ("twinset", "numpy")}
     return {"python": platform.python_version(), **found}
 
