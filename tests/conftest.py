@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import ipaddress
+import multiprocessing
 import os
+import pickle
 import shutil
 import socket
 import sys
@@ -15,6 +17,7 @@ from types import SimpleNamespace
 import hypothesis
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import twinset
 from browsing import browser
@@ -85,6 +88,36 @@ def _own_folder(tmp_path, monkeypatch):
 def fashion_mnist():
     """The real data set: training and test part."""
     return twinset.load_fashion_mnist(progress=False)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Make something that takes long once for all workers: `once(name, make)` gives what it made.
+
+    What is made is pickled, so each worker has its own copy.
+    """
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+
+    def call(name, make):
+        path = place / f"{name}.pickle"
+        with FileLock(place / f"{name}.lock"):
+            if not path.exists():
+                path.write_bytes(pickle.dumps(make()))
+            return pickle.loads(path.read_bytes())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def other_process():
+    """A process that was spawned: `other_process.apply(function, arguments)` runs there.
+
+    Starting one takes as long as importing Keras does, so a worker's tests share it.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session")

@@ -115,7 +115,11 @@ COMPARED = ["auc", "eer", "tpr_at_fpr_0.01", "recall_at_1", "map_at_r", "hter", 
 
 
 @pytest.fixture(scope="module")
-def repeated():
+def repeated(once):
+    return once("repeated_comparisons", repetitions)
+
+
+def repetitions():
     """Test sets drawn anew: a better model against a worse one, and two that are equally good."""
     rng = np.random.default_rng(3)
     better, equal = [], []

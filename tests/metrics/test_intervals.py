@@ -63,9 +63,9 @@ def _estimates(rng):
 
 
 @pytest.fixture(scope="module")
-def repetitions():
+def repetitions(once):
     rng = np.random.default_rng(20)
-    return [_estimates(rng) for _ in range(600)]
+    return once("repeated_estimates", lambda: [_estimates(rng) for _ in range(600)])
 
 
 @pytest.mark.parametrize("name", ["FMR", "FNMR", "AUC", "EER", "TPR at FPR 10%"])

@@ -1,7 +1,6 @@
 """Models travel: to a copy, to another process, to a machine without their folder."""
 
 import copy
-import multiprocessing
 import pickle
 import shutil
 from dataclasses import replace
@@ -38,10 +37,9 @@ def test_copies_give_the_same(folder, stripes, engine, copied):
 
 
 @pytest.mark.parametrize("engine", ["onnx", "keras"])
-def test_another_process_takes_a_model(folder, stripes, engine):
+def test_another_process_takes_a_model(folder, stripes, engine, other_process):
     model = twinset.load_model(folder, engine=engine)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.apply(model.embed, [stripes.images])
+    found = other_process.apply(model.embed, [stripes.images])
     np.testing.assert_allclose(found, model.embed(stripes), atol=1e-6)
 
 
