@@ -43,8 +43,9 @@ QUICK_PROGRAMS = {
 }
 PROGRAMS = ROOT / ".pytest_cache" / "programs"
 PROGRAMS_LIMIT = 200 * 2**20
-with contextlib.suppress(importlib.metadata.PackageNotFoundError, KeyError):
-    os.environ.setdefault("XLA_FLAGS", QUICK_PROGRAMS[importlib.metadata.version("jaxlib")])
+if os.environ.get("KERAS_BACKEND", "jax") == "jax":  # TensorFlow brings an XLA of its own
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError, KeyError):
+        os.environ.setdefault("XLA_FLAGS", QUICK_PROGRAMS[importlib.metadata.version("jaxlib")])
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
