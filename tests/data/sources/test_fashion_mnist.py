@@ -168,7 +168,7 @@ def test_the_second_mirror_helps_out(online, monkeypatch):
 
 def damaged(name):
     return {
-        "truncated": (GZIP[f"{name}.gz"][:-12], "Compressed file ended"),
+        "truncated": (GZIP[f"{name}.gz"][:-12], "another SHA-256"),
         "other": (gzip.compress(PLAIN[name][::-1]), "another SHA-256"),
         "web page": (b"<html>Please sign in first</html>", "another file"),
         "empty": (b"", "0 bytes of another"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import zlib
@@ -155,7 +154,7 @@ def _on_this_machine(file: File, tried: list[str]) -> bytes | None:
                 continue
             try:
                 return _content(file, path)
-            except (OSError, EOFError, zlib.error, ValueError) as error:
+            except (OSError, zlib.error, ValueError) as error:
                 tried.append(f"{path}: {error}")
                 if place in mine:
                     raise DownloadError(
@@ -166,11 +165,10 @@ def _on_this_machine(file: File, tried: list[str]) -> bytes | None:
 
 
 def _content(file: File, path: Path) -> bytes:
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        with gzip.open(raw) if packed else raw as stream:
-            data = stream.read(LARGEST)
+    data = path.read_bytes()
+    if data.startswith(b"\x1f\x8b"):
+        # at once: `gzip` reads 8 KiB at a time, for twice the time
+        data = zlib.decompressobj(wbits=31).decompress(data, LARGEST)
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise ValueError(f"{len(data):,} bytes of another SHA-256: another file, or damaged")
     return data
