@@ -63,17 +63,6 @@ def blended(encoder: keras.Model, recipe: Section) -> keras.Model:
     layer has lost less, the pixels nothing. The price is the size, and distances that say less of
     the seen classes.
 
-    Args:
-        encoder: trained, with a linear layer at its end; its layers are used, not copied.
-        recipe: the weights. Its `mirror` is true or false here, as only the data can say "auto".
-
-    Returns:
-        A `keras.Model` from images to embeddings of length 1, as long as all parts together.
-
-    Raises:
-        RecipeError: the encoder has no layer before its last, so that features are the input; or
-            vectors are to be mirrored.
-
     References:
         Chen et al. (2020), A Simple Framework for Contrastive Learning (the layer before the last
         transfers better); Papyan, Han, Donoho (2020), Prevalence of Neural Collapse.
@@ -84,6 +73,8 @@ def blended(encoder: keras.Model, recipe: Section) -> keras.Model:
         >>> blended(mlp((6, 6), units=(8, 4), linear=True), recipe).output_shape  # 4 + 8 + 36
         (None, 48)
     """
+    # The encoder's layers are used, not copied. `mirror` is true or false here, as only the data
+    # can say "auto".
     try:
         return _blended(encoder, recipe)
     except ValueError as error:

@@ -42,24 +42,15 @@ class Listener(Protocol):
 
 
 class Monitor:
-    """The guards and the history of a training, step by step, on behalf of every engine.
-
-    Args:
-        epochs: how many there will be.
-        sizes: pairs or images in each batch of an epoch, of shape (steps,).
-        images: images in each batch.
-        scale: distance that a healthy embedding spans; a collapse is judged by it.
-        tell: is told how far it is. Defaults to nobody.
-        listener: is told of each epoch, and may end the training. Defaults to none.
-    """
+    """The guards and the history of a training, step by step, on behalf of every engine."""
 
     def __init__(
         self,
         *,
         epochs: int,
-        sizes: NDArray[np.integer],
-        images: int,
-        scale: float = 1.0,
+        sizes: NDArray[np.integer],  # pairs or images in each batch of an epoch, (steps,)
+        images: int,  # in each batch
+        scale: float = 1.0,  # distance that a healthy embedding spans
         tell: Report = lambda _: None,
         listener: Listener | None = None,
     ) -> None:
