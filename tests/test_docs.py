@@ -91,13 +91,15 @@ def test_the_losses_are_described_whole():
     assert set(re.findall(r"^### `(\w+)` ·", text, re.MULTILINE)) == ours
 
 
-def test_a_loss_and_a_network_are_added_by_a_file_each(tmp_path):
+def test_a_loss_a_network_and_a_command_are_added_by_a_file_each(tmp_path):
     """Those of docs/contributing.md, dropped into a copy of the package."""
     copy = tmp_path / "src/twinset"
     shutil.copytree(Path(twinset.__file__).parent, copy, ignore=shutil.ignore_patterns("__*__"))
     loss, network, *_ = blocks("contributing.md", "python")
     (copy / "losses/cosine.py").write_text(loss, encoding="utf-8")
     (copy / "networks/linear.py").write_text(network, encoding="utf-8")
+    (command,) = (each for each in blocks("contributing.md", "python") if "COMMANDS" in each)
+    (copy / "cli/classes.py").write_text(command, encoding="utf-8")
     script = (
         "import numpy as np, twinset\n"
         "assert twinset.__file__.startswith(%r), twinset.__file__\n"
@@ -110,6 +112,9 @@ def test_a_loss_and_a_network_are_added_by_a_file_each(tmp_path):
         "                    encoder={'name': 'linear', 'embedding': 4})\n"
         "print(model.recipe.loss.margin, model.dim)\n"
         "twinset.losses.Cosine(0.3)([0, 1], np.eye(2))\n"
+        "model.save('run')\n"
+        "from twinset.cli.app import run\n"
+        "run(['classes', 'run'])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script % str(tmp_path)],
@@ -119,7 +124,7 @@ def test_a_loss_and_a_network_are_added_by_a_file_each(tmp_path):
         encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["0.3", "4"]
+    assert done.stdout.split() == ["0.3", "4", "a", "b"]
 
 
 def test_a_source_of_data_is_added_by_one_file(tmp_path):

@@ -186,21 +186,16 @@ def _explained(section: Section, values: Mapping[str, Any]) -> str:
     words = descriptions(type(section))
     lines, tables = list[str](), list[str]()
     for key, value in values.items():
-        about = words.get(key) or type(section).model_fields[key].description
-        inner = getattr(section, key)
-        if isinstance(inner, Section):
-            source = next(
-                m.source for m in Recipe.model_fields[key].metadata if hasattr(m, "source")
-            )
-            names = (
-                f" Its name is one of {', '.join(source.names())}."
-                if isinstance(source, Makers)
-                else ""
-            )
-            head = _comment(f"{about or ''}{names}")
-            tables.append(f"\n{head}[{key}]\n{_explained(inner, value)}")
+        field = type(section).model_fields[key]
+        about = words.get(key) or field.description or ""
+        if isinstance(value, dict):
+            for mark in field.metadata:
+                if isinstance(mark, Part) and isinstance(mark.source, Makers):
+                    about += f" Its name is one of {', '.join(mark.source.names())}."
+            inner = _explained(getattr(section, key), value)
+            tables.append(f"\n{_comment(about)}[{key}]\n{inner}")
         else:
-            lines.append(_comment(about or "") + tomli_w.dumps({key: value}))
+            lines.append(_comment(about) + tomli_w.dumps({key: value}))
     return "".join([*lines, *tables])
 
 
