@@ -292,6 +292,7 @@ class Feed:
     """A feed of epoch after epoch from one set of images or vectors, an array or `StoredPixels`.
 
     Args:
+        rows: the images or vectors, (n, ...).
         resident: bytes up to which all rows are kept on the device. Defaults to 512 MiB, or a
             quarter of an accelerator's memory.
         chunk: bytes of rows at a time, where they are not. Defaults to 32 MiB; about three
