@@ -64,12 +64,6 @@ class Arguments:
             settings.setdefault("metavar", name.upper())
         self.parser.add_argument(name, help=about.replace("%", "%%"), **settings)
 
-    def options(self, name: str, metavar: str, about: str) -> None:
-        """Declare an option that can be given several times; its value is a list."""
-        self.parser.add_argument(
-            name, metavar=metavar, help=f"{about} Repeatable.", action="append", default=[]
-        )
-
     def flag(self, name: str, about: str) -> None:
         """Declare an option that is there or not."""
         self.parser.add_argument(name, help=about, action="store_true")

@@ -67,10 +67,12 @@ def _search(takes: Arguments) -> None:
         metavar="DISTANCE",
     )
     takes.flag("--all", "Return every result within the distance, not just the k nearest.")
-    takes.options(
+    takes.option(
         "--where",
-        "CONDITION",
-        "Search only items that meet this condition: label=shoe, price<10, size='42'.",
+        "Search only items that meet this condition: label=shoe, price<10, size='42'. Repeatable.",
+        action="append",
+        default=[],
+        metavar="CONDITION",
     )
     takes.flag("--exact", "Search exactly, even if the index is approximate.")
     takes.flag("--exit-code", "Exit with 1 if any query has no result.")
