@@ -398,8 +398,8 @@ def test_the_recipes_name_stays_below_runs(tiny, command, tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mnist"], r"a data set out of \['fashion-mnist'\], or .* Received 'mnist': no such file"),
-        (["two\nlines"], "Received 'two.nlines'"),
+        (["mnist"], "mnist: expected .*fashion-mnist, .*Received nothing: no such file or folder"),
+        (["two\nlines"], r"two\\x0alines: expected "),
         (["fashion-mnist", "--recipe", "nope"], "Received 'nope'."),
         (["fashion-mnist", "--recipe", "tutorail"], r"did you mean 'tutorial'\?"),
         (["fashion-mnist", "--recipe", "nope.toml"], "Received 'nope.toml'."),
@@ -439,7 +439,7 @@ def test_a_back_end_that_is_not_installed(command, monkeypatch):
 
 def test_mistakes_of_a_real_process():
     for done, words in (
-        (shell("train", "mnist"), "Received 'mnist'"),
+        (shell("train", "mnist"), "mnist: expected "),
         (shell("train", "fashion-mnist", KERAS_BACKEND="nonsense"), "KERAS_BACKEND='nonsense'"),
         (shell("train", "fashion-mnist", "--set", "epochs=x"), "received 'x'"),
         (shell("compare", ".", "a.png", "b.png"), "a.png: expected an image file."),
@@ -452,7 +452,10 @@ def test_a_full_disk(tiny, command, monkeypatch):
     monkeypatch.setattr(twinset.run, "score", full)
     shown = command("train", "fashion-mnist", *QUICK, "--out", "first")
     lines = [line for line in shown.err.splitlines() if not line.startswith("epoch ")]
-    assert lines == ["twinset: f: No space left on device."]
+    assert lines == [
+        "twinset: first: the model is trained and saved, but a later step failed. "
+        "No space left on device"
+    ]
     assert (shown.code, shown.out) == (2, "")
 
 
@@ -603,6 +606,7 @@ def test_compare_tells_programs_json(run, command, dark, bright):
                 "data": None,
                 "fmr": None,
                 "fnmr": None,
+                "images": None,
             },
             "probability": None,
             "prior": 0.5,
