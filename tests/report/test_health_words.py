@@ -11,8 +11,8 @@ from PIL import Image
 import twinset
 from twinset import figures
 from twinset.errors import DataError
+from twinset.figures import Panel
 from twinset.figures.canvas import MUTED
-from twinset.figures.health_panels import Panel
 from twinset.models.history import BatchStatistics, EpochRecord
 from twinset.report.health_words import health_picture, sentences
 

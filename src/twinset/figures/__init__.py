@@ -7,16 +7,14 @@ orange means different, everywhere; what colour says is also said in words or by
 
 from twinset.figures.canvas import png_bytes, save
 from twinset.figures.contact_sheets import contact_sheet, look_alikes
-from twinset.figures.curves import distance_histogram, loss_curve
-from twinset.figures.evaluation_plots import class_matrix, det, reliability, roc
-from twinset.figures.fold_plots import folds
-from twinset.figures.health_panels import training_health
-from twinset.figures.neighbour_sheet import Row, neighbours
+from twinset.figures.curves import Panel, distance_histogram, loss_curve, training_health
+from twinset.figures.evaluation_plots import class_matrix, det, folds, reliability, roc
 from twinset.figures.network_drawing import LayerRow, network
-from twinset.figures.pair_sheet import pairs
+from twinset.figures.verdict_sheets import Row, neighbours, pairs
 
 __all__ = [
     "LayerRow",
+    "Panel",
     "Row",
     "class_matrix",
     "contact_sheet",

@@ -11,9 +11,12 @@ from numpy.typing import ArrayLike
 
 from twinset.errors import DataError
 from twinset.figures import canvas
-from twinset.figures.canvas import LINE, SMALL, TEXT, WIDTH
-from twinset.figures.sheet import (
+from twinset.figures.canvas import (
+    LINE,
     MARGIN,
+    SMALL,
+    TEXT,
+    WIDTH,
     check_images,
     proportion,
     sheet,
@@ -52,19 +55,8 @@ def contact_sheet(
 ) -> Figure:
     """Draw some images of each class, one row per class, with its name and number of images.
 
-    The images of a class are taken at even steps from its first to its last.
-
-    Args:
-        images: uint8 of shape (n, h, w) or (n, h, w, 3); only those drawn are read.
-        labels: integers of shape (n,), each an index into `class_names`.
-        class_names: one name per class.
-        per_class: images in a row, at most. Defaults to 8.
-        classes: rows, at most; a line tells how many classes there are beyond. Defaults to 30.
-        counts: write how many images each class has. Defaults to True.
-        heading: a line above. Defaults to none.
-
-    Raises:
-        DataError: nothing to draw, or values that do not fit together.
+    Only the images drawn are read; of each class, at even steps from its first to its last. A line
+    tells how many classes there are beyond `classes`.
     """
     values = np.asarray(labels)
     check_images(images.shape)
@@ -111,16 +103,8 @@ def look_alikes(
 ) -> Figure:
     """Draw groups of images that are alike, with the name of each image under it.
 
-    Args:
-        images: uint8 of shape (n, h, w) or (n, h, w, 3); only those drawn are read.
-        groups: positions of each group's images; the first five are drawn.
-        titles: a line above each group.
-        names: of each group's images, such as file names; what is too long loses its middle.
-        marks: what to say of each image, such as its class. Defaults to nothing.
-        heading: a line above all. Defaults to none.
-
-    Raises:
-        DataError: nothing to draw, or values that do not fit together.
+    A group is positions in `images`, of which the first five are read and drawn. `marks` say more
+    of each image, such as its class.
     """
     marks = [[""] * len(group) for group in groups] if marks is None else marks
     sizes = [[len(each) for each in values] for values in (groups, names, marks)]

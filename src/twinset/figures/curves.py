@@ -1,8 +1,10 @@
-"""Plots with axes: the loss of each epoch, and how distances spread around the threshold."""
+"""Numbers of each epoch as curves, and how distances spread around the threshold."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,22 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset.errors import DataError
 from twinset.figures import canvas
-from twinset.figures.canvas import DIFFERENT, INK, SAME, SMALL, WIDTH
+from twinset.figures.canvas import DIFFERENT, INK, MUTED, SAME, SMALL, WIDTH
 
 BINS = 50
+COLUMNS, HEIGHT, ACROSS = 2, 1.2, 1.82  # of small panels, in inches
+# Of the lines that have a colour of their own, and the others.
+COLOURS = {"same": SAME, "different": DIFFERENT}
+STYLES = ("-", "--", ":")
 
 
 def loss_curve(epochs: ArrayLike, loss: ArrayLike) -> Figure:
-    """Draw the loss of each epoch.
-
-    Args:
-        epochs: numbers of the epochs, shape (e,), ascending.
-        loss: mean loss of each, shape (e,); a gap where it is not finite.
-
-    Raises:
-        DataError: lengths differ, or there is no epoch.
-    """
-    x, y = _columns(epochs, loss, "epochs and losses")
+    """Draw the loss of each epoch, with a gap where it is not finite."""
+    x, y = canvas.columns("epochs and losses", epochs, loss)
     with canvas.style():
         figure = Figure(figsize=(WIDTH, 2.9))
         axes = canvas.inset(figure, 0.78, 0.15, WIDTH - 1.4, 2.2)
@@ -53,6 +51,71 @@ def loss_curve(epochs: ArrayLike, loss: ArrayLike) -> Figure:
     return figure
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One of the small plots: label → value of each epoch."""
+
+    title: str
+    lines: Mapping[str, ArrayLike]
+    guard: float | None = None  # a training that stays at or beyond this is stopped
+    share: bool = False  # in [0, 1], shown in percent
+    zero: bool = True  # is on the axis
+
+
+def training_health(epochs: ArrayLike, panels: Sequence[Panel]) -> Figure:
+    """Draw the statistics of each epoch; a dashed grey line is where a guard stops the training."""
+    x = np.asarray(epochs, np.float64)
+    if not len(panels) or not x.size:
+        raise DataError(f"Expected panels and epochs. Received {len(panels)} and {x.size}.")
+    rows = -(-len(panels) // COLUMNS)
+    with canvas.style():
+        figure = Figure(figsize=(WIDTH, 0.3 + rows * (HEIGHT + 0.62)))
+        for i, panel in enumerate(panels):
+            row, column = divmod(i, COLUMNS)
+            left = 0.52 + column * (ACROSS + 0.66)
+            axes = canvas.inset(figure, left, 0.36 + row * (HEIGHT + 0.62), ACROSS, HEIGHT)
+            _draw_panel(axes, x, panel)
+            if i >= len(panels) - COLUMNS:
+                axes.set_xlabel("epoch")
+    return figure
+
+
+def _draw_panel(axes: Axes, x: np.ndarray, panel: Panel) -> None:
+    tops = []
+    for (label, values), style in zip(panel.lines.items(), STYLES, strict=False):
+        y = np.asarray(values, np.float64) * (100 if panel.share else 1)
+        if y.shape != x.shape:
+            raise DataError(f"Expected {x.size} values of {label!r}. Received shape {y.shape}.")
+        axes.plot(
+            x,
+            y,
+            style,
+            color=COLOURS.get(label, INK),
+            linewidth=1.3,
+            marker="o" if len(x) <= 12 else "",
+            markersize=2.5,
+            label=label,
+        )
+        tops += y[np.isfinite(y)].tolist()
+    axes.set_title(panel.title, fontsize=SMALL, loc="left", color=INK, pad=4)
+    axes.set_xlim(x[0] - 0.5, x[-1] + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    # few numbers, as the panels are small
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    if panel.share:
+        axes.set_ylim(-4, 104)
+        axes.set_yticks([0, 50, 100], ["0%", "50%", "100%"])
+    elif panel.zero:
+        top = 1.15 * max(tops, default=0) or 1
+        axes.set_ylim(-0.04 * top, top)  # room for a guard at 0
+    if panel.guard is not None:
+        limit = panel.guard * (100 if panel.share else 1)
+        axes.axhline(limit, color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
+    canvas.quiet(axes)
+    if len(panel.lines) > 1:
+        axes.legend(loc="best", fontsize=SMALL, frameon=False, handlelength=1.5, labelspacing=0.2)
+
+
 def distance_histogram(
     distances: ArrayLike,
     same: ArrayLike,
@@ -64,24 +127,15 @@ def distance_histogram(
 
     Each kind adds up to 100% by itself, so the rarer kind shows as well. The errors are hatched:
     false match, different pairs at or under the threshold; false non-match, same pairs above it.
-
-    Args:
-        distances: finite numbers of shape (p,).
-        same: ground truth of shape (p,), 1 or True for the same class.
-        threshold: a match is `distance <= threshold`.
-        counts: how many pairs each entry stands for, (p,). Defaults to one each.
-
-    Raises:
-        DataError: lengths differ, there is no pair, a number is not finite, or a count is
-            negative.
+    `counts` tell how many pairs each entry stands for.
     """
-    d, labels = _columns(distances, same, "distances and ground truth")
+    d, labels = canvas.columns("distances and ground truth", distances, same)
     if not (np.isfinite(d).all() and math.isfinite(threshold)):
         raise DataError(
             "Expected finite distances and a finite threshold. Received "
             f"{np.sum(~np.isfinite(d))} distances that are not, and threshold {threshold}."
         )
-    n = np.ones(len(d)) if counts is None else _columns(d, counts, "distances and counts")[1]
+    n = np.ones(len(d)) if counts is None else canvas.columns("distances and counts", d, counts)[1]
     if not (n >= 0).all() or not n.any():
         raise DataError(
             "Expected counts of 0 or more, of one pair at least. "
@@ -105,18 +159,6 @@ def distance_histogram(
         canvas.quiet(axes)
         figure.legend(handles=legend, loc="lower left", bbox_to_anchor=(0.13, 0.0), frameon=False)
     return figure
-
-
-def _columns(
-    x: ArrayLike, y: ArrayLike, names: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    columns = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if columns[0].ndim != 1 or columns[0].shape != columns[1].shape or not columns[0].size:
-        raise DataError(
-            f"Expected {names} of one length, 1 or more. "
-            f"Received shapes {columns[0].shape} and {columns[1].shape}."
-        )
-    return columns
 
 
 def _cuts(

@@ -1,4 +1,4 @@
-"""Plots of an evaluation: error rates at all thresholds, predicted probability, class by class."""
+"""Plots of an evaluation: error rates, predicted probability, classes, and folds side by side."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from twinset.figures import canvas
 from twinset.figures.canvas import DIFFERENT, INK, LINE, MUTED, RULE, SAME, SMALL, WIDTH
 
 Floats: TypeAlias = NDArray[np.float64]
+# name → false match rates and false non-match rates, (k,) each, from the lowest threshold to the
+# highest; the model's first
 Rates: TypeAlias = Mapping[str, tuple[ArrayLike, ArrayLike]]
+# false match rates, (b,), and both ends of the model's true match rate's 95% interval there
 Bands: TypeAlias = tuple[ArrayLike, ArrayLike, ArrayLike]
 # false match rates and false non-match rates → where they are drawn
 Place: TypeAlias = Callable[[Floats, Floats], tuple[Floats, Floats]]
@@ -28,7 +31,8 @@ LOWEST = 1e-4  # false match rate at the left end of the ROC curve, and both end
 DET_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8)
 DET_HIGHEST = 0.9
 MANY_CLASSES = 25
-CELL, NAMES = 0.385, 1.0  # inches
+CELL, NAMES = 0.385, 1.0  # inches, of the matrix
+FOLD_NAMES, FOLD_GAP = 1.42, 0.17  # inches
 # In the order of the curves; the first, the model's, is bold. Dashes tell them apart in print.
 _LINES: tuple[dict[str, Any], ...] = (
     {"color": INK, "linewidth": 2.2},
@@ -37,21 +41,17 @@ _LINES: tuple[dict[str, Any], ...] = (
     {"color": "#5C6370", "linewidth": 1.1, "linestyle": (0, (6, 2, 1, 2))},
     {"color": "#9AA1AB", "linewidth": 1.1, "linestyle": "-"},
 )
+# Shape and filling tell the series apart, so that print in grey loses nothing.
+# A dot on an equal ring is still a dot in a ring.
+_MARKS: tuple[dict[str, Any], ...] = (
+    {"marker": "o", "markersize": 4.5, "color": INK},
+    {"marker": "o", "markersize": 8, "color": INK, "markerfacecolor": "white"},
+    {"marker": "D", "markersize": 5, "color": INK, "markerfacecolor": RULE},
+)
 
 
 def roc(curves: Rates, bands: Bands | None = None) -> Figure:
-    """Draw ROC curves over a logarithmic axis, where rare false matches can be read.
-
-    Args:
-        curves: name → false match rates and false non-match rates at the same thresholds, each of
-            shape (k,), in ascending order of the threshold. The first is the model's.
-        bands: false match rates in ascending order, and the lower and upper ends of the 95%
-            interval of the first curve's true match rate there, each of shape (b,). Drawn as a
-            light band. Defaults to none.
-
-    Raises:
-        DataError: there is no curve, or its rates or the band's do not fit together.
-    """
+    """Draw ROC curves over a logarithmic axis, where rare false matches can be read."""
     with canvas.style():
         figure, axes = _with_legend(3.3, len(curves) + 1 + (bands is not None))
         axes.set_xscale("log")
@@ -65,19 +65,13 @@ def roc(curves: Rates, bands: Bands | None = None) -> Figure:
         axes.set_yticks(np.linspace(0, 1, 6), [f"{rate}%" for rate in range(0, 101, 20)])
         axes.set_xlabel("false match rate (different pairs that match)")
         axes.set_ylabel("true match rate (same pairs that match)")
-        _legend(figure, axes)
+        canvas.quiet(axes)
+        _legend(figure, 0.13, 1.5, handlelength=3)
     return figure
 
 
 def det(curves: Rates, bands: Bands | None = None) -> Figure:
     """Draw DET curves: both error rates over probit axes, where normal scores give a line.
-
-    Args:
-        curves: as in `roc`.
-        bands: as in `roc`: of the true match rate. Defaults to none.
-
-    Raises:
-        DataError: as in `roc`.
 
     Reference:
         Martin et al. (1997), The DET Curve in Assessment of Detection Task Performance.
@@ -98,7 +92,8 @@ def det(curves: Rates, bands: Bands | None = None) -> Figure:
         axes.set_yticks(ndtri(DET_TICKS), ticks)
         axes.set_xlabel("false match rate")
         axes.set_ylabel("false non-match rate")
-        _legend(figure, axes)
+        canvas.quiet(axes)
+        _legend(figure, 0.13, 1.5, handlelength=3)
         axes.grid(axis="x", color=RULE, linewidth=0.5, alpha=0.6)
     return figure
 
@@ -106,21 +101,9 @@ def det(curves: Rates, bands: Bands | None = None) -> Figure:
 def reliability(predicted: ArrayLike, observed: ArrayLike, mass: ArrayLike) -> Figure:
     """Draw the observed share of same pairs over the predicted probability, bin by bin.
 
-    Args:
-        predicted: mean probability in each bin, shape (b,), in [0, 1].
-        observed: share of same pairs in each bin, shape (b,).
-        mass: share of all pairs in each bin, shape (b,). A bin that is empty (no mass, or a NaN)
-            is left out.
-
-    Raises:
-        DataError: lengths differ, or no bin holds a pair.
+    `mass` is the share of all pairs in each bin. An empty bin (no mass, or a NaN) is left out.
     """
-    p, o, m = (np.asarray(each, np.float64) for each in (predicted, observed, mass))
-    if p.ndim != 1 or not p.shape == o.shape == m.shape:
-        raise DataError(
-            "Expected predicted, observed and mass of one length. "
-            f"Received shapes {p.shape}, {o.shape} and {m.shape}."
-        )
+    p, o, m = canvas.columns("predicted, observed and mass", predicted, observed, mass)
     full = (m > 0) & np.isfinite(p) & np.isfinite(o)
     if not full.any():
         raise DataError(f"Expected at least one bin with pairs. Received {len(p)} bins, all empty.")
@@ -156,16 +139,8 @@ def class_matrix(class_names: Sequence[str], fmr: ArrayLike, fnmr: ArrayLike) ->
     """Draw who is taken for whom: false match rates between classes, in percent.
 
     On the diagonal stands the share of each class' own pairs that do not match. Above 25 classes
-    colours stand alone, and only some of the classes are named.
-
-    Args:
-        class_names: of the c classes.
-        fmr: share of the pairs between two classes that match, shape (c, c); the diagonal is
-            not read. NaN, where there are no such pairs, becomes a dash.
-        fnmr: share of each class' own pairs that do not match, shape (c,).
-
-    Raises:
-        DataError: there is no class, or shapes do not fit together.
+    colours stand alone, and only some of the classes are named. NaN, where there are no such pairs,
+    becomes a dash.
     """
     rates, own = np.array(fmr, np.float64), np.asarray(fnmr, np.float64)
     count = len(class_names)
@@ -194,6 +169,41 @@ def class_matrix(class_names: Sequence[str], fmr: ArrayLike, fnmr: ArrayLike) ->
     return figure
 
 
+def folds(
+    names: Sequence[str],
+    panels: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    marks: Mapping[str, float] | None = None,
+    mark: str = "",
+) -> Figure:
+    """Draw rates in [0, 1] as dots: a row for each of n folds, a panel for each kind of rate.
+
+    Panels are title → series → values, (n,), NaN where there is none; three series at the most.
+    `marks` are title → a value that all rows are held against, a dashed line that `mark` explains.
+    """
+    series = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    values = {
+        title: {name: np.asarray(each, np.float64) for name, each in panel.items()}
+        for title, panel in panels.items()
+    }
+    _check_folds(names, values, series)
+    rows = [canvas.fit(name, FOLD_NAMES - 0.14, SMALL, lines=3) for name in names]
+    step = LINE * max(len(lines) for lines in rows) + 0.06
+    height, below = step * len(names), 0.5 + 0.2 * ((len(series) + 2) // 2)
+    width = (WIDTH - FOLD_NAMES - 0.22 - FOLD_GAP * (len(panels) - 1)) / len(panels)
+    with canvas.style():
+        figure = Figure(figsize=(WIDTH, 0.3 + height + below))
+        for i, (title, panel) in enumerate(values.items()):
+            axes = canvas.inset(figure, FOLD_NAMES + i * (width + FOLD_GAP), 0.3, width, height)
+            looks = {name: _MARKS[series.index(name)] for name in panel}
+            _draw_fold_panel(axes, panel, looks, (marks or {}).get(title), mark)
+            axes.set_title(canvas.fit(title, width, SMALL)[0], fontsize=SMALL, color=INK, pad=6)
+            axes.set_yticks(range(len(names)), map("\n".join, rows) if i == 0 else [])
+            axes.tick_params(axis="y", labelcolor=INK, length=0)
+        _legend(figure, 0.02, 1.85)
+    return figure
+
+
 def _draw_rates(
     axes: Axes, curves: Rates, bands: Bands | None, place: Place, line: tuple[Floats, str]
 ) -> None:
@@ -207,7 +217,8 @@ def _draw_rates(
     axes.plot(line[0], line[0], color=RULE, linewidth=1.1, zorder=1, label=line[1])
     if bands is None:
         return
-    x, low, high = _checked_bands(bands)
+    edges = np.array(canvas.columns("false match rates and both ends of the band", *bands))
+    x, low, high = edges[:, np.isfinite(edges).all(axis=0)]
     (across, bottom), (_, top) = place(x, 1 - high), place(x, 1 - low)
     # the thin edge is for print, where a light fill may get lost
     shade: dict[str, Any] = {"facecolor": to_rgba(INK, 0.14), "edgecolor": to_rgba(INK, 0.4)}
@@ -230,26 +241,27 @@ def _dense(name: str, fmr: ArrayLike, fnmr: ArrayLike) -> tuple[Floats, Floats]:
     return across[order], down[order]
 
 
-def _checked_bands(bands: Bands) -> tuple[Floats, Floats, Floats]:
-    x, low, high = (np.asarray(each, np.float64) for each in bands)
-    if x.ndim != 1 or not x.shape == low.shape == high.shape:
-        raise DataError(
-            "Expected false match rates and both ends of the band of one length. "
-            f"Received shapes {x.shape}, {low.shape} and {high.shape}."
-        )
-    known = np.isfinite([x, low, high]).all(axis=0)
-    return x[known], low[known], high[known]
-
-
 def _with_legend(height: float, entries: int) -> tuple[Figure, Axes]:
     rows = math.ceil(entries / 2)
     figure = Figure(figsize=(WIDTH, 0.12 + height + 0.62 + 0.2 * rows))
     return figure, canvas.inset(figure, 0.78, 0.12, WIDTH - 1.0, height)
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    canvas.quiet(axes)
-    canvas.legend(figure, canvas.named(axes), 0.13, 1.5, handlelength=3)
+def _legend(figure: Figure, x: float, width: float, **look: Any) -> None:
+    """Say below the axes what lines and marks are, in two columns; long names are cut."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        found |= dict(zip(names, handles, strict=True))
+    # the dots first, then the lines, which have no marks, as a band has none
+    order = sorted(found, key=lambda name: _mark(found[name]) in ("None", None, ""))
+    short = [" ".join(canvas.fit(name, width, canvas.TEXT)) for name in order]
+    look |= {"loc": "lower left", "bbox_to_anchor": (x, 0.0), "ncols": 2, "frameon": False}
+    figure.legend([found[name] for name in order], short, **look)
+
+
+def _mark(handle: Any) -> Any:
+    return handle.get_marker() if hasattr(handle, "get_marker") else None
 
 
 def _matrix_notes(top: float, many: bool) -> list[str]:
@@ -302,3 +314,46 @@ def _short(rate: float) -> str:
     if percent == 0 or percent >= 9.95:
         return f"{percent:.0f}"
     return "<.1" if percent < 0.05 else f"{percent:.1f}"
+
+
+def _check_folds(
+    names: Sequence[str],
+    values: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    series: Sequence[str],
+) -> None:
+    shapes = {each.shape for panel in values.values() for each in panel.values()}
+    if not names or shapes != {(len(names),)} or len(series) > len(_MARKS):
+        raise DataError(
+            f"Expected one to {len(_MARKS)} series with a value for each of the folds. Received "
+            f"{len(names)} folds, {len(series)} series, and values of shapes {sorted(shapes)}."
+        )
+
+
+def _draw_fold_panel(
+    axes: Axes,
+    panel: Mapping[str, NDArray[np.float64]],
+    looks: Mapping[str, dict[str, Any]],
+    at: float | None,
+    mark: str,
+) -> None:
+    count = len(next(iter(panel.values())))
+    axes.set_xlim(0, 1)
+    axes.set_ylim(count - 0.5, -0.5)
+    for row, dots in enumerate(np.transpose(list(panel.values()))):
+        # a line from dot to dot makes the gap the thing that is seen
+        known = dots[np.isfinite(dots)]
+        if len(known) > 1:
+            axes.plot([known.min(), known.max()], [row, row], color=MUTED, linewidth=1.2, zorder=2)
+    if at is not None:
+        axes.axvline(at, color=MUTED, linewidth=1.3, linestyle=(0, (3, 2)), zorder=1, label=mark)
+    # the first on top: it is what the picture is about
+    for i, (name, dots) in enumerate(panel.items()):
+        look = {"linestyle": "none", "clip_on": False, "zorder": 5 - i, **looks[name]}
+        axes.plot(dots, range(count), label=name, **look)
+    axes.set_xticks([0, 0.5, 1], ["0", "50", "100%"])
+    canvas.quiet(axes)
+    axes.grid(axis="x", color=RULE, linewidth=0.5, alpha=0.6)
+    # within the panel: the next one begins close by
+    left, _, right = axes.get_xticklabels()
+    left.set_horizontalalignment("left")
+    right.set_horizontalalignment("right")

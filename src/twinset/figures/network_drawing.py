@@ -22,44 +22,30 @@ MAX_ROWS = 40
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer of the encoder.
-
-    Args:
-        name: what the model calls it.
-        kind: its class, such as "Dense"; an "InputLayer" names the shape of the images instead
-            of taking a row.
-        output_shape: shape for one image, without the batch.
-        weights: number of weights.
-    """
+    """One layer of the encoder; an "InputLayer" names the shape of the images, in no row."""
 
     name: str
     kind: str
-    output_shape: tuple[int | None, ...]
+    output_shape: tuple[int | None, ...]  # for one image, without the batch
     weights: int
 
 
 def network(
     layers: Sequence[LayerRow], *, heading: str, distance: str = "Euclidean distance"
 ) -> Figure:
-    """Draw two images that go through one and the same encoder, and what becomes of them.
-
-    Args:
-        layers: the encoder, from image to embedding; of a very deep one the middle is summed up.
-        heading: a line above the drawing.
-        distance: what the distance is called. Defaults to "Euclidean distance".
-
-    Raises:
-        DataError: there is no layer.
-    """
+    """Draw two images that go through one and the same encoder, and what becomes of them."""
     rows = [layer for layer in layers if layer.kind != "InputLayer"]
     if not rows:
         raise DataError(f"Expected the layers of an encoder. Received {len(layers)} layers.")
     inputs = [layer.output_shape for layer in layers if layer.kind == "InputLayer"]
     total = sum(layer.weights for layer in rows)
-    table = [_cells(layer) for layer in rows]
+    table = [(row.name, row.kind, _shape(row.output_shape), f"{row.weights:,}") for row in rows]
     # a network of hundreds of layers would be a drawing of many pages
     if len(rows) > MAX_ROWS:
-        table[MAX_ROWS // 2 : -(MAX_ROWS // 2 - 1)] = [_middle(rows)]
+        middle = slice(MAX_ROWS // 2, -(MAX_ROWS // 2 - 1))
+        hidden = rows[middle]
+        weights = sum(layer.weights for layer in hidden)
+        table[middle] = [(f"… {len(hidden):,} more layers", "", "", f"{weights:,}")]
     stack = 0.3 + ROW * (len(table) + 1) + 0.1
     with canvas.style():
         figure, sheet = canvas.blank(WIDTH, 2 * EDGE + 0.3 + 4 * BOX + 4 * ARROW + stack)
@@ -76,16 +62,6 @@ def network(
         y = _arrows(sheet, y, (MIDDLE, MIDDLE))
         _box(sheet, MIDDLE, y, "output", "one number; smaller is closer")
     return figure
-
-
-def _cells(layer: LayerRow) -> tuple[str, str, str, str]:
-    return layer.name, layer.kind, _shape(layer.output_shape), f"{layer.weights:,}"
-
-
-def _middle(rows: list[LayerRow]) -> tuple[str, str, str, str]:
-    hidden = rows[MAX_ROWS // 2 : -(MAX_ROWS // 2 - 1)]
-    weights = sum(layer.weights for layer in hidden)
-    return f"… {len(hidden):,} more layers", "", "", f"{weights:,}"
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from twinset import figures
-from twinset.figures.health_panels import Panel
+from twinset.figures import Panel
 from twinset.models.history import EpochRecord
 from twinset.report.page import Picture
 from twinset.training.monitor import COLLAPSED, DEAD, PATIENCE

@@ -1,4 +1,4 @@
-"""Pairs of images, one above the other, with ground truth and verdict in words under each."""
+"""Images with verdicts in words: pairs one above the other, and queries beside what was found."""
 
 from __future__ import annotations
 
@@ -13,11 +13,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset.errors import DataError
 from twinset.figures import canvas
-from twinset.figures.canvas import LINE, SMALL, TEXT
-from twinset.figures.sheet import MARGIN, check_images, proportion, sheet, show, write, write_lines
+from twinset.figures.canvas import (
+    LINE,
+    MARGIN,
+    SMALL,
+    TEXT,
+    WIDTH,
+    check_images,
+    proportion,
+    sheet,
+    show,
+    wrap,
+    write,
+    write_lines,
+)
 
-# Lengths in inches, here and below.
+# Lengths in inches: of a pair's column, and of a square beside its query.
 CELL, IMAGE, GAP = 1.0, 0.82, 0.03
+_SQUARE_CELL, _SQUARE, _BESIDE = 0.94, 0.86, 0.1
+_COLUMNS = 4  # beside the query
+
+Picture = NDArray[np.uint8] | None
+_Words = list[tuple[str, str, str]]  # text, colour, weight of each line
 
 
 def pairs(
@@ -33,19 +50,9 @@ def pairs(
 ) -> Figure:
     """Draw pairs of images, one column per pair: left image above, right image below.
 
-    Args:
-        left: uint8 images of shape (p, h, w) or (p, h, w, 3).
-        right: uint8 images of the same shape.
-        same: ground truth of shape (p,), 1 or True for the same class.
-        distances: shape (p,), written under each pair. Defaults to no distances.
-        threshold: a match is `distance <= threshold`. The verdict is written under each pair; a
-            wrong one gets a cross and a dashed frame. Defaults to no verdicts.
-        titles: the class names of each pair, such as "Shirt / Coat". Defaults to none.
-        columns: pairs side by side before the next band begins. Defaults to 5.
-        heading: a line above all pairs. Defaults to none.
-
-    Raises:
-        DataError: no pairs, more than one picture can hold, or shapes that do not fit together.
+    Images are uint8 of shape (p, h, w) or (p, h, w, 3); `same` is the ground truth, (p,). Under
+    each pair stand its distance and, given a threshold, the verdict: a wrong one gets a cross and a
+    dashed frame. `titles` are the class names of each pair.
     """
     left, right, labels = np.asarray(left), np.asarray(right), np.asarray(same).astype(bool)
     apart = None if distances is None else np.asarray(distances, np.float64)
@@ -171,3 +178,93 @@ def _check(left: NDArray[np.uint8], right: NDArray[np.uint8], **captions: ArrayL
                 f"Expected one entry of `{name}` per pair, shape ({len(left)},). "
                 f"Received shape {np.shape(values)}."
             )
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One query and what was found for it, nearest first; None for what has no picture."""
+
+    name: str
+    image: Picture
+    names: Sequence[str]
+    images: Sequence[Picture]
+    labels: Sequence[str]
+    distances: Sequence[float]
+    note: str = "nothing similar enough"
+
+    def __post_init__(self) -> None:
+        sizes = [len(v) for v in (self.names, self.images, self.labels, self.distances)]
+        if len(set(sizes)) > 1:
+            raise DataError(
+                "Expected a name, an image, a label and a distance of each that was found. "
+                f"Received {', '.join(map(str, sizes))}."
+            )
+
+    @property
+    def bands(self) -> int:
+        """How many lines of images it takes."""
+        return max(1, math.ceil(len(self.names) / _COLUMNS))
+
+
+def neighbours(rows: Sequence[Row], *, threshold: float, heading: str | None = None) -> Figure:
+    """Draw queries and what was found for each: distance, verdict, label and name under it.
+
+    Images are fitted into squares; what has no picture is a hatched square.
+    """
+    if not rows:
+        raise DataError("Expected at least one query to draw. Received none.")
+    with canvas.style():
+        captions = [_captions(row, threshold) for row in rows]
+        bands = [_SQUARE + LINE * max(map(len, words)) + 0.2 for words in captions]
+        whole = sum(row.bands * band for row, band in zip(rows, bands, strict=True))
+        figure, y = sheet(whole + LINE + MARGIN, heading)
+        for k, (row, words, band) in enumerate(zip(rows, captions, bands, strict=True)):
+            if k:
+                rule = [MARGIN, WIDTH - MARGIN]
+                figure.axes[0].plot(rule, [y - 0.06] * 2, color=canvas.RULE, linewidth=0.8)
+            _draw_row(figure, row, words, y, band)
+            y += row.bands * band
+        told = f"match: {threshold:.4g} apart or less"
+        write(figure, WIDTH / 2, y + LINE * 0.7, told, color=canvas.MUTED)
+    return figure
+
+
+def _captions(row: Row, threshold: float) -> list[_Words]:
+    # the lines under the query, then those under each that was found
+    captions: list[_Words] = [[("query", canvas.INK, "bold"), *_small(row.name, canvas.MUTED)]]
+    for name, label, distance in zip(row.names, row.labels, row.distances, strict=True):
+        match = distance <= threshold
+        verdict = ("match", canvas.SAME) if match else ("no match", canvas.DIFFERENT)
+        words: _Words = [(f"{distance:.4f}", canvas.INK, "normal"), (*verdict, "bold")]
+        captions.append([*words, *_small(label, canvas.INK), *_small(name, canvas.MUTED)])
+    return captions
+
+
+def _small(text: str, color: str) -> _Words:
+    return [(line, color, "normal") for line in wrap(text, _SQUARE, SMALL)]
+
+
+def _draw_row(figure: Figure, row: Row, captions: list[_Words], y: float, band: float) -> None:
+    left = MARGIN + _SQUARE_CELL + _BESIDE
+    places = [(MARGIN, y)]
+    for place in range(len(row.names)):
+        line, column = divmod(place, _COLUMNS)
+        places.append((left + column * _SQUARE_CELL, y + line * band))
+    for (x, top), image, words in zip(places, (row.image, *row.images), captions, strict=True):
+        _picture(figure, image, x, top)
+        for k, (text, color, weight) in enumerate(words):
+            baseline = top + _SQUARE + 0.02 + (k + 0.8) * LINE
+            write(figure, x + _SQUARE / 2, baseline, text, color=color, weight=weight)
+    if not row.names:
+        for k, text in enumerate(wrap(row.note, WIDTH - left - MARGIN, TEXT)):
+            write(figure, left, y + _SQUARE / 2 + k * LINE, text, ha="left", size=TEXT)
+
+
+def _picture(figure: Figure, image: Picture, x: float, y: float) -> None:
+    if image is None:
+        square = Rectangle((x, y), _SQUARE, _SQUARE, facecolor=canvas.WASH, hatch="///")
+        square.set(edgecolor=canvas.RULE, linewidth=0)
+        figure.axes[0].add_patch(square)
+        return
+    check_images((1, *image.shape), image.dtype)
+    show(figure, image, x, y, _SQUARE, _SQUARE)
