@@ -31,7 +31,7 @@ def embeddings(n):
 
 def ours(x, labels):
     from twinset.metrics.all_pairs import AllPairs
-    from twinset.metrics.curves import auc, eer, rates_at, tpr_at_fpr
+    from twinset.metrics.pairs import auc, eer, rates_at, tpr_at_fpr
 
     curve = AllPairs(x, labels).curve()
     rates = rates_at(curve, THRESHOLD)

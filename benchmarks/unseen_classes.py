@@ -19,7 +19,7 @@ from twinset.data.parts import divide
 from twinset.evaluation import fashion_mnist
 from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.baselines import raw_pixels, unit_norm
-from twinset.metrics.curves import auc
+from twinset.metrics.pairs import auc
 from twinset.metrics.retrieval import retrieve
 from twinset.recipe import parse_setting
 

@@ -11,7 +11,7 @@ from twinset import figures
 from twinset.errors import DataError
 from twinset.figures import canvas
 from twinset.figures.evaluation_plots import _short
-from twinset.metrics.curves import curve_of_pairs
+from twinset.metrics.pairs import curve_of_pairs
 
 RNG = np.random.default_rng(0)
 

@@ -10,7 +10,7 @@ from twinset.distance import of_pairs
 from twinset.errors import DataError
 from twinset.metrics import all_pairs
 from twinset.metrics.all_pairs import AllPairs
-from twinset.metrics.curves import auc, curve_of_pairs, eer, tpr_at_fpr
+from twinset.metrics.pairs import auc, curve_of_pairs, eer, tpr_at_fpr
 
 
 @st.composite

@@ -25,7 +25,7 @@ from twinset.metrics.calibration import (
     min_cllr,
     reliability,
 )
-from twinset.metrics.curves import Curve, curve_of_pairs
+from twinset.metrics.pairs import Curve, curve_of_pairs
 
 CALIBRATORS = st.builds(Calibrator, st.floats(-5, 0), st.floats(-5, 5))
 PRIORS = st.floats(0.01, 0.99)

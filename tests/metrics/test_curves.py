@@ -9,7 +9,7 @@ from sklearn.metrics import roc_curve
 import oracles
 from strategies import scored_pairs
 from twinset.errors import DataError
-from twinset.metrics.curves import (
+from twinset.metrics.pairs import (
     auc,
     curve_of_pairs,
     eer,

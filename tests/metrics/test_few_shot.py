@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twinset.errors import DataError
-from twinset.metrics.few_shot import draw_episodes, one_shot_accuracy
+from twinset.metrics.probes import draw_episodes, one_shot_accuracy
 
 
 def blobs(spread, classes=5, each=30, seed=0):
@@ -18,7 +18,7 @@ def blobs(spread, classes=5, each=30, seed=0):
 def by_loops(points, drawn):
     """The share of right answers of each episode, in plain Python."""
     shares = []
-    for support, queries in zip(drawn.support.tolist(), drawn.queries.tolist(), strict=True):
+    for support, queries in zip(*drawn, strict=True):
         right = 0
         for i, query in enumerate(queries):
             best, answer = math.inf, None
@@ -44,25 +44,24 @@ def test_it_agrees_with_the_loop(ways):
 
 def test_episodes_are_what_they_are_said_to_be():
     labels = np.array([7, 7, 7, 3, 3, 9, 4, 4, 4, 4])  # 9 has one image only
-    drawn = draw_episodes(labels, ways=2, episodes=300, seed=0)
-    assert drawn.support.shape == drawn.queries.shape == (300, 2)
-    assert (labels[drawn.support] == labels[drawn.queries]).all()
-    assert (drawn.support != drawn.queries).all()
-    assert (labels[drawn.support[:, 0]] != labels[drawn.support[:, 1]]).all()
+    support, queries = draw_episodes(labels, ways=2, episodes=300, seed=0)
+    assert support.shape == queries.shape == (300, 2)
+    assert (labels[support] == labels[queries]).all()
+    assert (support != queries).all()
+    assert (labels[support[:, 0]] != labels[support[:, 1]]).all()
     # each class, and within a class each image, about equally often
-    shares = {label: (labels[drawn.support] == label).mean() for label in (3, 4, 7, 9)}
+    shares = {label: (labels[support] == label).mean() for label in (3, 4, 7, 9)}
     assert shares[9] == 0
     assert all(0.27 < shares[label] < 0.4 for label in (3, 4, 7))
-    of_seven = np.bincount(drawn.queries[labels[drawn.queries] == 7], minlength=3)[:3]
+    of_seven = np.bincount(queries[labels[queries] == 7], minlength=3)[:3]
     assert (of_seven / of_seven.sum() > 0.25).all()
 
 
 def test_the_draw_is_a_function_of_the_seed():
     labels = np.tile(np.arange(6), 5)
     first, again, other = (draw_episodes(labels, episodes=20, seed=seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first.support, again.support)
-    np.testing.assert_array_equal(first.queries, again.queries)
-    assert (first.support != other.support).any()
+    np.testing.assert_array_equal(first, again)
+    assert (first[0] != other[0]).any()
 
 
 def test_chance_and_perfection():

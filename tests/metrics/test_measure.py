@@ -7,13 +7,12 @@ import pytest
 
 from twinset.metrics import measured as parts
 from twinset.metrics.all_pairs import AllPairs
-from twinset.metrics.bands import band_thresholds, bands
-from twinset.metrics.curves import rates_at
 from twinset.metrics.hardest import hardest_pairs
-from twinset.metrics.intervals import eer_estimate, tpr_estimate
+from twinset.metrics.intervals import band_thresholds, bands, eer_at, eer_threshold, tpr_at
 from twinset.metrics.measure import calibrate, measure
 from twinset.metrics.measured import FPRS, PROBE_STRENGTHS, Part
-from twinset.metrics.probes import knn_accuracy, linear_probe
+from twinset.metrics.pairs import rates_at, tpr_at_fpr
+from twinset.metrics.probes import knn_right, linear_probe
 
 
 def part(seed, count, classes=4, width=6):
@@ -38,9 +37,9 @@ def measurements(test_part):
 def test_votes_and_probe_are_those_of_the_parts(measurements, test_part):
     known, tune, asked = part(0, 200), part(3, 80), test_part
     for k in (1, 20):
-        expected = knn_accuracy(known.embeddings, known.labels, asked.embeddings, asked.labels, k=k)
+        right = knn_right(known.embeddings, known.labels, asked.embeddings, asked.labels, ks=(k,))
         found = measurements.numbers[f"knn_accuracy_{k}"]
-        assert found.value == expected
+        assert found.value == right[k].mean()
         assert 0.4 < found.low < found.value < found.high < 1
     probe = linear_probe(
         *(known.embeddings, known.labels, tune.embeddings, tune.labels),
@@ -96,11 +95,12 @@ def test_the_probe_is_fitted_on_a_sample_of_a_large_gallery(test_part, monkeypat
 def test_one_walk_finds_what_each_estimate_finds_alone(measurements, test_part):
     walk = AllPairs(test_part.embeddings, test_part.labels)
     curve = walk.curve()
-    assert measurements.numbers["eer"] == eer_estimate(walk, curve)[0].interval()
+    counts = walk.per_image([eer_threshold(curve)])
+    assert measurements.numbers["eer"] == eer_at(curve, counts, 0).interval()
     for fpr in FPRS:
-        assert (
-            measurements.numbers[f"tpr_at_fpr_{fpr:g}"] == tpr_estimate(walk, curve, fpr).interval()
-        )
+        counts = walk.per_image([tpr_at_fpr(curve, fpr).threshold])
+        found = measurements.numbers[f"tpr_at_fpr_{fpr:g}"]
+        assert found == tpr_at(curve, counts, 0).interval()
     alone = bands(curve, walk.per_image(band_thresholds(curve)))
     for name in ("fmr", "tpr", "low", "high"):
         np.testing.assert_array_equal(getattr(measurements.bands, name), getattr(alone, name))

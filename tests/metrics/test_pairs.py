@@ -7,8 +7,13 @@ from sklearn.metrics import roc_auc_score
 import oracles
 from strategies import scored_pairs
 from twinset.errors import DataError
-from twinset.metrics.curves import auc, curve_of_pairs
-from twinset.metrics.pairs import best_accuracy_threshold, hardest_mistakes, score_pairs
+from twinset.metrics.pairs import (
+    auc,
+    best_accuracy_threshold,
+    curve_of_pairs,
+    hardest_mistakes,
+    score_pairs,
+)
 
 
 def roc_auc(distances, same):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 import retrieval_oracles as oracles
-from twinset.errors import DataError, RecipeError
+from twinset.errors import DataError
 from twinset.metrics.baselines import raw_pixels, unit_norm
 from twinset.metrics.retrieval import bootstrap_interval, retrieve
 
@@ -233,8 +233,6 @@ def test_arguments_out_of_range():
         retrieve(rows, labels, ks=(1, 0))
     with pytest.raises(DataError, match=r"and block of 1 or more. Received .* and 0"):
         retrieve(rows, labels, block=0)
-    with pytest.raises(RecipeError, match="the distance 'euclidean'. Received 'cosine'"):
-        retrieve(rows, labels, distance="cosine")
 
 
 # --- bootstrap

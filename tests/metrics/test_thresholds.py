@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 import calibration_oracles as oracles
 from strategies import scored_pairs
 from twinset.errors import DataError
-from twinset.metrics.curves import Curve, curve_of_pairs
-from twinset.metrics.pairs import choose_threshold, parse_rule
+from twinset.metrics.pairs import Curve, choose_threshold, curve_of_pairs, parse_rule
 
 BADNESS = {
     "balanced accuracy": lambda fmr, fnmr: fmr + fnmr,

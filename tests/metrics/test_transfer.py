@@ -8,15 +8,14 @@ from scipy import stats
 
 from twinset.decision import Threshold
 from twinset.errors import DataError
-from twinset.metrics import transfer as module
-from twinset.metrics.measure import Calibration, calibrate, measure
+from twinset.metrics import intervals
+from twinset.metrics.measure import Calibration, calibrate, cross_match_estimate, measure, transfer
 from twinset.metrics.measured import Part
-from twinset.metrics.transfer import cross_match_estimate, transfer
 
 
 @pytest.mark.parametrize("tile", [3, 1024])
 def test_the_rate_and_its_pulls_agree_with_the_double_loop(monkeypatch, tile):
-    monkeypatch.setattr(module, "TILE", tile)
+    monkeypatch.setattr(intervals, "TILE", tile)
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(14, 3)), rng.normal(0.5, size=(11, 3))
     found = cross_match_estimate(left, right, 1.7)

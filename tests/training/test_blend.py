@@ -12,7 +12,7 @@ from twinset.errors import RecipeError
 from twinset.exporters import graph as export
 from twinset.exporters import onnx_layers as layers
 from twinset.metrics.all_pairs import AllPairs
-from twinset.metrics.curves import auc
+from twinset.metrics.pairs import auc
 from twinset.models.keras_model import encode
 from twinset.models.onnx_model import OnnxModel, open_session
 from twinset.training.blend import Blend, blended

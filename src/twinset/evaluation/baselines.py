@@ -58,7 +58,7 @@ def baselines_of(model: Embedder, data: Labelled, fitted: Labelled | None) -> di
     def projection() -> Projection:
         assert fitted is not None, "listed only where there are training images"
         known = plain_rows(fitted.rows[:], side=SIDE)
-        return fit_pca(known, min(64, *known.shape), fewer=True)
+        return fit_pca(known, min(64, *known.shape))
 
     def components(images: Labelled) -> Any:
         return _by_parts(

@@ -22,11 +22,10 @@ from twinset.evaluation.folds import SCHEMA, Unit, deal, recipe_key, run_units
 from twinset.evaluation.study_text import markdown
 from twinset.files import plain, write_bytes
 from twinset.metrics.baselines import unit_norm
-from twinset.metrics.intervals import Estimate, normal_quantile, t_interval
-from twinset.metrics.measure import Measurements, measure
+from twinset.metrics.intervals import Estimate, Interval, normal_quantile, t_interval
+from twinset.metrics.measure import Measurements, measure, transfer
 from twinset.metrics.measured import Measured, Part
-from twinset.metrics.table import METRICS, as_interval, of_kind
-from twinset.metrics.transfer import transfer
+from twinset.metrics.table import METRICS, measured_by, of_kind
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
 
@@ -165,8 +164,10 @@ def _judge_fold(model: Any, unit: Unit, test: Labelled) -> dict[str, Any]:
     result["numbers"] += _unseen(unseen)
     if unit.fold.block == fashion_mnist.COURSE:
         sets = {"seen x seen": seen, "seen + unseen": whole, "unseen x unseen": unseen}
+        shown = [metric for metric in of_kind("test") if metric.folds]
         result["test_sets"] = [
-            {"name": name, "numbers": _headline(part)} for name, part in sets.items()
+            {"name": name, "numbers": _listed(measured_by(shown, Measured(part)))}
+            for name, part in sets.items()
         ]
     return result
 
@@ -177,7 +178,7 @@ def _told(found: Measurements) -> dict[str, Any]:
 
 def _records(found: Measurements) -> list[dict[str, Any]]:
     # what is compared over units: `error` is over images, None where it is not known
-    records = [{"key": key, **asdict(each)} for key, each in found.numbers.items()]
+    records = _listed(found.numbers)
     records += [
         {"key": each.key, "classes": each.classes, **asdict(each.interval)} for each in found.near
     ]
@@ -189,15 +190,11 @@ def _records(found: Measurements) -> list[dict[str, Any]]:
 
 
 def _unseen(part: Part) -> list[dict[str, Any]]:
-    m = Measured(part)
-    found = [(metric.key, metric.measure(m)) for metric in of_kind("unseen")]
-    return [{"key": key, **asdict(as_interval(each))} for key, each in found if each is not None]
+    return _listed(measured_by(of_kind("unseen"), Measured(part)))
 
 
-def _headline(part: Part) -> list[dict[str, Any]]:
-    m = Measured(part)
-    found = [(each.key, each.measure(m)) for each in of_kind("test") if each.folds]
-    return [{"key": key, **asdict(as_interval(each))} for key, each in found if each is not None]
+def _listed(numbers: Mapping[str, Interval]) -> list[dict[str, Any]]:
+    return [{"key": key, **asdict(each)} for key, each in numbers.items()]
 
 
 def _without(part: Labelled, classes: Any) -> Labelled:

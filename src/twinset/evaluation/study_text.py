@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twinset import tables
+from twinset.metrics.measure import RATES
 from twinset.metrics.table import METRICS
-from twinset.metrics.transfer import RATES
 
 
 def markdown(summary: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset import distance as distances
 from twinset.errors import DataError
-from twinset.metrics.curves import Curve, Rates
+from twinset.metrics.pairs import Curve, Rates
 
 # A tile of 1024 × 1024 distances (4 MB) and its bins stay in the caches of one core.
 TILE = 1024

@@ -18,7 +18,6 @@ class Projection:
     mean: NDArray[np.float64]  # the mean of the vectors it was fitted on, float64 of shape (p,)
     # one column per dimension, float64 of shape (p, k); whitening is folded in
     axes: NDArray[np.float64]
-    explained: float  # share of the variance that the k dimensions keep, in (0, 1]
 
     def apply(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """Project vectors."""
@@ -67,13 +66,12 @@ def unit_norm(vectors: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(x / np.where(length > 0, length, 1.0))
 
 
-def fit_pca(
-    vectors: ArrayLike, dimensions: int = 64, *, whiten: bool = True, fewer: bool = False
-) -> Projection:
+def fit_pca(vectors: ArrayLike, dimensions: int = 64) -> Projection:
     """Fit a principal component analysis: the best linear embedding that ignores the labels."""
     # The axes are the first eigenvectors of the covariance, found exactly, with fixed signs: no
     # randomness. Whitening divides each dimension by its standard deviation, so that all count
-    # alike. Fit it on what a model may be fitted on, never on test images.
+    # alike; there are fewer where the vectors vary in fewer. Fit it on what a model may be fitted
+    # on, never on test images.
     # Do not read a whitened projection's recall@1 as its quality: it rises above raw pixels, while
     # pair AUC and MAP@R fall far below.
     # Pearson (1901), On Lines and Planes of Closest Fit to Systems of Points in Space.
@@ -90,16 +88,8 @@ def fit_pca(
     pca = PCA(dimensions, svd_solver="covariance_eigh").fit(x)
     variances = pca.explained_variance_
     rank = int((variances > variances[0] * len(pca.mean_) * np.finfo(np.float64).eps).sum())
-    if whiten and rank < dimensions and not fewer:
-        raise DataError(
-            f"Expected vectors that vary in {dimensions} dimensions or more. "
-            f"Received {len(x)} that vary in {rank}: keep fewer dimensions, or do not whiten."
-        )
-    axes = pca.components_.T
-    if whiten:
-        axes = axes[:, :rank] / np.sqrt(variances[:rank])
-    explained = float(min(1.0, pca.explained_variance_ratio_.sum()))
-    return Projection(np.asarray(pca.mean_), np.ascontiguousarray(axes), explained)
+    axes = pca.components_[:rank].T / np.sqrt(variances[:rank])
+    return Projection(np.asarray(pca.mean_), np.ascontiguousarray(axes))
 
 
 def checked_vectors(vectors: ArrayLike) -> NDArray[np.float64]:

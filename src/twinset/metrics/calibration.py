@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset.decision import Calibrator
 from twinset.errors import DataError
-from twinset.metrics.curves import Curve, curve_of_pairs
+from twinset.metrics.pairs import Curve, curve_of_pairs
 
 Floats = NDArray[np.float64]
 

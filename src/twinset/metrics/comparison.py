@@ -12,9 +12,9 @@ from twinset import tables
 from twinset.decision import Threshold
 from twinset.errors import DataError
 from twinset.files import plain
-from twinset.metrics.curves import ENOUGH_ERRORS
 from twinset.metrics.intervals import Estimate, Interval, difference
 from twinset.metrics.measured import Measured, Part
+from twinset.metrics.pairs import ENOUGH_ERRORS
 from twinset.metrics.table import METRICS, Metric, of_kind
 
 Verdict: TypeAlias = Literal["A beats B", "B beats A", "cannot tell"]

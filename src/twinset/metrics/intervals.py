@@ -13,32 +13,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset import distance as distances
 from twinset.errors import DataError
-from twinset.metrics.all_pairs import AllPairs, PerImage
-from twinset.metrics.curves import Curve, auc, eer, equal_error_point, tpr_at_fpr
+from twinset.metrics.all_pairs import TILE, AllPairs, PerImage
+from twinset.metrics.pairs import ENOUGH_ERRORS, Curve, auc, eer, equal_error_point, tpr_at_fpr
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with its uncertainty.
-
-    Args:
-        value: the estimate.
-        low: lower end; NaN where nothing can be said.
-        high: upper end.
-        error: standard error.
-        level: share of repetitions whose interval holds the true number. Defaults to 0.95.
-    """
+    """A number with its uncertainty; both ends and the error are NaN where nothing can be said."""
 
     value: float
     low: float
     high: float
-    error: float
-    level: float = 0.95
+    error: float  # standard error
+    level: float = 0.95  # share of repetitions whose interval holds the true number
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,32 +104,9 @@ def fnmr_estimate(counts: PerImage, k: int) -> Estimate:
     return _ratio(counts.positives - counts.true_matches[k], counts.positives)
 
 
-def pair_rate_estimate(
-    errors: NDArray[np.bool_],
-    left: NDArray[np.integer],
-    right: NDArray[np.integer],
-    images: int,
-) -> Estimate:
-    """Estimate the rate of errors on a list of pairs, for example one minus an accuracy."""
-    wrong = errors.astype(np.float64)
-    rate = float(wrong.mean())
-    deviations = (wrong - rate) / len(wrong)
-    pulls = np.bincount(left, deviations, images) + np.bincount(right, deviations, images)
-    return Estimate(rate, pulls.astype(np.float64), float(np.square(deviations).sum()))
-
-
 def auc_estimate(pairs: AllPairs) -> Estimate:
     """Estimate the area under the ROC curve of all pairs."""
     return Estimate(auc(pairs.curve()), *pairs.placements())
-
-
-def eer_estimate(pairs: AllPairs, curve: Curve) -> tuple[Estimate, float]:
-    """Estimate the equal error rate of all pairs."""
-    # Where FMR and FNMR move by a little, the crossing moves by their mean, weighted with the other
-    # curve's slope: δEER = (f⁺ δFMR + f⁻ δFNMR) / (f⁺ + f⁻), f the densities of the distances of
-    # same and different pairs at the threshold.
-    threshold = eer_threshold(curve)
-    return eer_at(curve, pairs.per_image([threshold]), 0), threshold
 
 
 def eer_threshold(curve: Curve) -> float:
@@ -144,15 +116,13 @@ def eer_threshold(curve: Curve) -> float:
 
 def eer_at(curve: Curve, counts: PerImage, k: int) -> Estimate:
     """Estimate the equal error rate, where the k-th threshold of the counts is `eer_threshold`."""
+    # Where FMR and FNMR move by a little, the crossing moves by their mean, weighted with the other
+    # curve's slope: δEER = (f⁺ δFMR + f⁻ δFNMR) / (f⁺ + f⁻), f the densities of the distances of
+    # same and different pairs at the threshold.
     same, different = _densities(curve, equal_error_point(curve)[0])
     weight = same / (same + different)
     mean = fmr_estimate(counts, k).times(weight).plus(fnmr_estimate(counts, k), 1 - weight)
     return mean.at(eer(curve))
-
-
-def tpr_estimate(pairs: AllPairs, curve: Curve, fpr: float) -> Estimate:
-    """Estimate TPR@FPR of all pairs, as `tpr_at` does."""
-    return tpr_at(curve, pairs.per_image([tpr_at_fpr(curve, fpr).threshold]), 0)
 
 
 def tpr_at(curve: Curve, counts: PerImage, k: int) -> Estimate:
@@ -165,6 +135,78 @@ def tpr_at(curve: Curve, counts: PerImage, k: int) -> Estimate:
     fnmr = fnmr_estimate(counts, k)
     moved = fnmr.times(-1).plus(fmr_estimate(counts, k), -slope)
     return moved.at(1 - fnmr.value)
+
+
+@dataclass(frozen=True, eq=False)
+class Bands:
+    """A ROC curve at some false match rates, with an interval at each.
+
+    Pointwise: each interval holds the true TPR at its FMR in 95% of the repetitions; the whole
+    curve lies within the band less often. For a DET curve, FNMR = 1 − TPR.
+    """
+
+    fmr: NDArray[np.float64]  # false match rates, ascending, float64 of shape (b,); the last is 1
+    tpr: NDArray[np.float64]  # true match rate at each, 1 − FNMR
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def band_thresholds(curve: Curve, points: int = 40) -> list[float]:
+    """Pick thresholds whose false match rates are about evenly spaced on a logarithmic scale."""
+    # From 10⁻⁴, or from the rate of 30 false matches if that is higher, to 1. Each is the largest
+    # whose rate is at most that of a grid; so where distances tie, they are fewer.
+    lowest = min(max(ENOUGH_ERRORS / curve.negatives, 1e-4), 1.0)
+    # the tiny factor: the rate of exactly 30 false matches is within itself, whatever the rounding
+    grid = np.minimum(np.geomspace(lowest, 1.0, points) * (1 + 1e-9), 1.0)
+    tried = [tpr_at_fpr(curve, float(fpr)) for fpr in grid]
+    return sorted({rates.threshold for rates in tried if rates.false_matches})
+
+
+def bands(curve: Curve, counts: PerImage, start: int = 0) -> Bands:
+    """Bound the ROC curve at thresholds that were counted per image."""
+    ks = range(start, len(counts.thresholds))
+    found = [tpr_at(curve, counts, k).interval() for k in ks]
+    fmr = np.array([counts.rates(k).fmr for k in ks])
+    # where everything matches, everything does: no interval is needed
+    low = np.where(fmr == 1, 1.0, [each.low for each in found])
+    tpr, high = (np.array([getattr(each, end) for each in found]) for end in ("value", "high"))
+    return Bands(fmr, tpr, low, high)
+
+
+def cross_match_estimate(left: NDArray[Any], right: NDArray[Any], threshold: float) -> Estimate:
+    """Estimate the share of all pairs of a left and a right image that match."""
+    # With m · n pairs, image i of the left contributes (its share of matches − the rate) / m to the
+    # deviation, and one of the right likewise with n: Hoeffding's projection for two samples.
+    for name, vectors in (("left", left), ("right", right)):
+        if not len(vectors) or not np.isfinite(vectors).all():
+            raise DataError(
+                f"Expected finite embeddings, at least one on each side. Received {len(vectors)} "
+                f"on the {name}, {int((~np.isfinite(vectors)).sum())} numbers not finite."
+            )
+    m, n = len(left), len(right)
+    # one centre for both, or distances would change
+    rows, squares = distances.centred(np.concatenate([left, right]))
+    of_left, of_right = np.zeros(m), np.zeros(n)
+    room = np.empty(TILE * TILE, np.float32)
+    for top in range(0, m, TILE):
+        height = slice(top, min(top + TILE, m))
+        for start in range(0, n, TILE):
+            width = slice(start, min(start + TILE, n))
+            size = (height.stop - top, width.stop - start)
+            there = slice(m + start, m + width.stop)
+            values = distances.cross(
+                rows[height],
+                rows[there],
+                squares[height],
+                squares[there],
+                room[: size[0] * size[1]].reshape(size),
+            )
+            match = values <= np.float32(threshold)
+            of_left[height] += match.sum(axis=1)
+            of_right[width] += match.sum(axis=0)
+    rate = float(of_left.sum() / (m * n))
+    pulls = np.concatenate([(of_left / n - rate) / m, (of_right / m - rate) / n])
+    return Estimate(rate, pulls, rate * (1 - rate) / (m * n))
 
 
 def difference(a: Estimate, b: Estimate, level: float = 0.95) -> Interval:
@@ -201,8 +243,6 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 def normal_quantile(share: float) -> float:
     """Return the point below which the standard normal has this share."""
-    from statistics import NormalDist
-
     return NormalDist().inv_cdf(share)
 
 

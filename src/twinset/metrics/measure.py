@@ -11,21 +11,25 @@ from numpy.typing import NDArray
 
 from twinset import distance as distances
 from twinset.decision import Calibrator, Threshold
+from twinset.errors import DataError
 from twinset.files import plain
 from twinset.metrics import intervals
 from twinset.metrics.all_pairs import AllPairs, PerClass, PerImage
-from twinset.metrics.bands import Bands, bands
 from twinset.metrics.calibration import Reliability, disjoint_pairs, fit_calibrator, reliability
-from twinset.metrics.curves import ENOUGH_ERRORS, Curve, Rates, precision_at_prior
 from twinset.metrics.hardest import HardestPairs, hardest_pairs
-from twinset.metrics.intervals import Interval
+from twinset.metrics.intervals import Bands, Interval, cross_match_estimate
 from twinset.metrics.measured import Measured, Part
-from twinset.metrics.pairs import choose_threshold
-from twinset.metrics.table import METRICS, Kind, as_interval, of_kind
+from twinset.metrics.pairs import (
+    ENOUGH_ERRORS,
+    Curve,
+    Rates,
+    choose_threshold,
+    precision_at_prior,
+)
+from twinset.metrics.table import METRICS, Kind, measured_by, of_kind
 
 RULES = ("balanced accuracy", "EER", "FPR <= 0.01")
 PRIORS = (0.1, 0.01)
-BARS = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,23 +42,14 @@ class Calibration:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """The errors at one threshold: what was promised, and what came true.
-
-    Args:
-        threshold: with its rule, and the rates promised, None for one that no data chose.
-        rates: counts on the test part.
-        fmr: false match rate on the test part.
-        fnmr: false non-match rate on the test part.
-        precision: share of matches that are right, by prior.
-        fmr_spread: standard deviation over the classes of a class' false match rate.
-        fnmr_spread: likewise of the false non-match rate.
-    """
+    """The errors at one threshold: what was promised, and what came true on the test part."""
 
     threshold: Threshold
     rates: Rates
     fmr: Interval
     fnmr: Interval
-    precision: Mapping[float, float]
+    precision: Mapping[float, float]  # prior → share of matches that are right
+    # standard deviation over the classes of a class' own rate
     fmr_spread: float
     fnmr_spread: float
 
@@ -107,49 +102,30 @@ class Histogram:
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """All that is said of one model on one test part.
-
-    Args:
-        images: number of test images.
-        numbers: key of a metric → number with its interval, in the order of the table.
-        few: keys of the numbers that rest on fewer than 30 errors.
-        near: AUC among classes that are alike.
-        points: errors at each threshold, the model's own first.
-        class_errors: at the first of `points`; None without one.
-        scores: key → value, of the calibrated probability; empty without one.
-        reliability: predicted against observed; None without a calibration.
-        health: key → value, of the embedding.
-        curve: counts at all thresholds.
-        distances: of all pairs, cut at the first of `points`; None without one.
-        bands: the ROC curve with an interval at each of some false match rates, or None.
-        hardest: the closest different and the farthest same pairs, or None.
-    """
+    """All that is said of one model on one test part; None is what it cannot be asked for."""
 
     images: int
-    numbers: Mapping[str, Interval]
-    few: frozenset[str]
+    numbers: Mapping[str, Interval]  # key of a metric → number, in the order of the table
+    few: frozenset[str]  # keys of the numbers that rest on fewer than 30 errors
     near: tuple[NearClasses, ...]
-    points: tuple[OperatingPoint, ...]
-    class_errors: ClassErrors | None
-    scores: Mapping[str, float]
+    points: tuple[OperatingPoint, ...]  # the model's own threshold first
+    class_errors: ClassErrors | None  # at the first of `points`
+    scores: Mapping[str, float]  # key → value, of the calibrated probability
     reliability: Reliability | None
-    health: Mapping[str, float]
+    health: Mapping[str, float]  # key → value, of the embedding
     curve: Curve
-    distances: Histogram | None = None
+    distances: Histogram | None = None  # cut at the first of `points`
     bands: Bands | None = None
     hardest: HardestPairs | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values for JSON; what is not finite is None.
-
-        The fields, and `pairs` and `positives`, how many there are. Each number says whether
-        `enough_errors` are behind it, and what its metric declares of it. `curve` is thinned to
-        candidates whose rates differ visibly on a logarithmic scale.
-        """
+        """Return plain Python values for JSON, as `Evaluation.to_dict` tells of them."""
         thin = _thinned(self.curve)
+        told = asdict(self)
+        told.pop("few")
         content: dict[str, Any] = plain(
-            {
-                "images": self.images,
+            told
+            | {
                 "pairs": self.curve.positives + self.curve.negatives,
                 "positives": self.curve.positives,
                 "numbers": {
@@ -165,17 +141,11 @@ class Measurements:
                     for each in self.near
                 ],
                 "points": [point.to_dict() for point in self.points],
-                "class_errors": _fields(self.class_errors),
-                "scores": self.scores,
-                "reliability": _fields(self.reliability),
-                "health": self.health,
                 "curve": {
                     "threshold": self.curve.thresholds[thin],
                     "fmr": self.curve.fmr[thin],
                     "fnmr": self.curve.fnmr[thin],
                 },
-                "distances": _fields(self.distances),
-                "bands": _fields(self.bands),
                 "hardest": None if self.hardest is None else self.hardest.to_dict(),
             }
         )
@@ -217,8 +187,7 @@ def measure(
         seed=seed,
         bands=with_bands,
     )
-    found = [(metric, metric.measure(m)) for metric in of_kind("test")]
-    numbers = {metric.key: as_interval(each) for metric, each in found if each is not None}
+    numbers = measured_by(of_kind("test"), m)
     few = {k for k, n in numbers.items() if METRICS[k].rests_on(m, n.value) < ENOUGH_ERRORS}
     by_class = m.walk.per_class([each.value for each in m.thresholds])
     points = tuple(_point(each, m.counts, by_class, k) for k, each in enumerate(m.thresholds))
@@ -235,18 +204,75 @@ def measure(
         health=_values(m, "health"),
         curve=m.curve,
         distances=_histogram(m.curve, points[0].rates) if points else None,
-        bands=bands(m.curve, m.counts, m.first_of_bands) if with_bands else None,
+        bands=intervals.bands(m.curve, m.counts, m.first_of_bands) if with_bands else None,
         hardest=hardest_pairs(m.walk, hardest) if hardest else None,
     )
 
 
+@dataclass(frozen=True)
+class Transfer:
+    """What a threshold promised on seen classes, and what it did with unseen ones."""
+
+    threshold: Threshold  # chosen on images of seen classes
+    fmr: Interval  # among images of unseen classes
+    fnmr: Interval
+    # of pairs of an image of an unseen and one of a seen class, which are all different
+    cross_fmr: Interval
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values: the promises, the rates, and realised minus promised as gaps."""
+        fmr, fnmr = self.threshold.fmr, self.threshold.fnmr
+        return {
+            "rule": self.threshold.rule,
+            "threshold": self.threshold.value,
+            "promised_fmr": fmr,
+            "promised_fnmr": fnmr,
+            "fmr": asdict(self.fmr),
+            "fnmr": asdict(self.fnmr),
+            "cross_fmr": asdict(self.cross_fmr),
+            "gap_fmr": None if fmr is None else self.fmr.value - fmr,
+            "gap_fnmr": None if fnmr is None else self.fnmr.value - fnmr,
+            "gap_cross_fmr": None if fmr is None else self.cross_fmr.value - fmr,
+        }
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A column of the tables that say whether a threshold carries over."""
+
+    key: str  # in `Transfer.to_dict`
+    label: str
+    format: str = ".2%"
+    promised: bool = False  # and not what came true
+    gap: str = ""  # the key of realised minus promised
+    seen: str = ""  # the metric that tells the same of seen classes
+
+
+RATES = (
+    Rate("promised_fmr", "FMR promised", promised=True),
+    Rate("fmr", "FMR realised", gap="gap_fmr", seen="fmr"),
+    Rate("cross_fmr", "FMR unseen with seen", gap="gap_cross_fmr"),
+    Rate("promised_fnmr", "FNMR promised", promised=True),
+    Rate("fnmr", "FNMR realised", gap="gap_fnmr", seen="fnmr"),
+    Rate("cllr", "Cllr", ".4f", seen="cllr"),
+    Rate("min_cllr", "Min Cllr", ".4f", seen="min_cllr"),
+)
+
+
+def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> Transfer:
+    """Compare an operating point's promise with its errors on unseen classes."""
+    both = np.intersect1d(unseen.labels, seen.labels)
+    if both.size:
+        raise DataError(
+            f"Expected parts without a common class. Received class {both[0]} in both: "
+            "their pairs would not all be different."
+        )
+    cross = cross_match_estimate(unseen.embeddings, seen.embeddings, point.threshold.value)
+    return Transfer(point.threshold, point.fmr, point.fnmr, cross.interval())
+
+
 def _values(m: Measured, kind: Kind) -> dict[str, float]:
-    found = [(metric.key, metric.measure(m)) for metric in of_kind(kind)]
-    return {key: as_interval(each).value for key, each in found if each is not None}
-
-
-def _fields(value: Any) -> dict[str, Any] | None:
-    return None if value is None else asdict(value)
+    return {key: each.value for key, each in measured_by(of_kind(kind), m).items()}
 
 
 def _thinned(curve: Curve, steps: int = 200) -> NDArray[np.intp]:
@@ -281,21 +307,18 @@ def _class_errors(classes: NDArray[Any], by_class: PerClass, k: int) -> ClassErr
 
 
 def _near(test: Part, groups: Sequence[Sequence[int]]) -> list[NearClasses]:
-    found = []
+    found = list[NearClasses]()
     for group in groups:
         part = test.only(group)
         if len(np.unique(part.labels)) < 2:
             continue
-        m = Measured(part)
-        for metric in of_kind("near"):
-            value = metric.measure(m)
-            if value is not None:
-                labels = tuple(int(label) for label in group)
-                found.append(NearClasses(metric.key, labels, as_interval(value)))
+        labels = tuple(int(label) for label in group)
+        numbers = measured_by(of_kind("near"), Measured(part))
+        found += [NearClasses(key, labels, number) for key, number in numbers.items()]
     return found
 
 
-def _histogram(curve: Curve, rates: Rates, bars: int = BARS) -> Histogram:
+def _histogram(curve: Curve, rates: Rates, bars: int = 1024) -> Histogram:
     # The curve's bins are finer than any picture, but one of them may hold the threshold: it is cut
     # there, at the exact counts.
     cut = int(np.searchsorted(curve.thresholds, rates.threshold, side="right"))

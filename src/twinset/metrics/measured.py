@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 
 from twinset.decision import Calibrator, Threshold
 from twinset.metrics.all_pairs import AllPairs, PerImage
-from twinset.metrics.bands import band_thresholds
-from twinset.metrics.curves import Curve, Rates, tpr_at_fpr
 from twinset.metrics.health import EmbeddingHealth, embedding_health
-from twinset.metrics.intervals import Estimate, Interval, eer_threshold, share_interval
+from twinset.metrics.intervals import (
+    Estimate,
+    Interval,
+    band_thresholds,
+    eer_threshold,
+    share_interval,
+)
+from twinset.metrics.pairs import Curve, Rates, tpr_at_fpr
 from twinset.metrics.probes import knn_right, linear_probe, stratified
 from twinset.metrics.retrieval import (
     RetrievalScores,
@@ -56,28 +61,18 @@ class Measured:
     """A test part on its way through the table of metrics.
 
     Nothing is computed before a metric asks for it, and nothing twice.
-
-    Args:
-        test: the test part.
-        thresholds: of the model, its own first. Defaults to none.
-        calibrator: distance → evidence. Defaults to none.
-        gallery: the images that the model was fitted on, for votes and probe. Defaults to none.
-        tune: images for the probe's choice of its penalty. Defaults to none.
-        seed: of what bootstrap, health and probe draw. Defaults to 0.
-        bands: whether the ROC curve is to be bounded, so that one walk counts for it as well.
-            Defaults to False.
     """
 
     def __init__(
         self,
         test: Part,
         *,
-        thresholds: Sequence[Threshold] = (),
+        thresholds: Sequence[Threshold] = (),  # of the model, its own first
         calibrator: Calibrator | None = None,
-        gallery: Part | None = None,
-        tune: Part | None = None,
-        seed: int = 0,
-        bands: bool = False,
+        gallery: Part | None = None,  # what the model was fitted on, for votes and probe
+        tune: Part | None = None,  # for the probe's choice of its penalty
+        seed: int = 0,  # of what bootstrap, health and probe draw
+        bands: bool = False,  # so that one walk counts for the ROC curve's intervals as well
     ) -> None:
         self.test, self.gallery, self.tune = test, gallery, tune
         self.thresholds, self.calibrator = tuple(thresholds), calibrator

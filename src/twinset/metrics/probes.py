@@ -1,4 +1,4 @@
-"""What simple classifiers read from an embedding: a vote of neighbours, and a linear probe."""
+"""What simple classifiers read from an embedding: votes, a linear probe, one example of each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset.errors import DataError
 from twinset.metrics.baselines import unit_norm
+from twinset.metrics.intervals import Estimate, Interval
 from twinset.metrics.retrieval import GRID_BITS, checked
 
 # From so many candidates on, one product in float64 is faster than to gather them.
@@ -25,25 +27,6 @@ class ProbeScores:
 
     accuracy: float  # share of right answers on the test part, in [0, 1]
     strength: float
-
-
-def knn_accuracy(
-    gallery: ArrayLike,
-    gallery_labels: ArrayLike,
-    queries: ArrayLike,
-    query_labels: ArrayLike,
-    *,
-    k: int = 1,
-    block: int = 256,
-) -> float:
-    """Classify queries by a vote of their k nearest gallery items, and count the right answers."""
-    # As `knn_right` does, of which it is the mean.
-    # Do not read it as accuracy on data of another mix of classes, and let no query be in the
-    # gallery: it would find itself.
-    # Wu, Xiong, Yu, Lin (2018), Unsupervised Feature Learning via Non-Parametric Instance
-    # Discrimination; there a vote weighs exp(cosine / τ).
-    right = knn_right(gallery, gallery_labels, queries, query_labels, ks=(k,), block=block)
-    return float(right[k].mean())
 
 
 def knn_right(
@@ -60,7 +43,11 @@ def knn_right(
     # multiples of 2⁻²⁴; equal ones rank by position. A neighbour's vote weighs max(0, cosine). Of
     # classes with equal votes, the one wins whose first member is nearest. A row of zeros has
     # cosine 0 to all.
-    # Returns for each k, whether each query got the right answer, bool of shape (n,).
+    # Returns for each k, whether each query got the right answer, bool of shape (n,). Do not read
+    # their share as accuracy on data of another mix of classes, and let no query be in the gallery:
+    # it would find itself.
+    # Wu, Xiong, Yu, Lin (2018), Unsupervised Feature Learning via Non-Parametric Instance
+    # Discrimination; there a vote weighs exp(cosine / τ).
     (known, classes), (asked, true) = _parts((gallery, gallery_labels), (queries, query_labels))
     for k in ks or (0,):
         if not 1 <= k <= len(known) or block < 1:
@@ -132,6 +119,74 @@ def linear_probe(
             if score > highest:
                 highest, chosen = score, copy.deepcopy(probe)
     return ProbeScores(float(chosen.score(*others[1])), strength=float(chosen[-1].C))
+
+
+def draw_episodes(
+    labels: ArrayLike, *, ways: int = 5, episodes: int = 600, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw episodes: classes without repetition, then of each two different images."""
+    # The first of the two is the support, the second the query. Classes of one image are never
+    # drawn. All is a function of the labels' order and the seed, so two models meet the same tasks.
+    # Returns positions, both of shape (episodes, ways): column i of both is of one class.
+    values = np.asarray(labels)
+    if values.ndim != 1 or ways < 2 or episodes < 1:
+        raise DataError(
+            "Expected labels of shape (n,), at least 2 ways and 1 episode. "
+            f"Received shape {values.shape}, {ways} ways and {episodes} episodes."
+        )
+    members = [np.flatnonzero(values == label) for label in np.unique(values)]
+    members = [each for each in members if len(each) > 1]
+    if len(members) < ways:
+        raise DataError(
+            f"Expected {ways} classes of at least 2 images. Received {len(members)}: "
+            "ask for fewer ways."
+        )
+    rng = np.random.default_rng(seed)
+    drawn = np.array(
+        [
+            [rng.choice(members[k], 2, replace=False) for k in rng.permutation(len(members))[:ways]]
+            for _ in range(episodes)
+        ],
+        np.int64,
+    )  # (e, w, 2)
+    return drawn[:, :, 0], drawn[:, :, 1]
+
+
+def one_shot_accuracy(
+    embeddings: NDArray[Any],
+    labels: ArrayLike,
+    *,
+    ways: int = 5,
+    episodes: int = 600,
+    seed: int = 0,
+) -> Interval:
+    """Measure how often the nearest of one example per class is of the query's class."""
+    # Of each episode's `ways` queries, one per class, the share whose nearest support (Euclidean)
+    # is of their class; of equally near ones the first drawn wins, so that equal embeddings score 1
+    # / `ways`, chance. The value is the mean over episodes.
+    # The interval takes the episode for the unit, whose queries share their supports. It says how
+    # well the episodes tell the mean over all that could be drawn from these images, and with them
+    # from others of the same classes as long as few images are drawn twice.
+    # Do not read it as an interval for other classes: where there are no more classes than ways,
+    # every episode has the same ones. For that compare folds.
+    # Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra (2016), Matching Networks for One Shot
+    # Learning.
+    drawn = draw_episodes(labels, ways=ways, episodes=episodes, seed=seed)
+    rows, _ = checked(embeddings.reshape(len(embeddings), -1), labels)
+    right = np.array(
+        [
+            _nearest(rows[queries], rows[support]) == np.arange(ways)
+            for support, queries in zip(*drawn, strict=True)
+        ]
+    ).mean(axis=1)  # (e,)
+    value = float(right.mean())
+    return Estimate(value, (right - value) / episodes, 0.0).interval()
+
+
+def _nearest(queries: NDArray[np.float64], support: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Find the nearest support of each query; argmin takes the first of equals."""
+    squares = np.square(queries[:, None] - support[None]).sum(axis=2)  # (w, w)
+    return np.asarray(squares.argmin(axis=1))
 
 
 class _Search:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.errors import DataError, RecipeError
+from twinset.errors import DataError
 from twinset.metrics.baselines import checked_vectors
 from twinset.metrics.intervals import Estimate
 
 # Rows of whole numbers up to 2²⁴: their products add up in float64 without rounding.
 GRID_BITS = 24
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class RetrievalScores:
     # positions of the items whose class has no other member, ascending. As queries they have no
     # right answer and are in no mean; for others they are in the way.
     lone: NDArray[np.intp]
-    # for each of these names, "recall_at_1" and so on, the values of the scored queries in order,
+    # for each of these names (of recall, those of `recall_key`) the values of the scored queries,
     # float64 of shape (queries,); for intervals and paired comparison
     per_query: dict[str, NDArray[np.float64]]
 
@@ -47,7 +49,6 @@ def retrieve(
     labels: ArrayLike,
     *,
     ks: Sequence[int] = (1, 2, 4, 8),
-    distance: str = "euclidean",
     block: int = 512,
 ) -> RetrievalScores:
     """Rank all other items for each item, nearest first, and score the rankings."""
@@ -61,39 +62,27 @@ def retrieve(
     # lose a third of MAP@R. For cosine, pass `unit_norm(embeddings)`.
     # Musgrave, Belongie, Lim (2020), A Metric Learning Reality Check; MAP@10 as in robrank
     # (github.com/cdluminate/robrank, `metric_get_ap_r`).
-    if distance != "euclidean":
-        raise RecipeError(f"Expected the distance 'euclidean'. Received {distance!r}.")
     if block < 1 or any(k < 1 for k in ks):
         raise DataError(f"Expected ks and block of 1 or more. Received {tuple(ks)} and {block}.")
-    vectors, classes = checked(embeddings, labels)
-    _, y, sizes = np.unique(classes, return_inverse=True, return_counts=True)
-    lone, scored = np.flatnonzero(sizes[y] == 1), np.flatnonzero(sizes[y] > 1)
-    if not len(scored):
-        raise DataError(
-            f"Expected a class with two members or more. Received {len(y)} items of {len(sizes)} "
-            "classes: no query has anything to find."
-        )
+    vectors, y, sizes = _classified(embeddings, labels)
     depths = list(dict.fromkeys(ks))
-    grid = on_grid(vectors)
-    squares = np.square(grid).sum(axis=1)
 
-    def score(rows: NDArray[np.intp]) -> list[list[float]]:
-        # not by `twinset.nearest`: a full ranking needs every key, not the few below a bound
-        keys = (-2 * grid[rows]) @ grid.T
-        keys += squares
-        keys[np.arange(len(rows)), rows] = np.inf  # self: behind all others
+    def score(rows: NDArray[np.intp], keys: NDArray[np.float64]) -> list[list[float]]:
         ranked = (_ranks(key, y == y[row]) for key, row in zip(keys, rows, strict=True))
         return [_of_one_query(ranks, depths) for ranks in ranked]
 
-    blocks = (scored[start : start + block] for start in range(0, len(scored), block))
-    # numpy sorts outside Python's lock
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        values = np.array([row for part in pool.map(score, blocks) for row in part])
-    names = [*(f"recall_at_{k}" for k in depths), "r_precision", "map_at_r", "map_at_10"]
+    values = np.array([row for part in _walk(vectors, sizes > 1, block, score) for row in part])
+    names = [*map(recall_key, depths), "r_precision", "map_at_r", "map_at_10"]
     per_query = dict(zip([*names, "mean_average_precision"], values.T.copy(), strict=True))
     means = {name: float(column.mean()) for name, column in per_query.items()}
-    recall_at = {k: means.pop(f"recall_at_{k}") for k in depths}
-    return RetrievalScores(recall_at, **means, queries=len(scored), lone=lone, per_query=per_query)
+    recall_at = {k: means.pop(recall_key(k)) for k in depths}
+    lone = np.flatnonzero(sizes == 1)
+    return RetrievalScores(recall_at, **means, queries=len(values), lone=lone, per_query=per_query)
+
+
+def recall_key(k: int) -> str:
+    """Name recall@k among all metrics."""
+    return f"recall_at_{k}"
 
 
 def bootstrap_interval(
@@ -129,6 +118,44 @@ def checked(vectors: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64],
             f"Expected one label per row, shape ({len(x)},). Received shape {classes.shape}."
         )
     return x, classes
+
+
+def _classified(
+    embeddings: ArrayLike, labels: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
+    """Check what is to be ranked; number each item's class from 0, and count its members."""
+    vectors, classes = checked(embeddings, labels)
+    _, y, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    if counts.max() < 2:
+        raise DataError(
+            f"Expected a class with two members or more. Received {len(y)} items of {len(counts)} "
+            "classes: no query has anything to find."
+        )
+    return vectors, y, counts[y]
+
+
+def _walk(
+    vectors: NDArray[np.float64],
+    asks: NDArray[np.bool_],
+    block: int,
+    visit: Callable[[NDArray[np.intp], NDArray[np.float64]], Found],
+) -> list[Found]:
+    """Visit the queries a block at a time, each with keys that order all items as distances do."""
+    # Not by `twinset.nearest`: a full ranking needs every key, not the few below a bound.
+    grid = on_grid(vectors)
+    squares = np.square(grid).sum(axis=1)
+    queries = np.flatnonzero(asks)
+
+    def one(rows: NDArray[np.intp]) -> Found:
+        keys = (-2 * grid[rows]) @ grid.T
+        keys += squares
+        keys[np.arange(len(rows)), rows] = np.inf  # self: behind all others
+        return visit(rows, keys)
+
+    blocks = (queries[start : start + block] for start in range(0, len(queries), block))
+    # numpy sorts outside Python's lock
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return list(pool.map(one, blocks))
 
 
 def on_grid(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -169,7 +196,7 @@ def _of_one_query(ranks: NDArray[np.intp], ks: Sequence[int]) -> list[float]:
 
 # --- How far recall@1 and MAP@R can be trusted: what each image pulls, as query and as neighbour.
 
-NAMES = ("recall_at_1", "map_at_r")
+NAMES = (recall_key(1), "map_at_r")
 
 
 def retrieval_estimates(
@@ -179,44 +206,30 @@ def retrieval_estimates(
     # With θ₋ᵢ the number where image i is not in the set, and θ₋ the mean of these, the variance is
     # (n − 1) / n · Σ (θ₋ᵢ − θ₋)². No ranking is made twice: one image less moves those behind it up
     # by one, so all θ₋ᵢ come out of one pass, exactly.
-    # Returns "recall_at_1" and "map_at_r", with the values that `retrieve` gives. The pulls'
+    # Returns those of `NAMES`, with the values that `retrieve` gives. The pulls'
     # squares sum to the variance. It errs to the large side: hardly for MAP@R; for recall@1, which
     # a single neighbour decides, the error came out 1.3 to 1.6 times too large in simulations.
     # Efron, Stein (1981), The Jackknife Estimate of Variance; Musgrave, Belongie, Lim (2020), A
     # Metric Learning Reality Check.
-    vectors, classes = checked(embeddings, labels)
-    _, y, sizes = np.unique(classes, return_inverse=True, return_counts=True)
-    scored = np.flatnonzero(sizes[y] > 1)
-    if not len(scored):
-        raise DataError(
-            f"Expected a class with two members or more. Received {len(y)} items of {len(sizes)} "
-            "classes: no query has anything to find."
-        )
-    grid = on_grid(vectors)
-    squares = np.square(grid).sum(axis=1)
+    vectors, y, sizes = _classified(embeddings, labels)
 
-    def walk(rows: NDArray[np.intp]) -> _Changes:
+    def change(rows: NDArray[np.intp], keys: NDArray[np.float64]) -> _Changes:
         changes = _Changes(y)
-        keys = (-2 * grid[rows]) @ grid.T
-        keys += squares
-        keys[np.arange(len(rows)), rows] = np.inf  # self: behind all others
         for query, key in zip(rows, keys, strict=True):
             changes.add(query, key)
         return changes
 
-    blocks = (scored[start : start + block] for start in range(0, len(scored), block))
-    # numpy sorts outside Python's lock
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        parts = list(pool.map(walk, blocks))
+    parts = _walk(vectors, sizes > 1, block, change)
     values = np.sum([part.values for part in parts], axis=0)  # (2, n), of each query
     without = np.sum([part.without() for part in parts], axis=0)  # (2, n), change of the sums
     # An image that goes is no query any more, and nor is the only partner it may have had.
-    left = len(scored) - (sizes[y] > 1) - (sizes[y] == 2)
+    scored = int((sizes > 1).sum())
+    left = scored - (sizes > 1) - (sizes == 2)
     sums = values.sum(axis=1, keepdims=True) - values + without
     rest = np.divide(sums, left, out=np.zeros_like(sums), where=left > 0)
     n = len(y)
     pulls = np.sqrt((n - 1) / n) * (rest.mean(axis=1, keepdims=True) - rest)
-    means = values.sum(axis=1) / len(scored)
+    means = values.sum(axis=1) / scored
     return {
         name: Estimate(float(mean), pull, 0.0)
         for name, mean, pull in zip(NAMES, means, pulls, strict=True)

@@ -13,7 +13,7 @@ not have it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -22,10 +22,11 @@ import numpy as np
 from twinset.errors import DataError
 from twinset.metrics import intervals
 from twinset.metrics.calibration import brier, cllr, min_cllr
-from twinset.metrics.curves import tpr_at_fpr
-from twinset.metrics.few_shot import one_shot_accuracy
 from twinset.metrics.intervals import Estimate, Interval
 from twinset.metrics.measured import FPRS, NEIGHBOURS, Measured
+from twinset.metrics.pairs import tpr_at_fpr
+from twinset.metrics.probes import one_shot_accuracy
+from twinset.metrics.retrieval import recall_key
 
 WAYS = 5
 
@@ -110,6 +111,12 @@ def as_interval(found: Estimate | Interval | float) -> Interval:
     return Interval(float(found), math.nan, math.nan, math.nan)
 
 
+def measured_by(metrics: Iterable[Metric], m: Measured) -> dict[str, Interval]:
+    """Measure what the data has of some metrics: key → number with its interval."""
+    found = ((metric.key, metric.measure(m)) for metric in metrics)
+    return {key: as_interval(each) for key, each in found if each is not None}
+
+
 # --- The built-in rows, in the order in which everything shows them.
 
 
@@ -141,7 +148,7 @@ def _tpr(fpr: float) -> Metric:
 
 
 def _recall(k: int, words: str) -> Metric:
-    key = f"recall_at_{k}"
+    key = recall_key(k)
     return Metric(
         key,
         f"Recall@{k}",

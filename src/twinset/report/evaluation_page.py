@@ -9,7 +9,7 @@ from typing import Any
 
 from twinset.errors import DataError
 from twinset.files import write_bytes
-from twinset.metrics.curves import ENOUGH_ERRORS
+from twinset.metrics.pairs import ENOUGH_ERRORS
 from twinset.metrics.table import METRICS, Metric, of_kind
 from twinset.report.page import Picture, check_names, render
 from twinset.report.unseen import unseen_section
