@@ -22,7 +22,7 @@ import numpy as np
 import ledger
 import twinset
 from twinset.data.parts import divide
-from twinset.evaluation.calibrate import calibrated
+from twinset.evaluation.evaluate import calibrated
 from twinset.metrics.baselines import raw_pixels, unit_norm
 from unseen_classes import NEAR, ranked
 

@@ -30,7 +30,7 @@ def one(recipe, seed, settings, keep):
 
     import twinset
     from twinset.data.parts import divide
-    from twinset.evaluation.calibrate import calibrated
+    from twinset.evaluation.evaluate import calibrated
     from twinset.metrics.retrieval import retrieve
     from twinset.recipe import parse_setting
 

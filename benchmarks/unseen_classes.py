@@ -16,14 +16,14 @@ import numpy as np
 import ledger
 import twinset
 from twinset.data.parts import divide
-from twinset.evaluation import fashion_mnist
+from twinset.evaluation import folds
 from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.baselines import raw_pixels, unit_norm
 from twinset.metrics.pairs import auc
 from twinset.metrics.retrieval import retrieve
 from twinset.recipe import parse_setting
 
-NEAR = [fold for fold in fashion_mnist.FOLDS if fold.averaged]
+NEAR = [fold for fold in folds.FOLDS if fold.averaged]
 
 
 def ranked(embeddings, labels):

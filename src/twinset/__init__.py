@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from twinset.decision import Threshold as Threshold
     from twinset.decision import Verdict as Verdict
     from twinset.errors import TwinsetError as TwinsetError
-    from twinset.evaluation.compare import compare_models as compare_models
+    from twinset.evaluation.evaluate import compare_models as compare_models
     from twinset.evaluation.evaluate import evaluate as evaluate
     from twinset.exporters.export import export as export
     from twinset.metrics.pairs import score_pairs as score_pairs
@@ -65,7 +65,7 @@ _HOMES = {
     "TwinsetError": "twinset.errors",
     "Verdict": "twinset.decision",
     "check_data": "twinset.data.check_data",
-    "compare_models": "twinset.evaluation.compare",
+    "compare_models": "twinset.evaluation.evaluate",
     "compare_pairs": "twinset.models.compare_pairs",
     "duplicates": "twinset.search.duplicates",
     "evaluate": "twinset.evaluation.evaluate",

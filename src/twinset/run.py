@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.load import expect, load_parts, write_members
 from twinset.errors import DataError, TwinsetError
-from twinset.evaluation.calibrate import calibrated
+from twinset.evaluation.evaluate import calibrated
 from twinset.evaluation.of_test_pairs import plot_model, score, shown_pairs
 from twinset.exporters.export import ready
 from twinset.metrics.pairs import parse_rule

@@ -7,7 +7,7 @@ import pytest
 
 import twinset
 from twinset.errors import DataError
-from twinset.evaluation.compare import compare_models
+from twinset.evaluation.evaluate import compare_models
 from twinset.metrics.pairs import score_pairs
 
 QUICK = {"encoder": {"units": [16, 8]}, "batch_size": 16, "progress": False}

@@ -10,9 +10,8 @@ import pytest
 
 import twinset
 from twinset.errors import DataError
-from twinset.evaluation import baselines, fashion_mnist
-from twinset.evaluation.calibrate import calibrated
-from twinset.evaluation.evaluate import Evaluation
+from twinset.evaluation import baselines, folds
+from twinset.evaluation.evaluate import Evaluation, calibrated
 from twinset.files import plain
 from twinset.metrics.baselines import raw_pixels, unit_norm
 from twinset.metrics.measure import calibrate, measure
@@ -229,11 +228,11 @@ def test_a_folder_of_the_same_name_is_not_fashion_mnist(model):
     """What is done by default hangs on what the data is, never on what it is called."""
     test = _shades(2, 80, "fashion-mnist/test")
     assert twinset.evaluate(model, test, baselines=False).model.near == ()
-    assert not fashion_mnist.is_fashion_mnist(test)
+    assert not folds.is_fashion_mnist(test)
 
 
 def test_the_real_fashion_mnist_is_known_by_its_content(fashion_mnist):
-    from twinset.evaluation.fashion_mnist import near_classes
+    from twinset.evaluation.folds import near_classes
 
     _, test = fashion_mnist
     renamed = replace(test, name="clothes")

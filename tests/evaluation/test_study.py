@@ -11,9 +11,9 @@ from scipy import stats
 import twinset
 from twinset.data.parts import Parts, Shares, divide
 from twinset.errors import DataError
-from twinset.evaluation import fashion_mnist, study
+from twinset.evaluation import folds, study
 from twinset.evaluation.folds import Fold, Unit
-from twinset.evaluation.study_text import markdown
+from twinset.evaluation.study import markdown
 from twinset.metrics.intervals import Estimate
 from twinset.report.unseen import unseen_section
 
@@ -268,16 +268,16 @@ def test_a_name_does_not_make_data_fashion_mnist():
 
 def test_fashion_mnist_has_the_folds_of_the_protocol(fashion_mnist_parts):
     units = study.units_of(fashion_mnist_parts)
-    assert tuple(unit.fold for unit in units[5:]) == fashion_mnist.FOLDS
+    assert tuple(unit.fold for unit in units[5:]) == folds.FOLDS
     blocks = {
         block: sorted(
-            label for each in fashion_mnist.FOLDS if each.block == block for label in each.held_out
+            label for each in folds.FOLDS if each.block == block for label in each.held_out
         )
         for block in ("U1", "U2", "U3")
     }
     assert blocks["U1"] == blocks["U3"] == list(range(10))
     assert blocks["U2"] == [3, 6, 7, 8]
-    assert [each.averaged for each in fashion_mnist.FOLDS] == [True] * 5 + [False] * 3
+    assert [each.averaged for each in folds.FOLDS] == [True] * 5 + [False] * 3
 
 
 @pytest.fixture

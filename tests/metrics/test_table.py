@@ -10,7 +10,7 @@ import pytest
 import twinset
 from twinset.data.parts import Parts
 from twinset.errors import DataError
-from twinset.evaluation.calibrate import calibrated
+from twinset.evaluation.evaluate import calibrated
 from twinset.evaluation.folds import Unit
 from twinset.evaluation.study import run_study
 from twinset.metrics.table import METRICS, Metric, register

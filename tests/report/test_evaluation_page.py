@@ -12,8 +12,7 @@ import twinset
 from browsing import opened
 from twinset import figures
 from twinset.errors import DataError
-from twinset.evaluation.calibrate import calibrated
-from twinset.evaluation.evaluate import evaluate
+from twinset.evaluation.evaluate import calibrated, evaluate
 from twinset.evaluation.folds import Fold, Unit
 from twinset.evaluation.study import summarise
 from twinset.metrics.table import METRICS

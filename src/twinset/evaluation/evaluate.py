@@ -1,4 +1,4 @@
-"""A trained model measured on labelled images, beside what it has to beat."""
+"""A trained model on labelled images: measured beside baselines, compared, and calibrated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +17,27 @@ import numpy as np
 from twinset import tables
 from twinset.data.labelled import Labelled
 from twinset.errors import DataError
-from twinset.evaluation import fashion_mnist
+from twinset.evaluation import folds
 from twinset.evaluation.baselines import baseline_of, baselines_of, left_out
 from twinset.files import plain, write_bytes
+from twinset.metrics.comparison import Comparison, differences
 from twinset.metrics.intervals import Interval
-from twinset.metrics.measure import Calibration, Measurements, OperatingPoint, measure
+from twinset.metrics.measure import (
+    RULES,
+    Calibration,
+    Measurements,
+    OperatingPoint,
+    calibrate,
+    measure,
+)
 from twinset.metrics.measured import Part
+from twinset.metrics.pairs import parse_rule
 from twinset.metrics.table import METRICS
 from twinset.progress import Progress, Wanted, reporting
 
 if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
+    from twinset.models.keras_model import SiameseModel
 
 SCHEMA = 3
 HARDEST = 10
@@ -199,7 +209,7 @@ def evaluate(
             known = None if f"votes on {name}" in skipped else fitted
             results[name] = measure(
                 Part(embed(data), data.labels),
-                near=fashion_mnist.near_classes(data) if near is None else near,
+                near=folds.near_classes(data) if near is None else near,
                 seed=_seed(model),
                 with_bands=own,
                 hardest=HARDEST if own else 0,
@@ -214,8 +224,7 @@ def evaluate(
             "test set": data.name,
             "test images": len(data),
             "test digest": data.digest,
-            "training set": model.trained_on.name,
-            "training digest": model.trained_on.digest,
+            **_training_of(model),
             "smallest class": int(np.min(data.class_counts[data.class_counts > 0])),
         },
         "Model": facts_of(model),
@@ -224,6 +233,73 @@ def evaluate(
     }
     facts |= {"Left out": skipped} if skipped else {}
     return Evaluation(f"{_name(model)} on {data.name}", results, data.class_names, facts)
+
+
+def compare_models(
+    a: Embedder,
+    b: Embedder,
+    data: Labelled,
+    *,
+    names: tuple[str, str] = ("A", "B"),
+    allow_seen: bool = False,
+) -> Comparison:
+    """Tell, number by number, which of two models is better on the same test images.
+
+    Each difference a − b has a 95% interval over images: what both models find hard cancels out.
+    Where the interval holds 0, one cannot tell. To ask whether two *images* show the same, there
+    is `SiameseModel.compare`.
+
+    A claim about two recipes takes several trainings of each: the intervals hold these two models
+    fixed, and another seed gives another model.
+
+    Args:
+        a: the first model.
+        b: the second; its recipe, width and image size may be others.
+        data: images that neither was fitted or calibrated on, of two classes at least.
+        names: what to call the models in the summary. Defaults to ("A", "B").
+        allow_seen: as for `evaluate`. Defaults to False.
+
+    Raises:
+        DataError: no `LabelledImages`, no pairs of both kinds, or a model was fitted or
+            calibrated on these very images.
+
+    Example:
+        >>> import numpy as np
+        >>> from twinset import LabelledImages, fit
+        >>> labels = np.arange(60) % 3
+        >>> pixels = np.full((60, 4, 4), 60 * labels[:, None, None], np.uint8)
+        >>> train, test = (LabelledImages(pixels + i, labels, tuple("abc")) for i in range(2))
+        >>> model = fit(train, epochs=1, encoder={"units": [4]}, progress=False)
+        >>> same = compare_models(model, model, test)
+        >>> same["auc"].interval.value, same["auc"].verdict
+        (0.0, 'cannot tell')
+    """
+    check_unseen(dict(zip(names, (a, b), strict=True)), data, allow_seen=allow_seen)
+    of_a, of_b = (Part(model.embed(data), data.labels) for model in (a, b))
+    count = len(data)
+    return Comparison(
+        names=names,
+        differences=differences(of_a, of_b, (a.threshold.value, b.threshold.value)),
+        images=count,
+        pairs=count * (count - 1) // 2,
+        facts={
+            "A": facts_of(a) | _training_of(a),
+            "B": facts_of(b) | _training_of(b),
+            "Data": {"test set": data.name, "test digest": data.digest},
+        },
+    )
+
+
+def calibrated(model: SiameseModel, kept: Labelled) -> SiameseModel:
+    """Choose a model's thresholds, and fit its probability, on images it was not fitted on."""
+    # The recipe's rule decides; thresholds by the protocol's other rules go to `alternatives`.
+    rules = dict.fromkeys([parse_rule(model.recipe.rule).name, *RULES])
+    part = Part(model.embed(kept), kept.labels)
+    found = calibrate(part, rules=list(rules), seed=model.recipe.seed)
+    first, *others = (
+        replace(chosen, data=kept.digest, images=len(kept)) for chosen in found.thresholds
+    )
+    return replace(model, threshold=first, alternatives=tuple(others), calibrator=found.calibrator)
 
 
 def check_unseen(models: Mapping[str, Embedder], data: Any, *, allow_seen: bool = False) -> None:
@@ -255,6 +331,10 @@ def facts_of(model: Embedder) -> dict[str, Any]:
     known: dict[str, Any] = {} if recipe is None else {"recipe": recipe.name, "seed": recipe.seed}
     known |= {"epochs": len(model.history)} if model.history else {}
     return known | {"threshold": model.threshold.value, "threshold rule": model.threshold.origin}
+
+
+def _training_of(model: Embedder) -> dict[str, Any]:
+    return {"training set": model.trained_on.name, "training digest": model.trained_on.digest}
 
 
 def _name(model: Embedder) -> str:

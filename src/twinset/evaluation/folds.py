@@ -1,7 +1,7 @@
 """Train one recipe over seeds, and over folds of classes, groups or images; can be resumed.
 
     units = [Unit(0, fold) for fold in deal(data, by="class")]
-    results = run_units(data, units, recipe, judge, "runs/first/folds")
+    results = run_units(data, units, recipe, judge, "runs/first/folds", train=fit)
 
 `judge(model, unit, kept, held)` says what is worth keeping of one training: of the images that it
 was fitted on (`kept`), and of those that were held out (`held`, None where none were). Its answer,
@@ -36,25 +36,13 @@ By: TypeAlias = Literal["class", "group", "image"]
 
 @dataclass(frozen=True)
 class Fold:
-    """What one training never sees, to be judged on it.
-
-    Args:
-        by: what is held out as a whole.
-        held_out: labels of classes, names of groups, or positions of images.
-        block: of folds that belong together, for people. Defaults to "", the only one.
-        number: of the fold in its block, from 1. Defaults to 1.
-        averaged: whether means are taken over the block: each class, group or image is held out in
-            one of its folds. Defaults to True.
-
-    Example:
-        >>> Fold("class", (0, 6), "U1", 2).title
-        'U1, fold 2'
-    """
+    """What one training never sees, to be judged on it."""
 
     by: By
-    held_out: tuple[int | str, ...]
-    block: str = ""
-    number: int = 1
+    held_out: tuple[int | str, ...]  # labels of classes, names of groups, or positions of images
+    block: str = ""  # of folds that belong together, for people; "" is the only one
+    number: int = 1  # of the fold in its block, from 1
+    # whether means are taken over the block: each class, group or image is held out once in it
     averaged: bool = True
 
     @property
@@ -76,12 +64,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Unit:
-    """One training and what was found of it: a seed on all images, or one with a fold held out.
-
-    Args:
-        seed: of the training. Defaults to 0.
-        fold: what is held out. Defaults to None: nothing.
-    """
+    """One training and what was found of it: a seed on all images, or one with a fold held out."""
 
     seed: int = 0
     fold: Fold | None = None
@@ -119,28 +102,9 @@ Train: TypeAlias = Callable[[Labelled, Recipe], Any]
 
 
 def deal(data: Labelled, by: By = "class", *, folds: int = 5, seed: int = 0) -> tuple[Fold, ...]:
-    """Deal classes, groups or images into folds at random, so that each is held out once.
-
-    A fold of classes has two or more, as a test needs, and leaves two or more to train on: there
-    are fewer folds of fewer than ten classes, and none of fewer than four. Folds of images have the
-    same mix of classes.
-
-    Args:
-        data: to deal.
-        by: what stays whole. Defaults to "class".
-        folds: how many to make, if there is enough. Defaults to 5.
-        seed: of the deal. Defaults to 0.
-
-    Raises:
-        DataError: fewer than two folds, too few groups or images, or data without groups.
-
-    Example:
-        >>> from twinset.data.labelled import LabelledImages
-        >>> pixels = np.zeros((7, 1, 1), np.uint8)
-        >>> data = LabelledImages(pixels, np.arange(7), tuple("abcdefg"))
-        >>> [fold.held_out for fold in deal(data)]
-        [(2, 3, 4), (5, 6), (0, 1)]
-    """
+    """Deal classes, groups or images into folds at random, so that each is held out once."""
+    # A fold of classes has two or more, as a test needs, and leaves two or more to train on: there
+    # are fewer folds of fewer than ten classes, and none of fewer than four.
     if folds < 2 or by not in get_args(By):
         raise DataError(
             f"Expected 2 folds or more, by one of {get_args(By)}. Received {folds} by {by!r}."
@@ -167,6 +131,35 @@ def deal(data: Labelled, by: By = "class", *, folds: int = 5, seed: int = 0) -> 
     )
 
 
+# Of `LabelledImages` of the official test set. Known by its content: a folder of the same name may
+# hold other classes, or the same in another order.
+DIGEST = "42ad7b2c22d3efdc8a1e22b242ee685ec561f09069e0d3b53ace1b85b47826ce"
+
+TOPS, SHOES = (0, 2, 3, 4, 6), (5, 7, 9)
+NEAR, COURSE, HALVES = "U1", "U2", "U3"
+# U1: pairs of near classes; every class is unseen once. U2: the split of the course IFN680.
+# U3: halves, both ways.
+FOLDS = (
+    *(
+        Fold("class", pair, NEAR, number)
+        for number, pair in enumerate(((0, 6), (2, 4), (5, 7), (1, 3), (8, 9)), 1)
+    ),
+    Fold("class", (3, 6, 7, 8), COURSE, 1, averaged=False),
+    Fold("class", (0, 4, 5, 6, 7), HALVES, 1, averaged=False),
+    Fold("class", (1, 2, 3, 8, 9), HALVES, 2, averaged=False),
+)
+
+
+def is_fashion_mnist(test: Labelled) -> bool:
+    """Tell whether images are Fashion-MNIST's test set."""
+    return test.digest == DIGEST
+
+
+def near_classes(test: Labelled) -> tuple[tuple[int, ...], ...]:
+    """List the labels of classes that are alike, where that is known."""
+    return (TOPS, SHOES) if is_fashion_mnist(test) else ()
+
+
 def run_units(
     data: Labelled,
     units: Sequence[Unit],
@@ -174,30 +167,15 @@ def run_units(
     judge: Judge,
     folder: str | Path,
     *,
-    train: Train | None = None,
+    train: Train,
     key: Mapping[str, Any] | None = None,
     progress: Wanted = True,
 ) -> list[dict[str, Any]]:
-    """Train and judge every unit; skip those whose file is there already.
-
-    Args:
-        data: to train on; a unit's fold is held out of it.
-        units: what to run, in this order.
-        recipe: how to train; its seed is set by the unit.
-        judge: as in the description of this module.
-        folder: holds a JSON file per unit.
-        train: images and recipe → trained model. Defaults to `twinset.fit`.
-        key: what else the answers depend on, such as digests of the images that `judge` uses.
-            Defaults to nothing.
-        progress: as for `reporting`; the trainings are counted. Defaults to True.
-
-    Returns:
-        Each unit's file: `schema`, `key` (recipe, data and what was added), `unit` (its fields),
-        and what `judge` said.
-
-    Raises:
-        DataError: the folder holds units of another recipe or of other data.
-    """
+    """Train and judge every unit; skip those whose file is there already."""
+    # `key` is what else the answers depend on, such as digests of the images that `judge` uses: a
+    # folder with units of another recipe or of other data is refused.
+    # Returns what is in each unit's file: `schema`, `key`, `unit` (its fields), and what `judge`
+    # said.
     asked = plain({"recipe": recipe_key(recipe), "data": data.digest, **(key or {})})
     results = []
     with reporting(progress) as tell:
@@ -207,7 +185,7 @@ def run_units(
             told = unit.to_dict(data.class_names)
             result = _stored(path, asked, told)
             if result is None:
-                found = _run(data, unit, recipe, judge, train or _fit)
+                found = _run(data, unit, recipe, judge, train)
                 result = plain({"schema": SCHEMA, "key": asked, "unit": told, **found})
                 write_bytes(path, json.dumps(result, allow_nan=False).encode())
             results.append(result)
@@ -229,12 +207,6 @@ def _run(
         kept, held = data.subset(np.flatnonzero(~out)), data.subset(np.flatnonzero(out))
     model = train(kept, Recipe.load(recipe, seed=unit.seed))
     return judge(model, unit, kept, held)
-
-
-def _fit(data: Labelled, recipe: Recipe) -> Any:
-    from twinset.training.fit import fit
-
-    return fit(data, recipe, progress=False)
 
 
 def _stored(path: Path, key: Mapping[str, Any], unit: Mapping[str, Any]) -> dict[str, Any] | None:

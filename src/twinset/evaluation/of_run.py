@@ -12,12 +12,10 @@ from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
 from twinset.data.read_listing import is_path
 from twinset.errors import DataError
-from twinset.evaluation.compare import compare_models
-from twinset.evaluation.evaluate import SCHEMA, Evaluation, evaluate
+from twinset.evaluation.evaluate import SCHEMA, Evaluation, compare_models, evaluate
 from twinset.evaluation.folds import SCHEMA as STUDY_SCHEMA
 from twinset.evaluation.folds import recipe_key
-from twinset.evaluation.study import run_study
-from twinset.evaluation.study_text import markdown
+from twinset.evaluation.study import markdown, run_study
 from twinset.files import plain
 from twinset.metrics.comparison import Comparison
 from twinset.progress import Wanted

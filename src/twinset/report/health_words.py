@@ -12,6 +12,8 @@ from twinset.models.history import EpochRecord
 from twinset.report.page import Picture
 from twinset.training.monitor import COLLAPSED, DEAD, PATIENCE
 
+# Rules of thumb beside the guards that stop a training: different pairs so many times as far apart
+# as same ones, more than one direction, more than nothing, and no gradient that grows by much.
 APART, RANK, LEAST, RISING = 1.5, 1.5, 0.01, 3.0
 
 
@@ -45,24 +47,8 @@ def health_picture(history: Sequence[EpochRecord], *, scale: float = 1.0) -> Pic
 
 
 def sentences(history: Sequence[EpochRecord]) -> tuple[str, ...]:
-    """Say what each statistic was in the last epoch, and what is healthy.
-
-    Args:
-        history: one record per epoch.
-
-    Returns:
-        A sentence or two each, beginning with "Healthy:" or "Look here:"; nothing of what is not
-        known.
-
-    Example:
-        >>> from twinset.models.history import BatchStatistics
-        >>> record = EpochRecord(1, 9, 0.5, active=0.25, statistics=BatchStatistics(0.25, 1.0))
-        >>> for sentence in sentences([record]):
-        ...     print(sentence)
-        Healthy: different pairs are 4.0 times as far apart as same ones (1 and 0.25).
-        Healthy: the loss moves 25% of the embeddings of a batch. It falls as the network learns; \
-at 0 in 20 batches the training stops.
-    """
+    """Say what each statistic was in the last epoch, and what is healthy."""
+    # Each begins with "Healthy:" or "Look here:"; nothing is said of what is not known.
     last, batch = history[-1], history[-1].statistics
     ratio = batch.negative_distance / max(batch.positive_distance, 1e-12)
     usual = float(np.median([record.gradient_norm for record in history]))

@@ -22,19 +22,11 @@ SIDE = 160
 GROUPS = 30
 
 
-def draw_answers(answers: Sequence[Answer], *, heading: str | None = None) -> Figure:
-    """Draw queries and what was found for each.
+def draw_answers(answers: Sequence[Answer]) -> Figure:
+    """Draw queries and what was found for each."""
+    from twinset import figures  # here, as the commands that draw nothing need no matplotlib
 
-    Args:
-        answers: of `Index.search`; images are read from the paths in query and metadata, and one
-            that is not there becomes a hatched square.
-        heading: a line above. Defaults to none.
-
-    Raises:
-        DataError: no answer, or more than a picture can hold.
-    """
-    from twinset import figures
-
+    # images are read from the paths in query and metadata; one that is not there is hatched
     rows = [
         figures.Row(
             answer.query,
@@ -48,19 +40,11 @@ def draw_answers(answers: Sequence[Answer], *, heading: str | None = None) -> Fi
         for answer in answers
     ]
     threshold = answers[0].threshold.value if answers else 0.0
-    return figures.neighbours(rows, threshold=threshold, heading=heading)
+    return figures.neighbours(rows, threshold=threshold)
 
 
-def draw_duplicates(found: Duplicates, *, heading: str | None = None) -> Figure:
-    """Draw groups of duplicates, the largest first, each with its first five members.
-
-    Args:
-        found: by `duplicates`; the first 30 groups are drawn.
-        heading: a line above. Defaults to none.
-
-    Raises:
-        DataError: there is no group.
-    """
+def draw_duplicates(found: Duplicates) -> Figure:
+    """Draw groups of duplicates, the largest first, each with its first five members."""
     from twinset import figures
 
     if not found.groups:
@@ -80,7 +64,6 @@ def draw_duplicates(found: Duplicates, *, heading: str | None = None) -> Figure:
         [f"{len(group):,} items, {group.diameter:.3g} wide" for group in drawn],
         [[_name(one) for one in group.members] for group in drawn],
         [[f"{one.distance:.4f} {_label(one.metadata)}" for one in g.members] for g in drawn],
-        heading=heading,
     )
 
 

@@ -20,23 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a report.
+    """One picture of a report."""
 
-    Args:
-        name: its file's name without ".png", such as "test_pairs"; unique in the report. The page
-            shows it as words.
-        caption: what to see in it.
-        png: the file's bytes, as `twinset.figures.png_bytes` makes them.
-        notes: sentences on what it shows, each a point of a list. Defaults to none.
-
-    Raises:
-        DataError: the name does not fit a file, or the bytes are no PNG.
-    """
-
-    name: str
-    caption: str
-    png: bytes
-    notes: tuple[str, ...] = ()
+    name: str  # of its file, without ".png"; unique in the report, whose page shows it as words
+    caption: str  # what to see in it
+    png: bytes  # as `twinset.figures.png_bytes` makes them
+    notes: tuple[str, ...] = ()  # sentences on what it shows, each a point of a list
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w-]*", self.name, re.ASCII):
@@ -59,6 +48,7 @@ class Picture:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, which the page reserves before the picture is decoded."""
+        # the header's first fields
         return int.from_bytes(self.png[16:20]), int.from_bytes(self.png[20:24])
 
     @property

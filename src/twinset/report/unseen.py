@@ -23,11 +23,9 @@ class Fold:
     def below(self, metric: Metric) -> bool:
         """Tell whether the model is worse than the baseline."""
         own, baseline = self.numbers.get(metric.key), self.baseline.get(metric.key)
-        return (
-            own is not None
-            and baseline is not None
-            and metric.better * own < metric.better * baseline
-        )
+        if own is None or baseline is None:
+            return False
+        return metric.better * own < metric.better * baseline
 
 
 @dataclass(frozen=True)
@@ -73,15 +71,8 @@ class UnseenSection:
     def on_seen(self, key: str) -> Mapping[str, Any] | None:
         """Look up a number on seen classes; error rates at the threshold that is carried over."""
         for each in self.seen:
-            if (
-                each["key"] == key
-                and "classes" not in each
-                and each.get("rule")
-                in (
-                    None,
-                    self.rule,
-                )
-            ):
+            named = each["key"] == key and "classes" not in each
+            if named and each.get("rule", self.rule) == self.rule:
                 return each
         return None
 
