@@ -20,7 +20,7 @@ import ledger
 import twinset
 from twinset import networks
 from twinset.exporters import onnx_layers as layers
-from twinset.exporters.onnx_int8 import quantised
+from twinset.exporters.graph import quantised
 from twinset.models.keras_model import encode
 from twinset.models.onnx_model import open_session
 

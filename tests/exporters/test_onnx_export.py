@@ -385,7 +385,7 @@ def test_another_back_end_leaves_it_to_a_process_of_its_own(monkeypatch):
 
 
 def test_8_bits_are_a_model_of_their_own(trained, fashion_mnist):
-    from twinset.exporters.onnx_int8 import quantised
+    from twinset.exporters.graph import quantised
 
     model = trained["conv"]
     graph, _ = export.export_graph(model)

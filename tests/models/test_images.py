@@ -9,8 +9,7 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.features import LabelledFeatures, VectorInput
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError, ImageFileError
-from twinset.models.embedder import Embedder
-from twinset.models.images import one_or_many
+from twinset.models.embedder import Embedder, one_or_many
 
 
 class Mean(Embedder):

@@ -38,22 +38,14 @@ class PairQuality:
 
 @dataclass(frozen=True)
 class Export:
-    """The file that `export` wrote.
-
-    Args:
-        graph: the .onnx or .tflite file.
-        precision: "float32" or "int8".
-        size: of the file, in bytes.
-        difference: largest difference of a coordinate from Keras' embeddings, of the graph before
-            any quantisation.
-        quality: of "float32" and "int8" on the same pairs; empty without quantisation.
-        pairs: how many pairs that was measured on. Defaults to 0.
-    """
+    """The .onnx or .tflite file that `export` wrote."""
 
     graph: Path
-    precision: str
-    size: int
+    precision: str  # "float32" or "int8"
+    size: int  # of the file, in bytes
+    # largest of a coordinate from Keras' embeddings, of the graph before any quantisation
     difference: float
+    # of "float32" and "int8" on the same pairs, so many; empty without quantisation
     quality: dict[str, PairQuality] = field(default_factory=dict)
     pairs: int = 0
 
@@ -218,8 +210,7 @@ def _images(
 def _quantised(
     graph: bytes, model: SiameseModel, seen: LabelledImages, test: LabelledImages
 ) -> tuple[bytes, dict[str, PairQuality], int]:
-    from twinset.exporters.graph import described
-    from twinset.exporters.onnx_int8 import quantised
+    from twinset.exporters.graph import described, quantised
 
     small = quantised(graph, seen.images)
     # what it is depends on the images it saw, too

@@ -16,7 +16,6 @@ import keras
 import numpy as np
 import onnx
 
-from twinset.errors import ModelError
 from twinset.exporters.onnx_writer import UnwritableError
 from twinset.models.onnx_model import INPUT, OUTPUT
 
@@ -33,26 +32,14 @@ write(load_encoder(source), [int(size) for size in shape], kind, target)
 
 
 def trace(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
-    """Write any encoder as an `onnx.ModelProto` from uint8 pixels to embeddings, with jax2onnx.
-
-    Raises:
-        UnwritableError: jax2onnx is not installed, or cannot.
-    """
-    try:
-        return onnx.load_from_string(exported(encoder, image_shape, "onnx"))
-    except ModelError as error:
-        raise UnwritableError(str(error)) from None
+    """Write any encoder as an `onnx.ModelProto` from uint8 pixels to embeddings, with jax2onnx."""
+    return onnx.load_from_string(exported(encoder, image_shape, "onnx"))
 
 
 def exported(
     encoder: keras.Model, image_shape: Sequence[int], kind: Literal["onnx", "litert"]
 ) -> bytes:
-    """Give the content of an exported file; under another back end, a second process makes it.
-
-    Raises:
-        ModelError: that process failed, with the last line that it said.
-        UnwritableError: this one did.
-    """
+    """Give the content of an exported file; under another back end, a second process makes it."""
     backend = _BACKENDS[kind]
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "encoder.keras", Path(folder) / f"made.{kind}"
@@ -73,7 +60,7 @@ def exported(
         if done.returncode:
             # the line of a traceback that says what went wrong
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ModelError(f"with {backend}, in a process of its own: {last}")
+            raise UnwritableError(f"with {backend}, in a process of its own: {last}")
         return target.read_bytes()
 
 

@@ -19,13 +19,7 @@ Write: TypeAlias = Callable[[Writer, Layer, list[Tensor]], Tensor]
 
 
 def write(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
-    """Write an encoder as an `onnx.ModelProto` from uint8 pixels to embeddings.
-
-    The encoder takes floats in [0, 1] of shape (n, *image_shape), and returns (n, d).
-
-    Raises:
-        UnwritableError: a layer of it has no writer.
-    """
+    """Write an encoder of floats in [0, 1] as an `onnx.ModelProto` from uint8 pixels."""
     writer = Writer()
     floats = Tensor(writer.node("Cast", INPUT, to=1), tuple(image_shape))
     try:
@@ -120,9 +114,6 @@ def _dense(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     return writer.activated(Tensor(name, (*x.shape[:-1], kernel.shape[1])), layer.activation)
 
 
-# --- Convolutions and poolings over windows.
-
-
 def _same(size: int, window: int, stride: int) -> tuple[int, int]:
     # before and after, as Keras pads for "same"
     total = max((-(-size // stride) - 1) * stride + window - size, 0)
@@ -132,7 +123,7 @@ def _same(size: int, window: int, stride: int) -> tuple[int, int]:
 def _slide(
     layer: Layer, shape: tuple[int, ...], windows: Sequence[int]
 ) -> tuple[dict[str, Any], tuple[int, int]]:
-    """Give strides and padding as ONNX names them, and how many windows there are each way."""
+    # strides and padding as ONNX names them, and how many windows there are each way
     if layer.padding not in ("same", "valid"):
         raise UnwritableError(f"{layer.name}: padding {layer.padding}")
     strides = [int(stride) for stride in layer.strides]
@@ -173,8 +164,7 @@ def _pooling(kind: str, **attributes: Any) -> Write:
 
 
 def _over_places(kind: str) -> Write:
-    """Give the writer of a reduction over height and width, by a layer or by `keras.ops`."""
-
+    # a reduction over height and width, by a layer or by `keras.ops`
     def written(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
         x = writer.channels_first(tensors[0])
         axes = getattr(layer, "axis", (1, 2))
@@ -195,9 +185,6 @@ def _zero_padding(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor
     height, width, channels = x.shape
     shape = (height + top + bottom, width + left + right, channels)
     return Tensor(writer.node("Pad", x.name, pads), shape, first=True)
-
-
-# --- Normalisations, and other factors for each channel.
 
 
 def _last_axis(layer: Layer, tensor: Tensor) -> None:
@@ -244,8 +231,7 @@ def _normalization(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tenso
     return writer.scale_shift(tensors[0], scale, -mean * scale)
 
 
-def _unit_norm(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
-    del layer
+def _unit_norm(writer: Writer, _: Layer, tensors: list[Tensor]) -> Tensor:
     (x,) = tensors
     # x / √Σx², and 0 where Σx² is no more than 10⁻²⁴, as `losses.batch.unit` has it
     squared = writer.node("ReduceSumSquare", x.name, axes=[-1], keepdims=1)
@@ -253,9 +239,6 @@ def _unit_norm(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     safe = writer.node("Where", alive, squared, writer.constant(1))
     unit = writer.node("Div", x.name, writer.node("Sqrt", safe))
     return Tensor(writer.node("Where", alive, unit, writer.constant(0)), x.shape)
-
-
-# --- What moves, joins or changes numbers one by one.
 
 
 def _concatenate(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
@@ -279,8 +262,7 @@ def _relu(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     return Tensor(name, x.shape, x.first)
 
 
-def _square_root(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
-    del layer
+def _square_root(writer: Writer, _: Layer, tensors: list[Tensor]) -> Tensor:
     (x,) = tensors
     name = writer.node("Sqrt", writer.node("Max", x.name, writer.constant(0)))
     return Tensor(name, x.shape, x.first)
@@ -298,8 +280,7 @@ def _preprocess(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     return Tensor(found.name, (*x.shape[:2], 3), x.first)
 
 
-def _mirror(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
-    del layer
+def _mirror(writer: Writer, _: Layer, tensors: list[Tensor]) -> Tensor:
     x = writer.channels_last(tensors[0])
     bounds = ([-1], [np.iinfo(np.int64).min], [2], [-1])  # from the last column to the first
     name = writer.node("Slice", x.name, *(writer.constant(each, np.int64) for each in bounds))

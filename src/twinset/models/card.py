@@ -57,6 +57,11 @@ class Essentials:
         """Describe an `Embedder`."""
         return cls(**{each.name: getattr(model, each.name) for each in fields(Essentials)})
 
+    def settings(self) -> dict[str, Any]:
+        """List the fields that a model has, beside what its encoder and its recipe tell."""
+        told = ("digest", "dim", "distance")
+        return {n: getattr(self, n) for each in fields(Essentials) if (n := each.name) not in told}
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, the format among them."""
         return {"format": FORMAT, **asdict(self)}
@@ -77,11 +82,7 @@ class Card(Essentials):
 
 
 def read_card(folder: str | Path) -> Card:
-    """Read the card of a model's folder.
-
-    Raises:
-        ModelError: there is none, it is damaged, or of another format.
-    """
+    """Read the card of a model's folder."""
     source = Path(folder)
     path = source / CARD
     if not path.is_file():
@@ -98,11 +99,7 @@ def read_card(folder: str | Path) -> Card:
 
 
 def parse_essentials(text: str, source: str | Path) -> Essentials:
-    """Read what an exported graph says of itself.
-
-    Raises:
-        ModelError: it is damaged, or of another format.
-    """
+    """Read what an exported graph says of itself."""
     return parse(Essentials, text, source, "export it again")
 
 

@@ -30,14 +30,7 @@ RESULTS = ("same", "distance", "probability", "problem")
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """The answer for one row.
-
-    Args:
-        left: as the table has it.
-        right: likewise.
-        verdict: None if one of the images cannot be read.
-        problem: why not; "" otherwise.
-    """
+    """The answer for one row of a table; without a verdict, `problem` says why."""
 
     left: str
     right: str
@@ -151,11 +144,7 @@ def compare_pairs(
 
 
 def read_pairs(file: Path) -> list[tuple[str, str]]:
-    """Read the columns "left" and "right" of a table; others may be there.
-
-    Raises:
-        DataError: it cannot be read, lacks a column, or has no row, or half a row.
-    """
+    """Read the columns "left" and "right" of a table; others may be there."""
 
     def choose(header: Sequence[str]) -> list[str]:
         columns = {name.strip().casefold(): name for name in header}
@@ -184,7 +173,7 @@ def read_pairs(file: Path) -> list[tuple[str, str]]:
 def _embedded(
     model: Embedder, folder: Path, names: list[str], tell: Report
 ) -> tuple[NDArray[np.float32], dict[str, str]]:
-    """Embed files, a row of NaN where one cannot be read, and say why not."""
+    # a row of NaN where a file cannot be read, and why not
     result = np.full((len(names), model.dim), np.nan, np.float32)
     problems: dict[str, str] = {}
     done = 0

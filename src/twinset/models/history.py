@@ -18,27 +18,16 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class BatchStatistics:
-    """Statistics of one batch of embeddings; `twinset.metrics.health` has those of a whole set.
+    """Statistics of one batch of embeddings (b, d); `metrics.health` has those of a whole set."""
 
-    Args:
-        positive_distance: mean distance of pairs of one class.
-        negative_distance: mean distance of pairs of different classes.
-        alignment: as in `EmbeddingHealth`, like the next three.
-        uniformity: over all pairs of the batch.
-        effective_rank: from 1 to d; 0 if all embeddings are equal.
-        zero_share: share of coordinates that are exactly 0.
-        dead_share: share of the d coordinates that are constant over the batch.
-        dimensions: d.
-    """
-
-    positive_distance: float = NAN
+    positive_distance: float = NAN  # mean, of pairs of one class
     negative_distance: float = NAN
     alignment: float = NAN
-    uniformity: float = NAN
-    effective_rank: float = NAN
-    zero_share: float = NAN
-    dead_share: float = NAN
-    dimensions: float = NAN
+    uniformity: float = NAN  # over all pairs of the batch
+    effective_rank: float = NAN  # from 1 to d; 0 if all embeddings are equal
+    zero_share: float = NAN  # of coordinates that are exactly 0
+    dead_share: float = NAN  # of the d coordinates, those that are constant over the batch
+    dimensions: float = NAN  # d
 
 
 UNKNOWN = BatchStatistics()
@@ -47,14 +36,7 @@ UNKNOWN = BatchStatistics()
 def batch_statistics(
     embeddings: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> BatchStatistics:
-    """Describe a batch of embeddings (b, d); NaN where it has no such pairs or no finite numbers.
-
-    Example:
-        >>> import numpy as np
-        >>> found = batch_statistics(np.float32([[1, 0], [1, 0], [0, 2]]), np.array([0, 0, 1]))
-        >>> found.positive_distance, round(found.negative_distance, 4), found.alignment
-        (0.0, 2.2361, 0.0)
-    """
+    """Describe a batch (b, d); NaN where it has no such pairs or no finite numbers."""
     x = np.asarray(embeddings, np.float64)
     if len(x) < 2 or not np.isfinite(x).all():
         return UNKNOWN
@@ -80,27 +62,16 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did.
+    """What one epoch did."""
 
-    Args:
-        epoch: counted from 1.
-        steps: batches trained; fewer than the epoch has if training was interrupted.
-        loss: mean over the epoch's pairs or images, while the weights moved.
-        seconds: wall-clock time of the epoch; the first holds the compilation.
-        images_per_second: images through the encoder.
-        gradient_norm: mean over the steps of the norm of the loss' gradient at the embeddings.
-        active: mean share of the embeddings of a batch that the loss moves.
-        statistics: of the epoch's last batch.
-    """
-
-    epoch: int
-    steps: int
-    loss: float
-    seconds: float = NAN
-    images_per_second: float = NAN
-    gradient_norm: float = NAN
-    active: float = NAN
-    statistics: BatchStatistics = UNKNOWN
+    epoch: int  # counted from 1
+    steps: int  # batches trained; fewer than the epoch has if training was interrupted
+    loss: float  # mean over the epoch's pairs or images, while the weights moved
+    seconds: float = NAN  # of the first epoch with the compilation
+    images_per_second: float = NAN  # through the encoder
+    gradient_norm: float = NAN  # of the loss at the embeddings, mean over the steps
+    active: float = NAN  # mean share of the embeddings of a batch that the loss moves
+    statistics: BatchStatistics = UNKNOWN  # of the epoch's last batch
 
     def flat(self) -> dict[str, float]:
         """Return all numbers by name, those of the statistics among them."""
@@ -126,44 +97,31 @@ class EpochRecord:
     @classmethod
     def from_flat(cls, values: Mapping[str, float | str]) -> EpochRecord:
         """Rebuild a record from what `flat` returned, or from its texts; what lacks is NaN."""
-        own = {name: float(values[name]) for name in _NUMBERS if name in values}
-        names = [each.name for each in fields(BatchStatistics)]
-        batch = BatchStatistics(**{name: float(values[name]) for name in names if name in values})
-        return cls(int(values["epoch"]), int(values["steps"]), **own, statistics=batch)
+
+        def known(kind: type[Any]) -> dict[str, Any]:
+            names = [each.name for each in fields(kind) if each.name in values]
+            return {name: float(values[name]) for name in names}
+
+        counts = {name: int(values[name]) for name in ("epoch", "steps")}
+        batch = BatchStatistics(**known(BatchStatistics))
+        return cls(**known(cls) | counts, statistics=batch)
 
 
 @dataclass(frozen=True)
 class Guards:
-    """States how near to their limits the guards are, between two steps.
+    """How near to their limits the guards are, between two steps."""
 
-    Args:
-        flat: steps in a row with all embeddings in one point.
-        idle: steps in a row with a gradient of 0.
-        high: steps in a row with a loss far above the first ones.
-        first: these.
-    """
-
-    flat: int = 0
-    idle: int = 0
-    high: int = 0
-    first: tuple[float, ...] = ()
-
-
-_NUMBERS = ("loss", "seconds", "images_per_second", "gradient_norm", "active")
+    flat: int = 0  # steps in a row with all embeddings in one point
+    idle: int = 0  # likewise with a gradient of 0
+    high: int = 0  # likewise with a loss far above the first ones
+    first: tuple[float, ...] = ()  # these
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """What some steps in a row did, as an engine tells it.
+    """What some steps in a row did, as an engine tells it: arrays of shape (steps,)."""
 
-    Args:
-        loss: mean loss of each batch, of shape (steps,).
-        spread: how far apart the batch's embeddings are on average, (steps,).
-        gradient_norm: of the loss at the embeddings, (steps,).
-        active: share of the embeddings with a gradient, (steps,).
-    """
-
-    loss: NDArray[np.floating]
-    spread: NDArray[np.floating]
-    gradient_norm: NDArray[np.floating]
-    active: NDArray[np.floating]
+    loss: NDArray[np.floating]  # mean of each batch
+    spread: NDArray[np.floating]  # how far apart the batch's embeddings are on average
+    gradient_norm: NDArray[np.floating]  # of the loss at the embeddings
+    active: NDArray[np.floating]  # share of the embeddings with a gradient

@@ -144,11 +144,7 @@ class OnnxModel(Embedder):
 
     @classmethod
     def of_graph(cls, graph: bytes) -> OnnxModel:
-        """Read an exported model from the content of an .onnx file.
-
-        Raises:
-            ModelError: it is no graph that twinset exported.
-        """
+        """Read an exported model from the content of an .onnx file."""
         return cls._of(graph, None)
 
     @classmethod
@@ -162,15 +158,9 @@ class OnnxModel(Embedder):
                 "training: write it anew with `twinset export`."
             )
         _check_signature(session, own, name)
-        used = own if card is None else card
         return cls(
             encoder=Encoder(session, own, source),
-            preprocessing=used.preprocessing,
-            threshold=used.threshold,
-            class_names=used.class_names,
-            trained_on=used.trained_on,
-            alternatives=used.alternatives,
-            calibrator=used.calibrator,
+            **(card or own).settings(),
             origin=Origin(source.parent if card is not None and isinstance(source, Path) else None),
         )
 
@@ -210,11 +200,7 @@ def _about(session: Any, name: str) -> Essentials:
 
 
 def open_session(graph: Path | bytes) -> Any:
-    """Make an `onnxruntime.InferenceSession` on the CPU from a file or its content.
-
-    Raises:
-        ModelError: no such file, no ONNX graph, or ONNX Runtime is not installed.
-    """
+    """Make an `onnxruntime.InferenceSession` on the CPU from a file or its content."""
     name = _name(graph)
     if isinstance(graph, Path) and not graph.is_file():
         raise ModelError(

@@ -7,7 +7,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from filelock import FileLock
@@ -19,18 +19,15 @@ from twinset.data.names import shown
 from twinset.errors import ModelError, StoreError
 from twinset.files import write_bytes
 from twinset.models.card import CARD, GRAPH, read_card
-from twinset.models.images import one_or_many
+from twinset.models.embedder import Embedder, one_or_many
 from twinset.models.onnx_model import OnnxModel
 from twinset.search.items import Signature
 from twinset.search.store import scheme_of
 
-if TYPE_CHECKING:
-    from twinset.models.embedder import Embedder
-
 # The folder in an index's own: in it one for each copy, and a file that names the current one.
 KEPT, CURRENT = "model", "current"
 
-Model: TypeAlias = "Embedder | str | os.PathLike[str]"
+Model: TypeAlias = Embedder | str | os.PathLike[str]
 
 
 def loaded(model: Model) -> Embedder:

@@ -14,8 +14,7 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.feature_cache import encoded_once
 from twinset.data.labelled import Labelled, LabelledImages
 from twinset.errors import RecipeError
-from twinset.models.identity import identity
-from twinset.models.keras_model import encode
+from twinset.models.keras_model import encode, identity
 from twinset.progress import Report
 from twinset.recipe import AUGMENTATION, ENCODERS, Recipe
 from twinset.settings import Section
