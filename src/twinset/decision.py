@@ -13,6 +13,12 @@ from twinset.errors import DataError
 Floats = NDArray[np.float64]
 
 
+def check_prior(prior: float) -> None:
+    """Refuse what cannot be the share of same pairs, such as 0.1 of ten balanced classes."""
+    if not 0 < prior < 1:
+        raise DataError(f"Expected a prior between 0 and 1. Received {prior}.")
+
+
 @dataclass(frozen=True)
 class Threshold:
     """The largest distance that counts as a match, and where it comes from.
@@ -90,9 +96,7 @@ class Calibrator:
 
     def probability(self, distance: ArrayLike, prior: float = 0.5) -> Floats:
         """Compute the probability that a pair is same, at a prior share of same pairs."""
-        # two random images of ten balanced classes have a prior of 0.1
-        if not 0 < prior < 1:
-            raise DataError(f"Expected a prior between 0 and 1. Received {prior}.")
+        check_prior(prior)
         odds = self.llr(distance) + np.log(prior) - np.log1p(-prior)
         return np.asarray(np.exp(-np.logaddexp(0, -odds)))
 
@@ -123,15 +127,13 @@ class Verdict:
             same: distance 0.2500 <= threshold 0.5000 (fixed by hand)
         """
         word, relation = ("same", "<=") if self.same else ("different", ">")
-        return (
+        found = (
             f"{word}: distance {self.distance:.4f} {relation} threshold {self.threshold.value:.4f} "
             f"({self.threshold.origin})"
-            + (
-                ""
-                if self.probability is None
-                else f"; probability of same {self.probability:.3f} at a prior of {self.prior:g}"
-            )
         )
+        if self.probability is None:
+            return found
+        return f"{found}; probability of same {self.probability:.3f} at a prior of {self.prior:g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Say it for programs."""

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +80,9 @@ def in_use(folder: Path) -> Iterator[None]:
 def prune(base: Path, *, keep: Path | None = None, limit: float | None = None) -> list[Path]:
     """Throw away the caches that were used least recently, until all are within a limit.
 
-    What a process holds (`in_use`), and what was used within a day, stays.
-
-    Args:
-        base: the folder of one kind of cache; each folder or file in it is one cache.
-        keep: one that stays whatever its size.
-        limit: in bytes. Defaults to `TWINSET_CACHE_GB`, or 20, times 10⁹.
-
-    Returns:
-        What was thrown away.
+    Each folder or file in `base` is one cache; the limit is in bytes, by default
+    `TWINSET_CACHE_GB`, or 20, times 10⁹. What a process holds (`in_use`), and what was used within
+    a day, stays. Returns what was thrown away.
     """
     room = _limit() if limit is None else limit
     caches = {
@@ -144,13 +138,10 @@ def _last_used(cache: Path) -> float:
 
 
 def _size(cache: Path) -> int:
-    files = [cache] if cache.is_file() else cache.rglob("*")
     total = 0
-    for file in files:
-        try:
+    for file in [cache] if cache.is_file() else cache.rglob("*"):
+        with suppress(OSError):  # gone meanwhile
             total += file.stat().st_size
-        except OSError:  # gone meanwhile
-            continue
     return total
 
 

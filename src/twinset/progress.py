@@ -55,7 +55,8 @@ class Progress:
 
 
 Report: TypeAlias = Callable[[Progress], None]
-# True: a bar on stderr, or lines where that is no terminal. False: nothing. A function: is called.
+# True: a bar on stderr, or a line every few seconds where that is no terminal. False: nothing. A
+# function: is called.
 Wanted: TypeAlias = bool | Report
 
 
@@ -64,10 +65,6 @@ def reporting(progress: Wanted) -> Iterator[Report]:
     """Give long work one function to tell its progress to.
 
     A function that was passed in is handed on as it is, so inner work can share the outer bar.
-
-    Args:
-        progress: True for a bar on stderr (a line every few seconds where it is no terminal),
-            False for nothing, or a function that is told.
 
     Example:
         >>> seen = []

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.decision import Threshold
+from twinset.decision import Threshold, check_prior
 from twinset.errors import DataError
 
 # Doddington's rule of 30: a rate that rests on fewer errors is not to be trusted.
@@ -146,8 +146,7 @@ def rates_at(curve: Curve, threshold: float) -> Rates:
 def precision_at_prior(rates: Rates, prior: float) -> float:
     """Compute the share of matches that are right, where a share `prior` of pairs is same."""
     # precision = π·TPR / (π·TPR + (1 − π)·FMR); NaN where nothing matches.
-    if not 0 < prior < 1:
-        raise DataError(f"Expected a prior between 0 and 1. Received {prior}.")
+    check_prior(prior)
     right = prior * (1 - rates.fnmr)
     matches = right + (1 - prior) * rates.fmr
     return right / matches if matches > 0 else float("nan")

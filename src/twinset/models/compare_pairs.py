@@ -18,14 +18,14 @@ from twinset.data.csv_table import read_csv
 from twinset.data.image_sources import FileSource
 from twinset.data.names import shown
 from twinset.data.stream import decode_batches
-from twinset.decision import Threshold, Verdict
+from twinset.decision import Threshold, Verdict, check_prior
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.models.embedder import Embedder
 from twinset.progress import Progress, Report, Wanted, reporting
 
 COLUMNS = ("left", "right")
-RESULTS = ("same", "distance", "probability", "problem")
+RESULTS = ("same", "distance", "probability")
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class PairVerdict:
 
     def row(self) -> dict[str, Any]:
         """Say it as one row of a table; None for what is not known."""
-        names = ("same", "distance", "probability")
-        found = {name: getattr(self.verdict, name, None) for name in names}
+        found = {name: getattr(self.verdict, name, None) for name in RESULTS}
         return {"left": self.left, "right": self.right, **found, "problem": self.problem}
 
 
@@ -79,7 +78,7 @@ class PairVerdicts:
     def write_csv(self, path: str | Path) -> None:
         """Write a table: left, right, same (1 or 0), distance, probability, problem."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, [*COLUMNS, *RESULTS], lineterminator="\n")
+        writer = csv.DictWriter(text, [*COLUMNS, *RESULTS, "problem"], lineterminator="\n")
         writer.writeheader()
         for each in self.rows:
             row = each.row()
@@ -122,8 +121,7 @@ def compare_pairs(
         >>> found.rows[0].verdict.same, found.rows[1].problem.startswith("b.png: expected an image")
         (True, True)
     """
-    if not 0 < prior < 1:
-        raise DataError(f"Expected a prior between 0 and 1. Received {prior}.")
+    check_prior(prior)
     file = Path(table)
     pairs = read_pairs(file)
     # each once, however often the table names it

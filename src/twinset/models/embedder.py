@@ -20,7 +20,7 @@ from twinset.data.features import VectorInput
 from twinset.data.labelled import Labelled
 from twinset.data.pairs import Pairs
 from twinset.data.stored import StoredPixels
-from twinset.decision import Calibrator, Threshold, Verdict
+from twinset.decision import Calibrator, Threshold, Verdict, check_prior
 from twinset.errors import DataError, ImageFileError
 from twinset.models.card import TrainedOn
 
@@ -181,8 +181,7 @@ class Embedder(ABC):
         Raises:
             DataError: the prior is out of range.
         """
-        if not 0 < prior < 1:
-            raise DataError(f"Expected a prior between 0 and 1. Received {prior}.")
+        check_prior(prior)
         probability = None
         if self.calibrator is not None:
             probability = float(self.calibrator.probability(distance, prior))
