@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     train, test = twinset.load_fashion_mnist()
-    fit = train.subset(protocol_split(train.labels).parts["fit"])
+    fit = train.subset(protocol_split(train.labels)["fit"])
     rows = [row(fit, test, options.recipe, seed) for seed in range(options.seeds)]
     print(ledger.machine())
     for name in rows[0]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 import twinset
 from twinset.cli.app import main
-from twinset.data.features import VectorInput
+from twinset.data.labelled import VectorInput
 from twinset.data.load import load_parts
 from twinset.errors import DataError
 from twinset.evaluation.folds import Unit

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import twinset
-from twinset.data import read_listing as read_listing_module
+from twinset.data import sources
 from twinset.data.load import source_of
-from twinset.data.read_listing import read_listing
+from twinset.data.sources import read_listing
 from twinset.errors import DataError, RecipeError
 from twinset.makers import Makers
 from twinset.registry import Registry
@@ -90,9 +90,9 @@ def test_a_source_of_data(tmp_path):
 
 def test_their_sources_are_named_where_none_claims_a_place(monkeypatch):
     monkeypatch.syspath_prepend(str(PACKAGE))
-    ours = read_listing_module.SOURCES
-    again = Registry(ours.kind, ours.group, read_listing_module._builtin, DataError)
-    monkeypatch.setattr(read_listing_module, "SOURCES", again)  # which lists packages once
+    ours = sources.SOURCES
+    again = Registry(ours.kind, ours.group, sources._builtin, DataError)
+    monkeypatch.setattr(sources, "SOURCES", again)  # which lists packages once
     with pytest.raises(DataError, match=r"stripes://x: expected a number of images"):
         read_listing("stripes://x")
     with pytest.raises(DataError, match=r"source of data out of \[.*did you mean 'stripes'"):

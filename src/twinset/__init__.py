@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twinset import losses as losses
     from twinset import networks as networks
-    from twinset.data.check_data import check_data as check_data
-    from twinset.data.features import LabelledFeatures as LabelledFeatures
+    from twinset.data.checks.check import check_data as check_data
+    from twinset.data.labelled import LabelledFeatures as LabelledFeatures
     from twinset.data.labelled import LabelledImages as LabelledImages
     from twinset.data.pairs import Pairs as Pairs
     from twinset.data.pairs import tutorial_pairs as tutorial_pairs
@@ -56,7 +56,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 _HOMES = {
     "Embedder": "twinset.models.embedder",
     "Index": "twinset.search.index",
-    "LabelledFeatures": "twinset.data.features",
+    "LabelledFeatures": "twinset.data.labelled",
     "LabelledImages": "twinset.data.labelled",
     "Pairs": "twinset.data.pairs",
     "Recipe": "twinset.recipe",
@@ -64,7 +64,7 @@ _HOMES = {
     "Threshold": "twinset.decision",
     "TwinsetError": "twinset.errors",
     "Verdict": "twinset.decision",
-    "check_data": "twinset.data.check_data",
+    "check_data": "twinset.data.checks.check",
     "compare_models": "twinset.evaluation.evaluate",
     "compare_pairs": "twinset.models.compare_pairs",
     "duplicates": "twinset.search.duplicates",

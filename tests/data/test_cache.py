@@ -16,8 +16,7 @@ from PIL import Image
 from twinset.data import cache
 from twinset.data.cache import decode_all
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.fingerprint import fingerprints
-from twinset.data.image_sources import FileSource
+from twinset.data.image_sources import FileSource, fingerprints
 from twinset.errors import DataError
 from twinset.files import in_use
 from twinset.progress import Progress

@@ -7,7 +7,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from twinset.data.features import LabelledFeatures, VectorInput
+from twinset.data.labelled import LabelledFeatures, VectorInput
 from twinset.data.parts import divide
 from twinset.data.read import read_features
 from twinset.data.sources import vectors as source

@@ -8,7 +8,7 @@ from PIL import Image
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import FileSource, Skipped
 from twinset.data.listing import Listing
-from twinset.data.read_listing import read_listing
+from twinset.data.sources import read_listing
 from twinset.errors import DataError, ImageFileError
 
 SOURCES = tuple(FileSource(f"{name}.png", f"{name}.png") for name in "abc")

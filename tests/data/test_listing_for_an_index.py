@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from twinset.data.image_sources import picture_of
-from twinset.data.read_listing import list_files, read_listing
+from twinset.data.sources import list_files, read_listing
 from twinset.errors import DataError
 
 

@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 
 import calibration_oracles as oracles
 from twinset.data import split as split_module
-from twinset.data.fingerprint import fingerprints
+from twinset.data.image_sources import fingerprints
 from twinset.data.parts import prove_disjoint
 from twinset.data.split import (
     PROTOCOL_SEED,
     PROTOCOL_SIZES,
-    Split,
     protocol_split,
     split,
 )
@@ -32,6 +31,14 @@ def owners(parts, count):
     return np.array(table)
 
 
+def digest(parts):
+    sha = hashlib.sha256()
+    for name, indices in sorted(parts.items()):
+        sha.update(repr((name, len(indices))).encode())
+        sha.update(indices.astype("<i8").tobytes())
+    return sha.hexdigest()
+
+
 # --- by image
 
 
@@ -47,7 +54,7 @@ def test_counts_hold_in_each_class(labels, counts, seed):
         with pytest.raises(DataError, match=rf"images to be enough for .* a need of {sum(counts)}"):
             split(labels, sizes, seed=seed)
         return
-    parts = split(labels, sizes, seed=seed).parts
+    parts = split(labels, sizes, seed=seed)
     assert list(parts) == list(sizes)
     owner = owners(parts, len(labels))
     for label in classes:
@@ -70,7 +77,7 @@ def test_shares_are_cut_as_documented(class_sizes, shares, seed):
         np.repeat(np.arange(len(class_sizes)), class_sizes)
     )
     sizes = dict(zip(NAMES, shares, strict=False))
-    parts = split(labels, sizes, seed=seed).parts
+    parts = split(labels, sizes, seed=seed)
     for label, count in enumerate(class_sizes):
         got = [int((labels[indices] == label).sum()) for indices in parts.values()]
         cuts = oracles.share_cuts(shares, count)
@@ -83,31 +90,32 @@ def test_shares_are_cut_as_documented(class_sizes, shares, seed):
 
 def test_shares_round_by_hand():
     # 5 images: cuts at 0.5 · 5 = 2.5 → 3 and 1.0 · 5 = 5
-    parts = split([4] * 5, {"a": 0.5, "b": 0.5}, seed=0).parts
+    parts = split([4] * 5, {"a": 0.5, "b": 0.5}, seed=0)
     assert [len(part) for part in parts.values()] == [3, 2]
     # 10 images: 0.7 + 0.1 + 0.2 is 0.9999999999999999 in floats, and still all of them
-    parts = split([4] * 10, {"a": 0.7, "b": 0.1, "c": 0.2}, seed=0).parts
+    parts = split([4] * 10, {"a": 0.7, "b": 0.1, "c": 0.2}, seed=0)
     assert [len(part) for part in parts.values()] == [7, 1, 2]
     # 0.05 + 0.55 + 0.3 + 0.1 is 1.0000000000000002, and no more than all
-    parts = split([4] * 20, {"a": 0.05, "b": 0.55, "c": 0.3, "d": 0.1}, seed=0).parts
+    parts = split([4] * 20, {"a": 0.05, "b": 0.55, "c": 0.3, "d": 0.1}, seed=0)
     assert [len(part) for part in parts.values()] == [1, 11, 6, 2]
     # 5 images: 0.1 + 0.2 is 0.30000000000000004, and rounds as 0.3 does: 1.5 → 2
-    assert len(split([4] * 5, {"a": 0.3}, seed=0).parts["a"]) == 2
-    assert len(split([4] * 5, {"a": 0.2, "b": 0.1}, seed=0).parts["b"]) == 1
+    assert len(split([4] * 5, {"a": 0.3}, seed=0)["a"]) == 2
+    assert len(split([4] * 5, {"a": 0.2, "b": 0.1}, seed=0)["b"]) == 1
 
 
 def test_the_seed_is_all_that_is_random():
     labels = np.arange(300) % 3
     first = split(labels, {"fit": 50, "test": 50}, seed=1)
-    assert first.digest == split(labels.tolist(), {"fit": 50, "test": 50}, seed=1).digest
-    assert first.digest != split(labels, {"fit": 50, "test": 50}, seed=2).digest
-    assert not np.array_equal(first.parts["fit"] % 2, np.arange(150) % 2)
+    again = split(labels.tolist(), {"fit": 50, "test": 50}, seed=1)
+    other = split(labels, {"fit": 50, "test": 50}, seed=2)
+    assert digest(first) == digest(again) != digest(other)
+    assert not np.array_equal(first["fit"] % 2, np.arange(150) % 2)
 
 
 def test_every_image_has_its_chance():
     often = np.zeros(12, int)
     for seed in range(600):
-        often[split([0] * 6 + [1] * 6, {"test": 2}, seed=seed).parts["test"]] += 1
+        often[split([0] * 6 + [1] * 6, {"test": 2}, seed=seed)["test"]] += 1
     assert often.sum() == 600 * 4
     # a third each: 200 ± 5 standard deviations of √(600 · ⅓ · ⅔) = 11.5
     assert np.abs(often - 200).max() < 58
@@ -128,10 +136,10 @@ def test_groups_stay_whole_and_sizes_are_near(group_sizes, shares, seed):
     # then every part is sure to get a group
     assume(min(shares) * len(families) - 1 > max(group_sizes))
     parts = split(np.zeros(len(families), int), sizes, by="group", groups=families, seed=seed)
-    owner = owners(parts.parts, len(families))
+    owner = owners(parts, len(families))
     for family in set(families):
         assert len(set(owner[families == family])) == 1
-    for (name, indices), share in zip(parts.parts.items(), shares, strict=True):
+    for (name, indices), share in zip(parts.items(), shares, strict=True):
         # "no part gets over its size by as much as one group"; its size is rounded
         assert len(indices) < share * len(families) + 1 + max(group_sizes), name
     if sum(shares) > 0.999:
@@ -140,7 +148,7 @@ def test_groups_stay_whole_and_sizes_are_near(group_sizes, shares, seed):
 
 def test_groups_of_one_meet_the_sizes_exactly():
     groups = np.arange(100) + 1000
-    parts = split([0] * 100, {"a": 61, "b": 29}, by="group", groups=groups, seed=3).parts
+    parts = split([0] * 100, {"a": 61, "b": 29}, by="group", groups=groups, seed=3)
     assert [len(part) for part in parts.values()] == [61, 29]
 
 
@@ -152,44 +160,27 @@ def test_many_groups_meet_the_sizes_closely():
     for seed in range(5):
         made = split(np.zeros(len(groups), int), sizes, by="group", groups=groups, seed=seed)
         for name, share in sizes.items():
-            assert abs(len(made.parts[name]) - share * len(groups)) <= 2
-        digests.add(made.digest)
+            assert abs(len(made[name]) - share * len(groups)) <= 2
+        digests.add(digest(made))
     assert len(digests) == 5
 
 
 def test_classes_stay_whole():
     labels = np.arange(40) % 8 * 3
-    parts = split(labels, {"seen": 0.75, "unseen": 0.25}, by="class", seed=0).parts
+    parts = split(labels, {"seen": 0.75, "unseen": 0.25}, by="class", seed=0)
     kinds = [set(labels[indices].tolist()) for indices in parts.values()]
     assert [len(kind) for kind in kinds] == [6, 2]
     assert not kinds[0] & kinds[1]
     assert [len(indices) for indices in parts.values()] == [30, 10]
-    parts = split(labels, {"seen": 3, "unseen": 2}, by="class", seed=0).parts
+    parts = split(labels, {"seen": 3, "unseen": 2}, by="class", seed=0)
     assert [len(set(labels[indices])) for indices in parts.values()] == [3, 2]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"sizes": {"a": 1, "b": 0.5}}, "all counts .* or all shares"),
-        ({"sizes": {}}, r"Received \{\}"),
-        ({"sizes": {"a": True}}, "all counts"),
-        ({"sizes": {"a": "half"}}, "all counts"),
-        ({"sizes": {"a": 0}}, "counts of at least 1. Received 0 for part 'a'"),
-        ({"sizes": {"a": -1}}, "Received -1 for part 'a'"),
-        ({"sizes": {"a": 0.0}}, "shares above 0, up to 1. Received 0.0 for part 'a'"),
-        ({"sizes": {"a": 1.5}}, "Received 1.5 for part 'a'"),
-        ({"sizes": {"a": float("nan")}}, "Received nan for part 'a'"),
-        ({"sizes": {"a": 0.7, "b": 0.4}}, r"add up to 1 at most. Received 1.1 from"),
         ({"sizes": {"a": 2, "b": 2}}, r"class 8 of 3 images to be enough .* a need of 4"),
         ({"sizes": {"a": 0.9, "b": 0.1}}, r"class 7 of 4 images .* nothing for part 'b'"),
-        ({"sizes": {"a": 1}, "by": "person"}, "by='image', by='group' or by='class'.*by='person'"),
-        ({"sizes": {"a": 1}, "by": "group"}, "Received by='group' and no groups"),
-        ({"sizes": {"a": 1}, "groups": [0] * 7}, "Received by='image' and groups as well"),
-        (
-            {"sizes": {"a": 1}, "by": "group", "groups": [0, 1]},
-            r"shape \(7,\). Received shape \(2,\)",
-        ),
         (
             {"sizes": {"a": 0.5, "b": 0.5}, "by": "group", "groups": [0] * 7},
             "none for part 'b' from 1 groups of up to 7 images",
@@ -197,12 +188,6 @@ def test_classes_stay_whole():
         ({"sizes": {"a": 8}, "by": "group", "groups": range(7)}, "the 7 images .* a need of 8"),
         ({"sizes": {"a": 2, "b": 1}, "by": "class"}, "the 2 classes to be enough .* a need of 3"),
         ({"sizes": {"a": 0.9, "b": 0.1}, "by": "class"}, "the 2 classes .* nothing for part 'b'"),
-        (
-            {"labels": [], "sizes": {"a": 1}},
-            r"labels as integers .* Received float64 of shape \(0,\)",
-        ),
-        ({"labels": [0.5], "sizes": {"a": 1}}, "Received float64"),
-        ({"labels": [[1]], "sizes": {"a": 1}}, r"shape \(1, 1\)"),
     ],
 )
 def test_what_cannot_be_split(arguments, words):
@@ -211,62 +196,31 @@ def test_what_cannot_be_split(arguments, words):
         split(arguments.pop("labels"), arguments.pop("sizes"), **arguments)
 
 
-# --- Split
-
-
-def test_a_split_is_sorted_and_has_a_digest():
-    one = Split({"b": [3, 1], "a": np.array([0], np.uint8)})
-    assert one.parts["b"].tolist() == [1, 3]
-    assert one.parts["a"].dtype == np.int64
-    assert one.digest == Split({"a": [0], "b": [1, 3]}).digest
-    others = [{"a": [0], "b": [1, 2]}, {"a": [0, 1], "b": [3]}, {"a": [0], "c": [1, 3]}]
-    assert len({one.digest, *(Split(parts).digest for parts in others)}) == 4
-    sha = hashlib.sha256(b"('a', 1)" + bytes(8) + b"('b', 2)")
-    sha.update(b"\1" + bytes(7) + b"\3" + bytes(7))
-    assert one.digest == sha.hexdigest()
-
-
-@pytest.mark.parametrize(
-    ("parts", "words"),
-    [
-        ({"a": [1, 2], "b": [5, 2]}, "Received 2 in 'a' and again in 'b'"),
-        ({"a": [4, 1, 4]}, "Received 4 in 'a' and again in 'a'"),
-        ({"a": [0], "b": [-1]}, "positions from 0. Received -1 in 'b'"),
-        ({"a": [0], "b": []}, "positions of part 'b' as integers .* at least one"),
-        ({"a": [0.5]}, "positions of part 'a' as integers .* Received float64"),
-        ({"a": [True, False]}, "Received bool"),
-    ],
-)
-def test_what_is_no_split(parts, words):
-    with pytest.raises(DataError, match=words):
-        Split(parts)
-
-
 # --- the protocol
 
 
 def test_protocol_split_of_fashion_mnist(fashion_mnist):
     train, test = fashion_mnist
     made = protocol_split(train.labels)
-    assert {name: len(indices) for name, indices in made.parts.items()} == {
+    assert {name: len(indices) for name, indices in made.items()} == {
         "fit": 50_000,
         "tune": 5_000,
         "calibration": 5_000,
     }
-    for name, indices in made.parts.items():
+    for name, indices in made.items():
         assert (np.bincount(train.labels[indices]) == PROTOCOL_SIZES[name]).all()
-    assert len(np.unique(np.concatenate([*made.parts.values()]))) == 60_000
-    assert made.digest == "40b8725c5190a50842a076ae7084ebad91599310e35d22dbc7b19bafd1f50fee"
+    assert len(np.unique(np.concatenate([*made.values()]))) == 60_000
+    assert digest(made) == "40b8725c5190a50842a076ae7084ebad91599310e35d22dbc7b19bafd1f50fee"
     images = np.concatenate([train.images, test.images])
     prints = fingerprints(images)
     assert len({row.tobytes() for row in prints}) == 70_000  # no image is there twice
-    prove_disjoint(prints, {**made.parts, "test": 60_000 + np.arange(10_000)})
+    prove_disjoint(prints, {**made, "test": 60_000 + np.arange(10_000)})
 
 
 def test_the_committed_positions_are_what_the_protocol_says(fashion_mnist):
     """If numpy changes its permutations this fails, and the file is right."""
     labels = fashion_mnist[0].labels
-    made = protocol_split(labels).parts
+    made = protocol_split(labels)
     rng = np.random.default_rng(20060617)
     derived = {"fit": [], "tune": [], "calibration": []}
     for label in range(10):
@@ -276,7 +230,8 @@ def test_the_committed_positions_are_what_the_protocol_says(fashion_mnist):
         derived["calibration"] += order[-500:].tolist()
     for name in derived:
         assert sorted(derived[name]) == made[name].tolist()
-    assert Split(made).digest == split(labels, PROTOCOL_SIZES, seed=PROTOCOL_SEED).digest
+    again = split(labels, PROTOCOL_SIZES, seed=PROTOCOL_SEED)
+    assert digest(again) == digest(made)
     assert split_module._PROTOCOL_FILE.stat().st_size < 25_000
 
 
@@ -285,5 +240,3 @@ def test_the_protocol_split_is_of_these_labels_only(fashion_mnist):
     for labels in (test.labels, train.labels[::-1], train.labels[:-1], [0]):
         with pytest.raises(DataError, match=r"60,000 training labels of Fashion-MNIST"):
             protocol_split(labels)
-    with pytest.raises(DataError, match="labels as integers"):
-        protocol_split(["trousers"])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinset.data.cache import decode_batches
 from twinset.data.decoding.decode import EncodedImage, Preprocessing
-from twinset.data.stream import decode_batches
 from twinset.errors import ImageFileError
 
 SHAPE = Preprocessing((2, 2))

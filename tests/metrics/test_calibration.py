@@ -449,7 +449,7 @@ def test_empty_bins_change_nothing():
 def test_raw_pixels_are_calibrated_by_the_protocol(fashion_mnist):
     """Fitted on disjoint calibration pairs, tested on disjoint test pairs: little is lost."""
     train, test = fashion_mnist
-    calibration = train.subset(protocol_split(train.labels).parts["calibration"])
+    calibration = train.subset(protocol_split(train.labels)["calibration"])
     measured = []
     for data in (calibration, test):
         x = data.images.reshape(len(data), -1).astype(np.float32)

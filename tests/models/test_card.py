@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import twinset
-from twinset.data.features import LabelledFeatures
+from twinset.data.labelled import LabelledFeatures
 from twinset.decision import Calibrator
 from twinset.errors import ModelError
 from twinset.models.card import Card, Essentials, TrainedOn, parse_essentials, read_card

@@ -6,7 +6,7 @@ from PIL import Image
 
 import twinset
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.features import LabelledFeatures, VectorInput
+from twinset.data.labelled import LabelledFeatures, VectorInput
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError, ImageFileError
 from twinset.models.embedder import Embedder, one_or_many

@@ -19,8 +19,8 @@ from PIL import Image
 
 import twinset
 from halves import Halves, write
-from twinset.data import stream
-from twinset.data.features import LabelledFeatures, VectorInput
+from twinset.data import cache
+from twinset.data.labelled import LabelledFeatures, VectorInput
 from twinset.errors import DataError, StoreError
 from twinset.progress import Progress
 from twinset.search.index import Index
@@ -329,8 +329,8 @@ def open_files():
 @pytest.mark.parametrize("url", ["photos.index", None])
 def test_where_embedding_fails_nothing_stays_open(photos, url, monkeypatch, tmp_path):
     """Neither the store, nor the folder of an index that has no place of its own."""
-    monkeypatch.setattr(stream, "CHUNK", 2)
-    monkeypatch.setattr(stream, "BATCH", 2)
+    monkeypatch.setattr(cache, "CHUNK", 2)
+    monkeypatch.setattr(cache, "BATCH", 2)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -583,10 +583,10 @@ WRITER = """
 import sys
 sys.path.insert(0, {tests!r})
 from halves import Halves
-from twinset.data import stream
+from twinset.data import cache
 from twinset.search.indexing import index_images
 
-stream.CHUNK = stream.BATCH = 4
+cache.CHUNK = cache.BATCH = 4
 index_images(
     Halves(), "many", "many.index",
     progress=lambda now: print(now.done, flush=True),

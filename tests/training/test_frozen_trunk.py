@@ -7,7 +7,7 @@ import pytest
 import twinset
 from resuming import check_that_it_goes_on
 from twinset import networks
-from twinset.data.features import LabelledFeatures, VectorInput
+from twinset.data.labelled import LabelledFeatures, VectorInput
 from twinset.errors import DataError, RecipeError
 from twinset.models.keras_model import encode
 from twinset.training import frozen_trunk as features

@@ -77,7 +77,7 @@ def check(args: Namespace) -> int:
         twinset check photos/
         twinset check photos/ --pictures checked
     """
-    from twinset.data.check_data import check_data
+    from twinset.data.checks.check import check_data
 
     shown = not args.json
     found = check_data(args.data, size=args.size, pictures=args.pictures, progress=shown)

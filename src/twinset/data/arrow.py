@@ -100,9 +100,6 @@ class ParquetTable:
 
     A page of the file is read whole, and most writers put up to 1,024 rows into one, as far as a
     group has that many: hundreds of MiB for large images. `datasets` writes groups of 100 images.
-
-    Args:
-        path: the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -196,9 +193,6 @@ class ArrowTable:
     """An Arrow file, read through a memory map: nothing of it stays in memory.
 
     A compressed one is unpacked into memory; `save_to_disk` writes none.
-
-    Args:
-        path: the file.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Images decoded once, into a file: safe to interrupt, to resume, and for two processes at once."""
+"""Images decoded in parallel: each once, into a file, or a batch at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass
 from io import FileIO
@@ -21,8 +21,8 @@ import PIL
 from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.fingerprint import SIZE, fingerprint
-from twinset.data.image_sources import ImageSource, Skipped
+from twinset.data.image_sources import SIZE, ImageSource, Skipped, fingerprint
+from twinset.data.labelled import VectorInput
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 from twinset.files import cache_folder, in_use, prune, tag, write_bytes
@@ -46,13 +46,8 @@ PIXELS, PRINTS, MARKS, STAMPS, REASONS = (
 class Decoded:
     """What became of a list of image files.
 
-    Args:
-        pixels: of those that could be read, in their order.
-        positions: which of the list these are, (m,).
-        fingerprints: a digest of each, (m, 16).
-        skipped: those that could not be read, with the reasons.
-        folder: where all of this is kept.
-        reused: how many of the list were decoded by an earlier call, for this list or another.
+    Of the list, `positions` (m,) could be read: `pixels` and `fingerprints` (m, 16) are of these,
+    in their order. `reused` of the list were decoded by an earlier call, for this list or another.
     """
 
     pixels: StoredPixels
@@ -73,13 +68,8 @@ def decode_all(
 ) -> Decoded:
     """Decode images into a cache, each one once.
 
-    Args:
-        sources: what to decode.
-        preprocessing: what each becomes.
-        folder: holds the caches. Defaults to `twinset/images` in the user's cache folder.
-        workers: threads. Defaults to one per processor core; Pillow decodes without holding
-            Python's lock.
-        progress: as for `reporting`.
+    The caches are in `folder`, by default `twinset/images` in the user's cache folder; the threads
+    are one per processor core, as Pillow decodes without holding Python's lock.
     """
     base = cache_folder("images") if folder is None else folder
     stamps = [stamp(f"{len(source.name)}:{source.name}{source.stamp()}") for source in sources]
@@ -127,12 +117,11 @@ def _decode(
 
     def work(positions: NDArray[np.int64]) -> int:
         for position in positions.tolist():
-            try:
-                pixels = preprocessing.pixels(sources[position].encoded())
-            except DataError as error:
-                store.refuse(position, str(error))
+            found = _decoded(sources[position], preprocessing)
+            if isinstance(found, str):
+                store.refuse(position, found)
             else:
-                store.keep(position, pixels)
+                store.keep(position, found)
         return len(positions)
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
@@ -275,3 +264,80 @@ def _rows(folder: Path) -> Iterator[tuple[int, bytes]]:
     for number, mark in enumerate(marks[: len(stamps) // STAMP]):
         if mark == READ:
             yield number, stamps[number * STAMP : (number + 1) * STAMP]
+
+
+BATCH = 1024
+BATCH_BYTES = 32 * 2**20  # twice: one batch is in use while the next is decoded
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Neighbours of a list of images, decoded.
+
+    Of the list `positions` (m,) could be read: `pixels` (m, ...) are of these, in their order.
+    """
+
+    positions: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+    skipped: dict[int, Skipped]
+
+
+def decode_batches(
+    sources: Sequence[ImageSource],
+    preprocessing: Preprocessing | VectorInput,
+    *,
+    size: int | None = None,
+    workers: int | None = None,
+) -> Iterator[Batch]:
+    """Decode images in their order; the next batch is under way while one is used.
+
+    Nothing is kept on disk: `decode_all` does that, for who comes back to the same images.
+    """
+    room = BATCH_BYTES // math.prod(preprocessing.shape)
+    per_batch = size or max(CHUNK, min(BATCH, room))
+
+    def work(positions: range) -> list[NDArray[np.uint8] | str]:
+        return [_decoded(sources[position], preprocessing) for position in positions]
+
+    def begin(start: int) -> list[Future[list[NDArray[np.uint8] | str]]]:
+        end = min(start + per_batch, len(sources))
+        chunks = (range(first, min(first + CHUNK, end)) for first in range(start, end, CHUNK))
+        return [pool.submit(work, chunk) for chunk in chunks]
+
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="decode")
+    try:
+        ahead = begin(0)
+        for start in range(0, len(sources), per_batch):
+            current, ahead = ahead, begin(start + per_batch)
+            found = [one for future in current for one in future.result()]
+            yield _batch(start, found, sources, preprocessing.shape)
+    finally:
+        # after Ctrl-C the chunks in hand are finished, and no other is begun
+        pool.shutdown(cancel_futures=True)
+
+
+def _decoded(
+    source: ImageSource, preprocessing: Preprocessing | VectorInput
+) -> NDArray[np.uint8] | str:
+    try:
+        return preprocessing.pixels(source.encoded())
+    except DataError as error:
+        return str(error)
+
+
+def _batch(
+    start: int,
+    found: Sequence[NDArray[np.uint8] | str],
+    sources: Sequence[ImageSource],
+    shape: tuple[int, ...],
+) -> Batch:
+    good = [place for place, one in enumerate(found) if not isinstance(one, str)]
+    pixels = np.empty((len(good), *shape), np.uint8)
+    for row, place in enumerate(good):
+        pixels[row] = found[place]
+    skipped = {
+        start + place: Skipped(sources[start + place].name, one)
+        for place, one in enumerate(found)
+        if isinstance(one, str)
+    }
+    return Batch(start + np.array(good, np.int64), pixels, skipped)

@@ -1,11 +1,10 @@
-"""Which data a run means: a built-in set by its name, or the user's own by a path, in parts."""
+"""Which data a run means, checked and in parts; which of it a run has seen."""
 
 from __future__ import annotations
 
 import io
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,15 @@ from numpy.typing import NDArray
 from twinset.data.checks.check import DataCheck, check
 from twinset.data.checks.near_duplicates import find_duplicates
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.features import LabelledFeatures, VectorInput
-from twinset.data.labelled import Labelled, LabelledImages
+from twinset.data.image_sources import as_keys
+from twinset.data.labelled import Labelled, LabelledImages, VectorInput
 from twinset.data.parts import Parts, divide
-from twinset.data.read import loaded
-from twinset.data.read_listing import is_path, read_listing, source_for
+from twinset.data.read import load_images
+from twinset.data.sources import is_path, source_for
 from twinset.errors import DataError, ModelError
 from twinset.files import write_bytes
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
-from twinset.settings import Section
 
 DEFAULT = "fashion-mnist"  # what a run is on that does not say
 MEMBERS = "parts.npz"
@@ -34,50 +32,6 @@ USED = ("fit", "tune", "calibration")
 def expect(data: str | Path) -> None:
     """Refuse what no source of data takes, without reading it."""
     source_for(str(data))
-
-
-def load_images(
-    data: str | Path,
-    images: Section,
-    *,
-    preprocessing: Preprocessing | VectorInput | None = None,
-    progress: Wanted = False,
-) -> tuple[Labelled, Labelled | None]:
-    """Load a data set: its training part and test part where these are published, or all of it.
-
-    Args:
-        data: what a source of data takes: "fashion-mnist", or the path of a folder, a table, or
-            a file of vectors.
-        images: section of a recipe; says what the user's own images become.
-        preprocessing: in place of that section, where a model has it. Defaults to none.
-        progress: as for `reporting`. Defaults to False.
-
-    Raises:
-        DataError: no such data, nothing that can be read, or not what the model takes.
-        DownloadError: no source could provide the built-in set.
-    """
-    listing = read_listing(data, progress=progress)
-    vectors = listing.rows is not None and listing.rows.dtype != np.uint8
-    if isinstance(preprocessing, VectorInput) and not vectors:
-        raise DataError(
-            f"{data}: expected a file of features (.npy, .npz, .parquet), {preprocessing.size} "
-            "numbers for each image, since this model was trained on such. Received images."
-        )
-    how = images.model_dump()
-    asked = None if isinstance(preprocessing, VectorInput) else preprocessing
-    found = loaded(listing, how, asked, progress=progress)
-    if isinstance(found, LabelledFeatures):
-        _check_kind(data, found, preprocessing)
-    if not listing.published:
-        return found, None
-    # the field's own split, which others compare with: it is neither drawn nor checked here
-    return _published(found, "train"), _published(found, "test")
-
-
-def _published(images: Labelled, part: str) -> Labelled:
-    chosen: Any = images.subset(np.flatnonzero(images.parts == part), f"{images.name}/{part}")
-    found: Labelled = replace(chosen, parts=None)
-    return found
 
 
 def load_parts(
@@ -93,13 +47,9 @@ def load_parts(
     Near duplicates stay in one part where this draws the parts. Where the data's owner drew them,
     leaks between them are refused.
 
-    Args:
-        data: as for `load_images`.
-        recipe: its `holdout`, `split` and `seed` say how to divide.
-        allow_leaks: go on though images or groups are in two parts of the owner. Defaults to
-            False.
-        progress: as for `reporting`. Defaults to False.
-        tell: is told what comes next, and what the check found. Defaults to none.
+    The recipe's `holdout`, `split` and `seed` say how to divide. `allow_leaks` goes on though
+    images or groups are in two parts of the owner. `tell` hears what comes next, and what the
+    check found.
 
     Raises:
         DataError: the data is not fit for training, or as `load_images`.
@@ -171,9 +121,9 @@ def evaluation_parts(
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
     members = _members(Path(folder))
-    keys = _keys(images.fingerprints)
+    keys = as_keys(images.fingerprints)
     places = {
-        name: np.flatnonzero(np.isin(keys, _keys(members[name])))
+        name: np.flatnonzero(np.isin(keys, as_keys(members[name])))
         for name in USED
         if name in members
     }
@@ -202,21 +152,6 @@ def source_of(folder: str | Path) -> str:
     """Tell which data a run was trained on."""
     found = _members(Path(folder)).get("source")
     return DEFAULT if found is None else os.fsdecode(found.tobytes())
-
-
-def _check_kind(
-    data: str | Path, found: LabelledFeatures, preprocessing: Preprocessing | VectorInput | None
-) -> None:
-    if preprocessing is not None and preprocessing != found.preprocessing:
-        wanted = (
-            f"features of {preprocessing.size} numbers"
-            if isinstance(preprocessing, VectorInput)
-            else "images"
-        )
-        raise DataError(
-            f"{data}: expected {wanted}, which this model takes. Received features of "
-            f"{found.dim} numbers."
-        )
 
 
 def _tell_skipped(features: Labelled, say: Callable[[str], None]) -> None:
@@ -254,9 +189,3 @@ def _members(folder: Path) -> Mapping[str, NDArray[np.uint8]]:
             f"{path}: expected the parts of a run. {error}: without them nobody knows which "
             "images the model has seen; restore the file, or train again."
         ) from None
-
-
-def _keys(prints: NDArray[np.uint8]) -> NDArray[np.void]:
-    # each row as one item, which numpy compares whole
-    rows = np.ascontiguousarray(prints).reshape(-1, 16)
-    return rows.view("V16").ravel()

@@ -13,7 +13,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from twinset.data.labelled import Labelled
-from twinset.data.split import Split, checked_groups, is_protocol_data, protocol_split, split
+from twinset.data.split import is_protocol_data, protocol_split, split
 from twinset.errors import DataError
 from twinset.settings import Section, Share
 
@@ -72,24 +72,15 @@ def divide(
     small for that goes to the fit. Images with equal pixels, and those that `together` names as
     one, go to one part.
 
-    Args:
-        images: to fit on, or everything.
-        test: a test part that is separate already. Defaults to none: then it comes from `images`.
-        holdout: "none", no tune and calibration part; "auto", one of each if the shares say so, or
-            Fashion-MNIST's own; "protocol", refuse other data than that. Defaults to "auto".
-        shares: of the parts. Defaults to those of a recipe.
-        together: numbers of shape (n,), equal for images that must not be parted, such as near
-            duplicates. Defaults to none.
-        seed: of the random shares. Defaults to 0.
-        allow_leaks: go on though the owner put one image or group into two parts. Defaults to
-            False.
+    Images with equal numbers in `together`, such as near duplicates, are not parted. With the
+    holdout "none" there is no tune and calibration part, with "auto" one of each if the shares say
+    so, or Fashion-MNIST's own; "protocol" refuses other data than that. `allow_leaks` goes on
+    though the owner put one image or group into two parts.
     """
     chosen = shares or Shares()
     if is_protocol_data(images.labels) and test is not None:
         own = {"fit": np.arange(len(images))}
-        return _taken(
-            images, own if holdout == "none" else protocol_split(images.labels).parts, test
-        )
+        return _taken(images, own if holdout == "none" else protocol_split(images.labels), test)
     if holdout == "protocol":
         raise DataError(
             "Expected Fashion-MNIST's training part for holdout = 'protocol'. "
@@ -100,7 +91,9 @@ def divide(
         wanted["calibration"] = chosen.calibration
         if chosen.tune:
             wanted["tune"] = chosen.tune
-    place = _given(images)
+    place = np.full(len(images), "", "<U11")
+    if images.parts is not None:
+        place[:] = images.parts
     missing = {name: share for name, share in wanted.items() if not (place == name).any()}
     free = np.flatnonzero(np.isin(place, ("", "train")) if missing else np.zeros(len(place), bool))
     if missing and len(free):
@@ -114,13 +107,6 @@ def divide(
         **{name: np.flatnonzero(place == name) for name in wanted},
     }
     return _taken(images, parts, test, prove=not allow_leaks)
-
-
-def _given(images: Labelled) -> NDArray[np.str_]:
-    place = np.full(len(images), "", "<U11")
-    if images.parts is not None:
-        place[:] = images.parts
-    return place
 
 
 def _units(images: Labelled, together: NDArray[np.integer] | None) -> NDArray[np.int64]:
@@ -154,19 +140,19 @@ def _drawn(
     sizes = {"fit": rest, **wanted}
     place = np.full(len(labels), "fit", "<U11")
     if grouped:
-        found = split(labels, sizes, by="group", groups=units, seed=seed).parts
+        found = split(labels, sizes, by="group", groups=units, seed=seed)
         for name, positions in found.items():
             place[positions] = name
         return place
     counts = np.bincount(labels)
     enough = counts >= 1 / min(sizes.values())
     if np.median(counts[counts > 0]) < 1 / min(sizes.values()):
-        found = split(labels, sizes, by="class", seed=seed).parts
+        found = split(labels, sizes, by="class", seed=seed)
     else:
         large = np.flatnonzero(enough[labels])
         found = {
             name: large[positions]
-            for name, positions in split(labels[large], sizes, seed=seed).parts.items()
+            for name, positions in split(labels[large], sizes, seed=seed).items()
         }
     for name, positions in found.items():
         place[positions] = name
@@ -207,42 +193,26 @@ def _taken(
     return Parts(**found)
 
 
-# --- The proof that no image and no group is in two parts of the data.
-
-
 def prove_disjoint(
     prints: NDArray[np.uint8], parts: Mapping[str, ArrayLike], groups: ArrayLike | None = None
 ) -> None:
-    """Prove that no image, and no group, is in two parts.
+    """Prove that no image, by its fingerprint, and no group is in two parts.
 
-    Images are compared by their fingerprints. Do not read it as "nothing alike": an image that was
-    shifted, cropped or compressed again has another one.
-
-    Args:
-        prints: fingerprints of the images, (n, 16).
-        parts: name → positions; no position may be in two.
-        groups: of each image, names or numbers of shape (n,). Defaults to none.
+    Do not read it as "nothing alike": an image that was shifted, cropped or compressed again has
+    another fingerprint.
 
     Raises:
-        DataError: two parts share an image or a group; the message names the first two positions,
-            in the order of the parts.
+        DataError: it names the first two positions, in the order of the parts.
     """
-    checked = Split({k: np.asarray(v) for k, v in parts.items()}).parts
-    for name, indices in checked.items():
-        if indices[-1] >= len(prints):
-            raise DataError(
-                f"Expected positions below {len(prints)}, the number of images. "
-                f"Received {indices[-1]} in {name!r}."
-            )
-    _in_one_part([print_.tobytes() for print_ in prints], checked, "image")
+    _in_one_part([print_.tobytes() for print_ in prints], parts, "image")
     if groups is not None:
-        _in_one_part(checked_groups(groups, len(prints)).tolist(), checked, "group")
+        _in_one_part(np.asarray(groups).tolist(), parts, "group")
 
 
-def _in_one_part(keys: Sequence[Any], parts: Mapping[str, NDArray[np.int64]], what: str) -> None:
+def _in_one_part(keys: Sequence[Any], parts: Mapping[str, ArrayLike], what: str) -> None:
     first: dict[Any, tuple[str, int]] = {}
     for name, indices in parts.items():
-        for position in indices.tolist():
+        for position in np.asarray(indices).tolist():
             owner, earlier = first.setdefault(keys[position], (name, position))
             if owner != name:
                 of = f" {keys[position]!r}" if what == "group" else ""

@@ -1,4 +1,4 @@
-"""`read_images` and `read_features`: the user's own images or vectors, from whatever has them."""
+"""Labelled images or vectors from whatever has them: the user's own, or a built-in set."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from pydantic import Field
 
 from twinset.data.cache import decode_all
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.features import LabelledFeatures
 from twinset.data.image_sources import ImageSource
-from twinset.data.labelled import LabelledImages
+from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages, VectorInput
 from twinset.data.listing import Listing
-from twinset.data.read_listing import read_listing
-from twinset.data.sources import Classes
+from twinset.data.sources import Classes, read_listing
 from twinset.errors import DataError
 from twinset.progress import Wanted
-from twinset.settings import Count, checked
+from twinset.settings import Count, Section, checked
 
 # headers read to choose size and colour: as many as tell what most are, in a blink
 PROBED = 200
@@ -124,6 +122,62 @@ def read_features(path: str | Path, *, progress: Wanted = False) -> LabelledFeat
     if not isinstance(found, LabelledFeatures):
         raise DataError(f"{path}: expected vectors. Received images: `read_images` reads these.")
     return found
+
+
+def load_images(
+    data: str | Path,
+    images: Section | None = None,
+    *,
+    preprocessing: Preprocessing | VectorInput | None = None,
+    progress: Wanted = False,
+) -> tuple[Labelled, Labelled | None]:
+    """Load a data set: its training part and test part where these are published, or all of it.
+
+    `data` is what a source of data takes: "fashion-mnist", or the path of a folder, a table, or a
+    file of vectors. The section `images` of a recipe says what the user's own images become,
+    unless a model's `preprocessing` does.
+
+    Raises:
+        DataError: no such data, nothing that can be read, or not what the model takes.
+        DownloadError: no source could provide the built-in set.
+    """
+    listing = read_listing(data, progress=progress)
+    vectors = listing.rows is not None and listing.rows.dtype != np.uint8
+    if isinstance(preprocessing, VectorInput) and not vectors:
+        raise DataError(
+            f"{data}: expected a file of features (.npy, .npz, .parquet), {preprocessing.size} "
+            "numbers for each image, since this model was trained on such. Received images."
+        )
+    how = {} if images is None else images.model_dump()
+    asked = None if isinstance(preprocessing, VectorInput) else preprocessing
+    found = loaded(listing, how, asked, progress=progress)
+    if isinstance(found, LabelledFeatures):
+        _check_kind(data, found, preprocessing)
+    if not listing.published:
+        return found, None
+    # the field's own split, which others compare with: it is neither drawn nor checked here
+    return _published(found, "train"), _published(found, "test")
+
+
+def _published(images: Labelled, part: str) -> Labelled:
+    chosen: Any = images.subset(np.flatnonzero(images.parts == part), f"{images.name}/{part}")
+    found: Labelled = replace(chosen, parts=None)
+    return found
+
+
+def _check_kind(
+    data: str | Path, found: LabelledFeatures, preprocessing: Preprocessing | VectorInput | None
+) -> None:
+    if preprocessing is not None and preprocessing != found.preprocessing:
+        wanted = (
+            f"features of {preprocessing.size} numbers"
+            if isinstance(preprocessing, VectorInput)
+            else "images"
+        )
+        raise DataError(
+            f"{data}: expected {wanted}, which this model takes. Received features of "
+            f"{found.dim} numbers."
+        )
 
 
 def loaded(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twinset.data import load as run_data
 from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
-from twinset.data.read_listing import is_path
+from twinset.data.sources import is_path
 from twinset.errors import DataError
 from twinset.evaluation.evaluate import SCHEMA, Evaluation, compare_models, evaluate
 from twinset.evaluation.folds import SCHEMA as STUDY_SCHEMA

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from twinset.data.features import VectorInput
+from twinset.data.labelled import VectorInput
 from twinset.data.stored import StoredPixels
 from twinset.errors import ModelError
 from twinset.models.card import Essentials

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.features import VectorInput
+from twinset.data.labelled import VectorInput
 from twinset.decision import Calibrator, Threshold
 from twinset.errors import ModelError
 

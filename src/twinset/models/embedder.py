@@ -16,8 +16,7 @@ from PIL import Image
 
 from twinset import distance as distances
 from twinset.data.decoding.decode import EncodedImage, ImageLike, Preprocessing
-from twinset.data.features import VectorInput
-from twinset.data.labelled import Labelled
+from twinset.data.labelled import Labelled, VectorInput
 from twinset.data.pairs import Pairs
 from twinset.data.stored import StoredPixels
 from twinset.decision import Calibrator, Threshold, Verdict, check_prior

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.features import VectorInput
+from twinset.data.labelled import VectorInput
 from twinset.data.stored import StoredPixels
 from twinset.decision import Calibrator, Threshold
 from twinset.errors import ModelError

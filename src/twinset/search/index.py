@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twinset.data.decoding.decode import EncodedImage, ImageLike
-from twinset.data.features import LabelledFeatures
-from twinset.data.labelled import LabelledImages
+from twinset.data.labelled import LabelledFeatures, LabelledImages
 from twinset.data.listing import Listing
 from twinset.decision import Threshold
 from twinset.errors import StoreError

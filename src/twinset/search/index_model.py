@@ -13,8 +13,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from twinset.data.features import VectorInput
-from twinset.data.labelled import Labelled
+from twinset.data.labelled import Labelled, VectorInput
 from twinset.data.names import shown
 from twinset.errors import ModelError, StoreError
 from twinset.files import write_bytes

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.features import LabelledFeatures, VectorInput
+from twinset.data.cache import decode_batches
 from twinset.data.image_sources import HeldSource, Skipped
-from twinset.data.labelled import LabelledImages
+from twinset.data.labelled import LabelledFeatures, LabelledImages, VectorInput
 from twinset.data.listing import Listing
-from twinset.data.read_listing import list_files, read_listing
-from twinset.data.stream import decode_batches
+from twinset.data.sources import list_files, read_listing
 from twinset.errors import DataError, StoreError
 from twinset.search.store import Items
 

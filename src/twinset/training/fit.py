@@ -13,8 +13,7 @@ import keras
 
 from twinset import losses, networks
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.features import VectorInput
-from twinset.data.labelled import Labelled
+from twinset.data.labelled import Labelled, VectorInput
 from twinset.data.pairs import Pairs, tutorial_pairs
 from twinset.decision import Threshold
 from twinset.errors import DataError, RecipeError

@@ -284,7 +284,7 @@ def test_skipped_is_a_warning_up_to_its_share():
     assert one.severity == "error"
     assert one.message.startswith("10 files or rows (20.4%) unusable, where 20% are bearable")
     assert one.examples[0] == "0.png: damaged"
-    assert about_skipped([], 0) == []
+    assert not list(about_skipped([], 0))
 
 
 def test_constant_images_are_named():

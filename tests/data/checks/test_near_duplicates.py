@@ -12,9 +12,8 @@ from sklearn.datasets import load_digits
 from twinset.data.checks import near_duplicates
 from twinset.data.checks.near_duplicates import Duplicates, _candidates, find_duplicates
 from twinset.data.checks.thumbnails import signatures
-from twinset.data.fingerprint import fingerprints
+from twinset.data.image_sources import fingerprints
 from twinset.data.stored import StoredPixels
-from twinset.errors import DataError
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "near_duplicates.py"
 
@@ -224,20 +223,3 @@ def test_a_chain_is_one_group():
         pairs, np.zeros(3), np.zeros(3, bool), np.arange(6), np.zeros(6, bool), 0.1, 0
     )
     assert [group.tolist() for group in found.groups()] == [[0, 4, 5], [1, 2]]
-
-
-@pytest.mark.parametrize(
-    ("images", "options", "message"),
-    [
-        (np.zeros((2, 9, 9)), {}, r"Expected images as uint8.*Received float64 of shape"),
-        (np.zeros((9, 9), np.uint8), {}, r"\(n, h, w, 3\). Received uint8 of shape \(9, 9\)"),
-        (np.zeros((2, 9, 9, 4), np.uint8), {}, r"Received uint8 of shape \(2, 9, 9, 4\)"),
-        (np.zeros((2, 0, 9), np.uint8), {}, r"images with pixels. Received shape \(2, 0, 9\)"),
-        (np.zeros((2, 9, 9), np.uint8), {"threshold": -1}, "from 0 to 2. Received -1"),
-        (np.zeros((2, 9, 9), np.uint8), {"threshold": float("nan")}, "from 0 to 2. Received nan"),
-        (np.zeros((2, 9, 9), np.uint8), {"neighbours": 0}, "at least 1 neighbour. Received 0"),
-    ],
-)
-def test_what_cannot_be_searched_is_refused(images, options, message):
-    with pytest.raises(DataError, match=message):
-        find_duplicates(images, **options)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import twinset
-from twinset.data.read_listing import read_listing
+from twinset.data.sources import read_listing
 from twinset.errors import DataError
 
 PIXELS = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)

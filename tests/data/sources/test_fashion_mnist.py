@@ -11,12 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twinset.data.load import load_images
-from twinset.data.read_listing import read_listing
-from twinset.data.sources import fashion_mnist
+from twinset.data.read import load_images
+from twinset.data.sources import fashion_mnist, read_listing
 from twinset.data.sources.fashion_mnist import load_fashion_mnist
 from twinset.errors import DownloadError
-from twinset.recipe import Recipe
 
 TRAIN_DIGEST = "a553979f90ce3ce680fce4956ea505cd38ac95fbfb47d8d148aa3db91f32dc68"
 TEST_DIGEST = "42ad7b2c22d3efdc8a1e22b242ee685ec561f09069e0d3b53ace1b85b47826ce"
@@ -271,8 +269,8 @@ def test_a_cache_that_cannot_be_written_shows_before_anything_is_fetched(
 CHILD = """
 import json, signal, sys
 from pathlib import Path
-from twinset.data.load import load_images
-from twinset.data.read_listing import read_listing
+from twinset.data.read import load_images
+from twinset.data.sources import read_listing
 from twinset.data.sources import fashion_mnist
 
 # background jobs of a shell inherit a SIGINT that is ignored
@@ -369,7 +367,7 @@ def test_it_is_a_source_of_data_as_any_other(nothing, store):
     assert (len(listing), listing.class_counts.tolist()) == (40, [4] * 10)
     assert listing.parts.tolist() == ["train"] * 30 + ["test"] * 10
     assert (listing.mirrors, listing.published, listing.place) == (True, True, "fashion-mnist")
-    check_tiny(load_images("fashion-mnist", Recipe()))
+    check_tiny(load_images("fashion-mnist"))
     kept = read_listing("fashion-mnist", labelled=False)
     assert kept.metadata(31) == {"label": "Trouser", "_source": "fashion-mnist"}
     assert kept.ids[31] == "fashion-mnist/31"

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twinset.data.read_listing import read_listing
-from twinset.data.sources import hugging_face
+from twinset.data.sources import hugging_face, read_listing
 from twinset.errors import DataError, ImageFileError
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow, of the extra parquet")

@@ -5,10 +5,10 @@ import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from twinset.data.read_listing import read_listing
+from twinset.data.sources import read_listing
 from twinset.data.sources import table as source
 from twinset.errors import DataError
 
@@ -68,6 +68,7 @@ def test_delimiters_line_ends_and_marks(delimiter, ending, mark):
 
 
 @settings(max_examples=40)
+@example([(":\\", "a")], ",")  # a name that is an absolute path on Windows
 @given(
     st.lists(
         st.tuples(

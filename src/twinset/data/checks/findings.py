@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,56 +73,42 @@ class Finding:
 
 @dataclass(frozen=True)
 class TornGroup:
-    """A group that is in two parts or more.
-
-    Args:
-        group: its name.
-        parts: part → number of its images there.
-    """
+    """A group that is in two parts or more: part → number of its images there."""
 
     group: str
     parts: Mapping[str, int]
 
 
-def about_classes(classes: Sequence[tuple[str, int]]) -> list[Finding]:
+def about_classes(classes: Sequence[tuple[str, int]]) -> Iterator[Finding]:
     """Judge how many images the classes have."""
-    found = []
     usable = sum(count >= PAIR for _, count in classes)
     if usable < 2:
-        found.append(
-            Finding(
-                "error",
-                "too-few-classes",
-                f"Expected at least 2 classes of 2 images or more, to make pairs of. Received "
-                f"{usable}: add images, or check that each class has a folder or name of its own.",
-                usable,
-            )
+        text = (
+            "Expected at least 2 classes of 2 images or more, to make pairs of. Received "
+            f"{usable}: add images, or check that each class has a folder or name of its own."
         )
+        yield Finding("error", "too-few-classes", text, usable)
     for severity, code, low, high, text in _SIZES:
         named = sorted((count, name) for name, count in classes if low <= count <= high)
         if named:
             lines = tuple(f"{name}: {_counted(count, 'image')}" for count, name in named)
-            message = f"{_counted(len(named), 'class')} {text}"
-            found.append(Finding(severity, code, message, len(named), lines))
+            text = f"{_counted(len(named), 'class')} {text}"
+            yield Finding(severity, code, text, len(named), lines)
     counts = [(count, name) for name, count in classes if count]
     if counts and max(counts)[0] >= UNEVEN * min(counts)[0]:
         (least, small), (most, large) = min(counts), max(counts)
-        found.append(
-            Finding(
-                "warning" if most >= VERY_UNEVEN * least else "note",
-                "uneven-classes",
-                f"The largest class, {large}, has {most:,} images, the smallest, {small}, "
-                f"{least:,}: read scores per class too, and add to the small ones if they matter.",
-                1,
-            )
+        text = (
+            f"The largest class, {large}, has {most:,} images, the smallest, {small}, "
+            f"{least:,}: read scores per class too, and add to the small ones if they matter."
         )
-    return found
+        severity = "warning" if most >= VERY_UNEVEN * least else "note"
+        yield Finding(severity, "uneven-classes", text, 1)
 
 
-def about_skipped(skipped: Sequence[Skipped], images: int) -> list[Finding]:
+def about_skipped(skipped: Sequence[Skipped], images: int) -> Iterator[Finding]:
     """Judge what could not be read."""
     if not skipped:
-        return []
+        return
     share = len(skipped) / (images + len(skipped))
     text = f"{_counted(len(skipped), 'file or row')} ({share:.1%}) unusable"
     if share > MOST_SKIPPED:
@@ -134,128 +120,93 @@ def about_skipped(skipped: Sequence[Skipped], images: int) -> list[Finding]:
         text += " and left out: mend or remove."
     lines = tuple(f"{shown(each.name)}: {shown(each.reason)}" for each in skipped)
     severity: Severity = "error" if share > MOST_SKIPPED else "warning"
-    return [Finding(severity, "skipped", text, len(skipped), lines)]
+    yield Finding(severity, "skipped", text, len(skipped), lines)
 
 
 def about_leaks(
     judged: Judged, torn: Sequence[TornGroup], part_sizes: Mapping[str, int]
-) -> list[Finding]:
+) -> Iterator[Finding]:
     """Judge what two parts share: nobody should be tested on what they learned by heart."""
-    found = []
-    exact = [each for each in judged.leaks if each.exact]
-    near = [each for each in judged.leaks if not each.exact]
+    exact, near = _by_exactness(judged.leaks)
     if exact:
-        found.append(
-            Finding(
-                "error",
-                "exact-leaks",
-                f"{_counted(len(exact), 'image')} in two parts or more, pixel by pixel: remove the "
-                "copies from all parts but one.",
-                len(exact),
-                tuple(_line(each, each.parts) for each in exact),
-            )
+        text = (
+            f"{_counted(len(exact), 'image')} in two parts or more, pixel by pixel: remove the "
+            "copies from all parts but one."
         )
+        lines = tuple(_line(each, each.parts) for each in exact)
+        yield Finding("error", "exact-leaks", text, len(exact), lines)
     if torn:
+        text = f"{_counted(len(torn), 'group')} in two parts or more: split by group."
         lines = tuple(
             f"{shown(each.group)}: "
             + ", ".join(f"{n:,} in {part}" for part, n in each.parts.items())
             for each in torn
         )
-        found.append(
-            Finding(
-                "error",
-                "torn-groups",
-                f"{_counted(len(torn), 'group')} in two parts or more: split by group.",
-                len(torn),
-                lines,
-            )
-        )
+        yield Finding("error", "torn-groups", text, len(torn), lines)
     if near:
         involved: dict[str, set[int]] = {}
         for each in near:
             for position, part in zip(each.positions, each.parts, strict=True):
                 involved.setdefault(part, set()).add(position)
-        part, many = max(
-            ((part, len(own)) for part, own in involved.items()),
-            key=lambda item: item[1] / part_sizes[item[0]],
-        )
+        part = max(involved, key=lambda name: len(involved[name]) / part_sizes[name])
+        many = len(involved[part])
         share = many / part_sizes[part]
+        text = (
+            f"{_counted(len(near), 'pair')} of nearly equal images in two parts, with "
+            f"{share:.1%} of {part!r}: look at them, and give what shows one thing one group."
+        )
         severe = share > NEAR_LEAK_SHARE and many >= NEAR_LEAKS
-        found.append(
-            Finding(
-                "error" if severe else "warning",
-                "near-leaks",
-                f"{_counted(len(near), 'pair')} of nearly equal images in two parts, with "
-                f"{share:.1%} of {part!r}: look at them, and give what shows one thing one group.",
-                len(near),
-                tuple(_line(each, each.parts) for each in near),
-            )
-        )
-    return found
+        lines = tuple(_line(each, each.parts) for each in near)
+        yield Finding("error" if severe else "warning", "near-leaks", text, len(near), lines)
 
 
-def about_copies(judged: Judged, images: int, skipped: int) -> list[Finding]:
+def about_copies(judged: Judged, images: int, skipped: int) -> Iterator[Finding]:
     """Judge duplicates that are in one part: contradictions, and copies that count twice."""
-    found = []
     if judged.conflicts:
-        found.append(
-            Finding(
-                "warning",
-                "label-conflicts",
-                f"{_counted(len(judged.conflicts), 'image')} with two labels or more, in equal or "
-                "nearly equal copies: correct the labels, or remove all copies.",
-                len(judged.conflicts),
-                tuple(_line(each, each.classes) for each in judged.conflicts),
-            )
+        text = (
+            f"{_counted(len(judged.conflicts), 'image')} with two labels or more, in equal or "
+            "nearly equal copies: correct the labels, or remove all copies."
         )
-    exact = [each for each in judged.copies if each.exact]
-    near = [each for each in judged.copies if not each.exact]
-    extra = sum(len(each.positions) - 1 for each in exact)
+        lines = tuple(_line(each, each.classes) for each in judged.conflicts)
+        yield Finding("warning", "label-conflicts", text, len(judged.conflicts), lines)
+    exact, near = _by_exactness(judged.copies)
     if exact:
-        found.append(
-            Finding(
-                "warning" if extra > COPIES_SHARE * images else "note",
-                "copies",
-                f"{_counted(extra, 'image')} ({extra / images:.1%}) with the pixels of another in "
-                "the class: copies count twice, and a random split tears them apart. Remove them.",
-                extra,
-                tuple(_line(each) for each in exact),
-            )
+        extra = sum(len(each.positions) - 1 for each in exact)
+        text = (
+            f"{_counted(extra, 'image')} ({extra / images:.1%}) with the pixels of another in "
+            "the class: copies count twice, and a random split tears them apart. Remove them."
         )
+        severity: Severity = "warning" if extra > COPIES_SHARE * images else "note"
+        yield Finding(severity, "copies", text, extra, tuple(map(_line, exact)))
     if near:
         share = len({i for each in near for i in each.positions}) / images
-        found.append(
-            Finding(
-                "warning" if share > COPIES_SHARE else "note",
-                "near-copies",
-                f"{_counted(len(near), 'pair')} of nearly equal images in a class ({share:.1%} of "
-                "all images): give what shows one thing one group, or remove it.",
-                len(near),
-                tuple(_line(each) for each in near),
-            )
+        text = (
+            f"{_counted(len(near), 'pair')} of nearly equal images in a class ({share:.1%} of "
+            "all images): give what shows one thing one group, or remove it."
         )
+        severity = "warning" if share > COPIES_SHARE else "note"
+        yield Finding(severity, "near-copies", text, len(near), tuple(map(_line, near)))
     if skipped:
-        found.append(
-            Finding(
-                "note",
-                "look-alikes-skipped",
-                f"{_counted(skipped, 'pair')} of look-alikes not examined closely, as some images "
-                "have very many: there may be more near duplicates than listed.",
-                skipped,
-            )
+        text = (
+            f"{_counted(skipped, 'pair')} of look-alikes not examined closely, as some images "
+            "have very many: there may be more near duplicates than listed."
         )
-    return found
+        yield Finding("note", "look-alikes-skipped", text, skipped)
 
 
-def about_constant(constant: Sequence[str]) -> list[Finding]:
+def about_constant(constant: Sequence[str]) -> Iterator[Finding]:
     """Judge that images have nothing on them."""
-    if not constant:
-        return []
-    text = (
-        f"{_counted(len(constant), 'image')} of one colour all over, with nothing to learn from: "
-        "remove or replace."
-    )
-    return [Finding("warning", "constant-images", text, len(constant), tuple(constant))]
+    if constant:
+        text = (
+            f"{_counted(len(constant), 'image')} of one colour all over, with nothing to learn "
+            "from: remove or replace."
+        )
+        yield Finding("warning", "constant-images", text, len(constant), tuple(constant))
+
+
+def _by_exactness(found: Sequence[Alike]) -> tuple[list[Alike], list[Alike]]:
+    exact = [each for each in found if each.exact]
+    return exact, [each for each in found if not each.exact]
 
 
 def _line(alike: Alike, marks: Iterable[str] = (), most: int = 3) -> str:

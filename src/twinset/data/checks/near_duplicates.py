@@ -11,11 +11,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from twinset.data.checks.thumbnails import aligned_distances, chunks, signatures, thumbnails
-from twinset.data.fingerprint import fingerprints as fingerprints_of
+from twinset.data.image_sources import as_keys
+from twinset.data.image_sources import fingerprints as fingerprints_of
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
 from twinset.data.stored import StoredPixels
-from twinset.errors import DataError
 
 LEAST_SIDE = 8  # pixels; below, many different images are alike by chance
 # A near duplicate is at most this share as far as the typical look-alike, and between the bounds.
@@ -30,16 +30,12 @@ _ROWS, _COLUMNS = 1024, 8192
 class Duplicates:
     """The pairs of images that are alike, the most alike first.
 
-    Args:
-        pairs: int64 of shape (k, 2), positions i < j. Of images with the same pixels, each later
-            one is paired with the first, and only the first is compared with other images.
-        distances: float64 of shape (k,), what differs in units of the contrast, 0 if equal; see
-            `aligned_distances`.
-        exact: shape (k,), whether the pixels are the same.
-        first: int64 of shape (n,), the first position with the same pixels; its own, if new.
-        constant: shape (n,), images of one gray level or colour. They are compared exactly only.
-        threshold: near duplicates have this distance or less.
-        skipped: how many pairs of look-alikes were left unexamined, because one image had too many.
+    `pairs` (k, 2) are positions i < j, `distances` (k,) what differs in units of the contrast (see
+    `aligned_distances`), `exact` (k,) whether the pixels are the same. Of images with the same
+    pixels, each later one is paired with the first, `first` (n,), and only that is compared with
+    others; so are images of one colour, `constant` (n,), exactly only. Near duplicates have a
+    distance up to the `threshold`. `skipped` pairs were left unexamined, because one image had too
+    many.
 
     Example:
         >>> import numpy as np
@@ -115,16 +111,10 @@ def find_duplicates(
     Time grows with n², from half a minute for 60,000 images on two cores; memory with n, as
     thumbnails and signatures take 4 kB per image at most.
 
-    Args:
-        images: uint8 of shape (n, h, w) or (n, h, w, 3); stored ones are read a part at a time.
-            Below 8 pixels a side, only the same pixels are found.
-        threshold: largest distance of near duplicates, in [0, 2]; 0 finds the same pixels only.
-            Defaults to what suits the data.
-        neighbours: at most so many candidates are verified for each image, the nearest; bounds
-            the work where all images are alike. Defaults to 32.
-        fingerprints: of the images, (n, 16), if known already. Defaults to computing them.
+    Below 8 pixels a side, and with a threshold of 0, only the same pixels are found. At most the
+    `neighbours` nearest candidates of each image are verified, which bounds the work where all
+    images are alike.
     """
-    _check(images, threshold, neighbours)
     first = _first_with(fingerprints_of(images) if fingerprints is None else fingerprints)
     small, constant = thumbnails(images)
     new = first == np.arange(len(first))
@@ -156,9 +146,7 @@ def find_duplicates(
 
 def _first_with(fingerprints: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Give each image the first position that has its fingerprint."""
-    rows = np.ascontiguousarray(fingerprints)
-    keys = rows.view(np.dtype((np.void, rows.shape[1])))[:, 0]
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(as_keys(fingerprints), return_index=True, return_inverse=True)
     return first[inverse.ravel()].astype(np.int64)
 
 
@@ -223,23 +211,6 @@ def _nearest(hits: NDArray[np.float64], neighbours: int) -> tuple[NDArray[np.flo
     return ordered[keep], int((~keep).sum())
 
 
-def _check(
-    images: NDArray[np.uint8] | StoredPixels, threshold: float | None, neighbours: int
-) -> None:
-    shape = images.shape
-    if images.dtype != np.uint8 or not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)):
-        raise DataError(
-            "Expected images as uint8 pixels of shape (n, h, w) or (n, h, w, 3). "
-            f"Received {images.dtype} of shape {shape}."
-        )
-    if 0 in shape[1:]:
-        raise DataError(f"Expected images with pixels. Received shape {shape}.")
-    if threshold is not None and not 0 <= threshold <= 2:
-        raise DataError(f"Expected a threshold from 0 to 2. Received {threshold}.")
-    if neighbours < 1:
-        raise DataError(f"Expected at least 1 neighbour. Received {neighbours}.")
-
-
 # --- What duplicates mean for labelled images: copies, contradictions, leaks between parts.
 
 
@@ -247,13 +218,7 @@ def _check(
 class Alike:
     """Images that are alike: all with the same pixels, or two that are nearly the same.
 
-    Args:
-        positions: in the data, ascending.
-        names: of the images, as people know them.
-        classes: the class of each.
-        parts: the part of each, "" for none.
-        exact: whether the pixels are the same.
-        distance: 0 if they are; see `Duplicates`.
+    A part is "" for an image in none. The distance is that of `Duplicates`.
     """
 
     positions: tuple[int, ...]
@@ -266,17 +231,11 @@ class Alike:
 
 @dataclass(frozen=True)
 class Judged:
-    """Duplicates by what they do; an entry may be both a conflict and a leak.
+    """Duplicates by what they do; an entry may be both a conflict and a leak."""
 
-    Args:
-        copies: in one class and one part: they count twice, and contradict nothing.
-        conflicts: under two labels or more.
-        leaks: in two parts or more.
-    """
-
-    copies: tuple[Alike, ...]
-    conflicts: tuple[Alike, ...]
-    leaks: tuple[Alike, ...]
+    copies: tuple[Alike, ...]  # in one class and one part: they count twice, contradict nothing
+    conflicts: tuple[Alike, ...]  # under two labels or more
+    leaks: tuple[Alike, ...]  # in two parts or more
 
 
 def image_name(data: LabelledImages, position: int) -> str:

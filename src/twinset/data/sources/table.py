@@ -16,16 +16,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data import arrow, csv_table
+from twinset.data import arrow
 from twinset.data.arrow import strings, texts
-from twinset.data.csv_table import read_csv
 from twinset.data.image_sources import FileSource, ImageSource, TableSource
 from twinset.data.listing import Listing
-from twinset.data.names import PART_SPELLINGS, Texts, class_name, part_of, shown
+from twinset.data.names import (
+    PART_SPELLINGS,
+    TEXT_TABLES,
+    Texts,
+    class_name,
+    part_of,
+    read_csv,
+    shown,
+)
 from twinset.data.sources import Asked, Source
 from twinset.errors import DataError
 
-SUFFIXES = (*csv_table.SUFFIXES, ".parquet")
+SUFFIXES = (*TEXT_TABLES, ".parquet")
 # in any case, with "_" or " " between the words
 USUAL_NAMES = {
     "image": (
@@ -306,7 +313,9 @@ def find_files(paths: Sequence[str], folder: Path) -> tuple[list[ImageSource], d
         whole = _whole(path, inside)
         reason = _missing(whole) if path else "no path"
         if reason is not None:
-            others = (_whole(other, inside) for other in _spellings(path))
+            others = [_whole(other, inside) for other in _spellings(path)]
+            if not os.path.isabs(path):  # noqa: PTH117 - bare text
+                others.append(inside + path)  # elsewhere than on Windows "x:\\y" may be a name
             found = next((other for other in others if _missing(other) is None), None)
             if found is not None:
                 whole = found

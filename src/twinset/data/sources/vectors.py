@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data import csv_table
 from twinset.data.arrow import open_table, scalars, texts
-from twinset.data.csv_table import read_csv
-from twinset.data.features import finite
 from twinset.data.image_sources import HeldSource
+from twinset.data.labelled import finite
 from twinset.data.listing import Listing
-from twinset.data.names import Texts, shown
+from twinset.data.names import TEXT_TABLES, Texts, read_csv, shown
 from twinset.data.sources import Asked, Source
 from twinset.data.sources.table import Columns, assembled, optional_for
 from twinset.errors import DataError
@@ -40,18 +38,7 @@ class _Table:
 def read_vectors(place: str, asked: Asked) -> Listing:
     """List vectors, with what they show where the file says so.
 
-    - `.parquet`, `.arrow`: a column of lists called "embedding" or the like (`VECTORS`), and
-      columns "label", "group", "split" and ids (`IDS`) if there are any.
-    - `.npz`: arrays of these names; the vectors may be the only one of two axes.
-    - `.npy`: the vectors; a table of the same name beside it, `.csv` or `.tsv`, has a line for
-      each row with the other columns.
-
-    Nothing is unpickled.
-
-    Raises:
-        DataError: the file is damaged; it holds no such array, or several; rows of unequal length,
-            or a value that is not finite; ids that are too few or repeated; no labels where they
-            are wanted; pyarrow is not installed.
+    `twinset.read_features` tells the formats. Nothing is unpickled.
     """
     asked.refuse(place, SOURCE.takes, "classes")
     file = Path(place)
@@ -194,7 +181,7 @@ def _table(source: Path, count: int, asked: Asked) -> _Table | None:
         with np.load(source, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if file[name].ndim == 1}
         return _aligned({n: map(str, each.tolist()) for n, each in arrays.items()}, count, source)
-    beside = [source.with_suffix(suffix) for suffix in csv_table.SUFFIXES]
+    beside = [source.with_suffix(suffix) for suffix in TEXT_TABLES]
     place = next((path for path in beside if path.is_file()), None)
     if place is not None:
         cells, _ = read_csv(place, list)
