@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from twinset.data.labelled import VectorInput
 from twinset.data.stored import StoredPixels
 from twinset.errors import ModelError
+from twinset.exporters import keras_export, onnx_layers
+from twinset.exporters.onnx_writer import UnwritableError
 from twinset.models.card import Essentials
 from twinset.models.embedder import Embedder, batch_size
 from twinset.models.onnx_model import ABOUT, INPUT, OUTPUT, open_session
@@ -48,10 +50,6 @@ def export_graph(model: SiameseModel) -> tuple[bytes, float]:
             "Expected a model of images to export. Received one of vectors that another model "
             "makes: export that one, and use this one with Keras behind it."
         )
-    # here, as they import Keras
-    from twinset.exporters import keras_export, onnx_layers
-    from twinset.exporters.onnx_writer import UnwritableError
-
     ways: list[Callable[..., Any]] = [onnx_layers.write, keras_export.trace]
     reasons = []
     for way in ways:
@@ -65,9 +63,6 @@ def export_graph(model: SiameseModel) -> tuple[bytes, float]:
 
 def export_litert(model: SiameseModel) -> tuple[bytes, float]:
     """Write a model as a .tflite file for LiteRT; it takes and gives what an ONNX graph does."""
-    from twinset.exporters import keras_export
-    from twinset.exporters.onnx_writer import UnwritableError
-
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:

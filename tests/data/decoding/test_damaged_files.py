@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # when run as a program
 from memory import peak_megabytes
 from twinset.data.decoding import image_limits
 from twinset.data.decoding.decode import EncodedImage, Preprocessing
-from twinset.data.decoding.image_file import FORMATS
 from twinset.errors import ImageFileError
 
 COUNT = int(os.environ.get("TWINSET_DAMAGED_FILES", "5000"))
@@ -81,7 +80,7 @@ def whole_files():
     if features.check("webp"):
         wanted += [("WEBP", picture, {"exif": exif, **icc}), ("WEBP", glass, film)]
         wanted += [("WEBP", glass, {"lossless": True})]
-    if "AVIF" in FORMATS and features.check("avif"):
+    if "avif" in features.get_supported():
         wanted += [("AVIF", picture, {"exif": exif, "speed": 10})]
     for kind, image, options in wanted:
         file = io.BytesIO()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -21,9 +22,7 @@ from PIL import (
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
-    TiffImagePlugin,
     UnidentifiedImageError,
-    WebPImagePlugin,
 )
 
 from twinset.data.decoding import image_limits
@@ -33,22 +32,22 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 # Only these are opened, whatever else Pillow knows: EPS starts Ghostscript, WMF asks the system,
 # and an ICO holds a PNG that may be larger than the ICO says. MPO, a JPEG with more of them behind
-# it, is opened by the JPEG plugin. AVIF came with Pillow 11.3.
+# it, is opened by the JPEG plugin.
 FORMATS: tuple[str, ...] = (
     JpegImagePlugin.JpegImageFile.format,
     PngImagePlugin.PngImageFile.format,
     GifImagePlugin.GifImageFile.format,
-    WebPImagePlugin.WebPImageFile.format,
-    TiffImagePlugin.TiffImageFile.format,
     BmpImagePlugin.BmpImageFile.format,
     PpmImagePlugin.PpmImageFile.format,
 )
-try:
-    from PIL import AvifImagePlugin
-except ImportError:
-    pass
-else:
-    FORMATS += (AvifImagePlugin.AvifImageFile.format,)
+# Position and bytes that such a file has there → a further format and its plugin, imported when
+# such a file comes, or `twinset compare` would wait for all of them. AVIF came with Pillow 11.3.
+_RARER = (
+    (0, b"II", "TIFF", "PIL.TiffImagePlugin"),
+    (0, b"MM", "TIFF", "PIL.TiffImagePlugin"),
+    (0, b"RIFF", "WEBP", "PIL.WebPImagePlugin"),
+    (4, b"ftyp", "AVIF", "PIL.AvifImagePlugin"),
+)
 
 _HEAD_BYTES = 2**20
 
@@ -178,6 +177,15 @@ def turn(picture: Image.Image) -> Image.Transpose | None:
         return None
 
 
+def _formats(data: bytes) -> tuple[str, ...]:
+    for start, mark, name, plugin in _RARER:
+        if data.startswith(mark, start):
+            with suppress(ImportError):
+                importlib.import_module(plugin)
+                return (*FORMATS, name)
+    return FORMATS
+
+
 @contextmanager
 def _identified(data: bytes, name: str) -> Iterator[ImageFile.ImageFile]:
     """Open bytes as an image; all that goes wrong while they are used is an ImageFileError.
@@ -190,7 +198,7 @@ def _identified(data: bytes, name: str) -> Iterator[ImageFile.ImageFile]:
     try:
         with _QUIET:
             image_limits.check_metadata(data, name)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            with Image.open(io.BytesIO(data), formats=_formats(data)) as picture:
                 image_limits.check_pixels(picture, name)
                 image_limits.check_effort(picture, data, name)
                 yield picture

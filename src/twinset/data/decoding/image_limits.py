@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile
 
 from twinset.errors import ImageFileError
 
@@ -64,8 +64,9 @@ def check_metadata(data: bytes, name: str) -> None:
 
 def check_effort(picture: ImageFile.ImageFile, data: bytes, name: str) -> None:
     """Refuse what would be decoded for minutes or hours, or into far more than its pixels."""
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        sides = [picture.tag_v2.get(tag, 1) for tag in (322, 323)]  # TileWidth, TileLength
+    if picture.format == "TIFF":  # not by its class: the plugin is imported for such a file alone
+        tags: Any = vars(picture)["tag_v2"]
+        sides = [tags.get(tag, 1) for tag in (322, 323)]  # TileWidth, TileLength
         if sides[0] * sides[1] > MAX_PIXELS:
             raise _costly(name, f"tiles of {sides[0]} x {sides[1]} pixels")
     if picture.info.get("progressive"):

@@ -16,7 +16,7 @@ from twinset.data.names import class_name, in_order, natural_key, part_of, shown
 from twinset.data.sources import Asked, Classes, Source
 from twinset.errors import DataError
 
-# of the formats in `image_file.FORMATS`
+# of the formats that `image_file` opens
 SUFFIXES = frozenset(
     (
         *(".apng", ".avif", ".avifs", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo"),
