@@ -127,10 +127,9 @@ def _over_four_axes(node: Any) -> bool:
 def _over_two_axes(node: Any) -> list[Any]:
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     for name in attributes.keys() & {"kernel_shape", "strides", "dilations"}:
-        attributes[name] = list(attributes[name])[1:3]
+        attributes[name] = attributes[name][1:3]
     if "pads" in attributes:
-        pads = list(attributes["pads"])
-        attributes["pads"] = [*pads[1:3], *pads[5:7]]
+        attributes["pads"] = [*attributes["pads"][1:3], *attributes["pads"][5:7]]
     (source,), (target,) = node.input, node.output
     steps = [f"{target}_{step}" for step in range(4)]
     make = onnx.helper.make_node

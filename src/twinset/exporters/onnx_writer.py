@@ -18,7 +18,6 @@ from twinset.models.onnx_model import INPUT, OUTPUT
 # Old enough for every runtime of the last years; LayerNormalization is its youngest operator here.
 OPSET, IR_VERSION = 17, 8
 
-
 Layer: TypeAlias = Any  # keras.Operation and its many attributes, which are not typed
 
 
