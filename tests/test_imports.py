@@ -35,7 +35,6 @@ ROOMS = (
         "settings",
         "makers",
         "distance",
-        "threads",
         "nearest",
         "decision",
         "recipe",

@@ -16,8 +16,7 @@ from threadpoolctl import threadpool_info
 from search_oracles import grid, nearest
 from twinset import distance
 from twinset import nearest as scan
-from twinset.nearest import Matrix
-from twinset.threads import one_blas_thread
+from twinset.nearest import Matrix, one_blas_thread
 
 
 def by_the_formula(vectors, query, k, within, rows):

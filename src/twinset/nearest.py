@@ -15,16 +15,23 @@ a radius, where half of the products are enough (`search.groups`, `data.checks.n
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from twinset import distance
-from twinset.threads import cores, one_blas_thread
+
+Vectors = NDArray[np.float32]
+Positions = NDArray[np.int64]
 
 # Pairs whose differences are held at a time.
 CHUNK = 8192
@@ -36,12 +43,6 @@ _ROWS = 4096
 class Matrix:
     """Vectors to search in, and their squared lengths, measured once.
 
-    Args:
-        vectors: finite float32 of shape (n, d), such as a memory map; never copied whole.
-        dead: ascending positions that no search finds. Defaults to none.
-        precise: whether distances are float64; the vectors are float32 all the same. Defaults to
-            False.
-
     Example:
         >>> import numpy as np
         >>> matrix = Matrix(np.float32([[0, 0], [3, 4], [6, 8], [0, 1]]), dead=[3])
@@ -52,10 +53,10 @@ class Matrix:
 
     def __init__(
         self,
-        vectors: NDArray[np.float32],
-        dead: Sequence[int] | NDArray[np.int64] = (),
+        vectors: Vectors,  # finite (n, d), such as a memory map; never copied whole
+        dead: Sequence[int] | Positions = (),  # ascending positions that no search finds
         *,
-        precise: bool = False,
+        precise: bool = False,  # whether distances are float64, as the vectors are not
     ) -> None:
         self.vectors = vectors
         self.precise = precise
@@ -69,33 +70,24 @@ class Matrix:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def follow(self, vectors: NDArray[np.float32], dead: NDArray[np.int64]) -> Matrix:
-        """Return what this matrix became: more vectors behind these, and perhaps more dead.
-
-        What was measured is not measured again.
-        """
-        new = copy.copy(self)
+    def follow(self, vectors: Vectors, dead: Positions) -> Matrix:
+        """Return what this matrix became, with more vectors behind these and more dead."""
+        new = copy.copy(self)  # what was measured is not measured again
         new.vectors, new.dead = vectors, dead
         new._measure()
         return new
 
     def search(
         self,
-        queries: NDArray[np.float32],
+        queries: Vectors,  # finite, (q, d)
         *,
-        k: int | None = 10,
-        within: float | None = None,
-        rows: NDArray[np.int64] | None = None,
+        k: int | None = 10,  # at most so many for each; None for all that are within
+        within: float | None = None,  # the largest distance that counts; None for any
+        rows: Positions | None = None,  # ascending positions to search among; None for all
     ) -> Hits:
         """Find the nearest vectors of each query.
 
         Memory: some tens of MB for each thread, one number for each vector, and the answer.
-
-        Args:
-            queries: finite float32 of shape (q, d).
-            k: at most so many for each; None for all that are within. Defaults to 10.
-            within: the largest distance that counts; None for any. Defaults to None.
-            rows: ascending positions to search among. Defaults to all.
         """
         n = len(self) if rows is None else len(rows)
         if not n or not len(queries):
@@ -126,12 +118,7 @@ class Matrix:
         terms = 6 * self.vectors.shape[1] + 40
         return terms * (2.0**-24 * np.maximum(squares, self.longest) + 2.0**-125)
 
-    def measured(
-        self,
-        queries: NDArray[np.float32],
-        of: NDArray[np.int64],
-        positions: NDArray[np.int64],
-    ) -> Found:
+    def measured(self, queries: Vectors, of: Positions, positions: Positions) -> Found:
         """Measure pairs of query `of[i]` and vector `positions[i]` by their differences."""
         # exactly 0 for equal rows, which a product is not
         kind = np.float64 if self.precise else np.float32
@@ -156,7 +143,7 @@ class Matrix:
         self.squares = squares
 
 
-def _centre(vectors: NDArray[np.float32]) -> NDArray[np.float32] | None:
+def _centre(vectors: Vectors) -> Vectors | None:
     # The products of long vectors that lie close together cancel; after centring they do not. Any
     # centre near them serves: distances do not depend on it. Vectors around 0, such as those of
     # unit length, need no centring, which would cost a copy of each tile.
@@ -167,7 +154,7 @@ def _centre(vectors: NDArray[np.float32]) -> NDArray[np.float32] | None:
     spread = np.square(sample - mean).sum(axis=1).mean()
     if (mean**2).sum() <= 16 * spread:
         return None
-    centre: NDArray[np.float32] = mean.astype(np.float32)
+    centre: Vectors = mean.astype(np.float32)
     return centre
 
 
@@ -178,14 +165,14 @@ def _centre(vectors: NDArray[np.float32]) -> NDArray[np.float32] | None:
 class Hits:
     """The answers to q queries: that of query i lies at `starts[i]:starts[i + 1]`."""
 
-    starts: NDArray[np.int64]  # (q + 1,), ascending from 0
-    positions: NDArray[np.int64]  # of the vectors, nearest first for each query; ties by position
+    starts: Positions  # (q + 1,), ascending from 0
+    positions: Positions  # of the vectors, nearest first for each query; ties by position
     distances: NDArray[np.floating]
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def of(self, query: int) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    def of(self, query: int) -> tuple[Positions, NDArray[np.floating]]:
         """Return positions and distances of one query."""
         part = slice(self.starts[query], self.starts[query + 1])
         return self.positions[part], self.distances[part]
@@ -195,8 +182,8 @@ class Hits:
 class Found:
     """Pairs of a query and a vector that may be an answer, with their distance, in any order."""
 
-    queries: NDArray[np.int64]
-    positions: NDArray[np.int64]
+    queries: Positions
+    positions: Positions
     distances: NDArray[np.floating]
 
     def nearest(self, k: int | None, within: float | None) -> Found:
@@ -211,29 +198,15 @@ class Found:
 
 
 def gather(parts: Sequence[Found], queries: int, k: int | None, within: float | None) -> Hits:
-    """Make the answers out of what was found in parts of the vectors or of the queries.
-
-    Example:
-        >>> import numpy as np
-        >>> far = np.float32([2, 1, 3])
-        >>> hits = gather([Found(np.array([0, 0, 2]), np.array([7, 8, 9]), far)], 3, 5, None)
-        >>> hits.starts.tolist(), hits.positions.tolist()
-        ([0, 2, 2, 3], [8, 7, 9])
-    """
+    """Make the answers out of what was found in parts of the vectors or of the queries."""
     found = _joined(parts).nearest(k, within)
     starts = np.searchsorted(found.queries, np.arange(queries + 1))
     return Hits(starts.astype(np.int64), found.positions, found.distances)
 
 
-def rank_in_group(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count, for each of ascending numbers, how many equal ones are before it.
-
-    Example:
-        >>> import numpy as np
-        >>> rank_in_group(np.array([0, 0, 0, 3, 3, 7])).tolist()
-        [0, 1, 2, 0, 1, 0]
-    """
-    ranks: NDArray[np.int64] = np.arange(len(groups)) - np.searchsorted(groups, groups)
+def rank_in_group(groups: Positions) -> Positions:
+    """Count, for each of ascending numbers, how many equal ones are before it."""
+    ranks: Positions = np.arange(len(groups)) - np.searchsorted(groups, groups)
     return ranks
 
 
@@ -273,11 +246,11 @@ class Scan:
     def __init__(
         self,
         matrix: Matrix,
-        queries: NDArray[np.float32],
+        queries: Vectors,
         of: slice,
         k: int | None,
         within: float | None,
-        rows: NDArray[np.int64] | None,
+        rows: Positions | None,
     ) -> None:
         self._matrix = matrix
         self._queries = queries
@@ -300,7 +273,6 @@ class Scan:
         # number in the block, row of the scan, and the key in the place of the distance
         self._fresh: list[Found] = []
         self._kept = _joined([])  # whose keys the bests know
-        self._waiting = 0
         self._worth_merging = max(4 * self._best.size, 1024) if k else PENDING
 
     def found(self) -> Found:
@@ -325,8 +297,7 @@ class Scan:
                 continue
             rows, of = np.divmod(flat, b)
             self._fresh.append(Found(of, rows + start, tile.ravel()[flat]))
-            self._waiting += len(of)
-            if self._waiting > self._worth_merging:
+            if sum(len(each.queries) for each in self._fresh) > self._worth_merging:
                 self._tighten()
             if len(self._kept.queries) > PENDING:
                 settled.append(self._settle())
@@ -342,7 +313,7 @@ class Scan:
         dim: int = self._matrix.vectors.shape[1]
         return min(height, max(TILE_ROWS, COPIED // dim))
 
-    def _keys(self, part: slice, out: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _keys(self, part: slice, out: Vectors) -> Vectors:
         # ‖b‖² − 2 a·b of some vectors b, a row each, for all queries
         which = part if self._rows is None else self._rows[part]
         vectors = self._matrix.vectors[which]
@@ -355,7 +326,7 @@ class Scan:
         out += self._matrix.squares[which][:, None]
         return out
 
-    def _bound_by(self, keys: NDArray[np.float32], k: int) -> None:
+    def _bound_by(self, keys: Vectors, k: int) -> None:
         # The k-th best key of some vectors, spread over all, is no lower than that of all. The k
         # smallest of the minima of groups belong to k different vectors.
         share = len(keys) // max(GROUPS, 8 * k)
@@ -364,7 +335,7 @@ class Scan:
         if len(keys) >= k:
             self._lower(np.partition(keys.T, k - 1, axis=1)[:, k - 1])
 
-    def _lower(self, kth: NDArray[np.float32]) -> None:
+    def _lower(self, kth: Vectors) -> None:
         with np.errstate(over="ignore"):
             bound = np.nextafter(kth + self._two_slacks, np.inf)
         self._bound = np.minimum(self._bound, bound)
@@ -382,10 +353,48 @@ class Scan:
         every = _joined([self._kept, fresh])
         still = every.distances <= self._bound[every.queries]
         self._kept = Found(every.queries[still], every.positions[still], every.distances[still])
-        self._fresh, self._waiting = [], 0
+        self._fresh = []
 
     def _settle(self) -> Found:
         kept, self._kept = self._kept, _joined([])
         positions = kept.positions if self._rows is None else self._rows[kept.positions]
         found = self._matrix.measured(self._queries, kept.queries + self._of.start, positions)
         return found.nearest(self._k, self._within)
+
+
+# --- How many threads compute: ours, or those of BLAS.
+
+_lock = threading.Lock()
+# Of the searches under way, and of one more: what the first found, which the last restores.
+_limits: list[Any] = []
+_libraries = cache(ThreadpoolController)  # looks through all loaded libraries: 1 ms
+
+
+@cache
+def cores() -> int:
+    """Count the processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS to one thread, where the threads are ours."""
+    # Its own would wait for one another at each of many small products, and for long where the
+    # machine is busy. Most libraries have one number for the process: of two searches that overlap,
+    # the second would restore what the first had set, and leave BLAS with one thread for good.
+    with _lock:
+        own = _libraries().limit(limits=1, user_api="blas")
+        _limits.extend([own] if _limits else [own, own])
+    try:
+        yield
+    finally:
+        with _lock:
+            own.restore_original_limits()
+            _limits.pop()
+            if len(_limits) == 1:
+                # threadpoolctl from 3.7 on heeds only the thread that set a limit first, and
+                # ignores all others without a word
+                let_go = getattr(OpenBLASController, "clear_controlling_thread", lambda force: None)
+                let_go(force=True)
+                _limits.pop().restore_original_limits()
+                let_go(force=True)

@@ -13,8 +13,8 @@ from twinset.cli.printing import note, say
 from twinset.errors import StoreError
 
 if TYPE_CHECKING:
-    from twinset.search.answers import Answer
     from twinset.search.duplicates import Duplicates
+    from twinset.search.items import Answer
 
 GROUPS, MEMBERS = 20, 5  # so many groups get a line, with so many of their members
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import FileSource, TableSource, picture_of
 from twinset.errors import DataError
-from twinset.search.answers import Answer
 from twinset.search.duplicates import Duplicates
+from twinset.search.items import Answer
 from twinset.search.store import Neighbour
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from twinset.decision import Threshold
 from twinset.errors import StoreError
 from twinset.progress import Wanted
-from twinset.search.answers import for_people
 from twinset.search.groups import find_groups
 from twinset.search.index import Index
+from twinset.search.items import for_people
 from twinset.search.store import Neighbour, Store
 
 

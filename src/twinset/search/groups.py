@@ -11,10 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset import distance
 from twinset.errors import StoreError
-from twinset.nearest import Matrix
+from twinset.nearest import Matrix, cores, one_blas_thread
 from twinset.progress import Progress, Wanted, reporting
 from twinset.search.items import checked_vectors
-from twinset.threads import cores, one_blas_thread
 
 # A tile of 1024 × 1024 keys (4 MB) stays near one core.
 TILE = 1024

@@ -20,11 +20,9 @@ from twinset.decision import Threshold
 from twinset.errors import StoreError
 from twinset.progress import Wanted
 from twinset.search import index_model
-from twinset.search.answers import Answer
-from twinset.search.index_changes import Changes, carry_out, embedded, plan
+from twinset.search.index_changes import Changes, Source, carry_out, embedded, listing_of, plan
 from twinset.search.index_model import Model
-from twinset.search.index_sources import Source, listing_of
-from twinset.search.items import Items, Signature, checked_k
+from twinset.search.items import Answer, Items, Signature, checked_k
 from twinset.search.store import Store, create_store, open_store
 from twinset.search.where import Where
 

@@ -1,4 +1,4 @@
-"""Which entries are new to an index, which have changed, which are gone; done a batch at a time.
+"""What can be put into an index, and what of it is new, changed or gone; a batch at a time.
 
 Each batch is on disk before the next is begun: who kills this and calls it again goes on.
 """
@@ -17,11 +17,19 @@ from twinset.data.image_sources import Skipped
 from twinset.data.listing import Listing
 from twinset.errors import DataError
 from twinset.progress import Progress, Wanted, reporting
-from twinset.search.index_sources import Embedded, embed
 from twinset.search.store import Items, Store
 
 if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from twinset.data.cache import decode_batches
+from twinset.data.image_sources import HeldSource
+from twinset.data.labelled import LabelledFeatures, LabelledImages, VectorInput
+from twinset.data.sources import list_files, read_listing
+from twinset.errors import StoreError
 
 STAMP, SOURCE, PATH = "_stamp", "_source", "path"
 BATCH = 1024
@@ -200,3 +208,114 @@ def _items(
         vectors,
         tuple(listing.metadata(at) | {STAMP: made.stamps[at]} for at in positions),
     )
+
+
+# --- What can be put in: files of images, images in memory, embeddings made before.
+
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Source: TypeAlias = (
+    PathLike | Sequence[PathLike] | Items | LabelledImages | LabelledFeatures | Listing
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Embeddings of some images of a listing, and what could not be embedded.
+
+    Args:
+        positions: of the images, (m,).
+        vectors: their embeddings, float32 of shape (m, d).
+        skipped: what failed, with the reasons.
+    """
+
+    positions: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    skipped: tuple[Skipped, ...] = ()
+
+
+def listing_of(source: Source) -> Listing:
+    """Find out what is to be put into an index.
+
+    Args:
+        source: what a source of data takes: a folder of images, a table (.csv, .tsv, .parquet)
+            that names some, a file of embeddings (.npy, .npz, a .parquet with lists); paths of
+            image files; or what is in memory: `LabelledImages`, `LabelledFeatures`, `Items`, a
+            `Listing`.
+
+    Raises:
+        DataError: nothing there, or nothing that can be used.
+    """
+    if isinstance(source, Listing):
+        return source
+    if isinstance(source, LabelledImages | LabelledFeatures):
+        return _of_labelled(source)
+    if isinstance(source, Items):
+        return _of_items(source)
+    if isinstance(source, str | os.PathLike):
+        return read_listing(source, labelled=False)
+    paths = list(source)
+    if not all(isinstance(path, str | os.PathLike) for path in paths):
+        raise DataError(
+            "Expected a folder, a table, paths of image files, LabelledImages, LabelledFeatures "
+            f"or Items. Received a list with {next(type(p).__name__ for p in paths)} in it."
+        )
+    return list_files(paths)
+
+
+def _of_labelled(data: LabelledImages | LabelledFeatures) -> Listing:
+    names = [""] * len(data) if data.names is None else data.names.tolist()
+    return Listing(
+        [HeldSource(data.rows, row, name) for row, name in enumerate(names)],
+        data.name,
+        data.labels,
+        data.class_names,
+        columns={} if data.groups is None else {"group": data.groups.tolist()},
+        place=data.name,
+        rows=data.rows,
+        skipped=data.skipped,
+    )
+
+
+def _of_items(items: Items) -> Listing:
+    return _ItemsListing(
+        [HeldSource(items.vectors, row, own) for row, own in enumerate(items.ids)],
+        "items",
+        columns={"metadata": items.metadata},
+        rows=items.vectors,
+    )
+
+
+class _ItemsListing(Listing):
+    """A listing of items, of which is known what was given, labels, paths and nulls included."""
+
+    def metadata(self, position: int) -> dict[str, Any]:
+        return dict(self.columns["metadata"][position])
+
+
+def embed(listing: Listing, positions: NDArray[np.int64], model: Embedder) -> Iterator[Embedded]:
+    """Embed images of a listing, a batch at a time; the next is decoded meanwhile.
+
+    Vectors are embeddings already, unless the model was trained on vectors as those of a file are.
+
+    Raises:
+        StoreError: vectors of another size than the model's embeddings.
+    """
+    rows: Any = listing.rows
+    if rows is None:
+        chosen = [listing.sources[position] for position in positions.tolist()]
+        for batch in decode_batches(chosen, model.preprocessing):
+            vectors = model.embed(batch.pixels)
+            yield Embedded(positions[batch.positions], vectors, tuple(batch.skipped.values()))
+        return
+    made = rows.dtype != np.uint8 and not (
+        listing.place and isinstance(model.preprocessing, VectorInput)
+    )
+    if made and rows.shape[1] != model.dim:
+        raise StoreError(
+            f"Expected embeddings of size {model.dim}, as the index's model makes them. "
+            f"Received {rows.shape[1]}: they come from another model."
+        )
+    for start in range(0, len(positions), BATCH):
+        part = positions[start : start + BATCH]
+        yield Embedded(part, rows[part] if made else model.embed(rows[part]))

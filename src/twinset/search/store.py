@@ -12,11 +12,13 @@ from __future__ import annotations
 import os
 import pkgutil
 import re
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -348,3 +350,45 @@ def known_ids(ids: Sequence[str]) -> StoreError:
 def _listed(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - 3:,} more" if len(ids) > 3 else ""
     return ", ".join(repr(id_) for id_ in ids[:3]) + more
+
+
+# --- Connections to a database: one for each call that is under way, kept for the next.
+
+Connection = TypeVar("Connection", bound=Any)  # anything with `close()`
+
+SPARE = 8
+
+
+class Connections(Generic[Connection]):
+    """The connections of a store that threads share: each transaction has one of its own."""
+
+    def __init__(self, connect: Callable[[], Connection], first: Connection) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._idle: list[Connection] | None = [first]  # None once closed
+
+    @contextmanager
+    def borrow(self, usable: Callable[[Connection], bool] = lambda _: True) -> Iterator[Connection]:
+        """Lend a connection for the length of a call, a new one where none is idle and usable."""
+        with self._lock:
+            if self._idle is None:
+                raise closed()
+            one = self._idle.pop() if self._idle else None
+        if one is None or not usable(one):
+            one = self._connect()
+        try:
+            yield one
+        finally:
+            with self._lock:
+                keep = self._idle is not None and len(self._idle) < SPARE
+                if self._idle is not None and keep:
+                    self._idle.append(one)
+            if not keep:
+                one.close()
+
+    def close(self) -> None:
+        """Close what is idle, and lend no more; what is lent is closed when it comes back."""
+        with self._lock:
+            idle, self._idle = self._idle, None
+        for one in idle or ():
+            one.close()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.postgresql import hnsw
 from twinset.search.postgresql.catalogue import (
@@ -19,9 +18,8 @@ from twinset.search.postgresql.catalogue import (
     register,
     told,
 )
-from twinset.search.postgresql.table import COLUMNS, Table, value
-from twinset.search.postgresql.where import mapping_json
-from twinset.search.store import Request, Store, known_ids, replaced, unknown_ids
+from twinset.search.postgresql.table import COLUMNS, Table, mapping_json, value
+from twinset.search.store import Connections, Request, Store, known_ids, replaced, unknown_ids
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
