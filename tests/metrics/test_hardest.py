@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinset.distance import of_pairs
-from twinset.errors import DataError
 from twinset.metrics import all_pairs
 from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.hardest import hardest_pairs
@@ -112,9 +111,3 @@ def test_an_exact_duplicate_is_a_pair_and_an_image_with_itself_is_none():
     assert found["false_matches"][0] == [0, 1, 0.0]
     assert len(found["false_matches"]) == 4
     assert found["false_non_matches"] == [[1, 3, 8.0], [0, 2, 3.0]]
-
-
-def test_no_pair_is_no_count():
-    walk = AllPairs(np.array([[0.0], [1.0], [5.0]]), [0, 0, 1])
-    with pytest.raises(DataError, match="at least 1 pair. Received 0"):
-        hardest_pairs(walk, 0)

@@ -133,8 +133,6 @@ def test_the_share_of_right_votes_is_the_accuracy():
     for k, right in found.items():
         assert right.shape == (300,)
         assert right.mean() == knn_accuracy(x, y, queries, truth, k=k)
-    with pytest.raises(DataError, match="Received k = 0"):
-        knn_right(x, y, queries, truth, ks=())
 
 
 # --- samples
@@ -158,8 +156,6 @@ def test_a_stratified_sample_is_random_within_a_class():
     labels = np.repeat([0, 1], 500)
     first, second = (stratified(labels, 100, seed=seed) for seed in (0, 1))
     assert 2 < len(np.intersect1d(first, second)) < 25  # 10 by chance
-    with pytest.raises(DataError, match=r"count of at least 1. Received shape \(1000,\) and 0"):
-        stratified(labels, 0, seed=0)
 
 
 # --- a linear classifier
@@ -230,9 +226,6 @@ def test_scale_and_offset_of_coordinates_do_not_matter_to_the_probe():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"k": 0}, "k from 1 to 2, the size of the gallery, .* Received k = 0 and block = 256"),
-        ({"k": 3}, "Received k = 3"),
-        ({"block": 0}, "block = 0"),
         ({"queries": [[1.0, 2.0]]}, "vectors of one length. Received 1 and 2"),
         ({"queries": [[np.nan]]}, "finite vectors. Received nan in row 0"),
         ({"query_labels": [5]}, r"out of \[0, 1\], those to learn from. Received 5"),
@@ -257,8 +250,6 @@ def test_what_cannot_vote(change, words):
         ({"fit_labels": [1, 1]}, "two classes or more to fit a probe. Received 1"),
         ({"test_labels": [7, 1]}, r"out of \[0, 1\], those to learn from. Received 7"),
         ({"tune": [[np.inf], [0.0]]}, "finite vectors. Received inf in row 0"),
-        ({"strengths": ()}, r"strengths above 0, one or more. Received \(\)"),
-        ({"strengths": (1, 0)}, r"Received \(1, 0\)"),
     ],
 )
 def test_what_cannot_be_probed(change, words):

@@ -227,14 +227,6 @@ def test_what_cannot_be_ranked(rows, labels, words):
         retrieve(rows, labels)
 
 
-def test_arguments_out_of_range():
-    rows, labels = [[0.0], [1.0]], [0, 0]
-    with pytest.raises(DataError, match=r"1 or more. Received \(1, 0\) and 512"):
-        retrieve(rows, labels, ks=(1, 0))
-    with pytest.raises(DataError, match=r"and block of 1 or more. Received .* and 0"):
-        retrieve(rows, labels, block=0)
-
-
 # --- bootstrap
 
 
@@ -255,18 +247,3 @@ def test_the_bootstrap_agrees_with_the_normal_interval():
 def test_the_bootstrap_stays_within_the_values(values, seed):
     low, high = bootstrap_interval(values, samples=50, seed=seed)
     assert min(values) - 1e-12 <= low <= high <= max(values) + 1e-12
-
-
-@pytest.mark.parametrize(
-    ("values", "arguments", "words"),
-    [
-        ([], {}, r"one query or more. Received shape \(0,\)"),
-        ([[1.0, 2.0]], {}, r"Received shape \(1, 2\)"),
-        ([1.0, np.nan], {}, "1 not finite"),
-        ([1.0], {"level": 1.0}, "level between 0 and 1 .* Received 1.0 and 1000"),
-        ([1.0], {"samples": 0}, "Received 0.95 and 0"),
-    ],
-)
-def test_what_cannot_be_bounded(values, arguments, words):
-    with pytest.raises(DataError, match=words):
-        bootstrap_interval(values, **arguments)

@@ -1,5 +1,6 @@
 """Thresholds on unseen classes: rates of pairs across two parts, and what was promised."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -72,24 +73,25 @@ def test_promises_stand_beside_what_came_true():
     calibration, seen, unseen = _parts()
     found_all = measure(unseen, calibration=calibrate(calibration))
     for point in found_all.points:
-        found = transfer(point, unseen, seen)
+        told = transfer(point, unseen, seen)
         d = np.linalg.norm(unseen.embeddings[:, None] - seen.embeddings[None], axis=2)
-        assert found.cross_fmr.value == pytest.approx((d <= found.threshold.value).mean(), abs=1e-3)
-        assert (found.fmr, found.fnmr) == (point.fmr, point.fnmr)
-        told = found.to_dict()
-        assert told["gap_fmr"] == found.fmr.value - found.threshold.fmr
-        assert told["gap_fnmr"] == found.fnmr.value - found.threshold.fnmr
-        assert told["gap_cross_fmr"] == found.cross_fmr.value - found.threshold.fmr
+        cross = told["cross_fmr"]["value"]
+        assert told["threshold"] == point.threshold.value
+        assert cross == pytest.approx((d <= point.threshold.value).mean(), abs=1e-3)
+        assert told["fmr"] == dataclasses.asdict(point.fmr)
+        assert told["fnmr"] == dataclasses.asdict(point.fnmr)
+        assert told["gap_fmr"] == point.fmr.value - point.threshold.fmr
+        assert told["gap_fnmr"] == point.fnmr.value - point.threshold.fnmr
+        assert told["gap_cross_fmr"] == cross - point.threshold.fmr
         # near to each other, far from the seen ones
-        assert told["gap_fmr"] > 0.1 > found.cross_fmr.value
+        assert told["gap_fmr"] > 0.1 > cross
         assert told["fmr"]["low"] <= told["fmr"]["value"] <= told["fmr"]["high"]
 
 
 def test_a_fixed_threshold_promises_nothing():
     _, seen, unseen = _parts()
     (point,) = measure(unseen, calibration=Calibration((Threshold(0.5, "half the margin"),))).points
-    found = transfer(point, unseen, seen)
-    told = found.to_dict()
+    told = transfer(point, unseen, seen)
     names = ("promised_fmr", "promised_fnmr", "gap_fmr", "gap_fnmr", "gap_cross_fmr")
     assert {told[name] for name in names} == {None}
 

@@ -334,6 +334,7 @@ def facts_of(model: Embedder) -> dict[str, Any]:
 
 
 def _training_of(model: Embedder) -> dict[str, Any]:
+    # the digest tells whether two results are of one training set, which a name does not
     return {"training set": model.trained_on.name, "training digest": model.trained_on.digest}
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -78,12 +78,9 @@ class Unit:
         return {
             "kind": "fold",
             "seed": self.seed,
-            "by": fold.by,
-            "block": fold.block,
-            "number": fold.number,
+            **asdict(fold),
             "title": fold.title,
-            "averaged": fold.averaged,
-            "held_out": list(fold.held_out),
+            "held_out": list(fold.held_out),  # as JSON gives it back, to be compared with
             "names": names,
         }
 

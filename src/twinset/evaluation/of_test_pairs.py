@@ -14,7 +14,7 @@ from twinset import distance as distances
 from twinset import figures
 from twinset.data.labelled import Labelled, LabelledImages
 from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
-from twinset.evaluation.baselines import baseline_of
+from twinset.evaluation.baselines import baseline_of, plain_rows
 from twinset.metrics.pairs import PairScores, best_accuracy_threshold, hardest_mistakes, score_pairs
 from twinset.recipe import AUGMENTATION, Recipe
 from twinset.report.health_words import health_picture
@@ -61,23 +61,17 @@ def shown_pairs(images: Labelled, seed: int) -> Pairs:
 
 def _raw_scores(images: Labelled, pairs: Pairs, test: Labelled, test_pairs: Pairs) -> PairScores:
     # Euclidean distances of the rows as they are, at the best threshold for training pairs
-    known = _raw_distances(images, pairs)
-    threshold = best_accuracy_threshold(known, pairs.same)
-    apart = _raw_distances(test, test_pairs)
-    return score_pairs(apart, test_pairs.same, threshold)
+    threshold = best_accuracy_threshold(_raw_distances(images, pairs), pairs.same)
+    return score_pairs(_raw_distances(test, test_pairs), test_pairs.same, threshold)
 
 
 def _raw_distances(images: Labelled, pairs: Pairs) -> NDArray[np.float32]:
-    # some at a time: they may not fit into memory; pixels are in [0, 1]
+    # some at a time: they may not fit into memory
     found = np.empty(len(pairs), np.float32)
     step = max(1, CHUNK // int(np.prod(images.row_shape)))
-    scale = np.float32(255 if images.rows.dtype == np.uint8 else 1)
     for start in range(0, len(pairs), step):
         part = pairs[start : start + step]
-        left, right = (
-            images.rows[side].reshape(len(part), -1).astype(np.float32) / scale
-            for side in (part.left, part.right)
-        )
+        left, right = (plain_rows(images.rows[side]) for side in (part.left, part.right))
         found[start : start + step] = distances.euclidean(left, right)
     return found
 
@@ -91,28 +85,22 @@ def _pictures(
     apart: NDArray[np.float32],
 ) -> Iterator[Picture]:
     threshold = model.threshold.value
-    yield Picture(
-        "loss",
-        "Mean loss of each epoch, while training.",
-        figures.png_bytes(
-            figures.loss_curve(
-                [record.epoch for record in model.history],
-                [record.loss for record in model.history],
-            )
-        ),
+    epochs, losses = zip(*((record.epoch, record.loss) for record in model.history), strict=True)
+    yield _picture(
+        "loss", "Mean loss of each epoch, while training.", figures.loss_curve(epochs, losses)
     )
     yield health_picture(model.history, scale=model.recipe.scale)
-    yield Picture(
+    yield _picture(
         "distances",
         "Distances of the test pairs. A match is a distance at or below the threshold.",
-        figures.png_bytes(figures.distance_histogram(apart, test_pairs.same, threshold)),
+        figures.distance_histogram(apart, test_pairs.same, threshold),
     )
     if isinstance(images, LabelledImages) and isinstance(test, LabelledImages):
         yield from _pair_pictures(model, images, pairs, test, test_pairs, apart)
-    yield Picture(
+    yield _picture(
         "network",
         "The network: both images pass through one and the same encoder.",
-        figures.png_bytes(figures.network(_layers(model), heading="The siamese network")),
+        figures.network(_layers(model), heading="The siamese network"),
     )
 
 
@@ -127,21 +115,21 @@ def _pair_pictures(
     threshold = model.threshold.value
     first = slice(0, SHOWN_PAIRS)
     worst = hardest_mistakes(apart, test_pairs.same, threshold, SHOWN_PAIRS)
-    yield Picture(
+    yield _picture(
         "test_pairs",
         f"The first {SHOWN_PAIRS} test pairs, their distances and the verdicts.",
-        figures.png_bytes(_drawn(test, test_pairs[first], apart[first], threshold)),
+        _drawn(test, test_pairs[first], apart[first], threshold),
     )
     if len(worst):
-        yield Picture(
+        yield _picture(
             "mistakes",
             "The hardest mistakes: different pairs that lie closest, same pairs that lie farthest.",
-            figures.png_bytes(_drawn(test, test_pairs[worst], apart[worst], threshold)),
+            _drawn(test, test_pairs[worst], apart[worst], threshold),
         )
-    yield Picture(
+    yield _picture(
         "training_pairs",
         f"The first {SHOWN_PAIRS} training pairs.",
-        figures.png_bytes(_drawn(images, pairs[first])),
+        _drawn(images, pairs[first]),
     )
     yield from _augmented(model.recipe, images)
 
@@ -160,19 +148,21 @@ def _augmented(recipe: Recipe, images: LabelledImages) -> Iterator[Picture]:
         found = ops.convert_to_numpy(augmentation.apply(pixels, step, seed=recipe.seed))
         seen.append(np.rint(255 * found).astype(np.uint8))
     rows = np.stack(seen, axis=1)  # (images, 1 + times, ...)
-    yield Picture(
+    yield _picture(
         "augmentation",
         "Training images (left), and random augmentations of each: what the network learns from.",
-        figures.png_bytes(
-            figures.contact_sheet(
-                rows.reshape(-1, *pixels.shape[1:]),
-                np.repeat(np.arange(len(shown)), len(seen)),
-                [images.class_names[label] for label in images.labels[shown]],
-                per_class=len(seen),
-                counts=False,
-            )
+        figures.contact_sheet(
+            rows.reshape(-1, *pixels.shape[1:]),
+            np.repeat(np.arange(len(shown)), len(seen)),
+            [images.class_names[label] for label in images.labels[shown]],
+            per_class=len(seen),
+            counts=False,
         ),
     )
+
+
+def _picture(name: str, caption: str, figure: Any) -> Picture:
+    return Picture(name, caption, figures.png_bytes(figure))
 
 
 def _drawn(

@@ -35,6 +35,7 @@ from twinset.metrics.measured import Measured, Part
 from twinset.metrics.table import METRICS, measured_by, of_kind
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
+from twinset.report.unseen import UnseenSection, unseen_section
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -64,7 +65,11 @@ def run_study(
         from twinset.training.fit import fit
 
         gone = np.setdiff1d(parts.fit.labels, kept.labels)
-        return calibrated(fit(kept, chosen, progress=False), _without(calibration, gone))
+        return calibrated(
+            fit(kept, chosen, progress=False),
+            # a threshold must not be chosen on classes that the model never saw
+            calibration.subset(np.flatnonzero(~np.isin(calibration.labels, gone))),
+        )
 
     def judge(model: Any, unit: Unit, kept: Labelled, held: Labelled | None) -> Mapping[str, Any]:
         if unit.fold is not None:
@@ -164,7 +169,7 @@ def _judge_fold(model: Any, unit: Unit, test: Labelled) -> dict[str, Any]:
     result = _told(found) | {
         "baseline": _records(baseline) + _unseen(raw),
         "transfer": [
-            {**transfer(point, unseen, seen).to_dict(), **({} if k else found.scores)}
+            {**transfer(point, unseen, seen), **({} if k else found.scores)}
             for k, point in enumerate(found.points)
         ],
     }
@@ -180,6 +185,7 @@ def _judge_fold(model: Any, unit: Unit, test: Labelled) -> dict[str, Any]:
 
 
 def _told(found: Measurements) -> dict[str, Any]:
+    # `numbers` are compared over units, `measurements` are what a reader of one unit may want
     return {"numbers": _records(found), "measurements": found.to_dict()}
 
 
@@ -202,10 +208,6 @@ def _unseen(part: Part) -> list[dict[str, Any]]:
 
 def _listed(numbers: Mapping[str, Interval]) -> list[dict[str, Any]]:
     return [{"key": key, **asdict(each)} for key, each in numbers.items()]
-
-
-def _without(part: Labelled, classes: Any) -> Labelled:
-    return part.subset(np.flatnonzero(~np.isin(part.labels, classes)))
 
 
 def _identity(record: Record) -> dict[str, Any]:
@@ -268,7 +270,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     head = ("seen classes", "mean over seeds", "95%, seeds", "95%, seeds and images", "min", "max")
     rows = [
         (
-            title_of(each, names),
+            _title_of(each, names),
             f"{each['value']:.4f}",
             _range(each),
             _range(each["total"]) if each["total"] else "-",
@@ -277,16 +279,18 @@ def markdown(summary: Mapping[str, Any]) -> str:
         )
         for each in summary["seeds"]
     ]
+    section = unseen_section(summary)
     folds = [unit for unit in summary["units"] if unit["unit"]["kind"] == "fold"]
+    named = [(fold.heading, unit) for fold, unit in zip(section.folds, folds, strict=True)]
     blocks = [tables.markdown(head, rows)]
     if folds:
-        blocks += [_unseen_table(folds, summary["baseline"]), _transfer_table(folds)]
-    blocks += [_test_sets(unit) for unit in folds if "test_sets" in unit]
+        blocks += [_unseen_table(section), _transfer_table(named)]
+    blocks += [_test_sets(name, unit["test_sets"]) for name, unit in named if "test_sets" in unit]
     blocks += _means(summary["unseen"], summary["baseline"])
     return "\n\n".join(blocks) + "\n"
 
 
-def title_of(record: Mapping[str, Any], class_names: Sequence[str]) -> str:
+def _title_of(record: Mapping[str, Any], class_names: Sequence[str]) -> str:
     """Name a number of a study for people."""
     label = METRICS[record["key"]].label
     if "classes" in record:
@@ -294,50 +298,29 @@ def title_of(record: Mapping[str, Any], class_names: Sequence[str]) -> str:
     return f"{label} at {record['rule']}" if "rule" in record else label
 
 
-def fold_title(unit: Mapping[str, Any]) -> str:
-    """Name a fold for people: its block and number, and what it held out."""
-    return f"{unit['title']}: {', '.join(map(str, unit['names'] or unit['held_out']))}"
-
-
-def columns_of(folds: Sequence[Mapping[str, Any]]) -> list[str]:
-    """List the metrics of unseen classes that some fold has, in the order of the table."""
-    found = {record["key"] for fold in folds for record in fold["numbers"]}
-    return [key for key, metric in METRICS.items() if metric.folds and key in found]
-
-
-def value_of(records: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    """Look up a number by the key of its metric."""
-    return next((record["value"] for record in records if record["key"] == key), None)
-
-
-def _unseen_table(folds: Sequence[Mapping[str, Any]], baseline: str) -> str:
-    keys = columns_of(folds)
-    head = ["unseen classes", *(cell for key in keys for cell in (METRICS[key].label, baseline))]
-    rows = [
-        [
-            fold_title(fold["unit"]),
-            *(_cell(value_of(fold[of], key)) for key in keys for of in ("numbers", "baseline")),
-        ]
-        for fold in folds
-    ]
+def _unseen_table(section: UnseenSection) -> str:
+    head, rows = ["unseen classes"], [[fold.heading] for fold in section.folds]
+    for metric in section.columns:
+        head += [metric.label, section.baseline]
+        for fold, row in zip(section.folds, rows, strict=True):
+            row += [_cell(of.get(metric.key)) for of in (fold.numbers, fold.baseline)]
     return tables.markdown(head, rows)
 
 
-def _transfer_table(folds: Sequence[Mapping[str, Any]]) -> str:
+def _transfer_table(folds: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     # promises beside what came true, at the first threshold, with intervals over images
     head = ["unseen classes, threshold from seen ones", *(rate.label for rate in RATES)]
     rows = [
-        [fold_title(fold["unit"]), *(_cell(fold["transfer"][0].get(rate.key)) for rate in RATES)]
-        for fold in folds
+        [name, *(_cell(unit["transfer"][0].get(rate.key)) for rate in RATES)]
+        for name, unit in folds
     ]
     return tables.markdown(head, rows)
 
 
-def _test_sets(unit: Mapping[str, Any]) -> str:
-    sets = unit["test_sets"]
+def _test_sets(name: str, sets: Sequence[Mapping[str, Any]]) -> str:
     labels = [METRICS[record["key"]].label for record in sets[0]["numbers"]]
     rows = [[each["name"], *map(_cell, each["numbers"])] for each in sets]
-    return tables.markdown([f"{fold_title(unit['unit'])}; test images", *labels], rows)
+    return tables.markdown([f"{name}; test images", *labels], rows)
 
 
 def _means(unseen: Mapping[str, Any], baseline: str) -> list[str]:

@@ -175,7 +175,8 @@ class AllPairs:
             pull = of_different[bins]
             for rows, columns in tile.same:
                 pull[rows, columns] = of_same[bins[rows, columns]]
-            _add(sums, tile, pull)
+            sums[tile.rows] += pull.sum(axis=1)
+            sums[tile.columns] += pull.sum(axis=0)
         return sums[np.argsort(self.order)], float(squares)
 
     @cached_property
@@ -288,27 +289,14 @@ def _count(
         counts[images][part] += counted.reshape(lines.size, width)
 
 
-def _add(
-    sums: NDArray[Any],
-    tile: Tile,
-    values: NDArray[Any],
-    rows: slice = slice(None),
-    columns: slice = slice(None),
-) -> None:
-    """Add values of a tile, or of a rectangle in it, to the sums of both images of a pair."""
-    sums[tile.rows][rows] += values.sum(axis=1, dtype=sums.dtype)
-    sums[tile.columns][columns] += values.sum(axis=0, dtype=sums.dtype)
-
-
 def _edges(scale: np.float32) -> NDArray[np.float64]:
-    """Find the largest float32 of each bin, after one below all bins."""
     # Bin i holds the d with ⌊d · scale⌋ = i in float32. The product never falls as d grows, so the
     # edge is near (i + 1) / scale, at most a few roundings away.
-    above = np.arange(BINS + 1, dtype=np.float32)
-    edges = np.nextafter(above / scale, np.float32(-np.inf))
+    above, lowest = np.arange(BINS + 1, dtype=np.float32), np.float32(-np.inf)
+    edges = np.nextafter(above / scale, lowest)
     for _ in range(4):
-        edges = np.where(edges * scale < above, edges, np.nextafter(edges, np.float32(-np.inf)))
-        higher = np.nextafter(edges, np.float32(np.inf))
+        edges = np.where(edges * scale < above, edges, np.nextafter(edges, lowest))
+        higher = np.nextafter(edges, -lowest)
         edges = np.where(higher * scale < above, higher, edges)
     result: NDArray[np.float64] = edges.astype(np.float64)
     return result

@@ -111,8 +111,6 @@ def reliability(
     # Do not read the gaps as a score: they depend on the number of bins. `cllr` − `min_cllr` does
     # not.
     # DeGroot, Fienberg (1983), The Comparison and Evaluation of Forecasters.
-    if bins < 1:
-        raise DataError(f"Expected at least 1 bin. Received {bins}.")
     d, same, different = _weights(curve, prior)
     p, where = np.unique(calibrator.probability(d, prior), return_inverse=True)
     positive = np.bincount(where, same)
@@ -166,30 +164,24 @@ def _logistic(d: Floats, likely: Floats, unlikely: Floats) -> tuple[float, float
 
 
 def disjoint_pairs(
-    labels: ArrayLike, *, seed: int, count: int | None = None
+    labels: ArrayLike, *, seed: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
     """Draw pairs that share no image, half of them same, half different."""
     # Same pairs are spread over the classes by size. The other images meet at random; where two of
     # one class meet, one is exchanged with a random pair's. All is a function of the seed.
-    # Returns positions `left` and `right`, int32, and `same`, bool, of shape (count,); same pairs
-    # first.
-    values = np.asarray(labels)
-    if values.ndim != 1:
-        raise DataError(f"Expected labels of shape (n,). Received shape {values.shape}.")
-    if count is not None and (count < 2 or count % 2):
-        raise DataError(f"Expected an even count of at least 2 pairs. Received {count}.")
+    # Returns positions `left` and `right`, int32, and `same`, bool, of one shape; same pairs first.
     rng = np.random.default_rng(seed)
-    codes = np.unique(values, return_inverse=True)[1]
+    codes = np.unique(np.asarray(labels), return_inverse=True)[1]
     sizes = np.bincount(codes)
     order = rng.permutation(len(codes))
     order = order[np.argsort(codes[order], kind="stable")]  # by class, random within
     whole = _rank(codes[order]) < (sizes - sizes % 2)[codes[order]]
     couples = order[whole].reshape(-1, 2)
-    chosen = _share_out(codes[couples[:, 0]], sizes, count, rng)
+    chosen = _share_out(codes[couples[:, 0]], sizes, rng)
     if chosen is None:
         raise DataError(
-            f"Expected images for {count or 2} pairs that share none, half same, half different. "
-            f"Received {len(codes)} images of {len(sizes)} classes: ask for fewer pairs."
+            "Expected images for 2 pairs that share none, one same and one different. "
+            f"Received {len(codes)} images of {len(sizes)} classes: take more."
         )
     positives = couples[chosen]  # (half, 2)
     others = rng.permutation(np.setdiff1d(order, positives))
@@ -207,7 +199,7 @@ def _rank(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _share_out(
-    kinds: NDArray[np.int64], sizes: NDArray[np.int64], count: int | None, rng: np.random.Generator
+    kinds: NDArray[np.int64], sizes: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64] | None:
     """Choose same pairs, of these kinds, so that enough images of many classes are left."""
     # More starts than one: rounding may take the last images of a small class.
@@ -215,7 +207,7 @@ def _share_out(
     # A different pair holds at most one image of the largest class.
     others = sizes.sum() - sizes.max(initial=0)
     for half in range(min(len(kinds), sizes.sum() // 4, others), 0, -1):
-        for start in starts if count in (None, 2 * half) else ():
+        for start in starts:
             # evenly spaced in the order of the classes: each gives its share
             chosen: NDArray[np.int64] = (np.arange(half) * len(kinds) + start) // half
             spare = sizes - 2 * np.bincount(kinds[chosen], minlength=len(sizes))

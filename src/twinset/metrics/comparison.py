@@ -166,15 +166,9 @@ def differences(a: Part, b: Part, thresholds: tuple[float, float]) -> tuple[Diff
         one, other = metric.measure(of_a), metric.measure(of_b)
         if isinstance(one, Estimate) and isinstance(other, Estimate):
             rests_on = max(metric.rests_on(of_a, one.value), metric.rests_on(of_b, other.value))
-            found.append(
-                Difference(
-                    metric.key,
-                    one.value,
-                    other.value,
-                    difference(one, other),
-                    rests_on >= ENOUGH_ERRORS,
-                )
-            )
+            enough = rests_on >= ENOUGH_ERRORS
+            interval = difference(one, other)
+            found.append(Difference(metric.key, one.value, other.value, interval, enough))
     return tuple(found)
 
 

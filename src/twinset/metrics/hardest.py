@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset import distance as distances
-from twinset.errors import DataError
 from twinset.metrics.all_pairs import AllPairs, Tile
 
 
@@ -45,8 +44,6 @@ def hardest_pairs(walk: AllPairs, count: int = 10) -> HardestPairs:
     # close, so they only tell which pairs may be among the hardest; these are measured anew. Equal
     # distances rank by position, of the first image and then of the second. Memory does not grow
     # with the number of pairs, even if all distances are equal.
-    if count < 1:
-        raise DataError(f"Expected a count of at least 1 pair. Received {count}.")
     at_most, at_least = _limits(walk, count)
     close, far = _Best(walk, count), _Best(walk, count, sign=-1)
     for tile in walk.tiles():

@@ -52,11 +52,8 @@ def embedding_health(
     # Wang, Isola (2020), Understanding Contrastive Representation Learning through Alignment and
     # Uniformity on the Hypersphere; Roy, Vetterli (2007), The Effective Rank.
     x, classes = checked(embeddings, labels)
-    if len(x) < 2 or pairs < 1:
-        raise DataError(
-            "Expected two embeddings or more and pairs of 1 or more. "
-            f"Received {len(x)} and {pairs}."
-        )
+    if len(x) < 2:
+        raise DataError(f"Expected two embeddings or more. Received {len(x)}.")
     y = np.unique(classes, return_inverse=True)[1]
     directions = unit_norm(x)
     # from here on, differences to the first row and of size 1: equal rows give exact zeros

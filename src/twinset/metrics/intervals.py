@@ -187,23 +187,16 @@ def cross_match_estimate(left: NDArray[Any], right: NDArray[Any], threshold: flo
     # one centre for both, or distances would change
     rows, squares = distances.centred(np.concatenate([left, right]))
     of_left, of_right = np.zeros(m), np.zeros(n)
-    room = np.empty(TILE * TILE, np.float32)
+    room = np.empty((TILE, TILE), np.float32)
     for top in range(0, m, TILE):
-        height = slice(top, min(top + TILE, m))
-        for start in range(0, n, TILE):
-            width = slice(start, min(start + TILE, n))
-            size = (height.stop - top, width.stop - start)
-            there = slice(m + start, m + width.stop)
-            values = distances.cross(
-                rows[height],
-                rows[there],
-                squares[height],
-                squares[there],
-                room[: size[0] * size[1]].reshape(size),
-            )
-            match = values <= np.float32(threshold)
-            of_left[height] += match.sum(axis=1)
-            of_right[width] += match.sum(axis=0)
+        here = slice(top, min(top + TILE, m))
+        for start in range(m, m + n, TILE):
+            there = slice(start, min(start + TILE, m + n))
+            out = room[: here.stop - top, : there.stop - start]
+            distances.cross(rows[here], rows[there], squares[here], squares[there], out)
+            match = out <= np.float32(threshold)
+            of_left[here] += match.sum(axis=1)
+            of_right[start - m : there.stop - m] += match.sum(axis=0)
     rate = float(of_left.sum() / (m * n))
     pulls = np.concatenate([(of_left / n - rate) / m, (of_right / m - rate) / n])
     return Estimate(rate, pulls, rate * (1 - rate) / (m * n))

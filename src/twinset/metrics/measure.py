@@ -210,37 +210,10 @@ def measure(
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """What a threshold promised on seen classes, and what it did with unseen ones."""
-
-    threshold: Threshold  # chosen on images of seen classes
-    fmr: Interval  # among images of unseen classes
-    fnmr: Interval
-    # of pairs of an image of an unseen and one of a seen class, which are all different
-    cross_fmr: Interval
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values: the promises, the rates, and realised minus promised as gaps."""
-        fmr, fnmr = self.threshold.fmr, self.threshold.fnmr
-        return {
-            "rule": self.threshold.rule,
-            "threshold": self.threshold.value,
-            "promised_fmr": fmr,
-            "promised_fnmr": fnmr,
-            "fmr": asdict(self.fmr),
-            "fnmr": asdict(self.fnmr),
-            "cross_fmr": asdict(self.cross_fmr),
-            "gap_fmr": None if fmr is None else self.fmr.value - fmr,
-            "gap_fnmr": None if fnmr is None else self.fnmr.value - fnmr,
-            "gap_cross_fmr": None if fmr is None else self.cross_fmr.value - fmr,
-        }
-
-
-@dataclass(frozen=True)
 class Rate:
     """A column of the tables that say whether a threshold carries over."""
 
-    key: str  # in `Transfer.to_dict`
+    key: str  # in what `transfer` returns
     label: str
     format: str = ".2%"
     promised: bool = False  # and not what came true
@@ -259,16 +232,31 @@ RATES = (
 )
 
 
-def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> Transfer:
-    """Compare an operating point's promise with its errors on unseen classes."""
+def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> dict[str, Any]:
+    """Compare what a threshold promised on seen classes with what it does on unseen ones."""
+    # The rates are those among images of unseen classes, and, across, of pairs of an image of an
+    # unseen and one of a seen class, which are all different. Gaps are realised minus promised.
     both = np.intersect1d(unseen.labels, seen.labels)
     if both.size:
         raise DataError(
             f"Expected parts without a common class. Received class {both[0]} in both: "
             "their pairs would not all be different."
         )
-    cross = cross_match_estimate(unseen.embeddings, seen.embeddings, point.threshold.value)
-    return Transfer(point.threshold, point.fmr, point.fnmr, cross.interval())
+    threshold = point.threshold
+    cross = cross_match_estimate(unseen.embeddings, seen.embeddings, threshold.value).interval()
+    fmr, fnmr = threshold.fmr, threshold.fnmr
+    return {
+        "rule": threshold.rule,
+        "threshold": threshold.value,
+        "promised_fmr": fmr,
+        "promised_fnmr": fnmr,
+        "fmr": asdict(point.fmr),
+        "fnmr": asdict(point.fnmr),
+        "cross_fmr": asdict(cross),
+        "gap_fmr": None if fmr is None else point.fmr.value - fmr,
+        "gap_fnmr": None if fnmr is None else point.fnmr.value - fnmr,
+        "gap_cross_fmr": None if fmr is None else cross.value - fmr,
+    }
 
 
 def _values(m: Measured, kind: Kind) -> dict[str, float]:

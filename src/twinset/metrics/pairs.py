@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Literal
 
@@ -206,15 +206,11 @@ def score_pairs(distances: ArrayLike, same: ArrayLike, threshold: float) -> Pair
     rates = rates_at(curve, threshold)
     return PairScores(
         pairs=rates.positives + rates.negatives,
-        positives=rates.positives,
-        negatives=rates.negatives,
-        threshold=float(threshold),
         accuracy=rates.accuracy,
         fmr=rates.fmr,
         fnmr=rates.fnmr,
-        false_matches=rates.false_matches,
-        false_non_matches=rates.false_non_matches,
         auc=auc(curve),
+        **asdict(rates),
     )
 
 

@@ -49,12 +49,6 @@ def knn_right(
     # Wu, Xiong, Yu, Lin (2018), Unsupervised Feature Learning via Non-Parametric Instance
     # Discrimination; there a vote weighs exp(cosine / τ).
     (known, classes), (asked, true) = _parts((gallery, gallery_labels), (queries, query_labels))
-    for k in ks or (0,):
-        if not 1 <= k <= len(known) or block < 1:
-            raise DataError(
-                f"Expected k from 1 to {len(known)}, the size of the gallery, and a block of 1 or "
-                f"more. Received k = {k} and block = {block}."
-            )
     depths = list(dict.fromkeys(ks))
     search = _Search(_on_unit_grid(known), max(depths), block)
     del known
@@ -97,8 +91,6 @@ def linear_probe(
     from threadpoolctl import threadpool_limits
 
     (x, y), *others = _parts((fit, fit_labels), (tune, tune_labels), (test, test_labels))
-    if not strengths or min(strengths) <= 0:
-        raise DataError(f"Expected strengths above 0, one or more. Received {tuple(strengths)}.")
     if y.max() == 0:
         raise DataError("Expected two classes or more to fit a probe. Received 1.")
     # started from the weights of the strength before, which saves half of the steps
@@ -129,11 +121,6 @@ def draw_episodes(
     # drawn. All is a function of the labels' order and the seed, so two models meet the same tasks.
     # Returns positions, both of shape (episodes, ways): column i of both is of one class.
     values = np.asarray(labels)
-    if values.ndim != 1 or ways < 2 or episodes < 1:
-        raise DataError(
-            "Expected labels of shape (n,), at least 2 ways and 1 episode. "
-            f"Received shape {values.shape}, {ways} ways and {episodes} episodes."
-        )
     members = [np.flatnonzero(values == label) for label in np.unique(values)]
     members = [each for each in members if len(each) > 1]
     if len(members) < ways:
@@ -265,17 +252,12 @@ def stratified(labels: ArrayLike, count: int, *, seed: int) -> NDArray[np.intp]:
     """Draw a sample that keeps the mix of classes."""
     # Returns positions, ascending; of each class its share, within one, and at least one.
     classes = np.asarray(labels)
-    if classes.ndim != 1 or count < 1:
-        raise DataError(
-            "Expected labels of shape (n,) and a count of at least 1. "
-            f"Received shape {classes.shape} and {count}."
-        )
     n = len(classes)
     order = np.random.default_rng(seed).permutation(n)
     order = order[np.argsort(classes[order], kind="stable")]  # by class, random within
     count = min(count, n)
     # evenly spaced: each class gives its share
-    chosen = order[(np.arange(count) * n + n // 2) // max(count, 1)]
+    chosen = order[(np.arange(count) * n + n // 2) // count]
     _, firsts = np.unique(classes[order], return_index=True)
     missed = order[firsts][~np.isin(classes[order[firsts]], classes[chosen])]
     return np.sort(np.concatenate([chosen, missed]))

@@ -62,8 +62,6 @@ def retrieve(
     # lose a third of MAP@R. For cosine, pass `unit_norm(embeddings)`.
     # Musgrave, Belongie, Lim (2020), A Metric Learning Reality Check; MAP@10 as in robrank
     # (github.com/cdluminate/robrank, `metric_get_ap_r`).
-    if block < 1 or any(k < 1 for k in ks):
-        raise DataError(f"Expected ks and block of 1 or more. Received {tuple(ks)} and {block}.")
     vectors, y, sizes = _classified(embeddings, labels)
     depths = list(dict.fromkeys(ks))
 
@@ -94,16 +92,6 @@ def bootstrap_interval(
     # Do not read it as the spread over trainings or over galleries: those are held fixed.
     # Efron (1979), Bootstrap Methods: Another Look at the Jackknife.
     values = np.asarray(per_query, dtype=np.float64)
-    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
-        raise DataError(
-            "Expected finite values of shape (q,), one query or more. "
-            f"Received shape {values.shape}, {int((~np.isfinite(values)).sum())} not finite."
-        )
-    if not 0 < level < 1 or samples < 1:
-        raise DataError(
-            "Expected a level between 0 and 1 and samples of 1 or more. "
-            f"Received {level} and {samples}."
-        )
     rng = np.random.default_rng(seed)
     means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(samples)]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])

@@ -145,7 +145,7 @@ def _mistakes(result: Mapping[str, Any], data: LabelledImages) -> Drawn:
 
 
 def _folds(study: UnseenSection) -> Drawn:
-    names = [f"{fold.title}: {fold.classes}" for fold in study.folds]
+    names = [fold.heading for fold in study.folds]
     if not names:
         return
 

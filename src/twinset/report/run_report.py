@@ -32,28 +32,14 @@ ROWS: tuple[tuple[Metric, tuple[str, str] | None], ...] = (
 
 @dataclass(frozen=True)
 class Report:
-    """The scores of a run, the baseline they stand beside, and how they came about.
+    """The scores of a run, the baseline they stand beside, and how they came about."""
 
-    Args:
-        title: names the run, such as "twinset run: tutorial on fashion-mnist".
-        scores: the model's scores on the test pairs.
-        baseline: those of the baseline on the same pairs; a model that does not beat it has
-            learned nothing.
-        threshold_rule: a sentence that says where the model's threshold comes from.
-        pictures: in the order of the page.
-        facts: sections of keys and values (data, recipe, training, versions), in the order of
-            the page.
-        baseline_name: what the baseline is. Defaults to "raw pixels".
-
-    Raises:
-        DataError: two pictures have one name, or a fact is neither text nor number.
-    """
-
-    title: str
-    scores: PairScores
+    title: str  # names the run, such as "twinset run: tutorial on fashion-mnist"
+    scores: PairScores  # the model's, on the test pairs
+    # on the same pairs; a model that does not beat it has learned nothing
     baseline: PairScores
-    threshold_rule: str
-    pictures: tuple[Picture, ...]
+    threshold_rule: str  # a sentence that says where the model's threshold comes from
+    pictures: tuple[Picture, ...]  # in the order of the page, as are the sections of facts
     facts: Mapping[str, Mapping[str, Fact]]
     baseline_name: str = "raw pixels"
 

@@ -20,6 +20,11 @@ class Fold:
     baseline: Mapping[str, float | None]
     transfer: Mapping[str, float | None]  # key of a `Rate` → value
 
+    @property
+    def heading(self) -> str:
+        """What people call it, and what it held out."""
+        return f"{self.title}: {self.classes}"
+
     def below(self, metric: Metric) -> bool:
         """Tell whether the model is worse than the baseline."""
         own, baseline = self.numbers.get(metric.key), self.baseline.get(metric.key)
