@@ -137,7 +137,7 @@ def test_imports_go_down():
         ),
         ("twinset.data.pairs", "from twinset.evaluation import study", "above"),
         ("twinset.data.pairs", "def f():\n    from twinset.models import card", "above"),
-        ("twinset.data.pairs", "from ..networks.mlp import mlp", "above"),
+        ("twinset.data.pairs", "from ..networks.dense import mlp", "above"),
         ("twinset.data.pairs", "import keras", "which this room may not"),
         ("twinset.report.run_report", "import jax.numpy as jnp", "which this room may not"),
         ("twinset.metrics.pairs", "from twinset.figures import roc", "but takes arrays"),

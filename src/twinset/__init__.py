@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from twinset.models.embedder import Embedder as Embedder
     from twinset.models.keras_model import SiameseModel as SiameseModel
     from twinset.models.load import load_model as load_model
-    from twinset.networks.siamese import siamese as siamese
+    from twinset.networks.layers import siamese as siamese
     from twinset.recipe import Recipe as Recipe
     from twinset.run import train as train
     from twinset.search.duplicates import duplicates as duplicates
@@ -78,7 +78,7 @@ _HOMES = {
     "read_features": "twinset.data.read",
     "read_images": "twinset.data.read",
     "score_pairs": "twinset.metrics.pairs",
-    "siamese": "twinset.networks.siamese",
+    "siamese": "twinset.networks.layers",
     "train": "twinset.run",
     "tutorial_pairs": "twinset.data.pairs",
 }

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import PydanticCustomError, core_schema
 
 from twinset.errors import RecipeError
-from twinset.registry import Registry
+from twinset.registry import Registry, suggestion
 from twinset.settings import Section, parameters, read, section_of, table
 
 
@@ -81,12 +81,26 @@ class Makers(Registry):
 
 
 def _named_in(package: str) -> dict[str, str]:
+    marked = defined_in(package, lambda value: "recipe_name" in vars(value))
     return {
-        value.recipe_name: f"{module}:{attribute}"
-        for module in modules_of(package)
-        for attribute, value in vars(importlib.import_module(module)).items()
-        if getattr(value, "__module__", None) == module and "recipe_name" in vars(value)
+        value.recipe_name: f"{value.__module__}:{attribute}" for attribute, value in marked.items()
     }
+
+
+def defined_in(package: str, wanted: Callable[[Any], bool]) -> dict[str, Any]:
+    """Import a package's modules, and find the functions and classes that they define."""
+    return {
+        name: value
+        for module in modules_of(package)
+        for name, value in vars(importlib.import_module(module)).items()
+        if getattr(value, "__module__", None) == module and wanted(value)
+    }
+
+
+def absent(package: str, name: str, known: Collection[str]) -> AttributeError:
+    """Make the error of a package that has no such public name."""
+    hint = suggestion(name, known)
+    return AttributeError(f"module {package!r} has no attribute {name!r}{hint}")
 
 
 def modules_of(package: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 import numpy as np
 from keras import ops
 
-from twinset.networks.dropout import Dropout
+from twinset.networks.seeded import Dropout
 
 
 def test_rate_scale_and_rest():

@@ -6,9 +6,9 @@ from keras import ops
 import gradients
 from twinset import networks
 from twinset.errors import ModelError, RecipeError
-from twinset.networks.head import MOMENTUM
-from twinset.networks.initializers import HeNormal, redraw
+from twinset.networks.dense import MOMENTUM
 from twinset.networks.layers import UnitNorm
+from twinset.networks.seeded import HeNormal, redraw
 
 SHAPES = [(28, 28), (20, 17, 3)]
 

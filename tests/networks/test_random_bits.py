@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 import oracles
-from twinset.networks.random_bits import random_bits, random_words
+from twinset.networks.seeded import random_bits, random_words
 
 
 def test_bits_agree_with_plain_integers():

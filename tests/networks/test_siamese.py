@@ -8,7 +8,7 @@ from gradients import differences, gradient
 from twinset.data.pairs import tutorial_pairs
 from twinset.errors import RecipeError
 from twinset.networks import mlp
-from twinset.networks.siamese import Distance, siamese
+from twinset.networks.layers import Distance, siamese
 
 
 def test_the_tutorials_network():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import oracles
 from twinset.errors import RecipeError
-from twinset.networks.random_bits import random_words
+from twinset.networks.seeded import random_words
 from twinset.training import augment
 from twinset.training.augment import Augmentation
 

@@ -241,7 +241,7 @@ def plot_model(model: SiameseModel, folder: Path) -> None:
     """Draw Keras' own diagram as plot_model.png, where pydot and graphviz are installed."""
     import keras
 
-    from twinset.networks.siamese import siamese
+    from twinset.networks.layers import siamese
 
     try:
         keras.utils.plot_model(

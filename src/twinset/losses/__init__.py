@@ -10,33 +10,29 @@ there is one that recipes can name.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import keras
 
 from twinset.errors import RecipeError
-from twinset.makers import modules_of
+from twinset.makers import absent, defined_in
 from twinset.recipe import LOSSES
-from twinset.registry import suggestion
 from twinset.settings import Section
 
-_PUBLIC = {
-    name: kind
-    for module in modules_of(__name__)
-    for name, kind in vars(importlib.import_module(module)).items()
-    if isinstance(kind, type)
-    and issubclass(kind, keras.losses.Loss | keras.layers.Layer)
-    and kind.__module__ == module
-}
+
+def _public(value: Any) -> bool:
+    kinds = keras.losses.Loss | keras.layers.Layer
+    return isinstance(value, type) and issubclass(value, kinds)
+
+
+_PUBLIC = defined_in(__name__, _public)
 globals().update(_PUBLIC)
 
 __all__ = sorted([*_PUBLIC, "LOSSES", "create"])
 
 
 def __getattr__(name: str) -> Any:  # what is missing; and type checkers take it for the rest
-    hint = suggestion(name, __all__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+    raise absent(__name__, name, __all__)
 
 
 def __dir__() -> list[str]:

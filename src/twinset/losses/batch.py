@@ -37,10 +37,10 @@ Prefixes: TypeAlias = Annotated[tuple[Count, ...], AfterValidator(_rising)]
 class BatchLoss(keras.losses.Loss):
     """An objective over all pairs of a batch: one value per image, whose mean is the loss.
 
-    An interface; each objective implements `per_image`, and keeps each argument as an attribute
-    of the same name. `call` takes labels and embeddings of any float type, computes in float32,
-    and moves the embeddings to the unit sphere first. A zero vector has no direction: it stays
-    where it is and gets no gradient.
+    An interface; each objective implements `per_image` (of ours, most give the sums that it is the
+    mean of), and keeps each argument as an attribute of the same name. `call` takes labels and
+    embeddings of any float type, computes in float32, and moves the embeddings to the unit sphere
+    first. A zero vector has no direction: it stays where it is and gets no gradient.
 
     With `prefixes` (Kusupati et al. 2022, Matryoshka) the first numbers of an embedding are an
     embedding too: L = Σ_k loss(labels, embeddings[:, :k]), each prefix moved to the unit sphere by
@@ -108,6 +108,10 @@ class BatchLoss(keras.losses.Loss):
 
     def per_image(self, labels: Any, embeddings: Any) -> Any:
         """Compute one value per image from labels (b,) and float32 embeddings (b, d)."""
+        return mean_over(*by_anchor(self._terms, labels, embeddings))
+
+    def _terms(self, rows: Rows) -> tuple[Any, ...]:
+        # some anchors' costs (m,) and how many each is the sum of (m,): the loss is their mean
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:

@@ -7,14 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from twinset.losses.batch import (
-    BatchLoss,
-    Rows,
-    by_anchor,
-    count,
-    log_sum_exp,
-    mean_over,
-)
+from twinset.losses.batch import BatchLoss, Rows, count, log_sum_exp
 from twinset.settings import Positive, named
 
 
@@ -48,10 +41,6 @@ class SupCon(BatchLoss):
     def __init__(self, temperature: Positive = 0.1, **common: Any) -> None:
         super().__init__(**common)
         self.temperature = temperature
-
-    def per_image(self, labels: Any, embeddings: Any) -> Any:
-        """Compute the loss of each anchor, scaled to the mean over valid ones, of shape (b,)."""
-        return mean_over(*by_anchor(self._terms, labels, embeddings))
 
     def _terms(self, rows: Rows) -> tuple[Any, ...]:
         logits, positive = rows.similarity * (1 / self.temperature), rows.positive
@@ -94,10 +83,6 @@ class NTXent(BatchLoss):
     def __init__(self, temperature: Positive = 0.1, **common: Any) -> None:
         super().__init__(**common)
         self.temperature = temperature
-
-    def per_image(self, labels: Any, embeddings: Any) -> Any:
-        """Compute the sum of each anchor's pairs, scaled to the mean over pairs, of shape (b,)."""
-        return mean_over(*by_anchor(self._terms, labels, embeddings))
 
     def _terms(self, rows: Rows) -> tuple[Any, ...]:
         logits, positive = rows.similarity * (1 / self.temperature), rows.positive

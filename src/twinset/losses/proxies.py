@@ -11,12 +11,7 @@ from keras import ops
 from pydantic import Field
 
 from twinset.errors import RecipeError
-from twinset.losses.batch import (
-    BatchLoss,
-    log_sum_exp,
-    mean_over,
-    unit,
-)
+from twinset.losses.batch import BatchLoss, log_sum_exp, mean_over, unit
 from twinset.settings import Count, NotNegative, Positive, checked, named
 
 
@@ -241,5 +236,5 @@ class ProxyAnchor(BatchLoss):
 
 
 def _is_class(labels: Any, classes: int) -> Any:
-    """Compare labels (b,) with each class, (b, C)."""
+    # (b,) → (b, C)
     return labels[:, None] == ops.arange(classes, dtype=labels.dtype)[None, :]

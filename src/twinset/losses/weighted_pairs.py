@@ -15,7 +15,6 @@ from twinset.losses.batch import (
     Rows,
     by_anchor,
     log_sum_exp,
-    mean_over,
 )
 from twinset.settings import Positive, Share, named
 
@@ -117,10 +116,6 @@ class Circle(BatchLoss):
         super().__init__(**common)
         self.margin = margin
         self.gamma = gamma
-
-    def per_image(self, labels: Any, embeddings: Any) -> Any:
-        """Compute the loss of each anchor, scaled to the mean over valid ones, of shape (b,)."""
-        return mean_over(*by_anchor(self._terms, labels, embeddings))
 
     def _terms(self, rows: Rows) -> tuple[Any, ...]:
         similarity, positive, negative = rows.similarity, rows.positive, rows.negative

@@ -10,34 +10,31 @@ there, which recipes can name too.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from twinset.makers import modules_of
+from twinset.makers import absent, defined_in
 from twinset.networks.own import check_encoder as check_encoder
 from twinset.recipe import ENCODERS
-from twinset.registry import suggestion
 from twinset.settings import Section
 
-_PUBLIC = {
-    name: value
-    for module in modules_of(__name__)
-    for name, value in vars(importlib.import_module(module)).items()
-    if getattr(value, "__module__", None) == module
-    and (hasattr(value, "recipe_name") or isinstance(value, type))
-    and (not isinstance(value, type) or issubclass(value, keras.layers.Layer))
-}
+
+def _public(value: Any) -> bool:
+    if isinstance(value, type):
+        return issubclass(value, keras.layers.Layer)
+    return hasattr(value, "recipe_name")
+
+
+_PUBLIC = defined_in(__name__, _public)
 globals().update(_PUBLIC)
 
 __all__ = sorted([*_PUBLIC, "ENCODERS", "build", "check_encoder"])
 
 
 def __getattr__(name: str) -> Any:  # what is missing; and type checkers take it for the rest
-    hint = suggestion(name, __all__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+    raise absent(__name__, name, __all__)
 
 
 def __dir__() -> list[str]:

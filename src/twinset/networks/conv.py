@@ -9,9 +9,9 @@ import keras
 from keras import ops
 
 from twinset.errors import RecipeError
-from twinset.networks.head import MOMENTUM, embed
-from twinset.networks.initializers import Seeds
+from twinset.networks.dense import MOMENTUM, embed
 from twinset.networks.layers import expect_images
+from twinset.networks.seeded import Seeds
 from twinset.settings import Count, CountOrNone, Share, Units, named
 
 # The last stage is averaged down to at most so many cells each way. Each cell keeps its place in
@@ -54,9 +54,6 @@ def conv(
         normalize: make the embeddings' length 1. Defaults to True.
         seed: of the initial weights, the same on every back end, and the dropout. Defaults to
             random.
-
-    Returns:
-        An ordinary `keras.Model`.
 
     Raises:
         RecipeError: a value out of range, the images are too small for so many stages, or

@@ -41,9 +41,6 @@ def own(
         digest: of the network as its training began, which `fit` writes into the recipe and
             compares: used again, the recipe wants the same network. Defaults to none.
 
-    Returns:
-        A functional `keras.Model` of this input shape.
-
     Raises:
         RecipeError: there is neither a network nor a path.
         ModelError: the file is missing or no Keras model; or the network takes or returns

@@ -15,9 +15,9 @@ from keras import ops
 from pydantic import Field
 
 from twinset.errors import DownloadError, ModelError, RecipeError
-from twinset.networks.head import embed
-from twinset.networks.initializers import Seeds, redraw, reseed
+from twinset.networks.dense import embed
 from twinset.networks.layers import Frozen, Preprocess, expect_images, from_function
+from twinset.networks.seeded import Seeds, redraw, reseed
 from twinset.registry import suggestion
 from twinset.settings import Count, Share, named
 
@@ -60,9 +60,6 @@ def pretrained(
         dropout: share of the last features dropped while training. Defaults to 0.
         normalize: make the embeddings' length 1. Defaults to True.
         seed: of the weights that are drawn. Defaults to random.
-
-    Returns:
-        An ordinary `keras.Model`.
 
     Raises:
         RecipeError: a value out of range, no such network, or not for images of this shape.

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from pydantic import Field
 
-from twinset.networks.random_bits import random_words
+from twinset.networks.seeded import random_words
 from twinset.settings import Share, checked
 
 Part: TypeAlias = Annotated[float, Field(ge=0, le=1, strict=True)]
