@@ -59,9 +59,7 @@ class ImageSource(Protocol):
 class FileSource:
     """The image in a file.
 
-    Args:
-        path: the file. Text is best where there are millions: a `Path` takes ten times the room.
-        name: as shown to people, relative to the data.
+    The path is best as text where there are millions: a `Path` takes ten times the room.
     """
 
     path: str | os.PathLike[str]
@@ -92,11 +90,7 @@ class TableSource:
     size, the last few of which are kept (`arrow` has the bounds): going through a file in the
     order of its rows reads it once, jumping to and fro in large row groups reads much in vain.
 
-    Args:
-        path: the file.
-        row: from 0.
-        column: of bytes, or of a struct with a field "bytes".
-        name: as shown to people, relative to the data.
+    The column is of bytes, or of a struct with a field "bytes".
     """
 
     path: str | os.PathLike[str]
@@ -124,13 +118,7 @@ class TableSource:
 
 
 class HeldSource(NamedTuple):  # made in a third of a dataclass's time, and there may be millions
-    """An image or a vector in memory.
-
-    Args:
-        rows: pixels or vectors, (n, …).
-        row: from 0.
-        name: as shown to people. Defaults to "", where it has none.
-    """
+    """An image or a vector in memory."""
 
     rows: Any
     row: int

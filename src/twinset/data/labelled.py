@@ -22,18 +22,7 @@ _PER_ROW = ("groups", "parts", "names")
 
 
 class Labelled(ABC):
-    """n labelled rows of anything that an encoder takes; frozen dataclasses say of what.
-
-    Attributes:
-        labels: integers of shape (n,), each an index into `class_names`.
-        class_names: one name per class, in the order of the labels.
-        name: what reports call this set.
-        groups: what must not be torn apart by a split, strings of shape (n,), or None.
-        parts: the part that the data's owner put each row in, one of `PARTS` or "", or None.
-        names: what people know each row by, or None.
-        skipped: what could not be read.
-        mirrors: whether a mirror image shows the same.
-    """
+    """n labelled rows of anything that an encoder takes; frozen dataclasses say of what."""
 
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
@@ -137,19 +126,20 @@ class Labelled(ABC):
         object.__setattr__(self, "class_names", names)
         object.__setattr__(self, "skipped", tuple(self.skipped))
         for field in _PER_ROW:
-            object.__setattr__(self, field, self._texts(field, getattr(self, field), count))
+            object.__setattr__(self, field, texts_of(field, getattr(self, field), count, self._ROW))
         check_parts(self.parts)
 
-    def _texts(self, field: str, values: Any, count: int) -> NDArray[np.str_] | None:
-        if values is None:
-            return None
-        texts = np.asarray(values)
-        if texts.shape != (count,):
-            raise DataError(
-                f"Expected one of `{field}` per {self._ROW}, shape ({count},). "
-                f"Received shape {texts.shape}."
-            )
-        return texts.astype(np.str_)
+
+def texts_of(field: str, values: Any, count: int, row: str = "image") -> NDArray[np.str_] | None:
+    """Make an array of texts, one per row, of what the caller passed for a field."""
+    if values is None:
+        return None
+    texts = np.asarray(values)
+    if texts.shape != (count,):
+        raise DataError(
+            f"Expected one of `{field}` per {row}, shape ({count},). Received shape {texts.shape}."
+        )
+    return texts.astype(np.str_)
 
 
 def check_parts(parts: NDArray[np.str_] | None) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset.data.image_sources import FileSource, ImageSource, Skipped, TableSource
-from twinset.data.labelled import check_parts
+from twinset.data.labelled import check_parts, texts_of
 from twinset.data.names import in_order, shown
 from twinset.errors import DataError
 
@@ -121,7 +121,7 @@ class Listing:
         }
         changes |= {"class_names": names, "skipped": tuple(self.skipped)}
         for what in ("groups", "parts"):
-            changes[what] = _texts(what, getattr(self, what), count)
+            changes[what] = texts_of(what, getattr(self, what), count)
         for what, value in changes.items():
             object.__setattr__(self, what, value)
         check_parts(self.parts)
@@ -190,10 +190,10 @@ class Listing:
     def usable(self, *, labelled: bool) -> Listing:
         """Set aside what cannot be used, and list it as skipped, with the reasons.
 
-        Args:
-            labelled: for training, images without a label are set aside, and lines that name one
-                file again: if these disagree, all of them, since one is wrong and nobody knows
-                which. Else, for an index, those without an id, or with one that is taken.
+        For training, images without a label are set aside, and lines that name one file again: if
+        these disagree, all of them, since one is wrong and nobody knows which. Else, for an index,
+        those without an id, or with one that is taken.
+
 
         Raises:
             DataError: no image is left.
@@ -330,14 +330,3 @@ def _named_again(listing: Listing, bad: Mapping[int, str]) -> dict[int, str]:
                 f"{what} {str(values[other])!r}"
             )
     return found
-
-
-def _texts(what: str, values: Any, count: int) -> NDArray[np.str_] | None:
-    if values is None:
-        return None
-    texts = np.asarray(values, np.str_)
-    if texts.shape != (count,):
-        raise DataError(
-            f"Expected one of `{what}` per image, shape ({count},). Received shape {texts.shape}."
-        )
-    return texts

@@ -15,7 +15,7 @@ from twinset.data.checks.check import DataCheck, check
 from twinset.data.checks.near_duplicates import find_duplicates
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import as_keys
-from twinset.data.labelled import Labelled, LabelledImages, VectorInput
+from twinset.data.labelled import LabelledImages, VectorInput
 from twinset.data.parts import Parts, divide
 from twinset.data.read import load_images
 from twinset.data.sources import is_path, source_for
@@ -58,15 +58,28 @@ def load_parts(
     images, test = load_images(data, recipe.images, progress=progress)
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
-    if not isinstance(images, LabelledImages):
-        _tell_skipped(images, say)
-        return divide(
-            images,
-            holdout=recipe.holdout,
-            shares=recipe.split,
-            seed=recipe.seed,
-            allow_leaks=allow_leaks,
+    together = None
+    if isinstance(images, LabelledImages):
+        together = _checked(images, allow_leaks, say)
+    elif images.skipped:
+        count = len(images.skipped)
+        say(
+            f"left out {count:,} of {count + len(images):,} rows, the first: "
+            f"{images.skipped[0].reason}"
         )
+    return divide(
+        images,
+        holdout=recipe.holdout,
+        shares=recipe.split,
+        together=together,
+        seed=recipe.seed,
+        allow_leaks=allow_leaks,
+    )
+
+
+def _checked(
+    images: LabelledImages, allow_leaks: bool, say: Callable[[str], None]
+) -> NDArray[np.int64]:
     say(f"checking {len(images):,} images")
     copies = find_duplicates(images.images, fingerprints=images.fingerprints)
     found = check(images, duplicates=copies)
@@ -77,14 +90,7 @@ def load_parts(
     together = np.arange(len(images))
     for group in copies.groups():
         together[group] = group[0]
-    return divide(
-        images,
-        holdout=recipe.holdout,
-        shares=recipe.split,
-        together=together,
-        seed=recipe.seed,
-        allow_leaks=allow_leaks,
-    )
+    return together
 
 
 def write_members(folder: str | Path, parts: Parts, source: str | Path) -> None:
@@ -152,15 +158,6 @@ def source_of(folder: str | Path) -> str:
     """Tell which data a run was trained on."""
     found = _members(Path(folder)).get("source")
     return DEFAULT if found is None else os.fsdecode(found.tobytes())
-
-
-def _tell_skipped(features: Labelled, say: Callable[[str], None]) -> None:
-    if features.skipped:
-        count = len(features.skipped)
-        say(
-            f"left out {count:,} of {count + len(features):,} rows, the first: "
-            f"{features.skipped[0].reason}"
-        )
 
 
 def _refuse(found: DataCheck, allow_leaks: bool) -> None:

@@ -95,9 +95,8 @@ def class_name(text: str) -> str:
 class Texts:
     """A column of text of which few values differ, such as labels.
 
-    Args:
-        values: the different values, without repetition.
-        codes: positions in `values`, (n,); −1 where a cell is empty.
+    `values` has the different ones, `codes` (n,) positions in it, −1 where a cell is empty.
+
 
     Example:
         >>> Texts.of(["b", "a", "b"]).codes.tolist()
@@ -136,11 +135,8 @@ T = TypeVar("T")
 class CsvTable:
     """The cells of a table in text.
 
-    Args:
-        header: the names of the columns.
-        records: the cells of each row, as many as the header has.
-        lines: the number of each row's first line, from 1.
-        faults: row → what is wrong with it.
+    Each record has as many cells as the header; `lines` has the number of its first line, from 1,
+    and `faults` what is wrong with a row.
     """
 
     header: Sequence[str]
@@ -163,12 +159,10 @@ def read_csv(
 ) -> tuple[CsvTable, T]:
     """Read a table in UTF-8 whose first line names the columns.
 
-    Args:
-        file: its delimiter is ",", ";" or a tab: the first with which `choose` is content.
-        choose: finds the columns that are needed among the names of all; a DataError says what
-            is missing.
-        errors: what becomes of bytes that are not UTF-8, as for `bytes.decode`: names of files
-            may be such. Defaults to refusing them.
+    The delimiter is ",", ";" or a tab: the first with which `choose`, which finds the columns that
+    are needed among the names of all, is content. `errors` is as for `bytes.decode`, since names of
+    files may be other bytes.
+
 
     Raises:
         DataError: the file cannot be read, or lacks columns.

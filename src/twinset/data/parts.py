@@ -139,14 +139,11 @@ def _drawn(
         raise DataError(f"Expected shares that leave images for the fit. Received {dict(wanted)}.")
     sizes = {"fit": rest, **wanted}
     place = np.full(len(labels), "fit", "<U11")
-    if grouped:
-        found = split(labels, sizes, by="group", groups=units, seed=seed)
-        for name, positions in found.items():
-            place[positions] = name
-        return place
     counts = np.bincount(labels)
     enough = counts >= 1 / min(sizes.values())
-    if np.median(counts[counts > 0]) < 1 / min(sizes.values()):
+    if grouped:
+        found = split(labels, sizes, by="group", groups=units, seed=seed)
+    elif np.median(counts[counts > 0]) < 1 / min(sizes.values()):
         found = split(labels, sizes, by="class", seed=seed)
     else:
         large = np.flatnonzero(enough[labels])
