@@ -121,7 +121,7 @@ def test_the_working_folder_may_change_after_listing(monkeypatch):
 @pytest.mark.parametrize(
     ("path", "arguments", "words"),
     [
-        ("nowhere", {}, "nowhere: expected .*, a folder of images, or a table.*Received nothing"),
+        ("nowhere", {}, "nowhere: expected .*, a folder of images, .*a table.*Received nothing"),
         ("photos.zip", {}, r"Received a file .zip: unpack an archive first"),
         ("bare", {}, "Received a file without suffix"),
         ("pets.csv", {"classes": "top"}, "no `classes` for a table of images .*Received 'top'"),
