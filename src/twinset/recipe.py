@@ -31,7 +31,7 @@ LOSSES = Makers(
     "contrastive",
     given=("classes", "dim", "seed", "normalize", "reduction", "name", "dtype"),
 )
-OPTIMIZER = Maker("twinset.training.optimizers:build", given=("steps", "precision"))
+OPTIMIZER = Maker("twinset.training.tasks:build", given=("steps", "precision"))
 BLEND = Maker("twinset.training.blend:Blend")
 # What a section holds which a recipe leaves out: the defaults of its callable.
 _DEFAULTS: Any = {}

@@ -9,13 +9,7 @@ import keras
 from keras import ops
 from pydantic import Field
 
-from twinset.losses.batch import (
-    NEVER,
-    BatchLoss,
-    Rows,
-    by_anchor,
-    log_sum_exp,
-)
+from twinset.losses.batch import NEVER, BatchLoss, Rows, by_anchor, log_sum_exp
 from twinset.settings import Positive, Share, named
 
 

@@ -11,7 +11,6 @@ import keras
 
 from twinset.errors import TrainingError
 from twinset.models.history import EpochRecord
-from twinset.training.optimizers import inner
 
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
@@ -82,7 +81,7 @@ def _refuse(callback: Any, optimizer: keras.optimizers.Optimizer) -> None:
             f"Expected callbacks that `fit` can serve. Received {name}, which begins Keras' own "
             "`fit` anew: pass `checkpoint=`, which resumes to the very weights."
         )
-    rate = inner(optimizer)._learning_rate
+    rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
     steers = keras.callbacks.LearningRateScheduler | keras.callbacks.ReduceLROnPlateau
     if isinstance(callback, steers) and callable(rate) and not hasattr(rate, "assign"):
         raise TrainingError(

@@ -25,8 +25,7 @@ from twinset.settings import Section
 from twinset.training import frozen_trunk as features
 from twinset.training.blend import blended
 from twinset.training.callbacks import Callbacks
-from twinset.training.checkpoint import Keeper
-from twinset.training.monitor import Monitor
+from twinset.training.monitor import Keeper, Monitor
 from twinset.training.tasks import BatchTask, Job, PairTask, Task
 
 # Of the section of "own": what is another's once a network is handed over.
@@ -292,9 +291,9 @@ def _in_32_bits(encoder: keras.Model, policy: str) -> keras.Model:
 
 def _engine() -> Any:
     if keras.backend.backend() == "jax":
-        from twinset.training import jax_engine as scanned
+        from twinset.training import jax_engine
 
-        return scanned
-    from twinset.training import keras_engine as keras_fit
+        return jax_engine
+    from twinset.training import keras_engine
 
-    return keras_fit
+    return keras_engine

@@ -27,14 +27,7 @@ FIRST = ("norm_1", "features_norm")
 
 
 def fitting(recipe: Recipe, data: Labelled) -> Recipe:
-    """Make a recipe one for its data, or refuse: images and features want different encoders.
-
-    Example:
-        >>> from twinset.data.labelled import LabelledFeatures
-        >>> data = LabelledFeatures(np.eye(4), [0, 0, 1, 1], ("a", "b"))
-        >>> fitting(Recipe.load(encoder={"name": "pretrained", "embedding": 3}), data).encoder
-        Settings(name='head', units=(), embedding=3, dropout=0.0, normalize=True)
-    """
+    """Make a recipe one for its data, or refuse: images and features want different encoders."""
     augmentation = _augmentation(recipe, data)
     if isinstance(data, LabelledImages):
         if learns_once(recipe) and augmentation:

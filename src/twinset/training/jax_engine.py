@@ -19,10 +19,8 @@ from jax import lax
 from twinset.files import cache_folder, prune
 from twinset.models.history import BatchStatistics, Steps, batch_statistics
 from twinset.networks.conv import Convolution
-from twinset.training.checkpoint import Keeper
-from twinset.training.monitor import Monitor
-from twinset.training.optimizers import loss_scale
-from twinset.training.tasks import Batches, Job
+from twinset.training.monitor import Keeper, Monitor
+from twinset.training.tasks import Batches, Job, loss_scale
 
 # How long the device works before the host looks at the losses: often enough for a lively
 # progress bar and a prompt Ctrl-C, seldom enough to cost nothing.
@@ -289,16 +287,10 @@ class Fed:
 
 
 class Feed:
-    """A feed of epoch after epoch from one set of images or vectors, an array or `StoredPixels`.
+    """A feed of epoch after epoch from one set of images or vectors, an array or `StoredPixels`."""
 
-    Args:
-        rows: the images or vectors, (n, ...).
-        resident: bytes up to which all rows are kept on the device. Defaults to 512 MiB, or a
-            quarter of an accelerator's memory.
-        chunk: bytes of rows at a time, where they are not. Defaults to 32 MiB; about three
-            times as much is in use.
-    """
-
+    # All rows are kept on the device up to `resident` bytes; of more, `chunk` bytes are there at a
+    # time, and about three times as much is in use.
     def __init__(self, rows: Any, *, resident: int | None = None, chunk: int = CHUNK) -> None:
         limit = _resident() if resident is None else resident
         self._rows = rows

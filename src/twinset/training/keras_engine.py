@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from twinset.data.pairs import PADDING
 from twinset.models.history import BatchStatistics, Steps, batch_statistics
-from twinset.training.checkpoint import Keeper
-from twinset.training.monitor import Monitor
+from twinset.training.monitor import Keeper, Monitor
 from twinset.training.tasks import Batches, Job
 
 # So many steps apart the gradient at the embeddings is looked at: it costs a pass of its own here.
@@ -224,11 +223,6 @@ class FreedMemory:
     one fault for each 4 kB: half of the time of a step of the encoder `conv`. Does nothing where
     there is no glibc, or where the environment says how it is to be (MALLOC_TRIM_THRESHOLD_,
     GLIBC_TUNABLES).
-
-    Example:
-        >>> memory = FreedMemory()
-        >>> with memory.kept():
-        ...     memory.keep()  # once more, after TensorFlow's own setting
     """
 
     def __init__(self) -> None:
