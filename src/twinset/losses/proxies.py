@@ -73,13 +73,8 @@ class Proxies(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "classes": self.classes,
-            "dim": self.dim,
-            "multiplier": self.multiplier,
-            "seed": self.seed,
-        }
+        mine = ("classes", "dim", "multiplier", "seed")
+        return super().get_config() | {name: getattr(self, name) for name in mine}
 
 
 @keras.saving.register_keras_serializable("twinset")

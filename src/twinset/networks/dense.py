@@ -129,6 +129,7 @@ def mlp(
         >>> mlp((28, 28), seed=0).count_params()
         133504
     """
+    # two for each layer: of its weights, and of its dropout
     seeds = [None] * (2 * len(units)) if seed is None else range(2 * seed, 2 * (seed + len(units)))
     image = keras.Input(tuple(input_shape), name="image")
     x = keras.layers.Flatten(name="flatten")(image)

@@ -224,6 +224,7 @@ class Distance(keras.layers.Layer):
 
     def call(self, left: Any, right: Any) -> Any:
         """Measure the distance of each row."""
+        # (n, 1), as Keras hands over labels (n,) with it
         return ops.expand_dims(distances.by_name(self.distance)(left, right, xp=ops), -1)
 
     def get_config(self) -> dict[str, Any]:
@@ -253,5 +254,6 @@ def siamese(encoder: keras.Model, distance: str = "euclidean") -> keras.Model:
     shape = encoder.input_shape[1:]
     left = keras.Input(shape, name="left")
     right = keras.Input(shape, name="right")
+    # one encoder called twice: its weights are shared, and counted once
     apart = Distance(distance, name="distance")(encoder(left), encoder(right))
     return keras.Model([left, right], apart, name="siamese")

@@ -120,6 +120,7 @@ def check_encoder(model: keras.Model, image_shape: Sequence[int]) -> int:
             f"shape {given}: change the size of the images, or put a layer such as "
             "keras.layers.Reshape in front."
         )
+    # black ones too: a network that divides by an image's own brightness fails on them alone
     random = np.random.default_rng(0).random((2, *shape), np.float32)
     black, other = (_embed(model, x) for x in (np.zeros((2, *shape), np.float32), random))
     for found, what in ((black, "black images"), (other, "random images")):

@@ -84,7 +84,7 @@ def pretrained(
     else:
         preprocess, backbone = _from_keras(model, colour, weights)
     reseed(backbone, seed)
-    if weights == "none":
+    if weights == "none":  # what Keras drew differs between back ends
         redraw(backbone, seed)
     elif weights != "imagenet":
         _load(backbone, weights, model)

@@ -66,12 +66,6 @@ def blended(encoder: keras.Model, recipe: Section) -> keras.Model:
     References:
         Chen et al. (2020), A Simple Framework for Contrastive Learning (the layer before the last
         transfers better); Papyan, Han, Donoho (2020), Prevalence of Neural Collapse.
-
-    Example:
-        >>> from twinset.networks import mlp
-        >>> recipe = Blend(learned=0.4, features=1.0, pixels=1.0)
-        >>> blended(mlp((6, 6), units=(8, 4), linear=True), recipe).output_shape  # 4 + 8 + 36
-        (None, 48)
     """
     # The encoder's layers are used, not copied. `mirror` is true or false here, as only the data
     # can say "auto".
