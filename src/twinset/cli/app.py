@@ -15,8 +15,7 @@ from functools import cache
 
 import twinset
 from twinset import cli
-from twinset.cli.arguments import Arguments
-from twinset.cli.printing import note
+from twinset.cli.arguments import INTERRUPTED, Arguments, note
 from twinset.errors import TwinsetError
 
 _ABOUT = """\
@@ -36,7 +35,7 @@ def commands() -> dict[str, tuple[Callable[[Namespace], int], Callable[[Argument
     """Find the commands of this folder's modules, and what declares their arguments, by name."""
     found = {}
     for each in pkgutil.iter_modules(cli.__path__):
-        if each.name != "app":
+        if each.name != "app":  # this module, which holds no command
             module = importlib.import_module(f"twinset.cli.{each.name}")
             for command, declare in getattr(module, "COMMANDS", {}).items():
                 found[command.__name__] = command, declare
@@ -59,13 +58,13 @@ def run(words: Sequence[str]) -> int:
         return commands()[name][0](arguments_of(name).parser.parse_intermixed_args(words[1:]))
     overview = _overview()
     if name.startswith("-"):
-        overview.parse_args(words[:1])
+        overview.parse_args(words[:1])  # ends here, with what was asked for or an error
     elif name:
         near = difflib.get_close_matches(name, commands(), 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         overview.error(f"there is no command {name!r}.{hint}")
     overview.print_help(sys.stderr)
-    return 2
+    return 2  # as argparse where an argument is missing
 
 
 def _overview() -> ArgumentParser:
@@ -98,7 +97,7 @@ def main() -> None:
         code = _fail(f"{error.filename or 'input or output'}: {error.strerror or error}.")
     except KeyboardInterrupt:
         note("twinset: interrupted.")
-        code = 130
+        code = INTERRUPTED
     sys.exit(code)
 
 

@@ -1,4 +1,4 @@
-"""How commands declare their arguments; those of several commands are declared here, once."""
+"""What commands share: how arguments are declared, those of several commands, and printing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 from twinset.errors import RecipeError
 
+INTERRUPTED = 130  # as shells count an end by Ctrl-C: 128 and the number of the signal
 BACKENDS = ("jax", "tensorflow", "torch")
 RECIPES = sorted(path.stem for path in Path(__file__).parents[1].glob("recipes/*.toml"))
 A_RECIPE = f"A built-in recipe ({', '.join(RECIPES)}), or the path of a .toml file."
@@ -44,14 +46,10 @@ SHARED: dict[str, dict[str, Any]] = {
 
 
 class Arguments:
-    """The arguments of one command.
-
-    Args:
-        command: its name.
-        about: its help.
-    """
+    """The arguments of one command."""
 
     def __init__(self, command: str, about: str) -> None:
+        # Not abbreviated: a short form would change its meaning with the next option.
         self.parser = argparse.ArgumentParser(
             prog=command, description=about, formatter_class=_formatter, allow_abbrev=False
         )
@@ -62,6 +60,7 @@ class Arguments:
             about = f"{about} Default: {settings['default']}."
         if not name.startswith("-"):
             settings.setdefault("metavar", name.upper())
+        # argparse takes a single % for the begin of a format
         self.parser.add_argument(name, help=about.replace("%", "%%"), **settings)
 
     def flag(self, name: str, about: str) -> None:
@@ -81,19 +80,33 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 
 def choose_backend(name: str | None) -> None:
-    """Choose Keras' backend before Keras is imported; None: that of the environment.
-
-    Raises:
-        RecipeError: there is no such backend, or it is not installed.
-    """
+    """Choose Keras' backend before Keras is imported; None: that of the environment."""
     wanted = name or os.environ.get("KERAS_BACKEND", "jax")
     if wanted not in BACKENDS:
         raise RecipeError(
             f"Expected a backend out of {list(BACKENDS)}. Received KERAS_BACKEND={wanted!r}."
         )
-    os.environ["KERAS_BACKEND"] = wanted
-    if importlib.util.find_spec(wanted) is None:
+    os.environ["KERAS_BACKEND"] = wanted  # Keras reads it once, when it is imported
+    if importlib.util.find_spec(wanted) is None:  # found, not imported, which takes seconds
         raise RecipeError(
             f"Expected the backend {wanted} to be installed. Install it with "
             f"`pip install 'twinset[{wanted}]'`, or choose another --backend."
         )
+
+
+# --- Printing: answers to stdout, all else to stderr, so that a pipe gets the answers.
+
+
+def say(text: str) -> None:
+    """Print an answer."""
+    print(text)  # noqa: T201
+
+
+def note(text: str) -> None:
+    """Print what is no answer."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things in words: "1 item", "2,000 items"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

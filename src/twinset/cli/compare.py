@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinset import tables
-from twinset.cli.arguments import Arguments, choose_backend
-from twinset.cli.printing import note, say
+from twinset.cli.arguments import Arguments, choose_backend, note, say
 from twinset.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -102,6 +101,7 @@ def _table(args: Namespace) -> bool:
         say(json.dumps(found.to_dict()))
     else:
         _print(found, args.out)
+    # a file that cannot be read is no verdict
     return all(row.verdict is None or row.verdict.same for row in found.rows)
 
 
@@ -109,7 +109,7 @@ def _print(found: PairVerdicts, out: Path | None) -> None:
     def cell(value: float | None) -> str:
         return "" if value is None else f"{value:.4f}"
 
-    if out is None:
+    if out is None:  # else the file holds them
         rows = []
         for each in found.rows:
             row = each.row()

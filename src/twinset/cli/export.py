@@ -6,8 +6,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from twinset.cli.arguments import Arguments, choose_backend
-from twinset.cli.printing import note, say
+from twinset.cli.arguments import Arguments, choose_backend, note, say
 
 
 def export(args: Namespace) -> int:

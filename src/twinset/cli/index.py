@@ -8,8 +8,7 @@ from collections import Counter
 from typing import Any
 
 from twinset import tables
-from twinset.cli.arguments import INDEX_PLACE, Arguments
-from twinset.cli.printing import note, plural, say
+from twinset.cli.arguments import INDEX_PLACE, Arguments, note, plural, say
 
 LABELS, SKIPPED = 20, 10  # so many get a line
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from twinset.cli.arguments import A_RECIPE, Arguments, choose_backend
-from twinset.cli.printing import say
+from twinset.cli.arguments import A_RECIPE, Arguments, choose_backend, say
 
 
 def recipe(args: Namespace) -> int:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from twinset import tables
-from twinset.cli.arguments import Arguments
-from twinset.cli.printing import note, say
+from twinset.cli.arguments import Arguments, note, say
 from twinset.errors import StoreError
 
 if TYPE_CHECKING:
@@ -95,8 +94,9 @@ def duplicates(args: Namespace) -> int:
     if args.csv is not None:
         from twinset.files import write_bytes
 
+        # whole or not at all, as other programs read it
         write_bytes(args.csv, found.to_csv().encode())
-    if args.picture is not None and found.groups:
+    if args.picture is not None and found.groups:  # without groups there is nothing to draw
         from twinset import figures
         from twinset.report.index_pictures import draw_duplicates
 
@@ -138,7 +138,7 @@ def _explain(where: list[str]) -> None:
     from twinset.search.where import conditions
 
     for each in conditions(where):
-        if not isinstance(each.value, str):
+        if not isinstance(each.value, str):  # size=42 is a number, and no text equals it
             asked, value = f"{each.name}{each.operator}", json.dumps(each.value)
             note(f"search: {asked}{value} asks for {value}, not for the text {asked}'{value}'")
 

@@ -7,10 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from twinset.cli.arguments import A_RECIPE, Arguments, choose_backend
-from twinset.cli.printing import note, say
-
-INTERRUPTED = 130
+from twinset.cli.arguments import A_RECIPE, INTERRUPTED, Arguments, choose_backend, note, say
 
 
 def train(args: Namespace) -> int:

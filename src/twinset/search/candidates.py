@@ -76,15 +76,7 @@ def measure(query: NDArray[np.float32], candidates: Candidates) -> NDArray[np.fl
 def nearest(
     query: NDArray[np.float32], candidates: Candidates, k: int | None, within: float | None
 ) -> list[Neighbour]:
-    """Make the neighbours of a query out of candidates.
-
-    Example:
-        >>> import numpy as np
-        >>> vectors = np.float32([[5, 0], [3, 0], [3, 0]])
-        >>> found = Candidates(np.arange(3), ["a", "b", "c"], vectors, [{}] * 3)
-        >>> [(hit.id, hit.distance) for hit in nearest(np.zeros(2, np.float32), found, 2, None)]
-        [('b', 3.0), ('c', 3.0)]
-    """
+    """Make the neighbours of a query out of candidates."""
     distances = measure(query, candidates)
     return [
         Neighbour(candidates.ids[at], float(distances[at]), candidates.metadata[at])

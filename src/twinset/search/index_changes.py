@@ -221,31 +221,15 @@ Source: TypeAlias = (
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """Embeddings of some images of a listing, and what could not be embedded.
+    """Embeddings of some images of a listing, and what could not be embedded."""
 
-    Args:
-        positions: of the images, (m,).
-        vectors: their embeddings, float32 of shape (m, d).
-        skipped: what failed, with the reasons.
-    """
-
-    positions: NDArray[np.int64]
-    vectors: NDArray[np.float32]
-    skipped: tuple[Skipped, ...] = ()
+    positions: NDArray[np.int64]  # of the images, (m,)
+    vectors: NDArray[np.float32]  # their embeddings, (m, d)
+    skipped: tuple[Skipped, ...] = ()  # what failed, with the reasons
 
 
 def listing_of(source: Source) -> Listing:
-    """Find out what is to be put into an index.
-
-    Args:
-        source: what a source of data takes: a folder of images, a table (.csv, .tsv, .parquet)
-            that names some, a file of embeddings (.npy, .npz, a .parquet with lists); paths of
-            image files; or what is in memory: `LabelledImages`, `LabelledFeatures`, `Items`, a
-            `Listing`.
-
-    Raises:
-        DataError: nothing there, or nothing that can be used.
-    """
+    """List what is to be put into an index."""
     if isinstance(source, Listing):
         return source
     if isinstance(source, LabelledImages | LabelledFeatures):
@@ -294,13 +278,7 @@ class _ItemsListing(Listing):
 
 
 def embed(listing: Listing, positions: NDArray[np.int64], model: Embedder) -> Iterator[Embedded]:
-    """Embed images of a listing, a batch at a time; the next is decoded meanwhile.
-
-    Vectors are embeddings already, unless the model was trained on vectors as those of a file are.
-
-    Raises:
-        StoreError: vectors of another size than the model's embeddings.
-    """
+    """Embed images of a listing, a batch at a time; the next is decoded meanwhile."""
     rows: Any = listing.rows
     if rows is None:
         chosen = [listing.sources[position] for position in positions.tolist()]
@@ -308,6 +286,7 @@ def embed(listing: Listing, positions: NDArray[np.int64], model: Embedder) -> It
             vectors = model.embed(batch.pixels)
             yield Embedded(positions[batch.positions], vectors, tuple(batch.skipped.values()))
         return
+    # vectors are embeddings already, unless the model was trained on such as a file holds
     made = rows.dtype != np.uint8 and not (
         listing.place and isinstance(model.preprocessing, VectorInput)
     )

@@ -285,10 +285,5 @@ class Answer:
 
 
 def for_people(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what programs keep for themselves: names with a "_" in front.
-
-    Example:
-        >>> for_people({"label": "cat", "_stamp": "17-3"})
-        {'label': 'cat'}
-    """
+    """Leave out what programs keep for themselves: names with a "_" in front."""
     return {name: value for name, value in metadata.items() if not name.startswith("_")}

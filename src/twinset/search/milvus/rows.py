@@ -208,13 +208,7 @@ _EXACT = 2**53
 
 
 def expressible(condition: Condition) -> bool:
-    """Tell whether Milvus finds all items for which a condition holds.
-
-    Example:
-        >>> from twinset.search.where import parse
-        >>> [expressible(parse(text)) for text in ("label=shoe", "price<10", "label!=shoe")]
-        [True, True, False]
-    """
+    """Tell whether Milvus finds all items for which a condition holds."""
     value = condition.value
     if condition.operator == "!=" or not _PLAIN_NAME.fullmatch(condition.name):
         return False
@@ -227,13 +221,7 @@ def expressible(condition: Condition) -> bool:
 
 
 def expression(where: Sequence[Condition]) -> str:
-    """Write the expressible ones of conditions as a filter; "" where there are none.
-
-    Example:
-        >>> from twinset.search.where import conditions
-        >>> expression(conditions({"label": "shoe", "price": {"<": 10}}))
-        'metadata["label"] == "shoe" and metadata["price"] < 10'
-    """
+    """Write the expressible ones of conditions as a filter; "" where there are none."""
     parts = []
     for condition in filter(expressible, where):
         value = condition.value

@@ -31,6 +31,8 @@ SAMPLE, NEAREST = 100, 10
 
 def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
     """Build the index, and find out how much effort the recall takes."""
+    from psycopg.types.json import Jsonb
+
     if not 0 < recall < 1:
         raise StoreError(f"Expected a recall between 0 and 1. Received {recall!r}.")
     if table.dim > LARGEST_DIM:
@@ -54,7 +56,12 @@ def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
     cursor.execute(table.sql("CREATE INDEX {hnsw} ON {table} USING hnsw (embedding vector_l2_ops)"))
     effort, found, queries = _tune(cursor, table, recall)
     made = Approximation(f"pgvector HNSW, ef_search {effort}", count, found, queries)
-    _keep(cursor, table, made, effort)
+    # JSON has no NaN
+    kept = dataclasses.asdict(made) | {"recall": None if math.isnan(found) else found}
+    cursor.execute(
+        "UPDATE twinset_indexes SET approximation = %s WHERE id = %s",
+        [Jsonb(kept | {"effort": effort}), table.number],
+    )
     return made
 
 
@@ -106,14 +113,4 @@ def _tune(cursor: Cursor[Any], table: Table, wanted: float) -> tuple[int, float,
     raise StoreError(
         f"HNSW finds {recall:.1%} of the true {NEAREST} nearest at its best, and not {wanted:.1%}. "
         "Ask for less, or keep to exact search. Nothing was changed."
-    )
-
-
-def _keep(cursor: Cursor[Any], table: Table, made: Approximation, effort: int) -> None:
-    from psycopg.types.json import Jsonb
-
-    recall = None if math.isnan(made.recall) else made.recall  # JSON has no NaN
-    kept = dataclasses.asdict(made) | {"recall": recall, "effort": effort}
-    cursor.execute(
-        "UPDATE twinset_indexes SET approximation = %s WHERE id = %s", [Jsonb(kept), table.number]
     )
