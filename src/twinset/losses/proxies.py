@@ -74,7 +74,7 @@ class Proxies(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         mine = ("classes", "dim", "multiplier", "seed")
-        return super().get_config() | {name: getattr(self, name) for name in mine}
+        return {**super().get_config(), **{name: getattr(self, name) for name in mine}}
 
 
 @keras.saving.register_keras_serializable("twinset")
