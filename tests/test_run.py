@@ -329,7 +329,9 @@ def test_mistakes_cost_no_training(monkeypatch):
 
 def test_an_unknown_data_set(monkeypatch):
     monkeypatch.setattr(run_data, "load_images", LOAD)
-    with pytest.raises(DataError, match="mnist: expected fashion-mnist, .*no such file or folder"):
+    with pytest.raises(
+        DataError, match=r"mnist: expected .*fashion-mnist, .*no such file or folder"
+    ):
         twinset.train("mnist", out="new")
 
 

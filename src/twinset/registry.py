@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Callable, Collection
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -48,10 +49,10 @@ class Registry:
             name: EntryPoint(name, place, self.group) for name, place in self._builtin().items()
         }
 
-    @cached_property
+    @property
     def _places(self) -> dict[str, EntryPoint]:
         # ours win: a package that shadows "triplet" would change what every saved recipe means
-        return {entry.name: entry for entry in entry_points(group=self.group)} | self._ours
+        return _installed(self.group, tuple(sys.path)) | self._ours
 
     def names(self) -> list[str]:
         """List all names, sorted."""
@@ -81,6 +82,13 @@ class Registry:
                 f"The {self.kind} {name!r} is declared as {entry.value!r} but cannot be loaded: "
                 f"{error}. Install or upgrade the package that declares it."
             ) from error
+
+
+@lru_cache
+def _installed(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    # by the path, as notebooks and tests add folders to it after the first look
+    del path
+    return {entry.name: entry for entry in entry_points(group=group)}
 
 
 def suggestion(word: str, known: Collection[str]) -> str:

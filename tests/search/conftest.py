@@ -12,8 +12,14 @@ import pytest
 
 import search_servers
 
-# As pip would do it: a package with an entry point is found where Python looks for modules.
-sys.path.append(str(Path(__file__).parents[1] / "third_party"))
+THIRD_PARTY = str(Path(__file__).parents[1] / "third_party")
+
+
+@pytest.fixture(autouse=True)
+def _third_party(monkeypatch):
+    """Have the package of somebody else's, as pip would do it, for the tests of this folder."""
+    monkeypatch.setattr(sys, "path", [*sys.path, THIRD_PARTY])
+
 
 # different in each run: a server may outlive it
 _names = (f"index_{secrets.token_hex(4)}_{number}" for number in itertools.count())

@@ -285,5 +285,10 @@ class Answer:
 
 
 def for_people(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what programs keep for themselves: names with a "_" in front."""
+    """Leave out what programs keep for themselves: names with a "_" in front.
+
+    Example:
+        >>> for_people({"label": "cat", "_stamp": "17-3"})
+        {'label': 'cat'}
+    """
     return {name: value for name, value in metadata.items() if not name.startswith("_")}
