@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import twinset
-from twinset.training.monitor import Keeper
+from twinset.training.checkpoints import Keeper
 
 
 def save_at_every_look(monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twinset.files import cache_folder, in_use, prune, tag
+from twinset.cache_folder import cache_folder, in_use, prune, tag
 
 DAY = 24 * 3600
 
@@ -80,7 +80,7 @@ def test_the_one_to_keep_stays_and_the_limit_may_come_from_outside(caches, tmp_p
 HOLDER = """
 import sys
 from pathlib import Path
-from twinset.files import in_use
+from twinset.cache_folder import in_use
 
 with in_use(Path(sys.argv[1])):
     print("held", flush=True)
@@ -106,23 +106,23 @@ def test_what_another_process_holds_stays(caches, tmp_path):
 WAITER = """
 import sys
 from pathlib import Path
-from twinset import files
+from twinset import cache_folder
 
-lock = files._lock
+lock = cache_folder._lock
 
 def told(folder, *, wait):
     print("waiting", flush=True)
     return lock(folder, wait=wait)
 
-files._lock = told
-with files.in_use(Path(sys.argv[1])):
+cache_folder._lock = told
+with cache_folder.in_use(Path(sys.argv[1])):
     Path(sys.argv[1], "pixels").write_bytes(b"mine")
 """
 
 
 def test_who_waits_for_a_cache_that_is_thrown_away_gets_a_new_one(caches):
     """Once it went on in a folder that was gone: "room for 0.00 GB ... No such file"."""
-    from twinset.files import _lock
+    from twinset.cache_folder import _lock
 
     with _lock(caches[0], wait=True):  # as `prune` holds it
         waiter = subprocess.Popen(

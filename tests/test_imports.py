@@ -29,6 +29,7 @@ ROOMS = (
     (
         "errors",
         "files",
+        "cache_folder",
         "progress",
         "registry",
         "tables",

@@ -1,18 +1,17 @@
-"""Write files whole or not at all, and keep what can be made again in the user's cache folder."""
+"""Write files whole or not at all, and find or make the folder of a run."""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from twinset.errors import DataError
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -36,122 +35,6 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
-CACHE_GB = 20.0  # of each kind of cache, unless TWINSET_CACHE_GB says otherwise
-# What was used within a day may be in use still: a training reads its images for hours after it
-# let go of the lock.
-IDLE_SECONDS = 24 * 3600
-LOCKS = "locks"
-# tells backup programs to pass by: https://bford.info/cachedir/
-_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n"
-
-
-def cache_folder(name: str) -> Path:
-    """Name the folder for one kind of thing, "images" or "programs"; nothing is made or written.
-
-    It lies in `$XDG_CACHE_HOME/twinset` or where the system keeps caches, and in the folder for
-    temporary files where there is no home, or none that can be written.
-    """
-    from platformdirs import user_cache_path
-
-    base = user_cache_path("twinset", appauthor=False)
-    if not os.environ.get("XDG_CACHE_HOME"):  # else an error tells who set it that it is of no use
-        home = next(folder for folder in (*base.parents, base) if folder.exists())
-        if not (home.is_dir() and os.access(home, os.W_OK)):
-            base = Path(tempfile.gettempdir(), "twinset")
-    return base / name
-
-
-def tag(folder: Path) -> None:
-    """Mark a folder as a cache for backup programs, making it if need be."""
-    if not (folder / "CACHEDIR.TAG").exists():
-        write_bytes(folder / "CACHEDIR.TAG", _TAG)
-
-
-@contextmanager
-def in_use(folder: Path) -> Iterator[None]:
-    """Hold one cache for this process alone, waiting for another that holds it; it is made."""
-    with _lock(folder, wait=True):
-        # only now: whoever held the lock before may have been `prune`
-        folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder)  # when it was last used
-        yield
-
-
-def prune(base: Path, *, keep: Path | None = None, limit: float | None = None) -> list[Path]:
-    """Throw away the caches that were used least recently, until all are within a limit.
-
-    Each folder or file in `base` is one cache; the limit is in bytes, by default
-    `TWINSET_CACHE_GB`, or 20, times 10⁹. What a process holds (`in_use`), and what was used within
-    a day, stays. Returns what was thrown away.
-    """
-    room = _limit() if limit is None else limit
-    caches = {
-        cache: _size(cache)
-        for cache in (base.iterdir() if base.is_dir() else ())
-        if cache.name not in ("CACHEDIR.TAG", LOCKS) and not cache.name.startswith(".")
-    }
-    total, gone = sum(caches.values()), list[Path]()
-    for cache in sorted(caches, key=_last_used):
-        if total <= room:
-            break
-        if cache != keep and _thrown_away(cache):
-            total -= caches[cache]
-            gone.append(cache)
-    return gone
-
-
-def _lock(folder: Path, *, wait: bool) -> Any:
-    # here, as commands that use no cache need not wait for the import
-    from filelock import FileLock
-
-    # Beside the cache and not in it. A lock that is deleted along with its folder leaves those who
-    # wait for it with a file that has no name: they would go on in a folder that is gone.
-    locks = folder.parent / LOCKS
-    locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / f"{folder.name}.lock", timeout=-1 if wait else 0)
-
-
-def _thrown_away(cache: Path) -> bool:
-    from filelock import Timeout
-
-    try:
-        with _lock(cache, wait=False):
-            # asked under the lock: another process may just have used it
-            if time.time() - _last_used(cache) < IDLE_SECONDS:
-                return False
-            if cache.is_dir():
-                shutil.rmtree(cache, ignore_errors=True)
-            else:
-                cache.unlink(missing_ok=True)
-    except (Timeout, OSError):  # in use, or somebody else's
-        return False
-    return not cache.exists()
-
-
-def _last_used(cache: Path) -> float:
-    try:
-        status = cache.stat()
-    except OSError:  # gone meanwhile
-        return 0.0
-    # A folder's time of reading says when it was listed. A file's says when it was used.
-    return status.st_mtime if cache.is_dir() else max(status.st_atime, status.st_mtime)
-
-
-def _size(cache: Path) -> int:
-    total = 0
-    for file in [cache] if cache.is_file() else cache.rglob("*"):
-        with suppress(OSError):  # gone meanwhile
-            total += file.stat().st_size
-    return total
-
-
-def _limit() -> float:
-    try:
-        return float(os.environ["TWINSET_CACHE_GB"]) * 1e9
-    except (KeyError, ValueError):
-        return CACHE_GB * 1e9
-
-
 def plain(value: Any) -> Any:
     """Turn numpy's values into what JSON can write; numbers that are not finite become None.
 
@@ -167,3 +50,41 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def run_folder(
+    out: str | Path | None, name: str, *, overwrite: bool = False, resume: bool = False
+) -> Path:
+    """Make the folder of a run; without `out` a new one below `runs`, named after the recipe."""
+    # before the training, so that a wrong path costs no epoch
+    folder = Path(out) if out is not None else _fresh(Path("runs") / _file_name(name))
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"{folder}: expected a folder to write to. Received a file.")
+        if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
+            raise DataError(
+                f"{folder}: expected a new or empty folder. This one holds files: choose another "
+                "--out, or allow --overwrite, or --resume a run that was stopped."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{folder}: expected a folder to write to. {reason}.") from None
+    return folder
+
+
+def _file_name(name: str) -> str:
+    # it must not lead elsewhere, nor be too long
+    return re.sub(r"[^\w.-]+", "-", name)[:60].strip("-.") or "run"
+
+
+def _fresh(folder: Path) -> Path:
+    candidate, number = folder, 2
+    while candidate.exists():
+        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+    return candidate

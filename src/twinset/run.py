@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.evaluate import calibrated
 from twinset.evaluation.of_test_pairs import plot_model, score, shown_pairs
 from twinset.exporters.export import ready
+from twinset.files import run_folder
 from twinset.metrics.pairs import parse_rule
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
@@ -81,7 +81,7 @@ def train(
     expect(data)  # first: to read a recipe takes an import of Keras, to misspell a path does not
     chosen = Recipe.load(recipe, **overrides)
     parse_rule(chosen.rule)  # a wrong one costs no epoch
-    folder = prepare(out, chosen.name, overwrite=overwrite, resume=resume)
+    folder = run_folder(out, chosen.name, overwrite=overwrite, resume=resume)
     state = folder / CHECKPOINT
     try:
         parts = load_parts(data, chosen, allow_leaks=allow_leaks, progress=progress, tell=tell)
@@ -152,43 +152,3 @@ def _kept(folder: Path) -> Iterator[None]:
     except Exception as error:
         error.add_note(saved)
         raise
-
-
-# --- The folder of a run: found or made before the training, so that a wrong path costs no epoch.
-
-
-def prepare(
-    out: str | Path | None, name: str, *, overwrite: bool = False, resume: bool = False
-) -> Path:
-    """Make the folder of a run; without `out` a new one below `runs`, named after the recipe."""
-    folder = Path(out) if out is not None else _fresh(Path("runs") / _file_name(name))
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise DataError(f"{folder}: expected a folder to write to. Received a file.")
-        if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
-            raise DataError(
-                f"{folder}: expected a new or empty folder. This one holds files: choose another "
-                "--out, or allow --overwrite, or --resume a run that was stopped."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
-    except DataError:
-        raise
-    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{folder}: expected a folder to write to. {reason}.") from None
-    return folder
-
-
-def _file_name(name: str) -> str:
-    # it must not lead elsewhere, nor be too long
-    return re.sub(r"[^\w.-]+", "-", name)[:60].strip("-.") or "run"
-
-
-def _fresh(folder: Path) -> Path:
-    candidate, number = folder, 2
-    while candidate.exists():
-        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
-    return candidate

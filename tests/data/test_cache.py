@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from twinset.cache_folder import in_use
 from twinset.data import cache
 from twinset.data.cache import decode_all
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import FileSource, fingerprints
 from twinset.errors import DataError
-from twinset.files import in_use
 from twinset.progress import Progress
 
 SHAPE = Preprocessing((6, 5))

@@ -13,7 +13,8 @@ from twinset import losses
 from twinset.data.pairs import PADDING
 from twinset.exporters import graph as export
 from twinset.training import fit as training
-from twinset.training.monitor import Keeper, Monitor
+from twinset.training.checkpoints import Keeper
+from twinset.training.monitor import Monitor
 from twinset.training.tasks import Job, PairTask, build
 
 MOMENTUM = 0.5

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twinset.errors import DataError
-from twinset.training import frozen_trunk
-from twinset.training.frozen_trunk import encoded_once
+from twinset.training import feature_cache
+from twinset.training.feature_cache import encoded_once
 
 PRINTS = np.random.default_rng(0).integers(0, 256, (600, 16), dtype=np.uint8)
 
@@ -82,7 +82,7 @@ VICTIM = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from twinset.training.frozen_trunk import encoded_once
+from twinset.training.feature_cache import encoded_once
 
 prints = np.load(sys.argv[1])
 
@@ -118,7 +118,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path, monkeypatch):
     def full(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(frozen_trunk.os, "fsync", full)
+    monkeypatch.setattr(feature_cache.os, "fsync", full)
     with pytest.raises(DataError, match=r"room for 0.00 GB of features. No space left on device"):
         ask(PRINTS, tmp_path)
     monkeypatch.undo()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from twinset.errors import CollapseError, DivergedError, IdleError, NonFiniteLossError
-from twinset.models.history import BatchStatistics, EpochRecord, Guards, Steps
-from twinset.training.monitor import PATIENCE, Monitor
+from twinset.models.history import BatchStatistics, EpochRecord
+from twinset.training.guards import PATIENCE, Guards
+from twinset.training.monitor import Monitor, Steps
 
 
 def monitor(steps=100, size=8, **settings):

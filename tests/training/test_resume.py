@@ -14,8 +14,9 @@ import twinset
 from resuming import save_at_every_look
 from twinset.data.stored import StoredPixels
 from twinset.errors import ModelError
-from twinset.training import monitor
-from twinset.training.monitor import Keeper, Monitor
+from twinset.training import checkpoints
+from twinset.training.checkpoints import Keeper
+from twinset.training.monitor import Monitor
 
 SETTINGS = {"encoder": {"units": [16, 8]}, "batch_size": 8, "epochs": 60}
 
@@ -23,9 +24,9 @@ VICTIM = """
 import sys
 import numpy as np
 import twinset
-from twinset.training import monitor
+from twinset.training import checkpoints
 
-monitor.Keeper.__init__.__kwdefaults__.update(seconds=0.0, share=1.0)
+checkpoints.Keeper.__init__.__kwdefaults__.update(seconds=0.0, share=1.0)
 data = np.load(sys.argv[1])
 stripes = twinset.LabelledImages(data["images"], data["labels"], tuple(data["names"].tolist()))
 print("ready", flush=True)
@@ -93,9 +94,9 @@ def test_every_checkpoint_leads_to_the_same_weights(stripes, tmp_path, monkeypat
     settings = SETTINGS | {"epochs": 3}
     whole = twinset.fit(stripes, **settings)
     saved = []
-    write = monitor.write_bytes
+    write = checkpoints.write_bytes
     monkeypatch.setattr(
-        monitor, "write_bytes", lambda path, data: (write(path, data), saved.append(data))
+        checkpoints, "write_bytes", lambda path, data: (write(path, data), saved.append(data))
     )
     path = tmp_path / "state.npz"
     twinset.fit(stripes, checkpoint=path, **settings)

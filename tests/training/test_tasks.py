@@ -8,8 +8,8 @@ import twinset
 from resuming import save_at_every_look
 from twinset import losses
 from twinset.errors import DataError, RecipeError
+from twinset.training import checkpoints
 from twinset.training import fit as training
-from twinset.training import monitor
 from twinset.training.tasks import BatchTask, PairTask, Schedule, build
 
 UNIT = {"units": [16, 8], "linear": True, "normalize": True}
@@ -43,9 +43,9 @@ def test_prefixes_reach_the_loss(stripes):
 def test_a_loss_resumes_with_its_weights(stripes, tmp_path, monkeypatch, name):
     settings = BATCH | {"loss": {"name": name}, "epochs": 4}
     save_at_every_look(monkeypatch)
-    saved, write = [], monitor.write_bytes
+    saved, write = [], checkpoints.write_bytes
     monkeypatch.setattr(
-        monitor, "write_bytes", lambda path, data: (write(path, data), saved.append(data))
+        checkpoints, "write_bytes", lambda path, data: (write(path, data), saved.append(data))
     )
     path = tmp_path / "state.npz"
     whole = twinset.fit(stripes, checkpoint=path, **settings)

@@ -20,12 +20,13 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from twinset.cache_folder import cache_folder, in_use, prune, tag
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import SIZE, ImageSource, Skipped, fingerprint
 from twinset.data.labelled import VectorInput
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
-from twinset.files import cache_folder, in_use, prune, tag, write_bytes
+from twinset.files import write_bytes
 from twinset.progress import Progress, Report, Wanted, reporting
 
 FORMAT = 2  # a part of each cache's name: another layout starts anew

@@ -6,6 +6,7 @@ listed, or is used in another way, is an `UnwritableError`; nothing is written a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -100,6 +101,46 @@ def _arithmetic(writer: Writer, kind: str, call: Any, tensors: list[Tensor]) -> 
     return Tensor(result, shape, tensors[0].first)
 
 
+def _simple(kind: str, **attributes: Any) -> Callable[[Writer, str], str]:
+    return lambda writer, x: writer.node(kind, x, **attributes)
+
+
+def _silu(writer: Writer, x: str) -> str:
+    return writer.node("Mul", x, writer.node("Sigmoid", x))
+
+
+def _gelu(writer: Writer, x: str) -> str:
+    # x · (1 + erf(x / √2)) / 2
+    error = writer.node("Erf", writer.node("Mul", x, writer.constant(1 / math.sqrt(2))))
+    half = writer.node("Mul", x, writer.constant(0.5))
+    return writer.node("Mul", half, writer.node("Add", error, writer.constant(1)))
+
+
+_ACTIVATIONS: dict[str, Callable[[Writer, str], str]] = {
+    "linear": lambda writer, x: x,
+    "relu": _simple("Relu"),
+    "relu6": lambda writer, x: writer.node("Clip", x, writer.constant(0), writer.constant(6)),
+    "sigmoid": _simple("Sigmoid"),
+    "tanh": _simple("Tanh"),
+    "silu": _silu,
+    "gelu": _gelu,
+    "elu": _simple("Elu"),
+    "softplus": _simple("Softplus"),
+    "hard_sigmoid": _simple("HardSigmoid", alpha=1 / 6, beta=0.5),
+    "hard_silu": _simple("HardSwish"),
+}
+
+
+def _activated(writer: Writer, tensor: Tensor, function: Any) -> Tensor:
+    # by a function of `keras.activations`, or none
+    if function is None:
+        return tensor
+    name = getattr(function, "__name__", type(function).__name__)
+    if name not in _ACTIVATIONS or function.__module__.split(".")[0] != "keras":
+        raise UnwritableError(f"the activation {name}")
+    return Tensor(_ACTIVATIONS[name](writer, tensor.name), tensor.shape, tensor.first)
+
+
 def _dense(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     x = writer.channels_last(tensors[0])
     kernel = numbers(layer.kernel)  # (inputs, units)
@@ -111,7 +152,7 @@ def _dense(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
         name = writer.node("MatMul", x.name, weights)
         if layer.use_bias:
             name = writer.node("Add", name, writer.constant(numbers(layer.bias)))
-    return writer.activated(Tensor(name, (*x.shape[:-1], kernel.shape[1])), layer.activation)
+    return _activated(writer, Tensor(name, (*x.shape[:-1], kernel.shape[1])), layer.activation)
 
 
 def _same(size: int, window: int, stride: int) -> tuple[int, int]:
@@ -149,7 +190,8 @@ def _convolution(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     if layer.use_bias:
         inputs.append(writer.constant(numbers(layer.bias)))
     name = writer.node("Conv", *inputs, **sizes, dilations=dilations, group=int(groups))
-    return writer.activated(Tensor(name, (*places, kernel.shape[3]), first=True), layer.activation)
+    result = Tensor(name, (*places, kernel.shape[3]), first=True)
+    return _activated(writer, result, layer.activation)
 
 
 def _pooling(kind: str, **attributes: Any) -> Write:
@@ -292,7 +334,7 @@ def _reshape(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
 
 
 _WRITERS: dict[str, Write] = {
-    "keras.Activation": lambda writer, layer, x: writer.activated(x[0], layer.activation),
+    "keras.Activation": lambda writer, layer, x: _activated(writer, x[0], layer.activation),
     "keras.AveragePooling2D": _pooling("AveragePool", count_include_pad=0),
     "keras.BatchNormalization": _batch_norm,
     "keras.Concatenate": _concatenate,

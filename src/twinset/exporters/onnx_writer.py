@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -100,15 +100,6 @@ class Writer:
         sizes = self.constant([-1, *wanted], np.int64)
         return Tensor(self.node("Reshape", source, sizes), wanted)
 
-    def activated(self, tensor: Tensor, function: Any) -> Tensor:
-        """Apply a function of `keras.activations`, or none."""
-        if function is None:
-            return tensor
-        name = getattr(function, "__name__", type(function).__name__)
-        if name not in _ACTIVATIONS or function.__module__.split(".")[0] != "keras":
-            raise UnwritableError(f"the activation {name}")
-        return Tensor(_ACTIVATIONS[name](self, tensor.name), tensor.shape, tensor.first)
-
     def model(self, image_shape: Sequence[int], result: Tensor) -> Any:
         """Finish: the `onnx.ModelProto`."""
         (size,) = result.shape
@@ -138,33 +129,3 @@ class Writer:
 def numbers(variable: Any) -> NDArray[np.float32]:
     """Read a variable of any back end."""
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
-
-
-def _simple(kind: str, **attributes: Any) -> Callable[[Writer, str], str]:
-    return lambda writer, x: writer.node(kind, x, **attributes)
-
-
-def _silu(writer: Writer, x: str) -> str:
-    return writer.node("Mul", x, writer.node("Sigmoid", x))
-
-
-def _gelu(writer: Writer, x: str) -> str:
-    # x · (1 + erf(x / √2)) / 2
-    error = writer.node("Erf", writer.node("Mul", x, writer.constant(1 / math.sqrt(2))))
-    half = writer.node("Mul", x, writer.constant(0.5))
-    return writer.node("Mul", half, writer.node("Add", error, writer.constant(1)))
-
-
-_ACTIVATIONS: dict[str, Callable[[Writer, str], str]] = {
-    "linear": lambda writer, x: x,
-    "relu": _simple("Relu"),
-    "relu6": lambda writer, x: writer.node("Clip", x, writer.constant(0), writer.constant(6)),
-    "sigmoid": _simple("Sigmoid"),
-    "tanh": _simple("Tanh"),
-    "silu": _silu,
-    "gelu": _gelu,
-    "elu": _simple("Elu"),
-    "softplus": _simple("Softplus"),
-    "hard_sigmoid": _simple("HardSigmoid", alpha=1 / 6, beta=0.5),
-    "hard_silu": _simple("HardSwish"),
-}

@@ -14,7 +14,6 @@ from twinset.decision import Calibrator, Threshold
 from twinset.errors import ModelError
 
 if TYPE_CHECKING:
-    from twinset.models.history import EpochRecord
     from twinset.recipe import Recipe
 
 Kind = TypeVar("Kind", bound="Essentials")
@@ -22,7 +21,7 @@ Kind = TypeVar("Kind", bound="Essentials")
 # Of the folder and of what a graph holds: the next number where this code would misread the old.
 FORMAT: Final = 2
 CARD, ENCODER, GRAPH = "model.json", "encoder.keras", "encoder.onnx"
-RECIPE, HISTORY = "recipe.toml", "history.csv"
+RECIPE = "recipe.toml"
 
 
 @dataclass(frozen=True)
@@ -109,20 +108,6 @@ def read_recipe(folder: Path) -> Recipe:
     from twinset.recipe import Recipe
 
     return Recipe.load(folder / RECIPE)
-
-
-def read_history(folder: Path) -> tuple[EpochRecord, ...]:
-    """Read what the epochs of the model in a folder did; a ModelError tells what is wrong."""
-    import csv
-
-    from twinset.models.history import EpochRecord
-
-    path = folder / HISTORY
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return tuple(map(EpochRecord.from_flat, csv.DictReader(file)))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{path}: expected the history of a training. {error!r}") from None
 
 
 def parse(kind: type[Kind], text: str, source: str | Path, mend: str) -> Kind:

@@ -1,19 +1,24 @@
-"""What a training did, epoch by epoch, and the statistics of a batch of its embeddings."""
+"""What a training did, epoch by epoch, in memory and as history.csv."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.errors import ModelError
 from twinset.metrics.baselines import unit_norm
 from twinset.metrics.health import alignment, effective_rank, squared_distances, uniformity
 
 NAN = float("nan")
+HISTORY = "history.csv"
 
 
 @dataclass(frozen=True)
@@ -107,21 +112,21 @@ class EpochRecord:
         return cls(**known(cls) | counts, statistics=batch)
 
 
-@dataclass(frozen=True)
-class Guards:
-    """How near to their limits the guards are, between two steps."""
+def to_csv(history: Sequence[EpochRecord]) -> str:
+    """Write a row for each epoch, and a column for each number that it has."""
+    text = io.StringIO()
+    rows = [record.flat() for record in history]
+    writer = csv.DictWriter(text, rows[0] if rows else ["epoch", "steps"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
-    flat: int = 0  # steps in a row with all embeddings in one point
-    idle: int = 0  # likewise with a gradient of 0
-    high: int = 0  # likewise with a loss far above the first ones
-    first: tuple[float, ...] = ()  # these
 
-
-@dataclass(frozen=True, eq=False)
-class Steps:
-    """What some steps in a row did, as an engine tells it: arrays of shape (steps,)."""
-
-    loss: NDArray[np.floating]  # mean of each batch
-    spread: NDArray[np.floating]  # how far apart the batch's embeddings are on average
-    gradient_norm: NDArray[np.floating]  # of the loss at the embeddings
-    active: NDArray[np.floating]  # share of the embeddings with a gradient
+def read_history(folder: Path) -> tuple[EpochRecord, ...]:
+    """Read what the epochs of the model in a folder did; a ModelError tells what is wrong."""
+    path = folder / HISTORY
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return tuple(map(EpochRecord.from_flat, csv.DictReader(file)))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{path}: expected the history of a training. {error!r}") from None

@@ -23,7 +23,6 @@ from twinset.models.card import (
     TrainedOn,
     parse_essentials,
     read_card,
-    read_history,
     read_recipe,
 )
 from twinset.models.embedder import Embedder, batch_size
@@ -68,6 +67,9 @@ class Origin:
     @cached_property
     def history(self) -> tuple[EpochRecord, ...]:
         """One record per epoch."""
+        # here, as a verdict needs no metrics
+        from twinset.models.history import read_history
+
         return () if self._folder is None else read_history(self._folder)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from twinset import figures
 from twinset.figures import Panel
 from twinset.models.history import EpochRecord
 from twinset.report.page import Picture
-from twinset.training.monitor import COLLAPSED, DEAD, PATIENCE
+from twinset.training.guards import COLLAPSED, DEAD, PATIENCE
 
 # Rules of thumb beside the guards that stop a training: different pairs so many times as far apart
 # as same ones, more than one direction, more than nothing, and no gradient that grows by much.

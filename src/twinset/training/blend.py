@@ -18,10 +18,7 @@ SIDE = 32
 
 
 class Blend(Section):
-    """The parts of an embedding when training has ended, each of length 1, and their weights.
-
-    With `features` or `pixels` the embedding also keeps what the objective had no use for, and so
-    serves classes that training did not see. At their defaults the embedding is the trained one.
+    """The weights of an embedding's parts, as `blended` has them; by default the trained one.
 
     Args:
         learned: of the trained embedding.
@@ -58,30 +55,21 @@ def blended(encoder: keras.Model, recipe: Section) -> keras.Model:
     recipe's weights. Squared distances of e are weighted means of the parts'. With `mirror` it is
     unit(e(image) + e(mirror image)), and takes twice the time.
 
-    An objective over classes keeps what tells the seen classes apart and removes all else: for
-    classes that it never saw, its embedding can be worse than the pixels. What goes into the last
-    layer has lost less, the pixels nothing. The price is the size, and distances that say less of
-    the seen classes.
+    An objective over classes removes what does not tell the seen ones apart; of others its
+    embedding can be worse than the pixels. What goes into the last layer has lost less, the pixels
+    nothing. The price is the size, and distances that say less of the seen classes.
 
-    References:
-        Chen et al. (2020), A Simple Framework for Contrastive Learning (the layer before the last
-        transfers better); Papyan, Han, Donoho (2020), Prevalence of Neural Collapse.
+    Chen et al. (2020), A Simple Framework for Contrastive Learning, found the layer before the last
+    to transfer better; Papyan, Han, Donoho (2020), Prevalence of Neural Collapse, say why.
     """
     # The encoder's layers are used, not copied. `mirror` is true or false here, as only the data
     # can say "auto".
-    try:
-        return _blended(encoder, recipe)
-    except ValueError as error:
-        if isinstance(error, RecipeError):
-            raise
-        # names that are there already, as in an encoder that is a blend
-        raise RecipeError(
-            f"Expected an encoder that can be blended. Received {encoder.name!r}: {error}"
-        ) from error
-
-
-def _blended(encoder: keras.Model, recipe: Section) -> keras.Model:
     (image,) = encoder.inputs
+    if taken := [layer.name for layer in encoder.layers if layer.name.startswith("blend_")]:
+        raise RecipeError(
+            f"Expected an encoder that can be blended. Received {encoder.name!r}, which is a blend "
+            f"already: it has a layer {taken[0]!r}."
+        )
     parts = []
     if recipe.learned:
         parts.append(("learned", recipe.learned, encoder.outputs[0]))
@@ -123,10 +111,11 @@ _BEFORE = (keras.layers.BatchNormalization, keras.layers.Dropout, Dropout)
 def _before_the_last(encoder: keras.Model) -> Any:
     # what goes into the last linear layer, and into the normalisation that stands before
     tensor = _back(encoder.outputs[0], _AFTER)
-    layer = _layer(tensor)
-    if isinstance(layer, keras.layers.Dense):
+    if isinstance(tensor._keras_history.operation, keras.layers.Dense):
         tensor = _back(_given(tensor), _BEFORE)
-        if len(tensor.shape) == 2 and not _is_input(tensor):
+        start = _back(tensor, (keras.layers.Flatten, keras.layers.Reshape))
+        pixels = isinstance(start._keras_history.operation, keras.layers.InputLayer)
+        if len(tensor.shape) == 2 and not pixels:
             return tensor
     raise RecipeError(
         "Expected an encoder with a layer before its last linear one, to blend in what goes "
@@ -135,24 +124,15 @@ def _before_the_last(encoder: keras.Model) -> Any:
 
 
 def _back(tensor: Any, layers: tuple[type, ...]) -> Any:
-    while isinstance(_layer(tensor), layers):
+    while isinstance(tensor._keras_history.operation, layers):
         tensor = _given(tensor)
     return tensor
 
 
-def _layer(tensor: Any) -> Any:
-    return tensor._keras_history.operation
-
-
 def _given(tensor: Any) -> Any:
     # what the layer was called on to make this tensor; it may have been called elsewhere
-    call = _layer(tensor)._inbound_nodes[tensor._keras_history.node_index]
-    return call.input_tensors[0]
-
-
-def _is_input(tensor: Any) -> bool:
-    tensor = _back(tensor, (keras.layers.Flatten, keras.layers.Reshape))
-    return isinstance(_layer(tensor), keras.layers.InputLayer)
+    made = tensor._keras_history
+    return made.operation._inbound_nodes[made.node_index].input_tensors[0]
 
 
 def _looks(image: Any) -> Any:

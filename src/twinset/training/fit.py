@@ -18,14 +18,16 @@ from twinset.data.pairs import Pairs, tutorial_pairs
 from twinset.decision import Threshold
 from twinset.errors import DataError, RecipeError
 from twinset.models.card import TrainedOn
-from twinset.models.keras_model import SiameseModel, beginning, identity
+from twinset.models.identity import beginning, identity
+from twinset.models.keras_model import SiameseModel
 from twinset.progress import Report, Wanted, reporting
 from twinset.recipe import AUGMENTATION, OPTIMIZER, Recipe
 from twinset.settings import Section
 from twinset.training import frozen_trunk as features
 from twinset.training.blend import blended
 from twinset.training.callbacks import Callbacks
-from twinset.training.monitor import Keeper, Monitor
+from twinset.training.checkpoints import Keeper
+from twinset.training.monitor import Monitor
 from twinset.training.tasks import BatchTask, Job, PairTask, Task
 
 # Of the section of "own": what is another's once a network is handed over.

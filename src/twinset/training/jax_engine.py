@@ -16,10 +16,11 @@ import keras
 import numpy as np
 from jax import lax
 
-from twinset.files import cache_folder, prune
-from twinset.models.history import BatchStatistics, Steps, batch_statistics
+from twinset.cache_folder import cache_folder, prune
+from twinset.models.history import BatchStatistics, batch_statistics
 from twinset.networks.conv import Convolution
-from twinset.training.monitor import Keeper, Monitor
+from twinset.training.checkpoints import Keeper
+from twinset.training.monitor import Monitor, Steps
 from twinset.training.tasks import Batches, Job, loss_scale
 
 # How long the device works before the host looks at the losses: often enough for a lively

@@ -14,8 +14,9 @@ from keras import ops
 from numpy.typing import NDArray
 
 from twinset.data.pairs import PADDING
-from twinset.models.history import BatchStatistics, Steps, batch_statistics
-from twinset.training.monitor import Keeper, Monitor
+from twinset.models.history import BatchStatistics, batch_statistics
+from twinset.training.checkpoints import Keeper
+from twinset.training.monitor import Monitor, Steps
 from twinset.training.tasks import Batches, Job
 
 # So many steps apart the gradient at the embeddings is looked at: it costs a pass of its own here.

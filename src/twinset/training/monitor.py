@@ -1,46 +1,29 @@
-"""Watches a training: stops what is broken, heeds Ctrl-C, keeps the history and checkpoints."""
+"""Watches a training: has its guards look at each step, heeds Ctrl-C, keeps the history."""
 
 from __future__ import annotations
 
-import io
-import json
-import signal
-import sys
-import threading
 import time
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.errors import (
-    CollapseError,
-    DivergedError,
-    IdleError,
-    ModelError,
-    NonFiniteLossError,
-)
-from twinset.files import write_bytes
-from twinset.models.history import NAN, UNKNOWN, BatchStatistics, EpochRecord, Guards, Steps
+from twinset.models.history import NAN, UNKNOWN, BatchStatistics, EpochRecord
 from twinset.progress import Progress, Report
+from twinset.training.callbacks import Callbacks
+from twinset.training.guards import Guards, on_interrupt, refuse_dead
 
-if TYPE_CHECKING:  # a report takes the limits from here, and does without Keras
-    from twinset.training.callbacks import Callbacks
 
-# Embeddings closer than this share of the scale, over as many steps as the patience, are one
-# point. A network that learns passes through no such state: distances start near it and spread.
-COLLAPSED = 1e-3
-PATIENCE = 20
-# A loss below this wants nothing more; at so many times that of the first steps it has diverged.
-SATISFIED = 1e-6
-FIRST, DIVERGED = 10, 10.0
-DEAD = 0.98
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """What some steps in a row did, as an engine tells it: arrays of shape (steps,)."""
+
+    loss: NDArray[np.floating]  # mean of each batch
+    spread: NDArray[np.floating]  # how far apart the batch's embeddings are on average
+    gradient_norm: NDArray[np.floating]  # of the loss at the embeddings
+    active: NDArray[np.floating]  # share of the embeddings with a gradient
 
 
 class Monitor:
@@ -66,10 +49,7 @@ class Monitor:
         self._tell = tell
         self._listener = listener
         self._seen: list[tuple[float, float, float]] = []  # loss, gradient norm, active share
-        self._flat_steps = 0
-        self._idle_steps = 0
-        self._high_steps = 0
-        self._first_losses: list[float] = []
+        self.guards = Guards()
         self._epoch_started = time.perf_counter()
 
     @property
@@ -98,8 +78,7 @@ class Monitor:
         """Go on where another monitor was: with its history, `pending` and `guards`."""
         # the guards too: one of them ends a training that is at its best
         self.history = list(history)
-        self._flat_steps, self._idle_steps = guards.flat, guards.idle
-        self._high_steps, self._first_losses = guards.high, list(guards.first)
+        self.guards = replace(guards)
         self._seen = [tuple(row) for row in seen.tolist()]
         self._epoch_started = time.perf_counter()
 
@@ -108,29 +87,17 @@ class Monitor:
         """What was seen of the current epoch: loss, gradient norm and active share, (steps, 3)."""
         return np.array(self._seen, np.float64).reshape(-1, 3)
 
-    @property
-    def guards(self) -> Guards:
-        """How near to their limits the guards are."""
-        first = tuple(self._first_losses)
-        return Guards(self._flat_steps, self._idle_steps, self._high_steps, first)
-
     def steps(self, steps: Steps, statistics: Callable[[], BatchStatistics] | None = None) -> None:
         """Take note of the next steps, which end with the epoch at the latest.
 
-        Raises:
-            TrainingError: it is broken, as its class says. The statistics of the last batch are
-                asked for at the end of an epoch.
+        The statistics of the last batch are asked for at its end; a TrainingError says what broke.
         """
-        rows = zip(
-            *(
-                values.tolist()
-                for values in (steps.loss, steps.spread, steps.gradient_norm, steps.active)
-            ),
-            strict=True,
-        )
-        for loss, spread, norm, active in rows:
+        told = (steps.loss, steps.spread, steps.gradient_norm, steps.active)
+        for loss, spread, norm, active in np.stack(told, axis=1).tolist():
             self._seen.append((loss, norm, active))
-            self._check(loss, spread, norm)
+            where = f"epoch {len(self.history) + 1}, step {self.step} of {len(self._sizes)}"
+            if self.guards.at_its_best(loss, spread, norm, scale=self._scale, where=where):
+                self.finished = True
         if self.step == len(self._sizes):
             self._finish_epoch(statistics)
         else:
@@ -141,51 +108,6 @@ class Monitor:
         epoch = f"epoch {len(self.history) + 1}/{self.epochs}"
         numbers = {"loss": loss, "images/s": speed, **health}
         self._tell(Progress(epoch, self.step, len(self._sizes), "steps", numbers))
-
-    def _check(self, loss: float, spread: float, norm: float) -> None:
-        if not np.isfinite(loss):
-            raise NonFiniteLossError(
-                f"Expected a finite loss. Received {loss} at {self._where()}: "
-                "lower the learning rate (for example --set optimizer.learning_rate=0.0003), "
-                "and check the images for broken values."
-            )
-        self._flat_steps = self._flat_steps + 1 if spread < COLLAPSED * self._scale else 0
-        if self._flat_steps >= PATIENCE:
-            raise CollapseError(
-                f"Expected embeddings that differ. All pairs had distance {spread:.2g} "
-                f"(loss {loss:.3f}) in {PATIENCE} batches up to {self._where()}: the "
-                "network maps every image to one point, and cannot recover. Lower the learning "
-                "rate, try another --seed, or widen the last layer (encoder.units)."
-            )
-        if not np.isnan(norm):  # some engines look at it now and then
-            self._idle_steps = self._idle_steps + 1 if norm == 0 else 0
-        if self._idle_steps >= PATIENCE:
-            if loss < SATISFIED:
-                self.finished = True  # all pairs are where the loss wants them
-                return
-            raise IdleError(
-                f"Expected a loss that moves the network. Its gradient was 0 in {PATIENCE} "
-                f"batches up to {self._where()} (loss {loss:.3f}): no pair is active, or the last "
-                "layer is dead. Take another seed, a larger margin, encoder.linear=true, or "
-                "larger batches (batch_size)."
-            )
-        self._diverging(loss)
-
-    def _diverging(self, loss: float) -> None:
-        if len(self._first_losses) < FIRST:
-            self._first_losses.append(loss)
-            return
-        limit = DIVERGED * max(np.median(self._first_losses), SATISFIED)
-        self._high_steps = self._high_steps + 1 if loss > limit else 0
-        if self._high_steps >= PATIENCE:
-            raise DivergedError(
-                f"Expected a loss that falls. It rose from {np.median(self._first_losses):.3g} in "
-                f"the first {FIRST} batches to {loss:.3g} at {self._where()}: lower the learning "
-                "rate, or warm it up (--set optimizer.warmup=0.1)."
-            )
-
-    def _where(self) -> str:
-        return f"epoch {len(self.history) + 1}, step {self.step} of {len(self._sizes)}"
 
     def _mean(self, column: int) -> float:
         values = np.array([row[column] for row in self._seen])
@@ -216,165 +138,16 @@ class Monitor:
             self._listener.end(record)
             self.finished = self.finished or self._listener.stopped
         self._seen, self._epoch_started = [], time.perf_counter()
-        # twice: one small batch may be of images that are all alike
-        dead = [each.statistics.dead_share for each in self.history[-2:]]
-        if len(dead) == 2 and min(dead) > DEAD:
-            raise CollapseError(
-                f"Expected an embedding that uses its coordinates. {dead[-1]:.0%} "
-                f"of them are constant after epoch {record.epoch}: lower the learning rate, try "
-                "another --seed, or take encoder.linear=true."
-            )
+        refuse_dead([each.statistics.dead_share for each in self.history[-2:]], record.epoch)
 
     @contextmanager
     def watch(self) -> Iterator[Monitor]:
         """Turn Ctrl-C into `interrupted` until training ends; a second one is as usual."""
         self._epoch_started = time.perf_counter()
-        with self._heed_interrupt():
+        with on_interrupt(self._interrupt):
             yield self
             if self._seen:  # interrupted within an epoch
                 self._finish_epoch()
 
-    @contextmanager
-    def _heed_interrupt(self) -> Iterator[None]:
-        # Only the main thread can catch signals; elsewhere Ctrl-C stays what it was. So it does
-        # where it is ignored, as a shell's background job must not end by the Ctrl-C that is meant
-        # for another, and where a handler is not Python's (None), which could not be put back.
-        before = signal.getsignal(signal.SIGINT)
-        elsewhere = threading.current_thread() is not threading.main_thread()
-        if elsewhere or before in (signal.SIG_IGN, None):
-            yield
-            return
-
-        def note(signum: int, frame: FrameType | None) -> None:
-            del signum, frame
-            self.interrupted = True
-            signal.signal(signal.SIGINT, before)
-
-        signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-
-# At least so long between two saves.
-SECONDS_BETWEEN_SAVES = 30.0
-# At most so much of a training's time goes into saving, however large the network.
-SHARE_OF_SAVING = 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """The state of a training between two steps."""
-
-    epoch: int  # counted from 0
-    step: int  # how many of its steps are done
-    arrays: tuple[NDArray[Any], ...]  # values of all variables, in the order of `Job.variables`
-    history: tuple[EpochRecord, ...]
-    pending: NDArray[np.float64]  # as `Monitor.pending` and `Monitor.guards`
-    guards: Guards
-
-
-class Keeper:
-    """The checkpoints of a training: written now and then, and the one to begin with.
-
-    A checkpoint belongs to one training: recipe, data, back end. All that is random is a function
-    of seed, epoch and step, so weights, optimiser and position are enough to go on exactly.
-    """
-
-    def __init__(
-        self,
-        path: Path | None,  # None keeps nothing
-        key: Callable[[], str],  # gives the training's name, which costs time: asked where needed
-        *,
-        seconds: float = SECONDS_BETWEEN_SAVES,
-        share: float = SHARE_OF_SAVING,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._path, self._key, self._clock = path, key, clock
-        self._seconds, self._share = seconds, share
-        self._next = clock() + seconds
-        self._failed = False
-
-    @property
-    def due(self) -> bool:
-        """Whether it is time to save."""
-        return self._path is not None and self._clock() >= self._next
-
-    def save(self, epoch: int, step: int, arrays: Iterable[NDArray[Any]], monitor: Monitor) -> None:
-        """Write a checkpoint whole, or leave the one before and say so, once."""
-        # A training is worth more than its checkpoint: on a full disk it goes on, and tries again.
-        # To take the arrays off the device counts as saving, so they come one by one.
-        if self._path is None:
-            return
-        started = self._clock()
-        self._write(self._path, epoch, step, arrays, monitor)
-        ended = self._clock()  # not before: a save that takes long would be due again at once
-        self._next = ended + max(self._seconds, (ended - started) * (1 / self._share - 1))
-
-    def _write(
-        self, path: Path, epoch: int, step: int, arrays: Iterable[NDArray[Any]], monitor: Monitor
-    ) -> None:
-        about = {
-            "key": self._key(),
-            "epoch": epoch,
-            "step": step,
-            "history": [record.flat() for record in monitor.history],
-            "pending": monitor.pending.tolist(),
-            "guards": asdict(monitor.guards),
-        }
-        file = io.BytesIO()
-        named: dict[str, Any] = {f"a{i}": _storable(array) for i, array in enumerate(arrays)}
-        np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **named)
-        try:
-            write_bytes(path, file.getvalue())
-        except OSError as error:
-            if not self._failed:
-                print(  # noqa: T201 - must not be missed, whether or not progress is wanted
-                    f"twinset: {path}: the checkpoint could not be written. "
-                    f"{error.strerror or error}: make room; the training goes on, and tries again.",
-                    file=sys.stderr,
-                )
-            self._failed = True
-        else:
-            self._failed = False
-
-    def load(self) -> Checkpoint | None:
-        """Read the checkpoint of this training; None if there is none.
-
-        Raises:
-            ModelError: the file is damaged, or of another training.
-        """
-        if self._path is None or not self._path.exists():
-            return None
-        try:
-            # from memory: numpy leaves a damaged file open
-            with np.load(io.BytesIO(self._path.read_bytes())) as file:
-                about = json.loads(file["about"].tobytes())
-                arrays = tuple(file[f"a{i}"] for i in range(len(file.files) - 1))
-            history = tuple(EpochRecord.from_flat(each) for each in about["history"])
-            pending = np.array(about["pending"], np.float64).reshape(-1, 3)
-            guards = Guards(**about["guards"])
-            found = Checkpoint(about["epoch"], about["step"], arrays, history, pending, guards)
-            key = about["key"]
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ModelError(
-                f"{self._path}: expected a checkpoint. {error!r}: remove it, and train anew."
-            ) from None
-        if key != self._key():
-            raise ModelError(
-                f"{self._path}: expected a checkpoint of this training. It is of another recipe, "
-                "other data or another back end: resume with those, or train anew."
-            )
-        return found
-
-    def remove(self) -> None:
-        """Delete the file: the training is done."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-
-
-def _storable(array: NDArray[Any]) -> NDArray[Any]:
-    # numpy's files know no bfloat16; in 32 bits each is the same number, and comes back as it was
-    values = np.asarray(array)
-    return values.astype(np.float32) if values.dtype.name == "bfloat16" else values
+    def _interrupt(self) -> None:
+        self.interrupted = True

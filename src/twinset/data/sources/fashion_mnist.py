@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.cache_folder import cache_folder, tag
 from twinset.data.image_sources import HeldSource
 from twinset.data.labelled import LabelledImages
 from twinset.data.listing import Listing
 from twinset.data.sources import Asked, Source
 from twinset.errors import DownloadError
-from twinset.files import cache_folder, tag
 from twinset.progress import Progress, Report, Wanted, reporting
 
 NAME = "fashion-mnist"
