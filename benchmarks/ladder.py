@@ -22,7 +22,6 @@ import numpy as np
 import ledger
 import twinset
 from twinset.data.parts import divide
-from twinset.evaluation.evaluate import calibrated
 from twinset.metrics.baselines import raw_pixels, unit_norm
 from unseen_classes import NEAR, ranked
 
@@ -77,7 +76,7 @@ def seen(rung, seed, parts):
     started = time.perf_counter()
     model = twinset.fit(parts.fit, name, seed=seed, progress=False, **settings)
     seconds = time.perf_counter() - started
-    model = calibrated(model, parts.calibration)
+    model = model.calibrate(parts.calibration)
     pairs = twinset.tutorial_pairs(parts.test.labels, seed=seed)
     apart = model.distances(parts.test, pairs)
     scores = twinset.score_pairs(apart, pairs.same, model.threshold.value)

@@ -30,7 +30,6 @@ def one(recipe, seed, settings, keep):
 
     import twinset
     from twinset.data.parts import divide
-    from twinset.evaluation.evaluate import calibrated
     from twinset.metrics.retrieval import retrieve
     from twinset.recipe import parse_setting
 
@@ -41,7 +40,7 @@ def one(recipe, seed, settings, keep):
     started = time.perf_counter()
     model = twinset.fit(parts.fit, recipe, seed=seed, progress=False, **overrides)
     seconds = time.perf_counter() - started
-    model = calibrated(model, parts.calibration)
+    model = model.calibrate(parts.calibration)
     if keep is not None:
         model.save(keep / f"{recipe}-{seed}")
     pairs = twinset.tutorial_pairs(test.labels, seed=seed)

@@ -30,10 +30,15 @@ class Threshold:
         fmr: false match rate promised, that on the data it was chosen on. Defaults to None.
         fnmr: likewise the false non-match rate. Defaults to None.
         images: number of images it was chosen on. Defaults to None.
+        across: what was left out in turn, such as "12 classes (48 images)", where the threshold
+            was chosen on distances under models fitted without it. Defaults to "": on images kept
+            out for that.
 
     Example:
         >>> print(Threshold(0.5, "EER", images=1200).origin)
         EER on 1,200 images kept out
+        >>> print(Threshold(0.5, "EER", images=48, across="12 classes (48 images)").origin)
+        EER, cross-fitted over 12 classes (48 images)
     """
 
     value: float
@@ -42,10 +47,13 @@ class Threshold:
     fmr: float | None = None
     fnmr: float | None = None
     images: int | None = None
+    across: str = ""
 
     @property
     def origin(self) -> str:
         """Where it comes from, for people: the rule, and the images it was chosen on."""
+        if self.across:
+            return f"{self.rule}, cross-fitted over {self.across}"
         kept = "" if self.images is None else f" on {self.images:,} images kept out"
         return f"{self.rule}{kept}"
 

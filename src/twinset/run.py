@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.load import expect, load_parts, write_members
 from twinset.errors import DataError, TwinsetError
-from twinset.evaluation.evaluate import calibrated
 from twinset.evaluation.of_test_pairs import plot_model, score, shown_pairs
 from twinset.exporters.export import ready
 from twinset.files import run_folder
@@ -110,7 +109,7 @@ def train(
     with _kept(folder):
         write_members(folder, parts, data)
         if parts.calibration is not None:
-            model = calibrated(model, parts.calibration)
+            model = model.calibrate(parts.calibration)
             model.save(folder)
         if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
             ready(model, folder, tell)

@@ -11,7 +11,7 @@ import pytest
 import twinset
 from twinset.errors import DataError
 from twinset.evaluation import baselines, folds
-from twinset.evaluation.evaluate import Evaluation, calibrated
+from twinset.evaluation.evaluate import Evaluation
 from twinset.files import plain
 from twinset.metrics.baselines import raw_pixels, unit_norm
 from twinset.metrics.measure import calibrate, measure
@@ -32,7 +32,7 @@ def _shades(seed, count, name="shades"):
 @pytest.fixture(scope="module")
 def model():
     fitted = twinset.fit(_shades(0, 120), **QUICK)
-    return calibrated(fitted, _shades(1, 80, "kept"))
+    return fitted.calibrate(_shades(1, 80, "kept"))
 
 
 @pytest.fixture(scope="module")

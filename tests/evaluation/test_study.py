@@ -170,7 +170,7 @@ def test_pairs_across_are_recounted(recipe, summary):
         part.subset(np.flatnonzero(~np.isin(part.labels, unseen)))
         for part in (PARTS.fit, PARTS.calibration)
     )
-    model = study.calibrated(twinset.fit(fitted, recipe, progress=False), kept)
+    model = twinset.fit(fitted, recipe, progress=False).calibrate(kept)
     vectors = model.embed(TEST)
     a, b = (np.flatnonzero(np.isin(TEST.labels, unseen) == kind) for kind in (True, False))
     d = np.linalg.norm(vectors[a][:, None] - vectors[b][None], axis=2)

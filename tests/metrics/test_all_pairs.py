@@ -106,6 +106,52 @@ def test_everything_agrees_with_the_double_loop(case, threshold):
 
 @pytest.mark.usefixtures("_tile")
 @settings(max_examples=40)
+@given(labelled_points(), st.lists(st.integers(0, 2), min_size=30, max_size=30))
+def test_of_blocks_the_pairs_within_each_are_counted(case, blocks):
+    """All sums are those over the blocks alone, whose spaces may lie far from each other."""
+    points, labels = case
+    blocks = np.array(blocks)[: len(labels)]
+    moved = points + 2048 * blocks[:, None]  # exact: a power of two
+    d, same, left, right = [], [], [], []
+    for j in range(len(labels)):
+        for i in range(j):
+            if blocks[i] == blocks[j]:
+                d.append(oracles.euclidean(moved[i].tolist(), moved[j].tolist()))
+                same.append(bool(labels[i] == labels[j]))
+                left.append(i)
+                right.append(j)
+    if all(same) or not any(same):
+        with pytest.raises(DataError, match="no (same|different) pair"):
+            AllPairs(moved, labels, blocks)
+        return
+    walk, everything = AllPairs(moved, labels, blocks), 1e9
+    found = {}
+    for tile in walk.tiles():
+        for i, j in zip(*np.nonzero(np.isfinite(tile.values)), strict=True):
+            pair = walk.order[tile.rows][i], walk.order[tile.columns][j]
+            found[min(pair), max(pair)] = tile.values[i, j]
+    assert found.keys() == set(zip(left, right, strict=True))
+    for i, j, apart in zip(left, right, d, strict=True):
+        assert abs(found[i, j] ** 2 - apart**2) < 1e-2
+    same = np.array(same)
+    curve = walk.curve()
+    assert (curve.positives, curve.negatives) == (same.sum(), (~same).sum())
+    counts, by_class = walk.per_image([everything]), walk.per_class([everything])
+    for kind, mine in ((same, counts.true_matches), (~same, counts.false_matches)):
+        each = np.bincount(np.array(left)[kind], minlength=len(labels))
+        each += np.bincount(np.array(right)[kind], minlength=len(labels))
+        np.testing.assert_array_equal(mine[0], each)
+    np.testing.assert_array_equal(counts.positives, counts.true_matches[0])
+    np.testing.assert_array_equal(counts.negatives, counts.false_matches[0])
+    for a, first in enumerate(walk.classes):
+        for b, second in enumerate(walk.classes):
+            pairs = [{labels[i], labels[j]} for i, j in zip(left, right, strict=True)]
+            assert by_class.pairs[a, b] == pairs.count({first, second})
+    np.testing.assert_array_equal(by_class.pairs, by_class.matches[0])
+
+
+@pytest.mark.usefixtures("_tile")
+@settings(max_examples=40)
 @given(labelled_points(), st.data())
 def test_many_thresholds_at_once_are_counted_like_each_alone(case, data):
     """On the distances, next to them, on the edges of bins, far outside; in any order, twice."""

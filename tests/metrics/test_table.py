@@ -10,7 +10,6 @@ import pytest
 import twinset
 from twinset.data.parts import Parts
 from twinset.errors import DataError
-from twinset.evaluation.evaluate import calibrated
 from twinset.evaluation.folds import Unit
 from twinset.evaluation.study import run_study
 from twinset.metrics.table import METRICS, Metric, register
@@ -40,7 +39,7 @@ def gini():
 def test_a_metric_that_is_added_is_everywhere(gini, tmp_path):
     quick = {"encoder": {"units": [8]}, "batch_size": 16, "epochs": 2, "progress": False}
     train, calibration, test = _shades(0, 80), _shades(1, 80), _shades(2, 80)
-    model = calibrated(twinset.fit(train, **quick), calibration)
+    model = twinset.fit(train, **quick).calibrate(calibration)
     found = twinset.evaluate(model, test, progress=False)
     value = found.model.numbers["gini"].value
     assert value == pytest.approx(2 * found.model.numbers["auc"].value - 1)

@@ -12,7 +12,7 @@ import twinset
 from browsing import opened
 from twinset import figures
 from twinset.errors import DataError
-from twinset.evaluation.evaluate import calibrated, evaluate
+from twinset.evaluation.evaluate import evaluate
 from twinset.evaluation.folds import Fold, Unit
 from twinset.evaluation.study import summarise
 from twinset.metrics.table import METRICS
@@ -36,7 +36,7 @@ def shades(seed, name="shades"):
 def made():
     """A calibrated model's evaluation, the same without calibration, and the pictures."""
     fitted = twinset.fit(shades(0), **QUICK)
-    model, test = calibrated(fitted, shades(1)), shades(2, "<b>test</b>")
+    model, test = fitted.calibrate(shades(1)), shades(2, "<b>test</b>")
     found = evaluate(model, test, fitted=shades(0), near=[(0, 1)])
     plain = evaluate(fitted, test, baselines=False)
     content = json.loads(json.dumps(found.to_dict()))

@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,21 +23,17 @@ from twinset.files import plain, write_bytes
 from twinset.metrics.comparison import Comparison, differences
 from twinset.metrics.intervals import Interval
 from twinset.metrics.measure import (
-    RULES,
     Calibration,
     Measurements,
     OperatingPoint,
-    calibrate,
     measure,
 )
 from twinset.metrics.measured import Part
-from twinset.metrics.pairs import parse_rule
 from twinset.metrics.table import METRICS
 from twinset.progress import Progress, Wanted, reporting
 
 if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
-    from twinset.models.keras_model import SiameseModel
 
 SCHEMA = 3
 HARDEST = 10
@@ -288,18 +284,6 @@ def compare_models(
             "Data": {"test set": data.name, "test digest": data.digest},
         },
     )
-
-
-def calibrated(model: SiameseModel, kept: Labelled) -> SiameseModel:
-    """Choose a model's thresholds, and fit its probability, on images it was not fitted on."""
-    # The recipe's rule decides; thresholds by the protocol's other rules go to `alternatives`.
-    rules = dict.fromkeys([parse_rule(model.recipe.rule).name, *RULES])
-    part = Part(model.embed(kept), kept.labels)
-    found = calibrate(part, rules=list(rules), seed=model.recipe.seed)
-    first, *others = (
-        replace(chosen, data=kept.digest, images=len(kept)) for chosen in found.thresholds
-    )
-    return replace(model, threshold=first, alternatives=tuple(others), calibrator=found.calibrator)
 
 
 def check_unseen(models: Mapping[str, Embedder], data: Any, *, allow_seen: bool = False) -> None:

@@ -16,7 +16,7 @@ from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
 from twinset.errors import DataError
 from twinset.evaluation.baselines import baseline_of, plain_rows
-from twinset.evaluation.evaluate import calibrated, calibration_of, evaluate
+from twinset.evaluation.evaluate import calibration_of, evaluate
 from twinset.evaluation.folds import (
     COURSE,
     FOLDS,
@@ -65,11 +65,9 @@ def run_study(
         from twinset.training.fit import fit
 
         gone = np.setdiff1d(parts.fit.labels, kept.labels)
-        return calibrated(
-            fit(kept, chosen, progress=False),
-            # a threshold must not be chosen on classes that the model never saw
-            calibration.subset(np.flatnonzero(~np.isin(calibration.labels, gone))),
-        )
+        # a threshold must not be chosen on classes that the model never saw
+        known = calibration.subset(np.flatnonzero(~np.isin(calibration.labels, gone)))
+        return fit(kept, chosen, progress=False).calibrate(known)
 
     def judge(model: Any, unit: Unit, kept: Labelled, held: Labelled | None) -> Mapping[str, Any]:
         if unit.fold is not None:

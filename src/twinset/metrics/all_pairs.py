@@ -67,28 +67,36 @@ class Tile:
 
 
 class AllPairs:
-    """All n (n − 1) / 2 pairs of a set.
+    """All n (n − 1) / 2 pairs of a set; with blocks, all pairs within one block.
 
-    Time grows with n², memory with n: distances exist a tile at a time.
+    Time grows with n², memory with n: distances exist a tile at a time. Blocks, such as the folds
+    of a cross-validation, are numbers of shape (n,): embeddings of two models are not compared.
 
     `embeddings` are kept as they came; `classes` are the labels, ascending; image i of the walk
     is image `order[i]` of the embeddings.
     """
 
-    def __init__(self, embeddings: NDArray[Any], labels: ArrayLike) -> None:
+    def __init__(
+        self, embeddings: NDArray[Any], labels: ArrayLike, blocks: ArrayLike | None = None
+    ) -> None:
         checked = _checked(embeddings, labels)
         self.embeddings = embeddings
-        self.classes, codes = np.unique(checked, return_inverse=True)
+        self.classes, kinds = np.unique(checked, return_inverse=True)
+        places = np.zeros(len(kinds), np.int64) if blocks is None else np.asarray(blocks)
+        of_block, self._block_sizes = np.unique(places, return_inverse=True, return_counts=True)[1:]
+        # A cell is what a class has in a block: images of one cell are same pairs.
+        cells, codes = np.unique(of_block * len(self.classes) + kinds, return_inverse=True)
+        self._block_of_cell, self._class_of_cell = np.divmod(cells, len(self.classes))
         self._sizes = np.bincount(codes)
         if (self._sizes < 2).all():
             raise DataError("Expected a class of at least 2 images. Received none: no same pair.")
-        if len(self._sizes) < 2:
+        if len(self._sizes) == len(self._block_sizes):
             raise DataError("Expected at least 2 classes. Received 1: no different pair.")
-        # Sorted by class, the same pairs of a tile are rectangles.
+        # Sorted by cell, the same pairs of a tile are rectangles.
         self.order = np.argsort(codes, kind="stable")
         self._codes = codes[self.order]
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
-        rows, squares = distances.centred(embeddings)
+        rows, squares = _centred(embeddings, of_block)
         self._rows, self._squares = rows[self.order], squares[self.order]
         # No distance is longer than twice the longest row; the slack is for rounding.
         longest = 2 * float(np.sqrt(self._squares.max())) * (1 + 1e-4)
@@ -133,10 +141,11 @@ class AllPairs:
             np.cumsum(counts, axis=1)[place].T[rows_of] for counts in (every, same)
         )
         positives = self._sizes[self._codes] - 1
+        others = self._block_sizes[self._block_of_cell][self._codes] - 1
         return PerImage(
             thresholds=wanted,
             positives=positives[place],
-            negatives=(n - 1 - positives)[place],
+            negatives=(others - positives)[place],
             true_matches=true_matches,
             false_matches=matches - true_matches,
         )
@@ -144,12 +153,15 @@ class AllPairs:
     def per_class(self, thresholds: Sequence[float]) -> PerClass:
         """Count, for each two classes, the pairs between them that match."""
         # Memory grows with t · classes².
-        between = np.zeros((len(thresholds), len(self._sizes), len(self._sizes)), np.int64)
+        count = len(self.classes)
+        between = np.zeros((len(thresholds), count, count), np.int64)
         for tile in self.tiles():
             for k, threshold in enumerate(thresholds):
                 self._add_between(between[k], tile, tile.values <= np.float32(threshold))
-        pairs = np.outer(self._sizes, self._sizes)
-        np.fill_diagonal(pairs, self._sizes * (self._sizes - 1) // 2)
+        table = np.zeros((len(self._block_sizes), count), np.int64)  # images of each cell
+        table[self._block_of_cell, self._class_of_cell] = self._sizes
+        pairs = table.T @ table
+        np.fill_diagonal(pairs, (table * (table - 1) // 2).sum(axis=0))
         matches = np.triu(between) + np.transpose(np.triu(between, 1), (0, 2, 1))
         return PerClass(matches, pairs)
 
@@ -217,24 +229,28 @@ class AllPairs:
         """Walk over all pairs, each once, a tile at a time."""
         room = np.empty(TILE * TILE, np.float32)
         no_pair = np.tril(np.ones((TILE, TILE), bool))
-        n = len(self)
-        for top in range(0, n, TILE):
-            rows = slice(top, min(top + TILE, n))
-            height = rows.stop - rows.start
-            for left in range(top, n, TILE):
-                columns = slice(left, min(left + TILE, n))
-                width = columns.stop - columns.start
-                values = distances.cross(
-                    self._rows[rows],
-                    self._rows[columns],
-                    self._squares[rows],
-                    self._squares[columns],
-                    room[: height * width].reshape(height, width),
-                )
-                diagonal = left == top
-                if diagonal:  # each pair once, and none of an image with itself
-                    values[no_pair[:height, :width]] = np.inf
-                yield Tile(rows, columns, values, diagonal, self._same(rows, columns))
+        for rows, columns in self._places():
+            height, width = rows.stop - rows.start, columns.stop - columns.start
+            values = distances.cross(
+                self._rows[rows],
+                self._rows[columns],
+                self._squares[rows],
+                self._squares[columns],
+                room[: height * width].reshape(height, width),
+            )
+            diagonal = rows.start == columns.start
+            if diagonal:  # each pair once, and none of an image with itself
+                values[no_pair[:height, :width]] = np.inf
+            yield Tile(rows, columns, values, diagonal, self._same(rows, columns))
+
+    def _places(self) -> Iterator[tuple[slice, slice]]:
+        """List the tiles' rows and columns, block by block."""
+        ends = np.cumsum(self._block_sizes).tolist()
+        for first, end in zip([0, *ends], ends, strict=False):
+            for top in range(first, end, TILE):
+                rows = slice(top, min(top + TILE, end))
+                for left in range(top, end, TILE):
+                    yield rows, slice(left, min(left + TILE, end))
 
     def _steps_of_bins(self, steps: NDArray[np.float32]) -> NDArray[np.intp]:
         """Find, for each bin, the first of ascending thresholds that all its distances match."""
@@ -268,7 +284,22 @@ class AllPairs:
         row_codes, row_starts = np.unique(self._codes[tile.rows], return_index=True)
         column_codes, column_starts = np.unique(self._codes[tile.columns], return_index=True)
         by_column = np.add.reduceat(match, column_starts, axis=1, dtype=np.int64)
-        between[np.ix_(row_codes, column_codes)] += np.add.reduceat(by_column, row_starts, axis=0)
+        # within one block each class has one cell
+        classes = self._class_of_cell[row_codes], self._class_of_cell[column_codes]
+        between[np.ix_(*classes)] += np.add.reduceat(by_column, row_starts, axis=0)
+
+
+def _centred(
+    embeddings: NDArray[Any], blocks: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Centre each block by itself: their spaces may lie far apart, and digits would be lost."""
+    if not blocks.any():
+        return distances.centred(embeddings)
+    rows, squares = distances.centred(embeddings)
+    for block in range(blocks.max() + 1):
+        inside = np.flatnonzero(blocks == block)
+        rows[inside], squares[inside] = distances.centred(embeddings[inside])
+    return rows, squares
 
 
 def _count(

@@ -16,7 +16,12 @@ Floats = NDArray[np.float64]
 
 
 def fit_calibrator(distances: ArrayLike, same: ArrayLike) -> Calibrator:
-    """Fit a calibrator by logistic regression."""
+    """Fit a calibrator to the distances of a list of pairs."""
+    return calibrator_of(curve_of_pairs(distances, same))
+
+
+def calibrator_of(curve: Curve) -> Calibrator:
+    """Fit a calibrator by logistic regression to pairs counted by distance."""
     # Maximises the likelihood of log odds a · d + b without penalty, then takes the log odds of the
     # sample's own share of same pairs off b: what stays is evidence, fit for any prior.
     # Two cases have no such maximum; `Calibrator.note` tells which it was:
@@ -28,7 +33,7 @@ def fit_calibrator(distances: ArrayLike, same: ArrayLike) -> Calibrator:
     #   best slope would not be negative. It is set to 0, and every probability is the prior.
     # Platt (1999), Probabilistic Outputs for Support Vector Machines (softened labels); Brümmer, du
     # Preez (2006), Application-Independent Evaluation of Speaker Detection.
-    d, positives, negatives = _counts(curve_of_pairs(distances, same))
+    d, positives, negatives = _counts(curve)
     # The slope has the sign of the difference of means: the likelihood is concave.
     # Distances that differ by less than any rounding would overflow it.
     mean_same, mean_different = (np.average(d, weights=w) for w in (positives, negatives))
@@ -188,6 +193,26 @@ def disjoint_pairs(
     negatives = _different_pairs(others, codes, len(chosen), rng)  # (half, 2)
     left, right = np.concatenate([positives, negatives]).T.astype(np.int32)
     return left, right, np.repeat([True, False], len(chosen))
+
+
+def disjoint_pairs_within(
+    labels: NDArray[np.integer], blocks: NDArray[np.integer] | None, *, seed: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]] | None:
+    """Draw pairs that share no image in each block; None where no block holds two of both kinds."""
+    if blocks is None:
+        return disjoint_pairs(labels, seed=seed)
+    found = []
+    for block in np.unique(blocks):
+        rows = np.flatnonzero(blocks == block).astype(np.int32)
+        try:
+            left, right, same = disjoint_pairs(labels[rows], seed=seed)
+        except DataError:  # as few as two images of each of two classes
+            continue
+        found.append((rows[left], rows[right], same))
+    if not found:
+        return None
+    left, right, same = (np.concatenate(each) for each in zip(*found, strict=True))
+    return left, right, same
 
 
 def _rank(codes: NDArray[np.int64]) -> NDArray[np.int64]:

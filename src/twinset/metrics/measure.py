@@ -15,7 +15,13 @@ from twinset.errors import DataError
 from twinset.files import plain
 from twinset.metrics import intervals
 from twinset.metrics.all_pairs import AllPairs, PerClass, PerImage
-from twinset.metrics.calibration import Reliability, disjoint_pairs, fit_calibrator, reliability
+from twinset.metrics.calibration import (
+    Reliability,
+    calibrator_of,
+    disjoint_pairs_within,
+    fit_calibrator,
+    reliability,
+)
 from twinset.metrics.hardest import HardestPairs, hardest_pairs
 from twinset.metrics.intervals import Bands, Interval, cross_match_estimate
 from twinset.metrics.measured import Measured, Part
@@ -154,12 +160,14 @@ class Measurements:
 
 def calibrate(part: Part, *, rules: Sequence[str] = RULES, seed: int = 0) -> Calibration:
     """Choose thresholds on all pairs of a calibration part, and fit a probability."""
-    curve = AllPairs(part.embeddings, part.labels).curve()
-    left, right, same = disjoint_pairs(part.labels, seed=seed)
-    apart = distances.of_pairs(part.embeddings, left, right)
-    return Calibration(
-        tuple(choose_threshold(curve, rule) for rule in rules), fit_calibrator(apart, same)
-    )
+    curve = AllPairs(part.embeddings, part.labels, part.blocks).curve()
+    drawn = disjoint_pairs_within(part.labels, part.blocks, seed=seed)
+    if drawn is None:  # so few images that their pairs cannot but share some
+        calibrator = calibrator_of(curve)
+    else:
+        left, right, same = drawn
+        calibrator = fit_calibrator(distances.of_pairs(part.embeddings, left, right), same)
+    return Calibration(tuple(choose_threshold(curve, rule) for rule in rules), calibrator)
 
 
 def measure(

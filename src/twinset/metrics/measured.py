@@ -38,10 +38,15 @@ PROBE_STRENGTHS = (0.001, 0.01, 0.1, 1)
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One part of the data, embedded: numbers of shape (n, ...), and labels of shape (n,)."""
+    """One part of the data, embedded: numbers of shape (n, ...), and labels of shape (n,).
+
+    Blocks of shape (n,), where there are any, tell which images can be compared: each fold of a
+    cross-validation has a model, and thus a space, of its own.
+    """
 
     embeddings: NDArray[Any]
     labels: NDArray[np.integer]
+    blocks: NDArray[np.integer] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,7 +59,8 @@ class Part:
     def only(self, classes: Sequence[int] | NDArray[np.integer]) -> Part:
         """Keep the images of some classes."""
         keep = np.isin(self.labels, classes)
-        return Part(self.embeddings[keep], self.labels[keep])
+        blocks = None if self.blocks is None else self.blocks[keep]
+        return Part(self.embeddings[keep], self.labels[keep], blocks)
 
 
 class Measured:
@@ -78,7 +84,7 @@ class Measured:
         self.thresholds, self.calibrator = tuple(thresholds), calibrator
         self.seed = seed
         self._bands = bands
-        self.walk = AllPairs(test.embeddings, test.labels)
+        self.walk = AllPairs(test.embeddings, test.labels, test.blocks)
 
     @cached_property
     def curve(self) -> Curve:

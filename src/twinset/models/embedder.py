@@ -7,8 +7,9 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from twinset.errors import DataError, ImageFileError
 from twinset.models.card import TrainedOn
 
 if TYPE_CHECKING:
+    from twinset.metrics.measure import Calibration
     from twinset.models.history import EpochRecord
     from twinset.recipe import Recipe
 
@@ -169,6 +171,86 @@ class Embedder(ABC):
         embeddings = self.embed([left, right])
         measure = distances.by_name(self.distance)
         return self.judge(float(measure(embeddings[0], embeddings[1])), prior=prior)
+
+    def calibrate(self, images: Labelled, *, rule: str | None = None) -> Self:
+        """Choose the threshold, and fit the probability, on images that were not fitted on.
+
+        All n (n − 1) / 2 pairs of the images are measured; the rule reads the threshold off the
+        two error rates, which it promises from then on. The probability is a logistic regression
+        on pairs that share no image.
+
+        Args:
+            images: `LabelledImages`, or `LabelledFeatures` where the model takes vectors: of what
+                the model will be used on, two or more of some class, of two classes or more. Of
+                their classes the model may have seen any.
+            rule: "balanced accuracy", "EER", "FPR <= 0.01" or "cost 10:1". Defaults to the
+                recipe's, or the one by which the threshold was chosen before.
+
+        Returns:
+            A new model; this one stays as it is. `alternatives` has the thresholds by "balanced
+            accuracy", "EER" and "FPR <= 0.01".
+
+        Raises:
+            DataError: no labelled images, those that the model was fitted on, no pairs of both
+                kinds, or no such rule.
+
+        Reference:
+            Brümmer, du Preez (2006), Application-Independent Evaluation of Speaker Detection.
+
+        Example:
+            >>> import numpy as np, twinset
+            >>> pixels = np.stack([np.full((4, 4), 8 * i, np.uint8) for i in range(32)])
+            >>> labels = np.arange(32) // 16
+            >>> train, others = (
+            ...     twinset.LabelledImages(pixels[i::2], labels[i::2], ("dark", "bright"))
+            ...     for i in range(2)
+            ... )
+            >>> model = twinset.fit(train, epochs=1, encoder={"units": [8]}, progress=False)
+            >>> print(model.calibrate(others, rule="EER").threshold.origin)
+            EER on 16 images kept out
+        """
+        # here, as most uses of a model need none of the metrics
+        from twinset.metrics.measure import calibrate
+        from twinset.metrics.measured import Part
+
+        if not isinstance(images, Labelled):
+            raise DataError(
+                f"Expected LabelledImages to calibrate on. Received {type(images).__name__}: "
+                "wrap arrays as `LabelledImages(images, labels, class_names)`."
+            )
+        if images.digest == self.trained_on.digest:
+            raise DataError(
+                f"Expected images that the model has not seen. Received {images.name!r}, on which "
+                "it was fitted, where distances are too small: take other images."
+            )
+        rules, seed = self.rules(rule)
+        found = calibrate(Part(self.embed(images), images.labels), rules=rules, seed=seed)
+        return self.decided(found, data=images.digest, images=len(images))
+
+    def rules(self, rule: str | None = None) -> tuple[list[str], int]:
+        """List the rules that thresholds are chosen by, the model's own first, and a seed."""
+        from twinset.metrics.measure import RULES
+        from twinset.metrics.pairs import parse_rule
+
+        if rule is None and self.recipe is not None:
+            rule = self.recipe.rule
+        elif rule is None:
+            rule = self.threshold.rule if self.threshold.calibrated else RULES[0]
+        seed = 0 if self.recipe is None else self.recipe.seed
+        return list(dict.fromkeys([parse_rule(rule).name, *RULES])), seed
+
+    def decided(self, found: Calibration, *, data: str, images: int, across: str = "") -> Self:
+        """Take thresholds, the first as the model's own, and a probability, and say whence."""
+        first, *others = (
+            replace(each, data=data, images=images, across=across) for each in found.thresholds
+        )
+        this: Any = self  # a dataclass, as models are
+        model: Self = replace(
+            this, threshold=first, alternatives=tuple(others), calibrator=found.calibrator
+        )
+        if "digest" in self.__dict__:  # known, and the embeddings are the same
+            model.__dict__["digest"] = self.__dict__["digest"]
+        return model
 
     def judge(self, distance: float, *, prior: float = 0.5) -> Verdict:
         """Turn the distance of two embeddings into a verdict.

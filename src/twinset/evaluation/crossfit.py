@@ -1,0 +1,129 @@
+"""Distances of images left out of the fit, in turn: a calibration that needs no part of its own.
+
+    found = crossfit(data, lambda kept: fit(kept, recipe), by="class", seed=0)
+    model = cross_calibrated(fit(data, recipe), found)
+
+Every image serves both: the model is fitted on all of them, and its threshold, probability and
+promised rates come from models of the same recipe that did not see what they are measured on. Each
+of these has a space of its own, so that only images of one turn are compared. As they are fitted
+on less, what is promised is rather too little than too much.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.labelled import Labelled
+from twinset.data.split import By
+from twinset.data.turns import FOLDS, Turns, take_turns
+from twinset.errors import DataError
+from twinset.files import write_bytes
+from twinset.metrics.measure import Calibration, calibrate
+from twinset.metrics.measured import Part
+from twinset.progress import Progress, Wanted, reporting
+
+if TYPE_CHECKING:
+    from twinset.models.embedder import Embedder
+
+    Model = TypeVar("Model", bound=Embedder)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFitted:
+    """Images that were left out, embedded by models that did not see them; m rows."""
+
+    data: str  # digest of all the images
+    images: int  # their number
+    embeddings: NDArray[np.float32]  # (m, d)
+    labels: NDArray[np.int64]  # (m,)
+    positions: NDArray[np.int64]  # of the rows in the data, (m,)
+    turns: NDArray[np.int64]  # the turn of each row, (m,): rows of two turns are not comparable
+    by: By
+    across: str  # what was left out in turn, for people
+    note: str = ""  # what they must know of it
+
+    @property
+    def part(self) -> Part:
+        """The rows as a part of the data, for every metric of pairs."""
+        return Part(self.embeddings, self.labels, self.turns)
+
+    def calibration(self, rules: Sequence[str], *, seed: int) -> Calibration:
+        """Choose thresholds by rules, and fit a probability, as on a calibration part."""
+        return calibrate(self.part, rules=rules, seed=seed)
+
+    def write(self, path: str | Path) -> None:
+        """Write it to a file, for whoever reports on the model later."""
+        file = io.BytesIO()
+        np.savez_compressed(file, **{each.name: getattr(self, each.name) for each in fields(self)})
+        write_bytes(Path(path), file.getvalue())
+
+    @classmethod
+    def read(cls, path: str | Path) -> CrossFitted:
+        """Read what `write` wrote."""
+        try:
+            with np.load(io.BytesIO(Path(path).read_bytes())) as file:
+                found = {each.name: file[each.name] for each in fields(cls)}
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{path}: expected the distances of images that were left out. {error}: restore "
+                "the file, or train again."
+            ) from None
+        return cls(**{name: each.item() if not each.ndim else each for name, each in found.items()})
+
+
+def crossfit(
+    data: Labelled,
+    train: Callable[[Labelled], Any],
+    *,
+    by: By = "class",
+    folds: int = FOLDS,
+    seed: int,
+    turns: Turns | None = None,
+    progress: Wanted = False,
+) -> CrossFitted:
+    """Leave classes, images or groups out in turn, train on the rest, and embed what was left out.
+
+    `train` returns anything with `embed`. By "image" and "group" it is the images of each class
+    that are left out; groups stay whole in any case. Turns that were taken before, as by `divide`,
+    are taken as they are.
+    """
+    if by == "group" and data.groups is None:
+        raise DataError(f"{data.name}: expected groups to leave out. It has none.")
+    if turns is None:
+        turns = take_turns(data.labels, by=by, units=data.groups, folds=folds, seed=seed)
+    found, positions = [], [turn.held for turn in turns.all]
+    with reporting(progress) as tell:
+        for number, turn in enumerate(turns.all):
+            tell(Progress("cross-fit", number, len(turns.all), "trainings"))
+            model = train(data.subset(turn.kept))
+            found.append(np.asarray(model.embed(data.subset(turn.held)), np.float32))
+        tell(Progress("cross-fit", len(turns.all), len(turns.all), "trainings"))
+    # principal directions are no more than the images they come from: zeros change no distance
+    width = max(each.shape[1] for each in found)
+    found = [np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in found]
+    rows = np.concatenate(positions)
+    return CrossFitted(
+        data=data.digest,
+        images=len(data),
+        embeddings=np.concatenate(found),
+        labels=data.labels[rows],
+        positions=rows,
+        turns=np.repeat(np.arange(len(positions)), [len(each) for each in positions]),
+        by=turns.by,
+        across=turns.across,
+        note=turns.note,
+    )
+
+
+def cross_calibrated(model: Model, found: CrossFitted) -> Model:
+    """Give a model that was fitted on all images the thresholds of those that were left out."""
+    rules, seed = model.rules()
+    chosen = found.calibration(rules, seed=seed)
+    return model.decided(chosen, data=found.data, images=found.images, across=found.across)
