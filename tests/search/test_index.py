@@ -23,8 +23,8 @@ from twinset.data import cache
 from twinset.data.labelled import LabelledFeatures, VectorInput
 from twinset.errors import DataError, StoreError
 from twinset.progress import Progress
+from twinset.search.answer import Changes
 from twinset.search.index import Index
-from twinset.search.index_changes import Changes
 from twinset.search.indexing import index_images
 from twinset.search.store import Items
 

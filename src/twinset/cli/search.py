@@ -12,8 +12,8 @@ from twinset.cli.arguments import Arguments, note, say
 from twinset.errors import StoreError
 
 if TYPE_CHECKING:
+    from twinset.search.answer import Answer
     from twinset.search.duplicates import Duplicates
-    from twinset.search.items import Answer
 
 GROUPS, MEMBERS = 20, 5  # so many groups get a line, with so many of their members
 

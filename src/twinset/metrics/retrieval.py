@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from twinset.errors import DataError
 from twinset.metrics.baselines import checked_vectors
 from twinset.metrics.intervals import Estimate
+from twinset.nearest import cores
 
 # Rows of whole numbers up to 2²⁴: their products add up in float64 without rounding.
 GRID_BITS = 24
@@ -142,7 +142,7 @@ def _walk(
 
     blocks = (queries[start : start + block] for start in range(0, len(queries), block))
     # numpy sorts outside Python's lock
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, cores())) as pool:
         return list(pool.map(one, blocks))
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import FileSource, TableSource, picture_of
 from twinset.errors import DataError
+from twinset.search.answer import Answer
 from twinset.search.duplicates import Duplicates
-from twinset.search.items import Answer
-from twinset.search.store import Neighbour
+from twinset.search.items import Neighbour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -88,8 +88,6 @@ def build(matrix: Matrix, recall: float) -> Approximate:
     The sample that sets it and measures it is of the vectors themselves, each left out of its own
     answer: for queries unlike all of them the recall is lower.
     """
-    if not 0 < recall < 1:
-        raise StoreError(f"Expected a recall between 0 and 1. Received {recall!r}.")
     alive = np.flatnonzero(np.isfinite(matrix.squares))
     if not len(alive):
         raise StoreError("An approximate index needs items to be built over, and there are none.")

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset import distance
+from twinset.search.checked import Metadata
 from twinset.search.items import Items, Neighbour
 from twinset.search.store import unknown_ids
-from twinset.search.where import Condition, Metadata, holds
+from twinset.search.where import Condition, holds
 
 # Asked for beyond k, so that what the database put behind the k-th for its rounding is there too.
 SPARE = 8

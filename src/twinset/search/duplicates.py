@@ -13,23 +13,19 @@ from numpy.typing import NDArray
 from twinset.decision import Threshold
 from twinset.errors import StoreError
 from twinset.progress import Wanted
+from twinset.search.answer import for_people
 from twinset.search.groups import find_groups
 from twinset.search.index import Index
-from twinset.search.items import for_people
-from twinset.search.store import Neighbour, Store
+from twinset.search.items import Neighbour
+from twinset.search.store import Store
 
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """A group of items that chains of small steps connect.
+    """A group of items that chains of small steps connect."""
 
-    Args:
-        members: the one in the middle (the medoid) first, then by their distance to it.
-        diameter: the largest distance between two of them; above the threshold where a chain
-            connects items that are not alike themselves.
-    """
-
-    members: tuple[Neighbour, ...]
+    members: tuple[Neighbour, ...]  # the medoid first, then by their distance to it
+    # the largest between two; above the threshold where a chain connects what is not alike
     diameter: float
 
     def __len__(self) -> int:
@@ -38,17 +34,11 @@ class DuplicateGroup:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """The groups of duplicates in an index.
+    """The groups of duplicates in an index."""
 
-    Args:
-        groups: of 2 items or more, largest first.
-        threshold: two items are connected if their distance is at most this.
-        items: how many the index holds.
-    """
-
-    groups: tuple[DuplicateGroup, ...]
-    threshold: Threshold
-    items: int
+    groups: tuple[DuplicateGroup, ...]  # of 2 items or more, largest first
+    threshold: Threshold  # two items are connected if their distance is at most this
+    items: int  # how many the index holds
 
     @property
     def chained(self) -> int:
@@ -108,10 +98,7 @@ class Duplicates:
 
 
 def duplicates(
-    index: Index,
-    threshold: float | None = None,
-    *,
-    progress: Wanted = False,
+    index: Index, threshold: float | None = None, *, progress: Wanted = False
 ) -> Duplicates:
     """Find groups of items within a threshold of each other.
 

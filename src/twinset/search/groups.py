@@ -13,7 +13,7 @@ from twinset import distance
 from twinset.errors import StoreError
 from twinset.nearest import Matrix, cores, one_blas_thread
 from twinset.progress import Progress, Wanted, reporting
-from twinset.search.items import checked_vectors
+from twinset.search.checked import checked_vectors
 
 # A tile of 1024 × 1024 keys (4 MB) stays near one core.
 TILE = 1024

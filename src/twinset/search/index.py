@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
 
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,9 +20,12 @@ from twinset.decision import Threshold
 from twinset.errors import StoreError
 from twinset.progress import Wanted
 from twinset.search import index_model
-from twinset.search.index_changes import Changes, Source, carry_out, embedded, listing_of, plan
+from twinset.search.answer import Answer, Changes
+from twinset.search.checked import checked_k
+from twinset.search.index_changes import carry_out, embedded, plan
 from twinset.search.index_model import Model
-from twinset.search.items import Answer, Items, Signature, checked_k
+from twinset.search.index_sources import Source, embed_queries, listing_of
+from twinset.search.items import Items, Signature
 from twinset.search.store import Store, create_store, open_store
 from twinset.search.where import Where
 
@@ -32,6 +35,16 @@ if TYPE_CHECKING:
 Url = str | os.PathLike[str]
 One = str | os.PathLike[str] | EncodedImage | Image.Image
 Many = Sequence[ImageLike] | LabelledImages | LabelledFeatures
+Within = Literal["threshold"] | float | None
+
+
+class Asked(TypedDict, total=False):
+    """What `Index.search` takes by name."""
+
+    k: int | None
+    within: Within
+    where: Where
+    exact: bool
 
 
 class Index:
@@ -288,43 +301,21 @@ class Index:
 
     @overload  # a text is a path here, though also a sequence of texts
     def search(  # type: ignore[overload-overlap]
-        self,
-        images: One,
-        *,
-        k: int | None = ...,
-        within: Literal["threshold"] | float | None = ...,
-        where: Where = ...,
-        exact: bool = ...,
+        self, images: One, **asked: Unpack[Asked]
     ) -> Answer: ...
 
     @overload
-    def search(
-        self,
-        images: Many,
-        *,
-        k: int | None = ...,
-        within: Literal["threshold"] | float | None = ...,
-        where: Where = ...,
-        exact: bool = ...,
-    ) -> list[Answer]: ...
+    def search(self, images: Many, **asked: Unpack[Asked]) -> list[Answer]: ...
 
     @overload  # one or many, by its shape
-    def search(
-        self,
-        images: NDArray[Any],
-        *,
-        k: int | None = ...,
-        within: Literal["threshold"] | float | None = ...,
-        where: Where = ...,
-        exact: bool = ...,
-    ) -> Any: ...
+    def search(self, images: NDArray[Any], **asked: Unpack[Asked]) -> Any: ...
 
     def search(
         self,
         images: One | Many | NDArray[Any],
         *,
         k: int | None = 10,
-        within: Literal["threshold"] | float | None = None,
+        within: Within = None,
         where: Where = (),
         exact: bool = False,
     ) -> Answer | list[Answer]:
@@ -349,7 +340,7 @@ class Index:
             ImageFileError: a file cannot be read.
             StoreError: embeddings of another size, k below 1, neither k nor within.
         """
-        vectors, names, single = index_model.embed_queries(self.model, images)
+        vectors, names, single = embed_queries(self.model, images)
         limit = self.threshold.value if within == "threshold" else within
         k, limit = checked_k(k, limit)
         # With a k, one look tells what is within and how far the nearest is, at one moment.

@@ -1,4 +1,4 @@
-"""What can be put into an index, and what of it is new, changed or gone; a batch at a time.
+"""What of a listing is new, changed or gone, and how an index follows it, a batch at a time.
 
 Each batch is on disk before the next is begun: who kills this and calls it again goes on.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,83 +17,28 @@ from twinset.data.image_sources import Skipped
 from twinset.data.listing import Listing
 from twinset.errors import DataError
 from twinset.progress import Progress, Wanted, reporting
-from twinset.search.store import Items, Store
+from twinset.search.answer import Changes
+from twinset.search.index_sources import BATCH, Embedded, embed
+from twinset.search.items import Items
+from twinset.search.store import Store
 
 if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
-
-from twinset.data.cache import decode_batches
-from twinset.data.image_sources import HeldSource
-from twinset.data.labelled import LabelledFeatures, LabelledImages, VectorInput
-from twinset.data.sources import list_files, read_listing
-from twinset.errors import StoreError
-
 STAMP, SOURCE, PATH = "_stamp", "_source", "path"
-BATCH = 1024
-
-
-@dataclass(frozen=True)
-class Changes:
-    """The numbers of entries by what became of them.
-
-    Args:
-        added: with an id that was new.
-        changed: in the place of another image or embedding with the same id.
-        relabelled: only what is known of them is new: a label, a path.
-        unchanged: that were there already.
-        removed: that were there and are gone.
-        skipped: what could not be used, with the reasons; an item that was there stays.
-    """
-
-    added: int = 0
-    changed: int = 0
-    relabelled: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    skipped: tuple[Skipped, ...] = ()
-
-    def sentence(self) -> str:
-        """Say it in one line.
-
-        Example:
-            >>> Changes(added=1200, unchanged=3).sentence()
-            '1,200 added, 3 unchanged'
-        """
-        told = [
-            f"{getattr(self, name):,} {name}"
-            for name in ("added", "changed", "relabelled", "unchanged", "removed")
-            if getattr(self, name)
-        ]
-        if self.skipped:
-            told.append(f"{len(self.skipped):,} could not be used")
-        return ", ".join(told) or "nothing to do"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
-        return asdict(self)
 
 
 @dataclass(eq=False)
 class Plan:
     """What is to be done with n entries, by position."""
 
-    # of each entry that can be used, position → stamp
-    stamps: dict[int, str] = field(default_factory=dict)
+    stamps: dict[int, str] = field(default_factory=dict)  # of what can be used, by position
     new: list[int] = field(default_factory=list)  # positions
     changed: list[int] = field(default_factory=list)  # positions
     relabelled: list[int] = field(default_factory=list)  # positions
     unchanged: int = 0  # how many
-    # ids of items that came from the same source, and are there no longer
-    missing: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  # ids that the same source had before
     skipped: list[Skipped] = field(default_factory=list)  # what cannot be used
-
-    @property
-    def pending(self) -> NDArray[np.int64]:
-        """The positions that must be embedded, in order."""
-        return np.array(sorted([*self.new, *self.changed]), np.int64)
 
 
 def plan(listing: Listing, store: Store | None) -> Plan:
@@ -149,7 +94,7 @@ def _judge(made: Plan, listing: Listing, at: int, before: dict[str, Any]) -> Non
 
 def embedded(listing: Listing, made: Plan, model: Embedder, progress: Wanted) -> Iterator[Embedded]:
     """Embed what must be, a batch at a time; nothing is read before the first is asked for."""
-    pending = made.pending
+    pending = np.array(sorted([*made.new, *made.changed]), np.int64)
     done, good = 0, 0
     with reporting(progress) as tell:
         for batch in embed(listing, pending, model):
@@ -190,14 +135,8 @@ def carry_out(
     gone = made.missing if remove else []
     for start in range(0, len(gone), BATCH):
         store.remove(gone[start : start + BATCH])
-    return Changes(
-        added,
-        replaced,
-        len(made.relabelled),
-        made.unchanged,
-        len(gone),
-        tuple(made.skipped),
-    )
+    counts = added, replaced, len(made.relabelled), made.unchanged, len(gone)
+    return Changes(*counts, tuple(made.skipped))
 
 
 def _items(
@@ -208,93 +147,3 @@ def _items(
         vectors,
         tuple(listing.metadata(at) | {STAMP: made.stamps[at]} for at in positions),
     )
-
-
-# --- What can be put in: files of images, images in memory, embeddings made before.
-
-
-PathLike: TypeAlias = str | os.PathLike[str]
-Source: TypeAlias = (
-    PathLike | Sequence[PathLike] | Items | LabelledImages | LabelledFeatures | Listing
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Embedded:
-    """Embeddings of some images of a listing, and what could not be embedded."""
-
-    positions: NDArray[np.int64]  # of the images, (m,)
-    vectors: NDArray[np.float32]  # their embeddings, (m, d)
-    skipped: tuple[Skipped, ...] = ()  # what failed, with the reasons
-
-
-def listing_of(source: Source) -> Listing:
-    """List what is to be put into an index."""
-    if isinstance(source, Listing):
-        return source
-    if isinstance(source, LabelledImages | LabelledFeatures):
-        return _of_labelled(source)
-    if isinstance(source, Items):
-        return _of_items(source)
-    if isinstance(source, str | os.PathLike):
-        return read_listing(source, labelled=False)
-    paths = list(source)
-    if not all(isinstance(path, str | os.PathLike) for path in paths):
-        raise DataError(
-            "Expected a folder, a table, paths of image files, LabelledImages, LabelledFeatures "
-            f"or Items. Received a list with {next(type(p).__name__ for p in paths)} in it."
-        )
-    return list_files(paths)
-
-
-def _of_labelled(data: LabelledImages | LabelledFeatures) -> Listing:
-    names = [""] * len(data) if data.names is None else data.names.tolist()
-    return Listing(
-        [HeldSource(data.rows, row, name) for row, name in enumerate(names)],
-        data.name,
-        data.labels,
-        data.class_names,
-        columns={} if data.groups is None else {"group": data.groups.tolist()},
-        place=data.name,
-        rows=data.rows,
-        skipped=data.skipped,
-    )
-
-
-def _of_items(items: Items) -> Listing:
-    return _ItemsListing(
-        [HeldSource(items.vectors, row, own) for row, own in enumerate(items.ids)],
-        "items",
-        columns={"metadata": items.metadata},
-        rows=items.vectors,
-    )
-
-
-class _ItemsListing(Listing):
-    """A listing of items, of which is known what was given, labels, paths and nulls included."""
-
-    def metadata(self, position: int) -> dict[str, Any]:
-        return dict(self.columns["metadata"][position])
-
-
-def embed(listing: Listing, positions: NDArray[np.int64], model: Embedder) -> Iterator[Embedded]:
-    """Embed images of a listing, a batch at a time; the next is decoded meanwhile."""
-    rows: Any = listing.rows
-    if rows is None:
-        chosen = [listing.sources[position] for position in positions.tolist()]
-        for batch in decode_batches(chosen, model.preprocessing):
-            vectors = model.embed(batch.pixels)
-            yield Embedded(positions[batch.positions], vectors, tuple(batch.skipped.values()))
-        return
-    # vectors are embeddings already, unless the model was trained on such as a file holds
-    made = rows.dtype != np.uint8 and not (
-        listing.place and isinstance(model.preprocessing, VectorInput)
-    )
-    if made and rows.shape[1] != model.dim:
-        raise StoreError(
-            f"Expected embeddings of size {model.dim}, as the index's model makes them. "
-            f"Received {rows.shape[1]}: they come from another model."
-        )
-    for start in range(0, len(positions), BATCH):
-        part = positions[start : start + BATCH]
-        yield Embedded(part, rows[part] if made else model.embed(rows[part]))

@@ -5,20 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 
-from twinset.data.labelled import Labelled, VectorInput
-from twinset.data.names import shown
 from twinset.errors import ModelError, StoreError
 from twinset.files import write_bytes
 from twinset.models.card import CARD, GRAPH, read_card
-from twinset.models.embedder import Embedder, one_or_many
+from twinset.models.embedder import Embedder
 from twinset.models.onnx_model import OnnxModel
 from twinset.search.items import Signature
 from twinset.search.store import scheme_of
@@ -70,32 +65,6 @@ def check(model: Embedder, signature: Signature, url: str) -> Embedder:
             "the model that made the index, or make the index again."
         )
     return model
-
-
-def embed_queries(model: Embedder, given: Any) -> tuple[NDArray[np.float32], list[str], bool]:
-    """Embed one query or many; return their embeddings, their names, and whether it was one."""
-    if isinstance(given, Iterator):
-        given = list(given)  # gone through twice
-    takes_vectors = isinstance(model.preprocessing, VectorInput)
-    fractions = isinstance(given, np.ndarray) and given.dtype.kind == "f"
-    if fractions and not takes_vectors:  # no image has fractions: they are embeddings
-        single = given.ndim == 1
-        vectors = np.asarray(given[None] if single else given, np.float32)
-    else:
-        _, single = one_or_many(given, model.preprocessing)
-        vectors = model.embed(given)
-    if isinstance(given, Labelled):
-        return vectors, [f"{given.name}/{row}" for row in range(len(vectors))], False
-    kind = "vector" if fractions or takes_vectors else "image"
-    each = [given] if single else given
-    plain = each if isinstance(each, list | tuple) else [None] * len(vectors)
-    return vectors, [_name(one, f"{kind} {row}") for row, one in enumerate(plain)], single
-
-
-def _name(query: Any, other: str) -> str:
-    if isinstance(query, str | os.PathLike):
-        return shown(os.fspath(query))
-    return getattr(query, "name", None) or other
 
 
 def keep(model: Embedder, url: str) -> None:

@@ -9,8 +9,8 @@ from twinset.errors import StoreError
 from twinset.progress import Wanted
 from twinset.search import index_model
 from twinset.search.index import Index
-from twinset.search.index_changes import Source
 from twinset.search.index_model import Model
+from twinset.search.index_sources import Source
 from twinset.search.store import open_store, scheme_of
 
 

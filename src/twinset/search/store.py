@@ -25,14 +25,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset.errors import StoreError
 from twinset.registry import Registry
+from twinset.search.checked import checked_ids, checked_k, checked_vectors
 from twinset.search.items import (
     Approximation,
     Items,
     Neighbour,
     Signature,
-    checked_ids,
-    checked_k,
-    checked_vectors,
 )
 from twinset.search.where import Condition, Where, conditions
 
@@ -188,9 +186,12 @@ class Store(ABC):
             What was built, with its measured recall.
 
         Raises:
-            StoreError: this store has none, or its package is not installed.
+            StoreError: this store has none, its package is not installed, or the recall is not
+                between 0 and 1.
         """
-        raise StoreError(f"{type(self).__name__} has exact search only.")
+        if not 0 < recall < 1:
+            raise StoreError(f"Expected a recall between 0 and 1. Received {recall!r}.")
+        return self._build_approximate(recall)
 
     @abstractmethod
     def close(self) -> None:
@@ -221,6 +222,9 @@ class Store(ABC):
     @abstractmethod
     def _batches(self, size: int) -> Iterator[Items]:
         """Read all items, `size` at a time."""
+
+    def _build_approximate(self, recall: float) -> Approximation:
+        raise StoreError(f"{type(self).__name__} has exact search only.")
 
 
 # --- Where stores are: by the scheme of a URL, or in a folder.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-import numpy as np
-
 from twinset.errors import StoreError
+from twinset.search.checked import Metadata, Scalar, checked_text, checked_value, kind
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 
@@ -124,19 +123,14 @@ def conditions(where: Where) -> tuple[Condition, ...]:
 
 def _of_mapping(where: Mapping[str, Any]) -> Iterable[Condition]:
     for name, wanted in where.items():
-        if isinstance(wanted, Mapping):
-            for symbol, value in wanted.items():
-                yield Condition(name, symbol, value)
-        else:
-            yield Condition(name, "=", wanted)
+        relations: Mapping[Any, Any] = wanted if isinstance(wanted, Mapping) else {"=": wanted}
+        yield from (Condition(name, symbol, value) for symbol, value in relations.items())
 
 
 def _of_item(item: Condition | str) -> Condition:
-    if isinstance(item, Condition):
-        return item
-    if isinstance(item, str):
-        return parse(item)
-    raise StoreError(f"Expected a condition, or a text such as 'price<10'. Received {item!r}.")
+    if not isinstance(item, Condition | str):
+        raise StoreError(f"Expected a condition, or a text such as 'price<10'. Received {item!r}.")
+    return parse(item) if isinstance(item, str) else item
 
 
 def _value(text: str) -> Scalar:
@@ -144,87 +138,13 @@ def _value(text: str) -> Scalar:
         return _WORDS[text]
     if _WHOLE.fullmatch(text):
         return int(text)
-    if _NUMBER.fullmatch(text):
-        return float(text)
-    return _text(text)
+    return float(text) if _NUMBER.fullmatch(text) else _text(text)
 
 
 def _text(text: str) -> str:
     if text[:1] not in ("'", '"'):
         return text
     if re.fullmatch(_QUOTED, text, re.DOTALL):
-        try:
+        with suppress(json.JSONDecodeError):
             return text[1:-1] if text[0] == "'" else str(json.loads(text, strict=False))
-        except json.JSONDecodeError:
-            pass
     raise StoreError(f"Expected a closing quote, and nothing after it. Received {text!r}.")
-
-
-# --- What may be known of an item: names, and texts, numbers, booleans or None as values.
-
-Scalar = str | int | float | bool | None
-Metadata = Mapping[str, Scalar]
-Kind = Literal["text", "number", "boolean", "null"]
-
-# What the integer columns of all stores hold.
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
-
-
-def kind(value: Scalar) -> Kind:
-    """Tell the kind of a value; those of different kinds are unequal, and neither is less."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):  # before the numbers: Python counts True among them
-        return "boolean"
-    return "text" if isinstance(value, str) else "number"
-
-
-def checked_text(text: Any, what: str) -> str:
-    """Return a text that every store can hold."""
-    if not isinstance(text, str) or not text:
-        raise StoreError(f"Expected {what} to be a text of 1 character or more. Received {text!r}.")
-    return _storable(str(text), what)
-
-
-def checked_value(value: Any, what: str) -> Scalar:
-    """Return a value as plain Python; NumPy's scalars are turned into it."""
-    plain = value.item() if isinstance(value, np.generic) else value
-    if isinstance(plain, str):
-        return _storable(str(plain), what)
-    if plain is None or isinstance(plain, bool):
-        return plain
-    if isinstance(plain, int) and SMALLEST <= plain <= LARGEST:
-        return int(plain)
-    if isinstance(plain, float) and math.isfinite(plain):
-        return float(plain)
-    raise StoreError(
-        f"Expected {what} to be a text, a finite number of 64 bits, true, false or None. "
-        f"Received {value!r}."
-    )
-
-
-def checked_metadata(metadata: Any, what: str) -> dict[str, Scalar]:
-    """Return a copy of what is known of one item, each name and value checked."""
-    if not isinstance(metadata, Mapping):
-        raise StoreError(
-            f"Expected metadata of {what} as a mapping from names to values. Received {metadata!r}."
-        )
-    return {
-        checked_text(name, f"a metadata name of {what}"): checked_value(
-            value, f"metadata {name!r} of {what}"
-        )
-        for name, value in metadata.items()
-    }
-
-
-def _storable(text: str, what: str) -> str:
-    # Postgres refuses NUL; half a surrogate pair, as in undecodable file names, is not UTF-8
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise StoreError(
-            f"Expected {what} to be Unicode text. Received {text!r}, which UTF-8 cannot hold."
-        ) from None
-    if "\0" in text:
-        raise StoreError(f"Expected {what} without a NUL character. Received {text!r}.")
-    return text

@@ -32,10 +32,14 @@ class Address:
     server: str  # what pymilvus takes: a server's URL, or a file's path
     index: str  # the index's name
     shown: str  # the address without its password
-    local: bool  # whether it is a file of Milvus Lite
     consistency: str  # which state a read may see, in Milvus' terms
     token: str = ""  # user and password, never to be shown; "" for none
     database: str = ""  # the server's database; "" for its default
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a file of Milvus Lite."""
+        return "://" not in self.server
 
 
 def address(url: str) -> Address:
@@ -72,17 +76,11 @@ def address(url: str) -> Address:
         path = re.sub(r"^/(?=[A-Za-z]:)", "", unquote(parts.path))
         if not path.endswith(".db") or parts.netloc:
             raise StoreError(f"Expected {FORM}, where .db marks a file. Received {shown}.")
-        return Address(path, name, shown, local=True, consistency=consistency)
+        return Address(path, name, shown, consistency)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return Address(
-        f"{'https' if secure == 'true' else 'http'}://{host}:{port}",
-        name,
-        shown,
-        local=False,
-        consistency=consistency,
-        token=unquote(user),
-        database=parts.path.strip("/"),
-    )
+    server = f"{'https' if secure == 'true' else 'http'}://{host}:{port}"
+    database = parts.path.strip("/")
+    return Address(server, name, shown, consistency, unquote(user), database)
 
 
 def connect(place: Address, *, create: bool) -> Any:
@@ -151,12 +149,12 @@ def told(
 @contextmanager
 def _quiet() -> Iterator[None]:
     # They log each error with its traceback, which `told` turns into one line.
-    loggers = [logging.getLogger(name) for name in ("pymilvus", "milvus_lite")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
+    loggers = map(logging.getLogger, ("pymilvus", "milvus_lite"))
+    levels = {logger: logger.level for logger in loggers}
+    for logger in levels:
         logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from twinset.errors import StoreError
 from twinset.search.candidates import Candidates
+from twinset.search.checked import kind
 from twinset.search.items import Items
 from twinset.search.milvus.address import PATIENCE
 from twinset.search.milvus.catalogue import make_collection
-from twinset.search.where import Condition, kind
+from twinset.search.where import Condition
 
 # Milvus' own limits.
 LONGEST_ID, LONGEST_METADATA = 65_535, 65_536

@@ -33,8 +33,6 @@ def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
     """Build the index, and find out how much effort the recall takes."""
     from psycopg.types.json import Jsonb
 
-    if not 0 < recall < 1:
-        raise StoreError(f"Expected a recall between 0 and 1. Received {recall!r}.")
     if table.dim > LARGEST_DIM:
         raise StoreError(
             f"pgvector's HNSW takes embeddings of size {LARGEST_DIM:,} or less, and these have "

@@ -18,7 +18,8 @@ from twinset.search.postgresql.catalogue import (
     register,
     told,
 )
-from twinset.search.postgresql.table import COLUMNS, Table, mapping_json, value
+from twinset.search.postgresql.conditions import mapping_json
+from twinset.search.postgresql.table import COLUMNS, Table, value
 from twinset.search.store import Connections, Request, Store, known_ids, replaced, unknown_ids
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class PostgresStore(Store):
             built = hnsw.read(cursor, self._table)
         return None if built is None else built[0]
 
-    def build_approximate(self, *, recall: float = 0.95) -> Approximation:
+    def _build_approximate(self, recall: float) -> Approximation:
         """Build an HNSW index over the table; the server keeps it up to date from then on.
 
         Writers wait until it is built, readers do not.

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
-
-import numpy as np
 
 from twinset.errors import StoreError
 from twinset.search.items import Signature
@@ -17,7 +15,22 @@ from twinset.search.sqlite.database import State, told
 from twinset.search.sqlite.vector_file import DamagedError
 from twinset.search.store import taken
 
-_FACTS = ("items", "dead", "facts")
+_TABLES = ("items", "dead", "facts")
+_SCHEMA = (
+    f"PRAGMA application_id = {database.MARK}",
+    f"PRAGMA user_version = {database.FORMAT}",
+    """CREATE TABLE state (
+        identity TEXT NOT NULL, model TEXT NOT NULL, dim INTEGER NOT NULL, distance TEXT NOT NULL,
+        generation INTEGER NOT NULL, rows INTEGER NOT NULL, dead INTEGER NOT NULL,
+        change INTEGER NOT NULL
+    )""",
+    "CREATE TABLE items (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, metadata TEXT)",
+    "CREATE TABLE dead (position INTEGER PRIMARY KEY)",
+    """CREATE TABLE facts (
+        name TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL, position INTEGER NOT NULL,
+        PRIMARY KEY (name, kind, value, position)
+    ) WITHOUT ROWID""",
+)
 
 
 def make(folder: Path, signature: Signature, *, overwrite: bool) -> None:
@@ -51,9 +64,24 @@ def _draft(folder: Path, signature: Signature) -> Path:
     draft = folder.with_name(f".{folder.name}.{os.urandom(8).hex()}.tmp")
     draft.mkdir()
     vector_file.create(vector_file.path_of(draft, 0))
-    database.make(draft / database.NAME, _first(signature))
+    _write_database(draft / database.NAME, _first(signature))
     vector_file.sync_folder(draft)
     return draft
+
+
+def _write_database(path: Path, state: State) -> None:
+    with told(path.parent):
+        db = sqlite3.connect(path, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                db.execute(statement)
+            db.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(state))
+            db.execute("COMMIT")
+        finally:
+            db.close()
 
 
 def _first(signature: Signature, generation: int = 0) -> State:
@@ -84,7 +112,7 @@ def _reset(folder: Path, signature: Signature) -> None:
             vector_file.sweep(folder, state.generation)
             new = _first(signature, state.generation + 1)
             vector_file.create(vector_file.path_of(folder, new.generation))
-            for table in _FACTS:
+            for table in _TABLES:
                 db.execute(f"DELETE FROM {table}")
             database.write(db, replace(new, change=state.change + 1))
         vector_file.discard(folder, state.generation)
@@ -104,35 +132,3 @@ def _replace_damaged(folder: Path, signature: Signature) -> None:
         vector_file.sync_folder(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-# --- Items moved together where most rows are of removed ones.
-
-_ROWS = 8192
-
-
-def compact(db: sqlite3.Connection, folder: Path, state: State) -> State:
-    """Write the vectors of the items that are there into a new file, and number them anew.
-
-    The old file stays for readers who have it mapped; it may be deleted after the transaction.
-    """
-    found = db.execute("SELECT position FROM items ORDER BY position")
-    live = np.fromiter((position for (position,) in found), np.int64)
-    old = vector_file.mapped(vector_file.path_of(folder, state.generation), state.rows, state.dim)
-    parts = (old[live[start : start + _ROWS]] for start in range(0, len(live), _ROWS))
-    new = replace(state, generation=state.generation + 1, rows=len(live), dead=0)
-    vector_file.create(vector_file.path_of(folder, new.generation), parts)
-    db.execute("CREATE TEMP TABLE moved (old INTEGER PRIMARY KEY, new INTEGER)")
-    db.executemany(
-        "INSERT INTO moved VALUES (?, ?)",
-        ((before, now) for now, before in enumerate(live.tolist())),
-    )
-    for table in ("items", "facts"):
-        # in two steps, by way of negative numbers: a number may be taken still
-        db.execute(
-            f"UPDATE {table} SET position = (SELECT -1 - new FROM moved WHERE old = position)"
-        )
-        db.execute(f"UPDATE {table} SET position = -1 - position")
-    db.execute("DROP TABLE moved")
-    db.execute("DELETE FROM dead")
-    return new

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from twinset.nearest import Hits, Matrix
 from twinset.search import approximate
 from twinset.search.items import Approximation, Items, Neighbour, Signature
-from twinset.search.sqlite import database, making, vector_file
+from twinset.search.sqlite import database, making, rows, vector_file
 from twinset.search.sqlite.database import State, told
 from twinset.search.store import Connections, Request, Store, known_ids, replaced, unknown_ids
 from twinset.search.where import Condition
@@ -110,32 +110,32 @@ class SqliteStore(Store):
 
     def _add(self, items: Items, replace: bool) -> None:
         def put(db: sqlite3.Connection, state: State) -> State:
-            old = database.positions(db, items.ids)
+            old = rows.positions(db, items.ids)
             if old and not replace:
                 raise known_ids([id_ for id_ in items.ids if id_ in old])
-            state = database.bury(db, state, list(old.values()))
+            state = rows.bury(db, state, list(old.values()))
             path = vector_file.path_of(self._folder, state.generation)
             vector_file.append(path, state.rows, items.vectors)
-            return database.insert(db, state, items)
+            return rows.insert(db, state, items)
 
         self._write(put)
 
     def _remove(self, ids: tuple[str, ...]) -> None:
         def take(db: sqlite3.Connection, state: State) -> State:
-            found = database.positions(db, ids)
+            found = rows.positions(db, ids)
             if len(found) < len(ids):
                 raise unknown_ids([id_ for id_ in ids if id_ not in found], "remove")
-            return database.bury(db, state, list(found.values()))
+            return rows.bury(db, state, list(found.values()))
 
         self._write(take)
 
     def _get(self, ids: tuple[str, ...]) -> Items:
         with self._reading() as now:
-            found = database.positions(now.db, ids)
+            found = rows.positions(now.db, ids)
             if len(found) < len(ids):
                 raise unknown_ids([id_ for id_ in ids if id_ not in found], "read")
             at = [found[id_] for id_ in ids]
-            known = database.known(now.db, at)
+            known = rows.known(now.db, at)
             return Items(ids, now.vectors[at], [known[position][1] for position in at])
 
     @property
@@ -145,7 +145,7 @@ class SqliteStore(Store):
             made = self._found_approximate(now.state)
         return None if made is None else made.told
 
-    def build_approximate(self, *, recall: float = 0.95) -> Approximation:
+    def _build_approximate(self, recall: float) -> Approximation:
         """Build an approximate index over what is there now, as a file in the folder.
 
         It pays from about a million items on; below, exact search takes milliseconds. It then
@@ -164,7 +164,7 @@ class SqliteStore(Store):
     def _search(self, request: Request) -> list[list[Neighbour]]:
         with self._reading() as now:
             hits = self._hits(request, now)
-            known = database.known(now.db, hits.positions.tolist())
+            known = rows.known(now.db, hits.positions.tolist())
         answers = []
         for query in range(len(hits)):
             found = zip(*(part.tolist() for part in hits.of(query)), strict=True)
@@ -174,7 +174,7 @@ class SqliteStore(Store):
     def _batches(self, size: int) -> Iterator[Items]:
         with self._reading() as now:
             last = -1
-            while found := database.after(now.db, last, size):
+            while found := rows.after(now.db, last, size):
                 last = found[-1][0]
                 at = [position for position, _, _ in found]
                 ids, known = [id_ for _, id_, _ in found], [each for _, _, each in found]
@@ -197,7 +197,7 @@ class SqliteStore(Store):
             before = self._searched
         if before is not None and before[0] == now.state:
             return before[1]
-        dead = database.dead(now.db)
+        dead = rows.dead(now.db)
         follows = (
             before is not None
             and before[0].generation == now.state.generation
@@ -219,7 +219,7 @@ class SqliteStore(Store):
         # many searches in turn often ask for the same
         kept = self._chosen
         if kept is None or kept[:2] != (now.state, where):
-            kept = now.state, where, database.chosen(now.db, where, now.state.rows)
+            kept = now.state, where, rows.chosen(now.db, where, now.state.rows)
             self._chosen = kept
         return kept[2]
 
@@ -270,7 +270,7 @@ class SqliteStore(Store):
                 vector_file.sweep(self._folder, state.generation)
                 new = job(db, state)
                 if 2 * new.dead > new.rows:
-                    new = making.compact(db, self._folder, new)
+                    new = rows.compact(db, self._folder, new)
                 database.write(db, changed(new, change=state.change + 1))
             if new.generation != state.generation:
                 vector_file.discard(self._folder, state.generation)

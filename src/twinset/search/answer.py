@@ -1,0 +1,138 @@
+"""What an index says for people and for programs: to one query, and of a change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from twinset.data.image_sources import Skipped
+from twinset.decision import Threshold
+from twinset.search.items import Neighbour
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer of an index to one query: neighbours, nearest first; iterates over them.
+
+    Empty, and so false, says that nothing is similar enough.
+    """
+
+    query: str  # what was asked for: the path of a file, "image 3", "vector 3"
+    neighbours: tuple[Neighbour, ...]  # within the limit, nearest first
+    threshold: Threshold  # the model's: at most this distance is a match
+    within: float | None = None  # the largest distance that was asked for; None for any
+    nearest: Neighbour | None = None  # however far; None where no item meets the conditions
+
+    def __iter__(self) -> Iterator[Neighbour]:
+        return iter(self.neighbours)
+
+    def __len__(self) -> int:
+        return len(self.neighbours)
+
+    def __getitem__(self, place: int) -> Neighbour:
+        return self.neighbours[place]
+
+    @property
+    def matches(self) -> tuple[Neighbour, ...]:
+        """Those that the model takes for the same: distance <= threshold."""
+        return tuple(one for one in self.neighbours if self.is_match(one))
+
+    @property
+    def known(self) -> bool:
+        """Whether the model takes anything in the index for the same as the query."""
+        return self.nearest is not None and self.is_match(self.nearest)
+
+    @property
+    def found(self) -> bool:
+        """Whether anything is similar enough: by the limit asked for, else by the threshold."""
+        return self.known if self.within is None else bool(self.neighbours)
+
+    def is_match(self, neighbour: Neighbour) -> bool:
+        """Tell whether the model takes an item for the same."""
+        return neighbour.distance <= self.threshold.value
+
+    def sentence(self) -> str:
+        """Say it in one line.
+
+        Example:
+            >>> limit, far = Threshold(0.5, "fixed by hand"), Neighbour("b.png", 0.8, {})
+            >>> print(Answer("q.png", (), limit, 0.5, far).sentence())
+            q.png: nothing similar enough: the nearest, b.png, is at 0.8000 > 0.5000
+            >>> print(Answer("q.png", (far,), limit, None, far).sentence())
+            q.png: 1 nearest, 0 of them matches (distance <= 0.5000, fixed by hand)
+        """
+        if self.nearest is None:
+            return f"{self.query}: nothing to compare with: no item, or none that is asked for"
+        if not self.neighbours:
+            return (
+                f"{self.query}: nothing similar enough: the nearest, {self.nearest.id}, is at "
+                f"{self.nearest.distance:.4f} > {self.within:.4f}"
+            )
+        return (
+            f"{self.query}: {len(self):,} nearest, {len(self.matches):,} of them matches "
+            f"(distance <= {self.threshold.value:.4f}, {self.threshold.origin})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return {
+            "query": self.query,
+            "found": self.found,
+            "known": self.known,
+            "within": self.within,
+            "threshold": {"value": self.threshold.value, "rule": self.threshold.rule},
+            "nearest": None if self.nearest is None else self._told(self.nearest),
+            "neighbours": [self._told(one) for one in self.neighbours],
+        }
+
+    def _told(self, one: Neighbour) -> dict[str, Any]:
+        return {
+            "id": one.id,
+            "distance": one.distance,
+            "match": self.is_match(one),
+            "metadata": for_people(one.metadata),
+        }
+
+
+def for_people(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what programs keep for themselves: names with a "_" in front.
+
+    Example:
+        >>> for_people({"label": "cat", "_stamp": "17-3"})
+        {'label': 'cat'}
+    """
+    return {name: value for name, value in metadata.items() if not name.startswith("_")}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The numbers of entries by what became of them."""
+
+    added: int = 0  # with an id that was new
+    changed: int = 0  # in the place of another image or embedding with the same id
+    relabelled: int = 0  # only what is known of them is new: a label, a path
+    unchanged: int = 0  # that were there already
+    removed: int = 0  # that were there and are gone
+    # what could not be used, with the reasons; an item that was there stays
+    skipped: tuple[Skipped, ...] = ()
+
+    def sentence(self) -> str:
+        """Say it in one line.
+
+        Example:
+            >>> Changes(added=1200, unchanged=3).sentence()
+            '1,200 added, 3 unchanged'
+        """
+        told = [
+            f"{getattr(self, name):,} {name}"
+            for name in ("added", "changed", "relabelled", "unchanged", "removed")
+            if getattr(self, name)
+        ]
+        if self.skipped:
+            told.append(f"{len(self.skipped):,} could not be used")
+        return ", ".join(told) or "nothing to do"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return asdict(self)

@@ -1,0 +1,134 @@
+"""What can be put into an index, or asked of it: images, in files or in memory, and embeddings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.cache import decode_batches
+from twinset.data.image_sources import HeldSource, Skipped
+from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages, VectorInput
+from twinset.data.listing import Listing
+from twinset.data.names import shown
+from twinset.data.sources import list_files, read_listing
+from twinset.errors import DataError, StoreError
+from twinset.models.embedder import Embedder, one_or_many
+from twinset.search.items import Items
+
+BATCH = 1024
+PathLike: TypeAlias = str | os.PathLike[str]
+Source: TypeAlias = (
+    PathLike | Sequence[PathLike] | Items | LabelledImages | LabelledFeatures | Listing
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Embeddings of some images of a listing, and what could not be embedded."""
+
+    positions: NDArray[np.int64]  # of the images, (m,)
+    vectors: NDArray[np.float32]  # their embeddings, (m, d)
+    skipped: tuple[Skipped, ...] = ()  # what failed, with the reasons
+
+
+def listing_of(source: Source) -> Listing:
+    """List what is to be put into an index."""
+    if isinstance(source, Listing):
+        return source
+    if isinstance(source, LabelledImages | LabelledFeatures):
+        return _of_labelled(source)
+    if isinstance(source, Items):
+        return _of_items(source)
+    if isinstance(source, str | os.PathLike):
+        return read_listing(source, labelled=False)
+    paths = list(source)
+    if not all(isinstance(path, str | os.PathLike) for path in paths):
+        raise DataError(
+            "Expected a folder, a table, paths of image files, LabelledImages, LabelledFeatures "
+            f"or Items. Received a list with {next(type(p).__name__ for p in paths)} in it."
+        )
+    return list_files(paths)
+
+
+def _of_labelled(data: LabelledImages | LabelledFeatures) -> Listing:
+    names = [""] * len(data) if data.names is None else data.names.tolist()
+    return Listing(
+        [HeldSource(data.rows, row, name) for row, name in enumerate(names)],
+        data.name,
+        data.labels,
+        data.class_names,
+        columns={} if data.groups is None else {"group": data.groups.tolist()},
+        place=data.name,
+        rows=data.rows,
+        skipped=data.skipped,
+    )
+
+
+def _of_items(items: Items) -> Listing:
+    return _ItemsListing(
+        [HeldSource(items.vectors, row, own) for row, own in enumerate(items.ids)],
+        "items",
+        columns={"metadata": items.metadata},
+        rows=items.vectors,
+    )
+
+
+class _ItemsListing(Listing):
+    """A listing of items, of which is known what was given, labels, paths and nulls included."""
+
+    def metadata(self, position: int) -> dict[str, Any]:
+        return dict(self.columns["metadata"][position])
+
+
+def embed(listing: Listing, positions: NDArray[np.int64], model: Embedder) -> Iterator[Embedded]:
+    """Embed images of a listing, a batch at a time; the next is decoded meanwhile."""
+    rows: Any = listing.rows
+    if rows is None:
+        chosen = [listing.sources[position] for position in positions.tolist()]
+        for batch in decode_batches(chosen, model.preprocessing):
+            vectors = model.embed(batch.pixels)
+            yield Embedded(positions[batch.positions], vectors, tuple(batch.skipped.values()))
+        return
+    # vectors are embeddings already, unless the model was trained on such as a file holds
+    made = rows.dtype != np.uint8 and not (
+        listing.place and isinstance(model.preprocessing, VectorInput)
+    )
+    if made and rows.shape[1] != model.dim:
+        raise StoreError(
+            f"Expected embeddings of size {model.dim}, as the index's model makes them. "
+            f"Received {rows.shape[1]}: they come from another model."
+        )
+    for start in range(0, len(positions), BATCH):
+        part = positions[start : start + BATCH]
+        yield Embedded(part, rows[part] if made else model.embed(rows[part]))
+
+
+def embed_queries(model: Embedder, given: Any) -> tuple[NDArray[np.float32], list[str], bool]:
+    """Embed one query or many; return their embeddings, their names, and whether it was one."""
+    if isinstance(given, Iterator):
+        given = list(given)  # gone through twice
+    takes_vectors = isinstance(model.preprocessing, VectorInput)
+    fractions = isinstance(given, np.ndarray) and given.dtype.kind == "f"
+    if fractions and not takes_vectors:  # no image has fractions: they are embeddings
+        single = given.ndim == 1
+        vectors = np.asarray(given[None] if single else given, np.float32)
+    else:
+        _, single = one_or_many(given, model.preprocessing)
+        vectors = model.embed(given)
+    if isinstance(given, Labelled):
+        return vectors, [f"{given.name}/{row}" for row in range(len(vectors))], False
+    kind = "vector" if fractions or takes_vectors else "image"
+    each = [given] if single else given
+    plain = each if isinstance(each, list | tuple) else [None] * len(vectors)
+    return vectors, [_name(one, f"{kind} {row}") for row, one in enumerate(plain)], single
+
+
+def _name(query: Any, other: str) -> str:
+    if isinstance(query, str | os.PathLike):
+        return shown(os.fspath(query))
+    return getattr(query, "name", None) or other

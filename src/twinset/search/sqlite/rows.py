@@ -1,0 +1,148 @@
+"""The rows of a folder store: which id is where, what is known of it, and what was removed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.search.checked import Metadata, Scalar, kind
+from twinset.search.items import Items
+from twinset.search.sqlite import vector_file
+from twinset.search.sqlite.database import State
+from twinset.search.where import Condition
+
+# Texts or positions that one statement asks for, and vectors that are moved at a time.
+_MANY = 10_000
+_ROWS = 8192
+# Metadata as a table that SQLite can ask: one row for each name of each item.
+_Row = tuple[str, str, Scalar, int]
+
+
+def positions(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
+    """Find the positions of those ids that are there."""
+    statement = (
+        "SELECT id, position FROM items WHERE id IN (SELECT value FROM json_each(?)) "
+        "ORDER BY position"
+    )
+    return dict(row for part in _parts(ids) for row in db.execute(statement, (part,)))
+
+
+def known(db: sqlite3.Connection, at: Sequence[int]) -> dict[int, tuple[str, Metadata]]:
+    """Read id and metadata of positions."""
+    statement = (
+        "SELECT position, id, metadata FROM items "
+        "WHERE position IN (SELECT value FROM json_each(?))"
+    )
+    found = {
+        position: (id_, json.loads(text))
+        for part in _parts(sorted(set(at)))
+        for position, id_, text in db.execute(statement, (part,))
+    }
+    if missing := set(at) - found.keys():
+        raise sqlite3.DatabaseError(f"row {min(missing)} has no item")
+    return found
+
+
+def after(db: sqlite3.Connection, last: int, count: int) -> list[tuple[int, str, Metadata]]:
+    """Read position, id and metadata of the next items."""
+    rows = db.execute(
+        "SELECT position, id, metadata FROM items WHERE position > ? ORDER BY position LIMIT ?",
+        (last, count),
+    )
+    return [(position, id_, json.loads(text)) for position, id_, text in rows]
+
+
+def insert(db: sqlite3.Connection, state: State, items: Items) -> State:
+    """Make items known, whose vectors are behind all others."""
+    at = range(state.rows, state.rows + len(items))
+    texts = (json.dumps(dict(one), ensure_ascii=False) for one in items.metadata)
+    db.executemany("INSERT INTO items VALUES (?, ?, ?)", zip(at, items.ids, texts, strict=True))
+    # in the order of the table, which writes each of its pages once
+    facts = sorted(_facts(zip(at, items.metadata, strict=True)))
+    db.executemany("INSERT INTO facts VALUES (?, ?, ?, ?)", facts)
+    return replace(state, rows=at.stop)
+
+
+def bury(db: sqlite3.Connection, state: State, at: Sequence[int]) -> State:
+    """Remove items; their vectors stay where they are."""
+    facts = ((position, metadata) for position, (_, metadata) in known(db, at).items())
+    db.executemany(
+        "DELETE FROM facts WHERE name = ? AND kind = ? AND value = ? AND position = ?",
+        _facts(facts),
+    )
+    which = [(position,) for position in at]
+    db.executemany("DELETE FROM items WHERE position = ?", which)
+    db.executemany("INSERT INTO dead VALUES (?)", which)
+    return replace(state, dead=state.dead + len(at))
+
+
+def dead(db: sqlite3.Connection) -> NDArray[np.int64]:
+    """List the positions of removed items, ascending."""
+    found = db.execute("SELECT position FROM dead ORDER BY position")
+    return np.fromiter((position for (position,) in found), np.int64)
+
+
+def _parts(values: Sequence[Any]) -> Iterator[str]:
+    for start in range(0, len(values), _MANY):
+        yield json.dumps(values[start : start + _MANY], ensure_ascii=False)
+
+
+def chosen(db: sqlite3.Connection, conditions: Sequence[Condition], rows: int) -> NDArray[np.int64]:
+    """Find the items for which all conditions hold."""
+    keep = np.ones(rows, bool)
+    for condition in conditions:
+        symbol = "=" if condition.operator == "!=" else condition.operator
+        found = db.execute(
+            f"SELECT position FROM facts WHERE name = ? AND kind = ? AND value {symbol} ?",
+            (condition.name, kind(condition.value), _stored(condition.value)),
+        )
+        holds = np.zeros(rows, bool)
+        holds[np.fromiter((position for (position,) in found), np.int64)] = True
+        keep &= ~holds if condition.operator == "!=" else holds
+    return np.flatnonzero(keep)
+
+
+def _facts(items: Iterable[tuple[int, Metadata]]) -> Iterable[_Row]:
+    return (
+        (name, kind(value), _stored(value), position)
+        for position, known in items
+        for name, value in known.items()
+    )
+
+
+def _stored(value: Scalar) -> str | int | float:
+    return 0 if value is None else value
+
+
+def compact(db: sqlite3.Connection, folder: Path, state: State) -> State:
+    """Write the vectors of the items that are there into a new file, and number them anew.
+
+    The old file stays for readers who have it mapped; it may be deleted after the transaction.
+    """
+    found = db.execute("SELECT position FROM items ORDER BY position")
+    live = np.fromiter((position for (position,) in found), np.int64)
+    old = vector_file.mapped(vector_file.path_of(folder, state.generation), state.rows, state.dim)
+    parts = (old[live[start : start + _ROWS]] for start in range(0, len(live), _ROWS))
+    new = replace(state, generation=state.generation + 1, rows=len(live), dead=0)
+    vector_file.create(vector_file.path_of(folder, new.generation), parts)
+    db.execute("CREATE TEMP TABLE moved (old INTEGER PRIMARY KEY, new INTEGER)")
+    db.executemany(
+        "INSERT INTO moved VALUES (?, ?)",
+        ((before, now) for now, before in enumerate(live.tolist())),
+    )
+    for table in ("items", "facts"):
+        # in two steps, by way of negative numbers: a number may be taken still
+        db.execute(
+            f"UPDATE {table} SET position = (SELECT -1 - new FROM moved WHERE old = position)"
+        )
+        db.execute(f"UPDATE {table} SET position = -1 - position")
+    db.execute("DROP TABLE moved")
+    db.execute("DELETE FROM dead")
+    return new
