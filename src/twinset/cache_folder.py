@@ -55,12 +55,8 @@ def in_use(folder: Path) -> Iterator[None]:
 
 
 def prune(base: Path, *, keep: Path | None = None, limit: float | None = None) -> list[Path]:
-    """Throw away the caches that were used least recently, until all are within a limit.
-
-    Each folder or file in `base` is one cache; the limit is in bytes, by default
-    `TWINSET_CACHE_GB`, or 20, times 10⁹. What a process holds (`in_use`), and what was used within
-    a day, stays. Returns what was thrown away.
-    """
+    """Throw away the caches that were used least recently, until all are within a limit."""
+    # Each folder or file in `base` is one. What a process holds (`in_use`) stays.
     room = _limit() if limit is None else limit
     caches = {
         cache: _size(cache)

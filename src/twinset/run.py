@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from twinset.models.keras_model import SiameseModel
 
 CHECKPOINT = "checkpoint.npz"
-# By an earlier run, of another model.
-_WRITTEN = ("encoder.onnx", "report.*", "evaluation.*", "*.png")
+_WRITTEN = ("encoder.onnx", "report.*", "evaluation.*", "*.png")  # by a run of another model
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,13 @@ def train(
 ) -> Run:
     """Train on a data set, score on its test pairs, and write everything to a folder.
 
-    The folder holds the model (see `SiameseModel.save`), its graph for ONNX Runtime (see
-    `twinset.export`), `report.html`, `report.json` and the pictures. The model is saved as soon as
-    it is trained: whatever fails later, such as the choice of a threshold, loses nothing, and its
-    error names the folder.
+    The folder holds the model (see `SiameseModel.save`), its graph for ONNX Runtime, report.html,
+    report.json and the pictures. The model is saved as soon as it is trained: whatever fails later
+    loses nothing, and its error names the folder.
 
     Args:
-        data: "fashion-mnist", or the path of a folder or a table of images, as for `read_images`,
-            or of a file of features, as for `read_features`.
-            The user's own images are checked, and divided by the recipe's `holdout` and `split`.
+        data: "fashion-mnist", or the path of images, as for `read_images`, or of features, as for
+            `read_features`. They are checked, and divided by the recipe's `holdout` and `split`.
         recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial".
         out: the folder. Defaults to a new one, `runs/<recipe's name>` or that with a number.
         overwrite: replace the run in `out`, if there is one. Defaults to False.
@@ -74,8 +71,7 @@ def train(
     Raises:
         DataError: no such data, or it is not fit for training; `out` exists or cannot be written.
         ModelError: what is to be resumed is of another training.
-        RecipeError: the recipe or an override is wrong.
-        TrainingError: the training broke down.
+        RecipeError, TrainingError: the recipe or an override is wrong; the training broke down.
     """
     expect(data)  # first: to read a recipe takes an import of Keras, to misspell a path does not
     chosen = Recipe.load(recipe, **overrides)
@@ -140,7 +136,7 @@ def _save(model: SiameseModel, folder: Path) -> None:
 
 @contextmanager
 def _kept(folder: Path) -> Iterator[None]:
-    """Say with whatever fails after a training that the model is there."""
+    # whatever fails after a training: the model is there
     saved = f"{folder}: the model is trained and saved, but a later step failed."
     try:
         yield

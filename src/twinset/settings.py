@@ -1,23 +1,11 @@
 """Settings: the signature of a callable is its section of the recipe, and checks its own calls.
 
 A loss, a network, an optimiser or the augmentation declares what it can be told once, where it is
-defined: names, types, ranges and defaults as its arguments, their meaning as the lines of `Args`.
+defined: names, types, ranges and defaults as its arguments, their meaning as the lines of `Args`
+(docs/contributing.md has a whole example, a loss "cosine").
 
-    @named("hinge")  # its name in recipes
-    class Hinge(BatchLoss):
-        \"\"\"Pushes classes apart, by a margin.
-
-Args:
-            margin: distance beyond which different images cost nothing. Defaults to 1.
-            **common: as for `BatchLoss`.
-        \"\"\"
-
-        def __init__(self, margin: Positive = 1.0, **common: Unpack[Common]) -> None:
-            super().__init__(**common)
-            self.margin = margin
-
-From this follow the section `[loss]` of a recipe with name = "hinge", frozen and without room for
-unknown keys; the check of `Hinge(margin=-1)`, by the same range and in the same words; and its
+From this follow the section `[loss]` of a recipe with name = "cosine", frozen and without room for
+unknown keys; the check of `Cosine(margin=2)`, by the same range and in the same words; and its
 place in `LOSSES.names()`, since its module lies in the package of its kind. Another package
 declares an entry point of the group of that name instead, and may do without `named`.
 
@@ -48,14 +36,7 @@ from typing import (
     get_type_hints,
 )
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from twinset.errors import RecipeError
 from twinset.registry import suggestion

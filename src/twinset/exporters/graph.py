@@ -38,13 +38,7 @@ _INSTALL = "`pip install 'twinset[litert]'`"
 
 
 def export_graph(model: SiameseModel) -> tuple[bytes, float]:
-    """Write a model as an ONNX graph: scaling, encoder and normalisation in one, its card inside.
-
-    The graph takes uint8 `images` of shape (batch, h, w) or (batch, h, w, 3), for any batch, and
-    gives float32 `embeddings` of shape (batch, d). Layers are written one by one where each is
-    known, which takes milliseconds on any back end; else JAX traces the encoder. Gives the content
-    of an .onnx file, and how far its embeddings are from Keras' at most.
-    """
+    """Write a model as the content of an .onnx file; how far is it from Keras at most?"""
     if isinstance(model.preprocessing, VectorInput):
         raise ModelError(
             "Expected a model of images to export. Received one of vectors that another model "
@@ -113,10 +107,7 @@ def checked(graph: bytes, model: Embedder) -> float:
 def agreement(
     run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], model: Embedder, engine: str
 ) -> float:
-    """Compare an engine's embeddings with those of a model, on batches of 1, 3 and 64 images.
-
-    Gives the largest difference of a coordinate; a ModelError tells of one above `TOLERANCE`.
-    """
+    """Find the largest difference of a coordinate; a ModelError tells of one above `TOLERANCE`."""
     images = some_images(model.preprocessing.shape)
     expected = model.encode(images)
     limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
@@ -154,16 +145,7 @@ def some_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def quantised(graph: bytes, images: NDArray[np.uint8] | StoredPixels) -> Any:
-    """Quantise a graph: weights for each channel, activations by what some images give.
-
-    Both are scaled to whole numbers, x ≈ scale · (q − zero), of 8 bits for activations and of 7 for
-    weights, in bytes. What is no matrix product, convolution or pooling stays as it is. The images
-    are such as the encoder was trained on. Gives an `onnx.ModelProto`.
-
-    Reference:
-        Jacob et al. (2018), Quantization and Training of Neural Networks for Efficient
-        Integer-Arithmetic-Only Inference.
-    """
+    """Quantise weights for each channel, and activations by what some images give (Jacob 2018)."""
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -155,12 +155,6 @@ def _dense(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     return _activated(writer, Tensor(name, (*x.shape[:-1], kernel.shape[1])), layer.activation)
 
 
-def _same(size: int, window: int, stride: int) -> tuple[int, int]:
-    # before and after, as Keras pads for "same"
-    total = max((-(-size // stride) - 1) * stride + window - size, 0)
-    return total // 2, total - total // 2
-
-
 def _slide(
     layer: Layer, shape: tuple[int, ...], windows: Sequence[int]
 ) -> tuple[dict[str, Any], tuple[int, int]]:
@@ -170,7 +164,9 @@ def _slide(
     strides = [int(stride) for stride in layer.strides]
     pads = [(0, 0), (0, 0)]
     if layer.padding == "same":
-        pads = [_same(*each) for each in zip(shape, windows, strides, strict=False)]
+        for i, (size, window, stride) in enumerate(zip(shape, windows, strides, strict=False)):
+            total = max((-(-size // stride) - 1) * stride + window - size, 0)
+            pads[i] = (total // 2, total - total // 2)
     high, wide = ((shape[i] + sum(pads[i]) - windows[i]) // strides[i] + 1 for i in range(2))
     return {"strides": strides, "pads": [each[i] for i in (0, 1) for each in pads]}, (high, wide)
 

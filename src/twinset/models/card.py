@@ -6,17 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import VectorInput
 from twinset.decision import Calibrator, Threshold
 from twinset.errors import ModelError
 
-if TYPE_CHECKING:
-    from twinset.recipe import Recipe
-
-Kind = TypeVar("Kind", bound="Essentials")
+Kind = TypeVar("Kind")
 
 # Of the folder and of what a graph holds: the next number where this code would misread the old.
 FORMAT: Final = 2
@@ -26,7 +23,7 @@ RECIPE = "recipe.toml"
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The data that a model was trained on: name, digest, number of images."""
+    """The data that a model was trained on."""
 
     name: str
     digest: str
@@ -35,11 +32,7 @@ class TrainedOn:
 
 @dataclass(frozen=True, kw_only=True)
 class Essentials:
-    """What it takes to use an encoder: how images become pixels, and distances verdicts.
-
-    Each field is an attribute of `Embedder`, which explains it. An exported graph carries them
-    along, so that the file alone is enough.
-    """
+    """What it takes to use an encoder, also within an exported graph; `Embedder` explains it."""
 
     digest: str
     dim: int
@@ -68,14 +61,10 @@ class Essentials:
 
 @dataclass(frozen=True, kw_only=True)
 class Card(Essentials):
-    """The file model.json of a model's folder.
+    """The file model.json of a model's folder."""
 
-    The encoder's SHA-256 is of the file encoder.keras, so that a save cut short is recognised;
-    `interrupted` tells whether training ended early, by Ctrl-C.
-    """
-
-    encoder_sha256: str
-    interrupted: bool
+    encoder_sha256: str  # of encoder.keras, so that a save cut short is recognised
+    interrupted: bool  # whether training ended early, by Ctrl-C
     backend: str
     versions: dict[str, str]
 
@@ -102,14 +91,6 @@ def parse_essentials(text: str, source: str | Path) -> Essentials:
     return parse(Essentials, text, source, "export it again")
 
 
-def read_recipe(folder: Path) -> Recipe:
-    """Read the recipe that trained the model in a folder."""
-    # here, as the check of a recipe takes longer to import than a model to load
-    from twinset.recipe import Recipe
-
-    return Recipe.load(folder / RECIPE)
-
-
 def parse(kind: type[Kind], text: str, source: str | Path, mend: str) -> Kind:
     """Read a card from JSON; `mend` is what to do about one of another format."""
     try:
@@ -123,58 +104,47 @@ def parse(kind: type[Kind], text: str, source: str | Path, mend: str) -> Kind:
             f"written by another version of twinset: {mend}."
         )
     try:
-        found: Kind = _made(kind, values)
+        return _made(kind, values)
     except ValueError as error:
         raise ModelError(f"{source}: {error}") from None
-    return found
 
 
 # The dataclasses declare what a card holds. They are read by hand, as pydantic takes a third of the
 # time from the shell to a verdict.
-_PARTS: dict[str, type[Any]] = {
-    each.__name__: each for each in (Preprocessing, VectorInput, Threshold, Calibrator, TrainedOn)
-}
-_SCALARS: dict[str, Any] = {
-    "str": str,
-    "Resize": str,
-    "int": int,
-    "float": int | float,
-    "bool": bool,
-    "dict[str, str]": dict,
-}
+_KINDS = (Preprocessing, VectorInput, Threshold, Calibrator, TrainedOn)
+_PARTS: dict[str, type[Any]] = {each.__name__: each for each in _KINDS}
+_SCALARS: dict[str, Any] = {each.__name__: each for each in (str, int, bool)}
+_SCALARS |= {"float": int | float, "Resize": str, "dict[str, str]": dict}
 
 
-def _made(kind: type[Any], values: Any) -> Any:
+def _made(kind: type[Kind], values: Any) -> Kind:
     if not isinstance(values, Mapping):
         raise ValueError(f"expected an object. Received {values!r}.")
-    declared = {each.name: str(each.type) for each in fields(kind)}
+    declared = {each.name: str(each.type) for each in fields(cast("Any", kind))}
     if unknown := values.keys() - declared.keys():
         raise ValueError(f"{min(unknown)}: expected no such field.")
-    found = {}
-    for name, value in values.items():
-        try:
-            found[name] = _parsed(declared[name], value)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
     try:
-        return kind(**found)
+        return kind(**{n: _parsed(declared[n], value, n) for n, value in values.items()})
     except TypeError as error:  # names what is missing
         raise ValueError(f"expected a whole card. {error}.") from None
 
 
-def _parsed(declared: str, value: Any) -> Any:
+def _parsed(declared: str, value: Any, name: str) -> Any:
     if declared.endswith(" | None"):
-        return None if value is None else _parsed(declared.removesuffix(" | None"), value)
+        return None if value is None else _parsed(declared.removesuffix(" | None"), value, name)
     if declared == "Preprocessing | VectorInput":
         vectors = isinstance(value, Mapping) and "size" in value
         declared = "VectorInput" if vectors else "Preprocessing"
     if declared in _PARTS:
-        return _made(_PARTS[declared], value)
+        try:
+            return _made(_PARTS[declared], value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     inner = declared.removeprefix("tuple[").removesuffix(", ...]")
     if inner != declared and isinstance(value, list):
-        return tuple(_parsed(inner, each) for each in value)
+        return tuple(_parsed(inner, each, name) for each in value)
     # Python counts True and False among the whole numbers
     right = isinstance(value, _SCALARS.get(declared, ()))
     if not right or isinstance(value, bool) != (declared == "bool"):
-        raise ValueError(f"expected {declared}. Received {value!r}.")
+        raise ValueError(f"{name}: expected {declared}. Received {value!r}.")
     return float(value) if declared == "float" else value

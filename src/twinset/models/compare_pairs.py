@@ -67,12 +67,8 @@ class PairVerdicts:
 
     def to_dict(self) -> dict[str, Any]:
         """Say it for programs."""
-        return {
-            "threshold": self.threshold.value,
-            "rule": self.threshold.rule,
-            "prior": self.prior,
-            "pairs": [row.row() for row in self.rows],
-        }
+        about = {"threshold": self.threshold.value, "rule": self.threshold.rule}
+        return {**about, "prior": self.prior, "pairs": [row.row() for row in self.rows]}
 
     def write_csv(self, path: str | Path) -> None:
         """Write a table: left, right, same (1 or 0), distance, probability, problem."""

@@ -277,13 +277,7 @@ def batch_size(shape: Sequence[int]) -> int:
 
 
 def one_or_many(images: Any, preprocessing: Preprocessing | VectorInput) -> tuple[Any, bool]:
-    """Tell one image from many; for a model of vectors, one vector from many.
-
-    An array whose rows have the model's own shape is always a batch of those. Any other array of
-    three axes is one colour image where its last axis is 3 or 4 long, else n gray images. Gives a
-    batch (an array or `StoredPixels`) or an iterable of single images; and whether it is of one
-    image that was given alone.
-    """
+    """Give a batch or an iterable of single images, and whether it is of one that was alone."""
     if isinstance(preprocessing, VectorInput):
         if isinstance(images, str | os.PathLike | Image.Image):
             preprocessing.pixels(images)  # raises: it takes no images and no files
@@ -293,7 +287,9 @@ def one_or_many(images: Any, preprocessing: Preprocessing | VectorInput) -> tupl
     if isinstance(images, StoredPixels):
         return images, False
     if isinstance(images, Labelled):
-        return _labelled(images), False
+        if images.rows.dtype != np.uint8:
+            raise DataError(f"Expected images, as this model was trained on. Received {images!r}.")
+        return images.rows, False
     # a PIL image can be read as an array, too, but knows its colour mode and its orientation
     if isinstance(images, str | os.PathLike | EncodedImage | Image.Image):
         return [images], True
@@ -328,14 +324,9 @@ def _is_vector(values: NDArray[Any] | Sequence[Any]) -> bool:
     return len(values) > 0 and all(isinstance(value, Real) for value in values)
 
 
-def _labelled(data: Labelled) -> Any:
-    rows = data.rows
-    if rows.dtype != np.uint8:
-        raise DataError(f"Expected images, as this model was trained on. Received {data!r}.")
-    return rows
-
-
 def _array(array: NDArray[Any], shape: tuple[int, ...]) -> tuple[Any, bool]:
+    # Rows of the model's own shape are always a batch. Any other array of three axes is one colour
+    # image where its last axis is 3 or 4 long, else n gray images.
     if array.dtype == np.uint8 and array.shape[1:] == shape:
         return array, False
     colour = array.ndim > 2 and array.shape[-1] in _CHANNELS

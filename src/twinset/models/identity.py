@@ -25,12 +25,9 @@ _SUFFIXES = ("_initializer", "_regularizer", "_constraint")
 def identity(
     encoder: keras.Model, preprocessing: Preprocessing | VectorInput, distance: str
 ) -> str:
-    """Compute the digest of what determines embeddings, and whether they can be compared.
-
-    SHA-256 over the layers in order, their settings, the bytes of the weights, the preprocessing
-    and the distance. Names are left out: Keras numbers layers anew in each process. So are dates
-    and versions, which a saved file holds as well.
-    """
+    """Compute the digest of what determines embeddings, and whether they can be compared."""
+    # Names are left out: Keras numbers layers anew in each process. So are dates and versions,
+    # which a saved file holds as well.
     about = {
         "layers": list(_settings(encoder)),
         "preprocessing": [list(preprocessing.shape), preprocessing.resize],
@@ -46,12 +43,7 @@ def identity(
 
 
 def beginning(network: keras.Model) -> Callable[[], str]:
-    """Compute the digest of what determines how a network learns, before it does.
-
-    SHA-256 over its layers, what they are connected to, all their settings, which variables learn,
-    and the values of all variables, those of random generators among them; without names. The
-    values are read now, the digest is given when it is asked for.
-    """
+    """Compute the digest of how a network learns, before it does: values now, the rest if asked."""
     # to list settings Keras imports TensorFlow where it is installed, which takes seconds
     sha = hashlib.sha256()
     for variable in network.variables:

@@ -1,4 +1,4 @@
-"""`SiameseModel`: a trained model on Keras, in memory and as one folder, and its identity."""
+"""`SiameseModel`: a trained model on Keras, in memory and as one folder."""
 
 from __future__ import annotations
 
@@ -22,16 +22,7 @@ from twinset.data.stored import StoredPixels
 from twinset.decision import Calibrator, Threshold
 from twinset.errors import ModelError
 from twinset.files import write_bytes
-from twinset.models.card import (
-    CARD,
-    ENCODER,
-    RECIPE,
-    Card,
-    Essentials,
-    TrainedOn,
-    read_card,
-    read_recipe,
-)
+from twinset.models.card import CARD, ENCODER, RECIPE, Card, Essentials, TrainedOn, read_card
 from twinset.models.embedder import Embedder, batch_size
 from twinset.models.history import HISTORY, EpochRecord, read_history, to_csv
 from twinset.models.identity import identity
@@ -78,13 +69,12 @@ class SiameseModel(Embedder):
         return encode(self.encoder, pixels)
 
     def save(self, folder: str | Path) -> None:
-        """Write the model to a folder: model.json, encoder.keras, recipe.toml, history.csv.
-
-        Each file is written whole or not at all, and the card last: it holds the encoder's
-        digest, so that a save cut short is recognised and never loaded as a model.
-        """
+        """Write the model to a folder: encoder.keras, recipe.toml, history.csv, model.json."""
         target = Path(folder)
-        encoder = _encoder_bytes(self.encoder)
+        # Keras writes to files alone, and not in one step
+        with tempfile.TemporaryDirectory() as draft:
+            self.encoder.save(Path(draft, ENCODER))
+            encoder = Path(draft, ENCODER).read_bytes()
         self.__dict__.pop("digest", None)  # the weights may have been changed since
         card = Card(
             **vars(Essentials.of(self)),
@@ -93,7 +83,8 @@ class SiameseModel(Embedder):
             backend=keras.backend.backend(),
             versions=versions(),
         )
-        # in this order: an old card beside a new encoder is recognised by the digest it holds
+        # Each whole or not at all, the card last: it holds the encoder's digest, so that a save cut
+        # short, or an old card beside a new encoder, is recognised and never loaded.
         write_bytes(target / ENCODER, encoder)
         write_bytes(target / RECIPE, self.recipe.to_toml().encode())
         write_bytes(target / HISTORY, to_csv(self.history).encode())
@@ -112,7 +103,7 @@ class SiameseModel(Embedder):
         card = read_card(source)
         try:
             encoder = (source / ENCODER).read_bytes()
-            recipe, history = read_recipe(source), read_history(source)
+            recipe, history = Recipe.load(source / RECIPE), read_history(source)
         except (OSError, ValueError) as error:
             raise ModelError(f"{source}: expected a whole model. {error}") from None
         # before Keras reads it: of half a file it says something about zip or HDF5
@@ -121,13 +112,12 @@ class SiameseModel(Embedder):
                 f"{source}: {ENCODER} is not the one that {CARD} describes: a save was cut short "
                 "or a file was replaced. Train again, or restore the folder."
             )
-        model = cls(
-            encoder=load_encoder(source / ENCODER),
-            recipe=recipe,
-            history=history,
-            interrupted=card.interrupted,
-            **card.settings(),
-        )
+        own: dict[str, Any] = {
+            "recipe": recipe,
+            "history": history,
+            "interrupted": card.interrupted,
+        }
+        model = cls(encoder=load_encoder(source / ENCODER), **own, **card.settings())
         # what is in an index was embedded under this one, whatever a later Keras calls its settings
         model.__dict__["digest"] = card.digest
         return model
@@ -142,14 +132,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # tensorflow has several packages
             found[package] = str(getattr(__import__(package), "__version__", "unknown"))
     return found
-
-
-def _encoder_bytes(encoder: keras.Model) -> bytes:
-    # Keras writes to files alone, and not in one step
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / ENCODER
-        encoder.save(path)
-        return path.read_bytes()
 
 
 def encode(encoder: keras.Model, images: NDArray[Any] | StoredPixels) -> NDArray[np.float32]:

@@ -18,12 +18,12 @@ from twinset.errors import ModelError
 from twinset.models.card import (
     CARD,
     GRAPH,
+    RECIPE,
     Card,
     Essentials,
     TrainedOn,
     parse_essentials,
     read_card,
-    read_recipe,
 )
 from twinset.models.embedder import Embedder, batch_size
 
@@ -62,7 +62,10 @@ class Origin:
     @cached_property
     def recipe(self) -> Recipe | None:
         """The recipe that trained the model."""
-        return None if self._folder is None else read_recipe(self._folder)
+        # here, as the check of a recipe takes longer to import than a model to load
+        from twinset.recipe import Recipe
+
+        return None if self._folder is None else Recipe.load(self._folder / RECIPE)
 
     @cached_property
     def history(self) -> tuple[EpochRecord, ...]:

@@ -62,8 +62,7 @@ def blended(encoder: keras.Model, recipe: Section) -> keras.Model:
     Chen et al. (2020), A Simple Framework for Contrastive Learning, found the layer before the last
     to transfer better; Papyan, Han, Donoho (2020), Prevalence of Neural Collapse, say why.
     """
-    # The encoder's layers are used, not copied. `mirror` is true or false here, as only the data
-    # can say "auto".
+    # The encoder's layers are used, not copied. `mirror` is no "auto" here: only data can say that.
     (image,) = encoder.inputs
     if taken := [layer.name for layer in encoder.layers if layer.name.startswith("blend_")]:
         raise RecipeError(

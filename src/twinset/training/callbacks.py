@@ -16,11 +16,7 @@ BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "
 
 
 class Callbacks:
-    """Keras callbacks that are told of a training's epochs, and heeded.
-
-    Their `model` has the encoder's layers and the training's optimiser, so weights and learning
-    rate can be read, saved and changed at the beginning and the end of each epoch.
-    """
+    """Keras callbacks that are told of a training's epochs, and heeded."""
 
     def __init__(
         self,
@@ -31,7 +27,7 @@ class Callbacks:
     ) -> None:
         for callback in callbacks:
             _refuse(callback, optimizer)
-        # A model of its own over the same layers: compiling the encoder itself would put the
+        # Their model, with the encoder's layers: compiling the encoder itself would put the
         # optimiser into every file that the encoder is saved to.
         self._model = keras.Model(encoder.inputs, encoder.outputs, name=encoder.name)
         self._model.compile(optimizer=optimizer, auto_scale_loss=False)

@@ -40,12 +40,10 @@ class Checkpoint:
 
 
 class Keeper:
-    """The checkpoints of a training: written now and then, and the one to begin with.
+    """The checkpoints of one training, of a recipe, data and a back end."""
 
-    A checkpoint belongs to one training: recipe, data, back end. All that is random is a function
-    of seed, epoch and step, so weights, optimiser and position are enough to go on exactly.
-    """
-
+    # All that is random is a function of seed, epoch and step, so weights, optimiser and position
+    # are enough to go on exactly.
     def __init__(
         self,
         path: Path | None,  # None keeps nothing
@@ -104,11 +102,7 @@ class Keeper:
             self._failed = False
 
     def load(self) -> Checkpoint | None:
-        """Read the checkpoint of this training; None if there is none.
-
-        Raises:
-            ModelError: the file is damaged, or of another training.
-        """
+        """Read the checkpoint of this training, if there is one; a ModelError tells of others."""
         if self._path is None or not self._path.exists():
             return None
         try:

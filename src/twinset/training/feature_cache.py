@@ -23,19 +23,14 @@ def encoded_once(
     make: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     fingerprints: NDArray[np.uint8],
     *,
-    key: str,
+    key: str,  # names the network, in letters that a file's name may have
     dim: int,
     folder: Path | None = None,
     progress: Wanted = False,
 ) -> NDArray[np.float32]:
-    """Return a row for each image, making only those that no earlier call made.
-
-    Rows are found by the fingerprints of the images, so another split, other labels or more images
-    use what is there. Of two processes one waits.
-
-    `make` turns positions (c,), at most 256, into the rows of these images, (c, dim). `key` names
-    the network, in letters that a file's name may have.
-    """
+    """Return a row for each image, making only those that no earlier call made: (c,) → (c, dim)."""
+    # Rows are found by the fingerprints of the images, so another split, other labels or more
+    # images use what is there. Of two processes one waits.
     base = cache_folder("features") if folder is None else folder
     try:
         tag(base)

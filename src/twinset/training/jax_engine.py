@@ -32,13 +32,10 @@ PROGRAMS = 10**9
 
 
 def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
-    """Train the encoder in place, until the epochs are done or the monitor says stop.
-
-    A batch is a row of positions. The loop gathers the images on the device, scales them to
-    [0, 1], augments and embeds them, and steps the optimiser. Its length is an argument and
-    not a shape, so one compiled program serves looks of any length, and a training that is cut
-    into other looks, or resumed, computes the same numbers.
-    """
+    """Train the encoder in place, until the epochs are done or the monitor says stop."""
+    # A batch is a row of positions, whose images the loop gathers on the device. Its length is an
+    # argument and not a shape, so one compiled program serves looks of any length, and a training
+    # that is cut into other looks, or resumed, computes the same numbers.
     _cache_programs()
     job.build()
     start = keeper.load()
@@ -232,7 +229,7 @@ class _Pace:
 
 def _shared(job: Job, monitor: Monitor, state: Any, tell: Callable[[], None]) -> Any:
     # of an epoch, while the variables hold the state, and take what callbacks change
-    if not monitor.listens:
+    if monitor.listener is None:
         tell()
         return state
     _write(job, state)

@@ -131,12 +131,10 @@ class _Latest(keras.metrics.Metric):
 
 
 class _Watch(keras.callbacks.Callback):
-    """Draws each epoch's batches, tells the monitor of each step, and saves between epochs.
+    """Draws each epoch's batches, tells the monitor of each step, and saves between epochs."""
 
-    The data set's own `on_epoch_end` is no place to draw: Keras calls it once more, before the
-    first epoch, when it tries a batch to build the model.
-    """
-
+    # The data set's own `on_epoch_end` is no place to draw: Keras calls it once more, before the
+    # first epoch, when it tries a batch to build the model.
     def __init__(
         self, job: Job, batches: _Pixels, monitor: Monitor, keeper: Keeper, memory: FreedMemory
     ) -> None:
@@ -217,15 +215,12 @@ _USUAL_MMAP, _USUAL_TRIM = 32 * 2**20, 128 * 2**10
 
 
 class FreedMemory:
-    """Memory that is freed and needed again, which the C library is to keep.
+    """Memory that is freed and needed again, which the C library is to keep."""
 
-    TensorFlow sets glibc's M_TRIM_THRESHOLD to 128 kB when its first data set begins. From then on
-    each step's activations are handed back when it ends, and come again as fresh pages in the next,
-    one fault for each 4 kB: half of the time of a step of the encoder `conv`. Does nothing where
-    there is no glibc, or where the environment says how it is to be (MALLOC_TRIM_THRESHOLD_,
-    GLIBC_TUNABLES).
-    """
-
+    # TensorFlow sets glibc's M_TRIM_THRESHOLD to 128 kB when its first data set begins. From then
+    # on each step's activations are handed back when it ends, and come again as fresh pages in the
+    # next, one fault for each 4 kB: half of the time of a step of the encoder `conv`. The
+    # environment may say how it is to be (MALLOC_TRIM_THRESHOLD_, GLIBC_TUNABLES).
     def __init__(self) -> None:
         told = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
         self._libc = None if told or not _has_glibc() else ctypes.CDLL(None)

@@ -47,7 +47,7 @@ class Monitor:
         self._images = images
         self._scale = scale
         self._tell = tell
-        self._listener = listener
+        self.listener = listener  # may look at the weights, and change them
         self._seen: list[tuple[float, float, float]] = []  # loss, gradient norm, active share
         self.guards = Guards()
         self._epoch_started = time.perf_counter()
@@ -58,25 +58,19 @@ class Monitor:
         return self.interrupted or self.finished
 
     @property
-    def listens(self) -> bool:
-        """Whether somebody is told of the epochs, who may look at the weights and change them."""
-        return self._listener is not None
-
-    @property
     def step(self) -> int:
         """How many steps of the current epoch are done."""
         return len(self._seen)
 
     def begin(self) -> None:
         """Take note that the next epoch begins."""
-        if self._listener is not None:
-            self._listener.begin(len(self.history))
+        if self.listener is not None:
+            self.listener.begin(len(self.history))
 
     def restore(
         self, history: Sequence[EpochRecord], seen: NDArray[np.floating], guards: Guards
     ) -> None:
         """Go on where another monitor was: with its history, `pending` and `guards`."""
-        # the guards too: one of them ends a training that is at its best
         self.history = list(history)
         self.guards = replace(guards)
         self._seen = [tuple(row) for row in seen.tolist()]
@@ -134,9 +128,9 @@ class Monitor:
         )
         self._report(record.loss, record.images_per_second, record.health)
         self.history.append(record)
-        if self._listener is not None:
-            self._listener.end(record)
-            self.finished = self.finished or self._listener.stopped
+        if self.listener is not None:
+            self.listener.end(record)
+            self.finished = self.finished or self.listener.stopped
         self._seen, self._epoch_started = [], time.perf_counter()
         refuse_dead([each.statistics.dead_share for each in self.history[-2:]], record.epoch)
 
