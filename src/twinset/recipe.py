@@ -21,7 +21,7 @@ from twinset.settings import Count, CountOrNone, Positive, Section, descriptions
 # What is declared elsewhere and found when a recipe is read. A recipe is read whole, or it would be
 # wrong without a word until it is used. The price is the import of Keras, seconds where all else is
 # milliseconds: so what only looks at data takes `IMAGES` alone, and `train` looks for data first.
-IMAGES = Maker("twinset.data.read:choose_preprocessing", given=("sources",))
+IMAGES = Maker("twinset.data.choose:choose_preprocessing", given=("sources",))
 SPLIT = Maker("twinset.data.parts:Shares")
 AUGMENTATION = Maker("twinset.training.augment:Augmentation", given=("mirrors",))
 ENCODERS = Makers("network", "twinset.networks", "mlp", given=("input_shape", "seed", "network"))

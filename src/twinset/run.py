@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.load import expect, load_parts, write_members
+from twinset.data.load import load_parts, write_members
+from twinset.data.sources import source_for
 from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.of_test_pairs import plot_model, score, shown_pairs
 from twinset.exporters.export import ready
@@ -73,7 +74,8 @@ def train(
         ModelError: what is to be resumed is of another training.
         RecipeError, TrainingError: the recipe or an override is wrong; the training broke down.
     """
-    expect(data)  # first: to read a recipe takes an import of Keras, to misspell a path does not
+    # first: to read a recipe takes an import of Keras, to misspell a path does not
+    source_for(str(data))
     chosen = Recipe.load(recipe, **overrides)
     parse_rule(chosen.rule)  # a wrong one costs no epoch
     folder = run_folder(out, chosen.name, overwrite=overwrite, resume=resume)

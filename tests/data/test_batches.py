@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinset.data.pairs import PADDING, class_batches, shuffled_batches
+from twinset.data.batches import PADDING, class_batches, shuffled_batches
 from twinset.errors import DataError
 
 

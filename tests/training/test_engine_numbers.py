@@ -10,7 +10,7 @@ import pytest
 import twinset
 from resuming import check_that_it_goes_on
 from twinset import losses
-from twinset.data.pairs import PADDING
+from twinset.data.batches import PADDING
 from twinset.exporters import graph as export
 from twinset.training import fit as training
 from twinset.training.checkpoints import Keeper

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import twinset
+from twinset.data.batches import shuffled_batches
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.pairs import shuffled_batches
 from twinset.errors import CollapseError, DataError, NonFiniteLossError, RecipeError
 from twinset.recipe import builtin_names
 from twinset.training import fit as training

@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 
 from twinset.cache_folder import cache_folder, in_use, prune, tag
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.image_sources import SIZE, ImageSource, Skipped, fingerprint
+from twinset.data.fingerprints import SIZE, fingerprint
+from twinset.data.image_sources import ImageSource, Skipped
 from twinset.data.labelled import VectorInput
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 from twinset.files import write_bytes
+from twinset.nearest import cores
 from twinset.progress import Progress, Report, Wanted, reporting
 
 FORMAT = 2  # a part of each cache's name: another layout starts anew
@@ -83,7 +85,7 @@ def decode_all(
         with in_use(store.folder), reporting(progress) as tell, store.opened():
             store.adopt()
             reused = len(sources) - len(store.pending())
-            _decode(store, sources, preprocessing, workers or os.cpu_count() or 1, tell)
+            _decode(store, sources, preprocessing, workers or cores(), tell)
             found = store.decoded([source.name for source in sources], reused)
         prune(base, keep=store.folder)
     except OSError as error:
@@ -305,7 +307,7 @@ def decode_batches(
         chunks = (range(first, min(first + CHUNK, end)) for first in range(start, end, CHUNK))
         return [pool.submit(work, chunk) for chunk in chunks]
 
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="decode")
     try:
         ahead = begin(0)
         for start in range(0, len(sources), per_batch):

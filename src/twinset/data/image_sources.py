@@ -1,35 +1,28 @@
-"""Where one image comes from, read when asked for; its fingerprint, which equal pixels share."""
+"""Where one image comes from: a file, a row of a table, or memory; read when asked for."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from twinset.data import arrow
 from twinset.data.decoding import image_file
 from twinset.data.decoding.image_file import EncodedImage
+from twinset.data.fingerprints import fingerprint
 from twinset.errors import ImageFileError
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """One file or row that cannot be used: not dropped in silence, and not fatal alone.
+    """One file or row that cannot be used: not dropped in silence, and not fatal alone."""
 
-    Args:
-        name: as shown to people, relative to the data: "shirts/a.png", "row 17".
-        reason: one line.
-    """
-
-    name: str
-    reason: str
+    name: str  # as shown to people, relative to the data: "shirts/a.png", "row 17"
+    reason: str  # one line
 
 
 class ImageSource(Protocol):
@@ -46,10 +39,8 @@ class ImageSource(Protocol):
         """Tell width and height as seen, and Pillow's colour mode, without decoding the pixels."""
 
     def encoded(self) -> Any:
-        """Return what `Preprocessing.pixels` reads the image from: its path, or its bytes.
-
-        It need not decode all of a large JPEG, so its answer may differ from that for `open()`.
-        """
+        """Return what `Preprocessing.pixels` reads the image from: its path, or its bytes."""
+        # it need not decode all of a large JPEG, so its answer may differ from that for `open()`
 
     def open(self) -> Image.Image:
         """Decode the image completely."""
@@ -57,11 +48,9 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """The image in a file.
+    """The image in a file."""
 
-    The path is best as text where there are millions: a `Path` takes ten times the room.
-    """
-
+    # best as text where there are millions: a `Path` takes ten times the room
     path: str | os.PathLike[str]
     name: str
 
@@ -86,11 +75,8 @@ class FileSource:
 class TableSource:
     """The encoded image in one row of a Parquet or Arrow file.
 
-    Threads may open sources of one file at the same time. Rows are read in blocks of bounded
-    size, the last few of which are kept (`arrow` has the bounds): going through a file in the
-    order of its rows reads it once, jumping to and fro in large row groups reads much in vain.
-
-    The column is of bytes, or of a struct with a field "bytes".
+    The column is of bytes, or of a struct with a field "bytes". Going through a file in the order
+    of its rows reads it once; jumping to and fro in large row groups reads much in vain.
     """
 
     path: str | os.PathLike[str]
@@ -153,40 +139,10 @@ def _stamp(path: str | os.PathLike[str], name: str) -> str:
 
 
 def picture_of(metadata: Mapping[str, Any]) -> FileSource | TableSource | None:
-    """Find the image that `Listing.metadata` tells of; None where it tells none.
-
-    The file may be gone since.
-    """
+    """Find the image, perhaps gone since, that `Listing.metadata` tells of, if any."""
     path, row, column = (metadata.get(name) for name in ("path", "_row", "_column"))
     if not isinstance(path, str):
         return None
     if isinstance(row, int) and isinstance(column, str):
         return TableSource(path, row, column, f"{path}[{row}]")
     return FileSource(path, path)
-
-
-SIZE = 16
-CHUNK = 1024
-
-
-def fingerprint(pixels: NDArray[np.uint8]) -> bytes:
-    """Hash the pixels of one image: BLAKE2b of 128 bits over the bytes in row order.
-
-    The shape is not part of it; compare images of one shape only.
-    """
-    return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=SIZE).digest()
-
-
-def fingerprints(images: Any) -> NDArray[np.uint8]:
-    """Hash every image of a set, a thousand at a time."""
-    found = bytearray()
-    for start in range(0, len(images), CHUNK):
-        for pixels in np.ascontiguousarray(images[start : start + CHUNK]):
-            found += hashlib.blake2b(pixels.data, digest_size=SIZE).digest()
-    return np.frombuffer(bytes(found), np.uint8).reshape(-1, SIZE)
-
-
-def as_keys(prints: NDArray[np.uint8]) -> NDArray[np.void]:
-    """Make one item of each fingerprint, which numpy compares and sorts whole."""
-    rows = np.ascontiguousarray(prints).reshape(-1, SIZE)
-    return rows.view(f"V{SIZE}").ravel()

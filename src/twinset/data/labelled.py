@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.image_sources import Skipped, fingerprints
+from twinset.data.fingerprints import fingerprints
+from twinset.data.image_sources import Skipped
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 

@@ -6,19 +6,19 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.checks.check import DataCheck, check
+from twinset.data.checks.check import check
 from twinset.data.checks.near_duplicates import find_duplicates
+from twinset.data.data_set import load_images
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.image_sources import as_keys
+from twinset.data.fingerprints import as_keys
 from twinset.data.labelled import LabelledImages, VectorInput
 from twinset.data.parts import Parts, divide
-from twinset.data.read import load_images
-from twinset.data.sources import is_path, source_for
+from twinset.data.sources import is_path
 from twinset.errors import DataError, ModelError
 from twinset.files import write_bytes
 from twinset.progress import Wanted
@@ -26,12 +26,8 @@ from twinset.recipe import Recipe
 
 DEFAULT = "fashion-mnist"  # what a run is on that does not say
 MEMBERS = "parts.npz"
+Tell: TypeAlias = Callable[[str], None]
 USED = ("fit", "tune", "calibration")
-
-
-def expect(data: str | Path) -> None:
-    """Refuse what no source of data takes, without reading it."""
-    source_for(str(data))
 
 
 def load_parts(
@@ -40,16 +36,13 @@ def load_parts(
     *,
     allow_leaks: bool = False,
     progress: Wanted = False,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
 ) -> Parts:
     """Load a data set, check it, and divide it as a recipe asks.
 
     Near duplicates stay in one part where this draws the parts. Where the data's owner drew them,
-    leaks between them are refused.
-
-    The recipe's `holdout`, `split` and `seed` say how to divide. `allow_leaks` goes on though
-    images or groups are in two parts of the owner. `tell` hears what comes next, and what the
-    check found.
+    leaks between them are refused, unless `allow_leaks` says to go on. The recipe's `holdout`,
+    `split` and `seed` say how to divide. `tell` hears what comes next, and what the check found.
 
     Raises:
         DataError: the data is not fit for training, or as `load_images`.
@@ -62,11 +55,8 @@ def load_parts(
     if isinstance(images, LabelledImages):
         together = _checked(images, allow_leaks, say)
     elif images.skipped:
-        count = len(images.skipped)
-        say(
-            f"left out {count:,} of {count + len(images):,} rows, the first: "
-            f"{images.skipped[0].reason}"
-        )
+        count, first = len(images.skipped), images.skipped[0].reason
+        say(f"left out {count:,} of {count + len(images):,} rows, the first: {first}")
     return divide(
         images,
         holdout=recipe.holdout,
@@ -77,13 +67,11 @@ def load_parts(
     )
 
 
-def _checked(
-    images: LabelledImages, allow_leaks: bool, say: Callable[[str], None]
-) -> NDArray[np.int64]:
+def _checked(images: LabelledImages, allow_leaks: bool, say: Tell) -> NDArray[np.int64]:
     say(f"checking {len(images):,} images")
     copies = find_duplicates(images.images, fingerprints=images.fingerprints)
     found = check(images, duplicates=copies)
-    _refuse(found, allow_leaks)
+    found.refuse_unfit(allow_leaks)
     for finding in found.findings:
         say(f"{finding.severity}: {finding.message}")
     # near duplicates in two parts would let the test ask what was learned by heart
@@ -97,9 +85,7 @@ def write_members(folder: str | Path, parts: Parts, source: str | Path) -> None:
     """Note in a run's folder which images were in which part, by their fingerprints."""
     file = io.BytesIO()
     prints: dict[str, Any] = {name: part.fingerprints for name, part in parts.named().items()}
-    place = str(source)
-    if is_path(place):
-        place = str(Path(source).absolute())
+    place = str(Path(source).absolute() if is_path(str(source)) else source)
     # as bytes, since a path need not be text
     np.savez(file, source=np.frombuffer(os.fsencode(place), np.uint8), **prints)
     write_bytes(Path(folder) / MEMBERS, file.getvalue())
@@ -111,19 +97,16 @@ def evaluation_parts(
     recipe: Recipe,
     preprocessing: Preprocessing | VectorInput,
     *,
-    progress: Wanted = False,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
 ) -> Parts:
-    """Load what a run may be judged on: no image that it was fitted, tuned or calibrated on.
+    """Load what a run may be judged on, as "test": no image that it has used.
 
-    Returns:
-        `test`, all images of the data that the run did not use; and of those it used, each part
-        that is there, "fit" empty where none is.
+    Beside it is each part of those that it has used and that are there, "fit" empty where none is.
 
     Raises:
         DataError: no image is left, or as `load_images`.
     """
-    images, test = load_images(data, recipe.images, preprocessing=preprocessing, progress=progress)
+    images, test = load_images(data, recipe.images, preprocessing=preprocessing)
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
     members = _members(Path(folder))
@@ -145,33 +128,15 @@ def evaluation_parts(
         )
     if tell is not None and len(used):
         tell(f"{len(used):,} of {len(images):,} images were used in training: left out")
-    found = {
-        name: images.subset(places[name], f"{images.name}[{name}]")
-        for name in places
-        if len(places[name])
-    }
-    empty = images.subset(np.array([], np.int64))
-    return Parts(**({"fit": empty} | found), test=images.subset(rest, f"{images.name}[test]"))
+    places = {"fit": np.array([], np.int64)} | {k: at for k, at in places.items() if len(at)}
+    found = places | {"test": rest}
+    return Parts(**{k: images.subset(at, f"{images.name}[{k}]") for k, at in found.items()})
 
 
 def source_of(folder: str | Path) -> str:
     """Tell which data a run was trained on."""
     found = _members(Path(folder)).get("source")
     return DEFAULT if found is None else os.fsdecode(found.tobytes())
-
-
-def _refuse(found: DataCheck, allow_leaks: bool) -> None:
-    errors = [each for each in found.findings if each.severity == "error"]
-    if allow_leaks:
-        errors = [each for each in errors if "leak" not in each.code and "group" not in each.code]
-    if errors:
-        more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
-        leaks = any("leak" in each.code for each in errors)
-        hint = " (--allow-leaks trains all the same)" if leaks else ""
-        raise DataError(
-            f"{found.name}: expected data fit for training. {errors[0].message}{more} "
-            f"`twinset check` tells all{hint}."
-        )
 
 
 def _members(folder: Path) -> Mapping[str, NDArray[np.uint8]]:

@@ -98,14 +98,10 @@ class StoredPixels:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Read all images: only for sets that fit into memory."""
         del copy  # always one
-        whole = self[:]
-        return whole.astype(np.uint8 if dtype is None else dtype, copy=False)
+        return self[:].astype(np.uint8 if dtype is None else dtype, copy=False)
 
     def __getitem__(self, wanted: Any) -> NDArray[np.uint8]:
-        rows = self._positions(wanted)
-        if rows.ndim == 0:
-            return self._read(rows[None]).reshape(self._whole[1:])
-        return self._read(rows)
+        return self._read(self._positions(wanted))
 
     def at(self, wanted: Any) -> StoredPixels:
         """Pick images by a slice or integers of shape (m,), without reading them."""

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from twinset import distance as distances
 from twinset.data.cache import decode_batches
 from twinset.data.image_sources import FileSource
-from twinset.data.names import read_csv, shown
+from twinset.data.names import shown
+from twinset.data.text_tables import read_csv
 from twinset.decision import Threshold, Verdict, check_prior
 from twinset.errors import DataError
 from twinset.files import write_bytes

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from twinset.data.pairs import PADDING
+from twinset.data.batches import PADDING
 from twinset.models.history import BatchStatistics, batch_statistics
 from twinset.training.checkpoints import Keeper
 from twinset.training.monitor import Monitor, Steps

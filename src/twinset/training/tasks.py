@@ -13,7 +13,8 @@ from keras import ops
 from numpy.typing import NDArray
 
 from twinset import distance as distances
-from twinset.data.pairs import PADDING, Pairs, class_batches, shuffled_batches
+from twinset.data.batches import PADDING, class_batches, shuffled_batches
+from twinset.data.pairs import Pairs
 from twinset.settings import NotNegative, Positive, Share
 
 

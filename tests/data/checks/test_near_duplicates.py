@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from twinset.data.checks import near_duplicates
 from twinset.data.checks.near_duplicates import Duplicates, _candidates, find_duplicates
 from twinset.data.checks.thumbnails import signatures
-from twinset.data.image_sources import fingerprints
+from twinset.data.fingerprints import fingerprints
 from twinset.data.stored import StoredPixels
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "near_duplicates.py"

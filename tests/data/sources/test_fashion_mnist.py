@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twinset.data.read import load_images
+from twinset.data.data_set import load_images
 from twinset.data.sources import fashion_mnist, read_listing
 from twinset.data.sources.fashion_mnist import load_fashion_mnist
 from twinset.errors import DownloadError
@@ -269,7 +269,7 @@ def test_a_cache_that_cannot_be_written_shows_before_anything_is_fetched(
 CHILD = """
 import json, signal, sys
 from pathlib import Path
-from twinset.data.read import load_images
+from twinset.data.data_set import load_images
 from twinset.data.sources import read_listing
 from twinset.data.sources import fashion_mnist
 

@@ -32,10 +32,10 @@ from twinset.data.checks.near_duplicates import (
     image_name,
     judge_duplicates,
 )
+from twinset.data.data_set import load_images
 from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
-from twinset.data.read import load_images
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
@@ -83,6 +83,20 @@ class DataCheck:
     def count(self, severity: str) -> int:
         """Count the findings of one severity."""
         return sum(finding.severity == severity for finding in self.findings)
+
+    def refuse_unfit(self, allow_leaks: bool) -> None:
+        """Raise a DataError where something found is an error; leaks may be allowed."""
+        errors = [each for each in self.findings if each.severity == "error"]
+        if allow_leaks:
+            errors = [each for each in errors if not each.about_leaks]
+        if errors:
+            more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
+            leaks = any(each.about_leaks for each in errors)
+            hint = " (--allow-leaks trains all the same)" if leaks else ""
+            raise DataError(
+                f"{self.name}: expected data fit for training. {errors[0].message}{more} "
+                f"`twinset check` tells all{hint}."
+            )
 
     def worst(self, most: int = 12) -> list[tuple[str, Alike]]:
         """Pick the duplicates to look at first, for `figures.look_alikes`, and say why."""

@@ -70,6 +70,11 @@ class Finding:
     count: int
     examples: tuple[str, ...] = ()
 
+    @property
+    def about_leaks(self) -> bool:
+        """Whether it is an image or a group in two parts."""
+        return self.code in ("exact-leaks", "near-leaks", "torn-groups")
+
 
 @dataclass(frozen=True)
 class TornGroup:

@@ -11,8 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from twinset.data.checks.thumbnails import aligned_distances, chunks, signatures, thumbnails
-from twinset.data.image_sources import as_keys
-from twinset.data.image_sources import fingerprints as fingerprints_of
+from twinset.data.fingerprints import as_keys
+from twinset.data.fingerprints import fingerprints as fingerprints_of
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
 from twinset.data.stored import StoredPixels

@@ -35,10 +35,8 @@ class Asked:
         """Refuse arguments that mean nothing for a source."""
         for argument in arguments:
             if (value := getattr(self, argument)) != getattr(Asked, argument):
-                raise DataError(
-                    f"{place}: expected no `{argument}` for {takes}. Received {value!r}: leave it "
-                    "out."
-                )
+                text = f"expected no `{argument}` for {takes}. Received {value!r}: leave it out."
+                raise DataError(f"{place}: {text}")
 
 
 @dataclass(frozen=True)
@@ -86,20 +84,19 @@ def read_listing(
     """List the images, or vectors, of whatever a source of data takes.
 
     Args:
-        place: a path, the name of a built-in set, or `scheme://…` for the source of that name.
+        place: a path, the name of a built-in set, or `scheme://…` for the source called so.
         labelled: whether each needs a label, as for training; else an index is to be made, which
             takes all and keeps further columns. Defaults to True.
         classes: of a folder: "path", the class is the whole relative path; "top", it is the first
             folder. Defaults to "path".
         image: of a table, the column with paths or encoded images. Defaults to a usual name.
         label: likewise the column with labels.
-        group: likewise the column with groups, which may be missing.
-        split: likewise the column with the parts, which may be missing.
+        group: likewise with groups, which may be missing.
+        split: likewise with the parts, which may be missing.
         progress: as for `reporting`.
 
     Raises:
-        DataError: nothing that could be listed is there; no image is left; or an argument does
-            not belong to what is there.
+        DataError: nothing that could be listed is there, or an argument does not belong to it.
 
     Example:
         >>> read_listing("nowhere")  # doctest: +ELLIPSIS
@@ -113,9 +110,8 @@ def read_listing(
 
 def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:
     """List single image files without labels; the id of each is its path as given."""
-    texts = [os.fspath(path) for path in paths]
-    found = Listing([FileSource(text, shown(text)) for text in texts], "the list of paths")
-    return found.usable(labelled=False)
+    sources = [FileSource(text, shown(text)) for text in map(os.fspath, paths)]
+    return Listing(sources, "the list of paths").usable(labelled=False)
 
 
 def source_for(place: str) -> Source:
@@ -130,10 +126,8 @@ def source_for(place: str) -> Source:
         if source.claims(place):
             return source
         takes.append(source.takes)
-    raise DataError(
-        f"{shown(place)}: expected {', '.join(takes[:-1])}, or {takes[-1]}. Received "
-        f"{_received(Path(place))}."
-    )
+    expected = f"{', '.join(takes[:-1])}, or {takes[-1]}"
+    raise DataError(f"{shown(place)}: expected {expected}. Received {_received(Path(place))}.")
 
 
 def is_path(place: str) -> bool:
@@ -142,8 +136,7 @@ def is_path(place: str) -> bool:
 
 
 def _in_turn() -> Iterator[Source]:
-    # Ours first: a package that is installed must not change what a folder means. It is not even
-    # imported where one of ours is meant.
+    # ours first: a package that is installed must not change what a folder means
     ours = _builtin()
     yield from sorted((SOURCES.load(name) for name in ours), key=lambda source: source.last)
     theirs = (SOURCES.load(name) for name in SOURCES.names() if name not in ours)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from twinset.data.image_sources import HeldSource
 from twinset.data.listing import Listing
-from twinset.data.names import Texts, shown
+from twinset.data.names import shown
 from twinset.data.sources import Asked, Source
 from twinset.data.sources.table import assembled
+from twinset.data.text_tables import Texts
 from twinset.errors import DataError
 
 # (images, labels, part), as files call them: one pair alone, Keras' names, and MedMNIST's

@@ -15,9 +15,10 @@ from twinset.data.arrow import open_table, scalars, texts
 from twinset.data.image_sources import HeldSource
 from twinset.data.labelled import finite
 from twinset.data.listing import Listing
-from twinset.data.names import TEXT_TABLES, Texts, read_csv, shown
+from twinset.data.names import shown
 from twinset.data.sources import Asked, Source
 from twinset.data.sources.table import Columns, assembled, optional_for
+from twinset.data.text_tables import TEXT_TABLES, Texts, read_csv
 from twinset.errors import DataError
 
 TABLES = (".parquet", ".arrow")
