@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinset.data.cache import decode_batches
-from twinset.data.decoding.decode import EncodedImage, Preprocessing
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.decoding.image_file import EncodedImage
 from twinset.errors import ImageFileError
 
 SHAPE = Preprocessing((2, 2))

@@ -80,7 +80,7 @@ def _compare(takes: Arguments) -> None:
 
 
 def _two(args: Namespace) -> bool:
-    from twinset.data.decoding.decode import open_image
+    from twinset.data.decoding.image_file import open_image
 
     for path in args.images:
         open_image(path)  # a bad file is reported at once, not after an engine has been loaded

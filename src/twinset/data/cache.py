@@ -69,11 +69,8 @@ def decode_all(
     workers: int | None = None,
     progress: Wanted = False,
 ) -> Decoded:
-    """Decode images into a cache, each one once.
-
-    The caches are in `folder`, by default `twinset/images` in the user's cache folder; the threads
-    are one per processor core, as Pillow decodes without holding Python's lock.
-    """
+    """Decode images into a cache in `folder`, each one once, by a thread per processor core."""
+    # threads, as Pillow decodes without holding Python's lock
     base = cache_folder("images") if folder is None else folder
     stamps = [stamp(f"{len(source.name)}:{source.name}{source.stamp()}") for source in sources]
     # Whatever would change the pixels starts another cache: the decoder's version, and the names,
@@ -181,10 +178,8 @@ class _Store:
             yield
 
     def adopt(self) -> None:
-        """Copy what other caches hold of the images that are not yet decoded.
-
-        Those of the same preprocessing share this one's name up to the "-".
-        """
+        """Copy what other caches hold of the images that are not yet decoded."""
+        # those of the same preprocessing share this one's name up to the "-"
         left = {self._stamps[position]: position for position in self.pending().tolist()}
         sizes = {name: size for name, size in self._sizes.items() if name != MARKS}
         beside = self.folder.parent.glob(f"{self.folder.name.split('-')[0]}-*")
@@ -292,10 +287,7 @@ def decode_batches(
     size: int | None = None,
     workers: int | None = None,
 ) -> Iterator[Batch]:
-    """Decode images in their order; the next batch is under way while one is used.
-
-    Nothing is kept on disk: `decode_all` does that, for who comes back to the same images.
-    """
+    """Decode images in their order, kept nowhere; the next batch is under way while one is used."""
     room = BATCH_BYTES // math.prod(preprocessing.shape)
     per_batch = size or max(CHUNK, min(BATCH, room))
 
@@ -312,8 +304,13 @@ def decode_batches(
         ahead = begin(0)
         for start in range(0, len(sources), per_batch):
             current, ahead = ahead, begin(start + per_batch)
-            found = [one for future in current for one in future.result()]
-            yield _batch(start, found, sources, preprocessing.shape)
+            found = dict(enumerate((one for each in current for one in each.result()), start))
+            good = {at: one for at, one in found.items() if not isinstance(one, str)}
+            pixels = np.empty((len(good), *preprocessing.shape), np.uint8)
+            for row, one in enumerate(good.values()):
+                pixels[row] = one
+            bad = {at: Skipped(sources[at].name, str(found[at])) for at in found if at not in good}
+            yield Batch(np.array([*good], np.int64), pixels, bad)
     finally:
         # after Ctrl-C the chunks in hand are finished, and no other is begun
         pool.shutdown(cancel_futures=True)
@@ -326,21 +323,3 @@ def _decoded(
         return preprocessing.pixels(source.encoded())
     except DataError as error:
         return str(error)
-
-
-def _batch(
-    start: int,
-    found: Sequence[NDArray[np.uint8] | str],
-    sources: Sequence[ImageSource],
-    shape: tuple[int, ...],
-) -> Batch:
-    good = [place for place, one in enumerate(found) if not isinstance(one, str)]
-    pixels = np.empty((len(good), *shape), np.uint8)
-    for row, place in enumerate(good):
-        pixels[row] = found[place]
-    skipped = {
-        start + place: Skipped(sources[start + place].name, one)
-        for place, one in enumerate(found)
-        if isinstance(one, str)
-    }
-    return Batch(start + np.array(good, np.int64), pixels, skipped)

@@ -84,11 +84,7 @@ def loaded(
     workers: int | None = None,
     progress: Wanted = False,
 ) -> LabelledImages | LabelledFeatures:
-    """Read what a listing names; what is in memory already is taken as it is.
-
-    Raises:
-        DataError: none of the images can be read.
-    """
+    """Read what a listing names; what is in memory already is taken as it is."""
     facts: dict[str, Any] = {"class_names": listing.class_names, "name": listing.name}
     names = np.array([source.name for source in listing.sources], np.str_)
     facts["names"] = names if names.any() else None

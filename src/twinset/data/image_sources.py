@@ -40,10 +40,6 @@ class ImageSource(Protocol):
 
     def encoded(self) -> Any:
         """Return what `Preprocessing.pixels` reads the image from: its path, or its bytes."""
-        # it need not decode all of a large JPEG, so its answer may differ from that for `open()`
-
-    def open(self) -> Image.Image:
-        """Decode the image completely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +61,6 @@ class FileSource:
     def encoded(self) -> str | os.PathLike[str]:
         """Return the path."""
         return self.path
-
-    def open(self) -> Image.Image:
-        """Decode the file."""
-        return image_file.open_image(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +89,6 @@ class TableSource:
         """Read the bytes."""
         return EncodedImage(arrow.read_cell(Path(self.path), self.column, self.row), self.name)
 
-    def open(self) -> Image.Image:
-        """Decode the bytes."""
-        encoded = self.encoded()
-        return image_file.open_encoded(encoded.data, encoded.name)
-
 
 class HeldSource(NamedTuple):  # made in a third of a dataclass's time, and there may be millions
     """An image or a vector in memory."""
@@ -116,16 +103,12 @@ class HeldSource(NamedTuple):  # made in a third of a dataclass's time, and ther
 
     def probe(self) -> tuple[int, int, str]:
         """Tell width, height and mode of the pixels."""
-        picture = self.open()
+        picture = Image.fromarray(self.rows[self.row])
         return *picture.size, picture.mode
 
     def encoded(self) -> Any:
         """Return the pixels."""
         return self.rows[self.row]
-
-    def open(self) -> Image.Image:
-        """Make a picture of the pixels."""
-        return Image.fromarray(self.rows[self.row])
 
 
 def _stamp(path: str | os.PathLike[str], name: str) -> str:

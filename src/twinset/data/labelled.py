@@ -76,13 +76,9 @@ class Labelled(ABC):
         return sha.hexdigest()
 
     def subset(self, indices: NDArray[np.integer], name: str | None = None) -> Self:
-        """Pick rows by position, keeping every class name.
+        """Pick rows by position, (m,), and keep every class name, but not what was skipped.
 
-        Stored pixels are not read for it. What was skipped stays with the whole.
-
-        Args:
-            indices: positions of shape (m,).
-            name: the name of the part. Defaults to the name of the whole.
+        The part is called as the whole, unless a name is given. Stored pixels are not read for it.
         """
         chosen: Any = np.asarray(indices)
         if chosen.dtype.kind in "iu" and len(chosen) and (np.diff(chosen) == 1).all():
@@ -104,31 +100,38 @@ class Labelled(ABC):
 
     def _check_labels(self, count: int) -> None:
         """Check what is said of `count` rows, and replace whatever sequences the caller passed."""
-        labels = np.asarray(self.labels)
         names = tuple(str(name) for name in self.class_names)
-        if labels.shape != (count,):
-            raise DataError(
-                f"Expected one label per {self._ROW}, shape ({count},). "
-                f"Received labels of shape {labels.shape}."
-            )
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise DataError(
-                f"Expected integer labels. Received dtype {labels.dtype}; for names use "
-                "`names, labels = np.unique(values, return_inverse=True)`."
-            )
-        wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
-        if wrong.size:
-            raise DataError(
-                f"Expected labels from 0 to {len(names) - 1}, one per class name. "
-                f"Received {labels[wrong[0]]} at position {wrong[0]}."
-            )
         # frozen: set past the dataclass
-        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
+        object.__setattr__(self, "labels", label_codes(self.labels, count, len(names), self._ROW))
         object.__setattr__(self, "class_names", names)
         object.__setattr__(self, "skipped", tuple(self.skipped))
         for field in _PER_ROW:
             object.__setattr__(self, field, texts_of(field, getattr(self, field), count, self._ROW))
         check_parts(self.parts)
+
+
+def label_codes(
+    values: Any, count: int, classes: int, row: str = "image", *, none: bool = False
+) -> NDArray[np.int64]:
+    """Check labels, one per row, which with `none` may be −1."""
+    labels = np.asarray(values)
+    if labels.shape != (count,):
+        raise DataError(
+            f"Expected one label per {row}, shape ({count},). "
+            f"Received labels of shape {labels.shape}."
+        )
+    if count and labels.dtype.kind not in "iu":  # an empty list comes as floats
+        raise DataError(
+            f"Expected integer labels. Received dtype {labels.dtype}; for names use "
+            "`names, labels = np.unique(values, return_inverse=True)`."
+        )
+    wrong = np.flatnonzero((labels < -none) | (labels >= classes))
+    if wrong.size:
+        raise DataError(
+            f"Expected labels from 0 to {classes - 1}, one per class name{', or -1' * none}. "
+            f"Received {labels[wrong[0]]} at position {wrong[0]}."
+        )
+    return labels.astype(np.int64, copy=False)
 
 
 def texts_of(field: str, values: Any, count: int, row: str = "image") -> NDArray[np.str_] | None:
@@ -153,11 +156,6 @@ def check_parts(parts: NDArray[np.str_] | None) -> None:
             f"Expected a part out of {[*PARTS, '']}. "
             f"Received {str(parts[wrong[0]])!r} at position {wrong[0]}."
         )
-
-
-# --- `LabelledImages`: pixels, labels and class names, checked once and then trusted.
-
-__all__ = ["PARTS", "LabelledImages"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,14 +312,8 @@ class LabelledFeatures(Labelled):
 
     Args:
         vectors: finite numbers of shape (n, d), kept as float32.
-        labels: integers of shape (n,), each an index into `class_names`.
-        class_names: one name per class, in the order of the labels.
         name: what reports call this set. Defaults to "features".
-        groups: what must not be torn apart by a split, strings of shape (n,). Defaults to none.
-        parts: the part that the data's owner put each row in, as for `LabelledImages`. Defaults
-            to none.
-        names: what people know each row by, such as an image's file name. Defaults to none.
-        skipped: what could not be read. Defaults to nothing.
+        labels, class_names, groups, parts, names, skipped: as for `LabelledImages`.
 
     Raises:
         DataError: shapes, dtypes or labels do not fit together, or a number is not finite.

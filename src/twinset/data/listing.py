@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset.data.image_sources import FileSource, ImageSource, Skipped, TableSource
-from twinset.data.labelled import check_parts, texts_of
+from twinset.data.labelled import check_parts, label_codes, texts_of
 from twinset.data.names import in_order, shown
 from twinset.errors import DataError
 
@@ -88,20 +88,7 @@ class Listing:
         sources = tuple(self.sources)
         count = len(sources)
         names = tuple(str(name) for name in self.class_names)
-        labels = np.full(count, -1) if self.labels is None else np.asarray(self.labels)
-        if not labels.size:
-            labels = labels.astype(np.int64)  # an empty list comes as floats
-        if labels.shape != (count,) or labels.dtype.kind not in "iu":
-            raise DataError(
-                f"Expected one integer label per image, shape ({count},). "
-                f"Received {labels.dtype} of shape {labels.shape}."
-            )
-        wrong = np.flatnonzero((labels < -1) | (labels >= len(names)))
-        if wrong.size:
-            raise DataError(
-                f"Expected labels from 0 to {len(names) - 1}, one per class name, or -1 for none. "
-                f"Received {labels[wrong[0]]} at position {wrong[0]}."
-            )
+        labels = np.full(count, -1) if self.labels is None else self.labels
         ids = tuple(
             (source.name or f"{self.name}/{at}" for at, source in enumerate(sources))
             if self.ids is None
@@ -116,7 +103,7 @@ class Listing:
         # frozen: the checked values replace whatever sequences the caller passed
         changes: dict[str, Any] = {
             "sources": sources,
-            "labels": labels.astype(np.int64, copy=False),
+            "labels": label_codes(labels, count, len(names), none=True),
             "ids": ids,
         }
         changes |= {"class_names": names, "skipped": tuple(self.skipped)}
@@ -140,19 +127,12 @@ class Listing:
         return np.bincount(known, minlength=len(self.class_names)).astype(np.int64)
 
     def stamp(self, position: int) -> str:
-        """Tell cheaply whether an image has changed: if so, the stamp is another.
-
-        Raises:
-            DataError: it is gone.
-        """
+        """Tell cheaply whether an image has changed: if so, the stamp is another."""
         return self.sources[position].stamp()
 
     def metadata(self, position: int) -> dict[str, Any]:
-        """Tell what an index is to keep of an image: label, columns with a value, where it is.
-
-        `path` is the file; `_row` and `_column` the place within a table; `_source` what was
-        read. Names with a "_" in front are for programs.
-        """
+        """Tell what an index is to keep of an image: label, columns with a value, where it is."""
+        # names with a "_" in front are for programs
         known = ((name, values[position]) for name, values in self.columns.items())
         told = {name: value for name, value in known if value is not None and name not in OWN}
         label = self.labels[position]
@@ -193,7 +173,6 @@ class Listing:
         For training, images without a label are set aside, and lines that name one file again: if
         these disagree, all of them, since one is wrong and nobody knows which. Else, for an index,
         those without an id, or with one that is taken.
-
 
         Raises:
             DataError: no image is left.

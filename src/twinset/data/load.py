@@ -99,13 +99,7 @@ def evaluation_parts(
     *,
     tell: Tell | None = None,
 ) -> Parts:
-    """Load what a run may be judged on, as "test": no image that it has used.
-
-    Beside it is each part of those that it has used and that are there, "fit" empty where none is.
-
-    Raises:
-        DataError: no image is left, or as `load_images`.
-    """
+    """Load what a run may be judged on, as "test", and beside it the parts that it has used."""
     images, test = load_images(data, recipe.images, preprocessing=preprocessing)
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)

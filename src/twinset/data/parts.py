@@ -193,14 +193,8 @@ def _taken(
 def prove_disjoint(
     prints: NDArray[np.uint8], parts: Mapping[str, ArrayLike], groups: ArrayLike | None = None
 ) -> None:
-    """Prove that no image, by its fingerprint, and no group is in two parts.
-
-    Do not read it as "nothing alike": an image that was shifted, cropped or compressed again has
-    another fingerprint.
-
-    Raises:
-        DataError: it names the first two positions, in the order of the parts.
-    """
+    """Prove that no image, by its fingerprint, and no group is in two parts."""
+    # not that nothing is alike: what was shifted or compressed again has another fingerprint
     _in_one_part([print_.tobytes() for print_ in prints], parts, "image")
     if groups is not None:
         _in_one_part(np.asarray(groups).tolist(), parts, "group")

@@ -23,7 +23,6 @@ class Texts:
 
     `values` has the different ones, `codes` (n,) positions in it, −1 where a cell is empty.
 
-
     Example:
         >>> Texts.of(["b", "a", "b"]).codes.tolist()
         [0, 1, 0]
@@ -88,7 +87,6 @@ def read_csv(
     The delimiter is ",", ";" or a tab: the first with which `choose`, which finds the columns that
     are needed among the names of all, is content. `errors` is as for `bytes.decode`, since names of
     files may be other bytes.
-
 
     Raises:
         DataError: the file cannot be read, or lacks columns.

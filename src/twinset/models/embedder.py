@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twinset import distance as distances
-from twinset.data.decoding.decode import EncodedImage, ImageLike, Preprocessing
+from twinset.data.decoding.decode import ImageLike, Preprocessing
+from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.labelled import Labelled, VectorInput
 from twinset.data.pairs import Pairs
 from twinset.data.stored import StoredPixels

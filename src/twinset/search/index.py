@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overloa
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinset.data.decoding.decode import EncodedImage, ImageLike
+from twinset.data.decoding.decode import ImageLike
+from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.labelled import LabelledFeatures, LabelledImages
 from twinset.data.listing import Listing
 from twinset.decision import Threshold

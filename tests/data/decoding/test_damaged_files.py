@@ -24,7 +24,8 @@ from PIL import Image, features
 sys.path.insert(0, str(Path(__file__).parents[2]))  # when run as a program
 from memory import peak_megabytes
 from twinset.data.decoding import image_limits
-from twinset.data.decoding.decode import EncodedImage, Preprocessing
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.decoding.image_file import EncodedImage
 from twinset.errors import ImageFileError
 
 COUNT = int(os.environ.get("TWINSET_DAMAGED_FILES", "5000"))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from twinset.data.decoding import image_limits
-from twinset.data.decoding.decode import Preprocessing, open_image
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.decoding.image_file import open_image
 from twinset.errors import DataError, ImageFileError
 
 RNG = np.random.default_rng(0)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
 
-from twinset.data.decoding.decode import EncodedImage, Preprocessing, open_image
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.decoding.image_file import EncodedImage, open_image
 
 RULES = ["pad", "crop", "stretch"]
 

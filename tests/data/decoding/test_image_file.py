@@ -9,14 +9,13 @@ import pytest
 from PIL import Image, features
 
 from twinset.data.decoding import image_limits
-from twinset.data.decoding.decode import (
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.decoding.image_file import (
     EncodedImage,
-    Preprocessing,
-    open_encoded,
     open_image,
     probe,
+    probe_encoded,
 )
-from twinset.data.decoding.image_file import probe_encoded
 from twinset.errors import ImageFileError
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
@@ -35,9 +34,6 @@ def saved(name, picture=COLOUR, **options):
 @pytest.mark.parametrize("kind", KINDS)
 def test_bytes_give_what_the_file_gives(kind):
     path = saved(f"a.{kind}")
-    file, encoded = open_image(path), open_encoded(path.read_bytes(), "a cell")
-    assert file.mode == encoded.mode
-    np.testing.assert_array_equal(np.asarray(encoded), np.asarray(file))
     adapt = Preprocessing((3, 3, 3))
     cell = EncodedImage(path.read_bytes(), "a cell")
     np.testing.assert_array_equal(adapt.pixels(cell), adapt.pixels(path))
@@ -50,8 +46,6 @@ def test_messages_name_the_bytes():
         (saved("a.png").read_bytes()[:-40], "row 7: expected a whole image. Received a damaged"),
         (bytes(65 * 2**20), "row 7: expected at most 64 MiB. Received 65 MiB"),
     ):
-        with pytest.raises(ImageFileError, match=words):
-            open_encoded(data, "row 7")
         with pytest.raises(ImageFileError, match=words):
             Preprocessing((3, 3)).pixels(EncodedImage(data, "row 7"))
 
@@ -191,7 +185,7 @@ def test_plugins_of_rarer_formats_wait_for_such_a_file(tmp_path):
         Image.new("RGB", (4, 4), "red").save(tmp_path / name)
     script = (
         "import sys\n"
-        "from twinset.data.decoding.decode import open_image\n"
+        "from twinset.data.decoding.image_file import open_image\n"
         f"for name in {[str(tmp_path / name) for name in ('a.png', 'a.tif', 'a.webp')]!r}:\n"
         "    open_image(name)\n"
         "    print(*(f'PIL.{each}ImagePlugin' in sys.modules for each in ('Tiff', 'WebP')))\n"

@@ -14,7 +14,8 @@ from PIL import Image
 
 from memory import peak_megabytes
 from twinset.data.decoding import image_limits
-from twinset.data.decoding.decode import EncodedImage, Preprocessing
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.decoding.image_file import EncodedImage
 from twinset.errors import ImageFileError
 
 ADAPT = Preprocessing((8, 8, 3))

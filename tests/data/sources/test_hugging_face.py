@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from twinset.data.decoding.decode import Preprocessing
 from twinset.data.sources import hugging_face, read_listing
 from twinset.errors import DataError, ImageFileError
 
@@ -55,7 +56,8 @@ def hub(name, table, group=2):
 
 
 def levels(listing):
-    return [source.open().getpixel((0, 0)) for source in listing.sources]
+    one = Preprocessing((1, 1))
+    return [one.pixels(source.encoded()).item() for source in listing.sources]
 
 
 def names(listing):
@@ -246,11 +248,11 @@ def test_rows_that_cannot_be_used(layout):
     ]
 
 
-def test_images_that_are_damaged_are_told_when_they_are_opened():
+def test_images_that_are_damaged_are_told_when_they_are_decoded():
     saved("set", rows([1, {"bytes": b"not an image", "path": None}]))
     _, bad = read_listing("set").sources
     with pytest.raises(ImageFileError, match=r"arrow\[1\]: expected an image"):
-        bad.open()
+        Preprocessing((1, 1)).pixels(bad.encoded())
 
 
 def test_damaged_folders():

@@ -32,10 +32,11 @@ from twinset.data.checks.near_duplicates import (
     image_name,
     judge_duplicates,
 )
-from twinset.data.data_set import load_images
+from twinset.data.data_set import loaded
 from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
+from twinset.data.sources import read_listing
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
@@ -284,14 +285,12 @@ def check_data(
         DataError: nothing there, or nothing that can be read.
     """
     wanted = IMAGES.read({} if size is None else {"size": size}, "images")
-    images, test = load_images(data, wanted, progress=progress)
+    images = loaded(read_listing(data, progress=progress), wanted.model_dump(), progress=progress)
     if not isinstance(images, LabelledImages):
         raise DataError(
             f"{data}: expected images to check. Received features, of which only numbers and "
             "labels are known: these are checked as they are read, by `twinset train`."
         )
-    if isinstance(test, LabelledImages):
-        images = _joined(images, test)
     with reporting(progress) as tell:
         tell(Progress("check", 0, len(images), "images"))
         found = check(images)
@@ -321,14 +320,3 @@ def _draw(images: LabelledImages, found: DataCheck, folder: Path) -> None:
             heading=images.name,
         )
         write_bytes(copies, figures.png_bytes(drawn))
-
-
-def _joined(train: LabelledImages, test: LabelledImages) -> LabelledImages:
-    """Make one set of a built-in set's two parts, so that leaks between them show."""
-    return LabelledImages(
-        np.concatenate([train.images[:], test.images[:]]),
-        np.concatenate([train.labels, test.labels]),
-        train.class_names,
-        name=train.name.split("/", maxsplit=1)[0],
-        parts=np.repeat(["train", "test"], [len(train), len(test)]),
-    )

@@ -57,11 +57,7 @@ class Duplicates:
     skipped: int
 
     def groups(self) -> list[NDArray[np.int64]]:
-        """Join pairs that share an image: sorted positions, the largest group first.
-
-        Do not read it as "all of a group alike": a chain of look-alikes is one group, whatever its
-        ends.
-        """
+        """Join pairs that share an image, whatever a chain's ends: the largest group first."""
         count = len(self.first)
         links = (np.ones(len(self.pairs), bool), (self.pairs[:, 0], self.pairs[:, 1]))
         graph = coo_array(links, shape=(count, count))
@@ -89,24 +85,11 @@ def find_duplicates(
     alike, photographs are not. So by default the threshold is a fifth of the distance to the
     typical look-alike (the median over 512 images of the second nearest), from 0.05 to 0.25.
 
-    Share of planted copies that are found, by default threshold, and images flagged although
-    nothing was planted (`benchmarks/near_duplicates.py`):
-
-    ============================  ============  ==============
-    changed                       gray 28 × 28  colour 64 × 64
-    ============================  ============  ==============
-    JPEG of quality 60            99%           99%
-    shifted by 1 pixel            100%          100%
-    resized to 97% and back       99%           100%
-    brightness ± 10%              100%          100%
-    shifted by 2 and 1 pixels     89%           100%
-    cropped by 4.5% and enlarged  9%            77%
-    nothing: flagged all the same 0.2%          0%
-    ============================  ============  ==============
-
-    The gray images are the 60,000 of Fashion-MNIST; by eye, most of the flagged pairs show one
-    product, many in one photograph. Do not read an empty list as a proof: a mirrored, turned or
-    cropped copy may not be found.
+    Of planted copies in JPEG of quality 60, shifted by a pixel, resized to 97% or brightened by
+    10%, 99% and more are found; of those cropped by 4.5% and enlarged, 9% in gray 28 × 28 and 77%
+    in colour 64 × 64 (`benchmarks/near_duplicates.py`). So do not read an empty list as a proof: a
+    mirrored, turned or cropped copy may not be found. Of Fashion-MNIST's 60,000 images, 0.2% are
+    flagged though nothing was planted; by eye, most of these pairs show one product.
 
     Time grows with n², from half a minute for 60,000 images on two cores; memory with n, as
     thumbnails and signatures take 4 kB per image at most.
@@ -181,9 +164,8 @@ def _candidates(
     known: NDArray[np.float32], cosine: float, neighbours: int
 ) -> tuple[NDArray[np.int64], int]:
     """List pairs (i, j), i < j, of a cosine or more; for each i the nearest, and how many more."""
-    # Not by `twinset.nearest`, which looks at each pair from both sides and takes twice as long.
-    # Not `nearest.Matrix`, which ranks all of a query's neighbours: here are all pairs above a
-    # bound, each once, for half of the products, and pruned tile by tile.
+    # not by `twinset.nearest`, which ranks all neighbours of each query: here are all pairs above a
+    # bound, each once, for half of the products, and pruned tile by tile
     count = len(known)
     found, skipped = [np.empty((0, 2), np.int64)], 0
     for top in range(0, count, _ROWS):
@@ -211,22 +193,16 @@ def _nearest(hits: NDArray[np.float64], neighbours: int) -> tuple[NDArray[np.flo
     return ordered[keep], int((~keep).sum())
 
 
-# --- What duplicates mean for labelled images: copies, contradictions, leaks between parts.
-
-
 @dataclass(frozen=True)
 class Alike:
-    """Images that are alike: all with the same pixels, or two that are nearly the same.
-
-    A part is "" for an image in none. The distance is that of `Duplicates`.
-    """
+    """Images that are alike: all with the same pixels, or two that are nearly the same."""
 
     positions: tuple[int, ...]
     names: tuple[str, ...]
     classes: tuple[str, ...]
-    parts: tuple[str, ...]
+    parts: tuple[str, ...]  # "" for an image in none
     exact: bool
-    distance: float
+    distance: float  # as of `Duplicates`
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,10 @@ from twinset.data.decoding.image_file import (
     Box,
     EncodedImage,
     decoded,
-    open_encoded,
-    open_image,
-    probe,
     read_bytes,
     turn,
 )
 from twinset.errors import DataError
-
-__all__ = ["EncodedImage", "ImageLike", "Preprocessing", "open_encoded", "open_image", "probe"]
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | EncodedImage | Image.Image | NDArray[np.uint8]"
 Resize: TypeAlias = Literal["pad", "crop", "stretch"]
@@ -119,10 +114,8 @@ class Preprocessing:
         return self._adapt(image)
 
     def _draft(self, picture: ImageFile.ImageFile) -> Box | None:
-        """Ask a JPEG for 1/2, 1/4 or 1/8 of its size, where that is still enough.
-
-        Its box may be narrower than its last column of pixels: 1/2 of 641 are 320.5.
-        """
+        """Ask a JPEG for 1/2, 1/4 or 1/8 of its size, where that is still enough."""
+        # its box may be narrower than its last column of pixels: 1/2 of 641 are 320.5
         if not isinstance(picture, JpegImagePlugin.JpegImageFile):
             return None
         inner, box = self._fit((0, 0, *picture.size), turn(picture) in SIDEWAYS)
@@ -267,8 +260,6 @@ def _by_bands(deep: NDArray[Any], levels: Callable[[NDArray[Any]], NDArray[Any]]
     return Image.fromarray(gray)
 
 
-# --- An embedded ICC profile → colours in sRGB.
-
 # What an embedded profile can describe: gray, colour, inks.
 MODES = ("L", "RGB", "CMYK")
 
@@ -281,12 +272,9 @@ _RAMP = np.arange(256, dtype=np.uint8)[np.newaxis]
 
 @lru_cache(maxsize=16)
 def to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Make the transform from an embedded profile to sRGB, where that changes colours.
-
-    A profile that moves no colour of a coarse cube by more than two levels is sRGB itself, which
-    has many names and spellings. The last few transforms are kept: making one takes 2 ms to
-    200 ms, and a folder has few. One transform serves many threads: LittleCMS writes into none.
-    """
+    """Make the transform from an embedded profile to sRGB, where that changes colours."""
+    # A profile that moves no colour of a coarse cube by more than two levels is sRGB itself, which
+    # has many names and spellings. Making a transform takes 2 ms to 200 ms; it serves many threads.
     if len(profile) > _MAX_PROFILE_BYTES:
         return None
     try:

@@ -74,25 +74,12 @@ class EncodedImage:
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """Read an image file completely, refusing what could exhaust memory."""
-    return open_encoded(read_bytes(path), str(path))
-
-
-def open_encoded(data: bytes, name: str) -> Image.Image:
-    """Decode the bytes of an image file completely, as `open_image` does for a file.
-
-    `Preprocessing.pixels` takes an `EncodedImage` without this: it need not decode all pixels of
-    a large JPEG, so that its answer is that for the file, to the bit.
-    """
-    with decoded(data, name) as (picture, _):
+    with decoded(read_bytes(path), str(path)) as (picture, _):
         return picture
 
 
 def probe(path: str | os.PathLike[str]) -> tuple[int, int, str]:
-    """Tell the size and the colour mode of an image file without decoding its pixels.
-
-    What `open_image` refuses is refused here too, as far as the file's header tells: pixels that
-    are damaged or cut off are not seen.
-    """
+    """Tell the size and the colour mode of an image file by its header; damage behind is missed."""
     name = str(path)
     head = read_bytes(path, _HEAD_BYTES)
     # The others keep what matters anywhere, or a cut would change a number and not be seen.
@@ -138,11 +125,8 @@ def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
 def decoded(
     data: bytes, name: str, prepare: Callable[[ImageFile.ImageFile], Box | None] | None = None
 ) -> Iterator[tuple[Image.Image, Box | None]]:
-    """Decode the bytes of a file, after `prepare` has asked the decoder for less than all.
-
-    A context, since some damage shows only when the pixels are converted: all that goes wrong in
-    it is the file's.
-    """
+    """Decode the bytes of a file, after `prepare` has asked the decoder for less than all."""
+    # A context, as some damage shows only when pixels are converted: what goes wrong is the file's.
     with _identified(data, name) as picture:
         box = prepare(picture) if prepare else None
         picture.load()
@@ -163,11 +147,8 @@ SIDEWAYS = {TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
 def turn(picture: Image.Image) -> Image.Transpose | None:
-    """Tell how a picture is turned upright; an EXIF block that cannot be read says nothing.
-
-    Not by PIL's `exif_transpose`: that also rewrites the block, and breaks where any other entry
-    of it is damaged.
-    """
+    """Tell how a picture is turned upright; an EXIF block that cannot be read says nothing."""
+    # not by PIL's `exif_transpose`, which also rewrites the block, and breaks on any damage in it
     if len(picture.info.get("exif") or b"") > image_limits.MAX_EXIF_BYTES:
         return None
     try:
@@ -188,12 +169,8 @@ def _formats(data: bytes) -> tuple[str, ...]:
 
 @contextmanager
 def _identified(data: bytes, name: str) -> Iterator[ImageFile.ImageFile]:
-    """Open bytes as an image; all that goes wrong while they are used is an ImageFileError.
-
-    libtiff writes its errors to the process's standard error itself. Its switch is in the library
-    that Pillow brings under a name of its own, and file descriptor 2 belongs to all threads: they
-    are left to speak.
-    """
+    """Open bytes as an image; all that goes wrong while they are used is an ImageFileError."""
+    # libtiff writes to the process's standard error itself, and descriptor 2 belongs to all threads
     image_limits.check_length(len(data), name)
     try:
         with _QUIET:

@@ -110,7 +110,7 @@ def read_listing(
 
 def list_files(paths: Sequence[str | os.PathLike[str]]) -> Listing:
     """List single image files without labels; the id of each is its path as given."""
-    sources = [FileSource(text, shown(text)) for text in map(os.fspath, paths)]
+    sources = [FileSource(text, shown(text)) for text in (os.fspath(path) for path in paths)]
     return Listing(sources, "the list of paths").usable(labelled=False)
 
 

@@ -77,9 +77,6 @@ def _within(name: str, listing: Listing) -> Callable[[int], str]:
     return lambda row: f"{name}, {listing.where(row)}"
 
 
-# --- where the files are
-
-
 def _saved(folder: Path) -> list[_File]:
     """Find the Arrow files of `save_to_disk` or of the cache; none if it is neither."""
     whole = folder / "dataset_dict.json"

@@ -44,40 +44,35 @@ _BOOLEANS = {"true": True, "false": False}
 class Columns:
     """The names of the columns of a table that count; None for one that is not there."""
 
-    image: str | None = None
-    label: str | None = None
-    group: str | None = None
-    split: str | None = None
+    image: str | None
+    label: str | None
+    group: str | None
+    split: str | None
 
     @classmethod
-    def of(cls, asked: Asked) -> Columns:
-        """Take those that the caller named."""
-        return cls(asked.image, asked.label, asked.group, asked.split)
+    def found(cls, names: Sequence[str], place: str, asked: Asked, *optional: str) -> Columns:
+        """Find the columns among those of a table, by the usual names where none was asked for."""
+        may_lack = ("group", "split", *optional, *(() if asked.labelled else ("label",)))
+        return cls(*(cls._pick(what, list(names), place, asked, may_lack) for what in USUAL_NAMES))
 
-    def found(self, names: Sequence[str], place: str, optional: Sequence[str]) -> Columns:
-        """Find the columns among those of a table, by the usual names where none was told."""
-        return Columns(*(self._pick(what, list(names), place, optional) for what in USUAL_NAMES))
-
-    def _pick(self, what: str, names: list[str], place: str, optional: Sequence[str]) -> str | None:
-        chosen = getattr(self, what)
+    @staticmethod
+    def _pick(
+        what: str, names: list[str], place: str, asked: Asked, may_lack: Sequence[str]
+    ) -> str | None:
+        chosen = getattr(asked, what)
         plain = [name.strip().casefold().replace(" ", "_") for name in names]
         usual = [name for name, p in zip(names, plain, strict=True) if p in USUAL_NAMES[what]]
         if chosen is not None:
             usual = [name for name in names if name == chosen]
         if len(usual) == 1:
             return usual[0]
-        if not usual and chosen is None and what in optional:
+        if not usual and chosen is None and what in may_lack:
             return None
         wanted = repr(chosen) if chosen is not None else " or ".join(USUAL_NAMES[what])
         raise DataError(
             f"{place}: expected one column {wanted}. Received the columns "
             f"{', '.join(map(repr, names))}: name the one for the {what} with {what}=…"
         )
-
-
-def optional_for(asked: Asked, *others: str) -> tuple[str, ...]:
-    """List the columns that may be missing."""
-    return ("group", "split", *others, *(() if asked.labelled else ("label",)))
 
 
 def read_table(place: str, asked: Asked) -> Listing:
@@ -91,9 +86,7 @@ def read_table(place: str, asked: Asked) -> Listing:
     if file.suffix.lower() == ".parquet":
         return table_listing(arrow.open_table(file), asked, file.name)
     name = shown(str(file))
-    cells, columns = read_csv(
-        file, lambda names: Columns.of(asked).found(names, name, optional_for(asked))
-    )
+    cells, columns = read_csv(file, lambda names: Columns.found(names, name, asked))
 
     def column(which: str | None) -> Texts | None:
         return None if which is None else Texts.of(cells.column(which))
@@ -118,7 +111,7 @@ def table_listing(table: arrow.Table, asked: Asked, prefix: str) -> Listing:
     place = shown(str(table.path))
     noted = arrow.features(table.schema)
     told: dict[str, Any] = _told(table.schema, noted, asked)
-    found = replace(Columns.of(asked), **told).found(table.schema.names, place, optional_for(asked))
+    found = Columns.found(table.schema.names, place, replace(asked, **told))
     image = found.image or ""
     class_names = _class_names(noted.get(found.label or "", {}))
     if class_names is not None and len({*class_names}) < len(class_names):
@@ -284,9 +277,6 @@ def _typed(cells: Sequence[str]) -> list[Any]:
 def _number(text: str) -> int | float:
     # beyond 2^53 not every whole number is a float, and not every store keeps it
     return int(text) if text.lstrip("-").isdigit() and len(text) < 16 else float(text)
-
-
-# --- files
 
 
 def is_absolute(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from twinset.data.labelled import finite
 from twinset.data.listing import Listing
 from twinset.data.names import shown
 from twinset.data.sources import Asked, Source
-from twinset.data.sources.table import Columns, assembled, optional_for
+from twinset.data.sources.table import Columns, assembled
 from twinset.data.text_tables import TEXT_TABLES, Texts, read_csv
 from twinset.errors import DataError
 
@@ -50,10 +50,8 @@ def read_vectors(place: str, asked: Asked) -> Listing:
     told: dict[str, Texts | None] = dict.fromkeys(("label", "group", "split"))
     if table is not None:
         image = _vector_column(file) if file.suffix.lower() in TABLES else None
-        columns = Columns.of(asked)
-        found = Columns(image, columns.label, columns.group, columns.split).found(
-            table.names, shown(str(table.place)), optional_for(asked, "image")
-        )
+        place = shown(str(table.place))
+        found = Columns.found(table.names, place, replace(asked, image=image), "image")
         for what in told:
             if name := getattr(found, what):
                 told[what] = table.column(name)
