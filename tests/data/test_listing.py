@@ -84,7 +84,10 @@ def test_a_subset_keeps_classes_and_leaves_the_skipped():
     [
         ({"labels": [0, 1]}, r"one label per image, shape \(3,\). Received labels of shape \(2,\)"),
         ({"labels": [0.0, 1.0, 1.0]}, "integer labels. Received dtype float64"),
-        ({"labels": [0, 1, 2]}, "labels from 0 to 1, one per class name, or -1. Received 2 at position 2"),
+        (
+            {"labels": [0, 1, 2]},
+            "labels from 0 to 1, one per class name, or -1. Received 2 at position 2",
+        ),
         ({"labels": [-2, 1, 1]}, "labels from 0 to 1.*Received -2 at position 0"),
         ({"groups": ["a"]}, r"one of `groups` per image, shape \(3,\). Received shape \(1,\)"),
         ({"parts": ["train", "dev", ""]}, r"part out of .*Received 'dev' at position 1"),

@@ -87,9 +87,6 @@ def read_csv(
     The delimiter is ",", ";" or a tab: the first with which `choose`, which finds the columns that
     are needed among the names of all, is content. `errors` is as for `bytes.decode`, since names of
     files may be other bytes.
-
-    Raises:
-        DataError: the file cannot be read, or lacks columns.
     """
     # not by splitlines(): to that, U+2028 and some controls in a cell would end a line as well
     lines = list(io.StringIO(_text(file, errors), newline=""))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.cache_folder import cache_folder, in_use, prune, tag
-from twinset.data.image_sources import SIZE, as_keys
+from twinset.data.fingerprints import SIZE, as_keys
 from twinset.errors import DataError
 from twinset.progress import Progress, Report, Wanted, reporting
 
