@@ -312,8 +312,13 @@ class LabelledFeatures(Labelled):
 
     Args:
         vectors: finite numbers of shape (n, d), kept as float32.
+        labels: as for `LabelledImages`, and so are class names, groups, parts and names.
+        class_names: one name per class, in the order of the labels.
         name: what reports call this set. Defaults to "features".
-        labels, class_names, groups, parts, names, skipped: as for `LabelledImages`.
+        groups: what must not be torn apart by a split. Defaults to none.
+        parts: the part that the data's owner put each row in. Defaults to none.
+        names: what people know each row by. Defaults to none.
+        skipped: what could not be read. Defaults to nothing.
 
     Raises:
         DataError: shapes, dtypes or labels do not fit together, or a number is not finite.
