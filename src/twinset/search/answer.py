@@ -53,15 +53,7 @@ class Answer:
         return neighbour.distance <= self.threshold.value
 
     def sentence(self) -> str:
-        """Say it in one line.
-
-        Example:
-            >>> limit, far = Threshold(0.5, "fixed by hand"), Neighbour("b.png", 0.8, {})
-            >>> print(Answer("q.png", (), limit, 0.5, far).sentence())
-            q.png: nothing similar enough: the nearest, b.png, is at 0.8000 > 0.5000
-            >>> print(Answer("q.png", (far,), limit, None, far).sentence())
-            q.png: 1 nearest, 0 of them matches (distance <= 0.5000, fixed by hand)
-        """
+        """Say it in one line."""
         if self.nearest is None:
             return f"{self.query}: nothing to compare with: no item, or none that is asked for"
         if not self.neighbours:

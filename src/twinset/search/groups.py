@@ -59,11 +59,6 @@ def find_groups(
 
     Reference:
         Sneath (1957), The Application of Computers to Taxonomy.
-
-    Example:
-        >>> group, = find_groups([[0.0], [5.0], [1.0], [2.0]], 1.0)
-        >>> group.members.tolist(), group.distances.tolist(), group.diameter
-        ([2, 0, 3], [0.0, 1.0, 1.0], 2.0)
     """
     rows = checked_vectors(vectors, "vectors")
     if not threshold >= 0:

@@ -234,12 +234,7 @@ _ALIASES = {"postgres": "postgresql"}
 
 
 def scheme_of(url: str | os.PathLike[str]) -> str:
-    r"""Return the scheme of a URL, in lower case; "" for the path of a folder.
-
-    Example:
-        >>> scheme_of("Milvus://host"), scheme_of("photos.index"), scheme_of(r"C:\photos.index")
-        ('milvus', '', '')
-    """
+    """Return the scheme of a URL, in lower case; "" for the path of a folder."""
     # one letter and a colon is a drive of Windows, even before two slashes
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", os.fspath(url))
     return match[1].lower() if match else ""

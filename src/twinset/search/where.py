@@ -64,13 +64,7 @@ Where = Mapping[str, Any] | Iterable[Condition | str]
 
 
 def holds(condition: Condition, metadata: Metadata) -> bool:
-    """Tell whether a condition holds for an item: what every store must answer.
-
-    Example:
-        >>> shoe = {"label": "shoe", "price": 8, "sold": True}
-        >>> [holds(parse(text), shoe) for text in ("price<10", "price<abc", "sold=1", "size!=4")]
-        [True, False, False, True]
-    """
+    """Tell whether a condition holds for an item: what every store must answer."""
     if condition.name not in metadata:
         return condition.operator == "!="
     value = metadata[condition.name]
@@ -85,12 +79,6 @@ def parse(text: str) -> Condition:
 
     The value is a number, true, false or null where it looks like one, and a text otherwise.
     Quotes, "…" as in JSON or '…' as it stands, make a text of anything, and a name of anything.
-
-    Example:
-        >>> parse("price <= 10")
-        Condition(name='price', operator='<=', value=10)
-        >>> parse("size='42'").value, parse("label=ankle boot").value
-        ('42', 'ankle boot')
     """
     match = _CONDITION.fullmatch(text)
     if match is None:
@@ -103,15 +91,7 @@ def parse(text: str) -> Condition:
 
 
 def conditions(where: Where) -> tuple[Condition, ...]:
-    """Read conditions in any of their forms, all of which must hold.
-
-    Example:
-        >>> for condition in conditions({"label": "shoe", "price": {">": 5, "<=": 10}}):
-        ...     print(condition.name, condition.operator, condition.value)
-        label = shoe
-        price > 5
-        price <= 10
-    """
+    """Read conditions in any of their forms, all of which must hold."""
     if isinstance(where, Mapping):
         return tuple(_of_mapping(where))
     if isinstance(where, str) or not isinstance(where, Iterable):

@@ -19,6 +19,7 @@ from twinset.search.store import missing
 FORM = "milvus://host:19530?index=NAME or milvus:///path/of/file.db?index=NAME"
 # Seconds until a server counts as gone.
 PATIENCE = 30
+_WHOLE = "What was being written is there whole or not at all."
 
 # How many stores of this process have a file open: the last one lets go of it.
 _files: Counter[str] = Counter()
@@ -43,12 +44,7 @@ class Address:
 
 
 def address(url: str) -> Address:
-    """Read the URL of an index.
-
-    Example:
-        >>> address("milvus://me:secret@db:19530?index=shoes").shown
-        'milvus://me@db:19530?index=shoes'
-    """
+    """Read the URL of an index."""
     try:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
@@ -79,8 +75,7 @@ def address(url: str) -> Address:
         return Address(path, name, shown, consistency)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     server = f"{'https' if secure == 'true' else 'http'}://{host}:{port}"
-    database = parts.path.strip("/")
-    return Address(server, name, shown, consistency, unquote(user), database)
+    return Address(server, name, shown, consistency, unquote(user), parts.path.strip("/"))
 
 
 def connect(place: Address, *, create: bool) -> Any:
@@ -112,7 +107,7 @@ def connect(place: Address, *, create: bool) -> Any:
 
 def disconnect(place: Address, client: Any) -> None:
     """Let go of a server; of a file, when no store of this process needs it any more."""
-    with _quiet():
+    with told(place):
         client.close()
         if not place.local:
             return
@@ -125,17 +120,18 @@ def disconnect(place: Address, client: Any) -> None:
 
 
 @contextmanager
-def told(
-    place: Address,
-    advice: str = "What was being written is there whole or not at all.",
-) -> Iterator[None]:
+def told(place: Address, advice: str = _WHOLE) -> Iterator[None]:
     """Turn what Milvus refuses into errors that say what to do."""
     import grpc  # type: ignore[import-untyped]
     from pymilvus.exceptions import MilvusException
 
+    # They log each error with its traceback, which this turns into one line.
+    loggers = map(logging.getLogger, ("pymilvus", "milvus_lite"))
+    levels = {logger: logger.level for logger in loggers}
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
-        with _quiet():
-            yield
+        yield
     except (MilvusException, grpc.RpcError) as error:
         said = " ".join(str(getattr(error, "message", error)).split()).rstrip(".")
         if place.local and "Open local milvus failed" in said:
@@ -144,17 +140,6 @@ def told(
                 "serves one at a time, or the file is damaged."
             ) from None
         raise StoreError(f"No answer from {place.shown}: {said}. {advice}") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    # They log each error with its traceback, which `told` turns into one line.
-    loggers = map(logging.getLogger, ("pymilvus", "milvus_lite"))
-    levels = {logger: logger.level for logger in loggers}
-    for logger in levels:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
     finally:
         for logger, level in levels.items():
             logger.setLevel(level)

@@ -43,12 +43,7 @@ class Address:
 
 
 def address(url: str) -> Address:
-    """Read the URL of an index.
-
-    Example:
-        >>> address("postgresql://me:secret@db/photos?index=shoes&sslmode=require").shown
-        'postgresql://me@db/photos?index=shoes'
-    """
+    """Read the URL of an index."""
     try:
         parts = urlsplit(url)
         options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))

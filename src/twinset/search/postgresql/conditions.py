@@ -47,12 +47,7 @@ def sql_of(condition: Condition) -> tuple[Composed, list[Any]]:
 
 
 def mapping_json(metadata: Metadata) -> str:
-    """Write metadata as JSON that comes back from jsonb as it was.
-
-    Example:
-        >>> mapping_json({"a": 1e16, "b": 2})
-        '{"a": 10000000000000000.0, "b": 2}'
-    """
+    """Write metadata as JSON that comes back from jsonb as it was."""
     pairs = (f"{json.dumps(name)}: {scalar_json(value)}" for name, value in metadata.items())
     return "{" + ", ".join(pairs) + "}"
 
