@@ -11,7 +11,7 @@ from search_oracles import grid, nearest
 from search_writing import check_states, check_what_is_left, kill_a_writer
 from twinset.errors import StoreError
 from twinset.search.postgresql import catalogue
-from twinset.search.postgresql.conditions import mapping_json, sql_of
+from twinset.search.postgresql.table import mapping_json, sql_of
 from twinset.search.store import Items, Signature, create_store, open_store
 from twinset.search.where import Condition
 

@@ -18,8 +18,7 @@ from twinset.search.postgresql.catalogue import (
     register,
     told,
 )
-from twinset.search.postgresql.conditions import mapping_json
-from twinset.search.postgresql.table import COLUMNS, Table, value
+from twinset.search.postgresql.table import COLUMNS, Table, mapping_json, value
 from twinset.search.store import Connections, Request, Store, known_ids, replaced, unknown_ids
 
 if TYPE_CHECKING:
