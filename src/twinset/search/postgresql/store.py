@@ -88,10 +88,7 @@ class PostgresStore(Store):
         return None if built is None else built[0]
 
     def _build_approximate(self, recall: float) -> Approximation:
-        """Build an HNSW index over the table; the server keeps it up to date from then on.
-
-        Writers wait until it is built, readers do not.
-        """
+        # writers wait until it is built, readers do not
         with self._writing() as cursor:
             return hnsw.build(cursor, self._table, recall)
 

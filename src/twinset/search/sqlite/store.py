@@ -48,6 +48,10 @@ class SqliteStore(Store):
     Opening reads neither vectors nor ids. Threads may share a store: each call reads the moment at
     which it began, side by side with others, and those that write take turns.
 
+    `build_approximate` writes a file of faiss into the folder, which pays from about a million
+    items on. It answers searches for k nearest without conditions; items that come later are
+    searched exactly. When most of those it was built over are removed it is used no more.
+
     Args:
         folder: its folder; see `open` and `create`.
 
@@ -146,13 +150,6 @@ class SqliteStore(Store):
         return None if made is None else made.told
 
     def _build_approximate(self, recall: float) -> Approximation:
-        """Build an approximate index over what is there now, as a file in the folder.
-
-        It pays from about a million items on; below, exact search takes milliseconds. It then
-        answers all searches for k nearest without conditions. Items that come later are searched
-        exactly, and those that go are left out; when most of the items it was built over are
-        removed it is not used any more, until it is built anew. It needs faiss.
-        """
         with self._reading() as now:
             matrix = self._matrix(now)
         # readers and writers may go on: it is of this moment, whatever comes after
