@@ -13,6 +13,18 @@ def save_at_every_look(monkeypatch):
         monkeypatch.setitem(Keeper.__init__.__kwdefaults__, name, value)
 
 
+class Killed(keras.callbacks.Callback):
+    """Ends a training at the beginning of an epoch."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.at:
+            raise MemoryError("killed")
+
+
 def check_that_it_goes_on(data, path, monkeypatch, *, killed_at, **settings):
     """Train twice, once with a kill at the beginning of an epoch: the weights are the same.
 
@@ -27,13 +39,8 @@ def check_that_it_goes_on(data, path, monkeypatch, *, killed_at, **settings):
 
     whole = fit()
 
-    class Killed(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == killed_at:
-                raise MemoryError("killed")
-
     with pytest.raises(MemoryError, match="killed"):
-        fit(checkpoint=path, callbacks=[Killed()])
+        fit(checkpoint=path, callbacks=[Killed(at=killed_at)])
     assert path.exists(), "there must be something to go on from"
     resumed = fit(checkpoint=path)
     for a, b in zip(whole.encoder.get_weights(), resumed.encoder.get_weights(), strict=True):

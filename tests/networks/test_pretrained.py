@@ -14,6 +14,14 @@ from twinset.networks.pretrained import names
 
 # The network of the fewest layers, so the quickest to build. Its channels are BGR.
 NAME, SHAPE = "VGG16", (32, 32)
+preprocess_input = keras.applications.vgg16.preprocess_input  # found beside `little`
+
+
+def little(include_top, weights, input_shape):
+    """A network as `keras.applications` has them, but for its 15 million weights."""
+    image = keras.Input(input_shape)
+    x = keras.layers.Conv2D(8, 5, strides=4, activation="relu", name="block1")(image)
+    return keras.Model(image, keras.layers.Conv2D(6, 3, name="block2")(x), name="little")
 
 
 def some(shape, count=2, seed=0):
@@ -24,8 +32,9 @@ def embed(encoder, x):
     return encoder.predict_on_batch(x)
 
 
-@pytest.fixture(scope="module")
-def encoder():
+@pytest.fixture
+def encoder(monkeypatch):
+    monkeypatch.setattr(keras.applications, NAME, little)
     return networks.pretrained(SHAPE, NAME, weights="none", embedding=5, seed=0)
 
 
@@ -107,7 +116,8 @@ def test_it_is_an_encoder_of_gray_and_of_equal_channels(encoder):
     )
 
 
-def test_it_is_the_network_on_its_own_preprocessing(encoder):
+def test_it_is_the_network_on_its_own_preprocessing():
+    encoder = networks.pretrained(SHAPE, NAME, weights="none", embedding=5, seed=0)
     x = some(SHAPE)
     backbone = backbone_of(encoder)
     function = keras.applications.vgg16.preprocess_input
@@ -136,7 +146,8 @@ def test_weights_of_a_file_and_the_whole_in_a_file(encoder, tmp_path):
     assert len(loaded.trainable_variables) == 3
 
 
-def test_files_that_hold_no_such_weights(tmp_path):
+def test_files_that_hold_no_such_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.applications, NAME, little)
     with pytest.raises(ModelError, match="Received '/none.weights.h5', and there is no such file"):
         networks.pretrained(SHAPE, NAME, weights="/none.weights.h5")
     networks.mlp((4, 4)).save_weights(tmp_path / "mlp.weights.h5")
