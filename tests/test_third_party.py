@@ -35,34 +35,29 @@ def run(*arguments):
     return done.stdout
 
 
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory):
-    """A folder of images: 20 of stripes that stand, 20 of stripes that lie."""
-    folder = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    for name in ("standing", "lying"):
-        (folder / name).mkdir()
-        for i in range(20):
-            pixels = np.tile(rng.integers(0, 256, 16), (16, 1)).astype(np.uint8)
-            image = Image.fromarray(pixels if name == "standing" else pixels.T)
-            image.save(folder / name / f"{i}.png")
-    return folder
-
-
-def test_a_loss_and_a_network(photos, tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run of their loss and their network on their data."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
     settings = ["pairs=batch", "batch_size=8", "epochs=2"]
     settings += ["loss.name=align_uniform", "loss.t=1.5"]
     settings += ["encoder.name=pooled", "encoder.cells=2"]
     chosen = [word for setting in settings for word in ("--set", setting)]
-    found = json.loads(run("train", photos, "--out", tmp_path / "run", *chosen, "--json"))
-    assert Path(found["folder"]) == tmp_path / "run"
-    recipe = (tmp_path / "run/recipe.toml").read_text("utf-8")
+    found = json.loads(run("train", "stripes://20", "--out", folder, *chosen, "--json"))
+    assert Path(found["folder"]) == folder
+    return folder
+
+
+def test_a_loss_and_a_network(trained):
+    recipe = (trained / "recipe.toml").read_text("utf-8")
     assert 'name = "align_uniform"' in recipe
     assert "t = 1.5" in recipe
     assert 'name = "pooled"' in recipe
     assert "cells = 2" in recipe
-    images = photos / "standing/0.png", photos / "lying/0.png"
-    verdict = json.loads(run("compare", tmp_path / "run", *images, "--json"))
+    rng = np.random.default_rng(0)
+    for name in ("standing.png", "lying.png"):
+        Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(name)
+    verdict = json.loads(run("compare", trained, "standing.png", "lying.png", "--json"))
     assert verdict["distance"] > 0
 
 
@@ -76,16 +71,12 @@ def test_their_settings_are_checked_like_ours(monkeypatch):
         losses.parse("align_uniforn", {})
 
 
-def test_a_source_of_data(tmp_path):
+def test_a_source_of_data(trained):
     found = json.loads(run("check", "stripes://20", "--json"))
     assert (found["name"], found["images"]) == ("stripes", 40)
-    made = tmp_path / "run", tmp_path / "stripes.index"
-    run(
-        "train", "stripes://20", "--out", made[0], "--set", "epochs=1", "--set", "encoder.units=[8]"
-    )
-    assert "40 added" in run("index", made[0], "stripes://20", "--out", made[1])
+    assert "40 added" in run("index", trained, "stripes://20", "--out", "stripes.index")
     # the run remembers where its data was, though that is no path
-    assert source_of(made[0]) == "stripes://20"
+    assert source_of(trained) == "stripes://20"
 
 
 def test_their_sources_are_named_where_none_claims_a_place(monkeypatch):

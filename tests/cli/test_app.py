@@ -277,13 +277,12 @@ def test_train_tells_programs_json_and_nothing_else(tiny, command):
 
 
 def test_train_makes_a_new_folder_each_time(tiny, command):
-    for folder in ("runs/tutorial", "runs/tutorial-2"):
-        shown = command("train", "fashion-mnist", *QUICK, "--set", "epochs=1")
-        assert f"report: {Path(folder, 'report.html')}" in shown.out
-        assert Path(folder, "report.html").is_file()
-    named = command("train", "fashion-mnist", *QUICK, "--set", "name=mine")
-    assert f"report: {Path('runs/mine/report.html')}" in named.out
-    assert {path.name for path in Path("runs").iterdir()} == {"mine", "tutorial", "tutorial-2"}
+    Path("runs/tutorial").mkdir(parents=True)  # of the run before, say
+    shown = command("train", "fashion-mnist", *QUICK, "--set", "epochs=1")
+    assert f"report: {Path('runs/tutorial-2/report.html')}" in shown.out
+    assert Path("runs/tutorial-2/report.html").is_file()
+    assert {path.name for path in Path("runs").iterdir()} == {"tutorial", "tutorial-2"}
+    assert not any(Path("runs/tutorial").iterdir())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs names of files that are any bytes")
@@ -294,14 +293,14 @@ def test_train_tells_of_a_folder_whose_name_no_encoding_has(tiny, command):
     assert Path("half\udcff/report.html").is_file()
 
 
-def test_train_reads_a_recipe_file(tiny, command):
-    Path("mine.toml").write_text("name = 'mine'\nepochs = 1\n[encoder]\nunits = [4]\n")
-    shown = command(
-        "train", "fashion-mnist", "--recipe", "mine.toml", "--set", "loss.margin=2", "--out", "out"
-    )
+def test_train_reads_a_recipe_file_whose_name_is_the_folders(tiny, command):
+    Path("mine.toml").write_text("name = 'mine'\nepochs = 2\n[encoder]\nunits = [8]\n")
+    settings = ("--set", "loss.margin=2", "--set", "batch_size=16")
+    shown = command("train", "fashion-mnist", "--recipe", "mine.toml", *settings)
     assert shown.code == 0
-    assert twinset.Recipe.load("out/recipe.toml") == twinset.Recipe.load(
-        name="mine", epochs=1, encoder={"units": [4]}, loss={"margin": 2}
+    assert f"report: {Path('runs/mine/report.html')}" in shown.out
+    assert twinset.Recipe.load("runs/mine/recipe.toml") == twinset.Recipe.load(
+        name="mine", epochs=2, encoder={"units": [8]}, batch_size=16, loss={"margin": 2}
     )
 
 
@@ -317,37 +316,25 @@ def test_train_refuses_a_folder_that_holds_files(tiny, command):
     assert contents(Path("taken")) == before
 
 
-def test_train_overwrites_when_told_to(tiny, command):
-    Path("taken").mkdir()
+@pytest.fixture
+def taken(run):
+    """A folder with a run in it, which may be changed."""
+    return shutil.copytree(run, "taken")
+
+
+def test_train_overwrites_when_told_to(tiny, taken, command):
     Path("taken/thesis.txt").write_text("years of work")
-    reports = []
-    for seed in (1, 2):
-        shown = command(
-            *("train", "fashion-mnist", *QUICK, "--seed", seed, "--out", "taken", "--overwrite")
-        )
-        assert shown.code == 0
-        reports.append(json.loads(Path("taken/report.json").read_text()))
-    assert [report["facts"]["Recipe"]["seed"] for report in reports] == [1, 2]
-    assert reports[0]["scores"] != reports[1]["scores"]
+    before = json.loads(Path("taken/report.json").read_text())
+    shown = command("train", "fashion-mnist", *QUICK, "--seed", 2, "--out", "taken", "--overwrite")
+    assert shown.code == 0
+    after = json.loads(Path("taken/report.json").read_text())
+    assert [report["facts"]["Recipe"]["seed"] for report in (before, after)] == [0, 2]
+    assert before["scores"] != after["scores"]
     assert Path("taken/thesis.txt").read_text() == "years of work"
 
 
-def test_overwriting_leaves_no_picture_of_the_run_before(tiny, command, monkeypatch):
-    command("train", "fashion-mnist", *QUICK, "--out", "taken")
-    assert Path("taken/mistakes.png").exists()
-    equal = np.uint8([0, 255] * 20)[:, None, None] * np.ones((6, 5), np.uint8)
-    easy = twinset.LabelledImages(equal, [0, 1] * 20, ("dark", "bright"))
-    # the same image in both parts would be refused as a leak
-    other = twinset.LabelledImages(equal // 2 + 64, [0, 1] * 20, ("dark", "bright"))
-    monkeypatch.setattr(twinset.data.load, "load_images", lambda *_, **__: (easy, other))
-    # equal images have distance 0, all others more than that
-    arguments = ("--set", "threshold=1e-30", "--out", "taken", "--overwrite")
-    assert "100.00%" in command("train", "fashion-mnist", *QUICK, *arguments).out
-    assert not Path("taken/mistakes.png").exists()
-
-
-def test_a_new_model_never_lies_beside_the_report_of_another(tiny, command, monkeypatch):
-    command("train", "fashion-mnist", *QUICK, "--out", "taken")
+def test_a_new_model_never_lies_beside_the_report_of_another(tiny, taken, command, monkeypatch):
+    assert Path("taken/report.html").exists()
     full = failing(OSError(28, "No space left on device", "f"))
     monkeypatch.setattr(twinset.run, "score", full)
     shown = command(
@@ -441,7 +428,6 @@ def test_mistakes_of_a_real_process():
     for done, words in (
         (shell("train", "mnist"), "mnist: expected "),
         (shell("train", "fashion-mnist", KERAS_BACKEND="nonsense"), "KERAS_BACKEND='nonsense'"),
-        (shell("train", "fashion-mnist", "--set", "epochs=x"), "received 'x'"),
         (shell("compare", ".", "a.png", "b.png"), "a.png: expected an image file."),
     ):
         assert words in one_line(done.returncode, done.stdout, done.stderr)
@@ -530,9 +516,12 @@ def test_ctrl_c_while_data_are_loaded(command, monkeypatch):
     assert shown.err.strip() in ("", "twinset: interrupted.")
 
 
-def test_ctrl_c_while_training_keeps_the_model(fashion_mnist, command):
-    """A real SIGINT to a real process in the midst of a training that would take minutes."""
-    arguments = "train fashion-mnist --out first --set epochs=100000 --set encoder.units=[8]"
+def test_ctrl_c_while_training_keeps_the_model(command):
+    """A real SIGINT to a real process in the midst of a training that would take hours."""
+    for image, name, label in zip(TINY[0].images, range(80), TINY[0].labels, strict=True):
+        Path(f"photos/{label}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).resize((8, 8)).save(f"photos/{label}/{name}.png")
+    arguments = "train photos --recipe tutorial --out first --set epochs=10000000"
     # tests may be a background job, whose children inherit that SIGINT is ignored
     start = (
         "import signal\n"
@@ -541,14 +530,16 @@ def test_ctrl_c_while_training_keeps_the_model(fashion_mnist, command):
         "main()\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", start, *arguments.split(), "--set", "batch_size=1024"],
+        [sys.executable, "-c", start, *arguments.split(), *QUICK[2:]],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     with process:
         started = time.perf_counter()
+        told = []
         for line in process.stderr:
+            told.append(line)
             if line.startswith("epoch 2/"):
                 break
         process.send_signal(signal.SIGINT)
@@ -557,16 +548,16 @@ def test_ctrl_c_while_training_keeps_the_model(fashion_mnist, command):
     assert time.perf_counter() - started < 120
     assert err.endswith("twinset: interrupted; kept what was trained until then.\n")
     assert "Traceback" not in err
+    ours = ("decode ", "train: ", "epoch ")
+    assert [line for line in told if not line.startswith(ours)] == [], "not of Keras or JAX"
     assert "* Accuracy on test set: " in out
     report = json.loads(Path("first/report.json").read_text())
     assert report["facts"]["Training"]["interrupted"] == "yes"
-    assert report["scores"]["accuracy"] > 0.7
-    assert 2 <= report["facts"]["Training"]["epochs"] < 100_000
-    image = fashion_mnist[1].images[0]
-    Image.fromarray(image).save("a.png")
-    shown = command("compare", "first", "a.png", "a.png")
+    assert report["scores"]["accuracy"] > 0.6
+    assert 2 <= report["facts"]["Training"]["epochs"] < 10_000_000
+    shown = command("compare", "first", "photos/0/0.png", "photos/0/0.png")
     assert (shown.code, shown.err) == (0, "")
-    assert shown.out.startswith("same: distance 0.0000 <= threshold 0.5000")
+    assert shown.out.startswith("same: distance 0.0000 <= threshold ")
 
 
 # --- compare

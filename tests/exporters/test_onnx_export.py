@@ -29,10 +29,10 @@ def _same_weights_each_time():
 @pytest.fixture(scope="module")
 def trained(fashion_mnist):
     """Two models that have learned something, of the two built-in kinds of encoders."""
-    few = fashion_mnist[0].subset(np.arange(3000))
+    few = fashion_mnist[0].subset(np.arange(600))
     unit = {"name": "conv", "widths": [8, 16], "embedding": 16}
     return {
-        "mlp": twinset.fit(few, epochs=2, progress=False),
+        "mlp": twinset.fit(few, epochs=1, progress=False),
         "conv": twinset.fit(few, epochs=1, encoder=unit, progress=False),
     }
 
@@ -252,8 +252,20 @@ def test_layers_are_written_exactly(case):
     assert _difference(encoder, layers.write(encoder, shape), shape) < 1e-5
 
 
-def test_a_network_of_others_is_written():
+def little(include_top, weights, input_shape):
+    """A network as `keras.applications` has them, of the layers of VGG16 but fewer."""
+    image = keras.Input(input_shape)
+    x = L.Conv2D(4, 3, padding="same", activation="relu")(image)
+    x = L.MaxPooling2D(2, strides=2)(x)
+    return keras.Model(image, L.Conv2D(6, 3, padding="same", activation="relu")(x))
+
+
+preprocess_input = keras.applications.vgg16.preprocess_input  # found beside it
+
+
+def test_a_network_of_others_is_written(monkeypatch):
     """With pooling by maximum, preprocessing, gray images, a frozen network inside."""
+    monkeypatch.setattr(keras.applications, "VGG16", little)
     encoder = networks.pretrained((32, 32), "VGG16", weights="none", embedding=8, seed=0)
     assert _difference(encoder, layers.write(encoder, (32, 32)), (32, 32)) < 1e-4
 
