@@ -55,9 +55,10 @@ def cosine(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def knn_answer(gallery: Rows, labels: Sequence[Any], query: Sequence[float], k: int) -> Any:
-    """The vote, with cosines rounded so that those which are equal on paper are equal."""
+    """The vote, rounded so that numbers which are equal on paper are equal."""
     near = [round(cosine(row, query), 9) for row in gallery]
-    order = sorted(range(len(gallery)), key=lambda i: (-near[i], i))[:k]
+    apart = [round(squared(unit(row), unit(query)), 9) for row in gallery]
+    order = sorted(range(len(gallery)), key=lambda i: (apart[i], i))[:k]
     votes: dict[Any, float] = {}
     for i in order:  # a dict keeps the order of arrival, and max() the first of equals
         votes[labels[i]] = round(votes.get(labels[i], 0.0) + max(0.0, near[i]), 9)

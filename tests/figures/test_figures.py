@@ -12,7 +12,7 @@ from sheets import drawn, texts, tops
 from twinset import figures
 from twinset.errors import DataError
 from twinset.figures import LayerRow, canvas
-from twinset.figures.verdict_sheets import _distinct
+from twinset.figures.pair_sheets import _distinct
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (10, 6, 6), dtype=np.uint8)

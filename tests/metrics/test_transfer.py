@@ -10,8 +10,10 @@ from scipy import stats
 from twinset.decision import Threshold
 from twinset.errors import DataError
 from twinset.metrics import intervals
-from twinset.metrics.measure import Calibration, calibrate, cross_match_estimate, measure, transfer
+from twinset.metrics.intervals import cross_match_estimate
+from twinset.metrics.measure import Calibration, calibrate, measure
 from twinset.metrics.measured import Part
+from twinset.metrics.transfer import transfer
 
 
 @pytest.mark.parametrize("tile", [3, 1024])

@@ -1,4 +1,4 @@
-"""The commands that ask an index: `search` and `duplicates`."""
+"""The command that asks an index what is similar: `search`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from twinset.errors import StoreError
 
 if TYPE_CHECKING:
     from twinset.search.answer import Answer
-    from twinset.search.duplicates import Duplicates
-
-GROUPS, MEMBERS = 20, 5  # so many groups get a line, with so many of their members
 
 
 def search(args: Namespace) -> int:
@@ -78,49 +75,6 @@ def _search(takes: Arguments) -> None:
     takes.shared("--model", "--picture", "--json")
 
 
-def duplicates(args: Namespace) -> int:
-    """Find groups of items that show the same thing, largest first.
-
-    Two items are linked if their distance is at most the threshold, and a group is everything that
-    links connect. So a group may be wider than the threshold; its width is printed.
-
-        twinset duplicates photos.index --threshold 0.05 --picture copies.png
-    """
-    from twinset.search.duplicates import duplicates as find
-    from twinset.search.index import Index
-
-    with Index.open(args.index, args.model) as opened:
-        found = find(opened, args.threshold, progress=not args.json)
-    if args.csv is not None:
-        from twinset.files import write_bytes
-
-        # whole or not at all, as other programs read it
-        write_bytes(args.csv, found.to_csv().encode())
-    if args.picture is not None and found.groups:  # without groups there is nothing to draw
-        from twinset import figures
-        from twinset.report.index_pictures import draw_duplicates
-
-        figures.save(draw_duplicates(found), args.picture)
-    if args.json:
-        say(json.dumps(found.to_dict()))
-    else:
-        _print_groups(found)
-    return 0
-
-
-def _duplicates(takes: Arguments) -> None:
-    takes.shared("index")
-    takes.option(
-        "--threshold",
-        "Maximum distance between two linked items. Default: the model's threshold, which links "
-        "items of one class; copies are much closer.",
-        type=float,
-        metavar="DISTANCE",
-    )
-    takes.option("--csv", "Write all groups to this file.", type=Path)
-    takes.shared("--model", "--picture", "--json")
-
-
 def _limit(within: str) -> Literal["threshold"] | float | None:
     if within == "any":
         return None
@@ -159,19 +113,4 @@ def _print_answer(answer: Answer) -> None:
     say(tables.text([">distance", "verdict", "label", "id"], rows))
 
 
-def _print_groups(found: Duplicates) -> None:
-    for sentence in found.sentences():
-        say(sentence)
-    rows = []
-    for number, group in enumerate(found.groups[:GROUPS], start=1):
-        more = len(group) - MEMBERS
-        names = ", ".join(one.id for one in group.members[:MEMBERS])
-        rest = f" and {more:,} more" if more > 0 else ""
-        rows.append([str(number), f"{len(group):,}", f"{group.diameter:.4f}", names + rest])
-    if rows:
-        say(tables.text([">group", ">items", ">width", "ids, the middle first"], rows))
-    if len(found.groups) > GROUPS:
-        say(f"and {len(found.groups) - GROUPS:,} more groups; --csv or --json lists them")
-
-
-COMMANDS = {search: _search, duplicates: _duplicates}
+COMMANDS = {search: _search}

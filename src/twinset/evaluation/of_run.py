@@ -43,13 +43,9 @@ def evaluate_run(
     data = data or run_data.source_of(run)
     model, parts = _loaded(run, data, tell)
     test = _test_of(parts, data)
+    fit = parts.fit if len(parts.fit) else None
     found = evaluate(
-        model,
-        test,
-        fitted=parts.fit if len(parts.fit) else None,
-        tune=parts.tune,
-        baselines=baselines,
-        progress=progress,
+        model, test, fitted=fit, tune=parts.tune, baselines=baselines, progress=progress
     )
     found.write_json(Path(run) / NUMBERS)
     found.write_markdown(Path(run) / "evaluation.md")
@@ -81,14 +77,12 @@ def study_run(
     )
     test = _test_of(parts, source)
     summary = run_study(
-        parts,
-        model.recipe,
-        Path(run) / STUDY,
-        about=_about(model, source),
-        progress=progress,
+        parts, model.recipe, Path(run) / STUDY, about=_about(model, source), progress=progress
     )
     found = _read(Path(run) / NUMBERS)
-    if _of_this_test(found, test):
+    # shown with it only if it is of this version, and of these images
+    digest = found.get("facts", {}).get("Data", {}).get("test digest")
+    if found.get("schema") == SCHEMA and digest == test.digest:
         _write_page(Path(run), found, test, summary)
     return summary, markdown(summary)
 
@@ -127,12 +121,6 @@ def _write_page(
     run: Path, evaluation: Mapping[str, Any], test: Labelled, study: Mapping[str, Any] | None
 ) -> None:
     write_page(run / PAGE, evaluation, pictures(evaluation, test, study), study)
-
-
-def _of_this_test(evaluation: Mapping[str, Any], test: Labelled) -> bool:
-    # whether a stored evaluation can be shown: of this version, and of these images
-    digest = evaluation.get("facts", {}).get("Data", {}).get("test digest")
-    return evaluation.get("schema") == SCHEMA and bool(digest == test.digest)
 
 
 def _about(model: SiameseModel, source: str) -> dict[str, Any]:

@@ -30,12 +30,7 @@ CHUNK = 2**21  # pixels in memory at a time, for the baseline
 
 
 def score(
-    model: SiameseModel,
-    images: Labelled,
-    test: Labelled,
-    pairs: Pairs,
-    *,
-    fit_seconds: float,
+    model: SiameseModel, images: Labelled, test: Labelled, pairs: Pairs, *, fit_seconds: float
 ) -> Report:
     """Score a model on the tutorial's test pairs, beside raw pixels or features on the same."""
     test_pairs = shown_pairs(test, model.recipe.seed)
@@ -127,9 +122,7 @@ def _pair_pictures(
             _drawn(test, test_pairs[worst], apart[worst], threshold),
         )
     yield _picture(
-        "training_pairs",
-        f"The first {SHOWN_PAIRS} training pairs.",
-        _drawn(images, pairs[first]),
+        "training_pairs", f"The first {SHOWN_PAIRS} training pairs.", _drawn(images, pairs[first])
     )
     yield from _augmented(model.recipe, images)
 

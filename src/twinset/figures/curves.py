@@ -117,11 +117,7 @@ def _draw_panel(axes: Axes, x: np.ndarray, panel: Panel) -> None:
 
 
 def distance_histogram(
-    distances: ArrayLike,
-    same: ArrayLike,
-    threshold: float,
-    *,
-    counts: ArrayLike | None = None,
+    distances: ArrayLike, same: ArrayLike, threshold: float, *, counts: ArrayLike | None = None
 ) -> Figure:
     """Draw how the distances of same and of different pairs spread around the threshold.
 

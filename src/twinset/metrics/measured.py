@@ -11,15 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.decision import Calibrator, Threshold
+from twinset.metrics import intervals
 from twinset.metrics.all_pairs import AllPairs, PerImage
 from twinset.metrics.health import EmbeddingHealth, embedding_health
-from twinset.metrics.intervals import (
-    Estimate,
-    Interval,
-    band_thresholds,
-    eer_threshold,
-    share_interval,
-)
+from twinset.metrics.intervals import Estimate, Interval, share_interval
 from twinset.metrics.pairs import Curve, Rates, tpr_at_fpr
 from twinset.metrics.probes import knn_right, linear_probe, stratified
 from twinset.metrics.retrieval import (
@@ -29,11 +24,9 @@ from twinset.metrics.retrieval import (
     retrieve,
 )
 
-FPRS = (0.1, 0.01, 0.001)
-NEIGHBOURS = (1, 20)
+FPRS, NEIGHBOURS = (0.1, 0.01, 0.001), (1, 20)
 # The probe's cost grows with images × coordinates: 10,000 × 784 take ten seconds.
-PROBE_IMAGES, PROBE_WIDTH = 10_000, 1024
-PROBE_STRENGTHS = (0.001, 0.01, 0.1, 1)
+PROBE_IMAGES, PROBE_WIDTH, PROBE_STRENGTHS = 10_000, 1024, (0.001, 0.01, 0.1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +57,7 @@ class Part:
 
 
 class Measured:
-    """A test part on its way through the table of metrics.
-
-    Nothing is computed before a metric asks for it, and nothing twice.
-    """
+    """A test part in the table of metrics: nothing is computed before it is asked for, or twice."""
 
     def __init__(
         self,
@@ -82,8 +72,7 @@ class Measured:
     ) -> None:
         self.test, self.gallery, self.tune = test, gallery, tune
         self.thresholds, self.calibrator = tuple(thresholds), calibrator
-        self.seed = seed
-        self._bands = bands
+        self.seed, self._bands = seed, bands
         self.walk = AllPairs(test.embeddings, test.labels, test.blocks)
 
     @cached_property
@@ -94,8 +83,11 @@ class Measured:
     @cached_property
     def counts(self) -> PerImage:
         """Counts per image at all thresholds that are asked for, from one walk."""
-        read = [eer_threshold(self.curve), *(tpr_at_fpr(self.curve, f).threshold for f in FPRS)]
-        grid = band_thresholds(self.curve) if self._bands else []
+        read = [
+            intervals.eer_threshold(self.curve),
+            *(tpr_at_fpr(self.curve, f).threshold for f in FPRS),
+        ]
+        grid = intervals.band_thresholds(self.curve) if self._bands else []
         return self.walk.per_image([*(each.value for each in self.thresholds), *read, *grid])
 
     @property
@@ -106,9 +98,7 @@ class Measured:
     def at(self, threshold: float) -> tuple[PerImage, int]:
         """Give counts per image that hold this threshold, and its place in them."""
         known = np.flatnonzero(self.counts.thresholds == threshold)
-        if known.size:
-            return self.counts, int(known[0])
-        return self.walk.per_image([threshold]), 0
+        return (self.counts, int(known[0])) if known.size else (self.walk.per_image([threshold]), 0)
 
     @property
     def own_rates(self) -> Rates:
@@ -160,13 +150,7 @@ class Measured:
         if not len(chooser) or known.rows.shape[1] > PROBE_WIDTH:
             return None
         drawn = stratified(known.labels, PROBE_IMAGES, seed=self.seed)
-        scores = linear_probe(
-            known.rows[drawn],
-            known.labels[drawn],
-            chooser.rows,
-            chooser.labels,
-            self.test.rows,
-            self.test.labels,
-            strengths=PROBE_STRENGTHS,
-        )
+        parts = Part(known.embeddings[drawn], known.labels[drawn]), chooser, self.test
+        data = [each for part in parts for each in (part.rows, part.labels)]
+        scores = linear_probe(*data, strengths=PROBE_STRENGTHS)
         return share_interval(scores.accuracy, len(self.test))

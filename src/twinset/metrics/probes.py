@@ -6,7 +6,6 @@ import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,7 @@ from twinset.errors import DataError
 from twinset.metrics.baselines import unit_norm
 from twinset.metrics.intervals import Estimate, Interval
 from twinset.metrics.retrieval import GRID_BITS, checked
-
-# From so many candidates on, one product in float64 is faster than to gather them.
-MANY = 1024
+from twinset.nearest import Matrix
 
 
 @dataclass(frozen=True)
@@ -36,13 +33,13 @@ def knn_right(
     query_labels: ArrayLike,
     *,
     ks: Sequence[int] = (1, 20),
-    block: int = 256,
+    block: int = 1024,
 ) -> dict[int, NDArray[np.bool_]]:
     """Classify queries by a vote of their nearest gallery items, for several numbers of voters."""
-    # Nearest is the highest cosine, without rounding, on unit vectors whose coordinates are whole
-    # multiples of 2⁻²⁴; equal ones rank by position. A neighbour's vote weighs max(0, cosine). Of
-    # classes with equal votes, the one wins whose first member is nearest. A row of zeros has
-    # cosine 0 to all.
+    # Nearest is the smallest distance of vectors of length 1, whose coordinates are whole multiples
+    # of 2⁻²⁴, so that it is exact; equal ones rank by position. A neighbour's vote weighs
+    # max(0, cosine). Of classes with equal votes, the one wins whose first member is nearest. A row
+    # of zeros stays one: its vote weighs nothing, and what is nearest to it is left to rounding.
     # Returns for each k, whether each query got the right answer, bool of shape (n,). Do not read
     # their share as accuracy on data of another mix of classes, and let no query be in the gallery:
     # it would find itself.
@@ -50,13 +47,18 @@ def knn_right(
     # Discrimination; there a vote weighs exp(cosine / τ).
     (known, classes), (asked, true) = _parts((gallery, gallery_labels), (queries, query_labels))
     depths = list(dict.fromkeys(ks))
-    search = _Search(_on_unit_grid(known), max(depths), block)
+    matrix = Matrix(_on_unit_grid(known), precise=True)
+    squares = _squares(matrix.vectors)
     del known
     found = {k: np.empty(len(asked), bool) for k in depths}
     for start in range(0, len(asked), block):
         part = slice(start, start + block)
-        nearest, cosines = search.nearest(_on_unit_grid(asked[part]))
-        votes, voted = np.maximum(cosines, 0), classes[nearest]
+        rows = _on_unit_grid(asked[part])
+        hits = matrix.search(rows, k=max(depths))
+        nearest, apart = (each.reshape(len(rows), -1) for each in (hits.positions, hits.distances))
+        # 2 a·b = ‖a‖² + ‖b‖² − ‖a − b‖², whole numbers but for the root that was squared again
+        products = _squares(rows)[:, None] + squares[nearest] - np.rint(apart**2)
+        votes, voted = np.maximum(products, 0), classes[nearest]
         agree = voted[:, :, None] == voted[:, None, :]
         for k in depths:
             # for each voter, the votes for its class; argmax finds the first of equals: the nearest
@@ -176,68 +178,6 @@ def _nearest(queries: NDArray[np.float64], support: NDArray[np.float64]) -> NDAr
     return np.asarray(squares.argmin(axis=1))
 
 
-class _Search:
-    """A search for the k rows of a gallery with the highest cosines, exactly.
-
-    A product in float32 takes half the time of one in float64. Its error is bounded, so it
-    tells which rows may be among the highest; their products are then computed in float64,
-    where sums of whole numbers below 2⁵³ are exact in any order.
-    """
-
-    def __init__(self, known: NDArray[np.float32], k: int, block: int) -> None:
-        self._known, self._k = known, k
-        self._room = np.empty((block, len(known)), np.float32)
-        # d products and sums, each off by 2⁻²⁴ of the product of two lengths at most, which are
-        # 2²⁴ but for the rounding to the grid (the last factor); 2 more for the bound's own
-        dimensions = known.shape[1]
-        self._slack = (dimensions + 2) * 2.0**GRID_BITS * (1 + dimensions * 2.0**-GRID_BITS) ** 2
-
-    def nearest(self, asked: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Return positions and products, both (q, k), highest first, equal ones by position."""
-        rough = np.matmul(asked, self._known.T, out=self._room[: len(asked)])
-        positions = np.empty((len(asked), self._k), np.intp)
-        products = np.empty((len(asked), self._k))
-        many = []
-        for row, values in enumerate(rough):
-            candidates = np.flatnonzero(values >= _bound(values, self._k) - 2 * self._slack)
-            if len(candidates) > MANY:
-                many.append(row)
-                continue
-            exact = self._known[candidates].astype(np.float64) @ asked[row].astype(np.float64)
-            self._keep(row, candidates, exact, positions, products)
-        if many:
-            exact_rows = asked[many].astype(np.float64) @ self._wide.T
-            for row, exact in zip(many, exact_rows, strict=True):
-                candidates = np.flatnonzero(exact >= _bound(exact, self._k))
-                self._keep(row, candidates, exact[candidates], positions, products)
-        return positions, products
-
-    @cached_property
-    def _wide(self) -> NDArray[np.float64]:
-        return self._known.astype(np.float64)
-
-    def _keep(
-        self,
-        row: int,
-        candidates: NDArray[np.intp],
-        exact: NDArray[np.float64],
-        positions: NDArray[np.intp],
-        products: NDArray[np.float64],
-    ) -> None:
-        best = np.argsort(-exact, kind="stable")[: self._k]
-        positions[row], products[row] = candidates[best], exact[best]
-
-
-def _bound(row: NDArray[np.floating], k: int) -> float:
-    """Find a number that is no higher than the k-th highest value."""
-    # Of the highest of many groups, the k-th is no higher than the k-th of all: a bound in one
-    # pass, where a partition of the row takes five times as long.
-    width = max(1, len(row) // (8 * k))
-    groups = len(row) // width
-    tops = row[: width * groups].reshape(width, groups).max(axis=0)
-    return float(np.partition(tops, groups - k)[groups - k])
-
-
 def _on_unit_grid(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
     """Scale rows to length 1, in whole multiples of 2⁻²⁴, and give the multiples."""
     # Whole numbers up to 2²⁴ are exact in float32.
@@ -246,6 +186,11 @@ def _on_unit_grid(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
         part = slice(start, start + 4096)
         grid[part] = np.rint(np.ldexp(unit_norm(vectors[part]), GRID_BITS))
     return grid
+
+
+def _squares(grid: NDArray[np.float32]) -> NDArray[np.float64]:
+    squares: NDArray[np.float64] = np.einsum("nd,nd->n", grid, grid, dtype=np.float64)
+    return squares
 
 
 def stratified(labels: ArrayLike, count: int, *, seed: int) -> NDArray[np.intp]:

@@ -45,11 +45,7 @@ class RetrievalScores:
 
 
 def retrieve(
-    embeddings: ArrayLike,
-    labels: ArrayLike,
-    *,
-    ks: Sequence[int] = (1, 2, 4, 8),
-    block: int = 512,
+    embeddings: ArrayLike, labels: ArrayLike, *, ks: Sequence[int] = (1, 2, 4, 8), block: int = 512
 ) -> RetrievalScores:
     """Rank all other items for each item, nearest first, and score the rankings."""
     # A query is left out of its own ranking by identity: an exact duplicate stays in. Equal

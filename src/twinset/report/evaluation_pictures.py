@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: curves, distances, probability, the hardest mistakes, folds."""
+"""The pictures of an evaluation: curves, distances, probability, the hardest mistakes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from twinset import figures
 from twinset.data.labelled import Labelled, LabelledImages
-from twinset.metrics.table import METRICS
 from twinset.report.page import Picture
-from twinset.report.unseen import UnseenSection, unseen_section
+from twinset.report.unseen import unseen_section
+from twinset.report.unseen_pictures import fold_pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ def pictures(
         *(_mistakes(result, data) if isinstance(data, LabelledImages) else ()),
     ]
     if study is not None:
-        drawn += _folds(unseen_section(study))
+        drawn += fold_pictures(unseen_section(study))
     return tuple(
         Picture(name, caption, figures.png_bytes(figure)) for name, caption, figure in drawn
     )
@@ -141,52 +141,4 @@ def _mistakes(result: Mapping[str, Any], data: LabelledImages) -> Drawn:
                 f"{names[labels[i]]} / {names[labels[j]]}" for i, j in zip(left, right, strict=True)
             ],
         ),
-    )
-
-
-def _folds(study: UnseenSection) -> Drawn:
-    names = [fold.heading for fold in study.folds]
-    if not names:
-        return
-
-    def column(part: str, key: str) -> NDArray[np.float64]:
-        return _numbers([getattr(fold, part).get(key) for fold in study.folds])
-
-    shown = [metric for metric in study.columns if metric.better > 0 and metric.kind == "test"]
-    seen = {metric.label: study.on_seen(metric.key) for metric in shown}
-    yield (
-        "unseen_classes",
-        f"The recipe and {study.baseline} on classes that the training never saw, a training in "
-        "each row. The dashed line is what it reaches on seen classes.",
-        figures.folds(
-            names,
-            {
-                metric.label: {
-                    "trained": column("numbers", metric.key),
-                    study.baseline: column("baseline", metric.key),
-                }
-                for metric in shown
-            },
-            marks={label: each["value"] for label, each in seen.items() if each},
-            mark="trained, seen classes",
-        ),
-    )
-    rates, marks = {}, {}
-    for key in ("fmr", "fnmr"):
-        label = METRICS[key].label
-        rates[label] = {
-            "realised among unseen": column("transfer", key),
-            "promised": column("transfer", f"promised_{key}"),
-        }
-        on_seen = study.on_seen(key)
-        if on_seen:
-            marks[label] = on_seen["value"]
-        if key == "fmr" and study.across:
-            rates[label]["realised, unseen with seen"] = column("transfer", "cross_fmr")
-    yield (
-        "threshold_transfer",
-        "Both errors at the threshold that was chosen on the seen classes: promised there, and "
-        "realised on unseen ones; the dashed line is what is realised on seen ones. Where dot and "
-        "ring are apart, the threshold does not carry over.",
-        figures.folds(names, rates, marks=marks, mark="realised on seen classes"),
     )
