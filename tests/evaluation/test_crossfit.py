@@ -63,7 +63,7 @@ def test_thresholds_are_those_of_all_pairs_left_out_together(by):
         assert not held & model.classes if by == "class" else held <= model.classes
     same, apart = map(np.array, zip(*_pairs(found), strict=True))
     curve = curve_of_pairs(apart, same)
-    chosen = found.calibration(["EER", "balanced accuracy"], seed=0)
+    chosen = found.calibration(["EER", "balanced accuracy"])
     for threshold in chosen.thresholds:
         slow = choose_threshold(curve, threshold.rule)
         assert threshold.fmr == pytest.approx(slow.fmr)
@@ -91,7 +91,7 @@ def test_small_and_odd_collections(sizes, by, how, count, note):
     found = crossfit(_data(sizes), Scaled, by=by, seed=0)
     assert (found.by, found.turns.max() + 1) == (how, count)
     assert re.search(note, found.note)
-    found.calibration(["EER"], seed=0)
+    found.calibration(["EER"])
 
 
 @pytest.mark.parametrize(

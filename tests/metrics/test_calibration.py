@@ -14,13 +14,12 @@ from sklearn.metrics import brier_score_loss, log_loss
 import calibration_oracles as oracles
 from strategies import scored_pairs
 from twinset.data.split import protocol_split
-from twinset.distance import of_pairs
 from twinset.errors import DataError
+from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.calibration import (
     Calibrator,
     brier,
     cllr,
-    disjoint_pairs,
     fit_calibrator,
     min_cllr,
     reliability,
@@ -39,6 +38,10 @@ def normal_pairs(count, prior, seed=0):
     rng = np.random.default_rng(seed)
     same = rng.random(count) < prior
     return rng.normal(np.where(same, 0.4, 1.0), 0.15), same
+
+
+def fitted(distances, same):
+    return fit_calibrator(curve_of_pairs(distances, same))
 
 
 TRUE_SLOPE, TRUE_INTERCEPT = -1.2 / 0.045, 0.84 / 0.045
@@ -68,7 +71,7 @@ def test_probabilities_by_hand():
 
 
 def test_a_calibrator_goes_through_json():
-    calibrator = fit_calibrator(*normal_pairs(200, 0.5))
+    calibrator = fitted(*normal_pairs(200, 0.5))
     assert Calibrator(**json.loads(json.dumps(asdict(calibrator)))) == calibrator
 
 
@@ -103,7 +106,7 @@ def test_distances_and_priors_are_checked():
 @given(scored_pairs())
 def test_the_fit_is_where_the_likelihood_is_flat(pairs):
     d, y = np.array(pairs[0]), np.array(pairs[1])
-    calibrator = fit_calibrator(*pairs)
+    calibrator = fitted(*pairs)
     if "slope set to 0" in calibrator.note:
         assert d[y == 1].mean() >= d[y == 0].mean() - 1e-12
         assert (calibrator.slope, calibrator.intercept) == (0, 0)
@@ -114,30 +117,35 @@ def test_the_fit_is_where_the_likelihood_is_flat(pairs):
         truth = np.where(y == 1, (y.sum() + 1) / (y.sum() + 2), 1 / ((1 - y).sum() + 2))
     else:
         assert d[y == 1].max() > d[y == 0].min()
-    p = calibrator.probability(d, truth.mean())
-    assert (truth - p).sum() == pytest.approx(0, abs=1e-6 * len(d))
-    assert ((truth - p) * d).sum() == pytest.approx(0, abs=1e-6 * len(d) * max(d.max(), 1))
+    # both kinds weigh one half
+    mass = np.where(y == 1, 0.5 / y.sum(), 0.5 / (1 - y).sum())
+    missed = mass * (truth - calibrator.probability(d, (mass * truth).sum()))
+    assert missed.sum() == pytest.approx(0, abs=1e-6)
+    assert (missed * d).sum() == pytest.approx(0, abs=1e-6 * max(d.max(), 1))
 
 
 @pytest.mark.parametrize("prior", [0.5, 0.1])
 def test_the_fit_agrees_with_newton_and_with_scikit_learn(prior):
     d, same = normal_pairs(400, prior, seed=1)
     d[:40] = d[:40].round(1)  # some ties
-    calibrator = fit_calibrator(d, same)
-    odds = math.log(same.sum() / (~same).sum())
-    a, b = oracles.logistic(d.tolist(), same.tolist())
+    calibrator = fitted(d, same)
+    # as if there were as many of either kind
+    times = np.where(same, (~same).sum(), same.sum()) // math.gcd(same.sum(), (~same).sum())
+    a, b = oracles.logistic(np.repeat(d, times).tolist(), np.repeat(same, times).tolist())
     assert calibrator.slope == pytest.approx(a, rel=1e-6)
-    assert calibrator.intercept == pytest.approx(b - odds, rel=1e-6)
-    model = LogisticRegression(C=np.inf, solver="lbfgs", tol=1e-10, max_iter=1000)
+    assert calibrator.intercept == pytest.approx(b, rel=1e-6)
+    model = LogisticRegression(
+        C=np.inf, solver="lbfgs", tol=1e-10, max_iter=1000, class_weight="balanced"
+    )
     model.fit(d[:, None], same)
     assert calibrator.slope == pytest.approx(model.coef_[0, 0], rel=1e-4)
-    assert calibrator.intercept == pytest.approx(model.intercept_[0] - odds, rel=1e-4)
+    assert calibrator.intercept == pytest.approx(model.intercept_[0], rel=1e-4)
     assert calibrator.note == ""
 
 
 @pytest.mark.parametrize("prior", [0.5, 0.1, 0.9])
 def test_the_truth_is_found_whatever_the_samples_prior(prior):
-    calibrator = fit_calibrator(*normal_pairs(200_000, prior))
+    calibrator = fitted(*normal_pairs(200_000, prior))
     assert calibrator.slope == pytest.approx(TRUE_SLOPE, rel=0.03)
     assert calibrator.intercept == pytest.approx(TRUE_INTERCEPT, rel=0.03)
 
@@ -146,17 +154,22 @@ def test_the_truth_is_found_whatever_the_samples_prior(prior):
 @given(st.integers(1, 30), st.integers(1, 30), st.floats(1e-90, 5))
 def test_perfect_separation_is_softened(positives, negatives, gap):
     same = [1] * positives + [0] * negatives
-    calibrator = fit_calibrator([0.0] * positives + [gap] * negatives, same)
+    calibrator = fitted([0.0] * positives + [gap] * negatives, same)
     # Two distances: the fit goes through both softened truths, whatever the gap.
     up, down = (positives + 1) / (positives + 2), 1 / (negatives + 2)
-    prior = (up * positives + down * negatives) / (positives + negatives)
+    prior = (up + down) / 2
     assert calibrator.probability([0.0, gap], prior) == pytest.approx(np.array([up, down]))
     assert "Platt" in calibrator.note
+    # pairs that share images soften as the few that do not
+    many = curve_of_pairs([0.0] * 50 * positives + [gap] * 50 * negatives, np.repeat(same, 50))
+    if positives == negatives:
+        softened = fit_calibrator(many, evidence=positives)
+        assert softened.probability([0.0, gap], prior) == pytest.approx(np.array([up, down]))
 
 
 def test_touching_kinds_are_separated_too():
     # no threshold parts 2.0 from 2.0, and yet the likelihood rises with the slope for ever
-    calibrator = fit_calibrator([1.0, 2.0, 2.0, 3.0], [1, 1, 0, 0])
+    calibrator = fitted([1.0, 2.0, 2.0, 3.0], [1, 1, 0, 0])
     assert "Platt" in calibrator.note
     assert calibrator.slope < 0
     a, b = oracles.logistic([1.0, 2.0, 2.0, 3.0], [3 / 4, 3 / 4, 1 / 4, 1 / 4])
@@ -166,7 +179,7 @@ def test_touching_kinds_are_separated_too():
 def test_nearly_separated_at_an_absurd_scale():
     """The solver gives up where the Hessian is singular; the softened truth has a maximum."""
     distances = [1e-112, 1e-63, 1e64, 1e-108, 1e19, 1e39, 1e-70, 1e-48, 1e28, 1e57, 1e6]
-    calibrator = fit_calibrator(distances, [0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0])
+    calibrator = fitted(distances, [0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0])
     assert calibrator.slope < 0
     assert "Platt" in calibrator.note
 
@@ -183,7 +196,7 @@ def test_nearly_separated_at_an_absurd_scale():
     ],
 )
 def test_distances_that_say_nothing_give_the_prior(distances, same):
-    calibrator = fit_calibrator(distances, same)
+    calibrator = fitted(distances, same)
     assert (calibrator.slope, calibrator.intercept) == (0, 0)
     assert "slope set to 0" in calibrator.note
     assert calibrator.probability(distances, 0.3) == pytest.approx(0.3)
@@ -192,7 +205,7 @@ def test_distances_that_say_nothing_give_the_prior(distances, same):
 
 def test_random_distances_calibrate_to_a_cllr_of_one():
     rng = np.random.default_rng(0)
-    calibrator = fit_calibrator(rng.random(20_000), rng.random(20_000) < 0.1)
+    calibrator = fitted(rng.random(20_000), rng.random(20_000) < 0.1)
     fresh = curve_of_pairs(rng.random(20_000), rng.random(20_000) < 0.1)
     assert cllr(fresh, calibrator) == pytest.approx(1, abs=2e-3)
     assert min_cllr(fresh) == pytest.approx(1, abs=0.02)
@@ -200,9 +213,9 @@ def test_random_distances_calibrate_to_a_cllr_of_one():
 
 def test_what_cannot_be_fitted():
     with pytest.raises(DataError, match="pairs of both kinds"):
-        fit_calibrator([1.0, 2.0], [1, 1])
+        fitted([1.0, 2.0], [1, 1])
     with pytest.raises(DataError, match="finite distances. Received nan at position 0"):
-        fit_calibrator([math.nan, 2.0], [1, 0])
+        fitted([math.nan, 2.0], [1, 0])
 
 
 # --- scores against slow oracles
@@ -275,8 +288,8 @@ def test_scores_by_hand():
     entropy = -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))
     assert cllr(exact, calibrator) == pytest.approx(entropy)
     assert min_cllr(exact) == pytest.approx(entropy)
-    fitted = fit_calibrator([0.0] * 4 + [1.0] * 4, [1, 1, 1, 0, 1, 0, 0, 0])
-    assert (fitted.slope, fitted.intercept) == pytest.approx((-math.log(9), math.log(3)))
+    known = fitted([0.0] * 4 + [1.0] * 4, [1, 1, 1, 0, 1, 0, 0, 0])
+    assert (known.slope, known.intercept) == pytest.approx((-math.log(9), math.log(3)))
 
 
 @given(scored_pairs())
@@ -356,7 +369,7 @@ def test_nothing_monotone_beats_min_cllr(pairs, calibrator):
     least = min_cllr(curve)
     assert 0 <= least <= 1 + 1e-12
     assert cllr(curve, calibrator) >= least - 1e-12
-    assert cllr(curve, fit_calibrator(*pairs)) >= least - 1e-12
+    assert cllr(curve, fitted(*pairs)) >= least - 1e-12
 
 
 @settings(deadline=None)
@@ -395,8 +408,8 @@ def test_the_true_calibrator_is_reliable(prior):
     assert table.mass == pytest.approx(1 / 15, rel=1e-3)
     assert table.observed == pytest.approx(table.predicted, abs=0.005)
     assert cllr(curve, truth) == pytest.approx(min_cllr(curve), abs=1e-3)
-    fitted = fit_calibrator(*normal_pairs(2_500, 0.5, seed=1))
-    assert cllr(curve, truth) < cllr(curve, fitted) < cllr(curve, truth) + 2e-3
+    known = fitted(*normal_pairs(2_500, 0.5, seed=1))
+    assert cllr(curve, truth) < cllr(curve, known) < cllr(curve, truth) + 2e-3
 
 
 def in_bins(curve, count):
@@ -445,20 +458,18 @@ def test_empty_bins_change_nothing():
 
 
 def test_raw_pixels_are_calibrated_by_the_protocol(fashion_mnist):
-    """Fitted on disjoint calibration pairs, tested on disjoint test pairs: little is lost."""
+    """Fitted on all calibration pairs, tested on all test pairs: little is lost."""
     train, test = fashion_mnist
     calibration = train.subset(protocol_split(train.labels)["calibration"])
     measured = []
     for data in (calibration, test):
         x = data.images.reshape(len(data), -1).astype(np.float32)
         x /= np.linalg.norm(x, axis=1, keepdims=True)
-        left, right, same = disjoint_pairs(data.labels, seed=0)
-        assert len(same) == len(data) // 2
-        measured.append((of_pairs(x, left, right), same))
-    calibrator = fit_calibrator(*measured[0])
+        measured.append(AllPairs(x, data.labels).curve())
+    calibrator = fit_calibrator(measured[0])
     assert calibrator.note == ""
     assert -12 < calibrator.slope < -4
-    fresh = curve_of_pairs(*measured[1])
+    fresh = measured[1]
     least, reached = min_cllr(fresh), cllr(fresh, calibrator)
     assert 0.7 < least < reached < least + 0.03
     # raw pixels bend a little: a straight line is off by up to 8 points in a fifth of the pairs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from twinset.data.labelled import Labelled
-from twinset.metrics.baselines import Projection, fit_pca, raw_pixels, unit_norm
+from twinset.metrics.baselines import fit_pca, raw_pixels, unit_norm
 
 if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
@@ -55,14 +55,14 @@ def baselines_of(model: Embedder, data: Labelled, fitted: Labelled | None) -> di
         return _by_parts(images, lambda part: unit_norm(plain_rows(part, side=SIDE)))
 
     @cache
-    def projection() -> Projection:
+    def projection() -> Any:
         assert fitted is not None, "listed only where there are training images"
         known = plain_rows(fitted.rows[:], side=SIDE)
         return fit_pca(known, min(64, *known.shape))
 
     def components(images: Labelled) -> Any:
         return _by_parts(
-            images, lambda part: unit_norm(projection().apply(plain_rows(part, side=SIDE)))
+            images, lambda part: unit_norm(projection().transform(plain_rows(part, side=SIDE)))
         )
 
     found = {baseline_of(data): raw}

@@ -54,9 +54,9 @@ class CrossFitted:
         """The rows as a part of the data, for every metric of pairs."""
         return Part(self.embeddings, self.labels, self.turns)
 
-    def calibration(self, rules: Sequence[str], *, seed: int) -> Calibration:
+    def calibration(self, rules: Sequence[str]) -> Calibration:
         """Choose thresholds by rules, and fit a probability, as on a calibration part."""
-        return calibrate(self.part, rules=rules, seed=seed)
+        return calibrate(self.part, rules=rules)
 
     def write(self, path: str | Path) -> None:
         """Write it to a file, for whoever reports on the model later."""
@@ -124,6 +124,5 @@ def crossfit(
 
 def cross_calibrated(model: Model, found: CrossFitted) -> Model:
     """Give a model that was fitted on all images the thresholds of those that were left out."""
-    rules, seed = model.rules()
-    chosen = found.calibration(rules, seed=seed)
+    chosen = found.calibration(model.rules())
     return model.decided(chosen, data=found.data, images=found.images, across=found.across)

@@ -8,11 +8,13 @@ orange means different, everywhere; what colour says is also said in words or by
 from twinset.figures.canvas import png_bytes, save
 from twinset.figures.contact_sheets import contact_sheet
 from twinset.figures.curves import Panel, distance_histogram, loss_curve, training_health
-from twinset.figures.evaluation_plots import class_matrix, det, folds, reliability, roc
+from twinset.figures.evaluation_plots import class_matrix, reliability
+from twinset.figures.fold_dots import folds
 from twinset.figures.look_alike_sheets import look_alikes
 from twinset.figures.neighbour_sheets import Row, neighbours
 from twinset.figures.network_drawing import LayerRow, network
 from twinset.figures.pair_sheets import pairs
+from twinset.figures.rate_curves import det, roc
 
 __all__ = [
     "LayerRow",

@@ -244,6 +244,23 @@ def _drawable(text: str) -> str:
     return "".join(kept)
 
 
+def legend(figure: Figure, x: float, width: float, **look: Any) -> None:
+    """Say below the axes what lines and marks are, in two columns; long names are cut."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        found |= dict(zip(names, handles, strict=True))
+    # the dots first, then the lines, which have no marks, as a band has none
+    order = sorted(found, key=lambda name: _mark(found[name]) in ("None", None, ""))
+    short = [" ".join(fit(name, width, TEXT)) for name in order]
+    look |= {"loc": "lower left", "bbox_to_anchor": (x, 0.0), "ncols": 2, "frameon": False}
+    figure.legend([found[name] for name in order], short, **look)
+
+
+def _mark(handle: Any) -> Any:
+    return handle.get_marker() if hasattr(handle, "get_marker") else None
+
+
 def png_bytes(figure: Figure) -> bytes:
     """Render a figure as PNG; equal figures give equal bytes, as no date or version goes in."""
     buffer = io.BytesIO()

@@ -1,101 +1,24 @@
-"""Plots of an evaluation: error rates, predicted probability, classes, and folds side by side."""
+"""Plots of an evaluation: predicted beside observed probability, and who is taken for whom."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
 from twinset.errors import DataError
 from twinset.figures import canvas
 from twinset.figures.canvas import DIFFERENT, INK, LINE, MUTED, RULE, SAME, SMALL, WIDTH
 
 Floats: TypeAlias = NDArray[np.float64]
-# name → false match rates and false non-match rates, (k,) each, from the lowest threshold to the
-# highest; the model's first
-Rates: TypeAlias = Mapping[str, tuple[ArrayLike, ArrayLike]]
-# false match rates, (b,), and both ends of the model's true match rate's 95% interval there
-Bands: TypeAlias = tuple[ArrayLike, ArrayLike, ArrayLike]
-# false match rates and false non-match rates → where they are drawn
-Place: TypeAlias = Callable[[Floats, Floats], tuple[Floats, Floats]]
-
-LOWEST = 1e-4  # false match rate at the left end of the ROC curve, and both ends of the DET curve
-DET_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8)
-DET_HIGHEST = 0.9
 MANY_CLASSES = 25
 CELL, NAMES = 0.385, 1.0  # inches, of the matrix
-FOLD_NAMES, FOLD_GAP = 1.42, 0.17  # inches
-# In the order of the curves; the first, the model's, is bold. Dashes tell them apart in print.
-_LINES: tuple[dict[str, Any], ...] = (
-    {"color": INK, "linewidth": 2.2},
-    {"color": "#5C6370", "linewidth": 1.1, "linestyle": (0, (6, 2))},
-    {"color": "#5C6370", "linewidth": 1.1, "linestyle": (0, (1, 1.5))},
-    {"color": "#5C6370", "linewidth": 1.1, "linestyle": (0, (6, 2, 1, 2))},
-    {"color": "#9AA1AB", "linewidth": 1.1, "linestyle": "-"},
-)
-# Shape and filling tell the series apart, so that print in grey loses nothing.
-# A dot on an equal ring is still a dot in a ring.
-_MARKS: tuple[dict[str, Any], ...] = (
-    {"marker": "o", "markersize": 4.5, "color": INK},
-    {"marker": "o", "markersize": 8, "color": INK, "markerfacecolor": "white"},
-    {"marker": "D", "markersize": 5, "color": INK, "markerfacecolor": RULE},
-)
-
-
-def roc(curves: Rates, bands: Bands | None = None) -> Figure:
-    """Draw ROC curves over a logarithmic axis, where rare false matches can be read."""
-    with canvas.style():
-        figure, axes = _with_legend(3.3, len(curves) + 1 + (bands is not None))
-        axes.set_xscale("log")
-        axes.set_xlim(LOWEST, 1)
-        axes.set_ylim(0, 1.02)  # a curve along the upper edge keeps its width
-        guess = np.geomspace(LOWEST, 1, 200)
-        _draw_rates(axes, curves, bands, lambda x, y: (x, 1 - y), (guess, "guessing"))
-        axes.set_xticks([0.0001, 0.001, 0.01, 0.1, 1])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(canvas.percent)
-        axes.set_yticks(np.linspace(0, 1, 6), [f"{rate}%" for rate in range(0, 101, 20)])
-        axes.set_xlabel("false match rate (different pairs that match)")
-        axes.set_ylabel("true match rate (same pairs that match)")
-        canvas.quiet(axes)
-        _legend(figure, 0.13, 1.5, handlelength=3)
-    return figure
-
-
-def det(curves: Rates, bands: Bands | None = None) -> Figure:
-    """Draw DET curves: both error rates over probit axes, where normal scores give a line.
-
-    Reference:
-        Martin et al. (1997), The DET Curve in Assessment of Detection Task Performance.
-    """
-    far = 1e-9  # a rate of 0 lies at −∞: far enough outside will do
-
-    def place(fmr: Floats, fnmr: Floats) -> tuple[Floats, Floats]:
-        return ndtri(np.clip(fmr, far, 1 - far)), ndtri(np.clip(fnmr, far, 1 - far))
-
-    with canvas.style():
-        figure, axes = _with_legend(3.9, len(curves) + 1 + (bands is not None))
-        ends = ndtri([LOWEST, DET_HIGHEST])
-        axes.set_xlim(*ends)
-        axes.set_ylim(*ends)
-        _draw_rates(axes, curves, bands, place, (ends, "equal error rates"))
-        ticks = [canvas.percent(rate) for rate in DET_TICKS]
-        axes.set_xticks(ndtri(DET_TICKS), ticks)
-        axes.set_yticks(ndtri(DET_TICKS), ticks)
-        axes.set_xlabel("false match rate")
-        axes.set_ylabel("false non-match rate")
-        canvas.quiet(axes)
-        _legend(figure, 0.13, 1.5, handlelength=3)
-        axes.grid(axis="x", color=RULE, linewidth=0.5, alpha=0.6)
-    return figure
 
 
 def reliability(predicted: ArrayLike, observed: ArrayLike, mass: ArrayLike) -> Figure:
@@ -169,101 +92,6 @@ def class_matrix(class_names: Sequence[str], fmr: ArrayLike, fnmr: ArrayLike) ->
     return figure
 
 
-def folds(
-    names: Sequence[str],
-    panels: Mapping[str, Mapping[str, ArrayLike]],
-    *,
-    marks: Mapping[str, float] | None = None,
-    mark: str = "",
-) -> Figure:
-    """Draw rates in [0, 1] as dots: a row for each of n folds, a panel for each kind of rate.
-
-    Panels are title → series → values, (n,), NaN where there is none; three series at the most.
-    `marks` are title → a value that all rows are held against, a dashed line that `mark` explains.
-    """
-    series = list(dict.fromkeys(name for panel in panels.values() for name in panel))
-    values = {
-        title: {name: np.asarray(each, np.float64) for name, each in panel.items()}
-        for title, panel in panels.items()
-    }
-    _check_folds(names, values, series)
-    rows = [canvas.fit(name, FOLD_NAMES - 0.14, SMALL, lines=3) for name in names]
-    step = LINE * max(len(lines) for lines in rows) + 0.06
-    height, below = step * len(names), 0.5 + 0.2 * ((len(series) + 2) // 2)
-    width = (WIDTH - FOLD_NAMES - 0.22 - FOLD_GAP * (len(panels) - 1)) / len(panels)
-    with canvas.style():
-        figure = Figure(figsize=(WIDTH, 0.3 + height + below))
-        for i, (title, panel) in enumerate(values.items()):
-            axes = canvas.inset(figure, FOLD_NAMES + i * (width + FOLD_GAP), 0.3, width, height)
-            looks = {name: _MARKS[series.index(name)] for name in panel}
-            _draw_fold_panel(axes, panel, looks, (marks or {}).get(title), mark)
-            axes.set_title(canvas.fit(title, width, SMALL)[0], fontsize=SMALL, color=INK, pad=6)
-            axes.set_yticks(range(len(names)), map("\n".join, rows) if i == 0 else [])
-            axes.tick_params(axis="y", labelcolor=INK, length=0)
-        _legend(figure, 0.02, 1.85)
-    return figure
-
-
-def _draw_rates(
-    axes: Axes, curves: Rates, bands: Bands | None, place: Place, line: tuple[Floats, str]
-) -> None:
-    """Draw curves, a line to hold them against, and the band of the first."""
-    if not curves:
-        raise DataError("Expected at least one curve. Received none.")
-    for i, (name, rates) in enumerate(curves.items()):
-        # the model is drawn last, over the others
-        look = {**_LINES[min(i, len(_LINES) - 1)], "zorder": 2 if i else 4}
-        axes.plot(*place(*_dense(name, *rates)), label=name, **look)
-    axes.plot(line[0], line[0], color=RULE, linewidth=1.1, zorder=1, label=line[1])
-    if bands is None:
-        return
-    edges = np.array(canvas.columns("false match rates and both ends of the band", *bands))
-    x, low, high = edges[:, np.isfinite(edges).all(axis=0)]
-    (across, bottom), (_, top) = place(x, 1 - high), place(x, 1 - low)
-    # the thin edge is for print, where a light fill may get lost
-    shade: dict[str, Any] = {"facecolor": to_rgba(INK, 0.14), "edgecolor": to_rgba(INK, 0.4)}
-    name = f"{next(iter(curves))}, 95% interval"
-    axes.fill_between(across, bottom, top, linewidth=0.6, zorder=3, label=name, **shade)
-
-
-def _dense(name: str, fmr: ArrayLike, fnmr: ArrayLike) -> tuple[Floats, Floats]:
-    # with points in between: what is a straight line between two rates is none on these axes
-    x, y = np.asarray(fmr, np.float64), np.asarray(fnmr, np.float64)
-    if x.ndim != 1 or x.shape != y.shape or len(x) < 2 or not np.isfinite([x, y]).all():
-        raise DataError(
-            f"Expected two or more finite rates of both kinds as curve {name!r}. "
-            f"Received shapes {x.shape} and {y.shape}."
-        )
-    grid = np.geomspace(LOWEST / 10, 1, 400)
-    across, down = np.r_[x, grid], np.r_[y, np.interp(grid, x, y)]
-    # where one rate stands still, the other tells the order
-    order = np.lexsort((-down, across))
-    return across[order], down[order]
-
-
-def _with_legend(height: float, entries: int) -> tuple[Figure, Axes]:
-    rows = math.ceil(entries / 2)
-    figure = Figure(figsize=(WIDTH, 0.12 + height + 0.62 + 0.2 * rows))
-    return figure, canvas.inset(figure, 0.78, 0.12, WIDTH - 1.0, height)
-
-
-def _legend(figure: Figure, x: float, width: float, **look: Any) -> None:
-    """Say below the axes what lines and marks are, in two columns; long names are cut."""
-    found: dict[str, Any] = {}
-    for axes in figure.axes:
-        handles, names = axes.get_legend_handles_labels()
-        found |= dict(zip(names, handles, strict=True))
-    # the dots first, then the lines, which have no marks, as a band has none
-    order = sorted(found, key=lambda name: _mark(found[name]) in ("None", None, ""))
-    short = [" ".join(canvas.fit(name, width, canvas.TEXT)) for name in order]
-    look |= {"loc": "lower left", "bbox_to_anchor": (x, 0.0), "ncols": 2, "frameon": False}
-    figure.legend([found[name] for name in order], short, **look)
-
-
-def _mark(handle: Any) -> Any:
-    return handle.get_marker() if hasattr(handle, "get_marker") else None
-
-
 def _matrix_notes(top: float, many: bool) -> list[str]:
     unit = "Full colour is" if many else "Numbers are percent; full colour is"
     return [
@@ -314,46 +142,3 @@ def _short(rate: float) -> str:
     if percent == 0 or percent >= 9.95:
         return f"{percent:.0f}"
     return "<.1" if percent < 0.05 else f"{percent:.1f}"
-
-
-def _check_folds(
-    names: Sequence[str],
-    values: Mapping[str, Mapping[str, NDArray[np.float64]]],
-    series: Sequence[str],
-) -> None:
-    shapes = {each.shape for panel in values.values() for each in panel.values()}
-    if not names or shapes != {(len(names),)} or len(series) > len(_MARKS):
-        raise DataError(
-            f"Expected one to {len(_MARKS)} series with a value for each of the folds. Received "
-            f"{len(names)} folds, {len(series)} series, and values of shapes {sorted(shapes)}."
-        )
-
-
-def _draw_fold_panel(
-    axes: Axes,
-    panel: Mapping[str, NDArray[np.float64]],
-    looks: Mapping[str, dict[str, Any]],
-    at: float | None,
-    mark: str,
-) -> None:
-    count = len(next(iter(panel.values())))
-    axes.set_xlim(0, 1)
-    axes.set_ylim(count - 0.5, -0.5)
-    for row, dots in enumerate(np.transpose(list(panel.values()))):
-        # a line from dot to dot makes the gap the thing that is seen
-        known = dots[np.isfinite(dots)]
-        if len(known) > 1:
-            axes.plot([known.min(), known.max()], [row, row], color=MUTED, linewidth=1.2, zorder=2)
-    if at is not None:
-        axes.axvline(at, color=MUTED, linewidth=1.3, linestyle=(0, (3, 2)), zorder=1, label=mark)
-    # the first on top: it is what the picture is about
-    for i, (name, dots) in enumerate(panel.items()):
-        look = {"linestyle": "none", "clip_on": False, "zorder": 5 - i, **looks[name]}
-        axes.plot(dots, range(count), label=name, **look)
-    axes.set_xticks([0, 0.5, 1], ["0", "50", "100%"])
-    canvas.quiet(axes)
-    axes.grid(axis="x", color=RULE, linewidth=0.5, alpha=0.6)
-    # within the panel: the next one begins close by
-    left, _, right = axes.get_xticklabels()
-    left.set_horizontalalignment("left")
-    right.set_horizontalalignment("right")

@@ -118,11 +118,10 @@ def _draw_pair(
         y += tall + GAP
     same, *rest = caption.lines
     color = canvas.SAME if caption.same else canvas.DIFFERENT
-    y += 0.14
-    canvas.write(figure, middle, y, same, size=canvas.TEXT, color=color, weight="bold")
+    canvas.write(figure, middle, y + 0.14, same, size=canvas.TEXT, color=color, weight="bold")
     for row, text in enumerate(rest, start=1):
         weight = "bold" if text.startswith("✗") else "normal"
-        canvas.write(figure, middle, y + row * canvas.LINE, text, weight=weight)
+        canvas.write(figure, middle, y + 0.14 + row * canvas.LINE, text, weight=weight)
 
 
 def _distinct(distance: float, threshold: float | None) -> str:

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset.errors import DataError
 
-
-@dataclass(frozen=True, eq=False)
-class Projection:
-    """A fitted linear map to fewer dimensions: z = (x − mean) · axes."""
-
-    mean: NDArray[np.float64]  # the mean of the vectors it was fitted on, float64 of shape (p,)
-    # one column per dimension, float64 of shape (p, k); whitening is folded in
-    axes: NDArray[np.float64]
-
-    def apply(self, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Project vectors."""
-        x = checked_vectors(vectors)
-        if x.shape[1] != len(self.mean):
-            raise DataError(
-                f"Expected vectors of shape (n, {len(self.mean)}), as the projection was fitted. "
-                f"Received {x.shape}."
-            )
-        return ((x - self.mean) @ self.axes).astype(np.float32)
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 
 def raw_pixels(images: ArrayLike, *, side: int | None = None) -> NDArray[np.float32]:
@@ -66,7 +49,7 @@ def unit_norm(vectors: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(x / np.where(length > 0, length, 1.0))
 
 
-def fit_pca(vectors: ArrayLike, dimensions: int = 64) -> Projection:
+def fit_pca(vectors: ArrayLike, dimensions: int = 64) -> PCA:
     """Fit a principal component analysis: the best linear embedding that ignores the labels."""
     # The axes are the first eigenvectors of the covariance, found exactly, with fixed signs: no
     # randomness. Whitening divides each dimension by its standard deviation, so that all count
@@ -85,11 +68,10 @@ def fit_pca(vectors: ArrayLike, dimensions: int = 64) -> Projection:
         )
     if (x == x[0]).all():
         raise DataError(f"Expected vectors that vary. Received {len(x)} equal ones.")
-    pca = PCA(dimensions, svd_solver="covariance_eigh").fit(x)
+    pca = PCA(dimensions, whiten=True, svd_solver="covariance_eigh").fit(x)
     variances = pca.explained_variance_
     rank = int((variances > variances[0] * len(pca.mean_) * np.finfo(np.float64).eps).sum())
-    axes = pca.components_[:rank].T / np.sqrt(variances[:rank])
-    return Projection(np.asarray(pca.mean_), np.ascontiguousarray(axes))
+    return pca if rank == dimensions else fit_pca(x, rank)
 
 
 def checked_vectors(vectors: ArrayLike) -> NDArray[np.float64]:

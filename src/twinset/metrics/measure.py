@@ -9,16 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset import distance as distances
 from twinset.decision import Calibrator, Threshold
 from twinset.metrics import intervals
 from twinset.metrics.all_pairs import AllPairs, PerClass, PerImage
-from twinset.metrics.calibration import (
-    calibrator_of,
-    disjoint_pairs_within,
-    fit_calibrator,
-    reliability,
-)
+from twinset.metrics.calibration import fit_calibrator, reliability
 from twinset.metrics.hardest import hardest_pairs
 from twinset.metrics.measured import Measured, Part
 from twinset.metrics.measurements import (
@@ -43,16 +37,12 @@ class Calibration:
     calibrator: Calibrator | None = None
 
 
-def calibrate(part: Part, *, rules: Sequence[str] = RULES, seed: int = 0) -> Calibration:
+def calibrate(part: Part, *, rules: Sequence[str] = RULES) -> Calibration:
     """Choose thresholds on all pairs of a calibration part, and fit a probability."""
     curve = AllPairs(part.embeddings, part.labels, part.blocks).curve()
-    drawn = disjoint_pairs_within(part.labels, part.blocks, seed=seed)
-    if drawn is None:  # so few images that their pairs cannot but share some
-        calibrator = calibrator_of(curve)
-    else:
-        left, right, same = drawn
-        calibrator = fit_calibrator(distances.of_pairs(part.embeddings, left, right), same)
-    return Calibration(tuple(choose_threshold(curve, rule) for rule in rules), calibrator)
+    # of n images at most n / 4 pairs of each kind can be drawn that share none
+    probability = fit_calibrator(curve, evidence=max(len(part) // 4, 1))
+    return Calibration(tuple(choose_threshold(curve, rule) for rule in rules), probability)
 
 
 def measure(

@@ -178,7 +178,7 @@ class Embedder(ABC):
 
         All n (n − 1) / 2 pairs of the images are measured; the rule reads the threshold off the
         two error rates, which it promises from then on. The probability is a logistic regression
-        on pairs that share no image.
+        on the same pairs, both kinds weighing one half.
 
         Args:
             images: `LabelledImages`, or `LabelledFeatures` where the model takes vectors: of what
@@ -224,12 +224,11 @@ class Embedder(ABC):
                 f"Expected images that the model has not seen. Received {images.name!r}, on which "
                 "it was fitted, where distances are too small: take other images."
             )
-        rules, seed = self.rules(rule)
-        found = calibrate(Part(self.embed(images), images.labels), rules=rules, seed=seed)
+        found = calibrate(Part(self.embed(images), images.labels), rules=self.rules(rule))
         return self.decided(found, data=images.digest, images=len(images))
 
-    def rules(self, rule: str | None = None) -> tuple[list[str], int]:
-        """List the rules that thresholds are chosen by, the model's own first, and a seed."""
+    def rules(self, rule: str | None = None) -> list[str]:
+        """List the rules that thresholds are chosen by, the model's own first."""
         from twinset.metrics.measure import RULES
         from twinset.metrics.pairs import parse_rule
 
@@ -237,8 +236,7 @@ class Embedder(ABC):
             rule = self.recipe.rule
         elif rule is None:
             rule = self.threshold.rule if self.threshold.calibrated else RULES[0]
-        seed = 0 if self.recipe is None else self.recipe.seed
-        return list(dict.fromkeys([parse_rule(rule).name, *RULES])), seed
+        return list(dict.fromkeys([parse_rule(rule).name, *RULES]))
 
     def decided(self, found: Calibration, *, data: str, images: int, across: str = "") -> Self:
         """Take thresholds, the first as the model's own, and a probability, and say whence."""
