@@ -598,6 +598,7 @@ def test_compare_tells_programs_json(run, command, dark, bright):
                 "fmr": None,
                 "fnmr": None,
                 "images": None,
+                "across": "",
             },
             "probability": None,
             "prior": 0.5,
