@@ -19,10 +19,10 @@ import numpy as np
 import ledger
 import twinset
 from twinset import networks
+from twinset.backbones.session import open_session
 from twinset.exporters import onnx_layers as layers
 from twinset.exporters.graph import quantised
 from twinset.models.keras_model import encode
-from twinset.models.onnx_model import open_session
 
 BATCH = 1024
 ENCODERS = {"tutorial": networks.mlp, "conv": networks.conv}

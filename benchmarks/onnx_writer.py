@@ -92,7 +92,7 @@ def run_times(sessions, images, rounds):
 
 def opened(folder, writers):
     """The graphs that ONNX Runtime takes, and why it does not take the others."""
-    from twinset.models.onnx_model import open_session
+    from twinset.backbones.session import open_session
 
     sessions, reasons = {}, {}
     for writer in writers:

@@ -66,7 +66,7 @@ def test_the_networks_and_the_augmentation_are_described_whole():
 
     text = (DOCS / "encoders.md").read_text("utf-8")
     networks, augmentation = (
-        set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?`) \|", part, re.MULTILINE))))
+        set(re.findall(r"`([\w-]+)`", " ".join(re.findall(r"^\| (`.*?`) \|", part, re.MULTILINE))))
         for part in text.split("## Augmentation")
     )
     assert networks == set(ENCODERS.names())

@@ -15,7 +15,6 @@ a radius, where half of the products are enough (`search.groups`, `data.checks.n
 from __future__ import annotations
 
 import copy
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from twinset import distance
+from twinset.cores import cores
 
 Vectors = NDArray[np.float32]
 Positions = NDArray[np.int64]
@@ -368,12 +368,6 @@ _lock = threading.Lock()
 # Of the searches under way, and of one more: what the first found, which the last restores.
 _limits: list[Any] = []
 _libraries = cache(ThreadpoolController)  # looks through all loaded libraries: 1 ms
-
-
-@cache
-def cores() -> int:
-    """Count the processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

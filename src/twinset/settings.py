@@ -70,8 +70,10 @@ class Section(BaseModel):
         def __getattr__(self, name: str) -> Any: ...
 
 
-def named(name: str) -> Callable[[Kind], Kind]:
+def named(name: str, **facts: Any) -> Callable[[Kind], Kind]:
     """Name a class or function as recipes do, and have it check its arguments.
+
+    `facts` are what the rooms above may want to know of it, and become its attributes.
 
     Example:
         >>> @named("ring")
@@ -86,7 +88,8 @@ def named(name: str) -> Callable[[Kind], Kind]:
 
     def mark(maker: Kind) -> Kind:
         marked = checked(maker)
-        marked.recipe_name = name  # type: ignore[attr-defined]
+        for fact, value in {"recipe_name": name, **facts}.items():
+            setattr(marked, fact, value)
         return marked
 
     return mark

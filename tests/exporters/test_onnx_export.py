@@ -12,13 +12,14 @@ import pytest
 
 import twinset
 from twinset import networks
+from twinset.backbones.onnx_writer import UnwritableError
+from twinset.backbones.session import open_session
 from twinset.errors import ModelError
 from twinset.exporters import graph as export
 from twinset.exporters import keras_export
 from twinset.exporters import onnx_layers as layers
-from twinset.exporters.onnx_writer import UnwritableError
 from twinset.models.card import Essentials
-from twinset.models.onnx_model import ABOUT, OnnxModel, open_session
+from twinset.models.onnx_model import ABOUT, OnnxModel
 
 
 @pytest.fixture(autouse=True)

@@ -8,13 +8,14 @@ import pytest
 
 import twinset
 from twinset import networks
+from twinset.backbones.session import open_session
 from twinset.errors import RecipeError
 from twinset.exporters import graph as export
 from twinset.exporters import onnx_layers as layers
 from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.pairs import auc
 from twinset.models.keras_model import encode
-from twinset.models.onnx_model import OnnxModel, open_session
+from twinset.models.onnx_model import OnnxModel
 from twinset.training.blend import Blend, blended
 
 ALL = Blend(learned=0.4, features=1.0, pixels=2.0)

@@ -7,6 +7,7 @@ import pytest
 import twinset
 from resuming import check_that_it_goes_on
 from twinset import networks
+from twinset.backbones.backbone import Backbone
 from twinset.data.labelled import LabelledFeatures, VectorInput
 from twinset.errors import DataError, RecipeError
 from twinset.models.keras_model import encode
@@ -53,8 +54,9 @@ def photos(tmp_path, monkeypatch):
 def counted(monkeypatch):
     """Counts the images that go through the frozen network."""
     seen = []
+    whole = Backbone.encode
     monkeypatch.setattr(
-        features, "encode", lambda trunk, rows: (seen.append(len(rows)), encode(trunk, rows))[1]
+        Backbone, "encode", lambda self, rows: (seen.append(len(rows)), whole(self, rows))[1]
     )
     return seen
 
@@ -93,6 +95,19 @@ def test_images_are_encoded_once_and_the_model_takes_images(photos, counted):
     same(model.encoder.get_weights(), again.encoder.get_weights())
     twinset.fit(photos.subset(np.arange(12)), seed=3, **FROZEN | {"epochs": 1})
     assert sum(counted) == 30 + 12, "another seed draws another network"
+
+
+def test_a_network_without_a_graph_is_run_by_keras(photos, counted, monkeypatch):
+    def odd(include_top, weights, input_shape):
+        image = keras.Input(input_shape)
+        x = keras.layers.Conv2D(4, 5, strides=8, activation="softsign")(image)
+        return keras.Model(image, x, name="odd")
+
+    monkeypatch.setattr(keras.applications, "VGG16", odd)
+    told = []
+    model = twinset.fit(photos, **FROZEN | {"epochs": 1}, progress=told.append)
+    assert (told[0].text, counted) == ("encode 30 of 30 images", [])
+    assert features.graph_of(features.trunk_of(model.encoder), model.recipe.encoder) is None
 
 
 def test_it_is_what_training_the_whole_network_gives(photos, monkeypatch):
@@ -265,7 +280,7 @@ def test_large_sets_of_features_are_fed_in_chunks(stripes, monkeypatch):
         (
             "images",
             {"encoder": {"name": "head"}},
-            "'head', which takes vectors: 'pretrained' m",
+            "'head', which takes vectors: 'efficientnet-lite0' m",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from twinset import distance as distances
+from twinset.backbones.session import INPUT, OUTPUT
 from twinset.data import load as run_data
 from twinset.data.labelled import LabelledImages
 from twinset.data.pairs import tutorial_pairs
@@ -17,7 +18,7 @@ from twinset.errors import DataError, ModelError
 from twinset.files import write_bytes
 from twinset.metrics.pairs import score_pairs
 from twinset.models.card import CARD, GRAPH, Essentials, read_card
-from twinset.models.onnx_model import INPUT, OUTPUT, OnnxModel
+from twinset.models.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
     from twinset.models.embedder import Embedder

@@ -15,14 +15,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from twinset.backbones.onnx_writer import UnwritableError
+from twinset.backbones.session import INPUT, OUTPUT, open_session
 from twinset.data.labelled import VectorInput
 from twinset.data.stored import StoredPixels
 from twinset.errors import ModelError
 from twinset.exporters import keras_export, onnx_layers
-from twinset.exporters.onnx_writer import UnwritableError
 from twinset.models.card import Essentials
 from twinset.models.embedder import Embedder, batch_size
-from twinset.models.onnx_model import ABOUT, INPUT, OUTPUT, open_session
+from twinset.models.onnx_model import ABOUT
 
 if TYPE_CHECKING:
     from twinset.models.keras_model import SiameseModel

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import onnx
 
-from twinset.exporters.onnx_writer import UnwritableError
-from twinset.models.onnx_model import INPUT, OUTPUT
+from twinset.backbones.onnx_writer import UnwritableError
+from twinset.backbones.session import INPUT, OUTPUT
 
 # Keras exports each format on one back end alone.
 _BACKENDS = {"onnx": "jax", "litert": "tensorflow"}

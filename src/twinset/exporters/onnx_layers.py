@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from twinset.exporters.onnx_writer import Layer, Tensor, UnwritableError, Writer, numbers
-from twinset.models.onnx_model import INPUT
+from twinset.backbones.onnx_writer import Layer, Tensor, UnwritableError, Writer, same_padding
 
 Write: TypeAlias = Callable[[Writer, Layer, list[Tensor]], Tensor]
 
@@ -22,15 +22,19 @@ Write: TypeAlias = Callable[[Writer, Layer, list[Tensor]], Tensor]
 def write(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
     """Write an encoder of floats in [0, 1] as an `onnx.ModelProto` from uint8 pixels."""
     writer = Writer()
-    floats = Tensor(writer.node("Cast", INPUT, to=1), tuple(image_shape))
     try:
-        result = _model(writer, encoder, writer.scale_shift(floats, 1 / 255))
+        result = _model(writer, encoder, writer.pixels(image_shape))
         return writer.model(image_shape, writer.channels_last(result))
     except UnwritableError:
         raise
     except Exception as error:
         # what layers know of themselves differs between versions of Keras
         raise UnwritableError(f"{type(error).__name__}: {error}") from error
+
+
+def numbers(variable: Any) -> NDArray[np.float32]:
+    """Read a variable of any back end."""
+    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
 
 
 def _model(writer: Writer, model: Layer, given: Tensor) -> Tensor:
@@ -164,9 +168,7 @@ def _slide(
     strides = [int(stride) for stride in layer.strides]
     pads = [(0, 0), (0, 0)]
     if layer.padding == "same":
-        for i, (size, window, stride) in enumerate(zip(shape, windows, strides, strict=False)):
-            total = max((-(-size // stride) - 1) * stride + window - size, 0)
-            pads[i] = (total // 2, total - total // 2)
+        pads = [same_padding(*each) for each in zip(shape, windows, strides, strict=False)]
     high, wide = ((shape[i] + sum(pads[i]) - windows[i]) // strides[i] + 1 for i in range(2))
     return {"strides": strides, "pads": [each[i] for i in (0, 1) for each in pads]}, (high, wide)
 
@@ -329,6 +331,13 @@ def _reshape(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     return writer.reshaped(tensors[0], layer.compute_output_shape((None, *tensors[0].shape))[1:])
 
 
+def _resizing(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    kind = (layer.interpolation, layer.antialias, layer.crop_to_aspect_ratio)
+    if kind != ("bilinear", False, False) or layer.pad_to_aspect_ratio:
+        raise UnwritableError(f"{layer.name}: {kind[0]} or with antialiasing, cropped or padded")
+    return writer.resized(tensors[0], (layer.height, layer.width))
+
+
 _WRITERS: dict[str, Write] = {
     "keras.Activation": lambda writer, layer, x: _activated(writer, x[0], layer.activation),
     "keras.AveragePooling2D": _pooling("AveragePool", count_include_pad=0),
@@ -350,10 +359,12 @@ _WRITERS: dict[str, Write] = {
     "keras.ReLU": _relu,
     "keras.Rescaling": lambda writer, layer, x: writer.scale_shift(x[0], layer.scale, layer.offset),
     "keras.Reshape": _reshape,
+    "keras.Resizing": _resizing,
     "keras.ZeroPadding2D": _zero_padding,
     "twinset.Convolution": _convolution,
     "twinset.Dropout": lambda writer, layer, x: x[0],
     "twinset.Frozen": lambda writer, layer, x: _model(writer, layer.network, x[0]),
+    "twinset.GridMean": lambda writer, layer, x: writer.grid(x[0], layer.cells),
     "twinset.Mirror": _mirror,
     "twinset.Preprocess": _preprocess,
     "twinset.SquareRoot": _square_root,

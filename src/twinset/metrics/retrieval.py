@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twinset.cores import cores
 from twinset.errors import DataError
 from twinset.metrics.baselines import checked_vectors
 from twinset.metrics.intervals import Estimate
-from twinset.nearest import cores
 
 # Rows of whole numbers up to 2²⁴: their products add up in float64 without rounding.
 GRID_BITS = 24

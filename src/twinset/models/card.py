@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, cast
 
+from twinset.backbones.provenance import Provenance
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import VectorInput
 from twinset.decision import Calibrator, Threshold
@@ -43,6 +44,7 @@ class Essentials:
     calibrator: Calibrator | None = None
     trained_on: TrainedOn
     class_names: tuple[str, ...]
+    provenance: tuple[Provenance, ...] = ()
 
     @classmethod
     def of(cls, model: Any) -> Self:
@@ -111,7 +113,7 @@ def parse(kind: type[Kind], text: str, source: str | Path, mend: str) -> Kind:
 
 # The dataclasses declare what a card holds. They are read by hand, as pydantic takes a third of the
 # time from the shell to a verdict.
-_KINDS = (Preprocessing, VectorInput, Threshold, Calibrator, TrainedOn)
+_KINDS = (Preprocessing, VectorInput, Threshold, Calibrator, TrainedOn, Provenance)
 _PARTS: dict[str, type[Any]] = {each.__name__: each for each in _KINDS}
 _SCALARS: dict[str, Any] = {each.__name__: each for each in (str, int, bool)}
 _SCALARS |= {"float": int | float, "Resize": str, "dict[str, str]": dict}

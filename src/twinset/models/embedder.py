@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twinset import distance as distances
+from twinset.backbones.provenance import Provenance
 from twinset.data.decoding.decode import ImageLike, Preprocessing
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.labelled import Labelled, VectorInput
@@ -56,6 +57,8 @@ class Embedder(ABC):
         trained_on: the training data.
         recipe: that trained it; None where that is not known, as of a graph alone.
         history: one record per epoch; empty where that is not known.
+        provenance: whose weights the encoder began with, and under which licence; empty where it
+            learned from nothing.
     """
 
     preprocessing: Preprocessing | VectorInput
@@ -67,6 +70,7 @@ class Embedder(ABC):
     # a model of the user's own class need not have them
     recipe: Recipe | None = None
     history: tuple[EpochRecord, ...] = ()
+    provenance: tuple[Provenance, ...] = ()
 
     @property
     @abstractmethod

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.backbones.provenance import Provenance
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import VectorInput
 from twinset.data.stored import StoredPixels
@@ -48,6 +49,7 @@ class SiameseModel(Embedder):
     interrupted: bool = False
     alternatives: tuple[Threshold, ...] = ()
     calibrator: Calibrator | None = None
+    provenance: tuple[Provenance, ...] = ()
 
     @cached_property
     def digest(self) -> str:

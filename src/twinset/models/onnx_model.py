@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.backbones.provenance import Provenance
+from twinset.backbones.session import INPUT, OUTPUT, name_of, open_session
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import VectorInput
 from twinset.data.stored import StoredPixels
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     from twinset.models.history import EpochRecord
     from twinset.recipe import Recipe
 
-# Names in the graph: of its input, its output, and what it says of itself.
-INPUT, OUTPUT, ABOUT = "images", "embeddings", "twinset"
+# Under this name a graph says what it is.
+ABOUT = "twinset"
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class OnnxModel(Embedder):
     trained_on: TrainedOn
     alternatives: tuple[Threshold, ...] = ()
     calibrator: Calibrator | None = None
+    provenance: tuple[Provenance, ...] = ()
     origin: Origin = field(default_factory=Origin)
 
     @property
@@ -155,7 +158,7 @@ class OnnxModel(Embedder):
     @classmethod
     def _of(cls, source: Path | bytes, card: Card | None) -> OnnxModel:
         session = open_session(source)
-        name = _name(source)
+        name = name_of(source)
         own = _about(session, name)
         if card is not None and card.digest != own.digest:
             raise ModelError(
@@ -168,10 +171,6 @@ class OnnxModel(Embedder):
             **(card or own).settings(),
             origin=Origin(source.parent if card is not None and isinstance(source, Path) else None),
         )
-
-
-def _name(source: Path | bytes) -> str:
-    return "the graph" if isinstance(source, bytes) else str(source)
 
 
 def _content(path: Path) -> bytes:
@@ -202,35 +201,6 @@ def _about(session: Any, name: str) -> Essentials:
             "another one: make it with `twinset export`."
         )
     return parse_essentials(text, name)
-
-
-def open_session(graph: Path | bytes) -> Any:
-    """Make an `onnxruntime.InferenceSession` on the CPU from a file or its content."""
-    name = _name(graph)
-    if isinstance(graph, Path) and not graph.is_file():
-        raise ModelError(
-            f"{name}: expected an exported encoder. There is no such file: write it with "
-            f"`twinset export {graph.parent}`."
-        )
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ModelError(
-            "Expected the package onnxruntime to run an exported model. Received an installation "
-            "without it: `pip install onnxruntime`, or take the engine keras."
-        ) from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors alone: they are raised as well
-    # Threads that spin while they wait take the cores from whoever decodes the next images: half
-    # the throughput of a small encoder, measured.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - a dozen classes of its own, without a common one
-        raise ModelError(
-            f"{name}: expected an ONNX graph that ONNX Runtime can run. "
-            f"{type(error).__name__}: {error}"
-        ) from None
 
 
 def _check_signature(session: Any, about: Essentials, name: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 
+from twinset.backbones.provenance import Provenance
 from twinset.makers import absent, defined_in
 from twinset.networks.own import check_encoder as check_encoder
 from twinset.recipe import ENCODERS
@@ -30,7 +31,7 @@ def _public(value: Any) -> bool:
 _PUBLIC = defined_in(__name__, _public)
 globals().update(_PUBLIC)
 
-__all__ = sorted([*_PUBLIC, "ENCODERS", "build", "check_encoder"])
+__all__ = sorted([*_PUBLIC, "ENCODERS", "build", "check_encoder", "provenance"])
 
 
 def __getattr__(name: str) -> Any:  # what is missing; and type checkers take it for the rest
@@ -39,6 +40,13 @@ def __getattr__(name: str) -> Any:  # what is missing; and type checkers take it
 
 def __dir__() -> list[str]:
     return list(__all__)
+
+
+def provenance(section: Section) -> tuple[Provenance, ...]:
+    """Tell whose weights a network of a recipe begins with; none where it learns from nothing."""
+    origin = getattr(ENCODERS.load(section.name), "provenance", None)
+    found = origin(section) if callable(origin) else origin
+    return () if found is None else (found,)
 
 
 def build(

@@ -80,7 +80,7 @@ def head(
     if len(input_shape) != 1:
         raise RecipeError(
             "Expected an encoder of images. Received encoder.name = 'head', which takes vectors: "
-            "'pretrained' makes them of images, and trains a head."
+            "'efficientnet-lite0' makes them of images, and trains a head."
         )
     features = keras.Input(tuple(input_shape), name="features")
     x = embed(

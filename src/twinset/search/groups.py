@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset import distance
+from twinset.cores import cores
 from twinset.errors import StoreError
-from twinset.nearest import Matrix, cores, one_blas_thread
+from twinset.nearest import Matrix, one_blas_thread
 from twinset.progress import Progress, Wanted, reporting
 from twinset.search.checked import checked_vectors
 

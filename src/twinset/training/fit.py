@@ -147,6 +147,7 @@ def fit(
         trained_on=TrainedOn(data.name, data.digest, len(data)),
         history=tuple(monitor.history),
         interrupted=monitor.interrupted,
+        provenance=networks.provenance(chosen.encoder),
     )
 
 
@@ -197,7 +198,7 @@ def _learning(
     if not features.learns_once(recipe):
         return encoder, data.rows
     section: Any = recipe.encoder
-    rows = features.encode_once(encoder, data, tell)
+    rows = features.encode_once(encoder, section, data, tell)
     with _precision(recipe.precision):
         return features.head_of(encoder, section, recipe.seed), rows
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import keras
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from twinset.models.onnx_model import INPUT, OUTPUT
+from twinset.backbones.session import INPUT, OUTPUT
 
 # Old enough for every runtime of the last years; LayerNormalization is its youngest operator here.
 OPSET, IR_VERSION = 17, 8
@@ -100,6 +99,52 @@ class Writer:
         sizes = self.constant([-1, *wanted], np.int64)
         return Tensor(self.node("Reshape", source, sizes), wanted)
 
+    def pixels(self, image_shape: Sequence[int]) -> Tensor:
+        """Begin with the input: uint8 images become floats in [0, 1]."""
+        floats = Tensor(self.node("Cast", INPUT, to=TensorProto.FLOAT), tuple(image_shape))
+        return self.scale_shift(floats, 1 / 255)
+
+    def colour(self, tensor: Tensor) -> Tensor:
+        """Make three equal channels of a gray picture, and have a colour one as it is."""
+        if len(tensor.shape) == 2:
+            tensor = self.reshaped(tensor, (*tensor.shape, 1))
+        if tensor.shape[2] == 3:
+            return tensor
+        name = self.node("Concat", *[tensor.name] * 3, axis=1 if tensor.first else 3)
+        return Tensor(name, (*tensor.shape[:2], 3), tensor.first)
+
+    def resized(self, tensor: Tensor, size: tuple[int, int]) -> Tensor:
+        """Resize a picture to (h, w), bilinear and without antialiasing, as Keras does."""
+        if tensor.shape[:2] == size:
+            return tensor
+        if len(tensor.shape) == 2:
+            tensor = self.reshaped(tensor, (*tensor.shape, 1))
+        x = self.channels_first(tensor)
+        # Sizes and not scales: a side times a rounded scale may come out one pixel short.
+        batch = self.node("Slice", self.node("Shape", x.name), *self._range(0, 2))
+        sizes = self.node("Concat", batch, self.constant(size, np.int64), axis=0)
+        name = self.node(
+            "Resize",
+            *(x.name, "", "", sizes),
+            mode="linear",
+            coordinate_transformation_mode="half_pixel",
+        )
+        return Tensor(name, (*size, x.shape[2]), first=True)
+
+    def grid(self, tensor: Tensor, cells: int) -> Tensor:
+        """Average a picture over a grid of cells, row by row: (cells² channels,)."""
+        x = self.channels_first(tensor)
+        height, width, channels = x.shape
+        shape = self.constant([0, channels, height * width], np.int64)
+        flat = self.node("Reshape", x.name, shape)
+        shares = self.constant(grid_shares((height, width), cells).T)  # (places, cells²)
+        found = self.node("MatMul", flat, shares)  # (batch, channels, cells²)
+        if cells > 1:
+            found = self.node("Transpose", found, perm=[0, 2, 1])
+        count = cells * cells * channels
+        name = self.node("Reshape", found, self.constant([-1, count], np.int64))
+        return Tensor(name, (count,))
+
     def model(self, image_shape: Sequence[int], result: Tensor) -> Any:
         """Finish: the `onnx.ModelProto`."""
         (size,) = result.shape
@@ -118,6 +163,9 @@ class Writer:
         onnx.checker.check_model(found)
         return found
 
+    def _range(self, start: int, end: int) -> list[str]:
+        return [self.constant([bound], np.int64) for bound in (start, end)]
+
     def _move(self, tensor: Tensor, order: list[int]) -> Tensor:
         # there and back is the tensor as it was: most moves of a network cancel out so
         if tensor.name not in self._moved:
@@ -126,6 +174,27 @@ class Writer:
         return Tensor(self._moved[tensor.name], tensor.shape, not tensor.first)
 
 
-def numbers(variable: Any) -> NDArray[np.float32]:
-    """Read a variable of any back end."""
-    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
+    """Compute the padding before and after, as TensorFlow and Keras pad for "same"."""
+    total = max((-(-size // stride) - 1) * stride + window - size, 0)
+    return total // 2, total - total // 2
+
+
+def grid_shares(size: tuple[int, int], cells: int) -> NDArray[np.float32]:
+    """Compute what each place of a picture (h, w) counts in the mean of each cell, (cells², h w).
+
+    Cell i of a side of n places reaches from ⌊i n / cells⌋ to ⌈(i + 1) n / cells⌉, so cells may
+    share places, and there may be more cells than places.
+    """
+    rows, columns = (
+        np.array(
+            [
+                [i * n // cells <= place < -(-(i + 1) * n // cells) for place in range(n)]
+                for i in range(cells)
+            ],
+            np.float64,
+        )
+        for n in size
+    )
+    rows, columns = (each / each.sum(axis=1, keepdims=True) for each in (rows, columns))
+    return np.kron(rows, columns).astype(np.float32)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twinset.backbones import feature_cache
+from twinset.backbones.feature_cache import encoded_once
 from twinset.errors import DataError
-from twinset.training import feature_cache
-from twinset.training.feature_cache import encoded_once
 
 PRINTS = np.random.default_rng(0).integers(0, 256, (600, 16), dtype=np.uint8)
 
@@ -82,7 +82,7 @@ VICTIM = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from twinset.training.feature_cache import encoded_once
+from twinset.backbones.feature_cache import encoded_once
 
 prints = np.load(sys.argv[1])
 

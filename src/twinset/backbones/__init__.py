@@ -1,0 +1,1 @@
+"""Networks that others trained, as ONNX graphs: images in, features out; never Keras."""

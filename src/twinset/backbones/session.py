@@ -1,0 +1,48 @@
+"""ONNX Runtime: a graph that is ready to run, and the names that graphs of this library have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twinset.cores import cores
+from twinset.errors import ModelError
+
+# Of the input and the output of a graph.
+INPUT, OUTPUT = "images", "embeddings"
+
+
+def name_of(source: Path | bytes) -> str:
+    """Call a graph by its file, for messages."""
+    return "the graph" if isinstance(source, bytes) else str(source)
+
+
+def open_session(graph: Path | bytes) -> Any:
+    """Make an `onnxruntime.InferenceSession` on the CPU from a file or its content."""
+    name = name_of(graph)
+    if isinstance(graph, Path) and not graph.is_file():
+        raise ModelError(
+            f"{name}: expected an exported encoder. There is no such file: write it with "
+            f"`twinset export {graph.parent}`."
+        )
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ModelError(
+            "Expected the package onnxruntime to run an exported model. Received an installation "
+            "without it: `pip install onnxruntime`, or take the engine keras."
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone: they are raised as well
+    # its own count is of the machine, of which a container may have two
+    options.intra_op_num_threads = cores()
+    # Threads that spin while they wait take the cores from whoever decodes the next images: half
+    # the throughput of a small encoder, measured.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - a dozen classes of its own, without a common one
+        raise ModelError(
+            f"{name}: expected an ONNX graph that ONNX Runtime can run. "
+            f"{type(error).__name__}: {error}"
+        ) from None
