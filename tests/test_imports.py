@@ -323,9 +323,8 @@ def test_a_trained_model_is_used_without_keras(tmp_path):
         loaded = set(python(script + tail).splitlines()[-1].split())
         assert "onnxruntime" in loaded
         assert not loaded & (HEAVY | {"scipy", "sklearn", "onnx", "pandas"})
-    (folder / "encoder.onnx").unlink()  # and the check sees what is heavy
-    loaded = set(python(USE["load_model"] + tail).splitlines()[-1].split())
-    assert {"keras", "jax"} <= loaded
+    loaded = set(python("import onnx, scipy\n" + tail).splitlines()[-1].split())
+    assert {"onnx", "scipy"} <= loaded, "the check sees what is heavy"
 
 
 def test_jax_is_the_back_end_unless_chosen():
