@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -44,6 +45,7 @@ class Writer:
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
         self._moved: dict[str, str] = {}
+        self._inserted: dict[bytes, Any] = {}
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Append a node with one output, and name that."""
@@ -145,10 +147,45 @@ class Writer:
         name = self.node("Reshape", found, self.constant([-1, count], np.int64))
         return Tensor(name, (count,))
 
+    def insert(self, model: Any, given: str, output: str) -> str:
+        """Append a whole `onnx.ModelProto` of one input, and name one of its outputs.
+
+        Inserted twice, its weights are there once.
+        """
+        digest = hashlib.sha256(model.SerializeToString()).digest()
+        again = digest in self._inserted
+        number = list(self._inserted | {digest: model}).index(digest)
+        self._inserted[digest] = model
+        prefix = f"graph_{len(self._nodes)}/"
+        weights = {each.name: f"weights_{number}/{each.name}" for each in model.graph.initializer}
+        for each in model.graph.initializer if not again else ():
+            constant = TensorProto()
+            constant.CopyFrom(each)
+            constant.name = weights[each.name]
+            self._constants.append(constant)
+        (source,) = (each.name for each in model.graph.input if each.name not in weights)
+        self._nodes.append(helper.make_node("Identity", [given], [prefix + source]))
+        for node in model.graph.node:
+            renamed = onnx.NodeProto()
+            renamed.CopyFrom(node)
+            _rename(renamed, weights, prefix)
+            self._nodes.append(renamed)
+        return prefix + output
+
     def model(self, image_shape: Sequence[int], result: Tensor) -> Any:
         """Finish: the `onnx.ModelProto`."""
         (size,) = result.shape
         output = helper.make_node("Identity", [result.name], [OUTPUT], name=OUTPUT)
+        imports: dict[str, int] = {"": OPSET}
+        functions: dict[tuple[str, str], Any] = {}
+        for each in self._inserted.values():
+            functions |= {(part.domain, part.name): part for part in each.functions}
+            imports |= {
+                "" if entry.domain == "ai.onnx" else entry.domain: entry.version
+                for entry in each.opset_import
+            }
+        if imports[""] > OPSET:
+            self._reduce_along_inputs()
         graph = helper.make_graph(
             [*self._nodes, output],
             "encoder",
@@ -157,11 +194,25 @@ class Writer:
             self._constants,
         )
         found = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="twinset"
+            graph,
+            opset_imports=[helper.make_opsetid(*entry) for entry in imports.items()],
+            functions={
+                (f.domain, f.name): f for m in self._inserted.values() for f in m.functions
+            }.values(),
+            producer_name="twinset",
         )
-        found.ir_version = IR_VERSION
+        found.ir_version = max([IR_VERSION, *(each.ir_version for each in self._inserted.values())])
         onnx.checker.check_model(found)
         return found
+
+    def _reduce_along_inputs(self) -> None:
+        # From opset 18 on reductions have their axes as an input. What came with a graph of that
+        # opset has them so already.
+        for node in self._nodes:
+            axes = [each for each in node.attribute if each.name == "axes"]
+            if node.op_type.startswith("Reduce") and axes:
+                node.input.append(self.constant(axes[0].ints, np.int64))
+                node.attribute.remove(axes[0])
 
     def _range(self, start: int, end: int) -> list[str]:
         return [self.constant([bound], np.int64) for bound in (start, end)]
@@ -172,6 +223,23 @@ class Writer:
             name = self.node("Transpose", tensor.name, perm=order)
             self._moved[tensor.name], self._moved[name] = name, tensor.name
         return Tensor(self._moved[tensor.name], tensor.shape, not tensor.first)
+
+
+def _rename(node: Any, weights: Mapping[str, str], prefix: str) -> None:
+    # values by the prefix, weights by their own names; so in the branches and loops within, too
+    def new(name: str) -> str:
+        return weights.get(name) or (prefix + name if name else "")
+
+    node.name = node.name and prefix + node.name
+    node.input[:] = [new(name) for name in node.input]
+    node.output[:] = [new(name) for name in node.output]
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            del graph.value_info[:]
+            for each in (*graph.input, *graph.output, *graph.initializer):
+                each.name = new(each.name)
+            for inner in graph.node:
+                _rename(inner, weights, prefix)
 
 
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:

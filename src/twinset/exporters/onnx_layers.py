@@ -12,9 +12,12 @@ from typing import Any, TypeAlias
 
 import keras
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from twinset.backbones.onnx_writer import Layer, Tensor, UnwritableError, Writer, same_padding
+from twinset.backbones.session import OUTPUT
 
 Write: TypeAlias = Callable[[Writer, Layer, list[Tensor]], Tensor]
 
@@ -331,6 +334,15 @@ def _reshape(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     return writer.reshaped(tensors[0], layer.compute_output_shape((None, *tensors[0].shape))[1:])
 
 
+def _onnx_trunk(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
+    x = writer.channels_last(tensors[0])
+    # the pixels that the layer itself rounds to
+    pixels = writer.node("Round", writer.scale_shift(x, 255).name)
+    given = writer.node("Cast", pixels, to=TensorProto.UINT8)
+    graph = onnx.ModelProto.FromString(layer.backbone.graph)
+    return Tensor(writer.insert(graph, given, OUTPUT), (layer.dim,))
+
+
 def _resizing(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     kind = (layer.interpolation, layer.antialias, layer.crop_to_aspect_ratio)
     if kind != ("bilinear", False, False) or layer.pad_to_aspect_ratio:
@@ -366,6 +378,7 @@ _WRITERS: dict[str, Write] = {
     "twinset.Frozen": lambda writer, layer, x: _model(writer, layer.network, x[0]),
     "twinset.GridMean": lambda writer, layer, x: writer.grid(x[0], layer.cells),
     "twinset.Mirror": _mirror,
+    "twinset.OnnxTrunk": _onnx_trunk,
     "twinset.Preprocess": _preprocess,
     "twinset.SquareRoot": _square_root,
     "twinset.UnitNorm": _unit_norm,

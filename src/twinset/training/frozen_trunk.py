@@ -19,6 +19,7 @@ from twinset.errors import RecipeError
 from twinset.exporters import onnx_layers
 from twinset.models.identity import identity
 from twinset.models.keras_model import encode
+from twinset.networks.onnx_network import OnnxTrunk
 from twinset.progress import Report
 from twinset.recipe import AUGMENTATION, ENCODERS, Recipe
 from twinset.settings import Section, parameters
@@ -109,6 +110,9 @@ def encode_once(
 def graph_of(trunk: keras.Model, section: Section) -> Backbone | None:
     """Find the graph of an encoder's trunk: the network's own, or one written layer by layer."""
     shape = trunk.input_shape[1:]
+    for layer in trunk.layers:
+        if isinstance(layer, OnnxTrunk):
+            return layer.backbone
     if (declared := getattr(ENCODERS.load(section.name), "backbone", None)) is not None:
         settings = {key: value for key, value in section if key in parameters(declared)}
         found: Backbone = declared(shape, **settings)
