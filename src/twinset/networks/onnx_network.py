@@ -140,7 +140,7 @@ class OnnxTrunk(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**{**kwargs, "trainable": False, "dtype": "float32"})
-        self.called = network
+        self.network = network
         self.image_shape = tuple(image_shape)
         self.dim = int(dim)
         self.pixels = int(pixels)
@@ -161,8 +161,8 @@ class OnnxTrunk(keras.layers.Layer):
         """The network, from uint8 images to features."""
         if self._backbone is None:
             raise ModelError(
-                f"Expected the graph of {self.called}, which a saved model holds. Received a layer "
-                "that was made of its settings alone: load the model from its file."
+                f"Expected the graph of {self.network}, which a saved model holds. Received a "
+                "layer that was made of its settings alone: load the model from its file."
             )
         return self._backbone
 
@@ -185,18 +185,13 @@ class OnnxTrunk(keras.layers.Layer):
         """Read the graph out of a saved model."""
         graph = (Path(inner_path) / self._FILE).read_bytes()
         if hashlib.sha256(graph).hexdigest() != self.sha256:
-            raise ModelError(f"Expected the graph of {self.called}. Received another: save again.")
-        self._backbone = Backbone(self.called, graph, self.image_shape, self.dim, self.pixels)
+            raise ModelError(f"Expected the graph of {self.network}. Received another: save again.")
+        self._backbone = Backbone(self.network, graph, self.image_shape, self.dim, self.pixels)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        config: dict[str, Any] = {
-            "network": self.called,
-            "image_shape": self.image_shape,
-            "dim": self.dim,
-        }
-        config |= {"pixels": self.pixels, "sha256": self.sha256}
-        return {**super().get_config(), **config}
+        names = ("network", "image_shape", "dim", "pixels", "sha256")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _called(function: Any, inputs: Any, dim: int) -> Any:
