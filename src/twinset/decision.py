@@ -19,6 +19,28 @@ def check_prior(prior: float) -> None:
         raise DataError(f"Expected a prior between 0 and 1. Received {prior}.")
 
 
+def truth(same: ArrayLike) -> NDArray[np.bool_]:
+    """Check what pairs truly are, 1 or True for same and 0 or False for different, as booleans."""
+    # never by astype(bool), to which NaN, −1 and "0" are all the same
+    found = np.asarray(same)
+    if found.dtype == bool:
+        return found
+    if found.dtype.kind in "iuf":
+        good = (found == 0) | (found == 1)
+    else:  # objects may hold booleans; texts never do
+        flat = [isinstance(v, bool | int | float) and v in (0, 1) for v in found.ravel().tolist()]
+        good = np.array(flat, bool).reshape(found.shape)
+    if not good.all():
+        at = np.unravel_index(int(np.argmin(good)), found.shape)
+        place = f" at position {', '.join(map(str, at))}" if at else ""
+        raise DataError(
+            "Expected 1 or True for each pair that is the same, 0 or False for one that is not. "
+            f"Received {found[at]!r}{place}: make booleans of other labels, such as "
+            "`same = labels == 1`, and leave out pairs that nobody has judged."
+        )
+    return found.astype(bool)
+
+
 @dataclass(frozen=True)
 class Threshold:
     """The largest distance that counts as a match, and where it comes from.

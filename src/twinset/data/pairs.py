@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.decision import truth
 from twinset.errors import DataError
 
 
@@ -18,7 +20,11 @@ class Pairs:
     Args:
         left: int32 positions of shape (p,).
         right: int32 positions of shape (p,).
-        same: bool of shape (p,); True (1) where both images belong to one class.
+        same: bool of shape (p,), or 1 and 0; True (1) where both images belong to one class.
+
+    Raises:
+        DataError: lengths differ, positions are no whole numbers from 0, or `same` has other
+            values.
 
     Example:
         >>> pairs = tutorial_pairs([0, 0, 1, 1], seed=0)
@@ -30,11 +36,33 @@ class Pairs:
     right: NDArray[np.int32]
     same: NDArray[np.bool_]
 
+    def __post_init__(self) -> None:
+        values = {"left": _positions(self.left), "right": _positions(self.right)}
+        values["same"] = truth(self.same)
+        shapes = {name: each.shape for name, each in values.items()}
+        if any(shape != (values["left"].size,) for shape in shapes.values()):
+            raise DataError(
+                f"Expected left, right and `same` of one shape (p,). Received {shapes}: give each "
+                "pair two positions and a label."
+            )
+        for name, each in values.items():  # frozen: set past the dataclass
+            object.__setattr__(self, name, each)
+
     def __len__(self) -> int:
         return len(self.left)
 
     def __getitem__(self, which: slice | NDArray[np.integer]) -> Pairs:
         return Pairs(self.left[which], self.right[which], self.same[which])
+
+
+def _positions(values: Any) -> NDArray[Any]:
+    found = np.asarray(values)
+    if found.size and (found.dtype.kind not in "iu" or found.min() < 0):
+        raise DataError(
+            "Expected positions of images, whole numbers from 0. Received "
+            f"{found.dtype} from {found.min()}: pass indices, not images or labels."
+        )
+    return found.astype(np.int32, copy=False)
 
 
 def class_indices(labels: NDArray[np.integer]) -> list[NDArray[np.int64]]:

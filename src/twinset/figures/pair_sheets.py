@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
+from twinset.decision import truth
 from twinset.errors import DataError
 from twinset.figures import canvas
 
@@ -35,7 +36,7 @@ def pairs(
     each pair stand its distance and, given a threshold, the verdict: a wrong one gets a cross and a
     dashed frame. `titles` are the class names of each pair.
     """
-    left, right, labels = np.asarray(left), np.asarray(right), np.asarray(same).astype(bool)
+    left, right, labels = np.asarray(left), np.asarray(right), truth(same)
     apart = None if distances is None else np.asarray(distances, np.float64)
     _check(left, right, same=labels, distances=apart, titles=titles)
     if threshold is not None and apart is None:

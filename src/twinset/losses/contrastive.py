@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import keras
+import numpy as np
 from keras import ops
 
+from twinset.decision import truth
 from twinset.losses.batch import BatchLoss, Rows, by_anchor, centred, count, mean_over
 from twinset.settings import NotNegative, Positive, checked, config_of, named
 
@@ -32,11 +34,12 @@ class Contrastive(keras.losses.Loss):
         dtype: of the computation. Defaults to Keras' float type.
 
     Call arguments:
-        y_true: 1 or True for same, 0 for different, of shape (n,) or (n, 1).
+        y_true: 1 or True for same, 0 or False for different, of shape (n,) or (n, 1).
         y_pred: distances of the same shape, ≥ 0.
 
     Raises:
         RecipeError: a margin is out of range.
+        DataError: a label is another value. Where the loss is compiled, it is NaN instead.
 
     Reference:
         Hadsell, Chopra, LeCun (2006), Dimensionality Reduction by Learning an Invariant Mapping.
@@ -64,10 +67,18 @@ class Contrastive(keras.losses.Loss):
         self.margin = margin
         self.positive_margin = positive_margin
 
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Compute the loss of a batch of pairs."""
+        values = _known(y_true)
+        return super().__call__(y_true if values is None else truth(values), y_pred, sample_weight)
+
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Compute the loss of each pair, unreduced."""
         # Keras hands over labels (n,) with distances (n, 1): they would broadcast to (n, n)
         same = ops.reshape(ops.cast(y_true, y_pred.dtype), ops.shape(y_pred))
+        # what is compiled cannot raise: a NaN, which every training notices, instead of a loss that
+        # falls for ever, as with labels of −1
+        same = ops.where(ops.equal(same, ops.square(same)), same, float("nan"))
         pull = ops.square(ops.maximum(y_pred - self.positive_margin, 0))
         push = ops.square(ops.maximum(self.margin - y_pred, 0))
         return same * pull + (1 - same) * push
@@ -79,6 +90,14 @@ class Contrastive(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return config_of(self)
+
+
+def _known(labels: Any) -> Any:
+    # None where a backend compiles, and has no values yet: each refuses with an error of its own
+    try:
+        return ops.convert_to_numpy(labels) if ops.is_tensor(labels) else np.asarray(labels)
+    except Exception:  # noqa: BLE001
+        return None
 
 
 @keras.saving.register_keras_serializable("twinset")

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.decision import Threshold, check_prior
+from twinset.decision import Threshold, check_prior, truth
 from twinset.errors import DataError
 
 # Doddington's rule of 30: a rate that rests on fewer errors is not to be trusted.
@@ -190,12 +190,12 @@ def score_pairs(distances: ArrayLike, same: ArrayLike, threshold: float) -> Pair
 
     Args:
         distances: finite numbers of shape (p,), smaller is closer.
-        same: ground truth of shape (p,), 1 or True for the same class.
+        same: ground truth of shape (p,), 1 or True for the same class, 0 or False for others.
         threshold: a match is `distance <= threshold`.
 
     Raises:
-        DataError: lengths differ, a distance is NaN or infinite, or one of the two kinds of
-            pairs is missing.
+        DataError: lengths differ, a distance is NaN or infinite, `same` has other values, or one
+            of the two kinds of pairs is missing.
 
     Example:
         >>> scores = score_pairs([0.1, 0.6, 0.5, 0.9], [1, 1, 0, 0], threshold=0.5)
@@ -310,7 +310,7 @@ def checked_pairs(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Check a list of pairs, and return it as float64 and bool."""
     d = np.asarray(distances, dtype=np.float64)
-    is_same = np.asarray(same).astype(bool)
+    is_same = truth(same)
     if d.ndim != 1 or d.shape != is_same.shape:
         raise DataError(
             "Expected distances and `same` of one shape (p,). "
