@@ -24,6 +24,10 @@ def members(parts):
     return {name: set(map(bytes, part.fingerprints)) for name, part in parts.named().items()}
 
 
+def sizes(parts):
+    return {name: len(part) for name, part in parts.named().items()}
+
+
 def test_shares_of_each_class():
     data = images(np.repeat([0, 1, 2], [100, 50, 5]))
     parts = divide(data, shares=Shares(tune=0.1), seed=3)
@@ -82,19 +86,39 @@ def test_nothing_that_belongs_together_is_torn(rows, seed, grouped):
 def test_the_owners_parts_are_kept():
     own = np.array(["train"] * 20 + ["test"] * 8 + ["calibration"] * 6 + ["tune"] * 4)
     data = images(np.arange(38) % 2, parts=own)
-    assert {n: len(p) for n, p in divide(data).named().items()} == {
-        "fit": 20,
-        "test": 8,
-        "calibration": 6,
-    }
+    assert sizes(divide(data)) == {"fit": 20, "test": 8, "tune": 4, "calibration": 6}
     # the owner's calibration images are not fitted on either
-    assert {n: len(p) for n, p in divide(data, holdout="none").named().items()} == {
-        "fit": 20,
-        "test": 8,
-    }
+    assert sizes(divide(data, holdout="none")) == {"fit": 20, "test": 8, "tune": 4}
     some = np.array(["train"] * 30 + ["test"] * 8)
     drawn = divide(images(np.arange(38) % 2, parts=some), shares=Shares(calibration=0.2))
     assert {n: len(p) for n, p in drawn.named().items()} == {"fit": 24, "test": 8, "calibration": 6}
+
+
+def test_validation_images_calibrate_where_the_owner_has_none_for_that():
+    # 3 images of a class: a tenth of them is none, and any calibration would cost the fit a third
+    own = np.array(["train"] * 6 + ["tune"] * 4 + ["test"] * 4)
+    parts = divide(images(np.arange(14) % 2, parts=own))
+    assert sizes(parts) == {"fit": 6, "test": 4, "tune": 4, "calibration": 4}
+    assert members(parts)["tune"] == members(parts)["calibration"]
+    assert not members(parts)["fit"] & members(parts)["tune"]
+    # without test images of the owner these alone are drawn
+    drawn = divide(images(np.arange(40) % 2, parts=["train"] * 30 + ["tune"] * 10))
+    assert sizes(drawn) == {"fit": 24, "test": 6, "tune": 10, "calibration": 10}
+
+
+def test_validation_images_without_both_kinds_of_pairs_only_validate():
+    for validation in ([0, 1], [0, 0]):  # no same pair, no different one
+        labels = [0, 1] * 20 + validation + [0, 1] * 4
+        own = ["train"] * 40 + ["tune"] * 2 + ["test"] * 8
+        parts = divide(images(labels, parts=own))
+        assert sizes(parts) == {"fit": 36, "test": 8, "tune": 2, "calibration": 4}
+
+
+def test_a_leak_into_validation_images_is_refused_though_they_serve_twice():
+    own, pixels = np.array(["train"] * 8 + ["tune"] * 4 + ["test"] * 4), np.arange(16)
+    pixels[9] = pixels[2]
+    with pytest.raises(DataError, match="position 2 in 'fit' and position 9 in 'calibration'"):
+        divide(images(np.arange(16) % 2, pixels, parts=own))
 
 
 def test_a_leak_of_the_owner_is_refused_unless_allowed():

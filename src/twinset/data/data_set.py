@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from twinset.data.cache import decode_all
-from twinset.data.choose import choose_preprocessing
+from twinset.data.choose import about_background, choose_preprocessing
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages, VectorInput
 from twinset.data.listing import Listing
@@ -92,8 +92,11 @@ def loaded(
         told = {each: getattr(listing, each) for each in ("labels", "groups", "parts", "skipped")}
         if listing.rows.dtype != np.uint8:
             return LabelledFeatures(listing.rows, **facts, **told)
+        told["remarks"] = listing.remarks
         return LabelledImages(listing.rows, mirrors=listing.mirrors, **facts, **told)
     chosen = preprocessing or choose_preprocessing(listing.sources, **(how or {}))
+    # what a model brings has been chosen, and told, where it was trained
+    hidden = () if preprocessing else tuple(about_background(listing.sources, chosen))
     found = decode_all(
         listing.sources,
         chosen,
@@ -117,6 +120,7 @@ def loaded(
         preprocessing=chosen,
         skipped=(*listing.skipped, *found.skipped),
         mirrors=listing.mirrors,
+        remarks=(*listing.remarks, *hidden),
         **(facts | {"names": names[found.positions]}),
     )
     images.__dict__["fingerprints"] = found.fingerprints  # made while decoding

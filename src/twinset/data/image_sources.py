@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from PIL import Image
 
@@ -23,6 +23,13 @@ class Skipped:
 
     name: str  # as shown to people, relative to the data: "shirts/a.png", "row 17"
     reason: str  # one line
+
+
+class Remark(NamedTuple):
+    """What people must know of how a source was read; `check` and `train` tell it."""
+
+    severity: Literal["warning", "note"]
+    text: str
 
 
 class ImageSource(Protocol):

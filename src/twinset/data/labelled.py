@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprints import fingerprints
-from twinset.data.image_sources import Skipped
+from twinset.data.image_sources import Remark, Skipped
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 
@@ -179,6 +179,7 @@ class LabelledImages(Labelled):
         skipped: what could not be read. Defaults to nothing.
         mirrors: whether a mirror image shows the same, as of clothes; of digits it does not.
             Defaults to False.
+        remarks: what people must know of how they were read. Defaults to nothing.
 
     Raises:
         DataError: shapes, dtypes or labels do not fit together.
@@ -200,6 +201,7 @@ class LabelledImages(Labelled):
     preprocessing: Preprocessing | None = None
     skipped: tuple[Skipped, ...] = ()
     mirrors: bool = False
+    remarks: tuple[Remark, ...] = ()
 
     _ROWS = "images"
     _ROW = "image"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.data.image_sources import FileSource, ImageSource, Skipped, TableSource
+from twinset.data.image_sources import FileSource, ImageSource, Remark, Skipped, TableSource
 from twinset.data.labelled import check_parts, label_codes, texts_of
 from twinset.data.names import in_order, shown
 from twinset.errors import DataError
@@ -46,6 +46,7 @@ class Listing:
         place: what was read, so that it can be found again. Defaults to "", for nowhere.
         rows: pixels (n, h, w[, 3]) or vectors (n, d) where they are in memory already.
         skipped: what was found unfit for use by the reader.
+        remarks: what people must know of how it was read.
         faults: position → why an image cannot be used: a missing file, a line of a table with too
             many cells. `usable` sets these aside.
         where: tells people what a position is there: "line 17". Defaults to nothing.
@@ -78,6 +79,7 @@ class Listing:
     place: str = ""
     rows: Any = None
     skipped: tuple[Skipped, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     faults: Mapping[int, str] = field(default_factory=dict)
     where: Callable[[int], str] = _nowhere
     all_classes: bool = True
@@ -163,6 +165,7 @@ class Listing:
             columns={key: [values[i] for i in positions] for key, values in self.columns.items()},
             rows=None if self.rows is None else self.rows[chosen],
             skipped=(),
+            remarks=(),
             faults={},
             where=lambda position: where(positions[position]),
         )
@@ -204,7 +207,10 @@ class Listing:
         if groups is not None:
             names = [source.name for source in found.sources]
             groups = np.where(groups == "", names, groups)
-        return _in_order(replace(found, groups=groups, skipped=(*self.skipped, *aside), faults={}))
+        skipped = (*self.skipped, *aside)
+        return _in_order(
+            replace(found, groups=groups, skipped=skipped, remarks=self.remarks, faults={})
+        )
 
 
 def joined(listings: Sequence[Listing], **changes: Any) -> Listing:

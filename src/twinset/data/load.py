@@ -110,7 +110,8 @@ def evaluation_parts(
         for name in USED
         if name in members
     }
-    used = np.concatenate([*places.values(), np.array([], np.int64)])
+    # once each: validation images may calibrate too
+    used = np.unique(np.concatenate([*places.values(), np.array([], np.int64)]))
     rest = np.setdiff1d(np.arange(len(images)), used)
     # the owner's own test images, where there are some, and not what else was left over
     if images.parts is not None and (images.parts == "test").any():

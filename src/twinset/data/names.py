@@ -21,12 +21,51 @@ PART_SPELLINGS = {
     "test": "test",
     "testing": "test",
 }
+# what says nothing in the name of a part: "training_set", "TestImages"
+_FILLERS = frozenset(
+    (
+        *("set", "sets", "data", "dataset", "split", "part", "subset", "folder", "files", "file"),
+        *("image", "images", "img", "imgs", "photo", "photos", "pic", "pics", "picture"),
+        *("pictures", "sample", "samples"),
+    )
+)
 _DIGITS = re.compile("([0-9]+)")
 
 
 def part_of(spelling: str) -> str | None:
     """Return the part that a folder or split of this name is; None if it is none."""
-    return PART_SPELLINGS.get(spelling.strip().casefold())
+    return parts_of([spelling]).get(spelling)
+
+
+def parts_of(names: Iterable[str]) -> dict[str, str]:
+    """Find names of parts among those that stand side by side: name → part.
+
+    Case, numbers and words such as "set" and "images" do not matter. What else a name says, it must
+    share with the name of another part, as in "seg_train" and "seg_test": "test tube" is none.
+
+    Example:
+        >>> parts_of(["Training_Set", "test2017", "valid", "docs"])
+        {'Training_Set': 'train', 'test2017': 'test', 'valid': 'tune'}
+        >>> parts_of(["seg_train", "seg_test", "test tube", "train"])
+        {'seg_train': 'train', 'seg_test': 'test', 'train': 'train'}
+    """
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    families: dict[tuple[str, ...], set[str]] = {}
+    for name in names:
+        words = re.findall(r"[^\W\d_]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+        words = [w if w in PART_SPELLINGS else _without_filler(w) for w in words]
+        parts = [PART_SPELLINGS[word] for word in words if word in PART_SPELLINGS]
+        if len(parts) == 1:
+            rest = (*(w for w in words if w not in PART_SPELLINGS and w not in _FILLERS),)
+            found[name] = parts[0], rest
+            families.setdefault(rest, set()).add(parts[0])
+    return {name: p for name, (p, rest) in found.items() if not rest or len(families[rest]) > 1}
+
+
+def _without_filler(word: str) -> str:
+    # "trainset", "testdata"
+    bare = next((word.removesuffix(f) for f in ("set", "data") if word.endswith(f)), word)
+    return bare if bare in PART_SPELLINGS else word
 
 
 def natural_key(text: str) -> tuple[tuple[Any, ...], str]:

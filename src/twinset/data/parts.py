@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from twinset.data.labelled import Labelled
 from twinset.data.split import is_protocol_data, protocol_split, split
+from twinset.data.turns import comparable
 from twinset.errors import DataError
 from twinset.settings import Section, Share
 
@@ -26,7 +27,8 @@ class Parts:
         fit: the weights are learned on these.
         test: judged on these, and on nothing else; None where only a training part is at hand.
         tune: for the choice of settings; None without one.
-        calibration: thresholds and probabilities are chosen on these; None without one.
+        calibration: thresholds and probabilities are chosen on these, which may be those of `tune`;
+            None without any.
     """
 
     fit: Labelled
@@ -66,7 +68,9 @@ def divide(
 ) -> Parts:
     """Divide labelled images, or features, into the parts of the work, and prove them disjoint.
 
-    What the data's owner put into a part stays there. Of the rest, shares are drawn at random: by
+    What the data's owner put into a part stays there; validation images are the calibration part
+    too, where the owner made none and they have pairs of both kinds. Of the rest, shares are drawn
+    at random: by
     group where there are groups; by class, so that the test is on unseen classes, where most
     classes have too few images to be divided; else by image, each class alike, and a class too
     small for that goes to the fit. Images with equal pixels, and those that `together` names as
@@ -94,6 +98,15 @@ def divide(
     place = np.full(len(images), "", "<U11")
     if images.parts is not None:
         place[:] = images.parts
+    validation = np.flatnonzero(place == "tune")
+    # set aside by the owner for whatever must not be fitted on: the fit gives up none for it
+    twofold = (
+        "calibration" in wanted
+        and not (place == "calibration").any()
+        and all(comparable(images.labels[validation]))
+    )
+    if twofold:
+        wanted.pop("calibration")
     missing = {name: share for name, share in wanted.items() if not (place == name).any()}
     free = np.flatnonzero(np.isin(place, ("", "train")) if missing else np.zeros(len(place), bool))
     if missing and len(free):
@@ -105,6 +118,8 @@ def divide(
     parts = {
         "fit": np.flatnonzero(np.isin(place, ("", "train", "fit"))),
         **{name: np.flatnonzero(place == name) for name in wanted},
+        **({"tune": validation} if len(validation) else {}),
+        **({"calibration": validation} if twofold else {}),
     }
     return _taken(images, parts, test, prove=not allow_leaks)
 
@@ -175,7 +190,8 @@ def _taken(
     if prove:
         # of fingerprints, which are as good as the images
         prints = images.fingerprints
-        prove_disjoint(prints, parts, images.groups)
+        once = {positions.tobytes(): name for name, positions in parts.items()}
+        prove_disjoint(prints, {name: parts[name] for name in once.values()}, images.groups)
         if test is not None:
             both = np.concatenate([prints, test.fingerprints])
             whole = np.arange(len(both))

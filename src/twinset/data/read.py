@@ -19,7 +19,7 @@ def read_images(
     size: Literal["auto"] | int | tuple[int, int] = "auto",
     colour: Literal["auto", "gray", "rgb"] = "auto",
     resize: Literal["pad", "stretch", "crop"] = "pad",
-    background: int = 0,
+    background: Literal["auto"] | int = "auto",
     preprocessing: Preprocessing | None = None,
     classes: Classes = "path",
     cache: str | Path | None = None,
@@ -40,7 +40,8 @@ def read_images(
             of them agree on it and no side is over 128, else (128, 128).
         colour: "gray" or "rgb". "auto", the default: gray if 200 of the images are.
         resize: how another size is adapted: "pad", "stretch" or "crop". Defaults to "pad".
-        background: gray level for padding and behind transparency. Defaults to 0.
+        background: gray level for padding and behind transparency. "auto", the default: black, or
+            what does not hide the content of transparent images as black would.
         preprocessing: all of this at once, as a model has it; then size, colour, resize and
             background are not used. Defaults to none.
         classes: in folders, "path": the class is the whole path of the folder. "top": the first

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twinset.data.checks.check import check
 from twinset.data.checks.findings import SEVERITIES, about_classes, about_leaks, about_skipped
 from twinset.data.checks.near_duplicates import Duplicates, find_duplicates, judge_duplicates
-from twinset.data.image_sources import Skipped
+from twinset.data.image_sources import Remark, Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.stored import StoredPixels
 
@@ -294,6 +294,49 @@ def test_constant_images_are_named():
     found = check(replace(data, images=pixels))
     assert codes(found) == ["constant-images"]
     assert finding(found, "constant-images").examples == ("photos/003.png", "photos/005.png")
+
+
+@pytest.mark.parametrize("levels", [[0], [255], [0, 0, 255, 255]])
+def test_a_collection_of_empty_images_is_not_fit(levels):
+    pixels = np.zeros((40, 16, 16), np.uint8) + np.resize(levels, 40)[:, None, None]
+    found = check(replace(clean(), images=pixels.astype(np.uint8)))
+    one = finding(found, "constant-images")
+    assert (one.severity, one.count, found.ok) == ("error", 40, False)
+    assert "where 50% are bearable: look at one as it is decoded" in one.message
+
+
+def test_swatches_may_be_told_apart_by_their_colours():
+    # 40 colours of two classes: an image of one colour all over is all there is to learn from
+    pixels = np.repeat(np.arange(0, 240, 6, dtype=np.uint8), 256).reshape(40, 16, 16)
+    found = check(replace(clean(), images=pixels))
+    assert (finding(found, "constant-images").severity, found.ok) == ("warning", True)
+
+
+def test_half_of_the_images_may_be_empty():
+    pixels = noise(40)
+    pixels[:20] = 9
+    assert finding(check(replace(clean(), images=pixels)), "constant-images").severity == "warning"
+    pixels[20] = 9
+    assert finding(check(replace(clean(), images=pixels)), "constant-images").severity == "error"
+
+
+def test_twelve_bits_in_sixteen_are_told():
+    deep = np.random.default_rng(5).integers(0, 4096, (40, 16, 16))  # of 65,536
+    found = check(replace(clean(), images=(deep // 257).astype(np.uint8)))
+    one = finding(found, "low-contrast")
+    assert (one.severity, one.count) == ("warning", 40)
+    assert one.message.startswith("Most images use 16 of 256 gray levels or fewer")
+    assert "multiply the values by 64 or 16 before saving" in one.message
+    # a few faint images are no reason, nor is any contrast that an eye can see
+    mixed = np.where(np.arange(40)[:, None, None] < 19, deep // 257, noise(40))
+    assert "low-contrast" not in codes(check(replace(clean(), images=mixed.astype(np.uint8))))
+
+
+def test_what_the_reading_has_to_say_is_passed_on():
+    remarks = (Remark("warning", "'train' may be a part."), Remark("note", "Taken as parts: …"))
+    found = check(clean(remarks=remarks))
+    told = [(each.severity, each.message) for each in found.findings if each.code == "reading"]
+    assert told == [tuple(remark) for remark in remarks]
 
 
 # --- written

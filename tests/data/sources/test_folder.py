@@ -118,6 +118,40 @@ def test_parts_are_told_by_the_top_folders(classes):
     assert aside(listing)["5.png"].startswith("directly in the root, in no class")
 
 
+def test_a_third_folder_beside_parts_is_set_aside_as_a_whole():
+    root = tree(
+        "set",
+        *("training_set/training_set/cat/1.png", "training_set/training_set/dog/1.png"),
+        *("test_set/test_set/cat/2.png", "docs/a.png", "docs/b/c.png"),
+    )
+    listing = read_listing(root)
+    assert listing.class_names == ("cat", "dog")
+    assert listing.parts.tolist() == ["test", "train", "train"]
+    why = aside(listing)["docs"]
+    assert why.startswith(
+        "2 images beside the parts 'test_set', 'training_set', and no part by its"
+    )
+    (remark,) = listing.remarks
+    assert remark.text == "Taken as parts: 'test_set' as test, 'training_set' as train."
+    # an index takes all there is
+    every = read_listing(root, labelled=False)
+    assert labelled(every) == {
+        "docs/a.png": "docs",
+        "docs/b/c.png": "docs/b",
+        "test_set/test_set/cat/2.png": "cat",
+        "training_set/training_set/cat/1.png": "cat",
+        "training_set/training_set/dog/1.png": "dog",
+    }
+
+
+def test_a_part_without_classes_is_set_aside_as_a_whole():
+    listing = read_listing(tree("set", "train/cat/1.png", "train/dog/1.png", "test/1.png"))
+    assert listing.parts.tolist() == ["train", "train"]
+    assert list(aside(listing)) == ["test"]
+    with pytest.raises(DataError, match="Received 2 images directly in the root or in a part"):
+        read_listing(tree("bare", "train/1.png", "test/1.png"))
+
+
 def test_deep_parts():
     root = tree("set", "train/cat/a/1.png", "test/cat/b/1.png", "test/cat/2.png")
     assert read_listing(root).class_names == ("cat", "cat/a", "cat/b")

@@ -20,8 +20,10 @@ from twinset.data.checks.findings import (
     TornGroup,
     about_classes,
     about_constant,
+    about_contrast,
     about_copies,
     about_leaks,
+    about_remarks,
     about_skipped,
 )
 from twinset.data.checks.near_duplicates import (
@@ -42,6 +44,7 @@ from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe import IMAGES
 
+TOLD = 0.9  # share of images of one colour whose class their colour tells
 _LISTED = 1000  # entries of one list in the JSON file
 _COLUMNS, _NAME, _ROWS, _EXAMPLES = 100, 48, 12, 3  # of the text for a terminal
 
@@ -177,8 +180,9 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
 
     Errors are: fewer than 2 classes of 2 images; the same pixels, or a group, in two parts; near
     duplicates in two parts, if they make up more than 1% of one (at least 5 images: a few may be
-    false alarms, and move no score by much); more than a fifth of the files unreadable. What is
-    less is a warning or a note.
+    false alarms, and move no score by much); more than a fifth of the files unreadable; more than
+    half of the images of one colour all over, fewer of these than classes. What is less is a
+    warning or a note.
     """
     owners = np.full(len(data), "") if data.parts is None else data.parts
     part_sizes = {name: int((owners == name).sum()) for name in dict.fromkeys(owners.tolist())}
@@ -196,7 +200,9 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
         *about_skipped(data.skipped, len(data)),
         *about_leaks(judged, torn, part_sizes),
         *about_copies(judged, len(data), found.skipped),
-        *about_constant(constant),
+        *about_constant(constant, len(data), told=_colours_tell(data, found)),
+        *about_contrast(found.spreads),
+        *about_remarks(data.remarks),
     ]
     return DataCheck(
         name=data.name,
@@ -211,6 +217,17 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
         threshold=found.threshold,
         findings=tuple(sorted(findings, key=lambda each: SEVERITIES.index(each.severity))),
     )
+
+
+def _colours_tell(data: LabelledImages, found: Duplicates) -> bool:
+    # swatches: as many colours as classes or more, and hardly one of them in two classes
+    seen = np.stack([found.first, data.labels], axis=1)[found.constant]
+    kinds, counts = np.unique(seen, axis=0, return_counts=True)
+    colours, labels = kinds.T
+    largest = np.zeros(len(data), np.int64)
+    np.maximum.at(largest, colours, counts)
+    several = len(np.unique(colours)) >= len(np.unique(labels))
+    return bool(several and largest.sum() >= TOLD * len(seen))
 
 
 def _torn_groups(

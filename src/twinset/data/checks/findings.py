@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from twinset.data.checks.near_duplicates import Alike, Judged
-from twinset.data.image_sources import Skipped
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.checks.near_duplicates import FLAT, Alike, Judged
+from twinset.data.image_sources import Remark, Skipped
 from twinset.data.names import shown
 
 Severity = Literal["error", "warning", "note"]
@@ -21,6 +24,8 @@ UNEVEN, VERY_UNEVEN = 10, 100  # images of the largest class for each of the sma
 # across parts are to be looked at; more than this share of a part flatters its scores.
 NEAR_LEAKS, NEAR_LEAK_SHARE = 5, 0.01
 COPIES_SHARE = 0.01
+MOST_CONSTANT = 0.5  # with more of the images empty, what shows something is the exception
+FAINT = 32  # gray levels
 MOST_SKIPPED = 0.2  # with more of the files unreadable, what is left may be another set
 
 # severity, code, least and largest number of images, what to say of such classes
@@ -199,14 +204,41 @@ def about_copies(judged: Judged, images: int, skipped: int) -> Iterator[Finding]
         yield Finding("note", "look-alikes-skipped", text, skipped)
 
 
-def about_constant(constant: Sequence[str]) -> Iterator[Finding]:
-    """Judge that images have nothing on them."""
-    if constant:
-        text = (
-            f"{_counted(len(constant), 'image')} of one colour all over, with nothing to learn "
-            "from: remove or replace."
+def about_constant(constant: Sequence[str], images: int, *, told: bool) -> Iterator[Finding]:
+    """Judge that images have nothing on them, unless their colours tell classes."""
+    if not constant:
+        return
+    text = f"{_counted(len(constant), 'image')} of one colour all over, with nothing to learn from"
+    severity: Severity = "warning"
+    if len(constant) > MOST_CONSTANT * images and not told:
+        severity = "error"
+        text += (
+            f", where {MOST_CONSTANT:.0%} are bearable: look at one as it is decoded. If it is "
+            "transparent, set another background (`--set images.background=255`); if it has 16 "
+            "bits, stretch its gray levels; else point to other images."
         )
-        yield Finding("warning", "constant-images", text, len(constant), tuple(constant))
+    else:
+        text += ": remove or replace."
+    yield Finding(severity, "constant-images", text, len(constant), tuple(constant))
+
+
+def about_contrast(spreads: NDArray[np.uint8]) -> Iterator[Finding]:
+    """Judge that next to nothing of the gray levels is used, as by 12 bits in 16."""
+    used = spreads[spreads > FLAT]
+    levels = int(np.median(used)) + 1 if used.size else FAINT
+    if levels < FAINT:
+        text = (
+            f"Most images use {levels} of 256 gray levels or fewer, so that little is left to tell "
+            "them apart. 10 or 12 bits in files of 16 look so: multiply the values by 64 or 16 "
+            "before saving; else stretch the contrast, all images alike."
+        )
+        yield Finding("warning", "low-contrast", text, int((spreads < FAINT).sum()))
+
+
+def about_remarks(remarks: Iterable[Remark]) -> Iterator[Finding]:
+    """Pass on what the reading has to say."""
+    for remark in remarks:
+        yield Finding(remark.severity, "reading", remark.text, 1)
 
 
 def _by_exactness(found: Sequence[Alike]) -> tuple[list[Alike], list[Alike]]:

@@ -17,6 +17,7 @@ from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
 from twinset.data.stored import StoredPixels
 
+FLAT = 2  # gray levels: what varies no more is the noise of a file format
 LEAST_SIDE = 8  # pixels; below, many different images are alike by chance
 # A near duplicate is at most this share as far as the typical look-alike, and between the bounds.
 _SHARE, _LOWEST, _HIGHEST, _UNKNOWN = 0.2, 0.05, 0.25, 0.1
@@ -33,8 +34,9 @@ class Duplicates:
     `pairs` (k, 2) are positions i < j, `distances` (k,) what differs in units of the contrast (see
     `aligned_distances`), `exact` (k,) whether the pixels are the same. Of images with the same
     pixels, each later one is paired with the first, `first` (n,), and only that is compared with
-    others; so are images of one colour, `constant` (n,), exactly only. Near duplicates have a
-    distance up to the `threshold`. `skipped` pairs were left unexamined, because one image had too
+    others; so are images of one colour, `constant` (n,), exactly only, of which the pixels have a
+    spread, `spreads` (n,), of 2 gray levels at most. Near duplicates have a distance up to the
+    `threshold`. `skipped` pairs were left unexamined, because one image had too
     many.
 
     Example:
@@ -52,9 +54,14 @@ class Duplicates:
     distances: NDArray[np.float64]
     exact: NDArray[np.bool_]
     first: NDArray[np.int64]
-    constant: NDArray[np.bool_]
+    spreads: NDArray[np.uint8]
     threshold: float
     skipped: int
+
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        """Whether each image is of one colour all over."""
+        return self.spreads <= FLAT
 
     def groups(self) -> list[NDArray[np.int64]]:
         """Join pairs that share an image, whatever a chain's ends: the largest group first."""
@@ -99,13 +106,13 @@ def find_duplicates(
     images are alike.
     """
     first = _first_with(fingerprints_of(images) if fingerprints is None else fingerprints)
-    small, constant = thumbnails(images)
+    small, spreads = thumbnails(images)
     new = first == np.arange(len(first))
     again = np.flatnonzero(~new)
     pairs = np.stack([first[again], again], axis=1)
     distances = np.zeros(len(again))
     skipped = 0
-    distinct = np.flatnonzero(new & ~constant)
+    distinct = np.flatnonzero(new & (spreads > FLAT))
     if threshold != 0 and min(images.shape[1:3]) >= LEAST_SIDE and len(distinct) > 1:
         small = small[distinct]
         known = signatures(small)
@@ -121,7 +128,7 @@ def find_duplicates(
         distances[order],
         order < len(again),
         first,
-        constant,
+        spreads,
         threshold or 0.0,
         skipped,
     )

@@ -16,7 +16,6 @@ from twinset.data.stored import StoredPixels
 Floats: TypeAlias = NDArray[np.float32]
 
 SIDE = 32  # cells of a thumbnail's longer side, at most
-FLAT = 2  # gray levels: what varies no more is the noise of a file format
 # Lengths in 28ths of the longer side. Finer than the fine blur is what compression changes; coarser
 # than the coarse one is what lighting changes, and what all silhouettes share.
 _PRINT_BLURS, _VERIFY_BLURS = (0.5, 3.0), (1.0, 3.0)
@@ -27,23 +26,27 @@ _TANGENT_LIMITS = (0.75, 0.75, 0.06)  # cells down, cells right, and magnificati
 
 def thumbnails(
     images: NDArray[np.uint8] | StoredPixels,
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Scale images down to at most 32 pixels a side by averaging areas; smaller ones stay."""
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Scale images down to at most 32 pixels a side by averaging areas; smaller ones stay.
+
+    The second array, (n,), has how many gray levels lie between the least and the largest pixel of
+    each image, in the channel where these are most.
+    """
     # by areas, as a filter that rings would tell apart what only compression changed
     count, height, width, *colours = images.shape
     scale = min(1.0, SIDE / max(height, width, 1))
     rows, columns = (_areas(s, max(1, round(s * scale))) for s in (height, width))
     small = np.empty((count, len(rows), len(columns), *colours), np.uint8)
-    constant = np.empty(count, bool)
+    spreads = np.empty(count, np.uint8)
     for part in chunks(count, height * width * (3 if colours else 1)):
         block = images[part]
         spread = block.max((1, 2)).astype(np.int16) - block.min((1, 2))
-        constant[part] = (spread.reshape(len(block), -1) <= FLAT).all(1)
+        spreads[part] = spread.reshape(len(block), -1).max(1)
         if scale < 1:
             means = rows @ _planes(block) @ columns.T  # (b, c, h', w')
             block = (means + 0.5).astype(np.uint8).transpose(0, 2, 3, 1)
         small[part] = block.reshape(len(block), *small.shape[1:])
-    return small, constant
+    return small, spreads
 
 
 def signatures(small: NDArray[np.uint8]) -> Floats:

@@ -97,11 +97,16 @@ def probe_encoded(data: bytes, name: str) -> tuple[int, int, str]:
     """Tell the size and the colour mode of the bytes of an image file, as `probe` does."""
     with _identified(data, name) as picture:
         width, height = picture.size
+        clear = picture.has_transparency_data  # such as a colour of a palette
         # Pillow has turned the size of a TIFF; a PNG would be decoded to find a late block.
         if picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info):
             turned = turn(picture) in SIDEWAYS
             width, height = (height, width) if turned else (width, height)
-        return width, height, picture.mode
+        return width, height, _CLEAR.get(picture.mode, picture.mode) if clear else picture.mode
+
+
+# What a mode is called where one of its colours is transparent.
+_CLEAR = {"1": "LA", "L": "LA", "I": "LA", "I;16": "LA", "I;16B": "LA", "P": "PA", "RGB": "RGBA"}
 
 
 def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:

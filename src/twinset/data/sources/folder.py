@@ -11,8 +11,9 @@ from typing import Any, get_args
 import numpy as np
 
 from twinset.data.image_sources import FileSource, Skipped
+from twinset.data.layout import Layout, Place, laid_out
 from twinset.data.listing import Listing
-from twinset.data.names import class_name, in_order, natural_key, part_of, shown
+from twinset.data.names import class_name, in_order, natural_key, shown
 from twinset.data.sources import Asked, Classes, Source
 from twinset.errors import DataError
 
@@ -63,9 +64,8 @@ def _refused(names: tuple[str, ...], reason: str) -> Skipped:
 def read_folder(place: str, asked: Asked) -> Listing:
     """List the images of a tree of folders; a folder is a class.
 
-    - Where "train" is among the top folders, and each of them is named after a part (train; val,
-      valid, validation, dev, tune; calib, calibration; test), they are the parts, and the classes
-      are below.
+    - Folders named after parts (train; val, valid, validation, dev, tune; calib, calibration; test)
+      are the parts, as `laid_out` finds them, and the classes are below.
     - Images are told by their names' suffix, in any case (`SUFFIXES`). Other files are
       skipped; hidden ones and litter of operating systems are passed over.
     - Links are followed, but no folder is listed twice: a link to one that was met already,
@@ -80,53 +80,54 @@ def read_folder(place: str, asked: Asked) -> Listing:
     root = Path(place)
     bad: list[Skipped] = []
     folders = [folder for folder in _walk(root, bad) if folder.files]
-    depth = _depth(folders)
-    listed = [f for f in folders if len(f.names) > depth or not asked.labelled]
-    for folder in folders if asked.labelled else ():
-        if len(folder.names) <= depth:
-            where = "the part" if folder.names else "the root"
-            reason = (
-                f"directly in {where}, in no class: move it into a folder named after its class"
-            )
-            bad += (_refused((*folder.names, file.name), reason) for file in folder.files)
+    layout = laid_out([f.names for f in folders], [len(f.files) for f in folders])
+    listed = list(zip(folders, layout.places, strict=True))
+    if asked.labelled:
+        for folder, place_ in listed:
+            if not place_.names and not place_.aside:
+                where = "the part" if folder.names else "the root"
+                reason = (
+                    f"directly in {where}, in no class: move it into a folder named after its class"
+                )
+                bad += (_refused((*folder.names, file.name), reason) for file in folder.files)
+        bad += layout.skipped
+        listed = [(folder, it) for folder, it in listed if it.names and not it.aside]
     bad.sort(key=lambda one: natural_key(one.name))
     if not listed:
         raise DataError(_nothing(root, sum(len(folder.files) for folder in folders), bad, asked))
-    return _listing(root, listed, depth, asked.classes, bad)
-
-
-def _depth(folders: list[_Folder]) -> int:
-    """Count the levels above the classes: 1 where the top folders are parts, else 0."""
-    tops = [part_of(folder.names[0]) for folder in folders if folder.names]
-    return 1 if "train" in tops and all(tops) else 0
+    return _listing(root, listed, layout, asked.classes, bad)
 
 
 def _listing(
-    root: Path, folders: list[_Folder], depth: int, classes: Classes, bad: list[Skipped]
+    root: Path,
+    listed: list[tuple[_Folder, Place]],
+    layout: Layout,
+    classes: Classes,
+    bad: list[Skipped],
 ) -> Listing:
-    end = None if classes == "path" else depth + 1
-    names = [class_name("/".join(folder.names[depth:end])) for folder in folders]
+    end = None if classes == "path" else 1
+    names = [class_name("/".join(place.names[:end])) for _, place in listed]
     class_names = in_order(filter(None, names))
     number = {name: label for label, name in enumerate(class_names)} | {"": -1}
-    grouped = end is not None and any(len(folder.names) > end for folder in folders)
+    grouped = end is not None and any(len(place.names) > end for _, place in listed)
     sources, groups = list[FileSource](), list[str]()
-    for folder in folders:
+    for folder, place in listed:
         above = "".join(f"{shown(name)}/" for name in folder.names)
-        group = above[:-1] if len(folder.names) > depth + 1 else ""
+        group = above[:-1] if len(place.names) > 1 else ""
         for file in folder.files:
             sources.append(FileSource(file.path, above + shown(file.name)))
             groups.append(group)
-    sizes = [len(folder.files) for folder in folders]
-    parts = [(part_of(folder.names[0]) or "") if folder.names else "" for folder in folders]
+    sizes = [len(folder.files) for folder, _ in listed]
     return Listing(
         sources,
         shown(root.resolve().name),
         np.repeat([number[name] for name in names], sizes),
         class_names,
         np.array(groups) if grouped else None,
-        np.repeat(parts, sizes) if depth else None,
+        np.repeat([place.part for _, place in listed], sizes) if layout.parted else None,
         place=shown(os.path.abspath(root)),  # noqa: PTH100 - links stay as they are
         skipped=tuple(bad),
+        remarks=layout.remarks,
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from twinset.data import arrow
 from twinset.data.image_sources import Skipped
 from twinset.data.listing import Listing, joined
-from twinset.data.names import part_of, shown
+from twinset.data.names import part_of, parts_of, shown
 from twinset.data.sources import Asked, Source
 from twinset.data.sources.table import table_listing
 from twinset.errors import DataError
@@ -44,17 +44,18 @@ def read_hugging_face(place: str, asked: Asked) -> Listing:
     root = Path(place)
     files = _saved(root) or _hub(root)
     others, read, names = list[Skipped](), list[Listing](), list[str]()
+    parts_by_split = parts_of({file.split for file in files})
     for file in files:
         name = shown(file.path.relative_to(root).as_posix())
         table = arrow.open_table(file.path)
-        if file.split and part_of(file.split) is None:
+        part = parts_by_split.get(file.split)
+        if file.split and part is None:
             reason = f"{table.rows} rows of the split {file.split!r}, which is none of the parts"
             others.append(Skipped(name, reason))
             continue
         listing = table_listing(table, asked, name)
         if file.split and listing.parts is None:
-            parts = np.full(len(listing), part_of(file.split))
-            listing = replace(listing, parts=parts)
+            listing = replace(listing, parts=np.full(len(listing), part))
         read.append(listing)
         names.append(name)
     if not read:

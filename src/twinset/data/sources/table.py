@@ -20,7 +20,7 @@ from twinset.data import arrow
 from twinset.data.arrow import strings, texts
 from twinset.data.image_sources import FileSource, ImageSource, TableSource
 from twinset.data.listing import Listing
-from twinset.data.names import PART_SPELLINGS, class_name, part_of, shown
+from twinset.data.names import PART_SPELLINGS, class_name, parts_of, shown
 from twinset.data.sources import Asked, Source
 from twinset.data.text_tables import TEXT_TABLES, Texts, read_csv
 from twinset.errors import DataError
@@ -186,14 +186,15 @@ def assembled(
 
 
 def _parts(splits: Texts, place: str, where: Callable[[int], str]) -> NDArray[np.str_]:
+    parts = parts_of(splits.values)
     for code, value in enumerate(splits.values):
-        if value.strip() and part_of(value) is None:
+        if value.strip() and value not in parts:
             row = int(np.argmax(splits.codes == code))
             raise DataError(
                 f"{place}, {where(row)}: expected a split out of "
                 f"{', '.join(PART_SPELLINGS)}, or nothing. Received {value!r}."
             )
-    return np.array(splits.mapped(part_of).each, np.str_)
+    return np.array(splits.mapped(parts.get).each, np.str_)
 
 
 @contextmanager

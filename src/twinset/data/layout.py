@@ -1,0 +1,141 @@
+"""Which folders of a tree are parts, wherever they stand and however they are spelled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from twinset.data.image_sources import Remark, Skipped
+from twinset.data.names import parts_of, shown
+
+Names: TypeAlias = tuple[str, ...]  # of a folder and those above it, from the root
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a folder of images is: its part, or "", and the names that make its class.
+
+    Without a name its images are directly in the root or in a part. `aside` is a folder beside the
+    parts that is none of them, or a part without classes.
+    """
+
+    part: str
+    names: Names
+    aside: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What each of some folders is, and what people must know of how it was found out."""
+
+    places: tuple[Place, ...]
+    parted: bool = False
+    skipped: tuple[Skipped, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+
+
+def laid_out(folders: Sequence[Names], sizes: Sequence[int]) -> Layout:
+    """Find parts among folders that hold so many images each.
+
+    Parts stand at the top, below folders that are alone on their level, or below the classes. They
+    may be spelled as in `parts_of`, and a part may hold one folder of its own name
+    (`seg_train/seg_train/cats`). What stands beside parts and is none is set aside.
+    """
+    for level in _levels(folders):
+        below = [names[level:] for names in folders if len(names) > level]
+        parts = _parts(below, alone=level == 0)
+        if parts:
+            return _by_top(folders, sizes, level, parts)
+    ends = parts_of({names[-1] for names in folders if len(names) > 1})
+    parents = {names[:-1] for names in folders if len(names) > 1}
+    if (
+        {*ends.values()} > {"train"}
+        and all(len(names) > 1 and names[-1] in ends for names in folders)
+        and len(parents) < len(folders)  # some class is in two parts
+    ):
+        places = tuple(Place(ends[names[-1]], names[:-1]) for names in folders)
+        return Layout(places, True, remarks=tuple(_taken(ends)))
+    places = tuple(Place("", names) for names in folders)
+    return Layout(places, remarks=tuple(_doubt(folders)))
+
+
+def _levels(folders: Sequence[Names]) -> Iterator[int]:
+    """Give the levels on which parts may stand: the top, and below what is alone on its level."""
+    level = 0
+    while True:
+        yield level
+        tops = {names[level : level + 1] for names in folders}
+        if len(tops) != 1 or () in tops:
+            return
+        level += 1
+
+
+def _parts(below: Sequence[Names], *, alone: bool) -> dict[str, str]:
+    tops = {names[0] for names in below}
+    parts = parts_of(sorted(tops))
+    kinds = {*parts.values()}
+    deeper = any(len(names) > 1 and names[0] in parts for names in below)
+    if len(parts) == len(tops):
+        # one part alone only as "train" at the top: elsewhere "test" may well be a class
+        good = (alone and "train" in kinds) or (len(kinds) > 1 and deeper)
+    else:
+        # "train" beside "bus" and "tram" is a class: parts are two or more, with classes in them
+        good = len(kinds) > 1 and deeper
+    return parts if good else {}
+
+
+def _by_top(
+    folders: Sequence[Names], sizes: Sequence[int], level: int, parts: dict[str, str]
+) -> Layout:
+    drop, bare = {}, set[str]()  # part's folder → levels down to its classes; parts without any
+    for top, part in parts.items():
+        inside = [names[level + 1 :] for names in folders if names[level : level + 1] == (top,)]
+        again = {names[:1] for names in inside}
+        bare |= {top} if again == {()} else set()
+        name = next(iter(again))[:1]
+        repeats = len(again) == 1 and name and (name[0] == top or parts_of(name) == {name[0]: part})
+        drop[top] = level + 1 + bool(repeats)
+    places, beside = list[Place](), Counter[str]()
+    for names, size in zip(folders, sizes, strict=True):
+        top = names[level] if len(names) > level else ""
+        if top in parts and top not in bare:
+            places.append(Place(parts[top], names[drop[top] :]))
+        elif top:
+            beside[top] += size
+            places.append(Place(parts.get(top, ""), () if top in bare else names, aside=True))
+        else:
+            places.append(Place("", ()))
+    named = ", ".join(repr(shown(top)) for top in parts)
+    none = f"beside the parts {named}, and no part by its name: call it train, val or test if it is"
+    # one for all, since it is as the owner meant it: test images are published without classes
+    unlabelled = "of a part without classes: move them into folders named after these, to use them"
+    skipped = tuple(
+        Skipped(
+            shown("/".join((*folders[0][:level], top))),
+            f"{size:,} images {unlabelled if top in bare else none}",
+        )
+        for top, size in beside.items()
+    )
+    return Layout(tuple(places), True, skipped, tuple(_taken(parts)))
+
+
+def _taken(parts: dict[str, str]) -> Iterator[Remark]:
+    if any(name.casefold() != part for name, part in parts.items()):
+        told = ", ".join(f"{shown(name)!r} as {part}" for name, part in sorted(parts.items()))
+        yield Remark("note", f"Taken as parts: {told}.")
+
+
+def _doubt(folders: Sequence[Names]) -> Iterator[Remark]:
+    tops = {names[0] for names in folders if names}
+    parts = parts_of(tops)
+    # a class of pictures of trains has no classes below it
+    named = [top for top in sorted(parts) if any(n[0] == top and len(n) > 1 for n in folders if n)]
+    if named and len(tops) > 1:
+        others = ", ".join(repr(shown(top)) for top in sorted(tops - {*parts})[:3])
+        yield Remark(
+            "warning",
+            f"{', '.join(map(repr, named))} may be a part, and is taken as classes because of "
+            f"{others} beside it: if it is one, move these away or name them after parts.",
+        )
