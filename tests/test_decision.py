@@ -11,7 +11,7 @@ from twinset.errors import DataError
 from twinset.figures.pair_sheets import pairs as sheet_of_pairs
 from twinset.losses import Contrastive
 from twinset.metrics.calibration import fit_calibrator
-from twinset.metrics.pairs import best_accuracy_threshold, hardest_mistakes
+from twinset.metrics.pairs import best_accuracy_threshold, curve_of_pairs, hardest_mistakes
 
 DISTANCES = np.array([0.1, 0.2, 0.8, 0.9], np.float32)
 PIXELS = np.zeros((4, 3, 3), np.uint8)
@@ -41,7 +41,7 @@ def test_ones_and_zeros_of_any_kind_are_booleans(kind):
         lambda same: twinset.score_pairs(DISTANCES, same, 0.5),
         lambda same: best_accuracy_threshold(DISTANCES, same),
         lambda same: hardest_mistakes(DISTANCES, same, 0.5, 2),
-        lambda same: fit_calibrator(DISTANCES, same),
+        lambda same: fit_calibrator(curve_of_pairs(DISTANCES, same)),
         lambda same: twinset.Pairs([0, 1, 2, 3], [1, 2, 3, 0], same),
         lambda same: Contrastive()(np.array(same), DISTANCES),
         lambda same: sheet_of_pairs(PIXELS, PIXELS, same),

@@ -59,7 +59,7 @@ def test_the_tutorial_holds_the_tutorials_values():
         "epochs": 20,
         "seed": 0,
         "precision": "float32",
-        "images": {"size": "auto", "colour": "auto", "resize": "pad", "background": 0},
+        "images": {"size": "auto", "colour": "auto", "resize": "pad", "background": "auto"},
         "split": {"test": 0.2, "calibration": 0.1, "tune": 0.0},
         "augment": {
             "flip": False,

@@ -98,6 +98,7 @@ def read_features(path: str | Path, *, progress: Wanted = False) -> LabelledFeat
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.save(f"{folder}/pets.npy", np.eye(3))
         ...     _ = Path(folder, "pets.csv").write_text("label,group\ncat,a\ndog,b\ndog,b\n")
