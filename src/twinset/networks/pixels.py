@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -10,8 +11,8 @@ from twinset.networks.layers import expect_images
 from twinset.settings import Count, named
 
 
-@named("pixels")
-def pixels(input_shape: Sequence[int], *, side: Count = 32, freeze: bool = True) -> keras.Model:
+@named("pixels", learns=False)
+def pixels(input_shape: Sequence[int], *, side: Count = 32) -> keras.Model:
     """Average an image down to a few cells, and take their values as features.
 
     Takes floats in [0, 1] of shape (n, h, w) or (n, h, w, 3), returns (n, cells): values of at
@@ -20,7 +21,6 @@ def pixels(input_shape: Sequence[int], *, side: Count = 32, freeze: bool = True)
     Args:
         input_shape: shape of one image, (h, w) or (h, w, 3).
         side: most cells each way. Smaller images are taken as they are. Defaults to 32.
-        freeze: always true: there is nothing to train.
 
     Raises:
         RecipeError: a shape that is not of images.
@@ -31,4 +31,20 @@ def pixels(input_shape: Sequence[int], *, side: Count = 32, freeze: bool = True)
     """
     expect_images(input_shape, "pixels")
     image = keras.Input(tuple(input_shape), name="image")
-    return keras.Model(image, keras.layers.Flatten(name="flatten")(cells(image, side)), name="pixels")
+    x = keras.layers.Flatten(name="flatten")(cells(image, side))
+    return keras.Model(image, x, name="pixels")
+
+
+def cells(image: Any, side: int, prefix: str = "") -> Any:
+    """Average a picture, (n, h, w) or (n, h, w, c), down to side × side cells at most."""
+    x = image
+    if len(image.shape) == 3:
+        x = keras.layers.Reshape((*image.shape[1:], 1), name=f"{prefix}channel")(x)
+    sizes = image.shape[1:3]
+    blocks = tuple(-(-size // side) for size in sizes)
+    if max(blocks) > 1:
+        # padded here: where the pooling pads by itself, PyTorch's differs from the others'
+        rest = tuple((0, -size % block) for size, block in zip(sizes, blocks, strict=True))
+        x = keras.layers.ZeroPadding2D(rest, name=f"{prefix}border")(x)
+        x = keras.layers.AveragePooling2D(blocks, name=f"{prefix}cells")(x)
+    return x

@@ -10,6 +10,7 @@ from pydantic import model_validator
 
 from twinset.errors import RecipeError
 from twinset.networks.layers import Mirror, SquareRoot, UnitNorm
+from twinset.networks.pixels import cells
 from twinset.networks.seeded import Dropout
 from twinset.settings import NotNegative, Section
 
@@ -137,14 +138,5 @@ def _given(tensor: Any) -> Any:
 def _looks(image: Any) -> Any:
     if len(image.shape) == 2:
         return image
-    x = image
-    if len(image.shape) == 3:
-        x = keras.layers.Reshape((*image.shape[1:], 1), name="blend_channel")(x)
-    sizes = image.shape[1:3]
-    blocks = tuple(-(-size // SIDE) for size in sizes)
-    if max(blocks) > 1:
-        # padded here: where the pooling pads by itself, PyTorch's differs from the others'
-        rest = tuple((0, -size % block) for size, block in zip(sizes, blocks, strict=True))
-        x = keras.layers.ZeroPadding2D(rest, name="blend_border")(x)
-        x = keras.layers.AveragePooling2D(blocks, name="blend_cells")(x)
-    return keras.layers.Flatten(name="blend_flatten")(SquareRoot(name="blend_roots")(x))
+    roots = SquareRoot(name="blend_roots")(cells(image, SIDE, "blend_"))
+    return keras.layers.Flatten(name="blend_flatten")(roots)

@@ -16,9 +16,11 @@ from typing import Annotated, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
+from scipy.linalg import block_diag
+from sklearn.utils.extmath import randomized_svd
 
 from twinset.errors import DataError
-from twinset.settings import Count, NotNegative, Positive, Section
+from twinset.settings import Count, NotNegative, Section
 
 Floats: TypeAlias = NDArray[np.float64]
 Kind: TypeAlias = Literal["trained", "plain", "centred", "whitened", "lda"]
@@ -43,16 +45,15 @@ class Head(Section):
         shrinkage: how far the covariance within classes is drawn towards a multiple of the unit
             matrix: "auto" by the formula of Ledoit and Wolf; or a number s ≥ 0, for C + s·m·I with
             m the mean eigenvalue of C.
-        dim: largest size of the embedding, of each part where there are `weights`. "lda" has at
-            most one less than there are classes.
-        weights: where the network has several `features`, the weight of each, made a part of
-            length 1 on average. Empty: all weigh the same.
+        dim: largest size of the embedding. "lda" has at most one less than there are classes.
+        weights: where the network has several `features`, how much each weighs as a part of the
+            embedding; 0 leaves it out. Empty: all weigh the same.
     """
 
     kind: Kind = "trained"
     shrinkage: Literal["auto"] | NotNegative = 1.0
     dim: Count = 512
-    weights: tuple[Positive, ...] = ()
+    weights: tuple[NotNegative, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,20 +99,20 @@ def fit_head(
     - "lda": e = unit((x − μ) W), W the d leading solutions of B w = λ C w with wᵀ C w = 1.
 
     Where there are more features than `dim`, or than images, "whitened" and "lda" first take the
-    leading principal directions.
+    leading principal directions (by random projections: Halko, Martinsson, Tropp, 2011).
 
     Args:
         features: float32 of shape (n, f).
         labels: of shape (n,).
         kind: all but "trained". Defaults to "whitened".
         shrinkage: as for `Head`. Defaults to 1.
-        dim: largest size of a part. Defaults to 512.
+        dim: largest size d. Defaults to 512.
         sizes: of the parts that stand side by side in the features; each is made a head of its
             own. Defaults to one part.
-        weights: of the parts, > 0. Defaults to 1 each.
+        weights: of the parts, 0 or more. Defaults to 1 each.
 
     Raises:
-        DataError: "whitened" or "lda" without two images of any class.
+        DataError: "whitened" or "lda" without two images of any class; not a weight for each part.
 
     References:
         Ledoit, Wolf (2004), A Well-Conditioned Estimator for Large-Dimensional Covariance Matrices;
@@ -132,32 +133,41 @@ def fit_head(
             f"Expected two images of one class at least for the head {kind!r}. Received one of "
             "each: add images, or take head.kind = 'centred'."
         )
-    cuts = np.cumsum(sizes)[:-1] if len(sizes) > 1 else []
-    parts = np.split(np.asarray(features, np.float32), cuts, axis=1)
-    heads = [_part(part, codes, kind, shrinkage, dim) for part in parts]
-    if len(heads) == 1:
-        return heads[0]
-    # one matrix for all, of blocks; the parts' lengths are 1 on average and not for each image:
-    # measured no worse, and the whole stays one linear layer
-    shares = [
-        weight / max(float(np.sqrt(np.square(_mapped(head, part)).sum(1).mean())), 1e-12)
-        for head, part, weight in zip(heads, parts, weights or [1.0] * len(parts), strict=True)
-    ]
-    matrices = [
-        share * (np.eye(len(head.mean), dtype=np.float32) if head.matrix is None else head.matrix)
-        for head, share in zip(heads, shares, strict=True)
-    ]
-    whole = np.zeros(tuple(np.sum([each.shape for each in matrices], axis=0)), np.float32)
-    row = column = 0
-    for each in matrices:
-        whole[row : row + each.shape[0], column : column + each.shape[1]] = each
-        row, column = row + each.shape[0], column + each.shape[1]
-    return ClosedForm(np.concatenate([head.mean for head in heads]), whole)
+    x = np.asarray(features, np.float32)
+    sizes = list(sizes) or [x.shape[1]]
+    chosen = list(weights) or [1.0] * len(sizes)
+    if len(chosen) != len(sizes) or not any(chosen):
+        raise DataError(
+            f"Expected a weight for each of {len(sizes)} features, one above 0 at least. "
+            f"Received {chosen}: change head.weights or encoder.features."
+        )
+    if len(sizes) == 1:
+        return _part(x, codes, kind, shrinkage, dim)
+    # One matrix for all, of blocks. Parts have length 1 on average and not for each image:
+    # measured no worse, and the whole stays one linear layer.
+    parts = np.split(x, np.cumsum(sizes)[:-1], axis=1)
+    means, blocks = [], []
+    for part, most, weight in zip(parts, _shared(sizes, chosen, dim), chosen, strict=True):
+        if not weight:
+            means.append(np.zeros(part.shape[1], np.float32))
+            blocks.append(np.zeros((part.shape[1], 0), np.float32))
+            continue
+        head = _part(part, codes, kind, shrinkage, most)
+        matrix = np.eye(part.shape[1], dtype=np.float32) if head.matrix is None else head.matrix
+        length = float(np.sqrt(np.square((part - head.mean) @ matrix).sum(axis=1).mean()))
+        means.append(head.mean)
+        blocks.append(matrix * np.float32(weight / max(length, 1e-12)))
+    return ClosedForm(np.concatenate(means), np.asarray(block_diag(*blocks), np.float32))
 
 
-def _mapped(head: ClosedForm, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    centred = rows - head.mean
-    return centred if head.matrix is None else centred @ head.matrix
+def _shared(sizes: Sequence[int], weights: Sequence[float], dim: int) -> list[int]:
+    # small parts keep all of their directions, the others share what is left
+    found = [0] * len(sizes)
+    used = sorted((size, place) for place, size in enumerate(sizes) if weights[place])
+    for number, (size, place) in enumerate(used):
+        found[place] = max(1, min(size, dim // (len(used) - number)))
+        dim -= found[place]
+    return found
 
 
 def _part(
@@ -194,19 +204,19 @@ def _part(
 
 
 def _principal(x: Floats, most: int) -> Floats | None:
-    # by whichever of the two products is smaller; None where all directions are kept
-    n, f = x.shape
-    rank = min(most, n - 1)
-    if f <= rank:
+    # None where all directions are kept
+    rank = min(most, len(x) - 1)
+    if x.shape[1] <= rank:
         return None
-    if f <= n:
-        _, vectors = np.linalg.eigh(x.T @ x)
-        return np.asarray(vectors[:, ::-1][:, :rank])
-    values, vectors = np.linalg.eigh(x @ x.T)
-    values, vectors = values[::-1][:rank], vectors[:, ::-1][:, :rank]
-    kept = values > max(values[0], 0) * NOISE
-    found = x.T @ (vectors[:, kept] * values[kept] ** -0.5)
-    return found if kept.any() else np.eye(f)[:, :1]
+    if len(x) <= x.shape[1]:  # few images: by their products with each other
+        squares, vectors = np.linalg.eigh(x @ x.T)
+        squares, directions = squares[::-1][:rank], x.T @ vectors[:, ::-1][:, :rank]
+        directions *= np.maximum(squares, np.finfo(np.float64).tiny) ** -0.5
+    else:  # in a tenth of the time of an eigendecomposition, and always the same
+        _, lengths, rows = randomized_svd(x.astype(np.float32), rank, n_iter=3, random_state=0)
+        squares, directions = np.square(lengths), rows.T
+    kept = squares > squares[0] * NOISE
+    return np.asarray(directions[:, kept] if kept.any() else np.eye(x.shape[1])[:, :1], np.float64)
 
 
 def _shrunk(inner: Floats, shrinkage: object) -> Floats:

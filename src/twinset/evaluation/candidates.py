@@ -1,0 +1,129 @@
+"""The candidates of a choice, simplest first: what each is, and how it is fitted to images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages
+from twinset.progress import Report
+from twinset.recipe import Recipe
+from twinset.settings import NotNegative, Section
+
+
+
+class Choosing(Section):
+    """Whether the recipe is chosen out of candidates, and for what.
+
+    Args:
+        candidates: "all": choose by cross-validation, and train what was chosen. "none": train
+            this recipe.
+        purpose: "unseen": for things that are not among the training images, so that whole classes
+            are left out in turn. "seen": for new images of the same classes. "auto": "unseen" from
+            20 classes on.
+        budget: seconds after which no further candidate that has to be trained is tried.
+    """
+
+    candidates: Literal["none", "all"] = "none"
+    purpose: Literal["auto", "unseen", "seen"] = "auto"
+    budget: NotNegative = 30.0
+
+
+# Pixels of the longer side up to which recipes that learn from nothing are tried, and the images
+# from which on: below, they lose to raw pixels and take most of the time.
+SMALL, ENOUGH = 64, 1000
+PRETRAINED = "efficientnet-lite0"
+# Two stages of it: 320 numbers of the whole image, and 192 of each cell of a grid, which say where
+# things are. One pass serves every candidate: a weight of 0 leaves a part out.
+_PARTS = {"name": PRETRAINED, "features": ["320", "192-grid3"], "freeze": True}
+_POOLED, _GRID, _BOTH = [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]
+_PIXELS = {"name": "pixels"}
+_TRAINED = {"units": [], "embedding": 128}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe to try.
+
+    Args:
+        name: what the table calls it.
+        recipe: whole, as it would be trained.
+        trains: whether it goes through epochs, and so takes time.
+    """
+
+    name: str
+    recipe: Recipe
+    trains: bool = False
+
+
+class Features:
+    """Features of some images by frozen networks, each computed once."""
+
+    def __init__(self, data: Labelled, report: Report) -> None:
+        self._data, self._report = data, report
+        self._known: dict[str, Labelled] = {}
+
+    def of(self, encoder: Section) -> Labelled:
+        """Give the features of all images, as data that a head is fitted to."""
+        if not isinstance(self._data, LabelledImages):
+            return self._data
+        key = encoder.model_dump_json()
+        if key not in self._known:
+            from twinset.training.frozen_trunk import features_of
+
+            rows = features_of(encoder, self._data, self._report)
+            self._known[key] = self._labelled(rows)
+        return self._known[key]
+
+    def _labelled(self, rows: NDArray[np.float32]) -> LabelledFeatures:
+        data = self._data
+        return LabelledFeatures(rows, data.labels, data.class_names, data.name, data.groups)
+
+
+def candidates_for(recipe: Recipe, data: Labelled) -> list[Candidate]:
+    """List the candidates for some images, or features, simplest first."""
+    own = {name: getattr(recipe, name).model_dump() for name in ("images", "split")}
+    own |= {name: getattr(recipe, name) for name in ("holdout", "rule", "seed", "distance")}
+    images = isinstance(data, LabelledImages)
+    found = [
+        Candidate(name, Recipe.load(recipe, choice={}, name=name, **changes))
+        for name, changes in (_OF_IMAGES if images else _OF_FEATURES)
+    ]
+    head = {"encoder": _PARTS | _TRAINED if images else {"name": "head", **_TRAINED}}
+    found.append(_trained("trained head", "head", {**own, **head}))
+    if images and max(data.row_shape[:2]) <= SMALL and len(data) >= ENOUGH:
+        found += [_trained(name, name, own) for name in ("fast", "conv")]
+    return found
+
+
+def _trained(name: str, base: str, changes: Mapping[str, Any]) -> Candidate:
+    return Candidate(name, Recipe.load(base, **{**changes, "name": name}), trains=True)
+
+
+def _head(kind: str, weights: Sequence[float] = ()) -> dict[str, Any]:
+    return {"kind": kind, "weights": list(weights)}
+
+
+_OF_IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("pixels", {"encoder": _PIXELS, "head": _head("plain")}),
+    ("pixels, centred", {"encoder": _PIXELS, "head": _head("centred")}),
+    ("pretrained", {"encoder": _PARTS, "head": _head("plain", _POOLED)}),
+    ("pretrained, centred", {"encoder": _PARTS, "head": _head("centred", _POOLED)}),
+    ("pretrained, whitened", {"encoder": _PARTS, "head": _head("whitened", _POOLED)}),
+    ("pretrained grid, whitened", {"encoder": _PARTS, "head": _head("whitened", _GRID)}),
+    ("pretrained and grid, whitened", {"encoder": _PARTS, "head": _head("whitened", _BOTH)}),
+    ("pretrained and grid, LDA", {"encoder": _PARTS, "head": _head("lda", _BOTH)}),
+)
+_OF_FEATURES: tuple[tuple[str, dict[str, Any]], ...] = tuple(
+    (f"features, {words}", {"encoder": {"name": "head"}, "head": _head(kind)})
+    for words, kind in (
+        ("as they are", "plain"),
+        ("centred", "centred"),
+        ("whitened", "whitened"),
+        ("LDA", "lda"),
+    )
+)

@@ -1,0 +1,280 @@
+"""Which recipe serves a collection best: candidates, cross-validated, the simplest good one taken.
+
+    found = choose(parts.fit, recipe)
+    model = fit(parts.fit, found.recipe)
+
+Each candidate is fitted on most of the images, and judged on what was left out: whole classes where
+the model is for things that it has not seen, else images of each class. It is judged by the mean of
+AUC and MAP@R. The simplest candidate within one standard error of the best is taken: raw pixels are
+among them, so the choice is never worse than doing nothing, as far as the images can tell.
+
+Reference:
+    Breiman, Friedman, Olshen, Stone (1984), Classification and Regression Trees (one standard
+    error).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset import tables
+from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages
+from twinset.data.turns import Turns, take_turns
+from twinset.errors import DataError, TwinsetError
+from twinset.evaluation.candidates import Candidate, candidates_for
+from twinset.evaluation.crossfit import CrossFitted, crossfit
+from twinset.files import plain, write_bytes
+from twinset.metrics.all_pairs import AllPairs
+from twinset.metrics.intervals import Estimate, Interval, auc_estimate, normal_quantile
+from twinset.metrics.measured import Part
+from twinset.metrics.retrieval import recall_key, retrieve
+from twinset.progress import Progress, Report, Wanted, reporting
+from twinset.recipe import Recipe
+
+FILE = "choice.json"
+# Classes from which on a model is meant for things that it has not seen, where nobody says.
+MANY_CLASSES = 20
+# Images that candidates are compared on: more cost time and narrow the intervals no further.
+JUDGED = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One candidate, and how good it was on images that it was not fitted on."""
+
+    candidate: Candidate
+    seconds: float
+    dim: int = 0
+    auc: Interval | None = None
+    map_at_r: Interval | None = None
+    recall_at_1: float = math.nan
+    left_out: str = ""  # why it was not tried, or why it failed
+    score: Estimate | None = field(default=None, repr=False)
+    found: CrossFitted | None = field(default=None, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "name": self.candidate.name,
+            "about": self.candidate.about,
+            "seconds": round(self.seconds, 2),
+            "numbers": self.dim,
+            "auc": self.auc,
+            "map_at_r": self.map_at_r,
+            "recall_at_1": self.recall_at_1,
+            "left_out": self.left_out,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The candidates in order of simplicity, and the one that was taken.
+
+    Args:
+        rows: one for each candidate, simplest first.
+        chosen: name of the one that was taken.
+        best: name of the one with the highest score.
+        recipe: of the one that was taken, whole.
+        across: what was left out in turn, for people.
+        by: "class" or "image".
+        found: its embeddings of what was left out, for thresholds and promised rates.
+    """
+
+    rows: tuple[Judged, ...]
+    chosen: str
+    best: str
+    recipe: Recipe
+    across: str
+    by: str
+    found: CrossFitted = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        told: dict[str, Any] = plain(
+            {
+                "schema": 1,
+                "chosen": self.chosen,
+                "best": self.best,
+                "by": self.by,
+                "across": self.across,
+                "rule": self.rule,
+                "candidates": [row.to_dict() for row in self.rows],
+            }
+        )
+        return told
+
+    @property
+    def rule(self) -> str:
+        """How it was chosen, for people."""
+        return (
+            "the simplest candidate whose mean of AUC and MAP@R is within one standard error of "
+            f"the best, on images left out in turn: {self.across}"
+        )
+
+    def summary(self) -> str:
+        """Lay the candidates out as a table for a terminal."""
+        return f"{tables.text(HEADS, list(self._cells()))}\n{self.chosen}: {self.rule}."
+
+    def _cells(self) -> Iterator[list[str]]:
+        for row in self.rows:
+            mark = "->" if row.candidate.name == self.chosen else ""
+            if row.left_out:
+                yield [mark, row.candidate.name, "left out", "", "", "", row.left_out]
+                continue
+            yield [
+                mark,
+                row.candidate.name,
+                _cell(row.auc),
+                _cell(row.map_at_r),
+                f"{row.recall_at_1:.3f}",
+                f"{row.dim:,}",
+                f"{row.seconds:.1f} s",
+            ]
+
+    def write(self, folder: Path) -> None:
+        """Write choice.json."""
+        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
+        write_bytes(folder / FILE, text.encode() + b"\n")
+
+
+HEADS = ("", "candidate", "AUC", "MAP@R", ">recall@1", ">numbers", ">time")
+
+
+def _cell(number: Interval | None) -> str:
+    return "-" if number is None else f"{number.value:.3f} ({number.low:.3f} to {number.high:.3f})"
+
+
+def choose(
+    data: Labelled,
+    recipe: Recipe,
+    *,
+    turns: Turns | None = None,
+    progress: Wanted = False,
+    tell: Callable[[str], None] | None = None,
+) -> Choice:
+    """Cross-validate the candidates for some images, and choose."""
+    by = purpose(recipe, data.labels)
+    if turns is None or turns.by != by:
+        turns = take_turns(data.labels, by=by, units=data.groups, seed=recipe.seed)
+    candidates = candidates_for(recipe, data)
+    started = time.perf_counter()
+    rows: list[Judged] = []
+    with reporting(progress) as report:
+        for number, candidate in enumerate(candidates):
+            report(Progress(f"try {candidate.name}", number, len(candidates), "candidates"))
+            spent = time.perf_counter() - started
+            rows.append(_judged(candidate, data, turns, recipe, recipe.choice.budget - spent, report))
+        report(Progress("choose", len(candidates), len(candidates), "candidates"))
+    scored = [row for row in rows if row.score is not None]
+    if not scored:
+        raise DataError(
+            f"{data.name}: expected one candidate at least that can be fitted. {rows[0].left_out}"
+        )
+    best = max(scored, key=lambda row: row.score.value)
+    clusters = _clusters(best.found, by)
+    taken = next(row for row in scored if _as_good(row, best, clusters))
+    return Choice(
+        rows=tuple(replace(row, found=None) for row in rows),
+        chosen=taken.candidate.name,
+        best=best.candidate.name,
+        recipe=taken.candidate.recipe,
+        across=turns.across,
+        by=by,
+        found=taken.found,
+    )
+
+
+def purpose(recipe: Recipe, labels: NDArray[np.integer]) -> str:
+    """Tell what is left out in turn: "class" for things that were not seen, else "image"."""
+    wanted = recipe.choice.purpose
+    if wanted == "auto":
+        counts = np.unique(labels, return_counts=True)[1]
+        wanted = "unseen" if int((counts > 1).sum()) >= MANY_CLASSES else "seen"
+    return "class" if wanted == "unseen" else "image"
+
+
+def _judged(
+    candidate: Candidate,
+    data: Labelled,
+    turns: Turns,
+    recipe: Recipe,
+    left: float,
+    report: Report,
+) -> Judged:
+    started = time.perf_counter()
+    if candidate.trains and left <= 0:
+        return Judged(candidate, 0.0, left_out="no time left: allow more with --budget")
+    try:
+        found = crossfit(data, candidate.fitter(data, report), turns=turns, seed=recipe.seed)
+    except TwinsetError as error:  # one that cannot be fitted is no reason not to try the others
+        return Judged(candidate, time.perf_counter() - started, left_out=str(error))
+    seconds = time.perf_counter() - started
+    auc = auc_estimate(AllPairs(found.embeddings, found.labels, found.turns))
+    ranked = _map_at_r(found)
+    estimate, recall = ranked if ranked is not None else (auc, math.nan)
+    clusters = _clusters(found, turns.by)
+    return Judged(
+        candidate,
+        seconds,
+        dim=found.embeddings.shape[1],
+        auc=_interval(auc, clusters),
+        map_at_r=None if ranked is None else _interval(estimate, clusters),
+        recall_at_1=recall,
+        score=auc.times(0.5).plus(estimate, 0.5),
+        found=found,
+    )
+
+
+def _map_at_r(found: CrossFitted) -> tuple[Estimate, float] | None:
+    # each turn ranks its own images; queries without a partner there are in no mean
+    pulls = np.zeros(len(found.labels))
+    values = np.full((2, len(found.labels)), np.nan)
+    for turn in np.unique(found.turns):
+        rows = np.flatnonzero(found.turns == turn)
+        counts = np.unique(found.labels[rows], return_inverse=True, return_counts=True)
+        asks = counts[2][counts[1]] > 1
+        if asks.any():
+            scores = retrieve(found.embeddings[rows], found.labels[rows], ks=(1,))
+            for place, name in enumerate(("map_at_r", recall_key(1))):
+                values[place, rows[asks]] = scores.per_query[name]
+    scored = ~np.isnan(values[0])
+    if not scored.any():
+        return None
+    mean = float(values[0, scored].mean())
+    pulls[scored] = (values[0, scored] - mean) / scored.sum()
+    return Estimate(mean, pulls, 0.0), float(values[1, scored].mean())
+
+
+def _clusters(found: CrossFitted, by: str) -> NDArray[np.int64]:
+    # Another collection would hold other classes, and not only other images, where these are what
+    # is left out: the images of one then count as one observation.
+    if by == "class":
+        return np.unique(found.labels, return_inverse=True)[1].astype(np.int64)
+    return np.arange(len(found.labels))
+
+
+def _error(pulls: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
+    return float(np.linalg.norm(np.bincount(clusters, pulls)))
+
+
+def _interval(number: Estimate, clusters: NDArray[np.int64]) -> Interval:
+    error = _error(number.pulls, clusters)
+    half = normal_quantile(0.975) * error
+    return Interval(
+        number.value, max(number.value - half, 0.0), min(number.value + half, 1.0), error
+    )
+
+
+def _as_good(row: Judged, best: Judged, clusters: NDArray[np.int64]) -> bool:
+    # the error of the difference: what both find hard cancels out
+    error = _error(best.score.pulls - row.score.pulls, clusters)
+    return best.score.value - row.score.value <= error
