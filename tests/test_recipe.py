@@ -88,6 +88,7 @@ def test_the_tutorial_holds_the_tutorials_values():
             "epsilon": 1e-7,
         },
         "blend": {"learned": 1.0, "features": 0.0, "pixels": 0.0, "mirror": False},
+        "stopping": {"keep": "last", "by": "AUC", "patience": 0},
     }
 
 

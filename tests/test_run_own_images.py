@@ -150,6 +150,28 @@ def test_a_run_is_never_judged_on_what_it_has_used(tiles, tmp_path):
         run_data.evaluation_parts(tmp_path / "run", fitted, recipe, how)
 
 
+def test_a_folder_of_validation_images_is_looked_at_after_each_epoch(tiles, tmp_path, command):
+    pixels, labels = tiles
+    parts = {"train": slice(0, None, 3), "val": slice(1, None, 9), "test": slice(2, None, 9)}
+    for name, part in parts.items():
+        write_tree(tmp_path / "photos" / name, pixels[part], labels[part], ("roof", "flower"))
+    changes = ("epochs=3", "encoder.units=[8]", "stopping.keep=best", "holdout=auto")
+    settings = [word for change in (*changes, "split.tune=0.1") for word in ("--set", change)]
+    done = command("train", "photos", "--out", "run", *settings)
+    assert done.code == 0, done.err
+    assert "recall@1" in done.err
+    assert "AUC" in done.err
+    history = twinset.load_model("run").history
+    assert [each.validation.images for each in history] == [55.0] * 3
+    report = json.loads(Path("run/report.json").read_text("utf-8"))
+    (health,) = [each for each in report["pictures"] if each["name"] == "health"]
+    assert "best by AUC on 55 validation images" in health["notes"][0]
+    assert "The model has its weights." in health["notes"][0]
+    refused = command("train", "photos/train", "--out", "none", *settings[:6])
+    assert refused.code == 2
+    assert "Expected validation images for stopping.keep = 'best'" in refused.err
+
+
 def test_owners_parts_that_leak_are_refused(tiles, tmp_path, command):
     pixels, labels = tiles
     write_tree(tmp_path / "data" / "train", pixels[::4], labels[::4], ["roof", "flower"])

@@ -33,6 +33,7 @@ LOSSES = Makers(
 )
 OPTIMIZER = Maker("twinset.training.tasks:build", given=("steps", "precision"))
 BLEND = Maker("twinset.training.blend:Blend")
+STOPPING = Maker("twinset.training.validation:Stopping")
 # What a section holds which a recipe leaves out: the defaults of its callable.
 _DEFAULTS: Any = {}
 
@@ -67,6 +68,7 @@ class Recipe(Section):
         loss: the objective.
         optimizer: the optimiser.
         blend: what the embedding is made of in the end.
+        stopping: which epoch's weights the training ends with, where it has validation images.
 
     Example:
         >>> recipe = Recipe.load("tutorial", epochs=4, loss={"margin": 2})
@@ -94,6 +96,7 @@ class Recipe(Section):
     loss: Annotated[Section, Part(LOSSES)] = _DEFAULTS
     optimizer: Annotated[Section, Part(OPTIMIZER)] = _DEFAULTS
     blend: Annotated[Section, Part(BLEND)] = _DEFAULTS
+    stopping: Annotated[Section, Part(STOPPING)] = _DEFAULTS
 
     @model_validator(mode="after")
     def _fitting(self) -> Recipe:

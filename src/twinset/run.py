@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twinset.data.decoding.decode import Preprocessing
+from twinset.data.labelled import Labelled
 from twinset.data.load import load_parts, write_members
+from twinset.data.parts import Parts
 from twinset.data.sources import source_for
+from twinset.data.turns import comparable
 from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.of_test_pairs import plot_model, score, shown_pairs
 from twinset.exporters.export import ready
@@ -94,6 +97,7 @@ def train(
             parts.fit,
             chosen,
             pairs=pairs if chosen.pairs == "tutorial" else None,
+            validation=_validation(parts, tell),
             progress=progress,
             checkpoint=state,
             keep_checkpoint=True,
@@ -118,6 +122,17 @@ def train(
             picture.write(folder)
         plot_model(model, folder)
     return Run(folder, model, report)
+
+
+def _validation(parts: Parts, tell: Callable[[str], None] | None) -> Labelled | None:
+    if parts.tune is None or all(comparable(parts.tune.labels)):
+        return parts.tune
+    if tell is not None:
+        tell(
+            f"no validation: of {len(parts.tune)} images for it no two are of one class beside "
+            "one of another"
+        )
+    return None
 
 
 def _save(model: SiameseModel, folder: Path) -> None:

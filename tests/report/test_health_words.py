@@ -13,8 +13,8 @@ from twinset import figures
 from twinset.errors import DataError
 from twinset.figures import Panel
 from twinset.figures.canvas import MUTED
-from twinset.models.history import BatchStatistics, EpochRecord
-from twinset.report.health_words import health_picture, sentences
+from twinset.models.history import BatchStatistics, EpochRecord, ValidationScores
+from twinset.report.health_words import health_picture, sentences, validation_sentences
 
 GOOD = BatchStatistics(0.25, 1.0, 0.1, -2.0, 9.0, 0.0, 0.0, 64)
 
@@ -104,3 +104,31 @@ def test_the_history_holds_the_statistics(stripes, tmp_path):
     statistics = ["positive_distance", "negative_distance", "alignment", "uniformity"]
     assert {*statistics, "effective_rank", "gradient_norm", "active"} <= set(head.split(","))
     assert all(math.isfinite(float(value)) for row in rows for value in row.split(","))
+
+
+def validated(*aucs, images=24):
+    """Epochs whose recall@1 is three quarters of the AUC's surplus over a coin, plus a half."""
+    return [
+        replace(record(i), validation=ValidationScores(0.5 + 0.75 * (auc - 0.5), auc, images))
+        for i, auc in enumerate(aucs, 1)
+    ]
+
+
+def test_validation_images_are_told_with_what_so_many_can_tell():
+    """75% of 24 queries: Wilson's interval is (18 + 1.92 ± 1.96 √(4.5 + 0.96)) / 27.84."""
+    (said,) = validation_sentences(validated(0.6, 0.8333, 0.83), "AUC", best=False)
+    assert said.startswith("Healthy: epoch 2 of 3 was the best by AUC on 24 validation images")
+    assert "recall@1 75.0%, which so many images tell to lie between 55% and 88%" in said
+    (said,) = validation_sentences(validated(0.9, 0.8), "AUC", best=False)
+    assert said.startswith("Look here: epoch 1 of 2")
+    assert said.endswith('The last epochs made it worse: take stopping.keep = "best".')
+    (said,) = validation_sentences(validated(0.9, 0.8), "recall@1", best=True)
+    assert said.endswith("The model has its weights.")
+    assert validation_sentences([record()], "AUC", best=True) == ()
+
+
+def test_the_panel_of_the_validation_is_there_where_there_was_one():
+    without, with_it = health_picture([record(), record(2)]), health_picture(validated(0.6, 0.7))
+    heights = [Image.open(BytesIO(each.png)).height for each in (without, with_it)]
+    assert heights[1] > heights[0]
+    assert len(with_it.notes) == len(without.notes) + 1

@@ -84,7 +84,10 @@ def _pictures(
     yield _picture(
         "loss", "Mean loss of each epoch, while training.", figures.loss_curve(epochs, losses)
     )
-    yield health_picture(model.history, scale=model.recipe.scale)
+    choice = model.recipe.stopping
+    yield health_picture(
+        model.history, scale=model.recipe.scale, by=choice.by, best=choice.keep == "best"
+    )
     yield _picture(
         "distances",
         "Distances of the test pairs. A match is a distance at or below the threshold.",

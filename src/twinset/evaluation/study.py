@@ -67,9 +67,14 @@ def run_study(
         from twinset.training.fit import fit
 
         gone = np.setdiff1d(parts.fit.labels, kept.labels)
-        # a threshold must not be chosen on classes that the model never saw
-        known = calibration.subset(np.flatnonzero(~np.isin(calibration.labels, gone)))
-        return fit(kept, chosen, progress=False).calibrate(known)
+
+        def seen(part: Labelled) -> Labelled:
+            # neither threshold nor epoch must be chosen on classes that the model never saw
+            return part.subset(np.flatnonzero(~np.isin(part.labels, gone)))
+
+        choosing = None if chosen.stopping.nothing or parts.tune is None else seen(parts.tune)
+        model = fit(kept, chosen, validation=choosing, progress=False)
+        return model.calibrate(seen(calibration))
 
     def judge(model: Any, unit: Unit, kept: Labelled, held: Labelled | None) -> Mapping[str, Any]:
         if unit.fold is not None:

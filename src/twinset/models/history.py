@@ -19,6 +19,7 @@ from twinset.metrics.health import alignment, effective_rank, squared_distances,
 
 NAN = float("nan")
 HISTORY = "history.csv"
+_VALIDATION = "validation_"  # before the names of its scores in that file
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,18 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 @dataclass(frozen=True)
+class ValidationScores:
+    """How well a network tells validation images apart, which it does not learn from."""
+
+    recall_at_1: float = NAN  # share of images whose nearest other one is of their class
+    auc: float = NAN  # over all pairs
+    images: float = NAN  # so many were looked at, of those with another of their class or without
+
+
+NOT_VALIDATED = ValidationScores()
+
+
+@dataclass(frozen=True)
 class EpochRecord:
     """What one epoch did."""
 
@@ -77,18 +90,24 @@ class EpochRecord:
     gradient_norm: float = NAN  # of the loss at the embeddings, mean over the steps
     active: float = NAN  # mean share of the embeddings of a batch that the loss moves
     statistics: BatchStatistics = UNKNOWN  # of the epoch's last batch
+    validation: ValidationScores = NOT_VALIDATED  # at its end
 
     def flat(self) -> dict[str, float]:
-        """Return all numbers by name, those of the statistics among them."""
+        """Return all numbers by name, those of the statistics and of the validation among them."""
         values: dict[str, Any] = asdict(self)
         statistics: dict[str, float] = values.pop("statistics")
-        return values | statistics
+        scores: dict[str, float] = values.pop("validation")
+        if math.isnan(scores["images"]):  # there was none: no columns of it either
+            return values | statistics
+        return values | statistics | {f"{_VALIDATION}{name}": x for name, x in scores.items()}
 
     @property
     def health(self) -> dict[str, float]:
-        """What is known of its health, under the short names of a line of progress."""
+        """What is known of its health and validation, as a line of progress calls it."""
         batch = self.statistics
         found = {
+            "recall@1": self.validation.recall_at_1,
+            "AUC": self.validation.auc,
             "same": batch.positive_distance,
             "different": batch.negative_distance,
             "active": self.active,
@@ -103,13 +122,23 @@ class EpochRecord:
     def from_flat(cls, values: Mapping[str, float | str]) -> EpochRecord:
         """Rebuild a record from what `flat` returned, or from its texts; what lacks is NaN."""
 
-        def known(kind: type[Any]) -> dict[str, Any]:
-            names = [each.name for each in fields(kind) if each.name in values]
-            return {name: float(values[name]) for name in names}
+        def known(kind: type[Any], before: str = "") -> dict[str, Any]:
+            names = [each.name for each in fields(kind) if before + each.name in values]
+            return {name: float(values[before + name]) for name in names}
 
         counts = {name: int(values[name]) for name in ("epoch", "steps")}
         batch = BatchStatistics(**known(BatchStatistics))
-        return cls(**known(cls) | counts, statistics=batch)
+        scores = ValidationScores(**known(ValidationScores, _VALIDATION))
+        return cls(**known(cls) | counts, statistics=batch, validation=scores)
+
+
+def best_epoch(history: Sequence[EpochRecord], by: str = "AUC") -> EpochRecord | None:
+    """Find the first epoch that was best by "AUC" or "recall@1"; None without a validation."""
+    best = None
+    for record in history:
+        if by in record.health and (best is None or record.health[by] > best.health[by]):
+            best = record
+    return best
 
 
 def to_csv(history: Sequence[EpochRecord]) -> str:

@@ -8,17 +8,22 @@ import numpy as np
 
 from twinset import figures
 from twinset.figures import Panel
-from twinset.models.history import EpochRecord
+from twinset.metrics.intervals import share_interval
+from twinset.models.history import EpochRecord, best_epoch
 from twinset.report.page import Picture
 from twinset.training.guards import COLLAPSED, DEAD, PATIENCE
 
 # Rules of thumb beside the guards that stop a training: different pairs so many times as far apart
 # as same ones, more than one direction, more than nothing, and no gradient that grows by much.
 APART, RANK, LEAST, RISING = 1.5, 1.5, 0.01, 3.0
+FELL = 0.02  # of the AUC, which is worth a look
 
 
-def health_picture(history: Sequence[EpochRecord], *, scale: float = 1.0) -> Picture:
+def health_picture(
+    history: Sequence[EpochRecord], *, scale: float = 1.0, by: str = "AUC", best: bool = False
+) -> Picture:
     """Draw how healthy a training was, and say of each statistic what is healthy."""
+    # by what the best epoch is found, and whether the model has its weights
     rows = [record.flat() for record in history]
     values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     panels = [
@@ -37,13 +42,35 @@ def health_picture(history: Sequence[EpochRecord], *, scale: float = 1.0) -> Pic
         ),
         Panel("gradient norm", {"norm": values["gradient_norm"]}, 0.0),
     ]
+    if "validation_auc" in values:
+        scores = {"recall@1": values["validation_recall_at_1"], "AUC": values["validation_auc"]}
+        panels.append(Panel("validation images", scores, share=True, zero=False))
     return Picture(
         "health",
         "Statistics of the last batch of each epoch; active share and gradient norm are means "
         "over its steps. A dashed grey line is where a guard stops the training.",
         figures.png_bytes(figures.training_health(values["epoch"], panels)),
-        notes=sentences(history),
+        notes=(*validation_sentences(history, by, best), *sentences(history)),
     )
+
+
+def validation_sentences(history: Sequence[EpochRecord], by: str, best: bool) -> tuple[str, ...]:
+    """Say which epoch was best on the validation images, and how much these can tell."""
+    top, last = best_epoch(history, by), history[-1]
+    if top is None:
+        return ()
+    scores = top.validation
+    sure = share_interval(scores.recall_at_1, int(scores.images))
+    text = (
+        f"epoch {top.epoch} of {last.epoch} was the best by {by} on {scores.images:.0f} "
+        f"validation images: AUC {scores.auc:.4f}, recall@1 {scores.recall_at_1:.1%}, which so "
+        f"many images tell to lie between {sure.low:.0%} and {sure.high:.0%}."
+    )
+    if best:
+        return (f"Healthy: {text} The model has its weights.",)
+    fell = sure.low > last.validation.recall_at_1 or top.validation.auc - last.validation.auc > FELL
+    advice = ' The last epochs made it worse: take stopping.keep = "best".' if fell else ""
+    return (f"{'Look here' if fell else 'Healthy'}: {text}{advice}",)
 
 
 def sentences(history: Sequence[EpochRecord]) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ class Checkpoint:
     history: tuple[EpochRecord, ...]
     pending: NDArray[np.float64]  # as `Monitor.pending` and `Monitor.guards`
     guards: Guards
+    best: tuple[NDArray[Any], ...]  # as `Monitor.best`
 
 
 class Keeper:
@@ -87,6 +88,7 @@ class Keeper:
         }
         file = io.BytesIO()
         named: dict[str, Any] = {f"a{i}": _storable(array) for i, array in enumerate(arrays)}
+        named |= {f"b{i}": _storable(array) for i, array in enumerate(monitor.best)}
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **named)
         try:
             write_bytes(path, file.getvalue())
@@ -109,11 +111,17 @@ class Keeper:
             # from memory: numpy leaves a damaged file open
             with np.load(io.BytesIO(self._path.read_bytes())) as file:
                 about = json.loads(file["about"].tobytes())
-                arrays = tuple(file[f"a{i}"] for i in range(len(file.files) - 1))
+                names = [name for name in file.files if name != "about"]
+                arrays, best = (
+                    tuple(file[f"{kind}{i}"] for i in range(sum(n[0] == kind for n in names)))
+                    for kind in "ab"
+                )
             history = tuple(EpochRecord.from_flat(each) for each in about["history"])
             pending = np.array(about["pending"], np.float64).reshape(-1, 3)
             guards = Guards(**about["guards"] | {"first": tuple(about["guards"]["first"])})
-            found = Checkpoint(about["epoch"], about["step"], arrays, history, pending, guards)
+            found = Checkpoint(
+                about["epoch"], about["step"], arrays, history, pending, guards, best
+            )
             key = about["key"]
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ModelError(

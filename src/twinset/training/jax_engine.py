@@ -41,7 +41,7 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
     start = keeper.load()
     state, epoch, step = _read(job), 0, 0
     if start is not None:
-        monitor.restore(start.history, start.pending, start.guards)
+        monitor.restore(start.history, start.pending, start.guards, start.best)
         state, epoch, step = _restored(state, start.arrays), start.epoch, start.step
     feed = Feed(job.rows)
     loop = None
@@ -229,7 +229,7 @@ class _Pace:
 
 def _shared(job: Job, monitor: Monitor, state: Any, tell: Callable[[], None]) -> Any:
     # of an epoch, while the variables hold the state, and take what callbacks change
-    if monitor.listener is None:
+    if not monitor.looks:
         tell()
         return state
     _write(job, state)

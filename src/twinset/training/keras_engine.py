@@ -31,7 +31,7 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
     job.build()
     start = keeper.load()
     if start is not None:
-        monitor.restore(start.history, start.pending, start.guards)
+        monitor.restore(start.history, start.pending, start.guards, start.best)
         everything = [variable for group in job.variables() for variable in group]
         for variable, value in zip(everything, start.arrays, strict=True):
             variable.assign(value)

@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.models.history import NAN, UNKNOWN, BatchStatistics, EpochRecord
+from twinset.models.history import NAN, NOT_VALIDATED, UNKNOWN, BatchStatistics, EpochRecord
 from twinset.progress import Progress, Report
 from twinset.training.callbacks import Callbacks
 from twinset.training.guards import Guards, on_interrupt, refuse_dead
+from twinset.training.validation import Validation
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,7 @@ class Monitor:
         scale: float = 1.0,  # distance that a healthy embedding spans
         tell: Report = lambda _: None,
         listener: Callbacks | None = None,
+        validation: Validation | None = None,
     ) -> None:
         self.epochs = epochs
         self.history: list[EpochRecord] = []
@@ -47,7 +50,8 @@ class Monitor:
         self._images = images
         self._scale = scale
         self._tell = tell
-        self.listener = listener  # may look at the weights, and change them
+        self._listener = listener  # may look at the weights, and change them
+        self._validation = validation  # looks at them
         self._seen: list[tuple[float, float, float]] = []  # loss, gradient norm, active share
         self.guards = Guards()
         self._epoch_started = time.perf_counter()
@@ -58,19 +62,35 @@ class Monitor:
         return self.interrupted or self.finished
 
     @property
+    def looks(self) -> bool:
+        """Whether somebody looks at the weights between two epochs."""
+        return self._listener is not None or self._validation is not None
+
+    @property
+    def best(self) -> list[NDArray[Any]]:
+        """The weights of the best epoch so far, where they are kept."""
+        return [] if self._validation is None else self._validation.best
+
+    @property
     def step(self) -> int:
         """How many steps of the current epoch are done."""
         return len(self._seen)
 
     def begin(self) -> None:
         """Take note that the next epoch begins."""
-        if self.listener is not None:
-            self.listener.begin(len(self.history))
+        if self._listener is not None:
+            self._listener.begin(len(self.history))
 
     def restore(
-        self, history: Sequence[EpochRecord], seen: NDArray[np.floating], guards: Guards
+        self,
+        history: Sequence[EpochRecord],
+        seen: NDArray[np.floating],
+        guards: Guards,
+        best: Sequence[NDArray[Any]] = (),
     ) -> None:
-        """Go on where another monitor was: with its history, `pending` and `guards`."""
+        """Go on where another monitor was: with its history, `pending`, `guards` and `best`."""
+        if self._validation is not None:
+            self._validation.best = list(best)
         self.history = list(history)
         self.guards = replace(guards)
         self._seen = [tuple(row) for row in seen.tolist()]
@@ -125,12 +145,15 @@ class Monitor:
             gradient_norm=self._mean(1),
             active=self._mean(2),
             statistics=statistics() if statistics is not None else UNKNOWN,
+            validation=NOT_VALIDATED if self._validation is None else self._validation.scores(),
         )
         self._report(record.loss, record.images_per_second, record.health)
         self.history.append(record)
-        if self.listener is not None:
-            self.listener.end(record)
-            self.finished = self.finished or self.listener.stopped
+        if self._validation is not None:
+            self.finished = self._validation.ends(self.history) or self.finished
+        if self._listener is not None:
+            self._listener.end(record)
+            self.finished = self.finished or self._listener.stopped
         self._seen, self._epoch_started = [], time.perf_counter()
         refuse_dead([each.statistics.dead_share for each in self.history[-2:]], record.epoch)
 
