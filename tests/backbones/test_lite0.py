@@ -1,5 +1,7 @@
 """EfficientNet-Lite0: its known answers, and the same numbers on ONNX Runtime and on Keras."""
 
+import copy
+import pickle
 import subprocess
 import sys
 
@@ -19,6 +21,7 @@ from twinset.data.labelled import LabelledFeatures
 from twinset.errors import DataError, ModelError, RecipeError
 from twinset.exporters import onnx_layers
 from twinset.models.card import read_card
+from twinset.models.keras_model import encode
 from twinset.models.onnx_model import OnnxModel
 from twinset.training.frozen_trunk import graph_of, trunk_of
 
@@ -213,3 +216,28 @@ def test_a_model_tells_whose_weights_it_began_with(tmp_path, monkeypatch):
     assert twinset.SiameseModel.load(tmp_path / "run").provenance == (whose,)
     backbone = graph_of(trunk_of(model.encoder), model.recipe.encoder)
     assert backbone.key == lite0.backbone((16, 16), size=32, features=("16",)).key
+
+
+def test_a_model_in_use_runs_its_frozen_part_on_onnx_runtime(tmp_path, monkeypatch):
+    """Keras on the whole gives the same; a blend with pixels, which cannot be cut, is Keras'."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    pixels = some((16, 16), 12)
+    data = twinset.LabelledImages(pixels, np.tile([0, 1, 2], 4), tuple("abc"))
+    settings = {"size": 32, "features": ["16"], "units": [], "embedding": 4}
+    common = {"epochs": 1, "batch_size": 12, "encoder": settings, "progress": False}
+    model = twinset.fit(data, "head", **common)
+    expected = encode(model.encoder, pixels)
+    seen, run = [], Backbone.encode
+    monkeypatch.setattr(
+        Backbone, "encode", lambda self, rows: (seen.append(len(rows)), run(self, rows))[1]
+    )
+    np.testing.assert_allclose(model.embed(data), expected, atol=1e-5)
+    assert seen == [], "the training kept the features"
+    np.testing.assert_allclose(model.embed(pixels[:5]), expected[:5], atol=1e-5)
+    np.testing.assert_allclose(model.embed(list(pixels[:2])), expected[:2], atol=1e-5)
+    assert seen == [5, 2]
+    for copied in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(copied.embed(data), model.embed(data))
+    blend = twinset.fit(data, "head", blend={"pixels": 1.0}, **common)
+    assert blend.embed(pixels[:5]).shape == (5, 4 + 256)
+    assert seen == [5, 2]

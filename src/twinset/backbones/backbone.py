@@ -62,6 +62,10 @@ class Backbone:
     def _session(self) -> Any:
         return open_session(self.graph)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a session cannot be pickled, and is made of the graph
+        return {key: value for key, value in self.__dict__.items() if key != "_session"}
+
     @property
     def batch(self) -> int:
         """The number of images that go through at once, a power of two."""

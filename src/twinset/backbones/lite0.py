@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -179,14 +179,17 @@ def backbone(
         >>> lite0.backbone((28, 28), features=("320", "112-grid3")).dim
         1328
     """
+    return _backbone(tuple(image_shape), size, tuple(features))
+
+
+@lru_cache(maxsize=4)  # whoever asks for one again gets its session, too
+def _backbone(shape: tuple[int, ...], size: int, features: tuple[Feature, ...]) -> Backbone:
     writer = Writer()
-    seen = seen_size(image_shape, size)
-    x = writer.colour(writer.resized(writer.pixels(image_shape), seen))
+    seen = seen_size(shape, size)
+    x = writer.colour(writer.resized(writer.pixels(shape), seen))
     found = written(writer, writer.scale_shift(x, SCALE, OFFSET), features)
-    graph = writer.model(image_shape, found).SerializeToString()
-    return Backbone(
-        "efficientnet-lite0", graph, tuple(image_shape), found.shape[0], math.prod(seen)
-    )
+    graph = writer.model(shape, found).SerializeToString()
+    return Backbone("efficientnet-lite0", graph, shape, found.shape[0], math.prod(seen))
 
 
 def written(writer: Writer, x: Tensor, features: Sequence[Feature]) -> Tensor:

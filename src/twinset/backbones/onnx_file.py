@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -84,6 +85,26 @@ def backbone(
             file.
     """
     path = Path(file)
+    about = [each for each in (path, *_configurations(path)) if each.is_file()]
+    stamps = tuple((each, each.stat().st_mtime_ns, each.stat().st_size) for each in about)
+    settings = (size, tuple(mean), tuple(std), rescale, layout, output, pooling)
+    return _backbone(tuple(image_shape), path, stamps, *settings)
+
+
+@lru_cache(maxsize=1)  # a large one is in memory once, however often it is asked for
+def _backbone(
+    image_shape: tuple[int, ...],
+    path: Path,
+    stamps: tuple[Any, ...],
+    size: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    rescale: float,
+    layout: Layout,
+    output: str,
+    pooling: Pooling,
+) -> Backbone:
+    del stamps  # only part of the key: another file under the same name is another network
     model, told = _read(path), _configured(path)
     graph_input = _input(model, path)
     dims = [d.dim_value or None for d in graph_input.type.tensor_type.shape.dim]
@@ -91,7 +112,7 @@ def backbone(
     height, width, channels = (dims[i] for i in ((2, 3, 1) if layout == "NCHW" else (1, 2, 3)))
     kind = graph_input.type.tensor_type.elem_type
     looks = Looks(
-        _size(path, told, (height, width), size or 0),
+        _size(path, told, (height, width), size),
         *_normalisation(path, told, mean, std, rescale, raw=kind not in _FLOATS),
     )
     writer = Writer()
@@ -163,10 +184,13 @@ def _layout(dims: list[int | None], wanted: Layout, path: Path) -> Layout:
     return "NCHW" if first else "NHWC"
 
 
-def _configured(path: Path) -> Mapping[str, Any]:
+def _configurations(path: Path) -> list[Path]:
     # exporters put the graph into a folder "onnx" below the configuration
-    for folder in (path.parent, path.absolute().parent.parent):
-        config = folder / CONFIG
+    return [path.parent / CONFIG, path.absolute().parent.parent / CONFIG]
+
+
+def _configured(path: Path) -> Mapping[str, Any]:
+    for config in _configurations(path):
         if config.is_file():
             try:
                 values = json.loads(config.read_text("utf-8"))

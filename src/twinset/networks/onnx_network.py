@@ -21,7 +21,7 @@ from twinset.networks.seeded import Seeds
 from twinset.settings import Count, CountOrNone, NotNegative, Number, Positive, Share, named
 
 
-@named("onnx", provenance=onnx_file.provenance)
+@named("onnx", backbone=onnx_file.backbone, provenance=onnx_file.provenance)
 def onnx(
     input_shape: Sequence[int],
     *,

@@ -17,12 +17,12 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled, LabelledImages
 from twinset.errors import RecipeError
 from twinset.exporters import onnx_layers
+from twinset.models.halves import declared
 from twinset.models.identity import identity
 from twinset.models.keras_model import encode
-from twinset.networks.onnx_network import OnnxTrunk
 from twinset.progress import Report
 from twinset.recipe import AUGMENTATION, ENCODERS, Recipe
-from twinset.settings import Section, parameters
+from twinset.settings import Section
 
 # What the first layer of a head is called, with hidden layers and without.
 FIRST = ("norm_1", "features_norm")
@@ -110,13 +110,8 @@ def encode_once(
 def graph_of(trunk: keras.Model, section: Section) -> Backbone | None:
     """Find the graph of an encoder's trunk: the network's own, or one written layer by layer."""
     shape = trunk.input_shape[1:]
-    for layer in trunk.layers:
-        if isinstance(layer, OnnxTrunk):
-            return layer.backbone
-    if (declared := getattr(ENCODERS.load(section.name), "backbone", None)) is not None:
-        settings = {key: value for key, value in section if key in parameters(declared)}
-        found: Backbone = declared(shape, **settings)
-        return found
+    if (own := declared(section, shape)) is not None:
+        return own
     try:
         graph = onnx_layers.write(trunk, shape).SerializeToString()
     except UnwritableError:
