@@ -24,6 +24,7 @@ NEAR = {"rel": 1e-4, "abs": 1e-6}
 # --- invariances
 
 
+@pytest.mark.any_backend
 @EACH
 def test_order_of_the_batch(name):
     labels, points = batch(2)
@@ -35,6 +36,7 @@ def test_order_of_the_batch(name):
     np.testing.assert_allclose(moved_slope, slope[order], atol=2e-4 * np.abs(slope).max())
 
 
+@pytest.mark.any_backend
 @EACH
 def test_names_of_the_classes(name):
     labels, points = batch(2)
@@ -48,6 +50,7 @@ def test_names_of_the_classes(name):
     assert after == pytest.approx(before, **NEAR)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.prefixes])
 def test_rotation(name):
     labels, points = batch(2)
@@ -63,6 +66,7 @@ def test_rotation(name):
     assert after == pytest.approx(before, **NEAR)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.sphere])
 def test_length_of_each_embedding(name):
     labels, points = batch(2)
@@ -75,6 +79,7 @@ def test_length_of_each_embedding(name):
     np.testing.assert_allclose(along, 0, atol=1e-4 * before.mean())
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.sphere])
 def test_place_of_the_origin(name):
     labels, points = batch(2)
@@ -83,6 +88,7 @@ def test_place_of_the_origin(name):
     assert after.mean() == pytest.approx(before.mean(), rel=1e-3)
 
 
+@pytest.mark.any_backend
 @EACH
 def test_a_step_down_the_gradient_lowers_the_loss(name):
     labels, points = batch(2)

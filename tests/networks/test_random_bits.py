@@ -34,12 +34,14 @@ def _words(draws, count=4096, seed=5):
     return np.stack(drawn).astype(np.uint32)
 
 
+@pytest.mark.any_backend
 def test_each_bit_is_fair():
     words = _words(64).ravel()
     shares = [(words >> np.uint32(bit) & np.uint32(1)).mean() for bit in range(32)]
     assert np.abs(np.array(shares) - 0.5).max() < 5 * 0.5 / np.sqrt(words.size)
 
 
+@pytest.mark.any_backend
 def test_bytes_are_uniform():
     octets = _words(64).view(np.uint8).ravel()
     expected = octets.size / 256
@@ -47,6 +49,7 @@ def test_bytes_are_uniform():
     assert abs(chi2 - 255) < 5 * np.sqrt(2 * 255)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     ("what", "shift"), [("neighbours", (0, 1)), ("rows", (0, 128)), ("steps", (1, 0))]
 )
@@ -58,11 +61,13 @@ def test_masks_are_uncorrelated(what, shift):
     assert abs(correlation) < 5 / np.sqrt(keep.size), what
 
 
+@pytest.mark.any_backend
 def test_layers_of_neighbouring_seeds_are_uncorrelated():
     a, b = (_words(256, seed=seed) / 2.0**32 - 0.5 for seed in (0, 1))
     assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / np.sqrt(a.size)
 
 
+@pytest.mark.any_backend
 def test_no_two_steps_share_a_run_of_words():
     """Counters that differ only in their start would repeat each other's words at an offset."""
     words = _words(200)

@@ -374,6 +374,7 @@ def test_a_result_depends_on_its_row_alone():
     np.testing.assert_array_equal(augmented(FULL, images[:7]), augmented(FULL, images)[:7])
 
 
+@pytest.mark.any_backend
 def test_steps_and_rows_are_uncorrelated():
     moves = np.stack([offsets(2, 256, step) for step in range(16)]).astype(float)
     for shift, axis in ((1, 0), (1, 1)):

@@ -8,6 +8,8 @@ from twinset.models.history import BatchStatistics, EpochRecord
 from twinset.training.guards import PATIENCE, Guards
 from twinset.training.monitor import Monitor, Steps
 
+pytestmark = pytest.mark.any_backend
+
 
 def monitor(steps=100, size=8, **settings):
     return Monitor(epochs=2, sizes=np.full(steps, size), images=2 * size, **settings)
