@@ -46,7 +46,16 @@ def refused(call, *arguments, **keywords):
 
 
 def test_the_tutorial_holds_the_tutorials_values():
-    assert builtin_names() == ["best", "conv", "fast", "head", "search", "tutorial", "unseen"]
+    assert builtin_names() == [
+        "auto",
+        "best",
+        "conv",
+        "fast",
+        "head",
+        "search",
+        "tutorial",
+        "unseen",
+    ]
     assert Recipe.load("tutorial").model_dump() == {
         "name": "tutorial",
         "pairs": "tutorial",
@@ -59,7 +68,13 @@ def test_the_tutorial_holds_the_tutorials_values():
         "epochs": 20,
         "seed": 0,
         "precision": "float32",
-        "images": {"size": "auto", "colour": "auto", "resize": "pad", "background": "auto"},
+        "images": {
+            "size": "auto",
+            "colour": "auto",
+            "resize": "pad",
+            "background": "auto",
+            "largest": 128,
+        },
         "split": {"test": 0.2, "calibration": 0.1, "tune": 0.0},
         "augment": {
             "flip": False,
@@ -89,6 +104,8 @@ def test_the_tutorial_holds_the_tutorials_values():
         },
         "blend": {"learned": 1.0, "features": 0.0, "pixels": 0.0, "mirror": False},
         "stopping": {"keep": "last", "by": "AUC", "patience": 0},
+        "head": {"kind": "trained", "shrinkage": 1.0, "dim": 512, "weights": ()},
+        "choice": {"candidates": "none", "purpose": "auto", "budget": "auto"},
     }
 
 

@@ -34,6 +34,8 @@ LOSSES = Makers(
 OPTIMIZER = Maker("twinset.training.tasks:build", given=("steps", "precision"))
 BLEND = Maker("twinset.training.blend:Blend")
 STOPPING = Maker("twinset.training.validation:Stopping")
+HEAD = Maker("twinset.training.closed_form:Head")
+CHOICE = Maker("twinset.evaluation.candidates:Choosing")
 # What a section holds which a recipe leaves out: the defaults of its callable.
 _DEFAULTS: Any = {}
 
@@ -69,6 +71,8 @@ class Recipe(Section):
         optimizer: the optimiser.
         blend: what the embedding is made of in the end.
         stopping: which epoch's weights the training ends with, where it has validation images.
+        head: what turns the features of a frozen network into the embedding.
+        choice: whether the recipe is chosen out of candidates, and how.
 
     Example:
         >>> recipe = Recipe.load("tutorial", epochs=4, loss={"margin": 2})
@@ -82,7 +86,7 @@ class Recipe(Section):
     pairs: Literal["tutorial", "batch"] = "tutorial"
     distance: Literal["euclidean"] = "euclidean"
     threshold: Positive = 0.5
-    holdout: Literal["none", "auto", "protocol"] = "none"
+    holdout: Literal["none", "auto", "protocol", "cross"] = "none"
     rule: Annotated[str, Field(min_length=1)] = "balanced accuracy"
     batch_size: Count = 128
     per_class: CountOrNone = 0
@@ -97,6 +101,8 @@ class Recipe(Section):
     optimizer: Annotated[Section, Part(OPTIMIZER)] = _DEFAULTS
     blend: Annotated[Section, Part(BLEND)] = _DEFAULTS
     stopping: Annotated[Section, Part(STOPPING)] = _DEFAULTS
+    head: Annotated[Section, Part(HEAD)] = _DEFAULTS
+    choice: Annotated[Section, Part(CHOICE)] = _DEFAULTS
 
     @model_validator(mode="after")
     def _fitting(self) -> Recipe:
@@ -212,7 +218,7 @@ def builtin_names() -> list[str]:
 
     Example:
         >>> builtin_names()
-        ['best', 'conv', 'fast', 'head', 'search', 'tutorial', 'unseen']
+        ['auto', 'best', 'conv', 'fast', 'head', 'search', 'tutorial', 'unseen']
     """
     folder = resources.files("twinset") / "recipes"
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))

@@ -107,7 +107,7 @@ def test_a_network_without_a_graph_is_run_by_keras(photos, counted, monkeypatch)
     told = []
     model = twinset.fit(photos, **FROZEN | {"epochs": 1}, progress=told.append)
     assert (told[0].text, counted) == ("encode 30 of 30 images", [])
-    assert features.graph_of(features.trunk_of(model.encoder), model.recipe.encoder) is None
+    assert features.graph_of(model.recipe.encoder, features.trunk_of(model.encoder)) is None
 
 
 def test_it_is_what_training_the_whole_network_gives(photos, monkeypatch):

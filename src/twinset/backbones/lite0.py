@@ -192,6 +192,15 @@ def _backbone(shape: tuple[int, ...], size: int, features: tuple[Feature, ...]) 
     return Backbone("efficientnet-lite0", graph, shape, found.shape[0], math.prod(seen))
 
 
+def sizes(features: Sequence[Feature]) -> list[int]:
+    """Tell how many numbers each of the features has."""
+    found = []
+    for feature in features:
+        channels, _, grid = feature.partition("-")
+        found.append(CLASSES if feature == "classes" else int(channels) * (GRID**2 if grid else 1))
+    return found
+
+
 def written(writer: Writer, x: Tensor, features: Sequence[Feature]) -> Tensor:
     """Write the network from scaled colour images to features, no further than they need it."""
     found: dict[str, Tensor] = {}

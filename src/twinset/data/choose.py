@@ -33,6 +33,7 @@ def choose_preprocessing(
     colour: Literal["auto", "gray", "rgb"] = "auto",
     resize: Literal["pad", "stretch", "crop"] = "pad",
     background: Literal["auto"] | Annotated[int, Field(ge=0, le=255, strict=True)] = "auto",
+    largest: Count = LARGEST,
 ) -> Preprocessing:
     """Decide what images become, by the headers of 200 of them where that is left open.
 
@@ -43,6 +44,8 @@ def choose_preprocessing(
         resize: "pad", "stretch" or "crop".
         background: gray level for padding and behind transparency, 0 to 255; "auto" is 0, or what
             hides the content of fewer transparent images.
+        largest: pixels of the longer side up to which "auto" takes images as they are, where all
+            are alike; others become squares of it, or of their own longest side.
     """
     # All but the sources are the section `images` of a recipe, and its words there.
     looks, failure = list[_Look](), None
@@ -56,9 +59,10 @@ def choose_preprocessing(
     if colour == "auto":
         colour = "gray" if all(look.gray for look in looks) else "rgb"
     if size == "auto":
-        width, height = looks[0].size
-        alike = len({look.size for look in looks}) == 1 and max(width, height) <= LARGEST
-        size = (height, width) if alike else LARGEST
+        longest = max(max(look.size) for look in looks)
+        alike = len({look.size for look in looks}) == 1 and longest <= largest
+        width, height = looks[0].size if alike else [min(largest, longest)] * 2
+        size = (height, width)
     height, width = (size, size) if isinstance(size, int) else size
     shape = (height, width) if colour == "gray" else (height, width, 3)
     if background == "auto":

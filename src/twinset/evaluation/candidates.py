@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,6 @@ from twinset.recipe import Recipe
 from twinset.settings import NotNegative, Section
 
 
-
 class Choosing(Section):
     """Whether the recipe is chosen out of candidates, and for what.
 
@@ -25,22 +24,24 @@ class Choosing(Section):
         purpose: "unseen": for things that are not among the training images, so that whole classes
             are left out in turn. "seen": for new images of the same classes. "auto": "unseen" from
             20 classes on.
-        budget: seconds after which no further candidate that has to be trained is tried.
+        budget: seconds after which no further candidate that has to be trained is tried. "auto": a
+            second for each 50 images beyond 1,000, up to 300.
     """
 
     candidates: Literal["none", "all"] = "none"
     purpose: Literal["auto", "unseen", "seen"] = "auto"
-    budget: NotNegative = 30.0
+    budget: Literal["auto"] | NotNegative = "auto"
 
 
 # Pixels of the longer side up to which recipes that learn from nothing are tried, and the images
 # from which on: below, they lose to raw pixels and take most of the time.
 SMALL, ENOUGH = 64, 1000
 PRETRAINED = "efficientnet-lite0"
-# Two stages of it: 320 numbers of the whole image, and 192 of each cell of a grid, which say where
-# things are. One pass serves every candidate: a weight of 0 leaves a part out.
-_PARTS = {"name": PRETRAINED, "features": ["320", "192-grid3"], "freeze": True}
-_POOLED, _GRID, _BOTH = [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]
+# Its last stage averaged over the image, and over a grid of cells, which tells where things are.
+# One pass serves every candidate: a weight of 0 leaves a part out.
+_PARTS = {"name": PRETRAINED, "features": ["320", "320-grid3"], "freeze": True}
+_POOLED, _GRID = [1.0, 0.0], [0.0, 1.0]
+_NONE = {"candidates": "none"}
 _PIXELS = {"name": "pixels"}
 _TRAINED = {"units": [], "embedding": 128}
 
@@ -58,6 +59,27 @@ class Candidate:
     name: str
     recipe: Recipe
     trains: bool = False
+
+    def fitter(self, data: Labelled, known: Features) -> tuple[Labelled, Callable[[Labelled], Any]]:
+        """Say what it is fitted to, images or their features, and how."""
+        from twinset.training.fit import fit
+        from twinset.training.frozen_trunk import learns_once
+        from twinset.training.one_step import head_for, in_one_step
+
+        if in_one_step(self.recipe):
+            rows = known.of(self.recipe.encoder)
+            return rows, lambda kept: _Embedding(head_for(self.recipe, kept.rows, kept.labels))
+        if learns_once(self.recipe):
+            data = known.of(self.recipe.encoder)
+        return data, lambda kept: fit(kept, self.recipe, progress=False)
+
+
+@dataclass(frozen=True)
+class _Embedding:
+    head: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+    def embed(self, data: Labelled) -> NDArray[np.float32]:
+        return self.head(data.rows)
 
 
 class Features:
@@ -90,7 +112,7 @@ def candidates_for(recipe: Recipe, data: Labelled) -> list[Candidate]:
     own |= {name: getattr(recipe, name) for name in ("holdout", "rule", "seed", "distance")}
     images = isinstance(data, LabelledImages)
     found = [
-        Candidate(name, Recipe.load(recipe, choice={}, name=name, **changes))
+        Candidate(name, Recipe.load(recipe, choice=_NONE, name=name, **changes))
         for name, changes in (_OF_IMAGES if images else _OF_FEATURES)
     ]
     head = {"encoder": _PARTS | _TRAINED if images else {"name": "head", **_TRAINED}}
@@ -114,9 +136,9 @@ _OF_IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("pretrained", {"encoder": _PARTS, "head": _head("plain", _POOLED)}),
     ("pretrained, centred", {"encoder": _PARTS, "head": _head("centred", _POOLED)}),
     ("pretrained, whitened", {"encoder": _PARTS, "head": _head("whitened", _POOLED)}),
+    ("pretrained, LDA", {"encoder": _PARTS, "head": _head("lda", _POOLED)}),
     ("pretrained grid, whitened", {"encoder": _PARTS, "head": _head("whitened", _GRID)}),
-    ("pretrained and grid, whitened", {"encoder": _PARTS, "head": _head("whitened", _BOTH)}),
-    ("pretrained and grid, LDA", {"encoder": _PARTS, "head": _head("lda", _BOTH)}),
+    ("pretrained grid, LDA", {"encoder": _PARTS, "head": _head("lda", _GRID)}),
 )
 _OF_FEATURES: tuple[tuple[str, dict[str, Any]], ...] = tuple(
     (f"features, {words}", {"encoder": {"name": "head"}, "head": _head(kind)})

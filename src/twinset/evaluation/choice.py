@@ -18,8 +18,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset import tables
-from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages
+from twinset.data.labelled import Labelled
+from twinset.data.split import By
 from twinset.data.turns import Turns, take_turns
 from twinset.errors import DataError, TwinsetError
-from twinset.evaluation.candidates import Candidate, candidates_for
+from twinset.evaluation.candidates import Candidate, Features, candidates_for
 from twinset.evaluation.crossfit import CrossFitted, crossfit
 from twinset.files import plain, write_bytes
 from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.intervals import Estimate, Interval, auc_estimate, normal_quantile
-from twinset.metrics.measured import Part
 from twinset.metrics.retrieval import recall_key, retrieve
-from twinset.progress import Progress, Report, Wanted, reporting
+from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe import Recipe
 
 FILE = "choice.json"
@@ -45,6 +45,8 @@ FILE = "choice.json"
 MANY_CLASSES = 20
 # Images that candidates are compared on: more cost time and narrow the intervals no further.
 JUDGED = 10_000
+# Two candidates of the same distances, up to a rotation, have no error of the difference at all.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +67,10 @@ class Judged:
         """Return plain values for JSON."""
         return {
             "name": self.candidate.name,
-            "about": self.candidate.about,
             "seconds": round(self.seconds, 2),
             "numbers": self.dim,
-            "auc": self.auc,
-            "map_at_r": self.map_at_r,
+            "auc": None if self.auc is None else asdict(self.auc),
+            "map_at_r": None if self.map_at_r is None else asdict(self.map_at_r),
             "recall_at_1": self.recall_at_1,
             "left_out": self.left_out,
         }
@@ -146,6 +147,7 @@ class Choice:
         write_bytes(folder / FILE, text.encode() + b"\n")
 
 
+NO_TIME = "has to be trained, and there is no time left: allow more with --budget"
 HEADS = ("", "candidate", "AUC", "MAP@R", ">recall@1", ">numbers", ">time")
 
 
@@ -155,45 +157,96 @@ def _cell(number: Interval | None) -> str:
 
 def choose(
     data: Labelled,
-    recipe: Recipe,
+    recipe: str | Path | Recipe = "auto",
     *,
     turns: Turns | None = None,
     progress: Wanted = False,
-    tell: Callable[[str], None] | None = None,
+    **overrides: Any,
 ) -> Choice:
-    """Cross-validate the candidates for some images, and choose."""
-    by = purpose(recipe, data.labels)
-    if turns is None or turns.by != by:
-        turns = take_turns(data.labels, by=by, units=data.groups, seed=recipe.seed)
-    candidates = candidates_for(recipe, data)
+    """Cross-validate the candidates for a collection, and take the simplest good one.
+
+    Args:
+        data: the training images, or features that another model made of them.
+        recipe: as for `train`; its `choice`, `images`, `split`, `rule` and `seed` count. Defaults
+            to "auto".
+        turns: what is left out in turn. Defaults to turns by the recipe's `choice.purpose`.
+        progress: as for `fit`. Defaults to False.
+        **overrides: fields of the recipe to replace, as in `Recipe.load`.
+
+    Returns:
+        The table of candidates, and the recipe of the one that was taken, for `fit`.
+
+    Raises:
+        DataError: too few images to leave any out, or no candidate could be fitted.
+
+    Example:
+        >>> import numpy as np, twinset
+        >>> rng = np.random.default_rng(0)
+        >>> vectors = rng.normal(size=(8, 6))[np.arange(64) % 8] + rng.normal(size=(64, 6)) / 9
+        >>> names = tuple("abcdefgh")
+        >>> data = twinset.LabelledFeatures(vectors, np.arange(64) % 8, names)
+        >>> choose(data).chosen
+        'features, as they are'
+    """
+    chosen = Recipe.load(recipe, **overrides)
+    by = purpose(chosen, data.labels)
+    sample = _sample(data, by, chosen.seed)
+    if turns is None or turns.by != by or len(sample) < len(data):
+        turns = take_turns(sample.labels, by=by, units=sample.groups, seed=chosen.seed)
+    candidates = candidates_for(chosen, sample)
     started = time.perf_counter()
     rows: list[Judged] = []
     with reporting(progress) as report:
+        known = Features(sample, report)
         for number, candidate in enumerate(candidates):
             report(Progress(f"try {candidate.name}", number, len(candidates), "candidates"))
             spent = time.perf_counter() - started
-            rows.append(_judged(candidate, data, turns, recipe, recipe.choice.budget - spent, report))
-        report(Progress("choose", len(candidates), len(candidates), "candidates"))
+            if candidate.trains and spent >= _budget(chosen, len(data)):
+                rows.append(Judged(candidate, 0.0, left_out=NO_TIME))
+            else:
+                rows.append(_judged(candidate, sample, known, turns))
+        report(Progress("try candidates", len(candidates), len(candidates), "candidates"))
     scored = [row for row in rows if row.score is not None]
     if not scored:
-        raise DataError(
-            f"{data.name}: expected one candidate at least that can be fitted. {rows[0].left_out}"
-        )
-    best = max(scored, key=lambda row: row.score.value)
-    clusters = _clusters(best.found, by)
+        raise DataError(f"{data.name}: no candidate could be fitted. {rows[0].left_out}")
+    best = max(scored, key=_value)
+    clusters = _clusters(best, turns.by)
     taken = next(row for row in scored if _as_good(row, best, clusters))
+    assert taken.found is not None
     return Choice(
-        rows=tuple(replace(row, found=None) for row in rows),
+        rows=tuple(rows),
         chosen=taken.candidate.name,
         best=best.candidate.name,
         recipe=taken.candidate.recipe,
         across=turns.across,
-        by=by,
-        found=taken.found,
+        by=turns.by,
+        found=replace(taken.found, data=data.digest),
     )
 
 
-def purpose(recipe: Recipe, labels: NDArray[np.integer]) -> str:
+def _budget(recipe: Recipe, images: int) -> float:
+    # of few images little can be learned, and their owner waits for seconds and not for minutes
+    allowed = recipe.choice.budget
+    return min(max(images - 1000, 0) / 50, 300.0) if allowed == "auto" else float(allowed)
+
+
+def _sample(data: Labelled, by: str, seed: int) -> Labelled:
+    # as many images of each class as there is room for, ten at least; else fewer classes
+    if len(data) <= JUDGED:
+        return data
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(data))
+    order = order[np.argsort(data.labels[order], kind="stable")]
+    kinds, first, counts = np.unique(data.labels[order], return_index=True, return_counts=True)
+    most = max(JUDGED // len(kinds), 10)
+    taken = np.arange(len(order)) - np.repeat(first, counts) < most
+    if taken.sum() > JUDGED:
+        few = rng.permutation(kinds)[: JUDGED // most]
+        taken &= np.isin(data.labels[order], few)
+    return data.subset(np.sort(order[taken]))
+
+
+def purpose(recipe: Recipe, labels: NDArray[np.integer]) -> By:
     """Tell what is left out in turn: "class" for things that were not seen, else "image"."""
     wanted = recipe.choice.purpose
     if wanted == "auto":
@@ -202,39 +255,31 @@ def purpose(recipe: Recipe, labels: NDArray[np.integer]) -> str:
     return "class" if wanted == "unseen" else "image"
 
 
-def _judged(
-    candidate: Candidate,
-    data: Labelled,
-    turns: Turns,
-    recipe: Recipe,
-    left: float,
-    report: Report,
-) -> Judged:
+def _judged(candidate: Candidate, data: Labelled, known: Features, turns: Turns) -> Judged:
     started = time.perf_counter()
-    if candidate.trains and left <= 0:
-        return Judged(candidate, 0.0, left_out="no time left: allow more with --budget")
     try:
-        found = crossfit(data, candidate.fitter(data, report), turns=turns, seed=recipe.seed)
+        found = crossfit(*candidate.fitter(data, known), turns=turns, seed=0)
     except TwinsetError as error:  # one that cannot be fitted is no reason not to try the others
         return Judged(candidate, time.perf_counter() - started, left_out=str(error))
-    seconds = time.perf_counter() - started
     auc = auc_estimate(AllPairs(found.embeddings, found.labels, found.turns))
-    ranked = _map_at_r(found)
-    estimate, recall = ranked if ranked is not None else (auc, math.nan)
-    clusters = _clusters(found, turns.by)
-    return Judged(
+    ranked, recall = _map_at_r(found)
+    judged = Judged(
         candidate,
-        seconds,
+        time.perf_counter() - started,
         dim=found.embeddings.shape[1],
-        auc=_interval(auc, clusters),
-        map_at_r=None if ranked is None else _interval(estimate, clusters),
         recall_at_1=recall,
-        score=auc.times(0.5).plus(estimate, 0.5),
+        score=auc.times(0.5).plus(ranked or auc, 0.5),
         found=found,
+    )
+    clusters = _clusters(judged, turns.by)
+    return replace(
+        judged,
+        auc=_interval(auc, clusters),
+        map_at_r=None if ranked is None else _interval(ranked, clusters),
     )
 
 
-def _map_at_r(found: CrossFitted) -> tuple[Estimate, float] | None:
+def _map_at_r(found: CrossFitted) -> tuple[Estimate | None, float]:
     # each turn ranks its own images; queries without a partner there are in no mean
     pulls = np.zeros(len(found.labels))
     values = np.full((2, len(found.labels)), np.nan)
@@ -248,18 +293,19 @@ def _map_at_r(found: CrossFitted) -> tuple[Estimate, float] | None:
                 values[place, rows[asks]] = scores.per_query[name]
     scored = ~np.isnan(values[0])
     if not scored.any():
-        return None
+        return None, math.nan
     mean = float(values[0, scored].mean())
     pulls[scored] = (values[0, scored] - mean) / scored.sum()
     return Estimate(mean, pulls, 0.0), float(values[1, scored].mean())
 
 
-def _clusters(found: CrossFitted, by: str) -> NDArray[np.int64]:
+def _clusters(row: Judged, by: str) -> NDArray[np.int64]:
     # Another collection would hold other classes, and not only other images, where these are what
     # is left out: the images of one then count as one observation.
+    assert row.found is not None
     if by == "class":
-        return np.unique(found.labels, return_inverse=True)[1].astype(np.int64)
-    return np.arange(len(found.labels))
+        return np.unique(row.found.labels, return_inverse=True)[1].astype(np.int64)
+    return np.arange(len(row.found.labels))
 
 
 def _error(pulls: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
@@ -274,7 +320,13 @@ def _interval(number: Estimate, clusters: NDArray[np.int64]) -> Interval:
     )
 
 
+def _value(row: Judged) -> float:
+    return -math.inf if row.score is None else row.score.value
+
+
 def _as_good(row: Judged, best: Judged, clusters: NDArray[np.int64]) -> bool:
     # the error of the difference: what both find hard cancels out
+    assert row.score is not None
+    assert best.score is not None
     error = _error(best.score.pulls - row.score.pulls, clusters)
-    return best.score.value - row.score.value <= error
+    return best.score.value - row.score.value <= error + ROUNDING

@@ -17,7 +17,9 @@ from twinset.networks.seeded import HeNormal, Seeds
 from twinset.settings import Count, CountOrNone, Share, named
 
 
-@named("efficientnet-lite0", backbone=lite0.backbone, provenance=lite0.PROVENANCE)
+@named(
+    "efficientnet-lite0", backbone=lite0.backbone, provenance=lite0.PROVENANCE, sizes=lite0.sizes
+)
 def efficientnet_lite0(
     input_shape: Sequence[int],
     *,

@@ -28,6 +28,8 @@ Kind: TypeAlias = Literal["trained", "plain", "centred", "whitened", "lda"]
 # Principal directions that are kept of many features before the covariance is taken: beyond, it
 # costs seconds and says next to nothing.
 LARGEST = 512
+# Images that the principal directions are taken from, spread evenly: more change nothing.
+SAMPLE = 2500
 # Eigenvalues below this share of the largest are noise of float32.
 NOISE = 1e-10
 
@@ -179,7 +181,7 @@ def _part(
     if kind == "centred":
         return ClosedForm(mean.astype(np.float32), None)
     x = rows - mean
-    basis = _principal(x, min(dim, LARGEST))
+    basis = _principal(x, LARGEST if kind == "lda" else min(dim, LARGEST))
     if basis is not None:
         x = x @ basis
     counts = np.bincount(codes)
@@ -190,7 +192,7 @@ def _part(
     # each class of m images has m − 1 degrees of freedom, so that pairs do not look twice as tight
     inner *= np.sqrt(counts / np.maximum(counts - 1, 1))[codes[counts[codes] > 1], None]
     values, vectors = np.linalg.eigh(_shrunk(inner, shrinkage))
-    values = np.maximum(values, max(values[-1] * NOISE, np.finfo(np.float64).tiny))
+    values = np.maximum(values, max(values[-1] * NOISE, 1e-20))
     matrix = vectors * values**-0.5
     if kind == "lda":
         spread = (centres @ matrix) * np.sqrt(counts)[:, None]
@@ -208,6 +210,7 @@ def _principal(x: Floats, most: int) -> Floats | None:
     rank = min(most, len(x) - 1)
     if x.shape[1] <= rank:
         return None
+    x = x[np.unique(np.linspace(0, len(x) - 1, SAMPLE).astype(int))]
     if len(x) <= x.shape[1]:  # few images: by their products with each other
         squares, vectors = np.linalg.eigh(x @ x.T)
         squares, directions = squares[::-1][:rank], x.T @ vectors[:, ::-1][:, :rank]

@@ -13,7 +13,7 @@ import keras
 
 from twinset import losses, networks
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.labelled import Labelled, VectorInput
+from twinset.data.labelled import Labelled, LabelledImages, VectorInput
 from twinset.data.pairs import Pairs, tutorial_pairs
 from twinset.decision import Threshold
 from twinset.errors import DataError, RecipeError
@@ -29,6 +29,7 @@ from twinset.training.blend import blended
 from twinset.training.callbacks import Callbacks
 from twinset.training.checkpoints import Keeper
 from twinset.training.monitor import Monitor
+from twinset.training.one_step import attached, check_frozen, head_for, in_one_step
 from twinset.training.tasks import BatchTask, Job, PairTask, Task
 
 # Of the section of "own": what is another's once a network is handed over.
@@ -113,6 +114,9 @@ def fit(
         overrides, pairs = overrides | {"pairs": pairs}, None
     chosen, built = _chosen(data, recipe, encoder, overrides)
     validating.fitting(data, validation, chosen.stopping)
+    check_frozen(chosen)
+    if in_one_step(chosen):
+        return _in_one_step(chosen, built, data, progress)
     task = _task(chosen, data, pairs, int(built.output_shape[-1]))
     blend = _blend(chosen, data)
     if not blend.nothing:
@@ -120,17 +124,15 @@ def fit(
     with reporting(progress) as tell:
         rows, trained = _rows(chosen, built, data, tell), _trained(chosen, built)
         batches = task.draw(0)
-        steps = chosen.epochs * len(batches.positions)
         augmentation = AUGMENTATION.make(chosen.augment, mirrors=data.mirrors)
+        shown = partial(augmentation.apply, seed=chosen.seed) if augmentation.settings else None
         job = Job(
             encoder=trained,
-            optimizer=OPTIMIZER.make(chosen.optimizer, steps=steps, precision=chosen.precision),
+            optimizer=_optimizer(chosen, len(batches.positions)),
             task=task,
             rows=rows,
             labels=data.labels,
-            augment=partial(augmentation.apply, seed=chosen.seed)
-            if augmentation.settings
-            else None,
+            augment=shown,
             epochs=chosen.epochs,
         )
         kept = None
@@ -164,10 +166,19 @@ def fit(
     finished = _finished(chosen, built, trained, blend)
     if not (monitor.interrupted or keep_checkpoint):
         keeper.remove()
-    return _model(chosen, data, finished, monitor)
+    return _model(
+        chosen, finished, data, history=tuple(monitor.history), interrupted=monitor.interrupted
+    )
 
 
-def _model(recipe: Recipe, data: Labelled, encoder: keras.Model, monitor: Monitor) -> SiameseModel:
+def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    made: keras.optimizers.Optimizer = OPTIMIZER.make(
+        recipe.optimizer, steps=recipe.epochs * steps, precision=recipe.precision
+    )
+    return made
+
+
+def _model(recipe: Recipe, encoder: keras.Model, data: Labelled, **more: Any) -> SiameseModel:
     return SiameseModel(
         encoder=encoder,
         preprocessing=data.preprocessing or Preprocessing(data.row_shape),
@@ -175,9 +186,21 @@ def _model(recipe: Recipe, data: Labelled, encoder: keras.Model, monitor: Monito
         recipe=recipe,
         class_names=data.class_names,
         trained_on=TrainedOn(data.name, data.digest, len(data)),
-        history=tuple(monitor.history),
-        interrupted=monitor.interrupted,
+        provenance=networks.provenance(recipe.encoder),
+        **more,
     )
+
+
+def _in_one_step(
+    recipe: Recipe, built: keras.Model, data: Labelled, progress: Wanted
+) -> SiameseModel:
+    # no epochs: what a frozen network finds, and a head in closed form
+    rows = data.rows
+    if isinstance(data, LabelledImages):
+        with reporting(progress) as tell:
+            rows = features.features_of(recipe.encoder, data, tell, encoder=built)
+    head = head_for(recipe, rows, data.labels)
+    return _model(recipe, attached(features.trunk_of(built), head), data)
 
 
 def _chosen(
@@ -223,7 +246,7 @@ def _known(recipe: Recipe, encoder: keras.Model) -> Recipe:
 def _rows(recipe: Recipe, encoder: keras.Model, data: Labelled, tell: Report) -> Any:
     # what is learned from: the images, or the features that a frozen network finds in them
     if features.learns_once(recipe):
-        return features.encode_once(encoder, recipe.encoder, data, tell)
+        return features.features_of(recipe.encoder, data, tell, encoder=encoder)
     return data.rows
 
 

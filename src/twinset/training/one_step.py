@@ -1,0 +1,79 @@
+"""Models whose head is found in closed form: a frozen network, one linear layer, length 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.errors import RecipeError
+from twinset.networks.layers import UnitNorm
+from twinset.recipe import ENCODERS, Recipe
+from twinset.settings import Section
+from twinset.training.closed_form import ClosedForm, fit_head
+from twinset.training.frozen_trunk import learns_once
+
+
+def in_one_step(recipe: Recipe) -> bool:
+    """Tell whether a recipe's head is found in closed form, and nothing goes through epochs."""
+    return bool(recipe.head.kind != "trained")
+
+
+def check_frozen(recipe: Recipe) -> None:
+    """Refuse a head in closed form on a network that is to learn, and no head on one that can't."""
+    if recipe.choice.candidates != "none":
+        raise RecipeError(
+            f"Expected a recipe to train. Received {recipe.name!r}, which is chosen out of "
+            "candidates first: take the recipe that `twinset.choose` finds, or `twinset.train`."
+        )
+    frozen = learns_once(recipe) or recipe.encoder.name == "head" or not _learns(recipe.encoder)
+    if in_one_step(recipe) and not frozen:
+        raise RecipeError(
+            "Expected a frozen network, or features, for a head in closed form. Received "
+            f"encoder.name = {recipe.encoder.name!r}, which learns: take head.kind = 'trained', or "
+            "a pretrained network with encoder.freeze = true."
+        )
+    if not (in_one_step(recipe) or _learns(recipe.encoder)):
+        raise RecipeError(
+            f"Expected a head in closed form for encoder.name = {recipe.encoder.name!r}, which has "
+            "nothing to train. Received head.kind = 'trained': take 'plain', 'centred', "
+            "'whitened' or 'lda'."
+        )
+
+
+def head_for(recipe: Recipe, rows: NDArray[np.float32], labels: NDArray[np.integer]) -> ClosedForm:
+    """Fit the head of a recipe to features and labels."""
+    settings = {key: value for key, value in recipe.head if key != "kind"}
+    return fit_head(rows, labels, recipe.head.kind, sizes=_sizes(recipe.encoder), **settings)
+
+
+def attached(trunk: keras.Model, head: ClosedForm) -> keras.Model:
+    """Put a head on a frozen network, as layers with its numbers as weights."""
+    x = trunk.outputs[0]
+    if head.matrix is not None:
+        layer = keras.layers.Dense(head.matrix.shape[1], name="embedding")
+        x = layer(x)
+        layer.set_weights([head.matrix, -head.mean @ head.matrix])
+    elif head.mean.any():
+        # x − μ: a unit matrix would be 9 million numbers for 3,072 pixels
+        layer = keras.layers.BatchNormalization(
+            center=False, scale=False, epsilon=0, name="centred"
+        )
+        x = layer(x)
+        layer.set_weights([head.mean, np.ones_like(head.mean)])
+    encoder = keras.Model(trunk.inputs, UnitNorm(name="unit")(x), name=trunk.name)
+    encoder.trainable = False
+    return encoder
+
+
+def _learns(encoder: Section) -> bool:
+    return bool(getattr(ENCODERS.load(encoder.name), "learns", True))
+
+
+def _sizes(encoder: Section) -> Sequence[int]:
+    # of the features that stand side by side, where a network has several
+    sizes: Any = getattr(ENCODERS.load(encoder.name), "sizes", None)
+    return () if sizes is None else tuple(sizes(encoder.features))

@@ -1,0 +1,107 @@
+"""The choice among candidates: which is taken, on what it is judged, what is told of the others."""
+
+import json
+
+import numpy as np
+import pytest
+
+import twinset
+from twinset.errors import DataError
+from twinset.evaluation.choice import choose, purpose
+from twinset.evaluation.crossfit import crossfit
+from twinset.recipe import Recipe
+
+CLOSED = ["features, as they are", "features, centred", "features, whitened", "features, LDA"]
+
+
+def features(noise, *, classes=24, size=8, dim=8, seed=0):
+    """Classes that differ evenly, and images of one that differ as `noise` says for each number."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), size)
+    rows = rng.normal(size=(classes, dim))[labels] + rng.normal(size=(len(labels), dim)) * noise
+    names = tuple(f"thing {k}" for k in range(classes))
+    return twinset.LabelledFeatures(rows, labels, names)
+
+
+@pytest.fixture(scope="module")
+def skewed():
+    """Features of which one number is noise."""
+    return choose(features([9, *[0.4] * 7]), choice={"budget": 0})
+
+
+def test_the_simplest_candidate_is_taken_where_all_are_as_good():
+    assert choose(features(0.1), choice={"budget": 0}).chosen == CLOSED[0]
+
+
+def test_whitening_is_taken_where_noise_has_a_direction(skewed):
+    assert skewed.chosen == "features, whitened"
+    assert [row.candidate.name for row in skewed.rows] == [*CLOSED, "trained head"]
+    by_name = {row.candidate.name: row for row in skewed.rows}
+    assert by_name["features, whitened"].auc.value > by_name[CLOSED[0]].auc.value + 0.1
+    assert by_name["features, whitened"].auc.low <= by_name["features, whitened"].auc.value
+
+
+def test_what_was_not_tried_is_told(skewed):
+    assert "no time left" in skewed.rows[-1].left_out
+    told = skewed.summary()
+    assert "->" in told
+    assert "left out" in told
+    assert "24 classes" in told
+
+
+def test_the_table_is_plain_json(skewed, tmp_path):
+    skewed.write(tmp_path)
+    found = json.loads((tmp_path / "choice.json").read_text())
+    assert found["chosen"] == "features, whitened"
+    assert found["by"] == "class"
+    assert set(found["candidates"][0]) >= {"name", "auc", "map_at_r", "recall_at_1", "seconds"}
+
+
+def test_what_it_says_of_a_candidate_is_what_leaving_out_gives(skewed):
+    """By the plain way: fit the recipe itself without each turn's classes, and embed these."""
+    data = features([9, *[0.4] * 7])
+    again = crossfit(data, lambda kept: twinset.fit(kept, skewed.recipe), by="class", seed=0)
+    np.testing.assert_array_equal(again.positions, skewed.found.positions)
+    np.testing.assert_allclose(again.embeddings, skewed.found.embeddings, atol=1e-4)
+    assert skewed.found.data == data.digest
+
+
+def test_it_is_the_same_again():
+    data = features([3, *[0.5] * 7])
+    first, second = (choose(data, choice={"budget": 0}) for _ in range(2))
+    assert [row.auc for row in first.rows] == [row.auc for row in second.rows]
+
+
+def test_a_trained_candidate_is_tried_while_there_is_time():
+    data = features([9, *[0.4] * 7], classes=6, size=6)
+    rows = choose(data, choice={"budget": 600}).rows
+    assert rows[-1].left_out == ""
+    assert rows[-1].dim == 128
+
+
+def test_photos_are_judged_by_pixels_and_by_what_a_pretrained_network_finds(stripes):
+    found = choose(stripes, choice={"budget": 0})
+    names = [row.candidate.name for row in found.rows]
+    assert names[:3] == ["pixels", "pixels, centred", "pretrained"]
+    assert all(row.auc is not None for row in found.rows[:-1])
+    assert found.chosen.startswith("pixels"), "three classes that pixels tell apart at once"
+
+
+def test_purpose_follows_the_number_of_classes_where_nobody_says():
+    auto = Recipe.load("auto")
+    assert purpose(auto, np.repeat(np.arange(19), 2)) == "image"
+    assert purpose(auto, np.repeat(np.arange(20), 2)) == "class"
+    assert purpose(auto, np.arange(40)) == "image", "classes of one image make no same pair"
+    assert purpose(Recipe.load("auto", choice={"purpose": "unseen"}), np.array([0, 0])) == "class"
+
+
+def test_too_few_images_are_refused_before_anything_is_fitted():
+    data = twinset.LabelledFeatures(np.eye(3), [0, 0, 1], ("a", "b"))
+    with pytest.raises(DataError, match="images enough to learn from some"):
+        choose(data)
+
+
+def test_no_more_images_are_compared_than_there_is_time_for(monkeypatch):
+    monkeypatch.setattr("twinset.evaluation.choice.JUDGED", 60)
+    found = choose(features(0.3), choice={"budget": 0})
+    assert found.found.images <= 60
