@@ -8,8 +8,10 @@ from twinset.data.checks.check import check
 from twinset.data.choose import about_background, choose_preprocessing
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import FileSource
+from twinset.data.load import load_parts
 from twinset.data.read import read_images
 from twinset.errors import DataError, RecipeError
+from twinset.recipe import Recipe
 
 BLACK, WHITE, GRAY, BLUE = (0, 0, 0), (255, 255, 255), (128, 128, 128), (0, 0, 255)
 
@@ -115,3 +117,15 @@ def test_line_art_on_its_own_colour_is_not_fit_for_training(tmp_path):
     assert "reading" in {each.code for each in found.findings if each.severity == "warning"}
     with pytest.raises(DataError, match="expected data fit for training. 12 images of one colour"):
         found.refuse_unfit(allow_leaks=True)
+
+
+def test_a_training_tells_the_background_and_keeps_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sources(tmp_path / "art", BLACK)
+    said = []
+    recipe = Recipe.load("tutorial", split={"test": 0.5})
+    parts = load_parts(tmp_path / "art", recipe, tell=said.append)
+    assert {part.preprocessing.background for part in parts.named().values()} == {255}
+    assert [line[:58] for line in said if line.startswith("note: Transparent")] == [
+        "note: Transparent images are laid over a background of 255"
+    ]

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinset.data.image_sources import Remark
 from twinset.data.layout import laid_out
 from twinset.data.names import parts_of
 
@@ -38,7 +39,7 @@ def test_parts_of_any_spelling(train, test, more):
     assert told == {
         f"{n}/{kind}": f"{p}:{kind}" for n, p in cats.items() for kind in ("cat", "dog")
     }
-    assert (layout.parted, layout.skipped) == (True, ())
+    assert layout.parted
     usual = {name.casefold() for name in cats} == {*cats.values()}
     assert [remark.severity for remark in layout.remarks] == ["note"] * (not usual)
 
@@ -48,9 +49,13 @@ def test_what_stands_beside_parts_is_set_aside_and_told(third):
     told, layout = found("train/cat", "train/dog", "test/cat", "test/dog", third)
     assert told[third] is None
     assert told["test/dog"] == "test:dog"
-    (aside,) = layout.skipped
-    assert aside.name == third.split("/")[0]
-    assert aside.reason.startswith("10 images beside the parts 'test', 'train', and no part")
+    assert layout.remarks == (
+        Remark(
+            "warning",
+            f"{third.split('/')[0]!r} is left out with its 10 images, as it is beside the parts "
+            "'test', 'train', and none by its name: if it is one, call it train, val or test.",
+        ),
+    )
 
 
 def test_the_prediction_images_of_a_known_set():
@@ -81,11 +86,9 @@ def test_parts_below_the_classes():
 def test_test_images_may_come_without_classes():
     told, layout = found("train/cat", "train/dog", "test1")
     assert [*told.values()] == ["train:cat", "train:dog", None]
-    (aside,) = layout.skipped
-    assert (aside.name, aside.reason[:44]) == (
-        "test1",
-        "10 images of a part without classes: move th",
-    )
+    taken, aside = layout.remarks
+    assert taken.text == "Taken as parts: 'test1' as test, 'train' as train."
+    assert aside.text.startswith("'test1' is left out with its 10 images, as it is a part without")
 
 
 def test_images_in_no_class():
@@ -109,7 +112,7 @@ def test_images_in_no_class():
 def test_classes_stay_classes(folders):
     told, layout = found(*folders)
     assert told == {folder: f":{folder}" for folder in folders}
-    assert (layout.parted, layout.skipped, layout.remarks) == (False, (), ())
+    assert (layout.parted, layout.remarks) == (False, ())
 
 
 def test_one_part_beside_what_is_none_is_doubtful():

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from twinset.data.image_sources import Remark, Skipped
+from twinset.data.image_sources import Remark
 from twinset.data.names import parts_of, shown
 
 Names: TypeAlias = tuple[str, ...]  # of a folder and those above it, from the root
@@ -32,7 +32,6 @@ class Layout:
 
     places: tuple[Place, ...]
     parted: bool = False
-    skipped: tuple[Skipped, ...] = ()
     remarks: tuple[Remark, ...] = ()
 
 
@@ -56,7 +55,7 @@ def laid_out(folders: Sequence[Names], sizes: Sequence[int]) -> Layout:
         and len(parents) < len(folders)  # some class is in two parts
     ):
         places = tuple(Place(ends[names[-1]], names[:-1]) for names in folders)
-        return Layout(places, True, remarks=tuple(_taken(ends)))
+        return Layout(places, True, tuple(_taken(ends)))
     places = tuple(Place("", names) for names in folders)
     return Layout(places, remarks=tuple(_doubt(folders)))
 
@@ -107,24 +106,28 @@ def _by_top(
             places.append(Place(parts.get(top, ""), () if top in bare else names, aside=True))
         else:
             places.append(Place("", ()))
-    named = ", ".join(repr(shown(top)) for top in parts)
-    none = f"beside the parts {named}, and no part by its name: call it train, val or test if it is"
-    # one for all, since it is as the owner meant it: test images are published without classes
-    unlabelled = "of a part without classes: move them into folders named after these, to use them"
-    skipped = tuple(
-        Skipped(
-            shown("/".join((*folders[0][:level], top))),
-            f"{size:,} images {unlabelled if top in bare else none}",
-        )
-        for top, size in beside.items()
-    )
-    return Layout(tuple(places), True, skipped, tuple(_taken(parts)))
+    return Layout(tuple(places), True, (*_taken(parts), *_left_out(beside, parts)))
 
 
 def _taken(parts: dict[str, str]) -> Iterator[Remark]:
     if any(name.casefold() != part for name, part in parts.items()):
         told = ", ".join(f"{shown(name)!r} as {part}" for name, part in sorted(parts.items()))
         yield Remark("note", f"Taken as parts: {told}.")
+
+
+def _left_out(beside: Counter[str], parts: dict[str, str]) -> Iterator[Remark]:
+    # one for all images, since it is as the owner meant it: test images often have no classes
+    named = ", ".join(repr(shown(top)) for top in parts)
+    for top, size in beside.items():
+        why = (
+            "it is a part without classes: to use it, move its images into folders named after "
+            "their classes"
+            if top in parts
+            else f"it is beside the parts {named}, and none by its name: if it is one, call it "
+            "train, val or test"
+        )
+        many = f"{size:,} image{'s' * (size != 1)}"
+        yield Remark("warning", f"{shown(top)!r} is left out with its {many}, as {why}.")
 
 
 def _doubt(folders: Sequence[Names]) -> Iterator[Remark]:

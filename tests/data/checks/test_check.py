@@ -305,6 +305,19 @@ def test_a_collection_of_empty_images_is_not_fit(levels):
     assert "where 50% are bearable: look at one as it is decoded" in one.message
 
 
+def test_a_collection_of_one_picture_is_not_fit():
+    pixels = np.repeat(noise(1), 40, axis=0)
+    found = check(replace(clean(), images=pixels))
+    one = finding(found, "too-few-contents")
+    assert (one.severity, one.count) == ("error", 0)
+    assert "as where one picture stands for those that could not be fetched" in one.message
+    pixels[:4] = noise(5)[1:]  # two different ones of each class
+    assert "too-few-contents" not in codes(check(replace(clean(), images=pixels)))
+    # one of one class alone: the others are copies of it, which are no pair of images
+    pixels[1] = pixels[3]
+    assert finding(check(replace(clean(), images=pixels)), "too-few-contents").count == 1
+
+
 def test_swatches_may_be_told_apart_by_their_colours():
     # 40 colours of two classes: an image of one colour all over is all there is to learn from
     pixels = np.repeat(np.arange(0, 240, 6, dtype=np.uint8), 256).reshape(40, 16, 16)

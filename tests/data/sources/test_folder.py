@@ -127,12 +127,11 @@ def test_a_third_folder_beside_parts_is_set_aside_as_a_whole():
     listing = read_listing(root)
     assert listing.class_names == ("cat", "dog")
     assert listing.parts.tolist() == ["test", "train", "train"]
-    why = aside(listing)["docs"]
-    assert why.startswith(
-        "2 images beside the parts 'test_set', 'training_set', and no part by its"
-    )
-    (remark,) = listing.remarks
-    assert remark.text == "Taken as parts: 'test_set' as test, 'training_set' as train."
+    assert aside(listing) == {}
+    told, warning = listing.remarks
+    assert told.text == "Taken as parts: 'test_set' as test, 'training_set' as train."
+    assert warning.severity == "warning"
+    assert warning.text.startswith("'docs' is left out with its 2 images, as it is beside the part")
     # an index takes all there is
     every = read_listing(root, labelled=False)
     assert labelled(every) == {
@@ -147,7 +146,9 @@ def test_a_third_folder_beside_parts_is_set_aside_as_a_whole():
 def test_a_part_without_classes_is_set_aside_as_a_whole():
     listing = read_listing(tree("set", "train/cat/1.png", "train/dog/1.png", "test/1.png"))
     assert listing.parts.tolist() == ["train", "train"]
-    assert list(aside(listing)) == ["test"]
+    assert [remark.text[:39] for remark in listing.remarks] == [
+        "'test' is left out with its 1 image, as"
+    ]
     with pytest.raises(DataError, match="Received 2 images directly in the root or in a part"):
         read_listing(tree("bare", "train/1.png", "test/1.png"))
 

@@ -20,6 +20,7 @@ from twinset.data.checks.findings import (
     TornGroup,
     about_classes,
     about_constant,
+    about_contents,
     about_contrast,
     about_copies,
     about_leaks,
@@ -178,11 +179,11 @@ class DataCheck:
 def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> DataCheck:
     """Check whether labelled images are fit for training.
 
-    Errors are: fewer than 2 classes of 2 images; the same pixels, or a group, in two parts; near
-    duplicates in two parts, if they make up more than 1% of one (at least 5 images: a few may be
-    false alarms, and move no score by much); more than a fifth of the files unreadable; more than
-    half of the images of one colour all over, fewer of these than classes. What is less is a
-    warning or a note.
+    Errors are: fewer than 2 classes of 2 images, or of 2 that differ; the same pixels, or a group,
+    in two parts; near duplicates in two parts, if they make up more than 1% of one (at least 5
+    images: a few may be false alarms, and move no score by much); more than a fifth of the files
+    unreadable; more than half of the images of one colour all over, if that does not tell the
+    class. What is less is a warning or a note.
     """
     owners = np.full(len(data), "") if data.parts is None else data.parts
     part_sizes = {name: int((owners == name).sum()) for name in dict.fromkeys(owners.tolist())}
@@ -200,6 +201,7 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
         *about_skipped(data.skipped, len(data)),
         *about_leaks(judged, torn, part_sizes),
         *about_copies(judged, len(data), found.skipped),
+        *about_contents(data.labels[~found.constant], found.first[~found.constant]),
         *about_constant(constant, len(data), told=_colours_tell(data, found)),
         *about_contrast(found.spreads),
         *about_remarks(data.remarks),

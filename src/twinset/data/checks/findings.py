@@ -204,6 +204,21 @@ def about_copies(judged: Judged, images: int, skipped: int) -> Iterator[Finding]
         yield Finding("note", "look-alikes-skipped", text, skipped)
 
 
+def about_contents(labels: NDArray[np.int64], first: NDArray[np.int64]) -> Iterator[Finding]:
+    """Judge whether copies are all there is, such as one picture in the place of each image."""
+    kinds = np.unique(np.stack([first, labels], axis=1), axis=0)
+    contents, classes = np.unique(kinds[:, 0], return_counts=True)
+    own = kinds[np.isin(kinds[:, 0], contents[classes == 1])]  # what is in one class only
+    usable = int((np.bincount(own[:, 1]) >= PAIR).sum()) if len(own) else 0
+    if usable < 2 <= (np.bincount(labels) >= PAIR).sum():
+        text = (
+            f"Expected at least 2 classes of {PAIR} images that differ, to make pairs of. Received "
+            f"{usable}: most images have the pixels of another, as where one picture stands for "
+            "those that could not be fetched. Get the images anew."
+        )
+        yield Finding("error", "too-few-contents", text, usable)
+
+
 def about_constant(constant: Sequence[str], images: int, *, told: bool) -> Iterator[Finding]:
     """Judge that images have nothing on them, unless their colours tell classes."""
     if not constant:

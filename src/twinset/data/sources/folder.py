@@ -90,7 +90,6 @@ def read_folder(place: str, asked: Asked) -> Listing:
                     f"directly in {where}, in no class: move it into a folder named after its class"
                 )
                 bad += (_refused((*folder.names, file.name), reason) for file in folder.files)
-        bad += layout.skipped
         listed = [(folder, it) for folder, it in listed if it.names and not it.aside]
     bad.sort(key=lambda one: natural_key(one.name))
     if not listed:
