@@ -21,9 +21,10 @@ from twinset.data.labelled import LabelledFeatures
 from twinset.errors import DataError, ModelError, RecipeError
 from twinset.exporters import onnx_layers
 from twinset.models.card import read_card
+from twinset.models.halves import declared
 from twinset.models.keras_model import encode
 from twinset.models.onnx_model import OnnxModel
-from twinset.training.frozen_trunk import graph_of, trunk_of
+from twinset.training.frozen_trunk import trunk_of
 
 EVERY = ("320", "112-grid3", "16", "1280", "classes")
 
@@ -214,7 +215,7 @@ def test_a_model_tells_whose_weights_it_began_with(tmp_path, monkeypatch):
     assert graph.provenance == OnnxModel.of_graph(done.graph.read_bytes()).provenance == (whose,)
     np.testing.assert_allclose(graph.embed(pixels), model.embed(pixels), atol=1e-4)
     assert twinset.SiameseModel.load(tmp_path / "run").provenance == (whose,)
-    backbone = graph_of(trunk_of(model.encoder), model.recipe.encoder)
+    backbone = declared(model.recipe.encoder, (16, 16))
     assert backbone.key == lite0.backbone((16, 16), size=32, features=("16",)).key
 
 

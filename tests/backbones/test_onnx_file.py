@@ -16,9 +16,10 @@ from twinset.backbones.session import open_session
 from twinset.errors import ModelError, RecipeError
 from twinset.exporters import onnx_layers
 from twinset.models.card import read_card
+from twinset.models.halves import declared
 from twinset.models.onnx_model import OnnxModel
 from twinset.training.blend import Blend, blended
-from twinset.training.frozen_trunk import graph_of, trunk_of
+from twinset.training.frozen_trunk import trunk_of
 
 KERNEL = np.random.default_rng(0).normal(size=(5, 3, 4, 4)).astype(np.float32)
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -34,12 +35,15 @@ def write(
     kind=TensorProto.FLOAT,
     outputs=("tokens",),
     channels=3,
+    named=None,
     weights_as_inputs=False,
+    branches=False,
 ):
     """A network of patches: 4 × 4 pixels become one token of 5 numbers; 8 × 8 images have four."""
     shape = [batch, channels, size, size]
     if layout == "NHWC":
         shape = [batch, size, size, channels]
+    shape = named or shape
     nodes, x = [], "x"
 
     def add(op, *inputs, **attributes):
@@ -51,6 +55,13 @@ def write(
     if layout == "NHWC":
         x = add("Transpose", x, perm=[0, 3, 1, 2])
     x = add("Conv", x, "kernel", strides=[4, 4])
+    if branches:  # both ways, the same: one names a weight, the other a value from outside
+        result = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
+        ways = [
+            helper.make_graph([helper.make_node(op, [x, "zero"], ["r"])], op, [], [result])
+            for op in ("Add", "Sub")
+        ]
+        x = add("If", "yes", then_branch=ways[0], else_branch=ways[1])
     tokens = add("Transpose", add("Reshape", x, "sizes"), perm=[0, 2, 1])
     if opset >= 18:
         mean = add("ReduceMean", tokens, "ones", keepdims=0)
@@ -73,6 +84,8 @@ def write(
         "sizes": np.array([0, 5, 4]),
         "ones": np.array([1]),
         "none": np.array([-1]),
+        "yes": np.array(True),
+        "zero": np.float32(0),
     }
     taken = [helper.make_tensor_value_info("x", kind, shape)]
     if weights_as_inputs:  # as older exporters list them
@@ -142,6 +155,33 @@ def test_types_batches_and_weights_among_the_inputs(tmp_path):
     whole = write(tmp_path / "whole.onnx", kind=TensorProto.UINT8)
     raw = tokens_of(some(), (0, 0, 0), (1, 1, 1), 1)[:, 0]
     np.testing.assert_allclose(encode(whole, mean=(), std=()), raw, rtol=1e-4, atol=1e-2)
+
+
+def test_graphs_with_branches_and_with_weights_in_files_beside_them(tmp_path):
+    expected = tokens_of(some())[:, 0]
+    whole = write(tmp_path / "net.onnx", branches=True)
+    np.testing.assert_allclose(encode(whole), expected, atol=1e-3)
+    (tmp_path / "apart").mkdir()
+    apart = tmp_path / "apart" / "net.onnx"
+    onnx.save(onnx.load(whole), apart, save_as_external_data=True, size_threshold=0)
+    assert len(list(apart.parent.iterdir())) == 2
+    np.testing.assert_allclose(encode(apart), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("named", "layout"),
+    [
+        (["batch_size", "num_channels", "height", "width"], "NCHW"),
+        (["batch", "height", "width", "channels"], "NHWC"),
+        (["a", "b", "c", "d"], "NCHW"),
+    ],
+)
+def test_where_channels_are_in_shapes_of_names(tmp_path, named, layout):
+    """By what the axes are called; else as Hugging Face has them, where it is one of theirs."""
+    file = write(tmp_path / "net.onnx", named=named, layout=layout)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(CLIP))
+    found = encode(file, mean=(), std=())
+    np.testing.assert_allclose(found, tokens_of(some())[:, 0], atol=1e-3)
 
 
 def test_gray_images_and_other_sizes(tmp_path):
@@ -291,7 +331,7 @@ def test_features_are_those_of_the_file_and_are_kept(recipe):
     expected = tokens_of(images.images).mean(axis=1)
     found = trunk.predict_on_batch(images.images / np.float32(255))
     np.testing.assert_allclose(found, expected, atol=1e-3)
-    backbone = graph_of(trunk, model.recipe.encoder)
+    backbone = declared(model.recipe.encoder, (8, 8, 3))
     told = []
     backbone.encode_once(images, progress=told.append)
     assert told == [], "the training kept them"

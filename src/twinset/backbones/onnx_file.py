@@ -108,7 +108,7 @@ def _backbone(
     model, told = _read(path), _configured(path)
     graph_input = _input(model, path)
     dims = [d.dim_value or None for d in graph_input.type.tensor_type.shape.dim]
-    layout = _layout(dims, layout, path)
+    layout = _layout(graph_input, layout, path, bool(told))
     height, width, channels = (dims[i] for i in ((2, 3, 1) if layout == "NCHW" else (1, 2, 3)))
     kind = graph_input.type.tensor_type.elem_type
     looks = Looks(
@@ -172,16 +172,20 @@ def _input(model: Any, path: Path) -> Any:
     return images[0]
 
 
-def _layout(dims: list[int | None], wanted: Layout, path: Path) -> Layout:
+def _layout(graph_input: Any, wanted: Layout, path: Path, configured: bool) -> Layout:
     if wanted != "auto":
         return wanted
-    first, last = dims[1] in (1, 3), dims[3] in (1, 3)
-    if first == last:
-        raise RecipeError(
-            f"{path}: expected to see from the shape {dims} whether channels come first. It does "
-            "not say: give encoder.layout as NCHW or NHWC."
-        )
-    return "NCHW" if first else "NHWC"
+    dims = graph_input.type.tensor_type.shape.dim
+    first, last = (dims[i].dim_value in (1, 3) or "channel" in dims[i].dim_param for i in (1, 3))
+    if first != last:
+        return "NCHW" if first else "NHWC"
+    if configured:  # Hugging Face's networks have them first
+        return "NCHW"
+    shape = [each.dim_param or each.dim_value for each in dims]
+    raise RecipeError(
+        f"{path}: expected to see from the shape {shape} whether channels come first. It does not "
+        "say: give encoder.layout as NCHW or NHWC."
+    )
 
 
 def _configurations(path: Path) -> list[Path]:
