@@ -101,7 +101,8 @@ def test_images_in_no_class():
     [
         ("bus", "train", "tram"),  # pictures of trains
         ("bus", "train", "test tube"),
-        ("bus/front", "bus/back", "car/front", "car/back"),
+        ("bus/images", "car/images"),
+        ("bus/front", "bus/back", "car/front"),
         ("vehicles/train", "vehicles/bus"),
         ("vehicles/train/steam",),
         ("test", "other"),
@@ -123,6 +124,14 @@ def test_one_part_beside_what_is_none_is_doubtful():
     assert remark.text.startswith(
         "'train' may be a part, and is taken as classes because of 'extra'"
     )
+
+
+def test_the_same_classes_below_names_that_say_nothing_are_told_of():
+    told, layout = found("set1/cat", "set1/dog", "set2/cat", "set2/dog")
+    assert told["set1/dog"] == ":set1/dog"
+    (remark,) = layout.remarks
+    assert remark.severity == "note"
+    assert remark.text.startswith("'set1/dog' and 'set2/dog' are two classes, since a class is the")
 
 
 NAMES = st.sampled_from(["train", "Test_Set", "val", "seg_train", "seg_test", "bus", "docs", "cat"])

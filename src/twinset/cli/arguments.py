@@ -21,7 +21,8 @@ INDEX_PLACE = "a folder, postgresql://…?index=NAME or milvus://…?index=NAME"
 SHARED: dict[str, dict[str, Any]] = {
     "data": {
         "about": "The name of a data set (fashion-mnist), a folder with one subfolder of images "
-        "per class, or a table (.csv, .parquet) of image paths and labels."
+        "per class, in train/, val/ and test/ if you have such parts, or a table (.csv, .parquet) "
+        "of image paths and labels."
     },
     "--set": {
         "about": "Change a value of the recipe, such as loss.margin=2. Repeatable.",

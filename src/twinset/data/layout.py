@@ -131,14 +131,27 @@ def _left_out(beside: Counter[str], parts: dict[str, str]) -> Iterator[Remark]:
 
 
 def _doubt(folders: Sequence[Names]) -> Iterator[Remark]:
-    tops = {names[0] for names in folders if names}
-    parts = parts_of(tops)
+    below: dict[str, set[Names]] = {}  # top → what is below it that holds images
+    for names in folders:
+        below.setdefault(names[0] if names else "", set()).add(names[1:])
+    below.pop("", None)
     # a class of pictures of trains has no classes below it
-    named = [top for top in sorted(parts) if any(n[0] == top and len(n) > 1 for n in folders if n)]
-    if named and len(tops) > 1:
-        others = ", ".join(repr(shown(top)) for top in sorted(tops - {*parts})[:3])
+    parts = parts_of(below)
+    named = [shown(top) for top in sorted(parts) if below[top] - {()}]
+    first = next(iter(below.values()), set())
+    if len(below) > 1 and named:
+        others = ", ".join(repr(shown(top)) for top in sorted(below.keys() - parts.keys())[:3])
         yield Remark(
             "warning",
             f"{', '.join(map(repr, named))} may be a part, and is taken as classes because of "
             f"{others} beside it: if it is one, move these away or name them after parts.",
+        )
+    elif (
+        len(below) > 1 and len(first - {()}) > 1 and all(kinds == first for kinds in below.values())
+    ):
+        one, two, *_ = (shown("/".join((top, *max(first)))) for top in sorted(below))
+        yield Remark(
+            "note",
+            f"{one!r} and {two!r} are two classes, since a class is the whole path of its folder: "
+            "if the first names are parts, call them train, val or test.",
         )
