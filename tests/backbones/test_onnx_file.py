@@ -308,6 +308,8 @@ def test_a_model_holds_what_it_needs(recipe, tmp_path):
     model = twinset.fit(images, **recipe)
     expected = model.embed(images)
     model.save(tmp_path / "run")
+    with pytest.raises(ModelError, match="LiteRT. Received a network out of an ONNX file"):
+        twinset.export(model, tmp_path / "litert", format="litert")
     assert twinset.export(tmp_path / "run").difference < 1e-5
     (whose,) = read_card(tmp_path / "run").provenance
     assert (whose.name, whose.source, whose.licence, len(whose.sha256)) == (

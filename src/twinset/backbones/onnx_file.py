@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import onnx
-from onnx import TensorProto, version_converter
+from onnx import TensorProto, helper, version_converter
 
 from twinset.backbones.backbone import Backbone
 from twinset.backbones.onnx_writer import OPSET, Tensor, Writer
@@ -83,6 +83,19 @@ def backbone(
         ModelError: no such file, or no graph of one input of images.
         RecipeError: it is not known how images are to be prepared, or a setting contradicts the
             file.
+
+    Example:
+        >>> import tempfile
+        >>> ends = [("x", ["n", 3, 2, 2]), ("y", ["n", 3, 2, 2])]
+        >>> ends = [[helper.make_tensor_value_info(v, TensorProto.FLOAT, s)] for v, s in ends]
+        >>> graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "negative", *ends)
+        >>> version = helper.make_opsetid("", 17)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = f"{folder}/negative.onnx"
+        ...     onnx.save(helper.make_model(graph, opset_imports=[version]), file)
+        ...     whole = backbone((4, 4), file=file, mean=(0.5,))
+        >>> whole.encode(np.full((1, 4, 4), 255, np.uint8)).tolist()
+        [[-0.5, -0.5, -0.5]]
     """
     path = Path(file)
     about = [each for each in (path, *_configurations(path)) if each.is_file()]
@@ -344,7 +357,7 @@ def _shape_of(model: Any, output: Any, kind: int, x: Tensor, path: Path) -> tupl
         return tuple(dims)
     # told by one black image where the file does not say
     shape = (1, x.shape[2], *x.shape[:2]) if x.first else (1, *x.shape)
-    black = np.zeros(shape, onnx.helper.tensor_dtype_to_np_dtype(kind))
+    black = np.zeros(shape, helper.tensor_dtype_to_np_dtype(kind))
     weights = {each.name for each in model.graph.initializer}
     (name,) = (each.name for each in model.graph.input if each.name not in weights)
     session = open_session(_content(model, path))

@@ -24,6 +24,7 @@ from twinset.exporters import keras_export, onnx_layers
 from twinset.models.card import Essentials
 from twinset.models.embedder import Embedder, batch_size
 from twinset.models.onnx_model import ABOUT
+from twinset.networks.onnx_network import OnnxTrunk
 
 if TYPE_CHECKING:
     from twinset.models.keras_model import SiameseModel
@@ -58,6 +59,11 @@ def export_graph(model: SiameseModel) -> tuple[bytes, float]:
 
 def export_litert(model: SiameseModel) -> tuple[bytes, float]:
     """Write a model as a .tflite file for LiteRT; it takes and gives what an ONNX graph does."""
+    if any(isinstance(layer, OnnxTrunk) for layer in model.encoder.layers):
+        raise ModelError(
+            "Expected layers that Keras can convert for LiteRT. Received a network out of an ONNX "
+            "file: export it as ONNX."
+        )
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:

@@ -126,6 +126,16 @@ class OnnxTrunk(keras.layers.Layer):
         pixels: of an image as the network sees it.
         sha256: of the graph, which tells it from others.
         **kwargs: as for any Keras layer.
+
+    Raises:
+        ModelError: it is called without a graph, as it was made of its settings alone.
+
+    Example:
+        >>> import numpy as np
+        >>> from twinset.backbones import lite0
+        >>> layer = OnnxTrunk.of(lite0.backbone((8, 8), size=32, features=("16",)))
+        >>> layer(np.zeros((3, 8, 8), "float32")).shape, layer.sha256[:4] == layer.backbone.key[:4]
+        ((3, 16), True)
     """
 
     _FILE = "graph.onnx"
