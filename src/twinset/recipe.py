@@ -52,7 +52,9 @@ class Recipe(Section):
         threshold: a match is `distance <= threshold`; fixed here, for runs without a holdout.
         holdout: "none": fit on every training image. "auto": keep images for the choice of the
             threshold out of the fit: those that the data names, the protocol's 10,000 of
-            Fashion-MNIST's 60,000, or the shares of `split`. "protocol": refuse other data.
+            Fashion-MNIST's 60,000, or the shares of `split`; as "cross" where these would be too
+            few. "cross": fit on every image, and choose the threshold on distances of images left
+            out in turn, by up to five further trainings. "protocol": refuse other data.
         rule: how the threshold is chosen on the holdout: "balanced accuracy", "EER",
             "FPR <= 0.01" or "cost 10:1".
         batch_size: pairs per step; with pairs = "batch", images per step.

@@ -16,7 +16,8 @@ from twinset.data.parts import Parts
 from twinset.data.sources import source_for
 from twinset.data.turns import comparable
 from twinset.errors import DataError, TwinsetError
-from twinset.evaluation.of_test_pairs import plot_model, score, shown_pairs
+from twinset.evaluation.crossfit import CROSSFIT, CrossFitted, cross_calibrated, crossfit
+from twinset.evaluation.of_test_pairs import judged_on, plot_model, score, shown_pairs
 from twinset.exporters.export import ready
 from twinset.files import run_folder
 from twinset.metrics.pairs import parse_rule
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from twinset.models.keras_model import SiameseModel
 
 CHECKPOINT = "checkpoint.npz"
-_WRITTEN = ("encoder.onnx", "report.*", "evaluation.*", "*.png")  # by a run of another model
+# by a run of another model
+_WRITTEN = (CROSSFIT, "encoder.onnx", "report.*", "evaluation.*", "*.png")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,6 @@ def train(
     state = folder / CHECKPOINT
     try:
         parts = load_parts(data, chosen, allow_leaks=allow_leaks, progress=progress, tell=tell)
-        assert parts.test is not None, "both kinds of data have a test part"
         if not resume:
             state.unlink(missing_ok=True)
 
@@ -110,12 +111,18 @@ def train(
     _save(model, folder)
     with _kept(folder):
         write_members(folder, parts, data)
+        found = None if parts.turns is None else _left_out(parts, model, progress)
+        if found is not None:
+            found.write(folder / CROSSFIT)
         if parts.calibration is not None:
             model = model.calibrate(parts.calibration)
-            model.save(folder)
+        elif found is not None and chosen.holdout != "none":
+            model = cross_calibrated(model, found)
+        model.save(folder)
         if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
             ready(model, folder, tell)
-        report = score(model, parts.fit, parts.test, pairs, fit_seconds=seconds)
+        judged = judged_on(parts, found, model)
+        report = score(model, parts.fit, judged, pairs, fit_seconds=seconds)
         report.write_json(folder / "report.json")
         report.write_html(folder / "report.html")
         for picture in report.pictures:
@@ -133,6 +140,22 @@ def _validation(parts: Parts, tell: Callable[[str], None] | None) -> Labelled | 
             "one of another"
         )
     return None
+
+
+def _left_out(parts: Parts, model: SiameseModel, progress: Wanted) -> CrossFitted:
+    from twinset.training.fit import fit
+
+    # as many epochs as the model had, if it was interrupted
+    recipe = Recipe.load(model.recipe, epochs=len(model.history))
+
+    def train(kept: Labelled) -> SiameseModel:
+        pairs = shown_pairs(kept, recipe.seed) if recipe.pairs == "tutorial" else None
+        found = fit(kept, recipe, pairs=pairs, progress=False)
+        if found.interrupted:  # half a training says nothing of a whole one
+            raise KeyboardInterrupt
+        return found
+
+    return crossfit(parts.fit, train, turns=parts.turns, seed=recipe.seed, progress=progress)
 
 
 def _save(model: SiameseModel, folder: Path) -> None:

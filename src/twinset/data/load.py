@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.checks.check import check
+from twinset.data.checks.check import DIVISION, check
 from twinset.data.checks.near_duplicates import find_duplicates
 from twinset.data.data_set import load_images
 from twinset.data.decoding.decode import Preprocessing
@@ -19,6 +19,7 @@ from twinset.data.fingerprints import as_keys
 from twinset.data.labelled import LabelledImages, VectorInput
 from twinset.data.parts import Parts, divide
 from twinset.data.sources import is_path
+from twinset.data.turns import comparable
 from twinset.errors import DataError, ModelError
 from twinset.files import write_bytes
 from twinset.progress import Wanted
@@ -50,14 +51,16 @@ def load_parts(
     say = tell or (lambda _: None)
     images, test = load_images(data, recipe.images, progress=progress)
     if test is not None:
-        return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
+        parts = divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
+        _tell_notes(parts, say)
+        return parts
     together = None
     if isinstance(images, LabelledImages):
         together = _checked(images, allow_leaks, say)
     elif images.skipped:
         count, first = len(images.skipped), images.skipped[0].reason
         say(f"left out {count:,} of {count + len(images):,} rows, the first: {first}")
-    return divide(
+    parts = divide(
         images,
         holdout=recipe.holdout,
         shares=recipe.split,
@@ -65,6 +68,13 @@ def load_parts(
         seed=recipe.seed,
         allow_leaks=allow_leaks,
     )
+    _tell_notes(parts, say)
+    return parts
+
+
+def _tell_notes(parts: Parts, say: Callable[[str], None]) -> None:
+    for note in parts.notes:
+        say(f"note: {note}")
 
 
 def _checked(images: LabelledImages, allow_leaks: bool, say: Tell) -> NDArray[np.int64]:
@@ -73,12 +83,10 @@ def _checked(images: LabelledImages, allow_leaks: bool, say: Tell) -> NDArray[np
     found = check(images, duplicates=copies)
     found.refuse_unfit(allow_leaks)
     for finding in found.findings:
-        say(f"{finding.severity}: {finding.message}")
+        if finding.code != DIVISION:  # which the recipe's own wishes may change
+            say(f"{finding.severity}: {finding.message}")
     # near duplicates in two parts would let the test ask what was learned by heart
-    together = np.arange(len(images))
-    for group in copies.groups():
-        together[group] = group[0]
-    return together
+    return copies.together()
 
 
 def write_members(folder: str | Path, parts: Parts, source: str | Path) -> None:
@@ -97,9 +105,13 @@ def evaluation_parts(
     recipe: Recipe,
     preprocessing: Preprocessing | VectorInput,
     *,
+    cross_fitted: bool = False,
     tell: Tell | None = None,
 ) -> Parts:
-    """Load what a run may be judged on, as "test", and beside it the parts that it has used."""
+    """Load what a run may be judged on, as "test", and beside it the parts that it has used.
+
+    A run with cross-fitted distances can do without.
+    """
     images, test = load_images(data, recipe.images, preprocessing=preprocessing)
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
@@ -116,7 +128,9 @@ def evaluation_parts(
     # the owner's own test images, where there are some, and not what else was left over
     if images.parts is not None and (images.parts == "test").any():
         rest = rest[images.parts[rest] == "test"]
-    if not len(rest):
+    if cross_fitted and not all(comparable(images.labels[rest])):
+        rest = rest[:0]
+    elif not len(rest):
         raise DataError(
             f"{data}: expected images that the model has not seen. All {len(images)} were used "
             "for its training: evaluate on others."
@@ -124,8 +138,9 @@ def evaluation_parts(
     if tell is not None and len(used):
         tell(f"{len(used):,} of {len(images):,} images were used in training: left out")
     places = {"fit": np.array([], np.int64)} | {k: at for k, at in places.items() if len(at)}
-    found = places | {"test": rest}
-    return Parts(**{k: images.subset(at, f"{images.name}[{k}]") for k, at in found.items()})
+    found = places | ({"test": rest} if len(rest) else {})
+    parts: dict[str, Any] = {k: images.subset(at, f"{images.name}[{k}]") for k, at in found.items()}
+    return Parts(**parts)
 
 
 def source_of(folder: str | Path) -> str:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from twinset.data.labelled import Labelled
-from twinset.data.split import is_protocol_data, protocol_split, split
-from twinset.data.turns import comparable
+from twinset.data.possible import division_of
+from twinset.data.split import is_protocol_data, protocol_split
+from twinset.data.turns import Turns
 from twinset.errors import DataError
 from twinset.settings import Section, Share
+
+PLACES = ("fit", "test", "tune", "calibration")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,16 +30,20 @@ class Parts:
         tune: for the choice of settings; None without one.
         calibration: thresholds and probabilities are chosen on these, which may be those of `tune`;
             None without any.
+        turns: positions in `fit` that are left out in turn, where a part has no room; or None.
+        notes: what was done otherwise than asked, as sentences without a full stop.
     """
 
     fit: Labelled
     test: Labelled | None = None
     tune: Labelled | None = None
     calibration: Labelled | None = None
+    turns: Turns | None = None
+    notes: tuple[str, ...] = ()
 
     def named(self) -> dict[str, Labelled]:
         """List the parts that there are."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found = {name: getattr(self, name) for name in PLACES}
         return {name: part for name, part in found.items() if part is not None}
 
 
@@ -74,11 +79,13 @@ def divide(
     group where there are groups; by class, so that the test is on unseen classes, where most
     classes have too few images to be divided; else by image, each class alike, and a class too
     small for that goes to the fit. Images with equal pixels, and those that `together` names as
-    one, go to one part.
+    one, go to one part. A part that would be too small is left out, and `turns` says which images
+    of the fit are left out in turn instead.
 
     Images with equal numbers in `together`, such as near duplicates, are not parted. With the
     holdout "none" there is no tune and calibration part, with "auto" one of each if the shares say
-    so, or Fashion-MNIST's own; "protocol" refuses other data than that. `allow_leaks` goes on
+    so, or Fashion-MNIST's own; with "cross" all calibration is by turns; "protocol" refuses other
+    data than Fashion-MNIST. `allow_leaks` goes on
     though the owner put one image or group into two parts.
     """
     chosen = shares or Shares()
@@ -90,88 +97,33 @@ def divide(
             "Expected Fashion-MNIST's training part for holdout = 'protocol'. "
             f"Received {images.name}: take holdout = 'auto'."
         )
-    wanted = {} if test is not None else {"test": chosen.test}
-    if holdout != "none":
-        wanted["calibration"] = chosen.calibration
-        if chosen.tune:
-            wanted["tune"] = chosen.tune
-    place = np.full(len(images), "", "<U11")
-    if images.parts is not None:
-        place[:] = images.parts
-    validation = np.flatnonzero(place == "tune")
-    # set aside by the owner for whatever must not be fitted on: the fit gives up none for it
-    twofold = (
-        "calibration" in wanted
-        and not (place == "calibration").any()
-        and all(comparable(images.labels[validation]))
+    found = division_of(
+        images,
+        wishes(holdout, chosen, tested=test is not None),
+        together=None if together is None else np.asarray(together),
+        crossed=holdout == "cross",
+        tested=test is not None,
+        seed=seed,
     )
-    if twofold:
-        wanted.pop("calibration")
-    missing = {name: share for name, share in wanted.items() if not (place == name).any()}
-    free = np.flatnonzero(np.isin(place, ("", "train")) if missing else np.zeros(len(place), bool))
-    if missing and len(free):
-        units = _units(
-            images.subset(free), None if together is None else np.asarray(together)[free]
-        )
-        place[free] = _drawn(images.labels[free], images.groups is not None, units, missing, seed)
-    # what the owner set aside for a part that this run has no use for is not fitted on either
-    parts = {
-        "fit": np.flatnonzero(np.isin(place, ("", "train", "fit"))),
-        **{name: np.flatnonzero(place == name) for name in wanted},
-        **({"tune": validation} if len(validation) else {}),
-        **({"calibration": validation} if twofold else {}),
-    }
-    return _taken(images, parts, test, prove=not allow_leaks)
+    parts = {name: np.flatnonzero(found.place == name) for name in PLACES}
+    parts = {name: positions for name, positions in parts.items() if len(positions)}
+    if found.twofold:
+        parts["calibration"] = parts["tune"]
+    taken = _taken(images, parts, test, prove=not allow_leaks)
+    return replace(taken, turns=found.turns, notes=found.notes)
 
 
-def _units(images: Labelled, together: NDArray[np.integer] | None) -> NDArray[np.int64]:
-    """Number what must stay whole: by pixels, by group, by `together`, and all that hang on it."""
-    ties = [np.unique(images.fingerprints, axis=0, return_inverse=True)[1].ravel()]
-    if together is not None:
-        ties.append(np.unique(together, return_inverse=True)[1])
-    if images.groups is not None:
-        ties.append(np.unique(images.groups, return_inverse=True)[1])
-    count = len(images)
-    first, rows, columns = count, [], []
-    for codes in ties:  # images on one side, what ties them on the other
-        rows.append(np.arange(count))
-        columns.append(codes + first)
-        first += int(codes.max()) + 1
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    graph = coo_matrix((np.ones(len(row), bool), (row, column)), shape=(first, first))
-    return np.asarray(connected_components(graph, directed=False)[1][:count], np.int64)
-
-
-def _drawn(
-    labels: NDArray[np.int64],
-    grouped: bool,
-    units: NDArray[np.int64],
-    wanted: Mapping[str, float],
-    seed: int,
-) -> NDArray[np.str_]:
-    rest = 1 - sum(wanted.values())
-    if rest <= 0:
-        raise DataError(f"Expected shares that leave images for the fit. Received {dict(wanted)}.")
-    sizes = {"fit": rest, **wanted}
-    place = np.full(len(labels), "fit", "<U11")
-    counts = np.bincount(labels)
-    enough = counts >= 1 / min(sizes.values())
-    if grouped:
-        found = split(labels, sizes, by="group", groups=units, seed=seed)
-    elif np.median(counts[counts > 0]) < 1 / min(sizes.values()):
-        found = split(labels, sizes, by="class", seed=seed)
-    else:
-        large = np.flatnonzero(enough[labels])
-        found = {
-            name: large[positions]
-            for name, positions in split(labels[large], sizes, seed=seed).items()
-        }
-    for name, positions in found.items():
-        place[positions] = name
-    # each unit follows its first image
-    _, first, unit = np.unique(units, return_index=True, return_inverse=True)
-    followed: NDArray[np.str_] = place[first][unit]
-    return followed
+def wishes(
+    holdout: str, shares: Section | None = None, *, tested: bool = False
+) -> dict[str, float]:
+    """List the parts that a recipe's `holdout` and `split` ask for, with their shares."""
+    chosen: Any = shares or Shares()
+    wanted = {} if tested else {"test": chosen.test}
+    if holdout == "auto":
+        wanted["calibration"] = chosen.calibration
+    if holdout != "none" and chosen.tune:
+        wanted["tune"] = chosen.tune
+    return wanted
 
 
 def _taken(
@@ -181,12 +133,6 @@ def _taken(
     *,
     prove: bool = True,
 ) -> Parts:
-    for name, positions in parts.items():
-        if not len(positions):
-            raise DataError(
-                f"Expected images for the part {name!r}. Received none of {len(images)} in "
-                f"{images.name}: add images, or change the shares of `split`."
-            )
     if prove:
         # of fingerprints, which are as good as the images
         prints = images.fingerprints

@@ -151,10 +151,7 @@ def _images(labels: Rows, units: Rows, folds: int, rng: np.random.Generator) -> 
     for mine in class_indices(labels):
         own, sizes = np.unique(units[mine], return_counts=True)
         own = rng.permutation(own[home[own] < 0])
-        single = len(sizes) == len(mine)
-        shares = min(folds, len(own) // 2 if single else len(own))
-        if single and len(own) == 3:
-            shares = 3
+        shares = min(folds, len(own) // 2) if len(own) > 3 else len(own)
         if shares < 2 or len(mine) - sizes.max() < 2:
             continue
         for place, share in enumerate(np.array_split(own, shares)):

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset import distance as distances
 from twinset.data.labelled import Labelled
+from twinset.data.pairs import Pairs, balanced_pairs
 from twinset.data.split import By
-from twinset.data.turns import FOLDS, Turns, take_turns
+from twinset.data.turns import FOLDS, Turns, comparable, take_turns
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.metrics.measure import Calibration, calibrate
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
 
     Model = TypeVar("Model", bound=Embedder)
+
+
+CROSSFIT = "crossfit.npz"  # in a run's folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +62,21 @@ class CrossFitted:
     def calibration(self, rules: Sequence[str]) -> Calibration:
         """Choose thresholds by rules, and fit a probability, as on a calibration part."""
         return calibrate(self.part, rules=rules)
+
+    def pairs(self, *, seed: int) -> tuple[Pairs, NDArray[np.float32]]:
+        """Draw as many same as different pairs, by position in the data, and their distances."""
+        drawn = []
+        for turn in np.unique(self.turns):
+            rows = np.flatnonzero(self.turns == turn).astype(np.int32)
+            if all(comparable(self.labels[rows])):
+                pairs = balanced_pairs(self.labels[rows], seed=seed)
+                drawn.append((rows[pairs.left], rows[pairs.right], pairs.same))
+        if not drawn:  # no turn has both kinds: all pairs there are
+            drawn = [_every_pair(self.turns, self.labels)]
+        left, right, same = (np.concatenate(each) for each in zip(*drawn, strict=True))
+        apart = distances.of_pairs(self.embeddings, left, right)
+        places = self.positions.astype(np.int32)
+        return Pairs(places[left], places[right], same), apart
 
     def write(self, path: str | Path) -> None:
         """Write it to a file, for whoever reports on the model later."""
@@ -126,3 +146,12 @@ def cross_calibrated(model: Model, found: CrossFitted) -> Model:
     """Give a model that was fitted on all images the thresholds of those that were left out."""
     chosen = found.calibration(model.rules())
     return model.decided(chosen, data=found.data, images=found.images, across=found.across)
+
+
+def _every_pair(
+    turns: NDArray[np.int64], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+    left, right = np.triu_indices(len(turns), 1)
+    within = turns[left] == turns[right]
+    left, right = left[within], right[within]
+    return left, right, labels[left] == labels[right]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from twinset import distance as distances
 from twinset import figures
 from twinset.data.labelled import Labelled, LabelledImages
 from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
+from twinset.data.parts import Parts
 from twinset.evaluation.baselines import baseline_of, plain_rows
+from twinset.evaluation.crossfit import CrossFitted
 from twinset.metrics.pairs import PairScores, best_accuracy_threshold, hardest_mistakes, score_pairs
 from twinset.recipe import AUGMENTATION, Recipe
 from twinset.report.health_words import health_picture
@@ -29,12 +32,31 @@ SHOWN_IMAGES, SHOWN_TIMES = 8, 7
 CHUNK = 2**21  # pixels in memory at a time, for the baseline
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a model is judged on: images, pairs of them by position, and their distances."""
+
+    images: Labelled
+    pairs: Pairs
+    apart: NDArray[np.float32]
+    across: str = ""  # what was left out in turn, where these are no test images
+
+
+def judged_on(parts: Parts, found: CrossFitted | None, model: SiameseModel) -> Judged:
+    """Take the test part, or without one the images that were left out of the fit in turn."""
+    seed = model.recipe.seed
+    if parts.test is None:
+        assert found is not None, "a division has one of the two"
+        return Judged(parts.fit, *found.pairs(seed=seed), found.across)
+    pairs = shown_pairs(parts.test, seed)
+    return Judged(parts.test, pairs, model.distances(parts.test, pairs))
+
+
 def score(
-    model: SiameseModel, images: Labelled, test: Labelled, pairs: Pairs, *, fit_seconds: float
+    model: SiameseModel, images: Labelled, judged: Judged, pairs: Pairs, *, fit_seconds: float
 ) -> Report:
-    """Score a model on the tutorial's test pairs, beside raw pixels or features on the same."""
-    test_pairs = shown_pairs(test, model.recipe.seed)
-    apart = model.distances(test, test_pairs)
+    """Score a model on test pairs, beside raw pixels or features on the same."""
+    test, test_pairs, apart = judged.images, judged.pairs, judged.apart
     scores = score_pairs(apart, test_pairs.same, model.threshold.value)
     return Report(
         title=f"twinset run: {model.recipe.name} on {images.name}",
@@ -42,8 +64,9 @@ def score(
         baseline=_raw_scores(images, pairs, test, test_pairs),
         threshold_rule=model.threshold.origin,
         pictures=tuple(_pictures(model, images, pairs, test, test_pairs, apart)),
-        facts=_facts(model, test, test_pairs, fit_seconds),
+        facts=_facts(model, judged, fit_seconds),
         baseline_name=baseline_of(images),
+        across=judged.across,
     )
 
 
@@ -197,21 +220,21 @@ def _layers(model: SiameseModel) -> list[figures.LayerRow]:
 
 
 def _facts(
-    model: SiameseModel, test: Labelled, test_pairs: Pairs, fit_seconds: float
+    model: SiameseModel, judged: Judged, fit_seconds: float
 ) -> dict[str, dict[str, str | int | float]]:
     from twinset.models.keras_model import versions
 
-    last = model.history[-1]
+    last, test = model.history[-1], judged.images
     recipe = model.recipe.model_dump(mode="json")
     return {
         "Data": {
             "training set": model.trained_on.name,
             "training images": model.trained_on.images,
             "training digest": model.trained_on.digest,
-            "test set": test.name,
+            "test set": f"cross-fitted over {judged.across}" if judged.across else test.name,
             "test images": len(test),
             "test digest": test.digest,
-            "test pairs": len(test_pairs),
+            "test pairs": len(judged.pairs),
         },
         "Training": {
             "epochs": last.epoch,

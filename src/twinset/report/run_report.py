@@ -42,6 +42,8 @@ class Report:
     pictures: tuple[Picture, ...]  # in the order of the page, as are the sections of facts
     facts: Mapping[str, Mapping[str, Fact]]
     baseline_name: str = "raw pixels"
+    # what was left out in turn, such as "48 images of 6 classes", where there is no test part
+    across: str = ""
 
     def __post_init__(self) -> None:
         check_names(self.pictures)
@@ -59,7 +61,8 @@ class Report:
         Schema 2:
 
         - `schema`: 2.
-        - `title`, `threshold_rule`, `baseline_name`: text.
+        - `title`, `threshold_rule`, `baseline_name`: text; `across`: what was left out in turn
+          and compared, where there is no test part, else empty.
         - `scores`, `baseline`: objects with the fields of `PairScores`; rates are in [0, 1].
         - `pictures`: list of objects with `name`, `caption` and `notes`, in the order of the page.
         - `facts`: object of sections, each an object of text and numbers.
@@ -74,6 +77,7 @@ class Report:
                 "scores": asdict(self.scores),
                 "baseline": asdict(self.baseline),
                 "baseline_name": self.baseline_name,
+                "across": self.across,
                 "pictures": [
                     {"name": each.name, "caption": each.caption, "notes": each.notes}
                     for each in self.pictures
@@ -118,13 +122,23 @@ class Report:
         return "\n".join(
             [
                 one_line(self.title),
-                f"* Accuracy on test set: {number_text(self.scores.accuracy, accuracy.format)} "
+                f"* {self.headline}: {number_text(self.scores.accuracy, accuracy.format)} "
                 f"({self.right:,} of {self.scores.pairs:,} pairs)",
                 "",
                 tables.text(("", ">model", f">{self.baseline_name}"), rows),
                 "",
                 f"Threshold of the model: {one_line(self.threshold_rule)}",
             ]
+        )
+
+    @property
+    def headline(self) -> str:
+        """What the first number is."""
+        # that of the tutorial, word for word, where there is a test set
+        return (
+            f"Accuracy, cross-fitted over {self.across}"
+            if self.across
+            else ("Accuracy on test set")
         )
 
     @property

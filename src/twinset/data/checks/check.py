@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -39,13 +39,17 @@ from twinset.data.data_set import loaded
 from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
+from twinset.data.parts import wishes
+from twinset.data.possible import division_of
 from twinset.data.sources import read_listing
+from twinset.data.turns import trainable
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe import IMAGES
 
 TOLD = 0.9  # share of images of one colour whose class their colour tells
+DIVISION = "division"  # the code of what is said about parts
 _LISTED = 1000  # entries of one list in the JSON file
 _COLUMNS, _NAME, _ROWS, _EXAMPLES = 100, 48, 12, 3  # of the text for a terminal
 
@@ -179,11 +183,11 @@ class DataCheck:
 def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> DataCheck:
     """Check whether labelled images are fit for training.
 
-    Errors are: fewer than 2 classes of 2 images, or of 2 that differ; the same pixels, or a group,
-    in two parts; near duplicates in two parts, if they make up more than 1% of one (at least 5
-    images: a few may be false alarms, and move no score by much); more than a fifth of the files
-    unreadable; more than half of the images of one colour all over, if that does not tell the
-    class. What is less is a warning or a note.
+    Errors are: fewer than 2 classes of 2 images, or of 2 that differ; too few images to be judged
+    on; the same pixels, or a group, in two parts; near duplicates in two parts, if they make up
+    more than 1% of one (at least 5 images: a few may be false alarms, and move no score by much);
+    more than a fifth of the files unreadable; more than half of the images of one colour all over,
+    if that does not tell the class. What is less is a warning or a note.
     """
     owners = np.full(len(data), "") if data.parts is None else data.parts
     part_sizes = {name: int((owners == name).sum()) for name in dict.fromkeys(owners.tolist())}
@@ -198,6 +202,7 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
     )
     findings = [
         *about_classes(classes),
+        *_about_division(data, found),
         *about_skipped(data.skipped, len(data)),
         *about_leaks(judged, torn, part_sizes),
         *about_copies(judged, len(data), found.skipped),
@@ -221,6 +226,19 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
     )
 
 
+def _about_division(data: LabelledImages, found: Duplicates) -> Iterator[Finding]:
+    """Tell what a training would make of so many images, by the judgement that it asks itself."""
+    if not trainable(data.labels):  # told of the classes
+        return
+    try:
+        division = division_of(data, wishes("auto"), together=found.together())
+    except DataError as error:
+        yield Finding("error", DIVISION, str(error), 1)
+        return
+    for note in division.notes:
+        yield Finding("note", DIVISION, f"{note[:1].upper()}{note[1:]}.", 1)
+
+
 def _colours_tell(data: LabelledImages, found: Duplicates) -> bool:
     # swatches: as many colours as classes or more, and hardly one of them in two classes
     seen = np.stack([found.first, data.labels], axis=1)[found.constant]
@@ -230,6 +248,7 @@ def _colours_tell(data: LabelledImages, found: Duplicates) -> bool:
     np.maximum.at(largest, colours, counts)
     several = len(np.unique(colours)) >= len(np.unique(labels))
     return bool(several and largest.sum() >= TOLD * len(seen))
+
 
 
 def _torn_groups(

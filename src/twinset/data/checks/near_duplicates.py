@@ -74,6 +74,13 @@ class Duplicates:
         several = [family for family in families if len(family) > 1]
         return sorted(several, key=lambda family: (-len(family), family[0]))
 
+    def together(self) -> NDArray[np.int64]:
+        """Number the images so that those of a group have one number."""
+        numbers = np.arange(len(self.first))
+        for group in self.groups():
+            numbers[group] = group[0]
+        return numbers
+
 
 def find_duplicates(
     images: NDArray[np.uint8] | StoredPixels,

@@ -1,0 +1,203 @@
+"""What a collection allows: how it is divided, and what has no room and is done otherwise.
+
+`check` and `train` ask the same question here, so what is called fit for training trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from twinset.data.labelled import Labelled
+from twinset.data.split import By, split
+from twinset.data.turns import ENOUGH, Turns, comparable, take_turns, trainable
+from twinset.errors import DataError
+
+# Pairs of either kind below which a part that is drawn says less than images left out in turn do.
+ROOM = 10
+# In which order parts are given up.
+_DISPENSABLE = ("calibration", "tune", "test")
+_WORDS = {
+    "calibration": "the threshold is cross-fitted",
+    "test": "the report is cross-fitted",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Division:
+    """Where each image goes, and what is left out in turn where a part has no room."""
+
+    place: NDArray[np.str_]  # "fit", "test", "tune", "calibration", or "" for what is not used
+    turns: Turns | None = None  # positions among the images of the fit
+    notes: tuple[str, ...] = ()
+    twofold: bool = False  # whether validation images calibrate too
+
+
+def division_of(
+    images: Labelled,
+    wanted: Mapping[str, float],
+    *,
+    together: NDArray[np.integer] | None = None,
+    crossed: bool = False,
+    tested: bool = False,
+    seed: int = 0,
+) -> Division:
+    """Divide images into the parts that are wanted, as far as they have room.
+
+    What the owner put into a part stays there; the rest is drawn. Equal pixels, groups and what
+    `together` names as one stay together. `crossed` leaves images out in turn in any case; with
+    `tested` there is a test part elsewhere.
+    """
+    _check_shares(wanted)
+    wanted = dict(wanted)
+    units = units_of(images, together)
+    owned = np.full(len(images), "", "<U11") if images.parts is None else images.parts
+    place = np.where(np.isin(owned, ("", "train", "fit")), "fit", owned).astype("<U11")
+    # set aside by the owner for whatever must not be fitted on: the fit gives up none for it
+    twofold = (
+        "calibration" in wanted
+        and not (place == "calibration").any()
+        and all(comparable(images.labels[place == "tune"]))
+    )
+    if twofold:
+        wanted.pop("calibration")
+    there = [name for name in wanted if (place == name).any()]
+    # what the owner set aside for a part that this run has no use for is not fitted on either
+    place[~np.isin(place, ("fit", "tune", *wanted))] = ""
+    notes = []
+    for name in there:
+        if not all(comparable(images.labels[place == name])) and name != "tune":
+            notes.append(f"the part {name!r} is not used: it has no pairs of both kinds")
+            place[place == name] = ""
+    drawn, by = _drawn(
+        images, place, units, {n: s for n, s in wanted.items() if n not in there}, seed
+    )
+    place[drawn != ""] = drawn[drawn != ""]
+    fit = np.flatnonzero(place == "fit")
+    if not trainable(images.labels[fit]):
+        raise DataError(_too_few(images, fit))
+    lacking = [name for name in wanted if not (place == name).any()]
+    needed = [name for name in lacking if name in _WORDS and not (name == "test" and tested)]
+    if not (needed or crossed):
+        return Division(place, None, tuple(notes), twofold)
+    try:
+        turns = take_turns(images.labels[fit], by=by, units=units[fit], seed=seed)
+    except DataError:
+        if "test" in needed:
+            raise DataError(_too_few(images, fit)) from None
+        notes.append(
+            "there are too few images to choose a threshold on: it stays at what the recipe says"
+        )
+        return Division(place, None, tuple(notes), twofold)
+    if needed:
+        notes.append(
+            f"there are too few images for a part {' and a part '.join(map(repr, needed))}: "
+            f"{' and '.join(_WORDS[name] for name in needed)} over {turns.across}"
+        )
+    notes += [turns.note] if turns.note else []
+    return Division(place, turns, tuple(notes), twofold)
+
+
+def units_of(images: Labelled, together: NDArray[np.integer] | None) -> NDArray[np.int64]:
+    """Number what must stay whole: by pixels, by group, by `together`, and all that hang on it."""
+    ties = [np.unique(images.fingerprints, axis=0, return_inverse=True)[1].ravel()]
+    if together is not None:
+        ties.append(np.unique(together, return_inverse=True)[1])
+    if images.groups is not None:
+        ties.append(np.unique(images.groups, return_inverse=True)[1])
+    count = len(images)
+    first, rows, columns = count, [], []
+    for codes in ties:  # images on one side, what ties them on the other
+        rows.append(np.arange(count))
+        columns.append(codes + first)
+        first += int(codes.max(initial=-1)) + 1
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_matrix((np.ones(len(row), bool), (row, column)), shape=(first, first))
+    return np.asarray(connected_components(graph, directed=False)[1][:count], np.int64)
+
+
+def _check_shares(wanted: Mapping[str, float]) -> None:
+    if sum(wanted.values()) >= 1:
+        raise DataError(f"Expected shares that leave images for the fit. Received {dict(wanted)}.")
+
+
+def _too_few(images: Labelled, fit: NDArray[np.int64]) -> str:
+    counts = np.bincount(images.labels[fit])
+    grouped = "" if images.groups is None else " Groups and copies are never parted."
+    return (
+        f"Expected images enough to learn from some and to be judged on others: {ENOUGH}. "
+        f"Received {len(fit)} images to fit on, with two or more of {(counts > 1).sum()} classes."
+        f"{grouped} Add images."
+    )
+
+
+def _drawn(
+    images: Labelled,
+    place: NDArray[np.str_],
+    units: NDArray[np.int64],
+    wanted: Mapping[str, float],
+    seed: int,
+) -> tuple[NDArray[np.str_], By]:
+    """Draw the parts that the owner left to us; those without room are given up, one by one."""
+    free = np.flatnonzero(place == "fit")
+    left = dict(wanted)
+    while True:
+        by = _way(images.labels[free], images.groups is not None, list(left.values()))
+        found = _draw(images.labels[free], units[free], left, by, seed)
+        short = [
+            name for name in _DISPENSABLE if name in left and not _room(images, free, found, name)
+        ]
+        if not short and left and not trainable(images.labels[free][found == "fit"]):
+            short = [name for name in _DISPENSABLE if name in left]
+        if not short:
+            drawn = np.full(len(place), "", place.dtype)
+            drawn[free] = found
+            return drawn, by
+        del left[short[0]]
+
+
+def _room(images: Labelled, free: NDArray[np.int64], found: NDArray[np.str_], name: str) -> bool:
+    chosen = images.labels[free][found == name]
+    return bool(len(chosen)) if name == "tune" else min(comparable(chosen)) >= ROOM
+
+
+def _way(labels: NDArray[np.int64], grouped: bool, shares: Sequence[float]) -> By:
+    # By class where most classes are too small to be divided: the test is then on classes that were
+    # not seen. Where nothing is drawn, images left out in turn take 4 for two a turn.
+    if grouped:
+        return "group"
+    _, counts = np.unique(labels, return_counts=True)
+    least = 1 / min([*shares, 1 - sum(shares)]) if shares else 4
+    return "class" if len(counts) and np.median(counts) < least else "image"
+
+
+def _draw(
+    labels: NDArray[np.int64],
+    units: NDArray[np.int64],
+    wanted: Mapping[str, float],
+    by: By,
+    seed: int,
+) -> NDArray[np.str_]:
+    place = np.full(len(labels), "fit", "<U11")
+    if not wanted:
+        return place
+    sizes = {"fit": 1 - sum(wanted.values()), **wanted}
+    large = np.arange(len(labels))
+    if by == "image":  # classes that are too small go to the fit
+        large = large[np.bincount(labels)[labels] >= 1 / min(sizes.values())]
+    groups = units if by == "group" else None
+    try:
+        found = split(labels[large], sizes, by=by, groups=groups, seed=seed)
+    except DataError:  # nothing for one of the parts
+        return place
+    for name, positions in found.items():
+        place[large[positions]] = name
+    # each unit follows its first image
+    _, first, unit = np.unique(units, return_index=True, return_inverse=True)
+    followed: NDArray[np.str_] = place[first][unit]
+    return followed
