@@ -1,6 +1,6 @@
 """Small collections: `check`, `train`, `evaluate` and `compare` on a grid of 100 sizes.
 
-./task bench small_collections [--recipe tutorial --recipe fast] [--classes 2 3] [--images 4] [--epochs 2]
+./task bench small_collections [--recipe tutorial --recipe fast] [--classes 2 3] [--images 4 9]
 
 Each collection is a folder of tiny images: every class has a pattern of its own, each image that
 with noise, all from a seed. A size agrees if `check` calls it fit and training, evaluation and

@@ -217,9 +217,9 @@ def test_the_model_is_saved_before_it_is_scored(monkeypatch):
 @pytest.mark.parametrize(
     ("where", "error", "raised"),
     [
-        ("calibrated", DataError("too few pairs"), "too few pairs"),
-        ("score", OSError(28, "No space left on device"), "No space left on device"),
-        ("plot_model", OSError(28, "No space left on device"), "No space left on device"),
+        ("SiameseModel.calibrate", DataError("too few pairs"), "too few pairs"),
+        ("run.score", OSError(28, "No space left on device"), "No space left on device"),
+        ("run.plot_model", OSError(28, "No space left on device"), "No space left on device"),
     ],
 )
 def test_what_fails_after_the_training_names_the_folder_of_the_model(
@@ -228,8 +228,8 @@ def test_what_fails_after_the_training_names_the_folder_of_the_model(
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(twinset.run, where, fail)
-    split = {"holdout": "auto"} if where == "calibrated" else {}
+    monkeypatch.setattr(f"twinset.{where}", fail)
+    split = {"holdout": "auto", "split": {"calibration": 0.3}} if "calibrate" in where else {}
     with pytest.raises(
         DataError, match=f"^out: the model is trained and saved, but a later step failed. {raised}"
     ):

@@ -8,7 +8,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from twinset.data.labelled import LabelledFeatures, VectorInput
-from twinset.data.parts import divide
+from twinset.data.parts import Shares, divide
 from twinset.data.read import read_features
 from twinset.data.sources import vectors as source
 from twinset.errors import DataError
@@ -82,7 +82,7 @@ def test_vectors_that_a_model_takes():
 @pytest.mark.parametrize("grouped", [False, True])
 def test_features_are_divided_as_images_are(grouped):
     data = features(groups=np.repeat(np.arange(20), 3).astype(str) if grouped else None)
-    parts = divide(data, seed=3).named()
+    parts = divide(data, shares=Shares(calibration=0.2), seed=3).named()
     assert set(parts) == {"fit", "test", "calibration"}
     assert sum(map(len, parts.values())) == 60
     prints = [{bytes(each) for each in part.fingerprints} for part in parts.values()]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from twinset.data.labelled import LabelledImages
 from twinset.data.parts import Shares, divide
 from twinset.data.split import PROTOCOL_SIZES
+from twinset.data.turns import comparable, trainable
 from twinset.errors import DataError
 
 
@@ -90,8 +91,8 @@ def test_the_owners_parts_are_kept():
     # the owner's calibration images are not fitted on either
     assert sizes(divide(data, holdout="none")) == {"fit": 20, "test": 8, "tune": 4}
     some = np.array(["train"] * 30 + ["test"] * 8)
-    drawn = divide(images(np.arange(38) % 2, parts=some), shares=Shares(calibration=0.2))
-    assert {n: len(p) for n, p in drawn.named().items()} == {"fit": 24, "test": 8, "calibration": 6}
+    drawn = divide(images(np.arange(38) % 2, parts=some), shares=Shares(calibration=0.3))
+    assert {n: len(p) for n, p in drawn.named().items()} == {"fit": 22, "test": 8, "calibration": 8}
 
 
 def test_validation_images_calibrate_where_the_owner_has_none_for_that():
@@ -158,3 +159,66 @@ def test_what_cannot_be_divided():
         divide(images([0, 1] * 20), shares=Shares(test=0.9))
     with pytest.raises(DataError, match=r"Expected .*: "):
         divide(images([0, 1] * 20), together=np.zeros(40, int))
+
+
+def test_what_has_no_room_is_left_out_in_turn():
+    parts = divide(images(np.repeat(np.arange(6), 8)))
+    assert {name: len(part) for name, part in parts.named().items()} == {"fit": 48}
+    assert (parts.turns.by, parts.turns.across) == ("image", "48 images of 6 classes")
+    assert parts.notes == (
+        "there are too few images for a part 'test' and a part 'calibration': the report and the "
+        "threshold are cross-fitted over 48 images of 6 classes, by 4 more trainings",
+    )
+    # a test part has room, a smaller one for the threshold has not
+    parts = divide(images(np.repeat(np.arange(10), 10)), seed=1)
+    assert {name: len(part) for name, part in parts.named().items()} == {"fit": 80, "test": 20}
+    assert "a part 'calibration': the threshold is cross-fitted" in parts.notes[0]
+    # which a recipe of a fixed threshold does not ask for
+    parts = divide(images(np.repeat(np.arange(10), 10)), holdout="none", seed=1)
+    assert (parts.turns, parts.notes) == (None, ())
+
+
+def test_all_images_are_fitted_on_where_turns_are_asked_for():
+    parts = divide(images([0] * 40 + [1] * 40), holdout="cross")
+    assert {name: len(part) for name, part in parts.named().items()} == {"fit": 64, "test": 16}
+    assert (parts.turns.across, parts.notes) == ("64 images of 2 classes", ())
+
+
+def test_a_part_of_the_owner_without_pairs_is_not_used():
+    own = np.array(["train"] * 20 + ["test"] * 2)
+    parts = divide(images(np.arange(22) % 2, parts=own))
+    assert {name: len(part) for name, part in parts.named().items()} == {"fit": 20}
+    assert parts.notes[0] == "the part 'test' is not used: it has no pairs of both kinds"
+    # as much as two pairs is what the owner wants
+    own = np.array(["train"] * 20 + ["test"] * 4)
+    assert len(divide(images(np.arange(24) % 2, parts=own)).test) == 4
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=2, max_size=12),
+    st.sampled_from(["auto", "none", "cross"]),
+    st.integers(0, 3),
+)
+def test_what_can_be_judged_at_all_is_divided(sizes, holdout, seed):
+    """Whatever the recipe wishes: there is something to learn from and something to judge by."""
+    data = images(np.repeat(np.arange(len(sizes)), sizes))
+    pairable = sorted((size for size in sizes if size > 1), reverse=True)
+    # by hand: 4 and 3 images of two classes, 3, 2 and 2 of three, two of each of four
+    possible = (
+        len(pairable) > 3
+        or (len(pairable) == 3 and (pairable[0] > 2 or 1 in sizes))
+        or (len(pairable) == 2 and pairable[0] > 3 and (pairable[1] > 2 or 1 in sizes))
+    )
+    try:
+        parts = divide(data, holdout=holdout, seed=seed)
+    except DataError:
+        assert not possible, sizes
+        return
+    assert sum(size > 1 for size in parts.fit.class_counts) > 1
+    for part in (parts.test, parts.calibration):
+        if part is not None:
+            assert min(comparable(part.labels)) >= 10
+    assert (parts.turns is None) or all(
+        trainable(parts.fit.labels[turn.kept]) for turn in parts.turns.all
+    )
+    assert parts.test is not None or parts.turns is not None

@@ -308,6 +308,15 @@ def test_twelve_classes_are_named_as_they_were_held_out(tmp_path):
     assert fold.classes in markdown(summary)
 
 
-def test_a_study_needs_a_calib_part(recipe, tmp_path):
-    with pytest.raises(DataError, match="parts for test and calibration"):
-        study.run_study(Parts(TRAIN, TEST), recipe, tmp_path)
+def test_a_study_needs_a_test_part(recipe, tmp_path):
+    with pytest.raises(DataError, match="Expected a test part for the protocol. Received none"):
+        study.run_study(Parts(TRAIN), recipe, tmp_path)
+
+
+def test_without_a_calibration_part_each_unit_is_cross_calibrated(recipe, tmp_path):
+    summary = study.run_study(
+        Parts(TRAIN, TEST), recipe, tmp_path, units=(Unit(0),), progress=False
+    )
+    (unit,) = summary["units"]
+    assert ", cross-fitted over " in unit["measurements"]["points"][0]["origin"]
+    assert unit["measurements"]["points"][0]["promised_fmr"] is not None

@@ -76,6 +76,7 @@ def test_json_tells_everything_but_pixels():
         "scores": dataclasses.asdict(MODEL),
         "baseline": dataclasses.asdict(BASELINE),
         "baseline_name": "raw pixels",
+        "across": "",
         "threshold_rule": "fixed by the recipe at half the margin; not calibrated on data",
         "pictures": [{"name": "ten_test_pairs", "caption": "Left above right.", "notes": []}],
         "facts": {

@@ -72,7 +72,7 @@ def load_parts(
     return parts
 
 
-def _tell_notes(parts: Parts, say: Callable[[str], None]) -> None:
+def _tell_notes(parts: Parts, say: Tell) -> None:
     for note in parts.notes:
         say(f"note: {note}")
 
@@ -135,7 +135,7 @@ def evaluation_parts(
             f"{data}: expected images that the model has not seen. All {len(images)} were used "
             "for its training: evaluate on others."
         )
-    if tell is not None and len(used):
+    if tell is not None and len(used) and len(rest):
         tell(f"{len(used):,} of {len(images):,} images were used in training: left out")
     places = {"fit": np.array([], np.int64)} | {k: at for k, at in places.items() if len(at)}
     found = places | ({"test": rest} if len(rest) else {})

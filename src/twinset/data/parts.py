@@ -75,18 +75,16 @@ def divide(
 
     What the data's owner put into a part stays there; validation images are the calibration part
     too, where the owner made none and they have pairs of both kinds. Of the rest, shares are drawn
-    at random: by
-    group where there are groups; by class, so that the test is on unseen classes, where most
-    classes have too few images to be divided; else by image, each class alike, and a class too
-    small for that goes to the fit. Images with equal pixels, and those that `together` names as
-    one, go to one part. A part that would be too small is left out, and `turns` says which images
-    of the fit are left out in turn instead.
+    at random: by group where there are groups; by class, so that the test is on unseen classes,
+    where most classes have too few images to be divided; else by image, each class alike, and a
+    class too small for that goes to the fit. Images with equal pixels, and those that `together`
+    names as one, go to one part. A part that would be too small is left out, and `turns` says which
+    images of the fit are left out in turn instead.
 
     Images with equal numbers in `together`, such as near duplicates, are not parted. With the
     holdout "none" there is no tune and calibration part, with "auto" one of each if the shares say
     so, or Fashion-MNIST's own; with "cross" all calibration is by turns; "protocol" refuses other
-    data than Fashion-MNIST. `allow_leaks` goes on
-    though the owner put one image or group into two parts.
+    data than that. `allow_leaks` goes on though the owner put one image or group into two parts.
     """
     chosen = shares or Shares()
     if is_protocol_data(images.labels) and test is not None:
@@ -143,7 +141,7 @@ def _taken(
             whole = np.arange(len(both))
             prove_disjoint(both, {"train": whole[: len(images)], "test": whole[len(images) :]})
     undivided = len(parts) == 1 and len(parts["fit"]) == len(images)
-    found = {
+    found: dict[str, Any] = {
         name: images if undivided else images.subset(positions, f"{images.name}[{name}]")
         for name, positions in parts.items()
     }
@@ -159,7 +157,10 @@ def prove_disjoint(
     # not that nothing is alike: what was shifted or compressed again has another fingerprint
     _in_one_part([print_.tobytes() for print_ in prints], parts, "image")
     if groups is not None:
-        _in_one_part(np.asarray(groups).tolist(), parts, "group")
+        names = np.asarray(groups)
+        # without a name it is no group
+        named = {part: np.asarray(at)[names[np.asarray(at)] != ""] for part, at in parts.items()}
+        _in_one_part(names.tolist(), named, "group")
 
 
 def _in_one_part(keys: Sequence[Any], parts: Mapping[str, ArrayLike], what: str) -> None:

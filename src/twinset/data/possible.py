@@ -23,8 +23,8 @@ ROOM = 10
 # In which order parts are given up.
 _DISPENSABLE = ("calibration", "tune", "test")
 _WORDS = {
-    "calibration": "the threshold is cross-fitted",
-    "test": "the report is cross-fitted",
+    "calibration": "the threshold",
+    "test": "the report",
 }
 
 
@@ -97,7 +97,8 @@ def division_of(
     if needed:
         notes.append(
             f"there are too few images for a part {' and a part '.join(map(repr, needed))}: "
-            f"{' and '.join(_WORDS[name] for name in needed)} over {turns.across}"
+            f"{' and '.join(_WORDS[name] for name in needed)} {'are' if needed[1:] else 'is'} "
+            f"cross-fitted over {turns.across}, by {len(turns.all)} more trainings"
         )
     notes += [turns.note] if turns.note else []
     return Division(place, turns, tuple(notes), twofold)
@@ -108,9 +109,11 @@ def units_of(images: Labelled, together: NDArray[np.integer] | None) -> NDArray[
     ties = [np.unique(images.fingerprints, axis=0, return_inverse=True)[1].ravel()]
     if together is not None:
         ties.append(np.unique(together, return_inverse=True)[1])
-    if images.groups is not None:
-        ties.append(np.unique(images.groups, return_inverse=True)[1])
     count = len(images)
+    if images.groups is not None:
+        names, codes = np.unique(images.groups, return_inverse=True)
+        # without a name it is no group
+        ties.append(np.where(names[codes] == "", len(names) + np.arange(count), codes))
     first, rows, columns = count, [], []
     for codes in ties:  # images on one side, what ties them on the other
         rows.append(np.arange(count))
@@ -147,7 +150,8 @@ def _drawn(
     free = np.flatnonzero(place == "fit")
     left = dict(wanted)
     while True:
-        by = _way(images.labels[free], images.groups is not None, list(left.values()))
+        grouped = images.groups is not None and bool((images.groups[free] != "").any())
+        by = _way(images.labels[free], grouped, list(left.values()))
         found = _draw(images.labels[free], units[free], left, by, seed)
         short = [
             name for name in _DISPENSABLE if name in left and not _room(images, free, found, name)
@@ -190,6 +194,8 @@ def _draw(
     large = np.arange(len(labels))
     if by == "image":  # classes that are too small go to the fit
         large = large[np.bincount(labels)[labels] >= 1 / min(sizes.values())]
+    if not len(large):
+        return place
     groups = units if by == "group" else None
     try:
         found = split(labels[large], sizes, by=by, groups=groups, seed=seed)

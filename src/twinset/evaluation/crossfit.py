@@ -65,7 +65,7 @@ class CrossFitted:
 
     def pairs(self, *, seed: int) -> tuple[Pairs, NDArray[np.float32]]:
         """Draw as many same as different pairs, by position in the data, and their distances."""
-        drawn = []
+        drawn: list[tuple[Any, Any, NDArray[np.bool_]]] = []
         for turn in np.unique(self.turns):
             rows = np.flatnonzero(self.turns == turn).astype(np.int32)
             if all(comparable(self.labels[rows])):

@@ -133,7 +133,9 @@ class Evaluation:
             cells = ["-" if n is None else f"{n.value:.4f}" for n in numbers]
             rows.append([METRICS[key].label, _cell(numbers[0]), *cells[1:]])
         table = tables.text(["", *(f">{name}" for name in self.results)], rows)
-        return "\n".join([self.title, "", table, "", *map(_sentence, self.model.points)])
+        crossed = self.facts.get("Data", {}).get("cross-fitted")
+        head = [self.title, *([crossed] if crossed else []), ""]
+        return "\n".join([*head, table, "", *map(_sentence, self.model.points)])
 
     def _headlines(self) -> list[str]:
         # those that at least one of model and baselines has
@@ -225,7 +227,7 @@ def evaluate(
         "Seconds to embed and measure": seconds,
     }
     facts |= {"Left out": skipped} if skipped else {}
-    return Evaluation(f"{_name(model)} on {data.name}", results, data.class_names, facts)
+    return Evaluation(f"{name_of(model)} on {data.name}", results, data.class_names, facts)
 
 
 def compare_models(
@@ -319,7 +321,8 @@ def _training_of(model: Embedder) -> dict[str, Any]:
     return {"training set": model.trained_on.name, "training digest": model.trained_on.digest}
 
 
-def _name(model: Embedder) -> str:
+def name_of(model: Embedder) -> str:
+    """Name a model for people: its recipe, or what it was trained on."""
     return f"a model of {model.trained_on.name}" if model.recipe is None else model.recipe.name
 
 

@@ -12,9 +12,11 @@ from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
 from twinset.data.sources import is_path
 from twinset.errors import DataError
+from twinset.evaluation.crossfit import CROSSFIT, CrossFitted
 from twinset.evaluation.evaluate import SCHEMA, Evaluation, compare_models, evaluate
 from twinset.evaluation.folds import SCHEMA as STUDY_SCHEMA
 from twinset.evaluation.folds import recipe_key
+from twinset.evaluation.of_left_out import evaluate_left_out
 from twinset.evaluation.study import markdown, run_study
 from twinset.files import plain
 from twinset.metrics.comparison import Comparison
@@ -42,11 +44,15 @@ def evaluate_run(
     # page also tells of classes that the training never saw, if `study_run` was there before.
     data = data or run_data.source_of(run)
     model, parts = _loaded(run, data, tell)
-    test = _test_of(parts, data)
     fit = parts.fit if len(parts.fit) else None
-    found = evaluate(
-        model, test, fitted=fit, tune=parts.tune, baselines=baselines, progress=progress
-    )
+    if parts.test is None and fit is not None:
+        left = CrossFitted.read(Path(run) / CROSSFIT)
+        test, found = evaluate_left_out(model, left, fit, baselines=baselines, progress=progress)
+    else:
+        test = _test_of(parts, data)
+        found = evaluate(
+            model, test, fitted=fit, tune=parts.tune, baselines=baselines, progress=progress
+        )
     found.write_json(Path(run) / NUMBERS)
     found.write_markdown(Path(run) / "evaluation.md")
     _write_page(Path(run), found.to_dict(), test, _stored_study(Path(run), model, data))
@@ -108,7 +114,14 @@ def _loaded(
     from twinset.models.keras_model import SiameseModel
 
     model = SiameseModel.load(run)
-    return model, run_data.evaluation_parts(run, data, model.recipe, model.preprocessing, tell=tell)
+    return model, run_data.evaluation_parts(
+        run,
+        data,
+        model.recipe,
+        model.preprocessing,
+        cross_fitted=(Path(run) / CROSSFIT).is_file(),
+        tell=tell,
+    )
 
 
 def _test_of(parts: Parts, data: str) -> Labelled:

@@ -16,6 +16,7 @@ from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
 from twinset.errors import DataError
 from twinset.evaluation.baselines import baseline_of, plain_rows
+from twinset.evaluation.crossfit import cross_calibrated, crossfit
 from twinset.evaluation.evaluate import calibration_of, evaluate
 from twinset.evaluation.folds import (
     COURSE,
@@ -60,8 +61,11 @@ def run_study(
     # or those of the unseen classes, alone and with those of the seen ones. `about` is told in the
     # summary, which is also written to protocol.json and protocol.md.
     test, calibration = parts.test, parts.calibration
-    if test is None or calibration is None:
-        raise DataError("Expected parts for test and calibration for the protocol. Received none.")
+    if test is None:
+        raise DataError(
+            "Expected a test part for the protocol. Received none, as there are too few images: "
+            "add images."
+        )
 
     def train(kept: Labelled, chosen: Recipe) -> Any:
         from twinset.training.fit import fit
@@ -74,6 +78,8 @@ def run_study(
 
         choosing = None if chosen.stopping.nothing or parts.tune is None else seen(parts.tune)
         model = fit(kept, chosen, validation=choosing, progress=False)
+        if calibration is None:
+            return _cross_calibrated(model, kept, parts)
         return model.calibrate(seen(calibration))
 
     def judge(model: Any, unit: Unit, kept: Labelled, held: Labelled | None) -> Mapping[str, Any]:
@@ -109,6 +115,23 @@ def run_study(
     write_bytes(target / "protocol.json", text.encode())
     write_bytes(target / "protocol.md", markdown(summary).encode(errors="backslashreplace"))
     return summary
+
+
+def _cross_calibrated(model: Any, kept: Labelled, parts: Parts) -> Any:
+    # as the run was, whose images were too few for a part; fewer ones may be too few for that
+    from twinset.training.fit import fit
+
+    by = "class" if parts.turns is None else parts.turns.by
+    try:
+        found = crossfit(
+            kept,
+            lambda rest: fit(rest, model.recipe, progress=False),
+            by=by,
+            seed=model.recipe.seed,
+        )
+    except DataError:
+        return model
+    return cross_calibrated(model, found)
 
 
 def units_of(parts: Parts) -> tuple[Unit, ...]:

@@ -55,6 +55,8 @@ class Metric:
         errors: the number of errors that a value rests on, where few make it worthless. Defaults
             to none.
         fields: what else the JSON says of it, such as {"fpr": 0.01}. Defaults to nothing.
+        pairwise: whether pairs are all it looks at; else it has no value where only images of one
+            fold can be compared. Defaults to True.
     """
 
     key: str
@@ -69,6 +71,7 @@ class Metric:
     folds: bool = False
     errors: Callable[[Measured, float], float] | None = None
     fields: Mapping[str, float] = field(default_factory=dict)
+    pairwise: bool = True
 
     @property
     def sentence(self) -> str:
@@ -113,7 +116,8 @@ def as_interval(found: Estimate | Interval | float) -> Interval:
 
 def measured_by(metrics: Iterable[Metric], m: Measured) -> dict[str, Interval]:
     """Measure what the data has of some metrics: key → number with its interval."""
-    found = ((metric.key, metric.measure(m)) for metric in metrics)
+    whole = m.test.blocks is None
+    found = ((each.key, each.measure(m)) for each in metrics if each.pairwise or whole)
     return {key: as_interval(each) for key, each in found if each is not None}
 
 
@@ -161,12 +165,19 @@ def _recall(k: int, words: str) -> Metric:
         folds=k == 1,
         errors=(lambda m, value: (1 - value) * len(m.test)) if k == 1 else None,
         fields={"k": k},
+        pairwise=False,
     )
 
 
 def _over_queries(key: str, label: str, words: str, *, headline: bool = True) -> Metric:
     return Metric(
-        key, label, words, lambda m: m.over_queries(key), headline=headline, compared=False
+        key,
+        label,
+        words,
+        lambda m: m.over_queries(key),
+        headline=headline,
+        compared=False,
+        pairwise=False,
     )
 
 
@@ -196,6 +207,7 @@ def _health(key: str, label: str, words: str, spec: str = ".3f") -> Metric:
         better=0,
         kind="health",
         compared=False,
+        pairwise=False,
     )
 
 
@@ -261,6 +273,7 @@ for _metric in (
         "The same, where early ranks count more.",
         lambda m: m.retrieval_pulls["map_at_r"],
         folds=True,
+        pairwise=False,
     ),
     Metric(
         "one_shot",

@@ -44,7 +44,8 @@ def moved(data, target, source):
 
 
 def codes(found):
-    return [finding.code for finding in found.findings]
+    # but for what so few images make of a division
+    return [finding.code for finding in found.findings if finding.code != "division"]
 
 
 def finding(found, code):
@@ -67,24 +68,43 @@ PARTS = {"train": list(range(30)), "test": list(range(30, 40))}
 
 
 def test_clean_data_has_nothing_to_say():
-    found = look(clean(), parts=PARTS)
+    found = look(clean(160), parts={"train": range(120), "test": range(120, 160)})
     assert found.ok
     assert found.findings == ()
-    assert found.classes == (("cat", 20), ("dog", 20))
-    assert found.parts == {"train": 30, "test": 10}
+    assert found.classes == (("cat", 80), ("dog", 80))
+    assert found.parts == {"train": 120, "test": 40}
     assert found.summary().splitlines() == [
-        "photos: 40 images of 16 × 16 in 2 classes",
+        "photos: 160 images of 16 × 16 in 2 classes",
         "",
         "  class  images",
-        "  cat        20",
-        "  dog        20",
+        "  cat        80",
+        "  dog        80",
         "",
         "  part   images",
-        "  train      30",
-        "  test       10",
+        "  train     120",
+        "  test       40",
         "",
         "Fit for training: no errors, no warnings, no notes.",
     ]
+
+
+def test_what_has_no_room_is_told_before_a_training():
+    found = check(clean())
+    (note,) = found.findings
+    assert (note.severity, note.code) == ("note", "division")
+    assert note.message == (
+        "There are too few images for a part 'calibration': the threshold is cross-fitted over 32 "
+        "images of 2 classes, by 5 more trainings."
+    )
+    found = check(clean(6))
+    assert not found.ok
+    (error,) = [each for each in found.findings if each.severity == "error"]
+    assert error.code == "division"
+    assert "4 images of each of 2 classes, 3 of each of 3, or 2 of each of 4" in error.message
+    # groups and copies are never parted
+    groups = [f"shop {i % 2}" for i in range(40)]
+    (error,) = check(clean(groups=groups)).findings
+    assert "Groups and copies are never parted. Add images." in error.message
 
 
 # --- duplicates
@@ -422,7 +442,7 @@ def test_json_has_what_the_schema_says():
 
 def test_lists_of_the_json_are_bounded_and_counted():
     aside = [Skipped(f"{i}.png", "damaged") for i in range(1500)]
-    found = look(clean(), skipped=aside)
+    found = look(clean(160), skipped=aside)
     content = found.to_dict()
     assert len(content["skipped"]) == 1000
     assert content["totals"]["skipped"] == 1500
