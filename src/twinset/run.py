@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled
 from twinset.data.load import load_parts, write_members
@@ -145,12 +147,19 @@ def _validation(parts: Parts, tell: Callable[[str], None] | None) -> Labelled | 
 def _left_out(parts: Parts, model: SiameseModel, progress: Wanted) -> CrossFitted:
     from twinset.training.fit import fit
 
-    # as many epochs as the model had, if it was interrupted
-    recipe = Recipe.load(model.recipe, epochs=len(model.history))
+    recipe = model.recipe
+    if model.interrupted:
+        recipe = Recipe.load(recipe, epochs=len(model.history))
 
     def train(kept: Labelled) -> SiameseModel:
         pairs = shown_pairs(kept, recipe.seed) if recipe.pairs == "tutorial" else None
-        found = fit(kept, recipe, pairs=pairs, progress=False)
+        choosing = None
+        if parts.tune is not None and not recipe.stopping.nothing:
+            # no epoch is chosen on classes that were left out
+            known = np.isin(parts.tune.labels, kept.labels)
+            choosing = parts.tune.subset(np.flatnonzero(known))
+            choosing = choosing if all(comparable(choosing.labels)) else None
+        found = fit(kept, recipe, pairs=pairs, validation=choosing, progress=False)
         if found.interrupted:  # half a training says nothing of a whole one
             raise KeyboardInterrupt
         return found

@@ -103,16 +103,16 @@ def test_validation_images_calibrate_where_the_owner_has_none_for_that():
     assert members(parts)["tune"] == members(parts)["calibration"]
     assert not members(parts)["fit"] & members(parts)["tune"]
     # without test images of the owner these alone are drawn
-    drawn = divide(images(np.arange(40) % 2, parts=["train"] * 30 + ["tune"] * 10))
-    assert sizes(drawn) == {"fit": 24, "test": 6, "tune": 10, "calibration": 10}
+    drawn = divide(images(np.arange(70) % 2, parts=["train"] * 60 + ["tune"] * 10))
+    assert sizes(drawn) == {"fit": 48, "test": 12, "tune": 10, "calibration": 10}
 
 
 def test_validation_images_without_both_kinds_of_pairs_only_validate():
     for validation in ([0, 1], [0, 0]):  # no same pair, no different one
-        labels = [0, 1] * 20 + validation + [0, 1] * 4
-        own = ["train"] * 40 + ["tune"] * 2 + ["test"] * 8
+        labels = [0, 1] * 40 + validation + [0, 1] * 4
+        own = ["train"] * 80 + ["tune"] * 2 + ["test"] * 8
         parts = divide(images(labels, parts=own))
-        assert sizes(parts) == {"fit": 36, "test": 8, "tune": 2, "calibration": 4}
+        assert sizes(parts) == {"fit": 72, "test": 8, "tune": 2, "calibration": 8}
 
 
 def test_a_leak_into_validation_images_is_refused_though_they_serve_twice():

@@ -250,7 +250,6 @@ def _colours_tell(data: LabelledImages, found: Duplicates) -> bool:
     return bool(several and largest.sum() >= TOLD * len(seen))
 
 
-
 def _torn_groups(
     groups: NDArray[np.str_] | None, owners: NDArray[np.str_]
 ) -> tuple[TornGroup, ...]:
