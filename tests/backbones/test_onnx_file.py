@@ -17,6 +17,7 @@ from twinset.errors import ModelError, RecipeError
 from twinset.exporters import onnx_layers
 from twinset.models.card import read_card
 from twinset.models.halves import declared
+from twinset.models.keras_model import encode as encode_by_keras
 from twinset.models.onnx_model import OnnxModel
 from twinset.training.blend import Blend, blended
 from twinset.training.frozen_trunk import trunk_of
@@ -306,7 +307,7 @@ def test_a_model_holds_what_it_needs(recipe, tmp_path):
     """Keras and the joined graph agree, also where the file is gone and the folder moved."""
     images = data()
     model = twinset.fit(images, **recipe)
-    expected = model.embed(images)
+    expected = encode_by_keras(model.encoder, images.images)
     model.save(tmp_path / "run")
     with pytest.raises(ModelError, match="LiteRT. Received a network out of an ONNX file"):
         twinset.export(model, tmp_path / "litert", format="litert")
