@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -167,6 +168,11 @@ def test_equal_images_are_encoded_once(tmp_path, monkeypatch):
     again = lite0.backbone((20, 20), size=32, features=("16",))
     np.testing.assert_array_equal(again.encode_once(data, folder=tmp_path), found)
     assert seen == [3]
+    large = replace(backbone, pixels=2**19)  # where images go through one by one
+    told = []
+    more = twinset.LabelledImages(some((20, 20), 12)[2:], [0] * 10, ("a",))
+    large.encode_once(more, folder=tmp_path, progress=lambda now: told.append(now.done))
+    assert (seen, told) == ([3, 8, 1], [9, 10])
     assert lite0.backbone((20, 20), size=40, features=("16",)).key != backbone.key
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.backbones.feature_cache import encoded_once
+from twinset.backbones.feature_cache import CHUNK, encoded_once
 from twinset.backbones.session import INPUT, OUTPUT, open_session
 from twinset.data.cache import decode_batches
 from twinset.data.decoding.decode import Preprocessing
@@ -132,6 +132,7 @@ class Backbone:
             data.fingerprints,
             key=self.key,
             dim=self.dim,
+            chunk=min(CHUNK, 8 * self.batch),  # seconds, also of a slow network
             folder=folder,
             progress=progress,
         )

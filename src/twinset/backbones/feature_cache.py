@@ -25,6 +25,7 @@ def encoded_once(
     *,
     key: str,  # names the network, in letters that a file's name may have
     dim: int,
+    chunk: int = CHUNK,
     folder: Path | None = None,
     progress: Wanted = False,
 ) -> NDArray[np.float32]:
@@ -35,7 +36,7 @@ def encoded_once(
     try:
         tag(base)
         with in_use(base / key), reporting(progress) as tell:
-            found = _completed(base / key, make, fingerprints, dim, tell)
+            found = _completed(base / key, make, fingerprints, dim, chunk, tell)
         prune(base, keep=base / key)
     except OSError as error:
         raise DataError(
@@ -50,6 +51,7 @@ def _completed(
     make: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     fingerprints: NDArray[np.uint8],
     dim: int,
+    chunk: int,
     tell: Report,
 ) -> NDArray[np.float32]:
     known = _whole(folder, dim)
@@ -57,8 +59,8 @@ def _completed(
     unique, first = np.unique(wanted, return_index=True)
     missing = np.sort(first[~np.isin(unique, known)])
     with (folder / ROWS).open("ab") as rows, (folder / PRINTS).open("ab") as prints:
-        for start in range(0, len(missing), CHUNK):
-            chosen = missing[start : start + CHUNK]
+        for start in range(0, len(missing), chunk):
+            chosen = missing[start : start + chunk]
             made = np.ascontiguousarray(make(chosen), np.float32)
             if made.shape != (len(chosen), dim):
                 raise ValueError(f"rows of shape {made.shape} for {len(chosen)} images")
