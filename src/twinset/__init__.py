@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from twinset.data.checks.check import check_data as check_data
     from twinset.data.labelled import LabelledFeatures as LabelledFeatures
     from twinset.data.labelled import LabelledImages as LabelledImages
+    from twinset.data.named_parts import split as split
     from twinset.data.pairs import Pairs as Pairs
     from twinset.data.pairs import tutorial_pairs as tutorial_pairs
     from twinset.data.read import read_features as read_features
@@ -79,6 +80,7 @@ _HOMES = {
     "read_images": "twinset.data.read",
     "score_pairs": "twinset.metrics.pairs",
     "siamese": "twinset.networks.layers",
+    "split": "twinset.data.named_parts",
     "train": "twinset.run",
     "tutorial_pairs": "twinset.data.pairs",
 }

@@ -104,13 +104,15 @@ def division_of(
     return Division(place, turns, tuple(notes), twofold)
 
 
-def units_of(images: Labelled, together: NDArray[np.integer] | None) -> NDArray[np.int64]:
+def units_of(
+    images: Labelled, together: NDArray[np.integer] | None, *, grouped: bool = True
+) -> NDArray[np.int64]:
     """Number what must stay whole: by pixels, by group, by `together`, and all that hang on it."""
     ties = [np.unique(images.fingerprints, axis=0, return_inverse=True)[1].ravel()]
     if together is not None:
         ties.append(np.unique(together, return_inverse=True)[1])
     count = len(images)
-    if images.groups is not None:
+    if grouped and images.groups is not None:
         names, codes = np.unique(images.groups, return_inverse=True)
         # without a name it is no group
         ties.append(np.where(names[codes] == "", len(names) + np.arange(count), codes))

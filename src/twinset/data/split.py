@@ -92,12 +92,21 @@ def protocol_split(labels: ArrayLike) -> Positions:
     return {name: np.flatnonzero(codes == k) for k, name in enumerate(PROTOCOL_SIZES)}
 
 
-def _bounds(sizes: Mapping[str, float], count: int, what: str) -> NDArray[np.int64]:
-    """Turn sizes into the cuts between the parts of `count` items: parts + 1 numbers from 0."""
+def cut_points(sizes: Mapping[str, float], count: int, *, halves: float = 0.5) -> NDArray[np.int64]:
+    """Turn shares into the cuts between the parts of `count` items; counts are taken as they are.
+
+    With `halves` drawn from [0, 1) each part has its share on average, however few items.
+    """
     sums = np.cumsum([0, *sizes.values()])
     if np.issubdtype(sums.dtype, np.floating):
         # the tiny term: 0.1 + 0.2 and 0.3 are to round alike
-        sums = np.floor(sums * count + 0.5 + 1e-9).astype(np.int64)
+        sums = np.floor(sums * count + halves + 1e-9).astype(np.int64)
+    return sums
+
+
+def _bounds(sizes: Mapping[str, float], count: int, what: str) -> NDArray[np.int64]:
+    """Turn sizes into the cuts between the parts of `count` items: parts + 1 numbers from 0."""
+    sums = cut_points(sizes, count)
     short = [name for name, taken in zip(sizes, np.diff(sums), strict=True) if not taken]
     if short or sums[-1] > count:
         need = f"nothing for part {short[0]!r}" if short else f"a need of {sums[-1]}"
