@@ -70,7 +70,7 @@ def test_a_compiled_loss_is_nan_where_a_label_is_wrong():
 def test_pairs_become_arrays_that_fit_together():
     found = twinset.Pairs([0, 1], [2, 3], [1, 0])
     assert [each.dtype.kind for each in (found.left, found.right, found.same)] == ["i", "i", "b"]
-    with pytest.raises(DataError, match=r"one shape \(p,\). Received .*'same': \(1,\)"):
+    with pytest.raises(DataError, match=r"one shape \(p,\). Received \(2,\), \(2,\) and \(1,\)"):
         twinset.Pairs([0, 1], [2, 3], [1])
     with pytest.raises(DataError, match="positions of images, whole numbers from 0. Received .*-1"):
         twinset.Pairs([0, -1], [2, 3], [1, 0])

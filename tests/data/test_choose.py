@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from twinset.data.checks.check import check
-from twinset.data.choose import about_background, choose_preprocessing
+from twinset.data.choose import Looked, choose_preprocessing
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import FileSource
 from twinset.data.load import load_parts
@@ -76,24 +76,42 @@ def test_what_has_next_to_nothing_behind_it_is_no_reason(tmp_path):
     assert choose_preprocessing(listed).background == 0
 
 
+def test_images_are_looked_at_once(tmp_path):
+    read = []
+
+    class Counted(FileSource):
+        def probe(self):
+            read.append("header")
+            return super().probe()
+
+        def encoded(self):
+            read.append("image")
+            return super().encoded()
+
+    looked = Looked([Counted(one.path, one.name) for one in sources(tmp_path, BLACK)])
+    assert looked.remarks(choose_preprocessing(looked))
+    assert (read.count("header"), read.count("image")) == (12, 12)
+
+
 def test_a_background_that_was_asked_for_stays_and_is_told_of(tmp_path):
     listed = sources(tmp_path, BLACK)
     found = choose_preprocessing(listed, background=0)
     assert found.background == 0
-    (remark,) = about_background(listed, found)
+    (remark,) = Looked(listed).remarks(found)
     assert remark.severity == "warning"
     assert remark.text.startswith("12 of 12 transparent images that were looked at can hardly be")
     assert "`--set images.background=255` (or `background` of `read_images`) hides none" in (
         remark.text
     )
-    assert not list(about_background(listed, Preprocessing((40, 40, 3), background=128)))[1:]
+    (note,) = Looked(listed).remarks(Preprocessing((40, 40, 3), background=128))
+    assert note.severity == "note"
     with pytest.raises(RecipeError, match=r"background"):
         choose_preprocessing(listed, background="white")
 
 
 def test_no_one_background_may_do(tmp_path):
     listed = sources(tmp_path, BLACK, WHITE, GRAY)
-    (remark,) = about_background(listed, choose_preprocessing(listed))
+    (remark,) = Looked(listed).remarks(choose_preprocessing(listed))
     assert "4 of 12" in remark.text
     assert remark.text.endswith("so lay them over a colour of your own.")
 

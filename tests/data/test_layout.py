@@ -71,8 +71,9 @@ def test_parts_below_folders_that_are_alone(above):
 
 
 def test_parts_below_the_classes():
-    told, layout = found("cat/train", "cat/test", "dog/train", "big/dog/val")
+    told, layout = found("", "cat/train", "cat/test", "dog/train", "big/dog/val")
     assert told == {
+        "": ":",
         "cat/train": "train:cat",
         "cat/test": "test:cat",
         "dog/train": "train:dog",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from twinset.data.cache import decode_all
-from twinset.data.choose import about_background, choose_preprocessing
+from twinset.data.choose import Looked, choose_preprocessing
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages, VectorInput
 from twinset.data.listing import Listing
@@ -94,9 +94,10 @@ def loaded(
             return LabelledFeatures(listing.rows, **facts, **told)
         told["remarks"] = listing.remarks
         return LabelledImages(listing.rows, mirrors=listing.mirrors, **facts, **told)
-    chosen = preprocessing or choose_preprocessing(listing.sources, **(how or {}))
+    looked = Looked(listing.sources)
+    chosen = preprocessing or choose_preprocessing(looked, **(how or {}))
     # what a model brings has been chosen, and told, where it was trained
-    hidden = () if preprocessing else tuple(about_background(listing.sources, chosen))
+    remarks = () if preprocessing else looked.remarks(chosen)
     found = decode_all(
         listing.sources,
         chosen,
@@ -120,7 +121,7 @@ def loaded(
         preprocessing=chosen,
         skipped=(*listing.skipped, *found.skipped),
         mirrors=listing.mirrors,
-        remarks=(*listing.remarks, *hidden),
+        remarks=(*listing.remarks, *remarks),
         **(facts | {"names": names[found.positions]}),
     )
     images.__dict__["fingerprints"] = found.fingerprints  # made while decoding

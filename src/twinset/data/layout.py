@@ -44,20 +44,18 @@ def laid_out(folders: Sequence[Names], sizes: Sequence[int]) -> Layout:
     """
     for level in _levels(folders):
         below = [names[level:] for names in folders if len(names) > level]
-        parts = _parts(below, alone=level == 0)
-        if parts:
+        if parts := _parts(below, at_top=level == 0):
             return _by_top(folders, sizes, level, parts)
-    ends = parts_of({names[-1] for names in folders if len(names) > 1})
-    parents = {names[:-1] for names in folders if len(names) > 1}
+    inside = [names for names in folders if names]
+    ends = parts_of({names[-1] for names in inside})
     if (
         {*ends.values()} > {"train"}
-        and all(len(names) > 1 and names[-1] in ends for names in folders)
-        and len(parents) < len(folders)  # some class is in two parts
+        and all(len(names) > 1 and names[-1] in ends for names in inside)
+        and len({names[:-1] for names in inside}) < len(inside)  # some class is in two parts
     ):
-        places = tuple(Place(ends[names[-1]], names[:-1]) for names in folders)
+        places = tuple(Place(ends[n[-1]], n[:-1]) if n else Place("", ()) for n in folders)
         return Layout(places, True, tuple(_taken(ends)))
-    places = tuple(Place("", names) for names in folders)
-    return Layout(places, remarks=tuple(_doubt(folders)))
+    return Layout(tuple(Place("", n) for n in folders), remarks=tuple(_doubt(inside)))
 
 
 def _levels(folders: Sequence[Names]) -> Iterator[int]:
@@ -71,18 +69,16 @@ def _levels(folders: Sequence[Names]) -> Iterator[int]:
         level += 1
 
 
-def _parts(below: Sequence[Names], *, alone: bool) -> dict[str, str]:
+def _parts(below: Sequence[Names], *, at_top: bool) -> dict[str, str]:
     tops = {names[0] for names in below}
     parts = parts_of(sorted(tops))
     kinds = {*parts.values()}
+    # "train" beside "bus" and "tram" is a class: parts are two or more, with classes in them
     deeper = any(len(names) > 1 and names[0] in parts for names in below)
-    if len(parts) == len(tops):
-        # one part alone only as "train" at the top: elsewhere "test" may well be a class
-        good = (alone and "train" in kinds) or (len(kinds) > 1 and deeper)
-    else:
-        # "train" beside "bus" and "tram" is a class: parts are two or more, with classes in them
-        good = len(kinds) > 1 and deeper
-    return parts if good else {}
+    if len(kinds) > 1 and deeper:
+        return parts
+    # or all there is at the top, where no class is called so
+    return parts if at_top and "train" in kinds and tops == parts.keys() else {}
 
 
 def _by_top(
@@ -133,12 +129,11 @@ def _left_out(beside: Counter[str], parts: dict[str, str]) -> Iterator[Remark]:
 def _doubt(folders: Sequence[Names]) -> Iterator[Remark]:
     below: dict[str, set[Names]] = {}  # top → what is below it that holds images
     for names in folders:
-        below.setdefault(names[0] if names else "", set()).add(names[1:])
-    below.pop("", None)
+        below.setdefault(names[0], set()).add(names[1:])
     # a class of pictures of trains has no classes below it
     parts = parts_of(below)
     named = [shown(top) for top in sorted(parts) if below[top] - {()}]
-    first = next(iter(below.values()), set())
+    first = below[min(below)] if below else set()
     if len(below) > 1 and named:
         others = ", ".join(repr(shown(top)) for top in sorted(below.keys() - parts.keys())[:3])
         yield Remark(
@@ -146,9 +141,7 @@ def _doubt(folders: Sequence[Names]) -> Iterator[Remark]:
             f"{', '.join(map(repr, named))} may be a part, and is taken as classes because of "
             f"{others} beside it: if it is one, move these away or name them after parts.",
         )
-    elif (
-        len(below) > 1 and len(first - {()}) > 1 and all(kinds == first for kinds in below.values())
-    ):
+    elif len(below) > 1 and len(first - {()}) > 1 and all(first == each for each in below.values()):
         one, two, *_ = (shown("/".join((top, *max(first)))) for top in sorted(below))
         yield Remark(
             "note",

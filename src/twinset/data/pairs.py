@@ -23,8 +23,7 @@ class Pairs:
         same: bool of shape (p,), or 1 and 0; True (1) where both images belong to one class.
 
     Raises:
-        DataError: lengths differ, positions are no whole numbers from 0, or `same` has other
-            values.
+        DataError: lengths differ, or values are no positions or no labels of pairs.
 
     Example:
         >>> pairs = tutorial_pairs([0, 0, 1, 1], seed=0)
@@ -37,16 +36,14 @@ class Pairs:
     same: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        values = {"left": _positions(self.left), "right": _positions(self.right)}
-        values["same"] = truth(self.same)
-        shapes = {name: each.shape for name, each in values.items()}
-        if any(shape != (values["left"].size,) for shape in shapes.values()):
+        left, right, same = _positions(self.left), _positions(self.right), truth(self.same)
+        if left.ndim != 1 or not left.shape == right.shape == same.shape:
             raise DataError(
-                f"Expected left, right and `same` of one shape (p,). Received {shapes}: give each "
-                "pair two positions and a label."
+                "Expected left, right and `same` of one shape (p,). "
+                f"Received {left.shape}, {right.shape} and {same.shape}."
             )
-        for name, each in values.items():  # frozen: set past the dataclass
-            object.__setattr__(self, name, each)
+        # frozen: set past the dataclass
+        self.__dict__.update(left=left, right=right, same=same)
 
     def __len__(self) -> int:
         return len(self.left)
@@ -59,8 +56,8 @@ def _positions(values: Any) -> NDArray[Any]:
     found = np.asarray(values)
     if found.size and (found.dtype.kind not in "iu" or found.min() < 0):
         raise DataError(
-            "Expected positions of images, whole numbers from 0. Received "
-            f"{found.dtype} from {found.min()}: pass indices, not images or labels."
+            "Expected positions of images, whole numbers from 0. "
+            f"Received {found.dtype} from {found.min()}."
         )
     return found.astype(np.int32, copy=False)
 
@@ -84,9 +81,8 @@ def tutorial_pairs(labels: NDArray[np.integer] | list[int], *, seed: int = 0) ->
     `random.randrange(1, classes)` steps from d, hence `seed` gives the very pairs that
     `random.seed(seed)` gives there.
 
-    Do not read a score on these pairs as a score on the data: they are a thin, correlated sample
-    (Fashion-MNIST: 119,980 of 1.8 · 10⁹ training pairs) in which each image meets its neighbour
-    in the file.
+    Do not read a score on these pairs as a score on the data: they are few (Fashion-MNIST: 119,980
+    of 1.8 · 10⁹ training pairs), and each image meets its neighbour in the file.
 
     Args:
         labels: integers of shape (n,).
@@ -131,11 +127,7 @@ def tutorial_pairs(labels: NDArray[np.integer] | list[int], *, seed: int = 0) ->
 
 
 def balanced_pairs(labels: NDArray[np.integer] | list[int], *, seed: int = 0) -> Pairs:
-    """Draw a same and a different pair for each image that has a partner.
-
-    Any classes of any sizes will do: a random other image of the class, then a random image of the
-    other classes.
-    """
+    """Draw a same and a different pair for each image with a partner, of classes of any sizes."""
     values = np.asarray(labels)
     order = np.argsort(values, kind="stable")
     _, code, counts = np.unique(values, return_inverse=True, return_counts=True)
