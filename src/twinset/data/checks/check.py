@@ -200,14 +200,19 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
         (shown(name), count)
         for name, count in zip(data.class_names, data.class_counts.tolist(), strict=True)
     )
+    contents = [
+        *about_contents(data.labels[~found.constant], found.first[~found.constant]),
+        *about_constant(constant, len(data), told=_colours_tell(data, found)),
+    ]
+    # copies go to one part, so that images which are all alike cannot be divided either
+    alike = any(each.severity == "error" for each in contents)
     findings = [
         *about_classes(classes),
-        *_about_division(data, found),
+        *(() if alike else _about_division(data, found)),
         *about_skipped(data.skipped, len(data)),
         *about_leaks(judged, torn, part_sizes),
         *about_copies(judged, len(data), found.skipped),
-        *about_contents(data.labels[~found.constant], found.first[~found.constant]),
-        *about_constant(constant, len(data), told=_colours_tell(data, found)),
+        *contents,
         *about_contrast(found.spreads),
         *about_remarks(data.remarks),
     ]
