@@ -49,18 +49,22 @@ class Threshold:
         value: a match is `distance <= value`.
         rule: how it was chosen: "balanced accuracy", "FPR <= 0.01", or a sentence of its own.
         data: digest of the data it was chosen on. Defaults to None: it was not chosen on data.
-        fmr: false match rate promised, that on the data it was chosen on. Defaults to None.
+        fmr: false match rate promised, as `metrics.promised` counts it. Defaults to None.
         fnmr: likewise the false non-match rate. Defaults to None.
         images: number of images it was chosen on. Defaults to None.
         across: what was left out in turn, such as "12 classes (48 images)", where the threshold
             was chosen on distances under models fitted without it. Defaults to "": on images kept
             out for that.
+        fmr_range: 95% interval of the promised false match rate, low and high. Defaults to None.
+        fnmr_range: likewise of the false non-match rate. Defaults to None.
 
     Example:
         >>> print(Threshold(0.5, "EER", images=1200).origin)
         EER on 1,200 images kept out
         >>> print(Threshold(0.5, "EER", images=48, across="12 classes (48 images)").origin)
         EER, cross-fitted over 12 classes (48 images)
+        >>> Threshold(0.5, "EER", fmr=0.0, fnmr=0.1, fmr_range=(0.0, 0.03)).promise
+        'promised 0.00% [0.00%, 3.00%] / 10.00%'
     """
 
     value: float
@@ -70,6 +74,8 @@ class Threshold:
     fnmr: float | None = None
     images: int | None = None
     across: str = ""
+    fmr_range: tuple[float, ...] | None = None
+    fnmr_range: tuple[float, ...] | None = None
 
     @property
     def origin(self) -> str:
@@ -78,6 +84,16 @@ class Threshold:
             return f"{self.rule}, cross-fitted over {self.across}"
         kept = "" if self.images is None else f" on {self.images:,} images kept out"
         return f"{self.rule}{kept}"
+
+    @property
+    def promise(self) -> str:
+        """Both promised rates with their intervals, for people; "" without such."""
+        if self.fmr is None or self.fnmr is None:
+            return ""
+        told = [f"{rate:.2%}" for rate in (self.fmr, self.fnmr)]
+        for k, ends in enumerate((self.fmr_range, self.fnmr_range)):
+            told[k] += f" [{ends[0]:.2%}, {ends[1]:.2%}]" if ends else ""
+        return f"promised {' / '.join(told)}"
 
     @property
     def calibrated(self) -> bool:
@@ -163,8 +179,26 @@ class Verdict:
         )
         if self.probability is None:
             return found
-        return f"{found}; probability of same {self.probability:.3f} at a prior of {self.prior:g}"
+        found += f"; probability of same {self.probability:.3f} at a prior of {self.prior:g}"
+        return f"{found} ({self.note})" if self.note else found
+
+    @property
+    def note(self) -> str:
+        """Why threshold and probability disagree; "" where they do not.
+
+        Example:
+            >>> strict = Threshold(0.25, "FPR <= 0.01")
+            >>> Verdict(False, 0.3, strict, probability=0.555).note.split(", but ")
+            ['more likely the same than not', 'the threshold follows its rule: FPR <= 0.01']
+        """
+        likely = self.probability is not None and self.probability > 0.5
+        unlikely = self.probability is not None and self.probability < 0.5
+        if not (unlikely if self.same else likely):
+            return ""
+        word = "different" if self.same else "the same"
+        says = f"more likely {word} than not"
+        return f"{says}, but the threshold follows its rule: {self.threshold.rule}"
 
     def to_dict(self) -> dict[str, Any]:
         """Say it for programs."""
-        return asdict(self) | {"calibrated": self.threshold.calibrated}
+        return asdict(self) | {"calibrated": self.threshold.calibrated, "note": self.note}

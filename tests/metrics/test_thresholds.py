@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 import calibration_oracles as oracles
 from strategies import scored_pairs
+from twinset.distance import of_pairs
 from twinset.errors import DataError
+from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.pairs import Curve, choose_threshold, curve_of_pairs, parse_rule
 
 BADNESS = {
@@ -19,18 +21,29 @@ BADNESS = {
 }
 
 
+def midway(distances, candidate):
+    """From a candidate to the next distance; both ends are where they are."""
+    more = [d for d in distances if d > candidate]
+    return (candidate + min(more)) / 2 if more and candidate >= min(distances) else candidate
+
+
 @pytest.mark.parametrize("rule", BADNESS)
 @given(pairs=scored_pairs())
 def test_the_best_and_smallest_candidate_is_chosen(rule, pairs):
     chosen = choose_threshold(curve_of_pairs(*pairs), rule)
-    assert chosen.value == oracles.threshold(*pairs, BADNESS[rule])
+    best = oracles.threshold(*pairs, BADNESS[rule])
+    assert chosen.value == pytest.approx(midway(pairs[0], best))
+    assert oracles.errors_at(*pairs, chosen.value) == oracles.errors_at(*pairs, best)
     assert chosen.rule == rule
 
 
 @given(scored_pairs(), st.sampled_from(["0.01", "0.1", "0.29", "0.3", "0.5", "1e-3", "0.999"]))
 def test_the_largest_threshold_within_the_limit_is_chosen(pairs, limit):
     chosen = choose_threshold(curve_of_pairs(*pairs), f"FPR <= {limit}")
-    assert oracles.errors_at(*pairs, chosen.value)[0] <= Fraction(limit)
+    fmr, fnmr = oracles.errors_at(*pairs, chosen.value)
+    assert fmr <= Fraction(limit)
+    if (fmr, fnmr) == (0, 0):  # no same pair is left to win
+        return
     for d in pairs[0]:
         if d > chosen.value:
             assert oracles.errors_at(*pairs, d)[0] > Fraction(limit)
@@ -49,18 +62,45 @@ def test_rules_by_hand():
     curve = curve_of_pairs([1, 2, 5, 3, 4, 6, 7], [1, 1, 1, 0, 0, 0, 0])
     # FMR, FNMR at 1, 2, …, 7: 0 ⅔, 0 ⅓, ¼ ⅓, ½ ⅓, ½ 0, ¾ 0, 1 0
     for rule, expected in {
-        "balanced accuracy": (2.0, 0, 1 / 3),
-        "EER": (3.0, 1 / 4, 1 / 3),
-        "cost 1:2": (5.0, 1 / 2, 0),
-        "cost 1:100": (5.0, 1 / 2, 0),
-        "FPR <= 0.3": (3.0, 1 / 4, 1 / 3),
-        "FPR <= 0.25": (3.0, 1 / 4, 1 / 3),
-        "FPR <= 0.24": (2.0, 0, 1 / 3),
-        "FPR <= 0.99": (6.0, 3 / 4, 0),
+        "balanced accuracy": (2.5, 0, 1 / 3),
+        "EER": (3.5, 1 / 4, 1 / 3),
+        "cost 1:2": (5.5, 1 / 2, 0),
+        "cost 1:100": (5.5, 1 / 2, 0),
+        "FPR <= 0.3": (3.5, 1 / 4, 1 / 3),
+        "FPR <= 0.25": (3.5, 1 / 4, 1 / 3),
+        "FPR <= 0.24": (2.5, 0, 1 / 3),
+        "FPR <= 0.99": (6.5, 3 / 4, 0),
     }.items():
         chosen = choose_threshold(curve, rule)
-        assert (chosen.value, chosen.fmr) == expected[:2], rule
-        assert chosen.fnmr == pytest.approx(expected[2])
+        assert (chosen.value, chosen.fmr, chosen.fnmr) == pytest.approx(expected), rule
+
+
+@pytest.mark.parametrize("different", [20, 2000])
+@pytest.mark.parametrize("rule", [*BADNESS, "FPR <= 0.01", "FPR <= 0.5"])
+def test_a_gap_between_the_kinds_is_parted_in_its_middle(rule, different):
+    """Same pairs up to 0.018, different ones from 1.03 on: a noisy copy at 0.1 is the same."""
+    apart = np.append(np.linspace(0.001, 0.018, 30), np.linspace(1.03, 1.4, different))
+    same = np.arange(30 + different) < 30
+    chosen = choose_threshold(curve_of_pairs(apart, same), rule)
+    assert chosen.value == pytest.approx((0.018 + 1.03) / 2)
+    assert (chosen.fmr, chosen.fnmr) == (0, 0)
+
+
+def test_a_threshold_within_bins_keeps_their_counts():
+    """All pairs are counted in bins: midway from the end of one to the begin of the next."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 4
+    for spread in (1.0, 0.01):
+        x = spread * rng.normal(size=(40, 3)) + 5 * np.eye(4, 3)[labels]
+        walk = AllPairs(x.astype(np.float32), labels)
+        for rule in ("balanced accuracy", "EER", "FPR <= 0.01", "cost 10:1"):
+            chosen = choose_threshold(walk.curve(), rule)
+            counted = walk.per_image([chosen.value]).rates(0)
+            assert (chosen.fmr, chosen.fnmr) == (counted.fmr, counted.fnmr)
+    left, right = np.triu_indices(40, 1)
+    apart, kinds = of_pairs(x, left, right), labels[left] == labels[right]
+    middle = (apart[kinds].max() + apart[~kinds].min()) / 2
+    assert chosen.value == pytest.approx(middle, abs=1e-3)
 
 
 def test_both_ends_are_candidates():
@@ -86,7 +126,7 @@ def test_ties_are_exact_where_rates_are_not():
     # 0.1 + 0.7 < 0.3 + 0.5 in floats, though both are 0.8: the smaller threshold must win
     curve = Curve(np.arange(4.0), np.array([0, 3, 5, 10]), np.array([0, 1, 3, 10]))
     assert curve.fmr[1] + curve.fnmr[1] != curve.fmr[2] + curve.fnmr[2]
-    assert choose_threshold(curve, "balanced accuracy").value == 1.0
+    assert choose_threshold(curve, "balanced accuracy").value == pytest.approx(1.5)
 
 
 def test_a_histogram_of_many_pairs():

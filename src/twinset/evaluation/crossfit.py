@@ -29,6 +29,7 @@ from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.metrics.measure import Calibration, calibrate
 from twinset.metrics.measured import Part
+from twinset.metrics.promised import Over
 from twinset.progress import Progress, Wanted, reporting
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class CrossFitted:
 
     def calibration(self, rules: Sequence[str]) -> Calibration:
         """Choose thresholds by rules, and fit a probability, as on a calibration part."""
-        return calibrate(self.part, rules=rules)
+        over: Over = "class" if self.by == "class" else "image"
+        return calibrate(self.part, rules=rules, over=over)
 
     def pairs(self, *, seed: int) -> tuple[Pairs, NDArray[np.float32]]:
         """Draw as many same as different pairs, by position in the data, and their distances."""

@@ -76,7 +76,8 @@ class Evaluation:
           those of `twinset.metrics.table`.
         - `near`: list of the same for classes that are alike, with the `key` of the metric and
           the labels in `classes`.
-        - `points`: for each threshold `rule`, `origin`, `promised_fmr`, `promised_fnmr`, `rates`
+        - `points`: for each threshold `rule`, `origin`, `promised_fmr`, `promised_fnmr`,
+          `promised_fmr_range`, `promised_fnmr_range` (their intervals, or None), `rates`
           (threshold and counts), `fmr` and `fnmr` with intervals, `precision`, a list of `prior`
           and `precision`, `fmr_spread`, `fnmr_spread`, `accuracy`, `balanced_accuracy`,
           `enough_errors`.
@@ -346,11 +347,7 @@ def _cell(number: Interval | None) -> str:
 
 def _sentence(point: OperatingPoint) -> str:
     threshold = point.threshold
-    promise = (
-        ""
-        if threshold.fmr is None or threshold.fnmr is None
-        else f" (promised {threshold.fmr:.2%} / {threshold.fnmr:.2%})"
-    )
+    promise = f" ({threshold.promise})" if threshold.promise else ""
     few = "" if point.rates.enough_errors else ", rests on fewer than 30 errors"
     return (
         f"threshold {threshold.value:.4f}, {threshold.origin}: false match rate "

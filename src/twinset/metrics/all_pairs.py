@@ -105,17 +105,19 @@ class AllPairs:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def curve(self) -> Curve:
-        """Count all pairs by distance, in 2¹⁶ equal bins."""
+    def curve(self, without: int | None = None) -> Curve:
+        """Count all pairs by distance, in 2¹⁶ equal bins; those of one block can be left out."""
         # A candidate threshold is the largest float32 of its bin, so that its counts are those of
         # `distance <= threshold` to the last pair. Empty bins are left out. For a threshold within
         # a bin, `per_image` counts exactly.
-        positives, negatives = self.histograms
+        kept = np.arange(len(self._block_sizes)) != without
+        positives, negatives = self._by_block[:, kept].sum(axis=1)
         used = np.concatenate([[True], (positives > 0) | (negatives > 0)])
         return Curve(
             self.edges[used],
             np.concatenate([[0], np.cumsum(positives)])[used],
             np.concatenate([[0], np.cumsum(negatives)])[used],
+            np.concatenate([self.edges[:1], self.edges[:-1]])[used],
         )
 
     def per_image(self, thresholds: Sequence[float]) -> PerImage:
@@ -194,15 +196,22 @@ class AllPairs:
     @cached_property
     def histograms(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Same and different pairs by the bin of their distance, two arrays of 2¹⁶ counts."""
-        positives = np.zeros(BINS, np.int64)
-        every = np.zeros(BINS, np.int64)
+        positives, negatives = self._by_block.sum(axis=1)
+        return positives, negatives
+
+    @cached_property
+    def _by_block(self) -> NDArray[np.int64]:
+        # the same of each block, (2, blocks, bins)
+        counts = np.zeros((2, len(self._block_sizes), BINS), np.int64)
         for tile in self.tiles():
+            positives, every = counts[:, self._block_of_cell[self._codes[tile.rows.start]]]
             bins = self.bins(tile)
             every += np.bincount(bins.ravel(), minlength=BINS + 1)[:BINS]
             for rows, columns in tile.same:
                 part = bins[rows, columns].ravel()
                 positives += np.bincount(part, minlength=BINS + 1)[:BINS]
-        return positives, every - positives
+        counts[1] -= counts[0]
+        return counts
 
     @cached_property
     def edges(self) -> NDArray[np.float64]:

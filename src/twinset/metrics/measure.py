@@ -22,7 +22,8 @@ from twinset.metrics.measurements import (
     NearClasses,
     OperatingPoint,
 )
-from twinset.metrics.pairs import ENOUGH_ERRORS, Curve, Rates, choose_threshold, precision_at_prior
+from twinset.metrics.pairs import ENOUGH_ERRORS, Curve, Rates, precision_at_prior
+from twinset.metrics.promised import Over, promise
 from twinset.metrics.table import METRICS, Kind, measured_by, of_kind
 
 RULES = ("balanced accuracy", "EER", "FPR <= 0.01")
@@ -37,12 +38,12 @@ class Calibration:
     calibrator: Calibrator | None = None
 
 
-def calibrate(part: Part, *, rules: Sequence[str] = RULES) -> Calibration:
+def calibrate(part: Part, *, rules: Sequence[str] = RULES, over: Over = "image") -> Calibration:
     """Choose thresholds on all pairs of a calibration part, and fit a probability."""
     curve = AllPairs(part.embeddings, part.labels, part.blocks).curve()
     # of n images at most n / 4 pairs of each kind can be drawn that share none
     probability = fit_calibrator(curve, evidence=max(len(part) // 4, 1))
-    return Calibration(tuple(choose_threshold(curve, rule) for rule in rules), probability)
+    return Calibration(promise(part, rules, over=over), probability)
 
 
 def measure(

@@ -38,6 +38,8 @@ class OperatingPoint:
             "origin": self.threshold.origin,
             "promised_fmr": self.threshold.fmr,
             "promised_fnmr": self.threshold.fnmr,
+            "promised_fmr_range": self.threshold.fmr_range,
+            "promised_fnmr_range": self.threshold.fnmr_range,
             "rates": asdict(self.rates),
             "fmr": asdict(self.fmr),
             "fnmr": asdict(self.fnmr),

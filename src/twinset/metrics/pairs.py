@@ -28,6 +28,9 @@ class Curve:
     # from 0 to all of them
     true_matches: NDArray[np.int64]
     false_matches: NDArray[np.int64]
+    # Numbers below the distances that entry i counts and entry i − 1 does not, (k,). None: these
+    # distances are the threshold itself, as in the curve of a list of pairs.
+    floors: NDArray[np.float64] | None = None
 
     @property
     def positives(self) -> int:
@@ -48,6 +51,19 @@ class Curve:
     def fnmr(self) -> NDArray[np.float64]:
         """False non-match rate at each threshold (also FNR, 1 − TPR): from 1 to 0."""
         return 1 - self.true_matches / self.positives
+
+    def midway(self, i: int) -> float:
+        """Place a threshold with the counts of candidate i midway to the next distance."""
+        # New pairs fall to both sides of the distances that were seen: a threshold on one of them
+        # would part it from its own noisy copy. At both ends there is no distance to go midway to.
+        value = float(self.thresholds[i])
+        if i == 0 or i == len(self.thresholds) - 1:
+            return value
+        if self.floors is None:
+            end = float(np.nextafter(self.thresholds[i + 1], -np.inf))
+        else:
+            end = float(self.floors[i + 1])
+        return value + (end - value) / 2
 
 
 @dataclass(frozen=True)
@@ -218,11 +234,12 @@ def best_accuracy_threshold(distances: ArrayLike, same: ArrayLike) -> float:
     """Find the threshold with the most right verdicts."""
     # Candidates are every distance that occurs, and one below them all ("nothing matches"), so the
     # accuracy recomputed at the returned threshold is the best there is, ties included. The
-    # smallest of equally good candidates wins: it matches the least.
+    # smallest of equally good candidates wins, as it matches the least, and the threshold lies
+    # midway from it to the next.
     # Do not score the very pairs it was chosen on: that number flatters.
     curve = curve_of_pairs(distances, same)
     right = curve.true_matches + curve.negatives - curve.false_matches
-    return float(curve.thresholds[np.argmax(right)])
+    return curve.midway(int(np.argmax(right)))
 
 
 def hardest_mistakes(
@@ -256,7 +273,8 @@ def parse_rule(text: str) -> Rule:
     """Read a rule for thresholds."""
     # - "balanced accuracy": largest 1 − (FMR + FNMR) / 2; the same as "cost 1:1".
     # - "EER": FMR and FNMR as near to each other as a threshold brings them.
-    # - "FPR <= 0.01": the largest threshold whose FMR is at most 0.01; any number in (0, 1).
+    # - "FPR <= 0.01": the largest threshold whose FMR is at most 0.01; any number in (0, 1). Where
+    #   one parts all same from all different pairs, that one.
     # - "cost 10:1": least 10 · FMR + 1 · FNMR, the expected cost where same and different pairs are
     #   equally frequent (prior 0.5). For a prior π write "cost a(1 − π):bπ", worked out.
     words = " ".join(text.lower().replace("≤", "<=").split())
@@ -286,13 +304,17 @@ def parse_rule(text: str) -> Rule:
 def choose_threshold(curve: Curve, rule: str) -> Threshold:
     """Choose the threshold that a rule asks for."""
     # Candidates are all of the curve's, both ends included ("nothing matches", "all match"); the
-    # smallest of equally good ones wins: it matches the least. The promised rates are those of the
-    # returned value, recomputed.
+    # smallest of equally good ones wins: it matches the least. The threshold lies midway from it to
+    # the next distance: with the same counts, and so in the middle of a gap between the kinds. The
+    # promised rates are those of the returned value, recomputed.
     # Do not report them as test results: they hold for the pairs that the threshold was chosen on,
     # which are never test data.
     wanted = parse_rule(rule)
+    perfect = (curve.false_matches == 0) & (curve.true_matches == curve.positives)
     if wanted.kind == "FPR":
-        value = tpr_at_fpr(curve, wanted.limit).threshold
+        # beyond a gap the rule is fulfilled as well, but no same pair is won
+        last = int(np.searchsorted(curve.fmr, wanted.limit, side="right")) - 1
+        best = int(np.argmax(perfect)) if perfect.any() else last
     else:
         # Rates times positives · negatives are whole numbers: below 2⁵³ ties are exact.
         false_match = curve.false_matches * float(curve.positives)
@@ -300,7 +322,8 @@ def choose_threshold(curve: Curve, rule: str) -> Threshold:
         a, b = map(float, wanted.costs)
         cost = a * false_match + b * false_non_match
         gap = np.abs(false_match - false_non_match)
-        value = float(curve.thresholds[np.argmin(gap if wanted.kind == "EER" else cost)])
+        best = int(np.argmin(gap if wanted.kind == "EER" else cost))
+    value = curve.midway(best)
     rates = rates_at(curve, value)
     return Threshold(value, wanted.name, fmr=rates.fmr, fnmr=rates.fnmr)
 

@@ -52,8 +52,8 @@ def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> dict[str, Any]:
     return {
         "rule": threshold.rule,
         "threshold": threshold.value,
-        "promised_fmr": fmr,
-        "promised_fnmr": fnmr,
+        "promised_fmr": _promised(fmr, threshold.fmr_range),
+        "promised_fnmr": _promised(fnmr, threshold.fnmr_range),
         "fmr": asdict(point.fmr),
         "fnmr": asdict(point.fnmr),
         "cross_fmr": asdict(cross),
@@ -61,3 +61,7 @@ def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> dict[str, Any]:
         "gap_fnmr": None if fnmr is None else point.fnmr.value - fnmr,
         "gap_cross_fmr": None if fmr is None else cross.value - fmr,
     }
+
+
+def _promised(rate: float | None, ends: tuple[float, ...] | None) -> Any:
+    return {"value": rate, "low": ends[0], "high": ends[1]} if rate is not None and ends else rate

@@ -25,7 +25,7 @@ from twinset.models.embedder import Embedder
 from twinset.progress import Progress, Report, Wanted, reporting
 
 COLUMNS = ("left", "right")
-RESULTS = ("same", "distance", "probability")
+RESULTS = ("same", "distance", "probability", "note")
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,12 @@ class PairVerdicts:
         """Sum up for people."""
         count = Counter(row.verdict.same for row in self.rows if row.verdict is not None)
         bad = len(self.problems)
+        notes = Counter(row.verdict.note for row in self.rows if row.verdict and row.verdict.note)
         return (
             f"{len(self.rows):,} pairs: {count[True]:,} same, {count[False]:,} different"
             + (f", {bad:,} not compared" if bad else "")
             + f"; threshold {self.threshold.value:.4f} ({self.threshold.origin})"
+            + "".join(f"; {number:,} {note}" for note, number in notes.items())
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,7 +74,7 @@ class PairVerdicts:
         return {**about, "prior": self.prior, "pairs": [row.row() for row in self.rows]}
 
     def write_csv(self, path: str | Path) -> None:
-        """Write a table: left, right, same (1 or 0), distance, probability, problem."""
+        """Write a table: left, right, same (1 or 0), distance, probability, note, problem."""
         text = io.StringIO()
         writer = csv.DictWriter(text, [*COLUMNS, *RESULTS, "problem"], lineterminator="\n")
         writer.writeheader()

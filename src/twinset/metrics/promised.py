@@ -1,0 +1,172 @@
+"""The error rates that a threshold promises for new images, or for new classes, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.decision import Threshold
+from twinset.errors import DataError
+from twinset.metrics.all_pairs import AllPairs
+from twinset.metrics.intervals import Estimate, Interval
+from twinset.metrics.measured import Part
+from twinset.metrics.pairs import choose_threshold
+
+Over: TypeAlias = Literal["image", "class"]
+
+
+def promise(
+    part: Part, rules: Sequence[str], *, over: Over = "image", classes: int | None = None
+) -> tuple[Threshold, ...]:
+    """Choose a threshold by each rule, and say how often it will err on what is new.
+
+    A part with blocks comes from a cross-fit: the images of each block were embedded by a model
+    that did not see them, and only pairs within a block count. Thresholds are chosen on all of
+    them; promised are the rates that thresholds of the other blocks have on each block, so that no
+    pair speaks for a threshold that it helped to choose. Without blocks, promised is what the
+    threshold does on the pairs that it was chosen on.
+
+    100,000 pairs of 20 classes are 20 pieces of evidence for a class not seen. Each class pulls a
+    rate p by the deviation of its pairs from it; the squares of the pulls sum up to a variance,
+    which n = p (1 − p) / variance independent tries would have. The interval is that of Jeffreys,
+    the middle 95% of Beta(pn + ½, (1 − p)n + ½), with n halfway to the worst case: all pairs of a
+    class, or of two classes, err together. Few classes tell their spread badly, and where none
+    erred they do not tell it at all.
+
+    Args:
+        part: what neither the model, nor that of its block, was fitted on.
+        rules: as for `choose_threshold`.
+        over: what is new where the threshold will be used: "image", of known classes, or "class",
+            where each block held whole classes. Defaults to "image": Wilson's interval over images.
+        classes: number of new classes on which rates will be counted. The intervals then hold 95%
+            of the rates that come out there, as far as classes differ: the quantiles of a
+            beta-binomial draw. Defaults to None: they hold the rates to expect in the long run.
+
+    Returns:
+        For each rule a threshold with `fmr` and `fnmr`, in [0, 1], and the 95% intervals
+        `fmr_range` and `fnmr_range`.
+
+    Raises:
+        DataError: no pairs of both kinds, no such rule, or a number of classes below 2 or with
+            `over="image"`.
+
+    References:
+        Fogliato, Patil, Perona (2024), Confidence Intervals for Error Rates in 1:1 Matching Tasks;
+        Bolle, Ratha, Pankanti (2004), Error Analysis of Pattern Recognition Systems: the Subsets
+        Bootstrap; Brown, Cai, DasGupta (2001), Interval Estimation for a Binomial Proportion.
+
+    Example:
+        >>> import numpy as np
+        >>> classes = np.repeat(np.arange(12.0), 5)[:, None]
+        >>> images = classes + np.random.default_rng(0).normal(scale=0.1, size=(60, 1))
+        >>> part = Part(images, np.arange(60) // 5, np.arange(60) // 20)  # 3 blocks of 4 classes
+        >>> (equal,) = promise(part, ["EER"], over="class")
+        >>> 0.3 < equal.value < 0.7, equal.fmr, [round(end, 2) for end in equal.fmr_range]
+        (True, 0.0, [0.0, 0.13])
+    """
+    if classes is not None and (classes < 2 or over == "image"):
+        raise DataError(
+            "Expected 2 new classes or more, and over='class'. Received "
+            f"{classes} and over={over!r}: leave the number out for rates in the long run."
+        )
+    walk = AllPairs(part.embeddings, part.labels, part.blocks)
+    curve = walk.curve()
+    chosen = [choose_threshold(curve, rule) for rule in rules]
+    blocks, values = _left_out(part, walk, chosen)
+    counts = walk.per_image(values.ravel().tolist())
+    units = _Units(part, blocks) if over == "class" else None
+    mine = np.arange(len(part))
+    found = []
+    for k, threshold in enumerate(chosen):
+        rows = blocks * len(chosen) + k  # of each image, the threshold of its block
+        missed = counts.positives - counts.true_matches[rows, mine]
+        matched = counts.false_matches[rows, mine]
+        if units is None:
+            fmr, fnmr = (
+                _over_images(*each)
+                for each in ((matched, counts.negatives), (missed, counts.positives))
+            )
+        else:
+            fmr = units.interval(matched, counts.negatives, classes, between=True)
+            fnmr = units.interval(missed, counts.positives, classes, between=False)
+        threshold = replace(threshold, fmr=fmr.value, fmr_range=(fmr.low, fmr.high))
+        found.append(replace(threshold, fnmr=fnmr.value, fnmr_range=(fnmr.low, fnmr.high)))
+    return tuple(found)
+
+
+def _left_out(
+    part: Part, walk: AllPairs, chosen: Sequence[Threshold]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    # the block of each image, and for each block and rule the threshold that its pairs had no part
+    # in; that of all pairs where the other blocks have no pairs of both kinds
+    values = np.array([each.value for each in chosen])
+    if part.blocks is None:
+        return np.zeros(len(part), np.intp), values[None]
+    names, blocks = np.unique(part.blocks, return_inverse=True)
+    found = np.tile(values, (len(names), 1))
+    for block in range(len(names)):
+        rest = walk.curve(without=block)
+        if rest.positives and rest.negatives:
+            found[block] = [choose_threshold(rest, each.rule).value for each in chosen]
+    return blocks, found
+
+
+def _over_images(errors: NDArray[np.int64], pairs: NDArray[np.int64]) -> Interval:
+    total = float(pairs.sum()) / 2
+    rate = float(errors.sum()) / 2 / total
+    pulls = (errors - rate * pairs) / total
+    return Estimate(rate, pulls, rate * (1 - rate) / total).interval()
+
+
+class _Units:
+    """The classes of a part, as what its pairs are evidence of."""
+
+    def __init__(self, part: Part, blocks: NDArray[np.intp]) -> None:
+        names, self._codes = np.unique(part.labels, return_inverse=True)
+        sizes = np.bincount(self._codes)
+        cells = np.unique(blocks * len(names) + self._codes) // len(names)
+        met = np.bincount(cells)  # classes in each block
+        self.classes = len(names)
+        self.couples = int((met * (met - 1) // 2).sum())
+        self.with_pairs = int((sizes > 1).sum())
+
+    def interval(
+        self,
+        errors: NDArray[np.int64],  # of each image, in its pairs
+        pairs: NDArray[np.int64],  # of each image
+        future: int | None,
+        *,
+        between: bool,  # whether these are pairs between two classes, and not within one
+        level: float = 0.95,
+    ) -> Interval:
+        """Bound a rate over classes, each a try of its own."""
+        from scipy import stats
+
+        total = float(pairs.sum()) / 2
+        rate = float(errors.sum()) / 2 / total
+        pulls = np.bincount(self._codes, (errors - rate * pairs) / total).astype(np.float64)
+        # A pair within a class is in the class' sum twice. One between two is in the sums of both;
+        # its own square stays in twice, for the threshold that was chosen on few classes, too.
+        pulls *= 1.0 if between else 0.5
+        known = self.classes if between else self.with_pairs
+        variance = float(np.square(pulls).sum()) * known / max(known - 1, 1)
+        worst = self.couples if between else self.with_pairs
+        told = rate * (1 - rate) / variance if 0 < rate < 1 and variance > 0 else float(worst)
+        n = 2 / (1 / told + 1 / worst)
+        a, b = rate * n + 0.5, (1 - rate) * n + 0.5
+        ends = (1 - level) / 2, (1 + level) / 2
+        if future is None:
+            low, high = stats.beta.ppf(ends, a, b)
+        else:
+            share = math.comb(future, 2) / self.couples if between else future / self.with_pairs
+            tries = max(round(told * share), 1)
+            low, high = stats.betabinom.ppf(ends, tries, a, b) / tries
+        # at 0 and 1 the interval begins at the rate itself (Brown, Cai, DasGupta)
+        low = 0.0 if rate == 0 else min(float(low), rate)
+        high = 1.0 if rate == 1 else max(float(high), rate)
+        return Interval(rate, low, high, math.sqrt(variance), level)
