@@ -599,10 +599,13 @@ def test_compare_tells_programs_json(run, command, dark, bright):
                 "fnmr": None,
                 "images": None,
                 "across": "",
+                "fmr_range": None,
+                "fnmr_range": None,
             },
             "probability": None,
             "prior": 0.5,
             "calibrated": False,
+            "note": "",
         }
         assert (answer["distance"] <= 0.5) is same
 

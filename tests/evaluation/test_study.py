@@ -153,7 +153,7 @@ def test_thresholds_from_seen_classes_on_unseen_ones(summary):
             across = found["cross_fmr"]
             assert 0 <= across["low"] <= across["value"] <= across["high"] <= 1
         own = result["transfer"][0]
-        assert own["gap_fnmr"] == own["fnmr"]["value"] - own["promised_fnmr"]
+        assert own["gap_fnmr"] == own["fnmr"]["value"] - own["promised_fnmr"]["value"]
         assert own["cllr"] == result["measurements"]["scores"]["cllr"]
         assert own["min_cllr"] <= own["cllr"]
     carried = summary["unseen"]["transfer"]

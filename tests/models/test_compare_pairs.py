@@ -58,7 +58,12 @@ def test_each_pair_gets_its_verdict(folder):
     # log odds: 2 − 8 d, and log(1 / 9) for the prior
     expected = [1 / (1 + 9 * np.exp(8 * d - 2)) for d in (0.2, 0.6, 0.0)]
     assert [row.verdict.probability for row in found.rows] == pytest.approx(expected)
-    assert found.sentence() == ("3 pairs: 2 same, 1 different; threshold 0.2500 (by hand)")
+    # at so low a prior all are more likely different
+    why = "more likely different than not, but the threshold follows its rule: by hand"
+    assert [row.verdict.note for row in found.rows] == [why, "", why]
+    assert found.sentence() == (
+        f"3 pairs: 2 same, 1 different; threshold 0.2500 (by hand); 2 {why}"
+    )
     assert found.to_dict()["prior"] == 0.1
 
 
