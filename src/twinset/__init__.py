@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from twinset.decision import Threshold as Threshold
     from twinset.decision import Verdict as Verdict
     from twinset.errors import TwinsetError as TwinsetError
+    from twinset.evaluation.choice import choose as choose
     from twinset.evaluation.evaluate import compare_models as compare_models
     from twinset.evaluation.evaluate import evaluate as evaluate
     from twinset.exporters.export import export as export
@@ -66,6 +67,7 @@ _HOMES = {
     "TwinsetError": "twinset.errors",
     "Verdict": "twinset.decision",
     "check_data": "twinset.data.checks.check",
+    "choose": "twinset.evaluation.choice",
     "compare_models": "twinset.evaluation.evaluate",
     "compare_pairs": "twinset.models.compare_pairs",
     "duplicates": "twinset.search.duplicates",

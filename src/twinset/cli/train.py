@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ def train(args: Namespace) -> int:
     killed continues with --resume. Your own images are checked first, as by `twinset check`.
 
         twinset train fashion-mnist --recipe tutorial --out runs/first
-        twinset train photos/ --set holdout=auto
+        twinset train photos/ --for unseen
         twinset train fashion-mnist --set epochs=4 --set loss.margin=2
     """
     choose_backend(args.backend)
@@ -26,8 +26,8 @@ def train(args: Namespace) -> int:
     from twinset.run import train as run_training
 
     changes: dict[str, Any] = dict(parse_setting(text) for text in args.set)
-    if args.seed is not None:
-        changes["seed"] = args.seed
+    options = {"seed": args.seed, "choice.purpose": args.purpose, "choice.budget": args.budget}
+    changes |= {key: value for key, value in options.items() if value is not None}
     run = run_training(
         args.data,
         args.recipe,
@@ -50,9 +50,37 @@ def train(args: Namespace) -> int:
     return 0
 
 
+def seconds(text: str) -> float:
+    """Read a time such as 90s, 10m or 1h; a number alone is of seconds."""
+    scale = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    try:
+        found = float(text[:-1]) * scale if scale else float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise ArgumentTypeError(f"expected a time such as 90s, 10m or 1h; received {text!r}")
+    return found
+
+
 def _train(takes: Arguments) -> None:
     takes.shared("data")
-    takes.option("--recipe", A_RECIPE, default="tutorial")
+    takes.option(
+        "--recipe", f"{A_RECIPE} Default: tutorial for fashion-mnist, auto for your own images."
+    )
+    takes.option(
+        "--for",
+        "What the model is for, with the recipe auto: things that are not among these images "
+        "(unseen), or new images of the same things (seen). Default: unseen from 20 classes on.",
+        choices=("unseen", "seen"),
+        dest="purpose",
+    )
+    takes.option(
+        "--budget",
+        "Time for candidates that have to be trained, with the recipe auto, such as 90s or 10m. "
+        "Default: by the number of images, up to 5m.",
+        type=seconds,
+        metavar="TIME",
+    )
     takes.option(
         "--out", "Folder of the run. Default: a new one, runs/RECIPE.", type=Path, metavar="FOLDER"
     )

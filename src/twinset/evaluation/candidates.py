@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages
+from twinset.errors import RecipeError
 from twinset.progress import Report
 from twinset.recipe import Recipe
 from twinset.settings import NotNegative, Section
@@ -108,18 +110,46 @@ class Features:
 
 def candidates_for(recipe: Recipe, data: Labelled) -> list[Candidate]:
     """List the candidates for some images, or features, simplest first."""
+    check_own(recipe)
     own = {name: getattr(recipe, name).model_dump() for name in ("images", "split")}
     own |= {name: getattr(recipe, name) for name in ("holdout", "rule", "seed", "distance")}
     images = isinstance(data, LabelledImages)
+    listed = (*_OF_IMAGES, *_of_the_recipe(recipe)) if images else _OF_FEATURES
     found = [
         Candidate(name, Recipe.load(recipe, choice=_NONE, name=name, **changes))
-        for name, changes in (_OF_IMAGES if images else _OF_FEATURES)
+        for name, changes in listed
     ]
     head = {"encoder": _PARTS | _TRAINED if images else {"name": "head", **_TRAINED}}
     found.append(_trained("trained head", "head", {**own, **head}))
     if images and max(data.row_shape[:2]) <= SMALL and len(data) >= ENOUGH:
         found += [_trained(name, name, own) for name in ("fast", "conv")]
     return found
+
+
+# What may differ from the built-in recipe: all else belongs to the candidates.
+_OPEN = ("name", "images", "split", "seed", "rule", "holdout", "encoder", "choice")
+
+
+def check_own(recipe: Recipe) -> None:
+    """Refuse settings that no candidate would heed."""
+    usual = Recipe.load("auto")
+    for name in type(recipe).model_fields:
+        if name not in _OPEN and getattr(recipe, name) != getattr(usual, name):
+            raise RecipeError(
+                f"Expected a recipe that trains, to change {name}. Received {recipe.name!r}, which "
+                f"chooses among recipes and heeds {', '.join(_OPEN[1:])} alone: name another with "
+                "--recipe."
+            )
+
+
+def _of_the_recipe(recipe: Recipe) -> list[tuple[str, dict[str, Any]]]:
+    # an encoder that the user brings stands beside the one that is there
+    encoder = recipe.encoder.model_dump()
+    if recipe.encoder == Recipe.load("auto").encoder:
+        return []
+    name = encoder.get("model") or Path(encoder.get("file", "")).stem or encoder["name"]
+    kinds = (("", "plain"), (", centred", "centred"), (", whitened", "whitened"), (", LDA", "lda"))
+    return [(f"{name}{words}", {"encoder": encoder, "head": _head(kind)}) for words, kind in kinds]
 
 
 def _trained(name: str, base: str, changes: Mapping[str, Any]) -> Candidate:
