@@ -15,9 +15,11 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled
 from twinset.data.load import load_parts, write_members
 from twinset.data.parts import Parts
-from twinset.data.sources import source_for
+from twinset.data.sources import is_path, source_for
 from twinset.data.turns import comparable
 from twinset.errors import DataError, TwinsetError
+from twinset.evaluation.candidates import check_own
+from twinset.evaluation.choice import choose
 from twinset.evaluation.crossfit import CROSSFIT, CrossFitted, cross_calibrated, crossfit
 from twinset.evaluation.of_test_pairs import judged_on, plot_model, score, shown_pairs
 from twinset.exporters.export import ready
@@ -46,7 +48,7 @@ class Run:
 
 def train(
     data: str | Path = "fashion-mnist",
-    recipe: str | Path | Recipe = "tutorial",
+    recipe: str | Path | Recipe | None = None,
     *,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -65,7 +67,8 @@ def train(
     Args:
         data: "fashion-mnist", or the path of images, as for `read_images`, or of features, as for
             `read_features`. They are checked, and divided by the recipe's `holdout` and `split`.
-        recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial".
+        recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial" for
+            a data set that has a name, and to "auto" for one's own.
         out: the folder. Defaults to a new one, `runs/<recipe's name>` or that with a number.
         overwrite: replace the run in `out`, if there is one. Defaults to False.
         resume: go on with the training that was stopped in `out`; begin where there was none.
@@ -83,8 +86,12 @@ def train(
     """
     # first: to read a recipe takes an import of Keras, to misspell a path does not
     source_for(str(data))
-    chosen = Recipe.load(recipe, **overrides)
+    usual = "auto" if is_path(str(data)) else "tutorial"
+    chosen = Recipe.load(usual if recipe is None else recipe, **overrides)
     parse_rule(chosen.rule)  # a wrong one costs no epoch
+    choosing = chosen.choice.candidates != "none"
+    if choosing:
+        check_own(chosen)
     folder = run_folder(out, chosen.name, overwrite=overwrite, resume=resume)
     state = folder / CHECKPOINT
     try:
@@ -95,6 +102,13 @@ def train(
         from twinset.training.fit import fit
 
         pairs = shown_pairs(parts.fit, chosen.seed)
+        choice = found = None
+        if choosing:
+            choice = choose(parts.fit, chosen, turns=parts.turns, progress=progress)
+            chosen, found = choice.recipe, choice.found
+            choice.write(folder)
+            if tell is not None:
+                tell(f"candidates\n{choice.summary()}")
         started = time.perf_counter()
         model = fit(
             parts.fit,
@@ -113,7 +127,8 @@ def train(
     _save(model, folder)
     with _kept(folder):
         write_members(folder, parts, data)
-        found = None if parts.turns is None else _left_out(parts, model, progress)
+        if found is None and parts.turns is not None:
+            found = _left_out(parts, model, progress)
         if found is not None:
             found.write(folder / CROSSFIT)
         if parts.calibration is not None:
@@ -124,7 +139,7 @@ def train(
         if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
             ready(model, folder, tell)
         judged = judged_on(parts, found, model)
-        report = score(model, parts.fit, judged, pairs, fit_seconds=seconds)
+        report = score(model, parts.fit, judged, pairs, fit_seconds=seconds, choice=choice)
         report.write_json(folder / "report.json")
         report.write_html(folder / "report.html")
         for picture in report.pictures:

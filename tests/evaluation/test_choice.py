@@ -7,9 +7,8 @@ import pytest
 
 import twinset
 from twinset.errors import DataError
-from twinset.evaluation.choice import choose, purpose
+from twinset.evaluation.choice import choose
 from twinset.evaluation.crossfit import crossfit
-from twinset.recipe import Recipe
 
 CLOSED = ["features, as they are", "features, centred", "features, whitened", "features, LDA"]
 
@@ -87,14 +86,6 @@ def test_photos_are_judged_by_pixels_and_by_what_a_pretrained_network_finds(stri
     assert found.chosen.startswith("pixels"), "three classes that pixels tell apart at once"
 
 
-def test_purpose_follows_the_number_of_classes_where_nobody_says():
-    auto = Recipe.load("auto")
-    assert purpose(auto, np.repeat(np.arange(19), 2)) == "image"
-    assert purpose(auto, np.repeat(np.arange(20), 2)) == "class"
-    assert purpose(auto, np.arange(40)) == "image", "classes of one image make no same pair"
-    assert purpose(Recipe.load("auto", choice={"purpose": "unseen"}), np.array([0, 0])) == "class"
-
-
 def test_too_few_images_are_refused_before_anything_is_fitted():
     data = twinset.LabelledFeatures(np.eye(3), [0, 0, 1], ("a", "b"))
     with pytest.raises(DataError, match="images enough to learn from some"):
@@ -105,3 +96,5 @@ def test_no_more_images_are_compared_than_there_is_time_for(monkeypatch):
     monkeypatch.setattr("twinset.evaluation.choice.JUDGED", 60)
     found = choose(features(0.3), choice={"budget": 0})
     assert found.found.images <= 60
+    labels = features(0.3).labels[found.found.positions]
+    np.testing.assert_array_equal(labels, found.found.labels)

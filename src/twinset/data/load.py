@@ -18,6 +18,7 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprints import as_keys
 from twinset.data.labelled import LabelledImages, VectorInput
 from twinset.data.parts import Parts, divide
+from twinset.data.possible import left_out_by
 from twinset.data.sources import is_path
 from twinset.data.turns import comparable
 from twinset.errors import DataError, ModelError
@@ -65,6 +66,7 @@ def load_parts(
         holdout=recipe.holdout,
         shares=recipe.split,
         together=together,
+        by=left_out_by(recipe, images.labels),
         seed=recipe.seed,
         allow_leaks=allow_leaks,
     )

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from twinset.data.labelled import Labelled
 from twinset.data.possible import division_of
-from twinset.data.split import is_protocol_data, protocol_split
+from twinset.data.split import By, is_protocol_data, protocol_split
 from twinset.data.turns import Turns
 from twinset.errors import DataError
 from twinset.settings import Section, Share
@@ -68,6 +68,7 @@ def divide(
     holdout: str = "auto",
     shares: Section | None = None,
     together: ArrayLike | None = None,
+    by: By | None = None,
     seed: int = 0,
     allow_leaks: bool = False,
 ) -> Parts:
@@ -99,6 +100,7 @@ def divide(
         images,
         wishes(holdout, chosen, tested=test is not None),
         together=None if together is None else np.asarray(together),
+        by=by,
         crossed=holdout == "cross",
         tested=test is not None,
         seed=seed,

@@ -17,6 +17,7 @@ from twinset.data.labelled import Labelled
 from twinset.data.split import By, split
 from twinset.data.turns import ENOUGH, Turns, comparable, take_turns, trainable
 from twinset.errors import DataError
+from twinset.recipe import Recipe
 
 # Pairs of either kind below which a part that is drawn says less than images left out in turn do.
 ROOM = 10
@@ -26,6 +27,21 @@ _WORDS = {
     "calibration": "the threshold",
     "test": "the report",
 }
+
+
+# Classes from which on a model is meant for things that it has not seen, where nobody says.
+MANY_CLASSES = 20
+
+
+def left_out_by(recipe: Recipe, labels: NDArray[np.integer]) -> By | None:
+    """Tell what a recipe is judged on: whole classes, or images of each; None: nobody says."""
+    wanted = recipe.choice.purpose
+    if wanted == "auto" and recipe.choice.candidates == "none":
+        return None
+    if wanted == "auto":
+        counts = np.unique(labels, return_counts=True)[1]
+        wanted = "unseen" if int((counts > 1).sum()) >= MANY_CLASSES else "seen"
+    return "class" if wanted == "unseen" else "image"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +59,7 @@ def division_of(
     wanted: Mapping[str, float],
     *,
     together: NDArray[np.integer] | None = None,
+    by: By | None = None,
     crossed: bool = False,
     tested: bool = False,
     seed: int = 0,
@@ -50,8 +67,9 @@ def division_of(
     """Divide images into the parts that are wanted, as far as they have room.
 
     What the owner put into a part stays there; the rest is drawn. Equal pixels, groups and what
-    `together` names as one stay together. `crossed` leaves images out in turn in any case; with
-    `tested` there is a test part elsewhere.
+    `together` names as one stay together. `by` says whether whole classes go to the other parts, or
+    images of each; None: whatever the sizes of the classes allow. `crossed` leaves images out in
+    turn in any case; with `tested` there is a test part elsewhere.
     """
     _check_shares(wanted)
     wanted = dict(wanted)
@@ -75,7 +93,7 @@ def division_of(
             notes.append(f"the part {name!r} is not used: it has no pairs of both kinds")
             place[place == name] = ""
     drawn, by = _drawn(
-        images, place, units, {n: s for n, s in wanted.items() if n not in there}, seed
+        images, place, units, {n: s for n, s in wanted.items() if n not in there}, by, seed
     )
     place[drawn != ""] = drawn[drawn != ""]
     fit = np.flatnonzero(place == "fit")
@@ -146,6 +164,7 @@ def _drawn(
     place: NDArray[np.str_],
     units: NDArray[np.int64],
     wanted: Mapping[str, float],
+    asked: By | None,
     seed: int,
 ) -> tuple[NDArray[np.str_], By]:
     """Draw the parts that the owner left to us; those without room are given up, one by one."""
@@ -153,7 +172,7 @@ def _drawn(
     left = dict(wanted)
     while True:
         grouped = images.groups is not None and bool((images.groups[free] != "").any())
-        by = _way(images.labels[free], grouped, list(left.values()))
+        by = asked or _way(images.labels[free], grouped, list(left.values()))
         found = _draw(images.labels[free], units[free], left, by, seed)
         short = [
             name for name in _DISPENSABLE if name in left and not _room(images, free, found, name)

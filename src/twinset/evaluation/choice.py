@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from twinset import tables
 from twinset.data.labelled import Labelled
-from twinset.data.split import By
+from twinset.data.possible import left_out_by
 from twinset.data.turns import Turns, take_turns
 from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.candidates import Candidate, Features, candidates_for
@@ -41,8 +41,6 @@ from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe import Recipe
 
 FILE = "choice.json"
-# Classes from which on a model is meant for things that it has not seen, where nobody says.
-MANY_CLASSES = 20
 # Images that candidates are compared on: more cost time and narrow the intervals no further.
 JUDGED = 10_000
 # Two candidates of the same distances, up to a rotation, have no error of the difference at all.
@@ -141,6 +139,14 @@ class Choice:
                 f"{row.seconds:.1f} s",
             ]
 
+    def facts(self) -> dict[str, dict[str, str]]:
+        """Return a section of facts for a report."""
+        told = {"chosen": f"{self.chosen}: {self.rule}"}
+        for _, name, *cells in self._cells():
+            words = zip(HEADS[2:], cells, strict=True)
+            told[name] = ", ".join(f"{head.strip('>')} {cell}" for head, cell in words if cell)
+        return {"Candidates": told}
+
     def write(self, folder: Path) -> None:
         """Write choice.json."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
@@ -189,9 +195,10 @@ def choose(
         'features, as they are'
     """
     chosen = Recipe.load(recipe, **overrides)
-    by = purpose(chosen, data.labels)
-    sample = _sample(data, by, chosen.seed)
-    if turns is None or turns.by != by or len(sample) < len(data):
+    by = left_out_by(chosen, data.labels) or "image"
+    rows_of = _sampled(data.labels, chosen.seed)
+    sample = data if len(rows_of) == len(data) else data.subset(rows_of)
+    if turns is None or turns.by != by or sample is not data:
         turns = take_turns(sample.labels, by=by, units=sample.groups, seed=chosen.seed)
     candidates = candidates_for(chosen, sample)
     started = time.perf_counter()
@@ -220,7 +227,7 @@ def choose(
         recipe=taken.candidate.recipe,
         across=turns.across,
         by=turns.by,
-        found=replace(taken.found, data=data.digest),
+        found=replace(taken.found, data=data.digest, positions=rows_of[taken.found.positions]),
     )
 
 
@@ -230,29 +237,20 @@ def _budget(recipe: Recipe, images: int) -> float:
     return min(max(images - 1000, 0) / 50, 300.0) if allowed == "auto" else float(allowed)
 
 
-def _sample(data: Labelled, by: str, seed: int) -> Labelled:
+def _sampled(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     # as many images of each class as there is room for, ten at least; else fewer classes
-    if len(data) <= JUDGED:
-        return data
+    if len(labels) <= JUDGED:
+        return np.arange(len(labels))
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(data))
-    order = order[np.argsort(data.labels[order], kind="stable")]
-    kinds, first, counts = np.unique(data.labels[order], return_index=True, return_counts=True)
+    order = rng.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    kinds, first, counts = np.unique(labels[order], return_index=True, return_counts=True)
     most = max(JUDGED // len(kinds), 10)
     taken = np.arange(len(order)) - np.repeat(first, counts) < most
     if taken.sum() > JUDGED:
         few = rng.permutation(kinds)[: JUDGED // most]
-        taken &= np.isin(data.labels[order], few)
-    return data.subset(np.sort(order[taken]))
-
-
-def purpose(recipe: Recipe, labels: NDArray[np.integer]) -> By:
-    """Tell what is left out in turn: "class" for things that were not seen, else "image"."""
-    wanted = recipe.choice.purpose
-    if wanted == "auto":
-        counts = np.unique(labels, return_counts=True)[1]
-        wanted = "unseen" if int((counts > 1).sum()) >= MANY_CLASSES else "seen"
-    return "class" if wanted == "unseen" else "image"
+        taken &= np.isin(labels[order], few)
+    return np.sort(order[taken])
 
 
 def _judged(candidate: Candidate, data: Labelled, known: Features, turns: Turns) -> Judged:

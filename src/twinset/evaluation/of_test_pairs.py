@@ -17,6 +17,7 @@ from twinset.data.labelled import Labelled, LabelledImages
 from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
 from twinset.data.parts import Parts
 from twinset.evaluation.baselines import baseline_of, plain_rows
+from twinset.evaluation.choice import Choice
 from twinset.evaluation.crossfit import CrossFitted
 from twinset.metrics.pairs import PairScores, best_accuracy_threshold, hardest_mistakes, score_pairs
 from twinset.recipe import AUGMENTATION, Recipe
@@ -53,7 +54,13 @@ def judged_on(parts: Parts, found: CrossFitted | None, model: SiameseModel) -> J
 
 
 def score(
-    model: SiameseModel, images: Labelled, judged: Judged, pairs: Pairs, *, fit_seconds: float
+    model: SiameseModel,
+    images: Labelled,
+    judged: Judged,
+    pairs: Pairs,
+    *,
+    fit_seconds: float,
+    choice: Choice | None = None,
 ) -> Report:
     """Score a model on test pairs, beside raw pixels or features on the same."""
     test, test_pairs, apart = judged.images, judged.pairs, judged.apart
@@ -64,7 +71,7 @@ def score(
         baseline=_raw_scores(images, pairs, test, test_pairs),
         threshold_rule=model.threshold.origin,
         pictures=tuple(_pictures(model, images, pairs, test, test_pairs, apart)),
-        facts=_facts(model, judged, fit_seconds),
+        facts={**_facts(model, judged, fit_seconds), **({} if choice is None else choice.facts())},
         baseline_name=baseline_of(images),
         across=judged.across,
     )
@@ -103,14 +110,8 @@ def _pictures(
     apart: NDArray[np.float32],
 ) -> Iterator[Picture]:
     threshold = model.threshold.value
-    epochs, losses = zip(*((record.epoch, record.loss) for record in model.history), strict=True)
-    yield _picture(
-        "loss", "Mean loss of each epoch, while training.", figures.loss_curve(epochs, losses)
-    )
-    choice = model.recipe.stopping
-    yield health_picture(
-        model.history, scale=model.recipe.scale, by=choice.by, best=choice.keep == "best"
-    )
+    if model.history:  # a head in closed form has none
+        yield from _of_the_training(model)
     yield _picture(
         "distances",
         "Distances of the test pairs. A match is a distance at or below the threshold.",
@@ -122,6 +123,17 @@ def _pictures(
         "network",
         "The network: both images pass through one and the same encoder.",
         figures.network(_layers(model), heading="The siamese network"),
+    )
+
+
+def _of_the_training(model: SiameseModel) -> Iterator[Picture]:
+    epochs, losses = zip(*((record.epoch, record.loss) for record in model.history), strict=True)
+    yield _picture(
+        "loss", "Mean loss of each epoch, while training.", figures.loss_curve(epochs, losses)
+    )
+    choice = model.recipe.stopping
+    yield health_picture(
+        model.history, scale=model.recipe.scale, by=choice.by, best=choice.keep == "best"
     )
 
 
@@ -224,7 +236,7 @@ def _facts(
 ) -> dict[str, dict[str, str | int | float]]:
     from twinset.models.keras_model import versions
 
-    last, test = model.history[-1], judged.images
+    test = judged.images
     recipe = model.recipe.model_dump(mode="json")
     return {
         "Data": {
@@ -237,11 +249,8 @@ def _facts(
             "test pairs": len(judged.pairs),
         },
         "Training": {
-            "epochs": last.epoch,
-            "interrupted": "yes" if model.interrupted else "no",
             "seconds": round(fit_seconds, 2),
-            "loss in the last epoch": last.loss,
-            "images per second in the last epoch": round(last.images_per_second),
+            **_of_the_epochs(model),
             "embedding size": model.encoder.output_shape[-1],
             "weights": model.encoder.count_params(),
         },
@@ -253,6 +262,18 @@ def _facts(
             for key, value in values.items()
         },
         "Versions": {**versions(), "machine": platform.machine()},
+    }
+
+
+def _of_the_epochs(model: SiameseModel) -> dict[str, str | int | float]:
+    if not model.history:
+        return {"head": f"{model.recipe.head.kind}, in closed form"}
+    last = model.history[-1]
+    return {
+        "epochs": last.epoch,
+        "interrupted": "yes" if model.interrupted else "no",
+        "loss in the last epoch": last.loss,
+        "images per second in the last epoch": round(last.images_per_second),
     }
 
 
