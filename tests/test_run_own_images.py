@@ -13,6 +13,7 @@ import twinset
 from twinset.data import load as run_data
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
+from twinset.evaluation.of_run import evaluate_run
 
 QUICK = {"epochs": 3, "encoder": {"units": [32, 16]}}
 
@@ -157,7 +158,8 @@ def test_a_folder_of_validation_images_is_looked_at_after_each_epoch(tiles, tmp_
         write_tree(tmp_path / "photos" / name, pixels[part], labels[part], ("roof", "flower"))
     changes = ("epochs=3", "encoder.units=[8]", "stopping.keep=best", "holdout=auto")
     settings = [word for change in (*changes, "split.tune=0.1") for word in ("--set", change)]
-    done = command("train", "photos", "--out", "run", *settings)
+    plain = ("--recipe", "tutorial")
+    done = command("train", "photos", "--out", "run", *plain, *settings)
     assert done.code == 0, done.err
     assert "recall@1" in done.err
     assert "AUC" in done.err
@@ -167,7 +169,7 @@ def test_a_folder_of_validation_images_is_looked_at_after_each_epoch(tiles, tmp_
     (health,) = [each for each in report["pictures"] if each["name"] == "health"]
     assert "best by AUC on 55 validation images" in health["notes"][0]
     assert "The model has its weights." in health["notes"][0]
-    refused = command("train", "photos/train", "--out", "none", *settings[:6])
+    refused = command("train", "photos/train", "--out", "none", *plain, *settings[:6])
     assert refused.code == 2
     assert "Expected validation images for stopping.keep = 'best'" in refused.err
 
@@ -225,3 +227,63 @@ def test_files_that_all_fail(command):
     shown = command("check", "bad")
     assert shown.code == 2
     assert "expected images that can be read" in shown.err.lower()
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """A run on 24 things that pixels tell apart but for their light, by the recipe of choice."""
+    folder = tmp_path_factory.mktemp("chosen")
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(24), 6)
+    things = np.kron(rng.normal(0, 40, (24, 4, 4)), np.ones((4, 4)))
+    pixels = 128 + things[labels] + rng.normal(0, 20, (len(labels), 1, 1))
+    pixels = np.clip(pixels + rng.normal(0, 8, (len(labels), 16, 16)), 0, 255).astype(np.uint8)
+    names = tuple(f"thing {k}" for k in range(24))
+    write_tree(folder / "photos", pixels, labels, names)
+    told = []
+    run = twinset.train(folder / "photos", out=folder / "run", progress=False, tell=told.append)
+    return run, " ".join(told), folder
+
+
+def test_for_ones_own_images_the_recipe_is_chosen(chosen):
+    run, told, _ = chosen
+    assert "-> " in told
+    assert "114 images of 19 classes" in told, "a fifth of the classes is the test part"
+    choice = json.loads((run.folder / "choice.json").read_text("utf-8"))
+    assert choice["by"] == "class"
+    assert choice["chosen"] == run.model.recipe.name
+    assert run.report.facts["Candidates"]["chosen"].startswith(choice["chosen"])
+    assert run.model.recipe.choice.candidates == "none"
+    # what the choice cannot tell from noise is as good as raw pixels at least
+    assert run.report.scores.auc >= run.report.baseline.auc - 0.02
+
+
+def test_its_threshold_is_for_things_that_were_not_seen(chosen):
+    run, _, folder = chosen
+    threshold = run.model.threshold
+    assert "cross-fitted over" in threshold.origin
+    assert "classes" in threshold.origin
+    model = twinset.load_model(run.folder, engine="onnx")
+    paths = [folder / "photos" / f"thing {k}" / f"{i}.png" for k, i in ((0, 0), (0, 1), (1, 0))]
+    if not paths[0].exists():
+        paths = sorted((folder / "photos" / "thing 0").iterdir())[:2]
+        paths += sorted((folder / "photos" / "thing 1").iterdir())[:1]
+    near, far = (model.compare(paths[0], other) for other in paths[1:])
+    assert near.distance < far.distance
+
+
+def test_a_run_of_choice_is_evaluated_on_classes_that_it_has_not_seen(chosen):
+    run, _, _ = chosen
+    found = evaluate_run(run.folder, baselines=False, progress=False)
+    assert found.model.numbers["auc"].value > 0.9
+    assert len(found.class_names) == 24
+
+
+def test_settings_that_no_candidate_heeds_are_refused(chosen, command):
+    _, _, folder = chosen
+    done = command("train", folder / "photos", "--set", "epochs=3", "--out", "none")
+    assert done.code == 2
+    assert "Expected a recipe that trains, to change epochs" in done.err
+    assert not Path("none").exists()
+    done = command("train", folder / "photos", "--budget", "soon")
+    assert "expected a time such as 90s, 10m or 1h" in done.err

@@ -69,7 +69,7 @@ def test_what_is_not_fit_is_refused_before_a_training(sizes, command):
     checked = command("check", "photos")
     assert checked.code == 1
     assert "add images" in checked.out.lower()
-    trained = command("train", "photos", *QUICK)
+    trained = command("train", "photos", "--recipe", "tutorial", *QUICK)
     assert trained.code == 2
     assert "add images" in trained.err.lower()
     assert "epoch" not in trained.err

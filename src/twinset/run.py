@@ -19,7 +19,7 @@ from twinset.data.sources import is_path, source_for
 from twinset.data.turns import comparable
 from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.candidates import check_own
-from twinset.evaluation.choice import choose
+from twinset.evaluation.choice import Choice, choose
 from twinset.evaluation.crossfit import CROSSFIT, CrossFitted, cross_calibrated, crossfit
 from twinset.evaluation.of_test_pairs import judged_on, plot_model, score, shown_pairs
 from twinset.exporters.export import ready
@@ -88,10 +88,7 @@ def train(
     source_for(str(data))
     usual = "auto" if is_path(str(data)) else "tutorial"
     chosen = Recipe.load(usual if recipe is None else recipe, **overrides)
-    parse_rule(chosen.rule)  # a wrong one costs no epoch
-    choosing = chosen.choice.candidates != "none"
-    if choosing:
-        check_own(chosen)
+    _check(chosen)
     folder = run_folder(out, chosen.name, overwrite=overwrite, resume=resume)
     state = folder / CHECKPOINT
     try:
@@ -102,13 +99,9 @@ def train(
         from twinset.training.fit import fit
 
         pairs = shown_pairs(parts.fit, chosen.seed)
-        choice = found = None
-        if choosing:
-            choice = choose(parts.fit, chosen, turns=parts.turns, progress=progress)
-            chosen, found = choice.recipe, choice.found
-            choice.write(folder)
-            if tell is not None:
-                tell(f"candidates\n{choice.summary()}")
+        choice = _choice(parts, chosen, folder, progress, tell)
+        if choice is not None:
+            chosen = choice.recipe
         started = time.perf_counter()
         model = fit(
             parts.fit,
@@ -127,6 +120,7 @@ def train(
     _save(model, folder)
     with _kept(folder):
         write_members(folder, parts, data)
+        found = None if choice is None else choice.found
         if found is None and parts.turns is not None:
             found = _left_out(parts, model, progress)
         if found is not None:
@@ -146,6 +140,29 @@ def train(
             picture.write(folder)
         plot_model(model, folder)
     return Run(folder, model, report)
+
+
+def _check(recipe: Recipe) -> None:
+    # what is wrong with it costs no second of reading or training
+    parse_rule(recipe.rule)
+    if recipe.choice.candidates != "none":
+        check_own(recipe)
+
+
+def _choice(
+    parts: Parts,
+    recipe: Recipe,
+    folder: Path,
+    progress: Wanted,
+    tell: Callable[[str], None] | None,
+) -> Choice | None:
+    if recipe.choice.candidates == "none":
+        return None
+    found = choose(parts.fit, recipe, turns=parts.turns, progress=progress)
+    found.write(folder)
+    if tell is not None:
+        tell(f"candidates\n{found.summary()}")
+    return found
 
 
 def _validation(parts: Parts, tell: Callable[[str], None] | None) -> Labelled | None:

@@ -234,7 +234,8 @@ def test_the_protocol_goes_on_with_leaks_that_the_training_was_allowed(
         # one group in two parts
         rows.append(f"{k}.png,{'abc'[k % 3]},{'train' if k < 40 else 'test'},shop {k // 3 % 9}")
     (tmp_path / "table.csv").write_text("\n".join(rows), "utf-8")
-    arguments = ["--out", "leaky", "--set", "epochs=1", "--set", "batch_size=16"]
+    quick = ["--set", "epochs=1", "--set", "batch_size=16"]
+    arguments = ["--recipe", "tutorial", "--out", "leaky", *quick]
     refused = command("train", "table.csv", *arguments)
     assert refused.code == 2
     assert "groups in two parts" in refused.err
