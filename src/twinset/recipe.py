@@ -31,7 +31,7 @@ LOSSES = Makers(
     "contrastive",
     given=("classes", "dim", "seed", "normalize", "reduction", "name", "dtype"),
 )
-OPTIMIZER = Maker("twinset.training.tasks:build", given=("steps", "precision"))
+OPTIMIZER = Maker("twinset.training.tasks:build", given=("steps", "precision", "trunk"))
 BLEND = Maker("twinset.training.blend:Blend")
 STOPPING = Maker("twinset.training.validation:Stopping")
 HEAD = Maker("twinset.training.closed_form:Head")
@@ -60,6 +60,10 @@ class Recipe(Section):
         batch_size: pairs per step; with pairs = "batch", images per step.
         per_class: images of each class in a batch, with pairs = "batch". 0: as many as fit when
             every class takes part, at least 4.
+        micro_batch: images that go through the network at once, for batches that are larger than
+            memory; the loss and its gradient are those of the whole batch, for a third more time.
+            A pretrained network's normalisation is at rest then, and its dropout. JAX alone. 0:
+            the whole batch at once.
         epochs: passes over the pairs or images.
         seed: of pairs, initial weights, order, dropout and augmentation.
         precision: "float32", or "mixed_bfloat16" or "mixed_float16": while it trains, the network
@@ -92,6 +96,7 @@ class Recipe(Section):
     rule: Annotated[str, Field(min_length=1)] = "balanced accuracy"
     batch_size: Count = 128
     per_class: CountOrNone = 0
+    micro_batch: CountOrNone = 0
     epochs: Count = 20
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"

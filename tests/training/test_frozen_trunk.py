@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import twinset
+from little_network import little, preprocess_input
 from resuming import check_that_it_goes_on
 from twinset import networks
 from twinset.backbones.backbone import Backbone
@@ -14,6 +15,9 @@ from twinset.models.keras_model import encode
 from twinset.training import frozen_trunk as features
 from twinset.training.monitor import Monitor
 
+# Keras' networks have theirs in their own module, and so have those of these tests.
+__all__ = ["preprocess_input"]
+
 # A network of few layers, untrained: what it finds is poor, but its own.
 FROZEN = {
     "pairs": "batch",
@@ -22,19 +26,6 @@ FROZEN = {
     "loss": {"name": "supcon"},
     "encoder": {"name": "pretrained", "model": "VGG16", "weights": "none", "embedding": 6},
 }
-
-
-def little(include_top, weights, input_shape):
-    """A network as `keras.applications` has them, but for its size."""
-    image = keras.Input(input_shape)
-    x = keras.layers.Conv2D(16, 5, strides=4, activation="relu")(image)
-    x = keras.layers.BatchNormalization()(x)
-    return keras.Model(image, keras.layers.Dropout(0.5)(x), name="little")
-
-
-def preprocess_input(x):
-    """The little network's, which is found beside it, as of those of Keras."""
-    return x / 127.5 - 1
 
 
 @pytest.fixture

@@ -76,7 +76,8 @@ def reseed(model: keras.Model, seed: int | None) -> None:
     generators = [each for layer in model._flatten_layers() for each in layer._seed_generators]
     for number, generator in enumerate(generators):
         (word,) = np.random.SeedSequence([seed, number]).generate_state(1)
-        generator.state.assign([word, 0])  # the other counts the draws
+        # the other counts the draws; PyTorch's are of 31 bits and a sign
+        generator.state.assign(np.array([word, 0], np.uint32).astype(generator.state.dtype))
 
 
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:

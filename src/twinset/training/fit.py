@@ -121,6 +121,7 @@ def fit(
     blend = _blend(chosen, data)
     if not blend.nothing:
         blended(built, blend)  # one that cannot be made is no news for after the training
+    trunk = _trunk(chosen, built)
     with reporting(progress) as tell:
         rows, trained = _rows(chosen, built, data, tell), _trained(chosen, built)
         batches = task.draw(0)
@@ -128,25 +129,20 @@ def fit(
         shown = partial(augmentation.apply, seed=chosen.seed) if augmentation.settings else None
         job = Job(
             encoder=trained,
-            optimizer=_optimizer(chosen, len(batches.positions)),
+            optimizer=_optimizer(chosen, trunk, len(batches.positions)),
             task=task,
             rows=rows,
             labels=data.labels,
             augment=shown,
             epochs=chosen.epochs,
+            micro_batch=chosen.micro_batch,
+            trunk=trunk,
         )
         kept = None
         if validation is not None:
             judged = _blended(built, blend) if trained is built and not blend.nothing else trained
-            kept = validating.Validation(
-                _rows(chosen, built, validation, tell),
-                validation.labels,
-                network=judged,
-                learned=trained,
-                stopping=chosen.stopping,
-                epoch=batches.positions.size,
-                seed=chosen.seed,
-            )
+            own = _rows(chosen, built, validation, tell)
+            kept = _kept_out(chosen, validation, own, (judged, trained), batches.positions.size)
         key = _key(chosen, data, validation, pairs, built, augmentation)
         keeper = Keeper(None if checkpoint is None else Path(checkpoint), key)
         told = Callbacks(callbacks, trained, job.optimizer, chosen.epochs) if callbacks else None
@@ -171,9 +167,23 @@ def fit(
     )
 
 
-def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+def _kept_out(
+    recipe: Recipe,
+    images: Labelled,
+    rows: Any,
+    both: tuple[keras.Model, keras.Model],
+    epoch: int,
+) -> validating.Validation:
+    stopping: Any = recipe.stopping
+    return validating.Validation(rows, images.labels, both, stopping, epoch=epoch, seed=recipe.seed)
+
+
+def _optimizer(recipe: Recipe, trunk: keras.Model | None, steps: int) -> keras.optimizers.Optimizer:
     made: keras.optimizers.Optimizer = OPTIMIZER.make(
-        recipe.optimizer, steps=recipe.epochs * steps, precision=recipe.precision
+        recipe.optimizer,
+        steps=recipe.epochs * steps,
+        precision=recipe.precision,
+        trunk=() if trunk is None else trunk.trainable_variables,
     )
     return made
 
@@ -257,6 +267,16 @@ def _trained(recipe: Recipe, encoder: keras.Model) -> keras.Model:
     section: Any = recipe.encoder
     with _precision(recipe.precision):
         return features.head_of(encoder, section, recipe.seed)
+
+
+def _trunk(recipe: Recipe, encoder: keras.Model) -> keras.Model | None:
+    # of a pretrained network that learns, which may have its own rate, and be at rest
+    trunk = features.trunk_of(encoder) if features.tunes(recipe) else None
+    if recipe.micro_batch and trunk is None:
+        from twinset.training.gradient_cache import refuse
+
+        refuse(encoder)
+    return trunk
 
 
 def _blend(recipe: Recipe, data: Labelled) -> Section:

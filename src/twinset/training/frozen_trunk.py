@@ -31,6 +31,22 @@ FIRST = ("norm_1", "features_norm")
 def fitting(recipe: Recipe, data: Labelled) -> Recipe:
     """Make a recipe one for its data, or refuse: images and features want different encoders."""
     augmentation = _augmentation(recipe, data)
+    if recipe.optimizer.trunk_rate < 1 and not tunes(recipe):
+        raise RecipeError(
+            "Expected a pretrained network with freeze = false for optimizer.trunk_rate < 1, the "
+            f"rate of what is below its head. Received {recipe.encoder.name!r}: leave it out."
+        )
+    if recipe.micro_batch and keras.backend.backend() != "jax":
+        raise RecipeError(
+            f"Expected the back end jax for micro_batch = {recipe.micro_batch}. Received "
+            f"{keras.backend.backend()}: take micro_batch = 0 and smaller batches, or --backend "
+            "jax."
+        )
+    if recipe.micro_batch and learns_once(recipe):
+        raise RecipeError(
+            "Expected micro_batch = 0 for a frozen network: it sees each image once, a few at a "
+            "time. Received another: leave it out."
+        )
     if isinstance(data, LabelledImages):
         if learns_once(recipe) and augmentation:
             raise RecipeError(
@@ -58,6 +74,11 @@ def fitting(recipe: Recipe, data: Labelled) -> Recipe:
 def learns_once(recipe: Recipe) -> bool:
     """Tell whether a recipe's network is frozen, so that images need to be encoded but once."""
     return _has_head(recipe.encoder) and bool(recipe.encoder.freeze)
+
+
+def tunes(recipe: Recipe) -> bool:
+    """Tell whether a recipe's network is one that others trained, and learns all the same."""
+    return _has_head(recipe.encoder) and not recipe.encoder.freeze
 
 
 def _has_head(encoder: Section) -> bool:

@@ -20,6 +20,7 @@ from twinset.cache_folder import cache_folder, prune
 from twinset.models.history import BatchStatistics, batch_statistics
 from twinset.networks.conv import Convolution
 from twinset.training.checkpoints import Keeper
+from twinset.training.gradient_cache import embedder
 from twinset.training.monitor import Monitor, Steps
 from twinset.training.tasks import Batches, Job, loss_scale
 
@@ -100,6 +101,8 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
     encoder, optimizer, task = job.encoder, job.optimizer, job.task
     learned, others = len(encoder.trainable_variables), len(encoder.non_trainable_variables)
     heads = job.head_variables(True)
+    slow = _slow_within_loops(encoder)
+    embedded = embedder(job, unroll=slow)
 
     def objective(embeddings: Any, weights: Any, targets: Any, scale: Any) -> Any:
         with keras.StatelessScope(state_mapping=list(zip(heads, weights, strict=True))):
@@ -109,18 +112,12 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
     def step(i: Any, carry: Any, held: Any, offset: Any) -> Any:
         (trainable, other, slots), seen, _ = carry
         rows, positions, targets = held
-        pixels = rows[positions[i]].astype("float32")
-        if rows.dtype == "uint8":
-            pixels = pixels * np.float32(1 / 255)
+        pixels = rows[positions[i]]
         if job.augment is not None:
             pixels = job.augment(pixels, offset + i)
 
         def embed(weights: Any) -> Any:
-            embeddings, moved, penalties = encoder.stateless_call(
-                weights, other[:others], pixels, training=True, return_losses=True
-            )
-            # of regularisers, where the user's own layers have some
-            return (embeddings, sum(penalties, start=jnp.zeros(()))), moved
+            return embedded(weights, other[:others], pixels)
 
         scale = loss_scale(optimizer, slots)
         # The gradient in two parts, as that of the embeddings says who is active.
@@ -142,7 +139,7 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
         shape = (positions.shape[1], encoder.output_shape[-1])
         return state, seen, jnp.zeros(shape, encoder.outputs[0].dtype)
 
-    run = _one_by_one if _slow_within_loops(encoder) else _looped
+    run = _one_by_one if slow else _looped
     return run(step, begin, state, fed)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
+from pydantic import Field
 
 from twinset import distance as distances
 from twinset.data.batches import PADDING, class_batches, shuffled_batches
@@ -136,6 +137,9 @@ class Job:
     # (floats in [0, 1], number of the step) → the same shape; None: images as they are
     augment: Callable[[Any, Any], Any] | None
     epochs: int
+    micro_batch: int = 0  # images that go through the network at once; 0: all of a batch
+    # what of the encoder they go through so, in a pretrained one; None: all of it
+    trunk: keras.Model | None = None
 
     def build(self) -> None:
         """Make the optimiser's variables."""
@@ -216,18 +220,21 @@ def build(
     steps: int,
     *,
     precision: str = "float32",
+    trunk: Sequence[keras.Variable] = (),
     name: Literal["rmsprop", "adam", "adamw", "sgd", "muon"] = "rmsprop",
     learning_rate: Positive = 0.001,
     schedule: Literal["constant", "cosine", "linear"] = "constant",
     warmup: Share = 0.0,
     weight_decay: NotNegative = 0.0,
     epsilon: Positive = 1e-7,
+    trunk_rate: Annotated[float, Field(gt=0, le=1, strict=True)] = 1.0,
 ) -> keras.optimizers.Optimizer:
     """Build an optimiser of Keras, with the schedule of its learning rate.
 
     Args:
         steps: of the whole training, for the schedule.
         precision: of the network. Defaults to "float32".
+        trunk: variables of a pretrained network, without its head. Defaults to none.
         name: "rmsprop", "adam", "adamw", "sgd" (with Nesterov momentum 0.9) or "muon", as Keras
             has them. Defaults to "rmsprop".
         learning_rate: step size; with a schedule its highest. Defaults to 0.001.
@@ -236,6 +243,8 @@ def build(
         weight_decay: decoupled; for "adamw", "sgd" and "muon". Defaults to 0.
         epsilon: added to the size of past gradients before dividing by it; not for "sgd".
             Defaults to 1e-7.
+        trunk_rate: learning rate of a pretrained network that is not frozen, as a share of its
+            head's, in (0, 1]. Defaults to 1.
 
     Example:
         >>> type(build(100)).__name__
@@ -260,12 +269,27 @@ def build(
         "sgd": keras.optimizers.SGD,
         "muon": keras.optimizers.Muon,
     }[name]
+    if trunk_rate < 1:
+        kind = _slower(kind, trunk, trunk_rate)
     built = kind(**settings)
     if precision == "mixed_float16":
         # The loss is scaled, since small gradients would become 0: up while all gradients are
         # finite, down after one that is not, whose step is left out.
         return keras.optimizers.LossScaleOptimizer(built, name="loss_scale")
     return built
+
+
+def _slower(kind: Any, variables: Sequence[keras.Variable], share: float) -> Any:
+    # A step is proportional to the rate in every optimiser, with momentum and decay: so a share of
+    # the step is a step of a share of the rate, and the sizes of past gradients stay what they are.
+    class Slower(kind):
+        def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+            before = [ops.copy(variable) for variable in variables]
+            super().apply(grads, trainable_variables)
+            for variable, old in zip(variables, before, strict=True):
+                variable.assign(old + share * (ops.convert_to_tensor(variable) - old))
+
+    return Slower
 
 
 def loss_scale(optimizer: keras.optimizers.Optimizer, values: Sequence[Any]) -> Any:

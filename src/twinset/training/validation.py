@@ -81,17 +81,16 @@ class Validation:
         self,
         rows: Any,  # what the network takes, (n, ...)
         labels: NDArray[np.integer],
-        *,
-        network: keras.Model,  # what is judged
-        learned: keras.Model,  # what is kept; of the same layers, or part of them
+        networks: tuple[keras.Model, keras.Model],  # what is judged, and what of it is kept
         stopping: Section,
+        *,
         epoch: int,  # images that the network sees in an epoch
         seed: int,
     ) -> None:
         count = min(MOST, max(LEAST, int(SHARE * epoch)))
         chosen = sample(np.asarray(labels), count, seed)
         self._rows, self._labels = rows[chosen], np.asarray(labels)[chosen]
-        self._network, self._learned, self._stopping = network, learned, stopping
+        (self._network, self._learned), self._stopping = networks, stopping
         self.best: list[NDArray[Any]] = []  # weights; none where the last ones are wanted
 
     def scores(self) -> ValidationScores:
