@@ -69,6 +69,7 @@ def choose_preprocessing(
     colour: Literal["auto", "gray", "rgb"] = "auto",
     resize: Literal["pad", "stretch", "crop"] = "pad",
     background: Literal["auto"] | Annotated[int, Field(ge=0, le=255, strict=True)] = "auto",
+    largest: Count = LARGEST,
 ) -> Preprocessing:
     """Decide what images become, by the headers of 200 of them where that is left open.
 
@@ -79,6 +80,8 @@ def choose_preprocessing(
         resize: "pad", "stretch" or "crop".
         background: gray level for padding and behind transparency, 0 to 255; "auto" is 0, or what
             hides the content of fewer transparent images.
+        largest: pixels of the longer side up to which "auto" takes images as they are, where all
+            are alike; others become squares of it, or of their own longest side.
     """
     # All but the sources are the section `images` of a recipe, and its words there.
     looked = sources if isinstance(sources, Looked) else Looked(sources)
@@ -90,9 +93,11 @@ def choose_preprocessing(
     if colour == "auto":
         colour = "gray" if all(header.gray for header in looked.headers) else "rgb"
     if size == "auto":
-        width, height = looked.headers[0].size
-        alike = len({header.size for header in looked.headers}) == 1
-        size = (height, width) if alike and max(width, height) <= LARGEST else LARGEST
+        sizes = {header.size for header in looked.headers}
+        longest = max(map(max, sizes))
+        alike = len(sizes) == 1 and longest <= largest
+        width, height = next(iter(sizes)) if alike else [min(largest, longest)] * 2
+        size = (height, width)
     height, width = (size, size) if isinstance(size, int) else size
     shape = (height, width) if colour == "gray" else (height, width, 3)
     if background == "auto":

@@ -195,10 +195,10 @@ def choose(
         'features, as they are'
     """
     chosen = Recipe.load(recipe, **overrides)
-    by = left_out_by(chosen, data.labels) or "image"
+    by = turns.by if turns is not None else left_out_by(chosen, data.labels) or "image"
     rows_of = _sampled(data.labels, chosen.seed)
     sample = data if len(rows_of) == len(data) else data.subset(rows_of)
-    if turns is None or turns.by != by or sample is not data:
+    if turns is None or sample is not data:
         turns = take_turns(sample.labels, by=by, units=sample.groups, seed=chosen.seed)
     candidates = candidates_for(chosen, sample)
     started = time.perf_counter()
