@@ -96,8 +96,10 @@ def test_the_scores_are_those_of_the_saved_model_on_the_test_pairs(run):
 
 
 def best_threshold(distances, same):
-    """The smallest of the thresholds with the best accuracy."""
-    return max(sorted({-1.0, *distances}), key=lambda t: oracles.accuracy(distances, same, t))
+    """From the smallest of the distances with the best accuracy midway to the next."""
+    steps = sorted({-1.0, *distances})
+    best = max(steps, key=lambda t: oracles.accuracy(distances, same, t))
+    return (best + steps[steps.index(best) + 1]) / 2
 
 
 def test_the_floors_threshold_comes_from_the_training_pairs(run):

@@ -120,6 +120,8 @@ class Calibrator:
         >>> calibrator = Calibrator(slope=-2.0, intercept=1.0)
         >>> calibrator.llr([0.0, 0.5]).tolist(), calibrator.probability([0.5]).tolist()
         ([1.0, 0.0], [0.5])
+        >>> calibrator.even_odds
+        0.5
     """
 
     slope: float
@@ -132,6 +134,12 @@ class Calibrator:
                 "Expected a finite slope of at most 0 and a finite intercept. "
                 f"Received {self.slope} and {self.intercept}: smaller distances are closer."
             )
+
+    @property
+    def even_odds(self) -> float | None:
+        """The distance that speaks for neither; None where there is none."""
+        even = -self.intercept / self.slope if self.slope else -1.0
+        return even if even >= 0 else None
 
     def llr(self, distance: ArrayLike) -> Floats:
         """Weigh the evidence: above 0 it speaks for "same", below 0 for "different"."""

@@ -130,7 +130,7 @@ def test_every_number_of_the_json_is_on_the_page(content, page):
         told += result["health"].values()
     for point in model["points"]:
         told += [point["promised_fmr"], point["promised_fnmr"], point["fmr"]["high"]]
-        told += [*point["promised_fmr_range"], *point["promised_fnmr_range"]]
+        told += [point["even_odds"], *point["promised_fmr_range"], *point["promised_fnmr_range"]]
         told += [point["fnmr"]["value"], point["rates"]["threshold"], point["fmr_spread"]]
         told += [each["precision"] for each in point["precision"]]
     assert {str(number) for number in told if number is not None} <= shown

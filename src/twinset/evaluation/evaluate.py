@@ -80,7 +80,7 @@ class Evaluation:
           `promised_fmr_range`, `promised_fnmr_range` (their intervals, or None), `rates`
           (threshold and counts), `fmr` and `fnmr` with intervals, `precision`, a list of `prior`
           and `precision`, `fmr_spread`, `fnmr_spread`, `accuracy`, `balanced_accuracy`,
-          `enough_errors`.
+          `enough_errors`, `even_odds` (the distance of a probability of one half, or None).
         - `class_errors`: `classes`, `fnmr`, `fmr` by class at the first threshold, or None.
         - `scores`: key → value, of the probability; empty without a calibration.
         - `reliability`: `predicted`, `observed`, `mass` by bin, or None.

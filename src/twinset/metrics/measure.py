@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twinset.decision import Calibrator, Threshold
 from twinset.metrics import intervals
-from twinset.metrics.all_pairs import AllPairs, PerClass, PerImage
+from twinset.metrics.all_pairs import PerClass
 from twinset.metrics.calibration import fit_calibrator, reliability
 from twinset.metrics.hardest import hardest_pairs
 from twinset.metrics.measured import Measured, Part
@@ -40,7 +40,7 @@ class Calibration:
 
 def calibrate(part: Part, *, rules: Sequence[str] = RULES, over: Over = "image") -> Calibration:
     """Choose thresholds on all pairs of a calibration part, and fit a probability."""
-    curve = AllPairs(part.embeddings, part.labels, part.blocks).curve()
+    curve = part.pairs.curve()
     # of n images at most n / 4 pairs of each kind can be drawn that share none
     probability = fit_calibrator(curve, evidence=max(len(part) // 4, 1))
     return Calibration(promise(part, rules, over=over), probability)
@@ -74,7 +74,7 @@ def measure(
     numbers = measured_by(of_kind("test"), m)
     few = {k for k, n in numbers.items() if METRICS[k].rests_on(m, n.value) < ENOUGH_ERRORS}
     by_class = m.walk.per_class([each.value for each in m.thresholds])
-    points = tuple(_point(each, m.counts, by_class, k) for k, each in enumerate(m.thresholds))
+    points = tuple(_point(each, m, by_class, k) for k, each in enumerate(m.thresholds))
     known = m.calibrator
     return Measurements(
         images=len(test),
@@ -97,7 +97,8 @@ def _values(m: Measured, kind: Kind) -> dict[str, float]:
     return {key: each.value for key, each in measured_by(of_kind(kind), m).items()}
 
 
-def _point(threshold: Threshold, counts: PerImage, by_class: PerClass, k: int) -> OperatingPoint:
+def _point(threshold: Threshold, m: Measured, by_class: PerClass, k: int) -> OperatingPoint:
+    counts = m.counts
     rates = counts.rates(k)
     errors = _class_errors(np.arange(len(by_class.pairs)), by_class, k)
     return OperatingPoint(
@@ -109,6 +110,7 @@ def _point(threshold: Threshold, counts: PerImage, by_class: PerClass, k: int) -
         # of classes that met another: folds hold some apart
         fmr_spread=float(np.std(np.nanmean(errors.fmr[~np.isnan(errors.fmr).all(axis=1)], axis=1))),
         fnmr_spread=float(np.nanstd(errors.fnmr)),
+        even_odds=None if m.calibrator is None else m.calibrator.even_odds,
     )
 
 

@@ -44,6 +44,11 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @cached_property
+    def pairs(self) -> AllPairs:
+        """All pairs that can be compared, which thresholds, promises and metrics walk over."""
+        return AllPairs(self.embeddings, self.labels, self.blocks)
+
     @property
     def rows(self) -> NDArray[Any]:
         """The embeddings, flattened to rows."""
@@ -73,7 +78,7 @@ class Measured:
         self.test, self.gallery, self.tune = test, gallery, tune
         self.thresholds, self.calibrator = tuple(thresholds), calibrator
         self.seed, self._bands = seed, bands
-        self.walk = AllPairs(test.embeddings, test.labels, test.blocks)
+        self.walk = test.pairs
 
     @cached_property
     def curve(self) -> Curve:

@@ -30,6 +30,7 @@ class OperatingPoint:
     # standard deviation over the classes of a class' own rate
     fmr_spread: float
     fnmr_spread: float
+    even_odds: float | None = None  # the distance at which the probability passes one half
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values for JSON."""
@@ -46,6 +47,7 @@ class OperatingPoint:
             "precision": [{"prior": p, "precision": share} for p, share in self.precision.items()],
             "fmr_spread": self.fmr_spread,
             "fnmr_spread": self.fnmr_spread,
+            "even_odds": self.even_odds,
             "accuracy": self.rates.accuracy,
             "balanced_accuracy": self.rates.balanced_accuracy,
             "enough_errors": self.rates.enough_errors,

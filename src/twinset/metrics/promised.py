@@ -74,7 +74,7 @@ def promise(
             "Expected 2 new classes or more, and over='class'. Received "
             f"{classes} and over={over!r}: leave the number out for rates in the long run."
         )
-    walk = AllPairs(part.embeddings, part.labels, part.blocks)
+    walk = part.pairs
     curve = walk.curve()
     chosen = [choose_threshold(curve, rule) for rule in rules]
     blocks, values = _left_out(part, walk, chosen)

@@ -181,8 +181,9 @@ class Embedder(ABC):
         """Choose the threshold, and fit the probability, on images that were not fitted on.
 
         All n (n − 1) / 2 pairs of the images are measured; the rule reads the threshold off the
-        two error rates, which it promises from then on. The probability is a logistic regression
-        on the same pairs, both kinds weighing one half.
+        two error rates, which it promises from then on, with intervals: for new images, or, where
+        the model knows none of these classes by name, for new classes. The probability is a
+        logistic regression on the same pairs, both kinds weighing one half.
 
         Args:
             images: `LabelledImages`, or `LabelledFeatures` where the model takes vectors: of what
@@ -217,6 +218,7 @@ class Embedder(ABC):
         # here, as most uses of a model need none of the metrics
         from twinset.metrics.measure import calibrate
         from twinset.metrics.measured import Part
+        from twinset.metrics.promised import Over
 
         if not isinstance(images, Labelled):
             raise DataError(
@@ -228,7 +230,10 @@ class Embedder(ABC):
                 f"Expected images that the model has not seen. Received {images.name!r}, on which "
                 "it was fitted, where distances are too small: take other images."
             )
-        found = calibrate(Part(self.embed(images), images.labels), rules=self.rules(rule))
+        known = {images.class_names[label] for label in np.unique(images.labels)}
+        part = Part(self.embed(images), images.labels)
+        over: Over = "class" if known.isdisjoint(self.class_names) else "image"
+        found = calibrate(part, rules=self.rules(rule), over=over)
         return self.decided(found, data=images.digest, images=len(images))
 
     def rules(self, rule: str | None = None) -> list[str]:
