@@ -15,7 +15,6 @@ import statistics
 from types import SimpleNamespace
 
 import numpy as np
-from twinset.metrics.promised import promise
 
 import ledger
 import photo_collections
@@ -23,6 +22,7 @@ import twinset
 from twinset.backbones import lite0
 from twinset.evaluation.crossfit import crossfit
 from twinset.metrics.all_pairs import AllPairs
+from twinset.metrics.promised import promise
 from twinset.training.closed_form import fit_head
 
 SIDE = 96
