@@ -80,8 +80,12 @@ def test_the_variance_is_that_of_the_classes_by_a_double_loop():
         for c in range(10):
             its = kind & ((part.labels[left] == c) | (part.labels[right] == c))
             pulls.append((error[its].sum() - rate * its.sum()) / total)
-        told = rate * (1 - rate) / (sum(p**2 for p in pulls) * 10 / 9)
-        n = 2 / (1 / told + 1 / worst)
+        student = stats.t.ppf(0.975, 9) / stats.norm.ppf(0.975)
+        told = rate * (1 - rate) / (sum(p**2 for p in pulls) * student**2 * 10 / 9)
+        wrong_ones = kind & error
+        erred = set(part.labels[left[wrong_ones]]) | set(part.labels[right[wrong_ones]])
+        doubt = 2 / (2 + len(erred))
+        n = 1 / ((1 - doubt) / told + doubt / worst)
         expected = stats.beta.ppf([0.025, 0.975], rate * n + 0.5, (1 - rate) * n + 0.5)
         assert ends == pytest.approx(expected)
 

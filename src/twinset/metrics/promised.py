@@ -34,9 +34,9 @@ def promise(
     100,000 pairs of 20 classes are 20 pieces of evidence for a class not seen. Each class pulls a
     rate p by the deviation of its pairs from it; the squares of the pulls sum up to a variance,
     which n = p (1 − p) / variance independent tries would have. The interval is that of Jeffreys,
-    the middle 95% of Beta(pn + ½, (1 − p)n + ½), with n halfway to the worst case: all pairs of a
-    class, or of two classes, err together. Few classes tell their spread badly, and where none
-    erred they do not tell it at all.
+    the middle 95% of Beta(pn + ½, (1 − p)n + ½). The few classes in which an error was seen tell
+    the spread badly: with k of them, n is 2 / (2 + k) of the way from there to the worst case, in
+    which all pairs of a class, or of two classes, err together; where none erred, all the way.
 
     Args:
         part: what neither the model, nor that of its block, was fitted on.
@@ -154,16 +154,20 @@ class _Units:
         # its own square stays in twice, for the threshold that was chosen on few classes, too.
         pulls *= 1.0 if between else 0.5
         known = self.classes if between else self.with_pairs
-        variance = float(np.square(pulls).sum()) * known / max(known - 1, 1)
+        ends = (1 - level) / 2, (1 + level) / 2
+        student = float(stats.t.ppf(ends[1], max(known - 1, 1)) / stats.norm.ppf(ends[1]))
+        variance = float(np.square(pulls).sum()) * student**2 * known / max(known - 1, 1)
         worst = self.couples if between else self.with_pairs
         told = rate * (1 - rate) / variance if 0 < rate < 1 and variance > 0 else float(worst)
-        n = 2 / (1 / told + 1 / worst)
+        doubt = 2 / (2 + np.count_nonzero(np.bincount(self._codes, errors)))
+        n = 1 / ((1 - doubt) / told + doubt / worst)
         a, b = rate * n + 0.5, (1 - rate) * n + 0.5
-        ends = (1 - level) / 2, (1 + level) / 2
         if future is None:
             low, high = stats.beta.ppf(ends, a, b)
         else:
-            share = math.comb(future, 2) / self.couples if between else future / self.with_pairs
+            share = future / known
+            if between:  # of the chance of the draw half is that of classes, half that of couples
+                share = 2 / (1 / share + self.couples / math.comb(future, 2))
             tries = max(round(told * share), 1)
             low, high = stats.betabinom.ppf(ends, tries, a, b) / tries
         # at 0 and 1 the interval begins at the rate itself (Brown, Cai, DasGupta)
