@@ -17,7 +17,7 @@ from twinset.data.load import load_parts, write_members
 from twinset.data.parts import Parts
 from twinset.data.sources import is_path, source_for
 from twinset.data.turns import comparable
-from twinset.errors import DataError, TwinsetError
+from twinset.errors import DataError, TrainingError, TwinsetError
 from twinset.evaluation.candidates import check_own
 from twinset.evaluation.choice import Choice, choose
 from twinset.evaluation.crossfit import CROSSFIT, CrossFitted, cross_calibrated, crossfit
@@ -122,7 +122,7 @@ def train(
         write_members(folder, parts, data)
         found = None if choice is None else choice.found
         if found is None and parts.turns is not None:
-            found = _left_out(parts, model, progress)
+            found = _left_out(parts, model, progress, tell)
         if found is not None:
             found.write(folder / CROSSFIT)
         if parts.calibration is not None:
@@ -176,14 +176,16 @@ def _validation(parts: Parts, tell: Callable[[str], None] | None) -> Labelled | 
     return None
 
 
-def _left_out(parts: Parts, model: SiameseModel, progress: Wanted) -> CrossFitted:
+def _left_out(
+    parts: Parts, model: SiameseModel, progress: Wanted, tell: Callable[[str], None] | None
+) -> CrossFitted | None:
     from twinset.training.fit import fit
 
     recipe = model.recipe
     if model.interrupted:
         recipe = Recipe.load(recipe, epochs=len(model.history))
 
-    def train(kept: Labelled) -> SiameseModel:
+    def train(kept: Labelled) -> SiameseModel | None:
         pairs = shown_pairs(kept, recipe.seed) if recipe.pairs == "tutorial" else None
         choosing = None
         if parts.tune is not None and not recipe.stopping.nothing:
@@ -191,12 +193,22 @@ def _left_out(parts: Parts, model: SiameseModel, progress: Wanted) -> CrossFitte
             known = np.isin(parts.tune.labels, kept.labels)
             choosing = parts.tune.subset(np.flatnonzero(known))
             choosing = choosing if all(comparable(choosing.labels)) else None
-        found = fit(kept, recipe, pairs=pairs, validation=choosing, progress=False)
+        try:
+            found = fit(kept, recipe, pairs=pairs, validation=choosing, progress=False)
+        except TrainingError:  # of so few images that nothing can be learned
+            return None
         if found.interrupted:  # half a training says nothing of a whole one
             raise KeyboardInterrupt
         return found
 
-    return crossfit(parts.fit, train, turns=parts.turns, seed=recipe.seed, progress=progress)
+    try:
+        return crossfit(parts.fit, train, turns=parts.turns, seed=recipe.seed, progress=progress)
+    except DataError as error:
+        if parts.test is None:  # nothing is left to say how good the model is
+            raise
+        if tell is not None:
+            tell(f"the threshold stays at what the recipe says: {error}")
+        return None
 
 
 def _save(model: SiameseModel, folder: Path) -> None:

@@ -178,6 +178,18 @@ def test_what_has_no_room_is_left_out_in_turn():
     assert (parts.turns, parts.notes) == (None, ())
 
 
+def test_groups_that_cover_whole_classes_are_left_out_whole():
+    labels = np.repeat(np.arange(12), 6)
+    parts = divide(images(labels, groups=labels.astype(str)))
+    for part in parts.named().values():
+        assert (part.class_counts[part.class_counts > 0] == 6).all()
+    assert parts.turns.by == "class"
+    # two classes in each group: what is left out has both, and neither is in the fit then
+    parts = divide(images(labels, groups=(labels // 2).astype(str)), holdout="cross")
+    for turn in parts.turns.all:
+        assert not set(parts.fit.groups[turn.held]) & set(parts.fit.groups[turn.kept])
+
+
 def test_all_images_are_fitted_on_where_turns_are_asked_for():
     parts = divide(images([0] * 40 + [1] * 40), holdout="cross")
     assert {name: len(part) for name, part in parts.named().items()} == {"fit": 64, "test": 16}

@@ -168,6 +168,19 @@ def test_a_model_says_that_its_threshold_is_cross_fitted(stripes, tmp_path):
         CrossFitted.read(tmp_path / "crossfit.npz")
 
 
+def test_a_turn_in_which_nothing_is_learned_is_left_out():
+    data = _data([6] * 6)
+    whole = crossfit(data, Scaled, seed=0)
+    answers = iter([True, False, True])
+    found = crossfit(data, lambda kept: Scaled(kept) if next(answers) else None, seed=0)
+    assert (whole.across, found.across) == ("6 classes (36 images)", "4 classes (24 images)")
+    kept = whole.turns != 1
+    np.testing.assert_array_equal(found.positions, whole.positions[kept])
+    assert np.unique(found.turns).tolist() == [0, 1]
+    with pytest.raises(DataError, match="Of 3, 0 ended in a model: add images"):
+        crossfit(data, lambda kept: None, seed=0)
+
+
 def test_spaces_of_different_width_are_joined():
     data = _data([6] * 6)
     widths = iter([4, 2, 3])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -44,10 +44,11 @@ class Turns:
     @property
     def across(self) -> str:
         """What was left out in turn, for people."""
+        classes = f"{self.classes:,} class{'es' * (self.classes != 1)}"
         if self.by == "class":
-            return f"{self.classes:,} classes ({self.images:,} images)"
+            return f"{classes} ({self.images:,} images)"
         groups = " by group" if self.by == "group" else ""
-        return f"{self.images:,} images of {self.classes:,} classes{groups}"
+        return f"{self.images:,} images of {classes}{groups}"
 
 
 def take_turns(
@@ -82,20 +83,26 @@ def take_turns(
         rng = np.random.default_rng(seed)
         turns = [_turn(values, whole, held) for held in deal(values, whole, folds, rng)]
         turns = [turn for turn in turns if _useful(values, turn)]
-        if _comparable(values, turns):
+        if able(values, turns):
             if deal is _classes and _large(values).size:
                 note += "; " if note else ""
                 note += "the largest class has more than half of the images, and was never left out"
-            held = [turn.held for turn in turns]
-            own = [np.unique(values[rows], return_counts=True) for rows in held]
-            paired = np.unique(np.concatenate([kinds[counts > 1] for kinds, counts in own]))
-            return Turns(tuple(turns), way, len(paired), len(np.unique(np.concatenate(held))), note)
+            return turns_of(values, turns, way, note)
     grouped = units is not None and len(np.unique(whole)) < len(whole)
     raise DataError(
         f"Expected images enough to learn from some and leave others out: {ENOUGH}. Received "
         f"{len(values)} images of {len(np.unique(values))} classes"
         f"{', many of them in one group or copies of each other' if grouped else ''}: add images."
     )
+
+
+def turns_of(labels: NDArray[np.integer], turns: Sequence[Turn], by: By, note: str = "") -> Turns:
+    """Count what some turns leave out."""
+    held = [turn.held for turn in turns]
+    own = [np.unique(labels[rows], return_counts=True) for rows in held]
+    paired = np.unique(np.concatenate([kinds[counts > 1] for kinds, counts in own]))
+    images = np.unique(np.concatenate(held))
+    return Turns(tuple(turns), by, len(paired), len(images), note)
 
 
 def trainable(labels: NDArray[np.integer]) -> bool:
@@ -110,7 +117,8 @@ def comparable(labels: NDArray[np.integer]) -> tuple[int, int]:
     return same, len(labels) * (len(labels) - 1) // 2 - same
 
 
-def _comparable(labels: Rows, turns: list[Turn]) -> bool:
+def able(labels: NDArray[np.integer], turns: Sequence[Turn]) -> bool:
+    """Tell whether the turns together have pairs of both kinds."""
     pairs = [comparable(labels[turn.held]) for turn in turns]
     return any(same for same, _ in pairs) and any(different for _, different in pairs)
 

@@ -24,7 +24,7 @@ from twinset import distance as distances
 from twinset.data.labelled import Labelled
 from twinset.data.pairs import Pairs, balanced_pairs
 from twinset.data.split import By
-from twinset.data.turns import FOLDS, Turns, comparable, take_turns
+from twinset.data.turns import FOLDS, Turns, able, comparable, take_turns, turns_of
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.metrics.measure import Calibration, calibrate
@@ -112,21 +112,31 @@ def crossfit(
 ) -> CrossFitted:
     """Leave classes, images or groups out in turn, train on the rest, and embed what was left out.
 
-    `train` returns anything with `embed`. By "image" and "group" it is the images of each class
-    that are left out; groups stay whole in any case. Turns that were taken before, as by `divide`,
-    are taken as they are.
+    `train` returns anything with `embed`, or None where nothing can be learned: that turn does not
+    count then. By "image" and "group" it is the images of each class that are left out; groups stay
+    whole in any case. Turns that were taken before, as by `divide`, are taken as they are.
     """
     if by == "group" and data.groups is None:
         raise DataError(f"{data.name}: expected groups to leave out. It has none.")
     if turns is None:
         turns = take_turns(data.labels, by=by, units=data.groups, folds=folds, seed=seed)
-    found, positions = [], [turn.held for turn in turns.all]
+    found, used = list[NDArray[np.float32]](), []
     with reporting(progress) as tell:
         for number, turn in enumerate(turns.all):
             tell(Progress("cross-fit", number, len(turns.all), "trainings"))
             model = train(data.subset(turn.kept))
-            found.append(np.asarray(model.embed(data.subset(turn.held)), np.float32))
+            if model is not None:
+                found.append(np.asarray(model.embed(data.subset(turn.held)), np.float32))
+                used.append(turn)
         tell(Progress("cross-fit", len(turns.all), len(turns.all), "trainings"))
+    if not able(data.labels, used):
+        raise DataError(
+            f"{data.name}: expected trainings that leave some of the images out. Of "
+            f"{len(turns.all)}, {len(used)} ended in a model: add images."
+        )
+    if len(used) < len(turns.all):
+        turns = turns_of(data.labels, used, turns.by, turns.note)
+    positions = [turn.held for turn in used]
     # principal directions are no more than the images they come from: zeros change no distance
     width = max(each.shape[1] for each in found)
     found = [np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in found]
