@@ -96,8 +96,8 @@ def check(args: Namespace) -> int:
     """Check whether images are fit for training.
 
     Lists unreadable files, copies, images in two parts of the data, and tiny classes. Exits with 1
-    if training makes no sense: fewer than two classes with two images each, the same image in two
-    parts, or too many unreadable files.
+    if training makes no sense: fewer than two classes with two images each, too few images to be
+    judged on, the same image in two parts, or too many unreadable files.
 
         twinset check photos/
         twinset check photos/ --pictures checked
