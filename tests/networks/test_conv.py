@@ -11,7 +11,7 @@ from keras import ops
 
 import twinset
 from twinset import networks
-from twinset.networks.conv import by_product
+from twinset.networks.conv import by_product, by_shifts
 from twinset.training import keras_engine as host_memory
 from twinset.training.keras_engine import FreedMemory
 
@@ -59,6 +59,39 @@ def test_a_product_is_the_convolution(size, kernel, strides, padding, seed):
     np.testing.assert_allclose(found, keras_own, atol=1e-4)
 
 
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 2)])
+@pytest.mark.parametrize(("stride", "padding"), [(1, "same"), (2, "same"), (2, "valid")])
+def test_shifts_are_the_depthwise_convolution(kernel, stride, padding):
+    """Each channel by the slow convolution, on its own."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 7, 6, 3)).astype("float32")
+    weights = rng.normal(size=(*kernel, 3, 1)).astype("float32")
+    strides = (stride, stride)
+    found = ops.convert_to_numpy(by_shifts(ops.convert_to_tensor(x), weights, strides, padding))
+    for c in range(3):
+        alone = slow(x[..., c : c + 1], weights[:, :, c : c + 1], strides, padding)
+        np.testing.assert_allclose(found[..., c : c + 1], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"use_bias": False, "strides": 2, "padding": "same"}, {"activation": "relu"}],
+)
+def test_the_depthwise_layer_is_keras_own(more, monkeypatch):
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, 3)).astype("float32")
+    layer = networks.DepthwiseConvolution(3, bias_initializer="ones", **more)
+    at_rest = ops.convert_to_numpy(layer(x))
+    monkeypatch.setattr(LAYER, "_on_cpu_by_jax", lambda: True)
+    asked = []
+    monkeypatch.setattr(LAYER, "by_shifts", lambda *given: (asked.append(1), by_shifts(*given))[1])
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(x, training=True)), at_rest, atol=1e-5)
+    layer(x)
+    assert len(asked) == 1, "at rest it is Keras' own way"
+    many = networks.DepthwiseConvolution(2, depth_multiplier=2)
+    np.testing.assert_allclose(many(x, training=True), many(x), atol=1e-6)
+    assert len(asked) == 1, "a sum of shifts does not do that"
+
+
 @pytest.mark.parametrize(
     "more", [{}, {"use_bias": False}, {"activation": "relu", "padding": "same"}]
 )
@@ -89,6 +122,7 @@ def test_a_step_at_a_time_takes_the_same_steps(stripes, monkeypatch):
     recipe |= {"loss": {"name": "supcon"}, "batch_size": 12, "optimizer.name": "adam"}
     network = networks.conv((6, 5), widths=(4,))
     assert not scanned._slow_within_loops(network)
+    assert not scanned._slow_within_loops(networks.efficientnet_lite0((8, 8), features=("16",)))
     own = keras.Sequential([keras.Input((6, 5, 1)), keras.layers.Conv2D(3, 3)])
     assert scanned._slow_within_loops(own)
     looped = twinset.fit(stripes, **recipe)

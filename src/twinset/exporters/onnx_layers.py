@@ -374,6 +374,7 @@ _WRITERS: dict[str, Write] = {
     "keras.Resizing": _resizing,
     "keras.ZeroPadding2D": _zero_padding,
     "twinset.Convolution": _convolution,
+    "twinset.DepthwiseConvolution": _convolution,
     "twinset.Dropout": lambda writer, layer, x: x[0],
     "twinset.Frozen": lambda writer, layer, x: _model(writer, layer.network, x[0]),
     "twinset.GridMean": lambda writer, layer, x: writer.grid(x[0], layer.cells),

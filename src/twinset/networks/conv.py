@@ -159,6 +159,59 @@ class Convolution(keras.layers.Conv2D):
         return last and self.groups == 1 and tuple(self.dilation_rate) == (1, 1)
 
 
+@keras.saving.register_keras_serializable("twinset")
+class DepthwiseConvolution(keras.layers.DepthwiseConv2D):
+    """A `keras.layers.DepthwiseConv2D` that trains as a sum of shifts, where that is faster.
+
+    y[n, i, j, c] = Σ_{u, v} x[n, s i + u, s j + v, c] · K[u, v, c]
+
+    XLA's gradient of it on a CPU takes five times as long: a step of EfficientNet-Lite0 on 16
+    images of 96 × 96 4.8 s of a processor, as sums 1.0 s. At rest it is Keras' own.
+
+    Args:
+        *args: as for `keras.layers.DepthwiseConv2D`; only channels last, without dilation, one
+            output a channel.
+        **kwargs: likewise.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = DepthwiseConvolution(3, padding="same", depthwise_initializer="ones")
+        >>> x = np.ones((1, 3, 3, 1), "float32")
+        >>> found = layer(x, training=True)  # corners see four pixels, the middle nine
+        >>> keras.ops.convert_to_numpy(found)[0, ..., 0].tolist()
+        [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
+    """
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Convolve a batch (b, h, w, c)."""
+        if not (training and _on_cpu_by_jax() and self._plain()):
+            return super().call(inputs)
+        found = by_shifts(inputs, self.kernel, self.strides, self.padding)
+        if self.use_bias:
+            found = found + self.bias
+        return found if self.activation is None else self.activation(found)
+
+    def _plain(self) -> bool:
+        last = self.data_format == "channels_last"
+        return last and self.depth_multiplier == 1 and tuple(self.dilation_rate) == (1, 1)
+
+
+def by_shifts(x: Any, kernel: Any, strides: tuple[int, int], padding: str) -> Any:
+    """Convolve each channel of images (b, h, w, c) with its own kernel, (u, v, c, 1)."""
+    rows, columns = kernel.shape[:2]
+    (down, _, above), (right, _, left) = (
+        _places(length, size, stride, padding)
+        for length, size, stride in zip(x.shape[1:3], (rows, columns), strides, strict=True)
+    )
+    x = ops.pad(x, ((0, 0), above, left, (0, 0)))
+    found = 0
+    for u in range(rows):
+        for v in range(columns):
+            shifted = x[:, u : u + down : strides[0], v : v + right : strides[1], :]
+            found = found + shifted * kernel[u, v, :, 0]
+    return found
+
+
 def by_product(x: Any, kernel: Any, strides: tuple[int, int], padding: str) -> Any:
     """Convolve images (b, h, w, c) with a kernel (u, v, c, d) to (b, h', w', d)."""
     rows, columns, channels, width = kernel.shape

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from twinset.backbones import lite0
 from twinset.backbones.onnx_writer import grid_shares
+from twinset.networks.conv import Convolution, DepthwiseConvolution
 from twinset.networks.dense import MOMENTUM, embed
 from twinset.networks.layers import Frozen, Preprocess, expect_images
 from twinset.networks.seeded import HeNormal, Seeds
@@ -126,12 +127,13 @@ def _name(layer: lite0.Convolution) -> str:
 def _convolution(x: Any, layer: lite0.Convolution) -> Any:
     name = _name(layer)
     common: dict[str, Any] = {"padding": "same", "use_bias": False, "name": name}
+    conv: keras.layers.Layer
     if layer.depthwise:
-        conv = keras.layers.DepthwiseConv2D(
+        conv = DepthwiseConvolution(
             layer.size, strides=layer.stride, depthwise_initializer=_START, **common
         )
     else:
-        conv = keras.layers.Conv2D(
+        conv = Convolution(
             layer.width, layer.size, strides=layer.stride, kernel_initializer=_START, **common
         )
     x = keras.layers.BatchNormalization(

@@ -18,7 +18,7 @@ from jax import lax
 
 from twinset.cache_folder import cache_folder, prune
 from twinset.models.history import BatchStatistics, batch_statistics
-from twinset.networks.conv import Convolution
+from twinset.networks.conv import Convolution, DepthwiseConvolution
 from twinset.training.checkpoints import Keeper
 from twinset.training.gradient_cache import embedder
 from twinset.training.monitor import Monitor, Steps
@@ -185,7 +185,8 @@ def _slow_within_loops(encoder: keras.Model) -> bool:
     if jax.default_backend() != "cpu":
         return False
     return any(
-        isinstance(layer, _CONVOLUTIONS) and not isinstance(layer, Convolution)
+        isinstance(layer, _CONVOLUTIONS)
+        and not isinstance(layer, Convolution | DepthwiseConvolution)
         for layer in encoder._flatten_layers()
     )
 
