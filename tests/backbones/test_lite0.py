@@ -1,5 +1,6 @@
 """EfficientNet-Lite0: its known answers, and the same numbers on ONNX Runtime and on Keras."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -189,15 +190,23 @@ def test_what_it_cannot_take_is_refused(tmp_path):
         backbone.encode([FileSource(tmp_path / "a.png", "a.png")])
 
 
-def test_neither_keras_nor_a_back_end_is_loaded():
+def test_neither_keras_nor_a_back_end_is_loaded_and_another_process_has_the_same_key():
+    parts = ("16-grid3", "16", "24", "24-grid3")
     script = (
         "import sys, numpy as np; from twinset.backbones import lite0;"
-        "b = lite0.backbone((8, 8), size=32, features=('16',));"
-        "print(b.encode(np.zeros((1, 8, 8), np.uint8)).shape,"
+        f"b = lite0.backbone((8, 8), size=32, features={parts});"
+        "print(b.encode(np.zeros((1, 8, 8), np.uint8)).shape, b.key,"
         "[m for m in ('keras', 'jax', 'tensorflow', 'torch') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout == "(1, 16) []\n", done.stderr
+    key = lite0.backbone((8, 8), size=32, features=parts).key
+    for seed in ("1", "2"):  # of the order of a set of texts
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
+        assert done.stdout == f"(1, 400) {key} []\n", done.stderr
 
 
 # --- a model on it

@@ -211,7 +211,7 @@ def written(writer: Writer, x: Tensor, features: Sequence[Feature]) -> Tensor:
                 x = _convolution(writer, x, each)
             if adds:
                 x = Tensor(writer.node("Add", x.name, before.name), x.shape, first=True)
-        for feature in set(features):
+        for feature in dict.fromkeys(features):  # in one order, as the graph's digest is its name
             if feature.partition("-")[0] == str(stage.channels):
                 found[feature] = writer.grid(x, GRID if feature.endswith("-grid3") else 1)
         if found.keys() == set(features):
