@@ -9,8 +9,12 @@ import twinset
 from little_network import little
 from twinset import losses, networks
 from twinset.errors import RecipeError
+from twinset.models.keras_model import encode
+from twinset.recipe import Recipe
+from twinset.training.closed_form import fit_head
 from twinset.training.frozen_trunk import trunk_of
 from twinset.training.gradient_cache import embedder
+from twinset.training.one_step import begin_with_head
 from twinset.training.tasks import BatchTask, Job, build
 
 TUNED = {
@@ -183,3 +187,26 @@ def test_other_back_ends_refuse_parts_before_they_begin(photos, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(RecipeError, match="back end jax for micro_batch = 4. Received torch"):
         twinset.fit(photos, **TUNED, micro_batch=4)
+
+
+def test_it_begins_where_the_head_in_closed_form_ends(photos):
+    settings = {name: value for name, value in TUNED.items() if name != "progress"}
+    recipe = Recipe.load(**settings, head={"kind": "whitened"})
+    encoder = networks.build(recipe.encoder, (32, 32), seed=0)
+    rows = encode(trunk_of(encoder), photos.images)
+    begin_with_head(recipe, encoder, rows, photos.labels)
+    expected = fit_head(rows, photos.labels, "whitened", dim=6)(rows)
+    np.testing.assert_allclose(encode(encoder, photos.images), expected, atol=1e-4)
+
+
+def test_a_training_from_there_ends_elsewhere_than_from_random_weights(photos):
+    slow = {"epochs": 1, "optimizer": {"name": "sgd", "learning_rate": 1e-12}}
+    begun = twinset.fit(photos, **TUNED | slow, head={"kind": "whitened"})
+    plain = twinset.fit(photos, **TUNED | slow)
+    assert len(begun.history) == 1
+    assert begun.history[0].loss < plain.history[0].loss - 0.2
+
+
+def test_only_a_head_of_its_own_size_begins_a_training(photos):
+    with pytest.raises(RecipeError, match="to begin the training"):
+        twinset.fit(photos, **TUNED, head={"kind": "centred"})

@@ -153,7 +153,11 @@ class Choice:
         write_bytes(folder / FILE, text.encode() + b"\n")
 
 
-NO_TIME = "has to be trained, and there is no time left: allow more with --budget"
+def _no_time(candidate: Candidate) -> str:
+    needs = f", of which it needs {candidate.seconds / 60:,.0f} min" if candidate.seconds else ""
+    return f"has to be trained, and there is no time left{needs}: allow more with --budget"
+
+
 HEADS = ("", "candidate", "AUC", "MAP@R", ">recall@1", ">numbers", ">time")
 
 
@@ -207,9 +211,9 @@ def choose(
         known = Features(sample, report)
         for number, candidate in enumerate(candidates):
             report(Progress(f"try {candidate.name}", number, len(candidates), "candidates"))
-            spent = time.perf_counter() - started
-            if candidate.trains and spent >= _budget(chosen, len(data)):
-                rows.append(Judged(candidate, 0.0, left_out=NO_TIME))
+            left = _budget(chosen, len(data)) - (time.perf_counter() - started)
+            if candidate.trains and left <= candidate.seconds:
+                rows.append(Judged(candidate, 0.0, left_out=_no_time(candidate)))
             else:
                 rows.append(_judged(candidate, sample, known, turns))
         report(Progress("try candidates", len(candidates), len(candidates), "candidates"))

@@ -44,7 +44,7 @@ def efficientnet_lite0(
         input_shape: shape of one image, (h, w) or (h, w, 3).
         size: of the shorter side of what the network sees, 32 or more: images are resized to it,
             bilinear. Where they are much larger, have them read smaller instead (images.size),
-            which is sharper. Defaults to 0: as they are, but at least 96.
+            which is sharper. Defaults to 0: as they are, but at least 160.
         features: what the embedding is made of, stages of the network side by side: "16", "24",
             "40", "80", "112", "192", "320" or "1280", by their channels, averaged over the image,
             or with "-grid3" in 3 × 3 cells; or "classes", the 1,000 answers of its classifier.

@@ -40,7 +40,8 @@ class Head(Section):
     "trained" is the recipe's loss and epochs. The others are closed form, and end at length 1:
     "plain" takes the features as they are; "centred" subtracts their mean; "whitened" also makes
     the covariance within classes the unit matrix, so that what varies between images of one thing
-    counts little; "lda" keeps of that the directions in which classes differ most.
+    counts little; "lda" keeps of that the directions in which classes differ most. A network that
+    learns all the same (encoder.freeze = false) begins with a head that is "whitened" or "lda".
 
     Args:
         kind: "trained", "plain", "centred", "whitened" or "lda".

@@ -29,7 +29,13 @@ from twinset.training.blend import blended
 from twinset.training.callbacks import Callbacks
 from twinset.training.checkpoints import Keeper
 from twinset.training.monitor import Monitor
-from twinset.training.one_step import attached, check_frozen, head_for, in_one_step
+from twinset.training.one_step import (
+    attached,
+    begin_with_head,
+    check_frozen,
+    head_for,
+    in_one_step,
+)
 from twinset.training.tasks import BatchTask, Job, PairTask, Task
 
 # Of the section of "own": what is another's once a network is handed over.
@@ -123,6 +129,9 @@ def fit(
         blended(built, blend)  # one that cannot be made is no news for after the training
     trunk = _trunk(chosen, built)
     with reporting(progress) as tell:
+        if chosen.head.kind != "trained":
+            at_rest = features.features_of(chosen.encoder, data, tell, encoder=built)
+            begin_with_head(chosen, built, at_rest, data.labels)
         rows, trained = _rows(chosen, built, data, tell), _trained(chosen, built)
         batches = task.draw(0)
         augmentation = AUGMENTATION.make(chosen.augment, mirrors=data.mirrors)

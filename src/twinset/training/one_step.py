@@ -14,12 +14,12 @@ from twinset.networks.layers import UnitNorm
 from twinset.recipe import ENCODERS, Recipe
 from twinset.settings import Section
 from twinset.training.closed_form import ClosedForm, fit_head
-from twinset.training.frozen_trunk import learns_once
+from twinset.training.frozen_trunk import learns_once, tunes
 
 
 def in_one_step(recipe: Recipe) -> bool:
     """Tell whether a recipe's head is found in closed form, and nothing goes through epochs."""
-    return bool(recipe.head.kind != "trained")
+    return bool(recipe.head.kind != "trained") and not tunes(recipe)
 
 
 def check_frozen(recipe: Recipe) -> None:
@@ -36,6 +36,15 @@ def check_frozen(recipe: Recipe) -> None:
             f"encoder.name = {recipe.encoder.name!r}, which learns: take head.kind = 'trained', or "
             "a pretrained network with encoder.freeze = true."
         )
+    kind = recipe.head.kind
+    if tunes(recipe) and (
+        kind in ("plain", "centred") or (recipe.encoder.units and kind != "trained")
+    ):
+        raise RecipeError(
+            "Expected head.kind = 'whitened' or 'lda', and no encoder.units, to begin the "
+            f"training of a network with a head in closed form. Received {kind!r} and units "
+            f"{recipe.encoder.units}: or take 'trained'."
+        )
     if not (in_one_step(recipe) or _learns(recipe.encoder)):
         raise RecipeError(
             f"Expected a head in closed form for encoder.name = {recipe.encoder.name!r}, which has "
@@ -48,6 +57,33 @@ def head_for(recipe: Recipe, rows: NDArray[np.float32], labels: NDArray[np.integ
     """Fit the head of a recipe to features and labels."""
     settings = {key: value for key, value in recipe.head if key != "kind"}
     return fit_head(rows, labels, recipe.head.kind, sizes=_sizes(recipe.encoder), **settings)
+
+
+def begin_with_head(
+    recipe: Recipe, encoder: keras.Model, rows: NDArray[np.float32], labels: NDArray[np.integer]
+) -> None:
+    """Give the head of a network that is to learn the numbers of a head in closed form.
+
+    The features' normalisation subtracts their mean and keeps their scale, and the linear layer
+    does the rest: the training begins where the head in closed form ends.
+    """
+    norm, linear = encoder.get_layer("features_norm"), encoder.get_layer("embedding")
+    kernel, *bias = linear.get_weights()
+    settings = {key: value for key, value in recipe.head if key not in ("kind", "dim")}
+    head = fit_head(
+        rows,
+        labels,
+        recipe.head.kind,
+        dim=kernel.shape[1],
+        sizes=_sizes(recipe.encoder),
+        **settings,
+    )
+    assert head.matrix is not None, "`check_frozen` lets no other pass"
+    spread = rows.var(axis=0)
+    norm.set_weights([np.sqrt(spread + norm.epsilon), np.zeros_like(spread), head.mean, spread])
+    found = np.zeros_like(kernel)  # with few images it has fewer directions
+    found[:, : head.matrix.shape[1]] = head.matrix
+    linear.set_weights([found, *(np.zeros_like(each) for each in bias)])
 
 
 def attached(trunk: keras.Model, head: ClosedForm) -> keras.Model:
