@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,6 +14,12 @@ from onnx import TensorProto, helper, version_converter
 
 from twinset.backbones.backbone import Backbone
 from twinset.backbones.onnx_writer import OPSET, Tensor, Writer
+from twinset.backbones.preprocessor import (
+    configurations,
+    configured,
+    normalisation_of,
+    size_of,
+)
 from twinset.backbones.provenance import Provenance
 from twinset.backbones.session import open_session
 from twinset.errors import ModelError, RecipeError
@@ -24,25 +28,12 @@ from twinset.settings import CountOrNone, NotNegative, Number, Positive
 Layout: TypeAlias = Literal["auto", "NCHW", "NHWC"]
 Pooling: TypeAlias = Literal["auto", "cls", "mean"]
 
-CONFIG = "preprocessor_config.json"
 # Outputs that are one vector an image, as exporters of Hugging Face's models name them; the first
 # that is there is taken where nobody says which.
 VECTORS = ("image_embeds", "pooler_output", "sentence_embedding")
 # what protobuf can hold
 LARGEST = 2**31 - 2**20
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
-
-
-@dataclass(frozen=True)
-class Looks:
-    """What the network wants to see: images of a size (h, w), as pixels · scale + offset.
-
-    The pixels are from 0 to 1; scale and offset are for all channels, or one for each.
-    """
-
-    size: tuple[int, int]
-    scale: tuple[float, ...]
-    offset: tuple[float, ...]
 
 
 def backbone(
@@ -98,7 +89,7 @@ def backbone(
         [[-0.5, -0.5, -0.5]]
     """
     path = Path(file)
-    about = [each for each in (path, *_configurations(path)) if each.is_file()]
+    about = [each for each in (path, *configurations(path)) if each.is_file()]
     stamps = tuple((each, each.stat().st_mtime_ns, each.stat().st_size) for each in about)
     settings = (size, tuple(mean), tuple(std), rescale, layout, output, pooling)
     return _backbone(tuple(image_shape), path, stamps, *settings)
@@ -118,20 +109,18 @@ def _backbone(
     pooling: Pooling,
 ) -> Backbone:
     del stamps  # only part of the key: another file under the same name is another network
-    model, told = _read(path), _configured(path)
+    model, told = _read(path), configured(path)
     graph_input = _input(model, path)
     dims = [d.dim_value or None for d in graph_input.type.tensor_type.shape.dim]
     layout = _layout(graph_input, layout, path, bool(told))
     height, width, channels = (dims[i] for i in ((2, 3, 1) if layout == "NCHW" else (1, 2, 3)))
     kind = graph_input.type.tensor_type.elem_type
-    looks = Looks(
-        _size(path, told, (height, width), size),
-        *_normalisation(path, told, mean, std, rescale, raw=kind not in _FLOATS),
-    )
+    seen = size_of(path, told, (height, width), size)
+    normal = normalisation_of(path, told, mean, std, rescale, raw=kind not in _FLOATS)
     writer = Writer()
-    x = writer.resized(writer.pixels(image_shape), looks.size)
+    x = writer.resized(writer.pixels(image_shape), seen)
     x = _coloured(writer, x, channels or 3, path)
-    x = writer.scale_shift(x, looks.scale, looks.offset)
+    x = writer.scale_shift(x, *normal)
     x = writer.channels_first(x) if layout == "NCHW" else writer.channels_last(x)
     if kind not in _FLOATS:  # it scales by itself, and takes whole numbers
         x = Tensor(writer.node("Round", x.name), x.shape, x.first)
@@ -141,9 +130,7 @@ def _backbone(
     found = writer.node("Cast", found, to=TensorProto.FLOAT)
     result = _pooled(writer, found, _shape_of(model, chosen, kind, x, path), pooling, layout)
     content = _content(writer.model(image_shape, result), path)
-    made = Backbone(
-        path.name, content, tuple(image_shape), result.shape[0], looks.size[0] * looks.size[1]
-    )
+    made = Backbone(path.name, content, tuple(image_shape), result.shape[0], seen[0] * seen[1])
     if fixed:
         _check_batches(made, path)
     return made
@@ -185,105 +172,20 @@ def _input(model: Any, path: Path) -> Any:
     return images[0]
 
 
-def _layout(graph_input: Any, wanted: Layout, path: Path, configured: bool) -> Layout:
+def _layout(graph_input: Any, wanted: Layout, path: Path, theirs: bool) -> Layout:
     if wanted != "auto":
         return wanted
     dims = graph_input.type.tensor_type.shape.dim
     first, last = (dims[i].dim_value in (1, 3) or "channel" in dims[i].dim_param for i in (1, 3))
     if first != last:
         return "NCHW" if first else "NHWC"
-    if configured:  # Hugging Face's networks have them first
+    if theirs:  # Hugging Face's networks have them first
         return "NCHW"
     shape = [each.dim_param or each.dim_value for each in dims]
     raise RecipeError(
         f"{path}: expected to see from the shape {shape} whether channels come first. It does not "
         "say: give encoder.layout as NCHW or NHWC."
     )
-
-
-def _configurations(path: Path) -> list[Path]:
-    # exporters put the graph into a folder "onnx" below the configuration
-    return [path.parent / CONFIG, path.absolute().parent.parent / CONFIG]
-
-
-def _configured(path: Path) -> Mapping[str, Any]:
-    for config in _configurations(path):
-        if config.is_file():
-            try:
-                values = json.loads(config.read_text("utf-8"))
-            except ValueError as error:
-                raise ModelError(f"{config}: expected JSON. {error}.") from None
-            if not isinstance(values, dict):
-                raise ModelError(f"{config}: expected an object. Received {values!r}.")
-            return values
-    return {}
-
-
-def _size(
-    path: Path, told: Mapping[str, Any], fixed: tuple[int | None, int | None], wanted: int
-) -> tuple[int, int]:
-    height, width = fixed
-    if height and width:
-        if wanted and (wanted, wanted) != (height, width):
-            raise RecipeError(
-                f"{path}: expected encoder.size = 0, as it takes {height} × {width} pixels and no "
-                f"others. Received {wanted}."
-            )
-        return height, width
-    if wanted:
-        return wanted, wanted
-    crops = told.get("do_center_crop", "crop_size" in told) and told.get("crop_size")
-    size = crops or (told.get("size") if told.get("do_resize", True) else None)
-    if isinstance(size, Mapping):
-        side = size.get("shortest_edge")
-        size = (size.get("height", side), size.get("width", side))
-    sides = size if isinstance(size, tuple | list) else (size, size)
-    if len(sides) == 2 and all(isinstance(n, int) and n > 0 for n in sides):
-        return int(sides[0]), int(sides[1])
-    raise RecipeError(
-        f"{path}: expected a size of images in the graph or in a {CONFIG} beside it. Received "
-        f"neither: give encoder.size, such as 224."
-    )
-
-
-def _normalisation(
-    path: Path,
-    told: Mapping[str, Any],
-    mean: Sequence[float],
-    std: Sequence[float],
-    rescale: float,
-    *,
-    raw: bool,
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    known = bool(mean or std or rescale)
-    if raw and not known:
-        return (255.0,), (0.0,)
-    if not told and not known:
-        raise RecipeError(
-            f"{path}: expected to know how pixels are scaled. Received no {CONFIG} beside it and "
-            "no settings: give encoder.mean and encoder.std, for pixels from 0 to 1, as the "
-            "network was trained with."
-        )
-    factor = rescale
-    if not factor:
-        factor = told.get("rescale_factor", 1 / 255) if told.get("do_rescale", True) else 1.0
-    normal = told.get("do_normalize", True)
-    means = tuple(mean) or (_numbers(told.get("image_mean"), path) if normal else ()) or (0.0,)
-    stds = tuple(std) or (_numbers(told.get("image_std"), path) if normal else ()) or (1.0,)
-    if {len(means), len(stds)} - {1, 3}:
-        raise RecipeError(
-            f"{path}: expected one number or three for encoder.mean and encoder.std. Received "
-            f"{list(means)} and {list(stds)}."
-        )
-    a, b = np.broadcast_arrays(np.asarray(means), np.asarray(stds))
-    return tuple((255 * factor / b).tolist()), tuple((-a / b).tolist())
-
-
-def _numbers(values: Any, path: Path) -> tuple[float, ...]:
-    found = values if isinstance(values, list) else [] if values is None else [values]
-    if not all(isinstance(value, int | float) for value in found):
-        raise ModelError(f"{path.parent / CONFIG}: expected numbers. Received {values!r}.")
-    return tuple(map(float, found))
 
 
 def _coloured(writer: Writer, x: Tensor, channels: int, path: Path) -> Tensor:
