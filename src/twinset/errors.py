@@ -9,6 +9,7 @@
     ├── RecipeError             an unknown key, a wrong type, a value out of range
     ├── ModelError              a folder that holds no model, or one of another version
     ├── StoreError              an index that cannot be opened, of another model, without such an id
+    ├── UnfinishedError         a model is trained and saved, but its report or the like failed
     └── TrainingError           training stopped for a reason that more epochs will not mend
         ├── NonFiniteLossError  the loss became NaN or infinite
         ├── DivergedError       the loss rose far above where it began
@@ -46,6 +47,10 @@ class ModelError(TwinsetError, ValueError):
 
 class StoreError(TwinsetError, ValueError):
     """An index that cannot be opened or written, is of another model, or lacks an id."""
+
+
+class UnfinishedError(TwinsetError, RuntimeError):
+    """The model is trained and saved, but a later step failed; its cause is the error itself."""
 
 
 class TrainingError(TwinsetError, RuntimeError):

@@ -17,7 +17,7 @@ from twinset.data.load import load_parts, write_members
 from twinset.data.parts import Parts
 from twinset.data.sources import is_path, source_for
 from twinset.data.turns import comparable
-from twinset.errors import DataError, TrainingError, TwinsetError
+from twinset.errors import DataError, TrainingError, TwinsetError, UnfinishedError
 from twinset.evaluation.candidates import check_own
 from twinset.evaluation.choice import Choice, choose
 from twinset.evaluation.crossfit import CROSSFIT, CrossFitted, cross_calibrated, crossfit
@@ -83,6 +83,7 @@ def train(
         DataError: no such data, or it is not fit for training; `out` exists or cannot be written.
         ModelError: what is to be resumed is of another training.
         RecipeError, TrainingError: the recipe or an override is wrong; the training broke down.
+        UnfinishedError: the model is trained and saved, but something later failed.
     """
     # first: to read a recipe takes an import of Keras, to misspell a path does not
     source_for(str(data))
@@ -117,28 +118,26 @@ def train(
             folder.rmdir()
         raise
     seconds = time.perf_counter() - started
-    _save(model, folder)
-    with _kept(folder):
-        write_members(folder, parts, data)
+    _save(model, folder, parts, data)
+    with _step(folder, "the cross-fitting", f"evaluate {folder} on other images"):
         found = None if choice is None else choice.found
         if found is None and parts.turns is not None:
             found = _left_out(parts, model, progress, tell)
         if found is not None:
             found.write(folder / CROSSFIT)
+    with _step(folder, "the choice of its threshold"):
         if parts.calibration is not None:
             model = model.calibrate(parts.calibration)
         elif found is not None and chosen.holdout != "none":
             model = cross_calibrated(model, found)
         model.save(folder)
+    with _step(folder, "its graph for ONNX Runtime"):
         if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
             ready(model, folder, tell)
+    with _step(folder, "its evaluation"):
         judged = judged_on(parts, found, model)
         report = score(model, parts.fit, judged, pairs, fit_seconds=seconds, choice=choice)
-        report.write_json(folder / "report.json")
-        report.write_html(folder / "report.html")
-        for picture in report.pictures:
-            picture.write(folder)
-        plot_model(model, folder)
+    _write(report, model, folder)
     return Run(folder, model, report)
 
 
@@ -211,11 +210,13 @@ def _left_out(
         return None
 
 
-def _save(model: SiameseModel, folder: Path) -> None:
+def _save(model: SiameseModel, folder: Path, parts: Parts, data: str | Path) -> None:
     try:
         for pattern in _WRITTEN:
-            for path in folder.glob(pattern):
+            for path in filter(Path.is_file, folder.glob(pattern)):
                 path.unlink()
+        # first: without them nobody knows which images the model must not be judged on
+        write_members(folder, parts, data)
         model.save(folder)
     except OSError as error:
         raise DataError(
@@ -227,16 +228,28 @@ def _save(model: SiameseModel, folder: Path) -> None:
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
+def _write(report: Report, model: SiameseModel, folder: Path) -> None:
+    with _step(folder, "its report"):
+        report.write_json(folder / "report.json")
+        report.write_html(folder / "report.html")
+    with _step(folder, "a picture"):
+        for picture in report.pictures:
+            picture.write(folder)
+        plot_model(model, folder)
+
+
 @contextmanager
-def _kept(folder: Path) -> Iterator[None]:
+def _step(folder: Path, what: str, next_: str = "") -> Iterator[None]:
     # whatever fails after a training: the model is there
-    saved = f"{folder}: the model is trained and saved, but a later step failed."
     try:
         yield
-    except (TwinsetError, OSError) as error:
-        kind = type(error) if isinstance(error, TwinsetError) else DataError
-        reason = getattr(error, "strerror", None) or error
-        raise kind(f"{saved} {reason}") from error
     except Exception as error:
-        error.add_note(saved)
-        raise
+        reason = str(error)
+        if isinstance(error, OSError):
+            reason = f"{error.strerror or error}"
+        elif not isinstance(error, TwinsetError):  # a defect of ours, or no memory
+            reason = f"{type(error).__name__}: {error}"
+        raise UnfinishedError(
+            f"{folder}: the model is trained and saved, but {what} failed. {reason.rstrip('.')}. "
+            f"To go on: {next_ or f'twinset evaluate {folder}'}."
+        ) from error

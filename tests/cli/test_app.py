@@ -439,8 +439,8 @@ def test_a_full_disk(tiny, command, monkeypatch):
     shown = command("train", "fashion-mnist", *QUICK, "--out", "first")
     lines = [line for line in shown.err.splitlines() if not line.startswith("epoch ")]
     assert lines == [
-        "twinset: first: the model is trained and saved, but a later step failed. "
-        "No space left on device"
+        "twinset: first: the model is trained and saved, but its evaluation failed. "
+        "No space left on device. To go on: twinset evaluate first."
     ]
     assert (shown.code, shown.out) == (2, "")
 
