@@ -40,6 +40,15 @@ def test_whitening_is_taken_where_noise_has_a_direction(skewed):
     assert by_name["features, whitened"].auc.low <= by_name["features, whitened"].auc.value
 
 
+@pytest.mark.parametrize("noise", [[9, *[0.4] * 7], [1.5] * 8, [0.2, 3, *[0.8] * 6]])
+def test_no_simpler_candidate_is_better_than_the_one_that_is_taken(noise):
+    for classes in (10, 24):  # the errors are over images, and over classes
+        found = choose(features(noise, classes=classes), choice={"budget": 0, "purpose": "unseen"})
+        scores = [row.score.value for row in found.rows if row.score is not None]
+        place = [row.candidate.name for row in found.rows].index(found.chosen)
+        assert all(score < scores[place] for score in scores[:place])
+
+
 def test_what_was_not_tried_is_told(skewed):
     assert "no time left" in skewed.rows[-1].left_out
     told = skewed.summary()
