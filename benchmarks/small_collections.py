@@ -59,9 +59,9 @@ def tried(folder, recipe, epochs):
     run = folder.with_name("run")
     shutil.rmtree(run, ignore_errors=True)
     fit = command("check", folder)[0] == 0
-    code, said = command(
-        "train", folder, "--recipe", recipe, "--set", f"epochs={epochs}", "--out", run
-    )
+    # the recipe that chooses has none of its own
+    quick = () if recipe == "auto" else ("--set", f"epochs={epochs}")
+    code, said = command("train", folder, "--recipe", recipe, *quick, "--out", run)
     trained = (run / "model.json").is_file()
     if code:
         refused = not fit and not trained
