@@ -297,7 +297,7 @@ def test_what_stands_in_a_recipe_is_the_signature():
     assert section.model_fields["embedding"].description == "size d. Defaults to 64."
     with pytest.raises(RecipeError, match=r"conv: dropout: input should be less than 1; received"):
         networks.conv((8, 8), dropout=1.0)
-    with pytest.raises(RecipeError, match="Expected a network out of .'conv', 'head', 'mlp', 'own"):
+    with pytest.raises(RecipeError, match="Expected a network out of .'conv', 'effi"):
         networks.build("resnet", (8, 8))
 
 

@@ -203,7 +203,7 @@ def test_a_blend_finds_the_features_of_an_open_graph(stripes, monkeypatch):
     monkeypatch.setattr(training, "_engine", None)  # what cannot be blended costs no training
     with pytest.raises(RecipeError, match="a layer before its last linear one"):
         twinset.fit(stripes, encoder=Own(), **settings)
-    with pytest.raises(RecipeError, match="an encoder that can be blended. Received 'own': The na"):
+    with pytest.raises(RecipeError, match="Received 'own', which is a blend already"):
         twinset.fit(stripes, encoder=model.encoder, **BATCH, **{"blend.pixels": 1.0})
 
 

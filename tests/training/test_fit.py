@@ -190,9 +190,10 @@ SMALL = {
     **{name: {"widths": [4, 8], "embedding": 8} for name in ("conv", "search", "best", "unseen")},
     "head": {"units": [8], "embedding": 8},
 }
+CHOSEN = "auto"  # which is no recipe to train, but a choice among such
 
 
-@pytest.mark.parametrize("name", builtin_names())
+@pytest.mark.parametrize("name", sorted({*builtin_names()} - {CHOSEN}))
 def test_every_recipe_trains_and_comes_back_from_its_folder(fashion_mnist, tmp_path, name):
     data = fashion_mnist[0].subset(np.arange(600))
     if name == "head":

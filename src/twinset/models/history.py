@@ -75,9 +75,6 @@ class ValidationScores:
     images: float = NAN  # so many were looked at, of those with another of their class or without
 
 
-NOT_VALIDATED = ValidationScores()
-
-
 @dataclass(frozen=True)
 class EpochRecord:
     """What one epoch did."""
@@ -90,24 +87,22 @@ class EpochRecord:
     gradient_norm: float = NAN  # of the loss at the embeddings, mean over the steps
     active: float = NAN  # mean share of the embeddings of a batch that the loss moves
     statistics: BatchStatistics = UNKNOWN  # of the epoch's last batch
-    validation: ValidationScores = NOT_VALIDATED  # at its end
+    validation: ValidationScores | None = None  # at its end, where it was asked for
 
     def flat(self) -> dict[str, float]:
         """Return all numbers by name, those of the statistics and of the validation among them."""
         values: dict[str, Any] = asdict(self)
         statistics: dict[str, float] = values.pop("statistics")
-        scores: dict[str, float] = values.pop("validation")
-        if math.isnan(scores["images"]):  # there was none: no columns of it either
-            return values | statistics
+        scores: dict[str, float] = values.pop("validation") or {}
         return values | statistics | {f"{_VALIDATION}{name}": x for name, x in scores.items()}
 
     @property
     def health(self) -> dict[str, float]:
         """What is known of its health and validation, as a line of progress calls it."""
-        batch = self.statistics
+        batch, scores = self.statistics, self.validation or ValidationScores()
         found = {
-            "recall@1": self.validation.recall_at_1,
-            "AUC": self.validation.auc,
+            "recall@1": scores.recall_at_1,
+            "AUC": scores.auc,
             "same": batch.positive_distance,
             "different": batch.negative_distance,
             "active": self.active,
@@ -128,8 +123,9 @@ class EpochRecord:
 
         counts = {name: int(values[name]) for name in ("epoch", "steps")}
         batch = BatchStatistics(**known(BatchStatistics))
-        scores = ValidationScores(**known(ValidationScores, _VALIDATION))
-        return cls(**known(cls) | counts, statistics=batch, validation=scores)
+        scores = known(ValidationScores, _VALIDATION)
+        validation = ValidationScores(**scores) if scores else None
+        return cls(**known(cls) | counts, statistics=batch, validation=validation)
 
 
 def best_epoch(history: Sequence[EpochRecord], by: str = "AUC") -> EpochRecord | None:

@@ -57,7 +57,7 @@ def health_picture(
 def validation_sentences(history: Sequence[EpochRecord], by: str, best: bool) -> tuple[str, ...]:
     """Say which epoch was best on the validation images, and how much these can tell."""
     top, last = best_epoch(history, by), history[-1]
-    if top is None:
+    if top is None or top.validation is None or last.validation is None:
         return ()
     scores = top.validation
     sure = share_interval(scores.recall_at_1, int(scores.images))
@@ -68,7 +68,7 @@ def validation_sentences(history: Sequence[EpochRecord], by: str, best: bool) ->
     )
     if best:
         return (f"Healthy: {text} The model has its weights.",)
-    fell = sure.low > last.validation.recall_at_1 or top.validation.auc - last.validation.auc > FELL
+    fell = sure.low > last.validation.recall_at_1 or scores.auc - last.validation.auc > FELL
     advice = ' The last epochs made it worse: take stopping.keep = "best".' if fell else ""
     return (f"{'Look here' if fell else 'Healthy'}: {text}{advice}",)
 

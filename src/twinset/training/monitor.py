@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.models.history import NAN, NOT_VALIDATED, UNKNOWN, BatchStatistics, EpochRecord
+from twinset.models.history import NAN, UNKNOWN, BatchStatistics, EpochRecord
 from twinset.progress import Progress, Report
 from twinset.training.callbacks import Callbacks
 from twinset.training.guards import Guards, on_interrupt, refuse_dead
@@ -145,7 +145,7 @@ class Monitor:
             gradient_norm=self._mean(1),
             active=self._mean(2),
             statistics=statistics() if statistics is not None else UNKNOWN,
-            validation=NOT_VALIDATED if self._validation is None else self._validation.scores(),
+            validation=None if self._validation is None else self._validation.scores(),
         )
         self._report(record.loss, record.images_per_second, record.health)
         self.history.append(record)
