@@ -110,6 +110,7 @@ def test_the_recipes_rate_reaches_the_trunk_alone(photos, monkeypatch):
     assert seen == {SHARE, 1.0}
 
 
+@pytest.mark.jax_alone
 def test_the_head_sees_the_whole_batch_and_the_trunk_a_part_at_a_time(photos):
     section = twinset.Recipe.load(**{k: v for k, v in TUNED.items() if k != "progress"}).encoder
     encoder = networks.build(section, (32, 32), seed=0)
@@ -147,6 +148,7 @@ def test_the_head_sees_the_whole_batch_and_the_trunk_a_part_at_a_time(photos):
     assert {path.split("/")[0] for path in changed} == {"features_norm"}
 
 
+@pytest.mark.jax_alone
 def test_fine_tuning_in_parts_learns_with_the_normalisation_at_rest(photos):
     usual = twinset.fit(photos, **TUNED)
     parts = twinset.fit(photos, **TUNED, micro_batch=5)
@@ -171,10 +173,15 @@ def test_fine_tuning_in_parts_learns_with_the_normalisation_at_rest(photos):
             "Received 'mlp'",
         ),
         ({"optimizer.trunk_rate": 0}, "trunk_rate: input should be greater than 0; received 0"),
-        ({"micro_batch": 4, "encoder.freeze": True}, "micro_batch = 0 for a frozen network"),
-        (
+        pytest.param(
+            {"micro_batch": 4, "encoder.freeze": True},
+            "micro_batch = 0 for a frozen network",
+            marks=pytest.mark.jax_alone,
+        ),
+        pytest.param(
             {"micro_batch": 4, "encoder": {"name": "conv"}},
             "normalisation over the batch .* Received '.*norm'",
+            marks=pytest.mark.jax_alone,
         ),
     ],
 )

@@ -7,9 +7,12 @@ import pytest
 
 import twinset
 from twinset import losses
+from twinset.errors import RecipeError
 from twinset.networks.seeded import Dropout
 from twinset.training.gradient_cache import embedder
 from twinset.training.tasks import BatchTask, Job, build
+
+pytestmark = pytest.mark.jax_alone
 
 
 def network(width=32, *, seed=0, penalty=0.0):
@@ -109,3 +112,10 @@ def test_dropout_draws_anew_for_each_part(stripes):
     rows = np.asarray(found).reshape(3, 4, 4)
     assert not np.allclose(rows[0], rows[1])
     assert not np.allclose(rows[1], rows[2])
+
+
+def test_other_back_ends_are_told_before_anything_is_built(stripes, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    settings = {"pairs": "batch", "loss": {"name": "supcon"}, "encoder": {"normalize": True}}
+    with pytest.raises(RecipeError, match="Expected the back end jax for micro_batch = 4"):
+        twinset.fit(stripes, micro_batch=4, **settings)

@@ -43,7 +43,7 @@ from twinset.recipe import Recipe
 FILE = "choice.json"
 # Images that candidates are fitted to, and that they are compared on: more cost time, and say no
 # more of which is best.
-JUDGED, COMPARED = 10_000, 4_000
+JUDGED, COMPARED = 6_000, 3_000
 # Two candidates of the same distances, up to a rotation, have no error of the difference at all.
 ROUNDING = 1e-6
 
@@ -307,7 +307,7 @@ def _map_at_r(found: CrossFitted) -> tuple[Estimate | None, float]:
 
 
 def _thinned(found: CrossFitted) -> CrossFitted:
-    # the same images of every candidate: all pairs of four thousand take half a second
+    # the same images of every candidate: all pairs of three thousand take a third of a second
     count = len(found.labels)
     if count <= COMPARED:
         return found

@@ -183,10 +183,9 @@ def _part(
     mean = rows.mean(axis=0, dtype=np.float64)
     if kind == "centred":
         return ClosedForm(mean.astype(np.float32), None)
-    x = rows - mean
-    basis = _principal(x, LARGEST if kind == "lda" else min(dim, LARGEST))
-    if basis is not None:
-        x = x @ basis
+    centred = rows - mean.astype(np.float32)
+    basis = _principal(centred, LARGEST if kind == "lda" else min(dim, LARGEST))
+    x = np.asarray(centred if basis is None else centred @ basis, np.float64)
     counts = np.bincount(codes)
     sums = np.zeros((len(counts), x.shape[1]))
     np.add.at(sums, codes, x)
@@ -208,7 +207,7 @@ def _part(
     return ClosedForm(mean.astype(np.float32), np.asarray(matrix, np.float32))
 
 
-def _principal(x: Floats, most: int) -> Floats | None:
+def _principal(x: NDArray[np.float32], most: int) -> NDArray[np.float32] | None:
     # None where all directions are kept
     few = x.shape[1] <= LARGEST
     rank = min(most if few else min(most, DIRECTIONS), len(x) - 1)
@@ -216,14 +215,15 @@ def _principal(x: Floats, most: int) -> Floats | None:
         return None
     x = x[np.unique(np.linspace(0, len(x) - 1, SAMPLE).astype(int))]
     if len(x) <= 2 * rank:  # few images: by their products with each other
-        squares, vectors = np.linalg.eigh(x @ x.T)
-        squares, directions = squares[::-1][:rank], x.T @ vectors[:, ::-1][:, :rank]
+        wide = x.astype(np.float64)
+        squares, vectors = np.linalg.eigh(wide @ wide.T)
+        squares, directions = squares[::-1][:rank], wide.T @ vectors[:, ::-1][:, :rank]
         directions *= np.maximum(squares, np.finfo(np.float64).tiny) ** -0.5
     else:  # in a tenth of the time of an eigendecomposition, and always the same
-        _, lengths, rows = randomized_svd(x.astype(np.float32), rank, n_iter=2, random_state=0)
+        _, lengths, rows = randomized_svd(x, rank, n_iter=2, random_state=0)
         squares, directions = np.square(lengths), rows.T
     kept = squares > squares[0] * NOISE
-    return np.asarray(directions[:, kept] if kept.any() else np.eye(x.shape[1])[:, :1], np.float64)
+    return np.asarray(directions[:, kept] if kept.any() else np.eye(x.shape[1])[:, :1], np.float32)
 
 
 def _shrunk(inner: Floats, shrinkage: object) -> Floats:
