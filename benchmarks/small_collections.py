@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -42,8 +43,8 @@ def write(folder, classes, images, side=8, seed=0):
 def command(*arguments):
     """Run a command; tell its exit code and what it said."""
     said = io.StringIO()
-    sys.argv = ["twinset", *map(str, arguments)]
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    told = mock.patch.object(sys, "argv", ["twinset", *map(str, arguments)])
+    with told, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
             code = app.main()
         except SystemExit as stop:
