@@ -50,10 +50,13 @@ def test_no_simpler_candidate_is_better_than_the_one_that_is_taken(noise):
 
 
 def test_what_was_not_tried_is_told(skewed):
-    assert "no time left" in skewed.rows[-1].left_out
+    assert "allow the time" in skewed.rows[-1].left_out
     told = skewed.summary()
     assert "->" in told
-    assert "left out" in told
+    assert "left out: trained head: it has to be trained" in told
+    facts = skewed.facts()["Candidates"]
+    assert facts["trained head"].startswith("left out: it has to be trained")
+    assert facts["features, whitened"].startswith("AUC 0.")
     assert "24 classes" in told
 
 
@@ -92,7 +95,7 @@ def test_photos_are_judged_by_pixels_and_by_what_a_pretrained_network_finds(stri
     names = [row.candidate.name for row in found.rows]
     assert names[:3] == ["pixels", "pixels, centred", "pretrained"]
     assert all((row.auc is None) == row.candidate.trains for row in found.rows)
-    assert "of which it needs" in found.rows[-1].left_out, "a network on a CPU"
+    assert "which takes" in found.rows[-1].left_out, "a network on a CPU"
     assert found.chosen.startswith("pixels"), "three classes that pixels tell apart at once"
 
 

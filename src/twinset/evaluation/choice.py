@@ -121,32 +121,39 @@ class Choice:
         )
 
     def summary(self) -> str:
-        """Lay the candidates out as a table for a terminal."""
-        return f"{tables.text(HEADS, list(self._cells()))}\n{self.chosen}: {self.rule}."
-
-    def _cells(self) -> Iterator[list[str]]:
-        for row in self.rows:
-            mark = "->" if row.candidate.name == self.chosen else ""
-            if row.left_out:
-                yield [mark, row.candidate.name, "left out", "", "", "", row.left_out]
-                continue
-            yield [
-                mark,
-                row.candidate.name,
-                _cell(row.auc),
-                _cell(row.map_at_r),
-                f"{row.recall_at_1:.3f}",
-                f"{row.dim:,}",
-                f"{row.seconds:.1f} s",
-            ]
+        """Lay the candidates out as a table for a terminal, and say which were left out."""
+        rows = [
+            ["->" if name == self.chosen else "", name, *cells] for name, cells in self._tried()
+        ]
+        left_out = [f"left out: {name}: {why}" for name, why in self._left_out()]
+        lines = [tables.text(["", "candidate", *HEADS], rows), *left_out]
+        return "\n".join([*lines, f"{self.chosen}: {self.rule}."])
 
     def facts(self) -> dict[str, dict[str, str]]:
         """Return a section of facts for a report."""
         told = {"chosen": f"{self.chosen}: {self.rule}"}
-        for _, name, *cells in self._cells():
-            words = zip(HEADS[2:], cells, strict=True)
-            told[name] = ", ".join(f"{head.strip('>')} {cell}" for head, cell in words if cell)
+        for name, cells in self._tried():
+            words = zip(HEADS, cells, strict=True)
+            told[name] = ", ".join(f"{head.strip('>')} {cell}" for head, cell in words)
+        told |= {name: f"left out: {why}" for name, why in self._left_out()}
         return {"Candidates": told}
+
+    def _tried(self) -> Iterator[tuple[str, list[str]]]:
+        for row in self.rows:
+            if not row.left_out:
+                yield (
+                    row.candidate.name,
+                    [
+                        _cell(row.auc),
+                        _cell(row.map_at_r),
+                        f"{row.recall_at_1:.3f}",
+                        f"{row.dim:,}",
+                        f"{row.seconds:.1f} s",
+                    ],
+                )
+
+    def _left_out(self) -> list[tuple[str, str]]:
+        return [(row.candidate.name, row.left_out) for row in self.rows if row.left_out]
 
     def write(self, folder: Path) -> None:
         """Write choice.json."""
@@ -155,11 +162,11 @@ class Choice:
 
 
 def _no_time(candidate: Candidate) -> str:
-    needs = f", of which it needs {candidate.seconds / 60:,.0f} min" if candidate.seconds else ""
-    return f"has to be trained, and there is no time left{needs}: allow more with --budget"
+    takes = f", which takes {candidate.seconds / 60:,.0f} min" if candidate.seconds else ""
+    return f"it has to be trained{takes}: allow the time with --budget"
 
 
-HEADS = ("", "candidate", "AUC", "MAP@R", ">recall@1", ">numbers", ">time")
+HEADS = ("AUC", "MAP@R", ">recall@1", ">numbers", ">time")
 
 
 def _cell(number: Interval | None) -> str:
