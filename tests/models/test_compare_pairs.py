@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import twinset
+from twinset.data.pair_tables import read_pair_table
 from twinset.decision import Calibrator
 from twinset.errors import DataError
 from twinset.models import embedder
-from twinset.models.compare_pairs import compare_pairs, read_pairs
+from twinset.models.compare_pairs import compare_pairs
 from twinset.models.embedder import Embedder
 
 
@@ -111,6 +112,10 @@ def test_bad_files_are_told_in_their_rows(folder):
     assert "3 not compared" in found.sentence()
     with pytest.raises(DataError, match="pairs.csv: none of its images can be read. none.png: ex"):
         compare_pairs(Gray(), table(folder, "none.png,none.png"))
+
+
+def read_pairs(path):
+    return read_pair_table(path, judged=False).pairs
 
 
 def test_results_come_back_as_a_table(folder):

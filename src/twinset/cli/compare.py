@@ -90,9 +90,10 @@ def _two(args: Namespace) -> bool:
 
 
 def _table(args: Namespace) -> bool:
-    from twinset.models.compare_pairs import compare_pairs, read_pairs
+    from twinset.data.pair_tables import read_pair_table
+    from twinset.models.compare_pairs import compare_pairs
 
-    read_pairs(args.pairs)  # likewise
+    read_pair_table(args.pairs, judged=False)  # likewise
     model = _load(args)
     found = compare_pairs(model, args.pairs, prior=args.prior, progress=not args.json)
     if args.out is not None:

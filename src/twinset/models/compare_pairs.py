@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from twinset import distance as distances
 from twinset.data.cache import decode_batches
 from twinset.data.image_sources import FileSource
 from twinset.data.names import shown
-from twinset.data.text_tables import read_csv
+from twinset.data.pair_tables import read_pair_table
 from twinset.decision import Threshold, Verdict, check_prior
 from twinset.errors import DataError
 from twinset.files import write_bytes
@@ -98,8 +97,8 @@ def compare_pairs(
 
     Args:
         model: a trained model.
-        table: a text file in UTF-8 with the columns "left" and "right", paths of images; relative
-            ones begin at the table's folder. The delimiter is ",", ";" or a tab.
+        table: a text file in UTF-8, or Parquet, with the columns "left" and "right", paths of
+            images; relative ones begin at the table's folder. The delimiter is ",", ";" or a tab.
         prior: share of same pairs where the verdicts will be used, in (0, 1). Defaults to 0.5.
         progress: as for `reporting`. Defaults to False.
 
@@ -120,8 +119,8 @@ def compare_pairs(
         (True, True)
     """
     check_prior(prior)
-    file = Path(table)
-    pairs = read_pairs(file)
+    given = read_pair_table(table, judged=False)
+    file, pairs = given.file, given.pairs
     # each once, however often the table names it
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     with reporting(progress) as tell:
@@ -137,33 +136,6 @@ def compare_pairs(
         verdict = None if problem else model.judge(distance, prior=prior)
         rows.append(PairVerdict(a, b, verdict, problem))
     return PairVerdicts(tuple(rows), model.threshold, prior)
-
-
-def read_pairs(file: Path) -> list[tuple[str, str]]:
-    """Read the columns "left" and "right" of a table; others may be there."""
-
-    def choose(header: Sequence[str]) -> list[str]:
-        columns = {name.strip().casefold(): name for name in header}
-        if not set(COLUMNS) <= set(columns):
-            raise DataError(
-                f"{name}: expected the columns left and right, with paths of images. Received "
-                f"{', '.join(map(repr, header))}: name them in the first line."
-            )
-        return [columns[side] for side in COLUMNS]
-
-    name = shown(str(file))
-    # a name of a file may be of bytes that are no text
-    table, columns = read_csv(file, choose, errors="surrogateescape")
-    pairs = []
-    for row, cells in enumerate(zip(*map(table.column, columns), strict=True)):
-        left, right = (cell.strip() for cell in cells)
-        problem = table.faults.get(row) or ("" if left and right else f"{left!r} and {right!r}")
-        if problem:
-            raise DataError(f"{name}, {table.where(row)}: expected two paths. Received {problem}.")
-        pairs.append((left, right))
-    if not pairs:
-        raise DataError(f"{name}: expected pairs of images. Received a table without rows.")
-    return pairs
 
 
 def _embedded(
