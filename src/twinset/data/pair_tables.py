@@ -103,19 +103,19 @@ def read_pair_table(path: str | Path, *, judged: bool = True) -> PairTable:
             if column is not None
         }
         where, faults = read.where, dict(read.faults)
-    sides = [[cell.strip() for cell in columns[side].each] for side in ("left", "right")]
-    for row, (left, right) in enumerate(zip(*sides, strict=True)):
-        problem = faults.get(row) or ("" if left and right else f"{left!r} and {right!r}")
+    left, right = ([cell.strip() for cell in columns[side].each] for side in ("left", "right"))
+    for row, (one, other) in enumerate(zip(left, right, strict=True)):
+        problem = faults.get(row) or ("" if one and other else f"{one!r} and {other!r}")
         if problem:
             raise DataError(f"{name}, {where(row)}: expected two paths. Received {problem}.")
-    if not sides[0]:
+    if not left:
         raise DataError(f"{name}: expected pairs of images. Received a table without rows.")
-    same = np.full(len(sides[0]), -1, np.int8)
+    same = np.full(len(left), -1, np.int8)
     if judged:
         same = _judgements(columns["same"], name, where)
     groups = columns.get("group")
     texts = None if groups is None else [shown(text.strip()) for text in groups.each]
-    return PairTable(file, *sides, same, texts, where)
+    return PairTable(file, left, right, same, texts, where)
 
 
 def _column(what: str, header: Sequence[str], place: str, judged: bool) -> str | None:
