@@ -286,6 +286,57 @@ def test_threads_share_a_store(store):
     assert len(store) == 33
 
 
+# --- records
+
+
+def test_records_come_back_in_order(store, url):
+    assert store.records("decisions") == []
+    first = [{"left": text, "same": i % 2 == 0, "at": i} for i, text in enumerate(WILD)]
+    store.record("decisions", first)
+    store.record("model", [{"digest": "abc"}])
+    store.record("decisions", [])
+    second = [{f"name {i}": value for i, value in enumerate(VALUES)}, {}]
+    store.record("decisions", second)
+    store.add(some(3))
+    store.remove(["item 0", "item 1"])  # most of all, so that a store may tidy up
+    for _ in range(2):
+        back = store.records("decisions")
+        assert back == first + second
+        assert [type(v) for v in back[-2].values()] == [type(v) for v in VALUES]
+        assert store.records("model") == [{"digest": "abc"}]
+        store.close()
+        store = open_store(url)
+    assert len(store) == 1
+    store.close()
+
+
+def test_many_records_at_once(store):
+    many = [{"left": f"item {i}", "note": "n" * (i % 300)} for i in range(2000)]
+    store.record("decisions", many)
+    assert store.records("decisions") == many
+
+
+def test_records_that_make_no_sense(store):
+    store.record("decisions", [{"a": 1}])
+    for kind, entries, words in (
+        ("a'b", [{}], "Expected a kind of records as up to 60 letters"),
+        ("decisions", [{"b": 2}, {"c": [1]}], "Expected metadata 'c' of a record 'decisions'"),
+        ("decisions", [{"b": float("nan")}], "a finite number of 64 bits"),
+    ):
+        with pytest.raises(StoreError, match=words):
+            store.record(kind, entries)
+    assert store.records("decisions") == [{"a": 1}]
+
+
+def test_another_store_in_its_place_has_no_records(store, url):
+    store.record("decisions", [{"a": 1}])
+    store.close()
+    with create_store(url, SIGNATURE, overwrite=True) as new:
+        assert new.records("decisions") == []
+        new.record("decisions", [{"b": 2}])
+        assert new.records("decisions") == [{"b": 2}]
+
+
 # --- search
 
 

@@ -12,7 +12,7 @@ import twinset
 from halves import Halves, write
 from twinset.errors import StoreError
 from twinset.search.milvus.address import address
-from twinset.search.store import STORES, open_store, scheme_of
+from twinset.search.store import STORES, Signature, Store, open_store, scheme_of
 
 TESTS = Path(__file__).parents[1]
 
@@ -117,3 +117,17 @@ def test_a_store_of_another_package_works_from_the_command_line(tmp_path):
     found = run("search", place, "photos/dark/a.png", "--model", "run", "-k", "1")
     assert found.splitlines()[-1].split() == ["0.0000", "match", "dark", "dark/a.png"]
     assert run("remove", place, "dark/a.png") == f"{place}: 1 item; 1 removed\n"
+
+
+def test_a_store_that_keeps_no_records(tmp_path):
+    from twinset_extra.stores import JsonStore
+
+    class Plain(JsonStore):
+        """As it was before there were records."""
+
+        _record, _records = Store._record, Store._records
+
+    with Plain.create(f"json://{tmp_path / 'a.json'}", Signature("digest", 2)) as store:
+        assert store.records("decisions") == []
+        with pytest.raises(StoreError, match="Plain keeps no records, which identities and dec"):
+            store.record("decisions", [{"left": "a"}])

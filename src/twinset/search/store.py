@@ -9,23 +9,22 @@ the group `twinset.stores`, named by the scheme of its URLs:
 
 from __future__ import annotations
 
+import json
 import os
 import pkgutil
 import re
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset.errors import StoreError
 from twinset.registry import Registry
-from twinset.search.checked import checked_ids, checked_k, checked_vectors
+from twinset.search.checked import checked_ids, checked_k, checked_metadata, checked_vectors
 from twinset.search.items import (
     Approximation,
     Items,
@@ -170,6 +169,31 @@ class Store(ABC):
             raise StoreError(f"Expected batches of 1 item or more. Received {size!r}.")
         return self._batches(size)
 
+    def record(self, kind: str, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Append records: what is to be remembered beside the items.
+
+        They go with the store: another in its place has none.
+
+        Args:
+            kind: what they are, such as "decisions": up to 60 letters, digits and "_", in ASCII.
+            entries: mappings from names to texts, finite numbers, booleans or None.
+
+        Raises:
+            StoreError: another kind of name or value, or a store that keeps no records; nothing is
+                appended then.
+        """
+        plain = [checked_metadata(each, f"a record {_checked_kind(kind)!r}") for each in entries]
+        if plain:
+            self._record(kind, tuple(json.dumps(each) for each in plain))
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        """Read all records of a kind, in the order in which they were appended.
+
+        Args:
+            kind: as for `record`; [] where there is none of it.
+        """
+        return [json.loads(text) for text in self._records(_checked_kind(kind))]
+
     @property
     def approximation(self) -> Approximation | None:
         """The approximate index that answers searches where it may; None if all are exact."""
@@ -223,8 +247,29 @@ class Store(ABC):
     def _batches(self, size: int) -> Iterator[Items]:
         """Read all items, `size` at a time."""
 
+    # These may be left out. Records travel as JSON texts of one line, which are not looked into.
+
+    def _record(self, kind: str, texts: tuple[str, ...]) -> None:
+        raise StoreError(
+            f"{type(self).__name__} keeps no records, which identities and decisions need. "
+            "Keep this index in a folder."
+        )
+
+    def _records(self, kind: str) -> Sequence[str]:
+        return ()
+
     def _build_approximate(self, recall: float) -> Approximation:
         raise StoreError(f"{type(self).__name__} has exact search only.")
+
+
+def _checked_kind(kind: str) -> str:
+    # stands in names and filters of databases
+    if not (isinstance(kind, str) and re.fullmatch(r"[A-Za-z0-9_]{1,60}", kind)):
+        raise StoreError(
+            "Expected a kind of records as up to 60 letters, digits and underscores. "
+            f"Received {kind!r}."
+        )
+    return kind
 
 
 # --- Where stores are: by the scheme of a URL, or in a folder.
@@ -349,45 +394,3 @@ def known_ids(ids: Sequence[str]) -> StoreError:
 def _listed(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - 3:,} more" if len(ids) > 3 else ""
     return ", ".join(repr(id_) for id_ in ids[:3]) + more
-
-
-# --- Connections to a database: one for each call that is under way, kept for the next.
-
-Connection = TypeVar("Connection", bound=Any)  # anything with `close()`
-
-SPARE = 8
-
-
-class Connections(Generic[Connection]):
-    """The connections of a store that threads share: each transaction has one of its own."""
-
-    def __init__(self, connect: Callable[[], Connection], first: Connection) -> None:
-        self._connect = connect
-        self._lock = threading.Lock()
-        self._idle: list[Connection] | None = [first]  # None once closed
-
-    @contextmanager
-    def borrow(self, usable: Callable[[Connection], bool] = lambda _: True) -> Iterator[Connection]:
-        """Lend a connection for the length of a call, a new one where none is idle and usable."""
-        with self._lock:
-            if self._idle is None:
-                raise closed()
-            one = self._idle.pop() if self._idle else None
-        if one is None or not usable(one):
-            one = self._connect()
-        try:
-            yield one
-        finally:
-            with self._lock:
-                keep = self._idle is not None and len(self._idle) < SPARE
-                if self._idle is not None and keep:
-                    self._idle.append(one)
-            if not keep:
-                one.close()
-
-    def close(self) -> None:
-        """Close what is idle, and lend no more; what is lent is closed when it comes back."""
-        with self._lock:
-            idle, self._idle = self._idle, None
-        for one in idle or ():
-            one.close()

@@ -46,7 +46,7 @@ class JsonStore(Store):
         if path.exists() and not overwrite:
             raise taken(path, "file")
         bound = [signature.model, signature.dim, signature.distance]
-        write_bytes(path, json.dumps({"signature": bound, "rows": []}).encode())
+        write_bytes(path, json.dumps({"signature": bound, "rows": [], "records": []}).encode())
         return cls(path)
 
     def __len__(self) -> int:
@@ -91,6 +91,14 @@ class JsonStore(Store):
     def _search(self, request: Request) -> list[list[Neighbour]]:
         held = self._held().that_hold(request.where)
         return [nearest(query, held, request.k, request.within) for query in request.queries]
+
+    def _record(self, kind: str, texts: tuple[str, ...]) -> None:
+        kept = self._read()
+        kept["records"] += [[kind, text] for text in texts]
+        write_bytes(self._path, json.dumps(kept).encode())
+
+    def _records(self, kind: str) -> list[str]:
+        return [text for own, text in self._read()["records"] if own == kind]
 
     def _batches(self, size: int) -> Iterator[Items]:
         held = self._held()

@@ -9,16 +9,20 @@ sees and the next writer removes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twinset.errors import StoreError
 from twinset.search.items import Signature
 from twinset.search.milvus.address import PATIENCE, Address
 from twinset.search.store import missing, other_format
 
 CATALOGUE = "twinset_indexes"
 FORMAT = 1
+# Characters of records in one row, quotes in them escaped once more.
+_RECORD = 30_000
 # Of positions to delete, in one row: a JSON field holds 65,536 bytes.
 _RANGES = 1000
 
@@ -173,6 +177,61 @@ def write(client: Any, place: Address, state: State) -> None:
     # another state follows before the call returns.
     if place.local and not state.dead:
         client.flush(CATALOGUE)
+
+
+def record(client: Any, place: Address, collection: str, kind: str, texts: Sequence[str]) -> None:
+    """Append records of an index, whole once the last of their rows is seen."""
+    parts: list[list[str]] = [[]]
+    for text in texts:
+        if len(text) > _RECORD:
+            raise StoreError(
+                f"Milvus takes a record of {_RECORD:,} characters or less, and this one has "
+                f"{len(text):,}. Nothing was recorded."
+            )
+        if sum(map(len, parts[-1])) + len(text) > _RECORD or len(parts[-1]) == _RECORD // 100:
+            parts.append([])
+        parts[-1].append(text)
+    batches = _batches(client, collection, kind, "Strong")
+    number = max(batches, default=0) + 1
+    rows = [
+        {
+            "key": f"{collection}/{kind}/{number}/{part}/{secrets.token_hex(4)}",
+            "name": f"{collection}/{kind}",  # no index has such a name
+            "embedding": [0.0, 0.0],
+            "content": {"batch": number, "part": part, "parts": len(parts), "texts": each},
+        }
+        for part, each in enumerate(parts)
+    ]
+    client.insert(CATALOGUE, rows, timeout=PATIENCE)
+    _batches(client, collection, kind, "Strong")  # waits until readers see it
+    if place.local:
+        client.flush(CATALOGUE)
+
+
+def records(client: Any, place: Address, collection: str, kind: str) -> list[str]:
+    """Read records of an index."""
+    batches = _batches(client, collection, kind, place.consistency)
+    return [
+        text
+        for _, parts in sorted(batches.items())
+        if len(parts) == parts[0]["parts"]  # else a writer was killed, or is not done
+        for part in sorted(parts, key=lambda each: each["part"])
+        for text in part["texts"]
+    ]
+
+
+def _batches(client: Any, collection: str, kind: str, consistency: str) -> dict[int, list[Any]]:
+    found = client.query(
+        CATALOGUE,
+        filter=f'name == "{collection}/{kind}"',
+        output_fields=["key", "content"],
+        consistency_level=consistency,
+        timeout=PATIENCE,
+    )
+    batches: dict[int, list[Any]] = {}
+    for row in {row["key"]: row["content"] for row in found}.values():
+        batches.setdefault(int(row["batch"]), []).append(row)
+    return batches
 
 
 def _newest(client: Any, place: Address, consistency: str) -> tuple[list[Any], list[str]]:

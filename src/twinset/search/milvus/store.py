@@ -15,7 +15,14 @@ from twinset.errors import StoreError
 from twinset.search.candidates import SPARE, Candidates, best, measure, nearest, rounding, settled
 from twinset.search.items import Items, Neighbour, Signature
 from twinset.search.milvus import catalogue
-from twinset.search.milvus.address import Address, address, connect, disconnect, told
+from twinset.search.milvus.address import (
+    PATIENCE,
+    Address,
+    address,
+    connect,
+    disconnect,
+    told,
+)
 from twinset.search.milvus.catalogue import State
 from twinset.search.milvus.rows import Rows, check, expressible, expression
 from twinset.search.store import (
@@ -146,6 +153,18 @@ class MilvusStore(Store):
                 waiting = waiting.take(np.arange(size, len(waiting)))
         if len(waiting):
             yield waiting.items()
+
+    def _record(self, kind: str, texts: tuple[str, ...]) -> None:
+        self._check_open()
+        with told(self._place):
+            self._refresh("Strong")  # tells if the index was replaced
+            catalogue.record(self._client, self._place, self._rows.collection, kind, texts)
+
+    def _records(self, kind: str) -> list[str]:
+        self._check_open()
+        with told(self._place):
+            self._refresh(self._place.consistency)
+            return catalogue.records(self._client, self._place, self._rows.collection, kind)
 
     # --- reading
 
@@ -288,6 +307,7 @@ def _create(client: Any, place: Address, signature: Signature, overwrite: bool) 
     for other in client.list_collections() if old else ():
         if other != name and re.fullmatch(prefix + "[0-9a-f]{8}", other):
             client.drop_collection(other)
+            client.delete(catalogue.CATALOGUE, filter=f'name like "{other}/%"', timeout=PATIENCE)
     return state
 
 

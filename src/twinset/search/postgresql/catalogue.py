@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,18 @@ CREATE TABLE IF NOT EXISTS twinset_indexes (
     dim integer NOT NULL,
     distance text NOT NULL,
     approximation jsonb
+)
+"""
+
+
+# Of all indexes; made with the first record, as older databases lack it. An index that is dropped
+# takes its own along.
+_RECORDS = """
+CREATE TABLE IF NOT EXISTS twinset_records (
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint NOT NULL REFERENCES twinset_indexes ON DELETE CASCADE,
+    kind text NOT NULL,
+    entry text NOT NULL
 )
 """
 
@@ -159,6 +171,31 @@ def find(connection: Connection[Any], place: Address) -> tuple[int, Signature]:
         rows = connection.execute("SELECT name FROM twinset_indexes ORDER BY name LIMIT 10")
         known = [repr(name) for (name,) in rows]
     raise missing(place.shown, f"this database has {', '.join(known) or 'none'}")
+
+
+def record(cursor: Cursor[Any], number: int, kind: str, texts: Sequence[str]) -> None:
+    """Append records of an index."""
+    # two that make the table at once: as for the catalogue
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('twinset_indexes'))")
+    cursor.execute(_RECORDS)
+    cursor.execute(
+        # in the order of the list, which unnest alone does not promise
+        "INSERT INTO twinset_records (id, kind, entry) SELECT %s, %s, entry "
+        "FROM unnest(%s::text[]) WITH ORDINALITY AS given (entry, place) ORDER BY place",
+        [number, kind, list(texts)],
+    )
+
+
+def records(cursor: Cursor[Any], number: int, kind: str) -> list[str]:
+    """Read records of an index."""
+    cursor.execute("SELECT to_regclass('twinset_records')::text")
+    if cursor.fetchone() == (None,):
+        return []
+    cursor.execute(
+        "SELECT entry FROM twinset_records WHERE id = %s AND kind = %s ORDER BY number",
+        [number, kind],
+    )
+    return [text for (text,) in cursor]
 
 
 def register(connection: Connection[Any]) -> None:

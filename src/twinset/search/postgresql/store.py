@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.postgresql import hnsw
 from twinset.search.postgresql.catalogue import (
@@ -15,11 +16,13 @@ from twinset.search.postgresql.catalogue import (
     connect,
     find,
     ready,
+    record,
+    records,
     register,
     told,
 )
 from twinset.search.postgresql.table import COLUMNS, Table, mapping_json, value
-from twinset.search.store import Connections, Request, Store, known_ids, replaced, unknown_ids
+from twinset.search.store import Request, Store, known_ids, replaced, unknown_ids
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -151,6 +154,14 @@ class PostgresStore(Store):
                 if not rows:
                     return
                 yield self._table.candidates(rows).items()
+
+    def _record(self, kind: str, texts: tuple[str, ...]) -> None:
+        with self._writing() as cursor:
+            record(cursor, self._table.number, kind, texts)
+
+    def _records(self, kind: str) -> list[str]:
+        with self._reading() as cursor:
+            return records(cursor, self._table.number, kind)
 
     @contextmanager
     def _reading(self) -> Iterator[Cursor[Any]]:

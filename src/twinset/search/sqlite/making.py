@@ -114,6 +114,7 @@ def _reset(folder: Path, signature: Signature) -> None:
             vector_file.create(vector_file.path_of(folder, new.generation))
             for table in _TABLES:
                 db.execute(f"DELETE FROM {table}")
+            db.execute("DROP TABLE IF EXISTS records")
             database.write(db, replace(new, change=state.change + 1))
         vector_file.discard(folder, state.generation)
     finally:

@@ -89,6 +89,25 @@ def dead(db: sqlite3.Connection) -> NDArray[np.int64]:
     return np.fromiter((position for (position,) in found), np.int64)
 
 
+def record(db: sqlite3.Connection, kind: str, texts: Sequence[str]) -> None:
+    """Append records."""
+    # here and not with the other tables: stores made by earlier versions have none
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS records "
+        "(number INTEGER PRIMARY KEY, kind TEXT NOT NULL, entry TEXT NOT NULL)"
+    )
+    rows = ((kind, text) for text in texts)
+    db.executemany("INSERT INTO records (kind, entry) VALUES (?, ?)", rows)
+
+
+def records(db: sqlite3.Connection, kind: str) -> list[str]:
+    """Read records."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'records'").fetchone():
+        return []
+    found = db.execute("SELECT entry FROM records WHERE kind = ? ORDER BY number", (kind,))
+    return [text for (text,) in found]
+
+
 def _parts(values: Sequence[Any]) -> Iterator[str]:
     for start in range(0, len(values), _MANY):
         yield json.dumps(values[start : start + _MANY], ensure_ascii=False)

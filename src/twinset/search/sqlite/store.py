@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from twinset.nearest import Hits, Matrix
 from twinset.search import approximate
+from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.sqlite import database, making, rows, vector_file
 from twinset.search.sqlite.database import State, told
-from twinset.search.store import Connections, Request, Store, known_ids, replaced, unknown_ids
+from twinset.search.store import Request, Store, known_ids, replaced, unknown_ids
 from twinset.search.where import Condition
 
 # Times that a reader looks for the vectors of the state that it reads.
@@ -176,6 +177,16 @@ class SqliteStore(Store):
                 at = [position for position, _, _ in found]
                 ids, known = [id_ for _, id_, _ in found], [each for _, _, each in found]
                 yield Items(ids, now.vectors[at], known)
+
+    def _record(self, kind: str, texts: tuple[str, ...]) -> None:
+        # the state stays: what readers keep of the items is still true
+        with self._turn, told(self._folder), self._connection() as db, database.writing(db) as now:
+            self._check(now)
+            rows.record(db, kind, texts)
+
+    def _records(self, kind: str) -> list[str]:
+        with self._reading() as now:
+            return rows.records(now.db, kind)
 
     def _hits(self, request: Request, now: _Moment) -> Hits:
         queries, k, within = request.queries, request.k, request.within
