@@ -6,8 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from PIL import Image
 
 import twinset
 from halves import Halves
@@ -32,36 +31,45 @@ def ids(found):
     return [[one.id for one in group.members] for group in found.groups]
 
 
-def test_groups_are_those_that_small_steps_connect(line):
-    found = twinset.duplicates(line, 0.1 + 1e-6)
-    assert ids(found) == [["b", "a", "c"]]
-    (group,) = found.groups
-    assert len(group) == 3
+def test_a_chain_within_the_mean_is_one_group(line):
+    found = twinset.duplicates(line, 0.16)
+    assert ids(found) == [["x", "y"], ["b", "a", "c"]]
+    group = found.groups[1]
+    assert (len(group), group.kind) == (3, "same thing")
     assert group.diameter == pytest.approx(0.2)
     assert [one.distance for one in group.members] == pytest.approx([0, 0.1, 0.1])
     assert [one.metadata["label"] for one in group.members] == ["B", "A", "C"]
-    assert (found.items, found.chained) == (6, 1)
+    assert (found.items, found.links) == (6, ())
     assert found.sentences() == [
-        "1 group with 3 of 6 items, each within 0.1 of another (as asked for)",
-        "1 of them wider than that: chains of small steps connect what is not alike itself; a "
-        "smaller threshold takes them apart",
+        "2 groups with 5 of 6 items: same thing, within 0.16 of each other on average "
+        "(as asked for)"
     ]
+
+
+def test_a_chain_is_cut_and_what_would_join_it_is_named(line):
+    found = twinset.duplicates(line, 0.1 + 1e-6)
+    assert ids(found) == [["a", "b"]]
+    (link,) = found.links
+    assert (link.left, link.right) == ("b", "c")
+    assert link.distance == pytest.approx(0.1)
+    assert found.sentences()[1] == (
+        "1 cut where only a chain of small steps, or none that you agreed to, connects: the "
+        "shortest is b - c at 0.1"
+    )
+    assert found.to_dict()["links"] == [{"left": "b", "right": "c", "distance": link.distance}]
 
 
 def test_the_default_is_the_models_own_threshold(line):
     found = duplicates(line)
-    assert ids(found) == [["b", "a", "c"], ["x", "y"]]
+    assert ids(found) == [["x", "y"], ["b", "a", "c"]]
     assert found.threshold == line.threshold
-    assert found.sentences()[0] == (
-        "2 groups with 5 of 6 items, each within 0.16 of another (fixed by hand)"
-    )
 
 
 def test_none_is_an_answer(line):
     found = duplicates(line, 0)
     assert found.groups == ()
     assert found.sentences() == [
-        "0 groups with 0 of 6 items, each within 0 of another (as asked for)"
+        "0 groups with 0 of 6 items: same thing, within 0 of each other on average (as asked for)"
     ]
     assert found.to_dict()["groups"] == []
     with Index.create(Halves()) as empty:
@@ -70,9 +78,10 @@ def test_none_is_an_answer(line):
 
 def test_the_table_has_a_row_for_each_member(line):
     rows = list(csv.DictReader(io.StringIO(duplicates(line).to_csv())))
-    assert [row["id"] for row in rows] == ["b", "a", "c", "x", "y"]
-    assert rows[1] == {
-        "group": "1",
+    assert [row["id"] for row in rows] == ["x", "y", "b", "a", "c"]
+    assert rows[3] == {
+        "group": "2",
+        "kind": "same thing",
         "size": "3",
         "diameter": "0.200000",
         "id": "a",
@@ -97,31 +106,33 @@ def test_a_model_is_asked_for_its_threshold_only_where_none_is_given():
             duplicates(index)
 
 
-@settings(max_examples=25)
-@given(st.integers(0, 40), st.floats(0, 0.6), st.integers(0, 3))
-def test_groups_are_the_components_of_a_graph(count, threshold, seed):
-    places = np.random.default_rng(seed).integers(0, 8, (count, 2)) / 8  # exact in float32
-    names = tuple(map(str, range(count)))
-    with Index.create(Halves()) as index:
-        index.update(Items(names, places))
-        found = duplicates(index, threshold)
-    apart = [[float(np.float32(np.hypot(*(a - b)))) for b in places] for a in places]
-    left = set(range(count))
-    expected = set()
-    while left:
-        group, waiting = set(), [left.pop()]
-        while waiting:
-            one = waiting.pop()
-            group.add(one)
-            near = {other for other in left if apart[one][other] <= threshold}
-            left -= near
-            waiting += near
-        if len(group) > 1:
-            expected.add(frozenset(map(str, group)))
-    assert {frozenset(own) for own in ids(found)} == expected
-    sizes = [len(group) for group in found.groups]
-    assert sizes == sorted(sizes, reverse=True)
-    for group in found.groups:
-        rows = [int(one.id) for one in group.members]
-        widest = max(apart[a][b] for a in rows for b in rows)
-        assert group.diameter == pytest.approx(widest, abs=1e-6)
+def test_the_same_picture_is_told_apart_from_the_same_thing(tmp_path):
+    rng = np.random.default_rng(0)
+    first, other = (
+        Image.fromarray(rng.integers(0, 256, (12, 12), np.uint8)).resize((96, 96), 3)
+        for _ in range(2)
+    )
+    for name, picture in (
+        ("a", first),
+        ("a again", first.resize((80, 80), 3)),
+        ("a mirrored", first.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+        ("b", other),
+        ("c", other.rotate(180)),
+        ("d", first.rotate(90)),
+    ):
+        picture.save(tmp_path / f"{name}.png")
+    names = ("a", "a again", "a mirrored", "b", "c", "d")
+    places = np.float32([[0, 0.00], [0, 0.01], [0, 0.02], [0, 0.03], [0, 0.9], [0, 0.91]])
+    known = [{"path": str(tmp_path / f"{name}.png")} for name in names]
+    with Index.build(Halves(threshold=0.05), Items(names, places, known)) as index:
+        found = duplicates(index)
+        plain = duplicates(index, pictures=False)
+        unread = duplicates(index, 0)
+    assert [(group.kind, sorted(one.id for one in group.members)) for group in found.groups] == [
+        ("same picture", ["a", "a again", "a mirrored"]),
+        ("same thing", ["c", "d"]),
+        ("same thing", ["a", "a again", "a mirrored", "b"]),
+    ]
+    assert found.sentences()[0] == "1 group with 3 of 6 items: same picture, by their pixels"
+    assert {group.kind for group in plain.groups} == {"same thing"}
+    assert unread.groups == ()

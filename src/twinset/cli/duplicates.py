@@ -17,10 +17,11 @@ GROUPS, MEMBERS = 20, 5  # so many groups get a line, with so many of their memb
 
 
 def duplicates(args: Namespace) -> int:
-    """Find groups of items that show the same thing, largest first.
+    """Find groups of items that are the same picture or the same thing, tightest first.
 
-    Two items are linked if their distance is at most the threshold, and a group is everything that
-    links connect. So a group may be wider than the threshold; its width is printed.
+    Items of a group are within the threshold of each other on average. Where only a chain of small
+    steps connects two parts they are two groups, and the step that would join them is printed. The
+    same picture is told by the pixels, mirrored copies included, as long as the files are there.
 
         twinset duplicates photos.index --threshold 0.05 --picture copies.png
     """
@@ -28,7 +29,7 @@ def duplicates(args: Namespace) -> int:
     from twinset.search.index import Index
 
     with Index.open(args.index, args.model) as opened:
-        found = find(opened, args.threshold, progress=not args.json)
+        found = find(opened, args.threshold, pictures=not args.no_pixels, progress=not args.json)
     if args.csv is not None:
         from twinset.files import write_bytes
 
@@ -50,12 +51,13 @@ def _duplicates(takes: Arguments) -> None:
     takes.shared("index")
     takes.option(
         "--threshold",
-        "Maximum distance between two linked items. Default: the model's threshold, which links "
+        "Maximum distance between two linked items. Default: the index's threshold, which links "
         "items of one class; copies are much closer.",
         type=float,
         metavar="DISTANCE",
     )
     takes.option("--csv", "Write all groups to this file.", type=Path)
+    takes.flag("--no-pixels", "Do not read the images to tell the same picture.")
     takes.shared("--model", "--picture", "--json")
 
 
@@ -67,9 +69,10 @@ def _print_groups(found: Duplicates) -> None:
         more = len(group) - MEMBERS
         names = ", ".join(one.id for one in group.members[:MEMBERS])
         rest = f" and {more:,} more" if more > 0 else ""
-        rows.append([str(number), f"{len(group):,}", f"{group.diameter:.4f}", names + rest])
+        width = f"{group.diameter:.4f}"
+        rows.append([str(number), group.kind, f"{len(group):,}", width, names + rest])
     if rows:
-        say(tables.text([">group", ">items", ">width", "ids, the middle first"], rows))
+        say(tables.text([">group", "kind", ">items", ">width", "ids, the middle first"], rows))
     if len(found.groups) > GROUPS:
         say(f"and {len(found.groups) - GROUPS:,} more groups; --csv or --json lists them")
 

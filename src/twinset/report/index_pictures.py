@@ -44,7 +44,7 @@ def draw_answers(answers: Sequence[Answer]) -> Figure:
 
 
 def draw_duplicates(found: Duplicates) -> Figure:
-    """Draw groups of duplicates, the largest first, each with its first five members."""
+    """Draw groups of duplicates, in their order, each with its first five members."""
     from twinset import figures
 
     if not found.groups:
@@ -61,7 +61,7 @@ def draw_duplicates(found: Duplicates) -> Figure:
     return figures.look_alikes(
         np.stack([blank if tile is None else tile for tile in tiles]),
         groups,
-        [f"{len(group):,} items, {group.diameter:.3g} wide" for group in drawn],
+        [f"{group.kind}: {len(group):,} items, {group.diameter:.3g} wide" for group in drawn],
         [[_name(one) for one in group.members] for group in drawn],
         [[f"{one.distance:.4f} {_label(one.metadata)}" for one in g.members] for g in drawn],
     )

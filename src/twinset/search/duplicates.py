@@ -1,11 +1,12 @@
-"""`duplicates`: which items of an index are the same thing, in groups, largest first."""
+"""`duplicates`: which items of an index are the same picture or thing, tightest groups first."""
 
 from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,49 +15,71 @@ from twinset.decision import Threshold
 from twinset.errors import StoreError
 from twinset.progress import Wanted
 from twinset.search.answer import for_people
-from twinset.search.groups import find_groups
+from twinset.search.cut import joined, sets_of
+from twinset.search.groups import Group, described, find_groups
 from twinset.search.index import Index
 from twinset.search.items import Neighbour
+from twinset.search.pictures import same_pictures
 from twinset.search.store import Store
+
+Kind = Literal["same picture", "same thing"]
+PICTURE: Kind = "same picture"
+THING: Kind = "same thing"
 
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """A group of items that chains of small steps connect."""
+    """A group of items that are the same picture, or the same thing."""
 
     members: tuple[Neighbour, ...]  # the medoid first, then by their distance to it
-    # the largest between two; above the threshold where a chain connects what is not alike
-    diameter: float
+    diameter: float  # the largest distance between two
+    # "same picture": copies by their pixels, mirrored ones too; "same thing": by the threshold
+    kind: Kind = THING
 
     def __len__(self) -> int:
         return len(self.members)
 
 
 @dataclass(frozen=True)
+class Edge:
+    """The closest pair of two parts that steps within the threshold connect, and yet no group."""
+
+    left: str
+    right: str
+    distance: float
+
+
+@dataclass(frozen=True)
 class Duplicates:
-    """The groups of duplicates in an index."""
+    """The groups of duplicates in an index, and the edges that would join some of them."""
 
-    groups: tuple[DuplicateGroup, ...]  # of 2 items or more, largest first
-    threshold: Threshold  # two items are connected if their distance is at most this
+    # of 2 items or more: the same picture, then the same thing; of each the tightest first, of
+    # equally wide ones the smallest
+    groups: tuple[DuplicateGroup, ...]
+    threshold: Threshold  # parts are joined while their mean distance is at most this
     items: int  # how many the index holds
-
-    @property
-    def chained(self) -> int:
-        """How many groups are wider than the threshold."""
-        return sum(group.diameter > self.threshold.value for group in self.groups)
+    links: tuple[Edge, ...] = ()  # what would join two parts, the shortest first
 
     def sentences(self) -> list[str]:
         """Say in sentences how many groups there are, and what to know of them."""
-        found = sum(len(group) for group in self.groups)
-        told = [
-            f"{len(self.groups):,} group{'s' * (len(self.groups) != 1)} with {found:,} of "
-            f"{self.items:,} items, each within "
-            f"{self.threshold.value:.4g} of another ({self.threshold.origin})"
-        ]
-        if self.chained:
+        by_kind = {
+            kind: [len(group) for group in self.groups if group.kind == kind]
+            for kind in (PICTURE, THING)
+        }
+        pictures, things = by_kind[PICTURE], by_kind[THING]
+        told = []
+        if pictures:
+            told.append(f"{_groups(pictures)} of {self.items:,} items: {PICTURE}, by their pixels")
+        told.append(
+            f"{_groups(things)} of {self.items:,} items: {THING}, within "
+            f"{self.threshold.value:.4g} of each other on average ({self.threshold.origin})"
+        )
+        if self.links:
+            one = self.links[0]
             told.append(
-                f"{self.chained:,} of them wider than that: chains of small steps connect "
-                "what is not alike itself; a smaller threshold takes them apart"
+                f"{len(self.links):,} cut{'s' * (len(self.links) != 1)} where only a chain of "
+                f"small steps, or none that you agreed to, connects: the shortest is "
+                f"{one.left} - {one.right} at {one.distance:.4g}"
             )
         return told
 
@@ -67,6 +90,7 @@ class Duplicates:
             "threshold": {"value": self.threshold.value, "rule": self.threshold.rule},
             "groups": [
                 {
+                    "kind": group.kind,
                     "size": len(group),
                     "diameter": group.diameter,
                     "members": [
@@ -80,41 +104,72 @@ class Duplicates:
                 }
                 for group in self.groups
             ],
+            "links": [asdict(link) for link in self.links],
         }
 
     def to_csv(self) -> str:
         """Write a table with a row per member: its group, label, path, distance to the middle."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["group", "size", "diameter", "id", "distance", "label", "path"])
+        writer.writerow(["group", "kind", "size", "diameter", "id", "distance", "label", "path"])
         for number, group in enumerate(self.groups, start=1):
+            width = f"{group.diameter:.6f}"
             for one in group.members:
                 known = (one.metadata.get("label"), one.metadata.get("path"))
                 writer.writerow(
-                    [number, len(group), f"{group.diameter:.6f}", one.id, f"{one.distance:.6f}"]
+                    [number, group.kind, len(group), width, one.id, f"{one.distance:.6f}"]
                     + ["" if value is None else value for value in known]
                 )
         return text.getvalue()
 
 
-def duplicates(
-    index: Index, threshold: float | None = None, *, progress: Wanted = False
-) -> Duplicates:
-    """Find groups of items within a threshold of each other.
+def _groups(sizes: list[int]) -> str:
+    return f"{len(sizes):,} group{'s' * (len(sizes) != 1)} with {sum(sizes):,}"
 
-    Two items are connected if their distance is at most the threshold, and a group is all that
-    connections reach (single linkage). So a group may be wider than the threshold: its diameter
-    tells.
+
+def duplicates(
+    index: Index,
+    threshold: float | None = None,
+    *,
+    pictures: bool = True,
+    progress: Wanted = False,
+) -> Duplicates:
+    """Find groups of items that are the same thing, and of those that are the same picture.
+
+    Two items are connected if their distance is at most the threshold. What connections reach is a
+    group if it is no wider than the threshold; else it is cut where it hangs together least: parts
+    are joined, the closest first, while the mean distance between two is at most the threshold
+    (average linkage), and the edges that would join what was cut are told. Above 2,048 connected
+    items the threshold is lowered first until fewer hang together.
+
+    Within these, items with the same or nearly the same pixels, mirrored ones too, are the same
+    picture (`data.checks`: thumbnails after the shift, brightness and contrast that suit them
+    best); a group that is one picture is told as such and not again as a thing.
 
     Args:
         index: of images or embeddings.
-        threshold: 0 or more; 0 finds equal embeddings only. Defaults to the model's, which says
+        threshold: 0 or more; 0 finds equal embeddings only. Defaults to the index's, which says
             "the same class": for copies and near copies take a smaller one.
+        pictures: read the images of what is in a group, where their files are still there, to tell
+            copies from the same thing. Defaults to True.
         progress: True for a bar, or a function that is told; see `twinset.progress`. Defaults to
             False.
 
     Raises:
         StoreError: the threshold is below 0 or NaN; or there is none, and no model to ask.
+
+    Reference:
+        Sokal, Michener (1958), A Statistical Method for Evaluating Systematic Relationships.
+
+    Example:
+        >>> import numpy as np, twinset
+        >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in (0, 0, 3, 3)])
+        >>> grays = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "light"), "grays")
+        >>> model = twinset.fit(grays, epochs=1, encoder={"units": [8]})
+        >>> with twinset.Index.build(model, grays) as index:
+        ...     found = twinset.duplicates(index, 0)
+        >>> [[one.id for one in group.members] for group in found.groups]
+        [['grays/0', 'grays/1'], ['grays/2', 'grays/3']]
     """
     if threshold is None:
         limit = index.threshold
@@ -124,17 +179,32 @@ def duplicates(
         raise StoreError(f"Expected a threshold of 0 or more. Received {threshold}.")
     ids, vectors = _all(index.store)
     found = find_groups(vectors, limit.value, progress=progress)
-    groups = []
-    for group in found:
-        members = [ids[row] for row in group.members]
-        held = index.get(members)
-        groups.append(
-            DuplicateGroup(
-                tuple(map(Neighbour, members, group.distances.tolist(), held.metadata)),
-                group.diameter,
-            )
-        )
-    return Duplicates(tuple(groups), limit, len(ids))
+    rows = [[int(row) for row in group.members] for group in found.groups]
+    copies = _copies(index.store, ids, rows, ()) if pictures else []
+    whole = {frozenset(own) for own in copies}
+    groups = [(THING, group) for group in found.groups if frozenset(group.members) not in whole]
+    pictured = [(PICTURE, group) for group in described(vectors, copies)]
+    told = [
+        DuplicateGroup(_neighbours(index.store, ids, group), group.diameter, kind)
+        for kind, group in [*pictured, *groups]
+    ]
+    edges = [Edge(ids[link.left], ids[link.right], link.distance) for link in found.links]
+    return Duplicates(tuple(told), limit, len(ids), tuple(edges))
+
+
+def _copies(
+    store: Store, ids: list[str], groups: list[list[int]], different: Iterable[tuple[int, int]]
+) -> list[list[int]]:
+    # sets of positions, each the same picture
+    rows = sorted({row for group in groups for row in group})
+    known = store.get([ids[row] for row in rows]).metadata if rows else ()
+    pairs = [(rows[left], rows[right]) for left, right in same_pictures(known)]
+    return sets_of(joined(pairs, list(different))[0])
+
+
+def _neighbours(store: Store, ids: list[str], group: Group) -> tuple[Neighbour, ...]:
+    members = [ids[row] for row in group.members]
+    return tuple(map(Neighbour, members, group.distances.tolist(), store.get(members).metadata))
 
 
 def _all(store: Store) -> tuple[list[str], NDArray[np.float32]]:

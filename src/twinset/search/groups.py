@@ -1,8 +1,8 @@
-"""Groups of vectors that chains of small steps connect: what is there twice, or nearly so."""
+"""Groups of vectors that are close to each other: what is there twice, or nearly so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from twinset.errors import StoreError
 from twinset.nearest import Matrix, one_blas_thread
 from twinset.progress import Progress, Wanted, reporting
 from twinset.search.checked import checked_vectors
+from twinset.search.cut import LARGEST, Link, Pairs, cut, joined, sets_of
 
 # A tile of 1024 × 1024 keys (4 MB) stays near one core.
 TILE = 1024
@@ -28,9 +29,13 @@ _MANY = 2**16
 _Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
+# By how much the reach of a step shrinks where a group is too large for its distances to be held.
+_FINER = 0.8
+
+
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Vectors that are connected."""
+    """Vectors that belong together."""
 
     # their positions, 2 or more: the medoid, whose distances to the others have the smallest sum,
     # then the others by their distance to it
@@ -42,42 +47,106 @@ class Group:
         return len(self.members)
 
 
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """Groups, the tightest and smallest first, and what is between those that steps connect."""
+
+    groups: list[Group]
+    links: list[Link]  # the shortest first
+
+
 def find_groups(
     vectors: ArrayLike,
     threshold: float,
     *,
+    same: Pairs = (),  # decided: are in one group, however far apart
+    different: Pairs = (),  # are never in one group; before `same` where the two contradict
     progress: Wanted = False,
-) -> list[Group]:
-    """Find the groups that steps of at most a threshold connect (single linkage).
+) -> Grouping:
+    """Find groups within a threshold: single linkage, cut by average linkage where it chains.
 
-    Two vectors are connected if ‖a − b‖ ≤ threshold, and a group is all that connections reach.
-
-    Do not read a group as vectors that are all within the threshold of each other: chains of small
-    steps reach far, and where items are dense one group may hold nearly all. The diameter tells;
-    where it is far above the threshold, take a smaller one.
+    Two vectors are connected if ‖a − b‖ ≤ threshold. What connections reach is one group if it is
+    no wider than the threshold; else its closest parts are joined as long as the mean distance
+    between two parts is at most the threshold. The closest pair of two parts that are connected,
+    and yet no group, is a link. Above 2,048 connected vectors, steps are made smaller first until
+    fewer hang together, and between what they leave no link is told.
 
     Time grows with n², memory with n: keys exist a tile at a time.
 
     Reference:
-        Sneath (1957), The Application of Computers to Taxonomy.
+        Sneath (1957), The Application of Computers to Taxonomy; Sokal, Michener (1958), A
+        Statistical Method for Evaluating Systematic Relationships (average linkage).
     """
     rows = checked_vectors(vectors, "vectors")
     if not threshold >= 0:
         raise StoreError(f"Expected a threshold of 0 or more. Received {threshold!r}.")
-    labels = _Components(rows, float(threshold)).labels(progress)
-    order = np.argsort(labels, kind="stable")
-    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
-    found = (part for part in np.split(order, starts[1:]) if len(part) > 1)
-    # stable: among groups of one size the one with the first member stays first
-    by_size = sorted(sorted(found, key=lambda part: int(part[0])), key=len, reverse=True)
+    together = sets_of(joined(same, different)[0])
+    labels = _Components(rows, float(threshold), together).labels(progress)
+    found = Grouping([], [])
     with one_blas_thread():
-        return [_described(rows, part) for part in by_size]
+        for part in _split(labels):
+            _cut_down(rows, part, float(threshold), threshold, (together, different), found)
+    found.groups.sort(key=_tightness)
+    found.links.sort(key=lambda link: (link.distance, link.left, link.right))
+    return found
+
+
+def described(vectors: NDArray[np.float32], sets: Iterable[Sequence[int]]) -> list[Group]:
+    """Describe groups that others found, the tightest and smallest first."""
+    return sorted((_described(vectors, np.array(own)) for own in sets), key=_tightness)
+
+
+def _tightness(group: Group) -> tuple[float, int, int]:
+    return group.diameter, len(group), int(group.members.min())
+
+
+def _split(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    # positions of each label that is there twice or more
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order], prepend=labels.min(initial=0) - 1))
+    return [part for part in np.split(order, starts[1:]) if len(part) > 1]
+
+
+def _cut_down(
+    rows: NDArray[np.float32],
+    members: NDArray[np.int64],
+    threshold: float,
+    reach: float,
+    decided: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]],
+    found: Grouping,
+) -> None:
+    # Put what connections of at most the reach join into the grouping, cut where it must be.
+    place = {int(row): k for k, row in enumerate(members)}
+    together, different = (
+        [[place[one] for one in own] for own in sets if all(one in place for one in own)]
+        for sets in decided
+    )
+    whole = _described(rows, members)
+    if whole.diameter <= threshold and not different:
+        found.groups.append(whole)
+    elif len(members) <= LARGEST:
+        parts, links = cut(rows[members], threshold, together, different)
+        found.groups.extend(_described(rows, members[part]) for part in _split(parts))
+        for link in links:
+            ends = int(members[link.left]), int(members[link.right])
+            found.links.append(Link(*ends, link.distance))
+    elif reach < threshold / 1000 or not threshold:
+        # too many equal ones to be told apart: who differs from another is left out
+        out = {right for _, right in different}
+        rest = np.array([one for k, one in enumerate(members) if k not in out])
+        found.groups.append(_described(rows, rest))
+    else:
+        finer = reach * _FINER
+        for part in _split(_Components(rows[members], finer, together).labels(False)):
+            _cut_down(rows, members[part], threshold, finer, decided, found)
 
 
 class _Components:
     """The connected components of a graph whose edges are looked for a tile at a time."""
 
-    def __init__(self, vectors: NDArray[np.float32], threshold: float) -> None:
+    def __init__(
+        self, vectors: NDArray[np.float32], threshold: float, together: Sequence[Sequence[int]]
+    ) -> None:
         self._vectors = vectors
         self._threshold = threshold
         self._matrix = Matrix(vectors)
@@ -86,6 +155,8 @@ class _Components:
         self._sure = np.float32(threshold * threshold * (1 - 1e-6) - slack)
         self._possible = np.float32(min(threshold * threshold * (1 + 1e-6) + slack, 3e38))
         self._labels = np.arange(len(vectors))
+        for own in together:
+            self._labels[list(own)] = own[0]
 
     def labels(self, progress: Wanted) -> NDArray[np.int64]:
         """Number the component of each vector."""

@@ -1,0 +1,93 @@
+"""What hangs together: pairs joined unless a decision forbids it, groups cut where they chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Members whose distances to each other are held at once (17 MB).
+LARGEST = 2048
+
+Pairs = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Link:
+    """The closest pair of two parts that steps connect, and that are not one group."""
+
+    left: int
+    right: int
+    distance: float
+
+
+def joined(same: Pairs, different: Pairs) -> tuple[dict[int, set[int]], list[int]]:
+    """Join pairs in their order, but never two sides of a pair that is different.
+
+    Returns the set of each position that was joined, shared by its members, and the places in
+    `same` of the pairs that could not be.
+    """
+    foes: dict[int, set[int]] = {}
+    for left, right in different:
+        foes.setdefault(left, set()).add(right)
+        foes.setdefault(right, set()).add(left)
+    home: dict[int, set[int]] = {}
+    refused = []
+    for place, (left, right) in enumerate(same):
+        small, large = (home.setdefault(one, {one}) for one in (left, right))
+        if small is large:
+            continue
+        if len(small) > len(large):
+            small, large = large, small
+        if any(not foes.get(one, set()).isdisjoint(large) for one in small):
+            refused.append(place)
+            continue
+        large |= small
+        home |= dict.fromkeys(small, large)
+    return home, refused
+
+
+def sets_of(home: dict[int, set[int]]) -> list[list[int]]:
+    """List what was joined, each set once and in order."""
+    return sorted(sorted(one) for one in {id(one): one for one in home.values()}.values())
+
+
+def cut(
+    vectors: NDArray[np.float32],
+    threshold: float,
+    together: Iterable[Sequence[int]],
+    different: Iterable[Sequence[int]],
+) -> tuple[NDArray[np.int64], list[Link]]:
+    """Number the parts of a group by average linkage, and name the edges that would join them."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import minimum_spanning_tree
+    from scipy.spatial.distance import pdist, squareform
+
+    # rounded as everywhere else: who is at the threshold itself stays within
+    apart = pdist(vectors.astype(np.float64)).astype(np.float32).astype(np.float64)
+    most = min(threshold, float(apart.max()))
+    # Moved up, so that 0 is free for what is decided to be the same: it joins first. The mean with
+    # a pair that is different stays beyond the threshold, however many share it.
+    shift = most or 1.0
+    known = squareform(apart + shift)
+    for left, right in (pair for own in together for pair in combinations(own, 2)):
+        known[left, right] = known[right, left] = 0.0
+    for left, right in different:
+        known[left, right] = known[right, left] = (most + shift) * (len(vectors) ** 2 + 1)
+    tree = linkage(squareform(known, checks=False), "average")
+    parts = fcluster(tree, (most + shift) * (1 + 1e-9), "distance").astype(np.int64)
+    if parts.max() == 1:
+        return parts, []
+    # steps within a part cost next to nothing, so that exactly the closest between parts remain
+    steps = squareform(apart) + shift
+    steps[parts[:, None] == parts] = shift * 1e-9
+    # sparse, as of an array scipy takes what is close to 0 for no step
+    left, right = minimum_spanning_tree(csr_array(steps)).nonzero()
+    between = np.flatnonzero(parts[left] != parts[right])
+    far = squareform(apart)
+    links = [Link(int(left[k]), int(right[k]), float(far[left[k], right[k]])) for k in between]
+    return parts, sorted(links, key=lambda link: (link.distance, link.left, link.right))
