@@ -83,14 +83,14 @@ class Estimate:
             n = max(len(self.pulls) / 2, 1.0)
         else:
             n = p * (1 - p) / error**2
-        low, high = _wilson(p, n, level)
+        low, high = wilson(p, n, normal_quantile((1 + level) / 2))
         return Interval(p, low, high, error, level)
 
 
 def share_interval(share: float, count: int, level: float = 0.95) -> Interval:
     """Compute Wilson's interval of a share of independent tries: of queries, not of pairs."""
     # Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
-    low, high = _wilson(share, count, level)
+    low, high = wilson(share, count, normal_quantile((1 + level) / 2))
     return Interval(share, low, high, math.sqrt(max(share * (1 - share), 0.0) / count), level)
 
 
@@ -239,8 +239,8 @@ def normal_quantile(share: float) -> float:
     return NormalDist().inv_cdf(share)
 
 
-def _wilson(p: float, n: float, level: float) -> tuple[float, float]:
-    z = normal_quantile((1 + level) / 2)
+def wilson(p: float, n: float, z: float) -> tuple[float, float]:
+    """Bound a share of n tries, z standard errors to either side."""
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(max(p * (1 - p), 0) / n + z**2 / (4 * n**2))
     # at 0 and 1 the ends meet the share but for rounding

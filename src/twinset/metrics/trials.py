@@ -1,0 +1,216 @@
+"""Images left out of their identity in turn and looked for: what identification is judged by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twinset.metrics.intervals import Interval, wilson
+from twinset.metrics.joining import Floats, Ints, join, spreads
+from twinset.metrics.retrieval import checked
+
+# Identities are left out in so many groups at most: more tell no more of the spread.
+GROUPS = 60
+# Distances of queries to identities that are held; 32 MB.
+HELD = 2**22
+QUERIES = 2_000
+CHUNK = 2**22  # of queries to references at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What p queries found: the distance to their own identity, and to the nearest other one."""
+
+    own: Floats  # (p,); infinite where nothing is left of it to find
+    rival: Floats  # (p,); as somebody unknown, a query finds this one
+    groups: Ints  # of the queries' identities, (p,)
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which queries have an identity to be found."""
+        return np.isfinite(self.own)
+
+    def rank_1(self) -> float:
+        """Compute the share of queries whose own identity is the nearest."""
+        known = self.known
+        return float((self.own < self.rival)[known].mean()) if known.any() else math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class Trials(Scores):
+    """The same with the distance of each query to every other identity."""
+
+    who: Ints  # identity of each query, (p,)
+    others: Floats  # (p, m); infinite at the query's own
+    columns: Ints  # group of each identity, (m,)
+
+    @property
+    def identities(self) -> int:
+        """The number of identities."""
+        return len(self.columns)
+
+    @cached_property
+    def _by_group(self) -> Floats:
+        order = np.argsort(self.columns, kind="stable")
+        starts = np.searchsorted(self.columns[order], np.arange(self.columns.max() + 1))
+        return np.asarray(np.minimum.reduceat(self.others[:, order], starts, axis=1))
+
+    def without(self, group: int) -> Scores:
+        """Leave a group of identities out, as queries and from the gallery."""
+        kept = self.groups != group
+        nearest = np.delete(self._by_group[kept], group, axis=1)
+        return Scores(self.own[kept], nearest.min(axis=1), self.groups[kept])
+
+
+@dataclass(frozen=True, eq=False)
+class Jackknifed:
+    """A number, and what it is without each group of identities."""
+
+    value: float
+    without: Floats
+    units: int  # identities it rests on
+
+    @property
+    def error(self) -> float:
+        """Standard error over identities."""
+        known = self.without[np.isfinite(self.without)]
+        count = len(known)
+        if count < 2:
+            return math.nan
+        return math.sqrt((count - 1) / count * float(np.square(known - known.mean()).sum()))
+
+    def minus(self, other: Jackknifed) -> Jackknifed:
+        """Compare with a number of the same identities: what both find hard cancels out."""
+        return Jackknifed(self.value - other.value, self.without - other.without, self.units)
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """Bound a share by Wilson's interval, for the independent tries that the error is worth."""
+        from scipy import stats
+
+        p, error, ends = self.value, self.error, (1 + level) / 2
+        if math.isnan(p):
+            return Interval(p, p, p, p, level)
+        # where no error was seen, each identity is one try
+        n = p * (1 - p) / error**2 if 0 < p < 1 and error > 0 else float(self.units)
+        # the error itself is known from so many groups only
+        quantile = float(stats.t.ppf(ends, max(len(self.without) - 1, 1)))
+        low, high = wilson(p, n, quantile)
+        return Interval(p, low, high, error, level)
+
+
+def jackknifed(trials: Trials, statistic: Callable[[Scores], float]) -> Jackknifed:
+    """Compute a statistic of all queries, and without each group of identities."""
+    # Efron, Stein (1981), The Jackknife Estimate of Variance. An identity counts as query and as
+    # somebody whom others are taken for: it is left out as both.
+    groups = int(trials.columns.max()) + 1
+    without = np.array([statistic(trials.without(group)) for group in range(groups)])
+    units = len(np.unique(trials.who[trials.known]))
+    return Jackknifed(statistic(trials), without, units)
+
+
+def leave_out(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    rule: str,
+    *,
+    together: int = 1,  # images of one query
+    references: int | None = None,  # of an identity at most; None for all
+    seed: int = 0,
+) -> Trials:
+    """Leave images out of their identity in turn, and look for them among all."""
+    vectors, y = checked(embeddings, labels)
+    rng = np.random.default_rng(seed)
+    _, codes, sizes = np.unique(y, return_inverse=True, return_counts=True)
+    # in random order within each identity, as a table of files may be sorted by quality
+    order = np.lexsort((rng.random(len(y)), codes))
+    gallery = _Gallery(vectors[order], codes[order], sizes, references, together)
+    m = len(sizes)
+    columns = rng.permutation(np.arange(m) % min(m, GROUPS))
+    starts = gallery.queries(rng)
+    own, others = np.empty(len(starts)), np.empty((len(starts), m))
+    step = max(1, CHUNK // (len(gallery.columns) * together))
+    for start in range(0, len(starts), step):
+        part = slice(start, start + step)
+        own[part], others[part] = gallery.look_for(starts[part], rule)
+    who = gallery.codes[starts]
+    return Trials(own, others.min(axis=1), columns[who], who, others, columns)
+
+
+class _Gallery:
+    """Vectors sorted by identity; the first few of each are its references."""
+
+    def __init__(
+        self,
+        vectors: Floats,
+        codes: Ints,
+        sizes: Ints,
+        references: int | None,
+        together: int,
+    ) -> None:
+        self._x = vectors - vectors.mean(axis=0)  # products of long rows would lose digits
+        self._squares = np.square(self._x).sum(axis=1)
+        self.codes, self._sizes, self._together = codes, sizes, together
+        first = np.cumsum(sizes) - sizes
+        self._rank = np.arange(len(codes)) - first[codes]
+        self._most = int(sizes.max()) if references is None else references
+        # one query's own images are replaced by the next
+        self.columns = np.flatnonzero(self._rank < self._most + together)
+
+    def queries(self, rng: np.random.Generator) -> Ints:
+        """List where queries begin: each `together` images of one identity, whole identities."""
+        starts = self._rank % self._together == 0
+        starts &= self._rank + self._together <= self._sizes[self.codes]
+        found = np.flatnonzero(starts)
+        most = min(QUERIES, max(HELD // len(self._sizes), 1))
+        if len(found) > most:
+            place = rng.permutation(len(self._sizes))[self.codes[found]]
+            # a few of each: another image of one identity says less than another identity
+            rank = self._rank[found] // self._together
+            found = np.sort(found[np.lexsort((place, rank))[:most]])
+        return found
+
+    def look_for(self, starts: Ints, rule: str) -> tuple[Floats, Floats]:
+        """Join the distances of some queries to all identities: to their own, and to the others."""
+        images = starts[:, None] + np.arange(self._together)  # (p, q)
+        columns, codes = self.columns, self.codes[self.columns]
+        rows = self._x[images.ravel()]
+        squared = self._squares[images.ravel()][:, None] + self._squares[columns]
+        squared -= 2 * rows @ self._x[columns].T
+        apart = np.sqrt(np.maximum(squared, 0)).reshape(*images.shape, -1)
+        mine = codes == self.codes[starts][:, None]  # (p, c)
+        place, at = self._rank[columns], self._rank[starts][:, None]
+        inside = (place >= at) & (place < at + self._together)
+        reach = self._most + self._together * (at < self._most)
+        counts = np.where(mine, (place < reach) & ~inside, place < self._most)
+        apart[~np.broadcast_to(counts[:, None], apart.shape)] = np.inf
+        embedded = rule == "mean embedding"
+        spread = self._spreads(counts, mine, images) if embedded else np.zeros(1)
+        joined = join(apart, codes, rule, spread=spread)
+        own = self.codes[starts][:, None]
+        found = np.take_along_axis(joined, own, axis=1)[:, 0]
+        np.put_along_axis(joined, own, np.inf, axis=1)
+        return found, joined
+
+    def _spreads(self, counts: NDArray[np.bool_], mine: NDArray[np.bool_], images: Ints) -> Floats:
+        # of all identities' first references, with the own one's replaced, and of the query itself
+        p = len(images)
+        kept = self.columns[self._rank[self.columns] < self._most]
+        found: Floats = np.tile(spreads(self._x[kept], self.codes[kept]), (p, 1))
+        left = counts & mine
+        number = np.maximum(left.sum(axis=1), 1)
+        means = left @ self._x[self.columns] / number[:, None]
+        squares = left @ self._squares[self.columns] / number
+        own = self.codes[images[:, 0]]
+        found[np.arange(p), own] = np.maximum(squares - np.square(means).sum(axis=1), 0.0)
+        middle = self._x[images].mean(axis=1)
+        query = self._squares[images].mean(axis=1) - np.square(middle).sum(axis=1)
+        found += np.maximum(query, 0.0)[:, None]
+        return found
