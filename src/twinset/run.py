@@ -128,10 +128,10 @@ def train(
     with _step(folder, "the choice of its threshold"):
         if parts.calibration is not None:
             model = model.calibrate(parts.calibration)
-            model.save(folder)
+            model.save_decision(folder)
         elif found is not None and chosen.holdout != "none":
             model = cross_calibrated(model, found)
-            model.save(folder)
+            model.save_decision(folder)
     with _step(folder, "its graph for ONNX Runtime"):
         if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
             ready(model, folder, tell)

@@ -12,7 +12,9 @@ on less, what is promised is rather too little than too much.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,12 +26,13 @@ from twinset import distance as distances
 from twinset.data.labelled import Labelled
 from twinset.data.pairs import Pairs, balanced_pairs
 from twinset.data.split import By
-from twinset.data.turns import FOLDS, Turns, able, comparable, take_turns, turns_of
+from twinset.data.turns import FOLDS, Turn, Turns, able, comparable, take_turns, turns_of
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.metrics.measure import Calibration, calibrate
 from twinset.metrics.measured import Part
 from twinset.metrics.promised import Over
+from twinset.nearest import one_blas_thread
 from twinset.progress import Progress, Wanted, reporting
 
 if TYPE_CHECKING:
@@ -108,27 +111,34 @@ def crossfit(
     folds: int = FOLDS,
     seed: int,
     turns: Turns | None = None,
+    threads: int = 1,
     progress: Wanted = False,
 ) -> CrossFitted:
     """Leave classes, images or groups out in turn, train on the rest, and embed what was left out.
 
     `train` returns anything with `embed`, or None where nothing can be learned: that turn does not
     count then. By "image" and "group" it is the images of each class that are left out; groups stay
-    whole in any case. Turns that were taken before, as by `divide`, are taken as they are.
+    whole in any case. Turns that were taken before, as by `divide`, are taken as they are. More
+    `threads` than one are for a `train` of numpy alone.
     """
     if by == "group" and data.groups is None:
         raise DataError(f"{data.name}: expected groups to leave out. It has none.")
     if turns is None:
         turns = take_turns(data.labels, by=by, units=data.groups, folds=folds, seed=seed)
     found, used = list[NDArray[np.float32]](), []
-    with reporting(progress) as tell:
-        for number, turn in enumerate(turns.all):
-            tell(Progress("cross-fit", number, len(turns.all), "trainings"))
-            model = train(data.subset(turn.kept))
-            if model is not None:
-                found.append(np.asarray(model.embed(data.subset(turn.held)), np.float32))
+
+    def embedded(turn: Turn) -> NDArray[np.float32] | None:
+        model = train(data.subset(turn.kept))
+        return None if model is None else np.asarray(model.embed(data.subset(turn.held)))
+
+    with reporting(progress) as tell, _mapping(threads) as each_of:
+        tell(Progress("cross-fit", 0, len(turns.all), "trainings"))
+        made = each_of(embedded, turns.all)
+        for number, (turn, rows) in enumerate(zip(turns.all, made, strict=True), 1):
+            if rows is not None:
+                found.append(rows.astype(np.float32, copy=False))
                 used.append(turn)
-        tell(Progress("cross-fit", len(turns.all), len(turns.all), "trainings"))
+            tell(Progress("cross-fit", number, len(turns.all), "trainings"))
     if not able(data.labels, used):
         raise DataError(
             f"{data.name}: expected trainings that leave some of the images out. Of "
@@ -140,18 +150,27 @@ def crossfit(
     # principal directions are no more than the images they come from: zeros change no distance
     width = max(each.shape[1] for each in found)
     found = [np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in found]
-    rows = np.concatenate(positions)
+    places = np.concatenate(positions)
     return CrossFitted(
         data=data.digest,
         images=len(data),
         embeddings=np.concatenate(found),
-        labels=data.labels[rows],
-        positions=rows,
+        labels=data.labels[places],
+        positions=places,
         turns=np.repeat(np.arange(len(positions)), [len(each) for each in positions]),
         by=turns.by,
         across=turns.across,
         note=turns.note,
     )
+
+
+@contextmanager
+def _mapping(threads: int) -> Iterator[Any]:
+    if threads == 1:  # Keras in the main thread, where Ctrl-C arrives
+        yield map
+        return
+    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+        yield pool.map
 
 
 def cross_calibrated(model: Model, found: CrossFitted) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from twinset import figures
 from twinset.data.labelled import Labelled, LabelledImages
 from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
 from twinset.data.parts import Parts
-from twinset.evaluation.baselines import baseline_of, plain_rows
+from twinset.evaluation.baselines import baseline_of
 from twinset.evaluation.choice import Choice
 from twinset.evaluation.crossfit import CrossFitted
 from twinset.metrics.pairs import PairScores, best_accuracy_threshold, hardest_mistakes, score_pairs
@@ -96,7 +97,10 @@ def _raw_distances(images: Labelled, pairs: Pairs) -> NDArray[np.float32]:
     step = max(1, CHUNK // int(np.prod(images.row_shape)))
     for start in range(0, len(pairs), step):
         part = pairs[start : start + step]
-        left, right = (plain_rows(images.rows[side]) for side in (part.left, part.right))
+        left, right = images.rows[part.left], images.rows[part.right]
+        if left.dtype == np.uint8:  # whole numbers first: in half the time of raw pixels
+            apart = np.subtract(left, right, dtype=np.int16).reshape(len(part), -1)
+            left, right = apart / np.float32(255), np.float32(0)
         found[start : start + step] = distances.euclidean(left, right)
     return found
 
@@ -283,6 +287,8 @@ def plot_model(model: SiameseModel, folder: Path) -> None:
 
     from twinset.networks.layers import siamese
 
+    if shutil.which("dot") is None:  # first: the network to draw takes half a second to build
+        return
     try:
         keras.utils.plot_model(
             siamese(model.encoder, model.recipe.distance),

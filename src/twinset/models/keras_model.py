@@ -102,21 +102,28 @@ class SiameseModel(Embedder):
             self.encoder.save(Path(draft, ENCODER))
             encoder = Path(draft, ENCODER).read_bytes()
         self.__dict__.pop("digest", None)  # the weights may have been changed since
-        card = Card(
-            **vars(Essentials.of(self)),
-            encoder_sha256=hashlib.sha256(encoder).hexdigest(),
-            interrupted=self.interrupted,
-            backend=keras.backend.backend(),
-            versions=versions(),
-        )
         # Each whole or not at all, the card last: it holds the encoder's digest, so that a save cut
         # short, or an old card beside a new encoder, is recognised and never loaded.
         write_bytes(target / ENCODER, encoder)
         write_bytes(target / RECIPE, self.recipe.to_toml().encode())
         write_bytes(target / HISTORY, to_csv(self.history).encode())
+        self._write_card(target, hashlib.sha256(encoder).hexdigest())
+
+    def save_decision(self, folder: str | Path) -> None:
+        """Write what was chosen since `save`, threshold and probability: model.json alone."""
+        self._write_card(Path(folder), read_card(folder).encoder_sha256)
+
+    def _write_card(self, folder: Path, encoder_sha256: str) -> None:
+        card = Card(
+            **vars(Essentials.of(self)),
+            encoder_sha256=encoder_sha256,
+            interrupted=self.interrupted,
+            backend=keras.backend.backend(),
+            versions=versions(),
+        )
         # with escapes: a class may be named by a folder whose bytes are no text
         text = json.dumps(card.to_dict(), indent=2)
-        write_bytes(target / CARD, text.encode() + b"\n")
+        write_bytes(folder / CARD, text.encode() + b"\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> SiameseModel:

@@ -14,7 +14,7 @@ from twinset.backbones.onnx_writer import grid_shares
 from twinset.networks.conv import Convolution, DepthwiseConvolution
 from twinset.networks.dense import MOMENTUM, embed
 from twinset.networks.layers import Frozen, Preprocess, expect_images
-from twinset.networks.seeded import HeNormal, Seeds
+from twinset.networks.seeded import Filled, HeNormal, Seeds
 from twinset.settings import Count, CountOrNone, Share, named
 
 
@@ -118,6 +118,12 @@ def network(shape: tuple[int, ...], features: Sequence[str]) -> keras.Model:
 
 # drawn by numpy: JAX would compile a program for the first weights of each shape
 _START = HeNormal([0])
+_NORM: dict[str, Any] = {
+    "beta_initializer": Filled(0),
+    "gamma_initializer": Filled(1),
+    "moving_mean_initializer": Filled(0),
+    "moving_variance_initializer": Filled(1),
+}
 
 
 def _name(layer: lite0.Convolution) -> str:
@@ -137,7 +143,7 @@ def _convolution(x: Any, layer: lite0.Convolution) -> Any:
             layer.width, layer.size, strides=layer.stride, kernel_initializer=_START, **common
         )
     x = keras.layers.BatchNormalization(
-        momentum=MOMENTUM, epsilon=lite0.EPSILON, name=f"{name}_norm"
+        momentum=MOMENTUM, epsilon=lite0.EPSILON, name=f"{name}_norm", **_NORM
     )(conv(x))
     return keras.layers.ReLU(6, name=f"{name}_relu")(x) if layer.relu else x
 

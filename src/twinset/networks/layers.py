@@ -124,6 +124,10 @@ class Frozen(keras.layers.Layer):
         del training
         return self.network(inputs, training=False)
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Tell the shape of the result; without it Keras would trace the whole network."""
+        return self.network.compute_output_shape(input_shape)
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         network = keras.saving.serialize_keras_object(self.network)

@@ -40,6 +40,23 @@ class HeNormal(keras.initializers.Initializer):
         return {"seed": self.seed}
 
 
+@keras.saving.register_keras_serializable("twinset")
+class Filled(keras.initializers.Initializer):
+    """An initialiser with one number, made by numpy, for which JAX compiles nothing."""
+
+    def __init__(self, value: float) -> None:
+        self.value = float(value)
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        """Fill an array."""
+        values = np.full(tuple(shape), self.value, np.float32)
+        return ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"value": self.value}
+
+
 class Seeds:
     """The seeds of a network's layers, in their order; None stands for fresh entropy."""
 

@@ -214,12 +214,13 @@ def _principal(x: NDArray[np.float32], most: int) -> NDArray[np.float32] | None:
     if x.shape[1] <= rank:
         return None
     x = x[np.unique(np.linspace(0, len(x) - 1, SAMPLE).astype(int))]
-    if len(x) <= 2 * rank:  # few images: by their products with each other
+    # few images: by their products with each other, exact, and up to here in a third of the time
+    if len(x) <= 4 * rank:
         wide = x.astype(np.float64)
         squares, vectors = np.linalg.eigh(wide @ wide.T)
         squares, directions = squares[::-1][:rank], wide.T @ vectors[:, ::-1][:, :rank]
         directions *= np.maximum(squares, np.finfo(np.float64).tiny) ** -0.5
-    else:  # in a tenth of the time of an eigendecomposition, and always the same
+    else:  # of 2,000 images in a third of the time of that, and always the same
         _, lengths, rows = randomized_svd(x, rank, n_iter=2, random_state=0)
         squares, directions = np.square(lengths), rows.T
     kept = squares > squares[0] * NOISE

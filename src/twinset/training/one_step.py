@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from twinset.errors import RecipeError
 from twinset.networks.layers import UnitNorm
+from twinset.networks.seeded import Filled
 from twinset.recipe import ENCODERS, Recipe
 from twinset.settings import Section
 from twinset.training.closed_form import ClosedForm, fit_head
@@ -90,7 +91,13 @@ def attached(trunk: keras.Model, head: ClosedForm) -> keras.Model:
     """Put a head on a frozen network, as layers with its numbers as weights."""
     x = trunk.outputs[0]
     if head.matrix is not None:
-        layer = keras.layers.Dense(head.matrix.shape[1], name="embedding")
+        # no weights are drawn, as for those JAX would compile a program first
+        layer = keras.layers.Dense(
+            head.matrix.shape[1],
+            kernel_initializer=Filled(0),
+            bias_initializer=Filled(0),
+            name="embedding",
+        )
         x = layer(x)
         layer.set_weights([head.matrix, -head.mean @ head.matrix])
     elif head.mean.any():
