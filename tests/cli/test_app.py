@@ -138,6 +138,8 @@ def test_the_commands_are_listed_with_what_they_do(command):
     assert list(commands()) == [
         "check",
         "compare",
+        "decide",
+        "decisions",
         "duplicates",
         "evaluate",
         "export",

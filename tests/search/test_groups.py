@@ -17,10 +17,9 @@ from twinset.search.cut import joined, sets_of
 from twinset.search.groups import find_groups
 
 
-def by_walking(vectors, threshold, same=()):
-    """Lists of positions that steps, or what is decided, connect, by depth-first search."""
+def by_walking(vectors, threshold):
+    """Lists of positions that steps connect, by depth-first search."""
     left, found = set(range(len(vectors))), []
-    decided = {frozenset(pair) for pair in same}
     while left:
         pending, reached = [min(left)], set()
         while pending:
@@ -31,7 +30,6 @@ def by_walking(vectors, threshold, same=()):
                     there
                     for there in left
                     if float(distance.euclidean(vectors[here], vectors[there])) <= threshold
-                    or frozenset((here, there)) in decided
                 ]
         left -= reached
         found.append(sorted(reached))
@@ -53,9 +51,9 @@ def by_averages(apart, threshold):
     return parts
 
 
-def check(vectors, threshold, same=(), different=()):
+def check(vectors, threshold, different=()):
     """Hold groups and links to what they promise, whatever ties there are."""
-    found = find_groups(vectors, threshold, same=same, different=different)
+    found = find_groups(vectors, threshold, different=different)
     keys = [(group.diameter, len(group), min(group.members)) for group in found.groups]
     assert keys == sorted(keys)
     groups = [set(group.members.tolist()) for group in found.groups]
@@ -71,9 +69,7 @@ def check(vectors, threshold, same=(), different=()):
         np.testing.assert_allclose(group.distances, table[0], rtol=1e-5, atol=1e-7)
         assert group.distances[0] == 0
         assert (np.diff(group.distances) >= 0).all()
-    refused = joined(same, different)[1]
-    kept = [pair for place, pair in enumerate(same) if place not in refused]
-    for connected in by_walking(vectors, threshold, kept):
+    for connected in by_walking(vectors, threshold):
         parts = {home.get(one, -1 - one): set() for one in connected}
         for one in connected:
             parts[home.get(one, -1 - one)].add(one)
@@ -124,14 +120,20 @@ def test_what_is_decided_holds(seed, n, agreed, denied):
         [tuple(rng.choice(n, 2, replace=False).tolist()) for _ in range(count)]
         for count in (agreed, denied)
     )
-    found = check(vectors, 0.2, same, different)
+    check(vectors, 0.2, different)
+    found = find_groups(vectors, 0.2, same=same, different=different)
     home = {int(one): k for k, group in enumerate(found.groups) for one in group.members}
+    assert len(home) == sum(map(len, found.groups))
     refused = joined(same, different)[1]
     for place, (left, right) in enumerate(same):
         assert place in refused or home[left] == home[right]
-    everything = find_groups(vectors, 5.0, different=different)
-    if not denied:
-        assert len(everything.groups) == 1
+    for left, right in different:
+        assert home.get(left, -1) != home.get(right, -2)
+    for link in found.links:
+        assert home.get(link.left, -1) != home.get(link.right, -2)
+    if not denied:  # whole groups are joined, and none loses a member
+        for group in find_groups(vectors, 0.2).groups:
+            assert len({home[one] for one in group.members.tolist()}) == 1
 
 
 def test_joining_in_order_leaves_out_what_contradicts():

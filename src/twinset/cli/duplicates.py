@@ -17,11 +17,12 @@ GROUPS, MEMBERS = 20, 5  # so many groups get a line, with so many of their memb
 
 
 def duplicates(args: Namespace) -> int:
-    """Find groups of items that are the same picture or the same thing, tightest first.
+    """Find groups of items that are the same picture or the same thing.
 
-    Items of a group are within the threshold of each other on average. Where only a chain of small
-    steps connects two parts they are two groups, and the step that would join them is printed. The
-    same picture is told by the pixels, mirrored copies included, as long as the files are there.
+    The tightest come first. Items of a group are within the threshold of each other on average.
+    Where only a chain of small steps connects two parts they are two groups, and the step that
+    would join them is printed. The same picture is told by the pixels, mirrored copies included, as
+    long as the files are there.
 
         twinset duplicates photos.index --threshold 0.05 --picture copies.png
     """

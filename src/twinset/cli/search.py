@@ -27,14 +27,23 @@ def search(args: Namespace) -> int:
     """
     from twinset.search.index import Index
 
+    if not args.queries and args.item is None:
+        raise StoreError("Expected images to search for, or --item with the id of an item.")
     with Index.open(args.index, args.model) as opened:
-        answers = opened.search(
-            args.queries,
-            k=None if args.all else args.k,
-            within=_limit(args.within),
-            where=args.where,
-            exact=args.exact,
-        )
+        if args.item is not None:
+            # what was decided comes first however far, so that a limit would say two things
+            if args.queries or args.all or args.within != "any":
+                raise StoreError("Expected --item without images, --within and --all.")
+            told = {"k": args.k, "where": args.where, "exact": args.exact}
+            answers = [opened.similar(args.item, **told)]
+        else:
+            answers = opened.search(
+                args.queries,
+                k=None if args.all else args.k,
+                within=_limit(args.within),
+                where=args.where,
+                exact=args.exact,
+            )
     if args.picture is not None:  # before a word is said: whoever reads may stop listening
         from twinset import figures
         from twinset.report.index_pictures import draw_answers
@@ -52,7 +61,13 @@ def search(args: Namespace) -> int:
 
 def _search(takes: Arguments) -> None:
     takes.shared("index")
-    takes.option("queries", "Image files.", type=Path, nargs="+", metavar="QUERY")
+    takes.option("queries", "Image files.", type=Path, nargs="*", metavar="QUERY")
+    takes.option(
+        "--item",
+        "Search by this item of the index instead. What was decided to be the same comes first, "
+        "what is different is left out.",
+        metavar="ID",
+    )
     takes.option(
         "-k", "Maximum number of results per query.", type=int, default=10, metavar="COUNT"
     )

@@ -22,6 +22,7 @@ USUAL = {
     "right": f"right|second|{_THING}?_?(2|b|right)|(right|second)_{_THING}",
     "same": "same|(is_)?(same|match|duplicate|genuine|positive)|label|target|y|judgement|decision",
     "group": "group",
+    "why": "why",
 }
 SAME = frozenset(
     (
@@ -55,6 +56,7 @@ class PairTable:
     same: NDArray[np.int8]  # (p,): 1 same, 0 different, −1 not judged
     groups: Sequence[str] | None  # of both images of each row; "" for none
     where: Callable[[int], str]  # tells people where a row is: "line 17"
+    why: Sequence[str] | None = None  # each pair was asked about, as `twinset review` writes it
 
     def __len__(self) -> int:
         return len(self.left)
@@ -113,9 +115,10 @@ def read_pair_table(path: str | Path, *, judged: bool = True) -> PairTable:
     same = np.full(len(left), -1, np.int8)
     if judged:
         same = _judgements(columns["same"], name, where)
-    groups = columns.get("group")
+    groups, why = columns.get("group"), columns.get("why")
     texts = None if groups is None else [shown(text.strip()) for text in groups.each]
-    return PairTable(file, left, right, same, texts, where)
+    reasons = None if why is None else list(why.each)
+    return PairTable(file, left, right, same, texts, where, reasons)
 
 
 def _column(what: str, header: Sequence[str], place: str, judged: bool) -> str | None:
@@ -125,7 +128,7 @@ def _column(what: str, header: Sequence[str], place: str, judged: bool) -> str |
     usual = [n for n, p in zip(header, plain, strict=True) if re.fullmatch(USUAL[what], p)]
     if len(usual) == 1:
         return usual[0]
-    if what == "group" or (what == "same" and not judged):
+    if what in ("group", "why") or (what == "same" and not judged):
         return None
     wanted = "left, right and same" if judged else "left and right"
     raise DataError(

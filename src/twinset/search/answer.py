@@ -23,6 +23,7 @@ class Answer:
     threshold: Threshold  # the model's: at most this distance is a match
     within: float | None = None  # the largest distance that was asked for; None for any
     nearest: Neighbour | None = None  # however far; None where no item meets the conditions
+    decided: frozenset[str] = frozenset()  # ids that people decided to be the same as the query
 
     def __iter__(self) -> Iterator[Neighbour]:
         return iter(self.neighbours)
@@ -49,8 +50,8 @@ class Answer:
         return self.known if self.within is None else bool(self.neighbours)
 
     def is_match(self, neighbour: Neighbour) -> bool:
-        """Tell whether the model takes an item for the same."""
-        return neighbour.distance <= self.threshold.value
+        """Tell whether the model takes an item for the same, or people decided so."""
+        return neighbour.distance <= self.threshold.value or neighbour.id in self.decided
 
     def sentence(self) -> str:
         """Say it in one line."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 LARGEST = 2048
 
 Pairs = Sequence[tuple[int, int]]
+Thing = TypeVar("Thing", int, str)  # a position, or an id
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,19 @@ class Link:
     distance: float
 
 
-def joined(same: Pairs, different: Pairs) -> tuple[dict[int, set[int]], list[int]]:
+def joined(
+    same: Sequence[tuple[Thing, Thing]], different: Sequence[tuple[Thing, Thing]]
+) -> tuple[dict[Thing, set[Thing]], list[int]]:
     """Join pairs in their order, but never two sides of a pair that is different.
 
     Returns the set of each position that was joined, shared by its members, and the places in
     `same` of the pairs that could not be.
     """
-    foes: dict[int, set[int]] = {}
+    foes: dict[Thing, set[Thing]] = {}
     for left, right in different:
         foes.setdefault(left, set()).add(right)
         foes.setdefault(right, set()).add(left)
-    home: dict[int, set[int]] = {}
+    home: dict[Thing, set[Thing]] = {}
     refused = []
     for place, (left, right) in enumerate(same):
         small, large = (home.setdefault(one, {one}) for one in (left, right))
@@ -50,16 +53,13 @@ def joined(same: Pairs, different: Pairs) -> tuple[dict[int, set[int]], list[int
     return home, refused
 
 
-def sets_of(home: dict[int, set[int]]) -> list[list[int]]:
+def sets_of(home: dict[Thing, set[Thing]]) -> list[list[Thing]]:
     """List what was joined, each set once and in order."""
     return sorted(sorted(one) for one in {id(one): one for one in home.values()}.values())
 
 
 def cut(
-    vectors: NDArray[np.float32],
-    threshold: float,
-    together: Iterable[Sequence[int]],
-    different: Iterable[Sequence[int]],
+    vectors: NDArray[np.float32], threshold: float, different: Iterable[Sequence[int]]
 ) -> tuple[NDArray[np.int64], list[Link]]:
     """Number the parts of a group by average linkage, and name the edges that would join them."""
     from scipy.cluster.hierarchy import fcluster, linkage
@@ -68,26 +68,19 @@ def cut(
     from scipy.spatial.distance import pdist, squareform
 
     # rounded as everywhere else: who is at the threshold itself stays within
-    apart = pdist(vectors.astype(np.float64)).astype(np.float32).astype(np.float64)
+    apart = squareform(pdist(vectors.astype(np.float64)).astype(np.float32).astype(np.float64))
     most = min(threshold, float(apart.max()))
-    # Moved up, so that 0 is free for what is decided to be the same: it joins first. The mean with
-    # a pair that is different stays beyond the threshold, however many share it.
-    shift = most or 1.0
-    known = squareform(apart + shift)
-    for left, right in (pair for own in together for pair in combinations(own, 2)):
-        known[left, right] = known[right, left] = 0.0
+    known = apart.copy()
+    # The mean with a pair that is different stays beyond the threshold, however many share it.
     for left, right in different:
-        known[left, right] = known[right, left] = (most + shift) * (len(vectors) ** 2 + 1)
-    tree = linkage(squareform(known, checks=False), "average")
-    parts = fcluster(tree, (most + shift) * (1 + 1e-9), "distance").astype(np.int64)
-    if parts.max() == 1:
-        return parts, []
+        known[left, right] = known[right, left] = (most or 1.0) * (len(vectors) ** 2 + 1)
+    tree = linkage(squareform(known), "average")
+    parts = fcluster(tree, most * (1 + 1e-9), "distance").astype(np.int64)
     # steps within a part cost next to nothing, so that exactly the closest between parts remain
-    steps = squareform(apart) + shift
-    steps[parts[:, None] == parts] = shift * 1e-9
+    steps = apart + (most or 1.0)
+    steps[parts[:, None] == parts] = (most or 1.0) * 1e-9
     # sparse, as of an array scipy takes what is close to 0 for no step
     left, right = minimum_spanning_tree(csr_array(steps)).nonzero()
     between = np.flatnonzero(parts[left] != parts[right])
-    far = squareform(apart)
-    links = [Link(int(left[k]), int(right[k]), float(far[left[k], right[k]])) for k in between]
-    return parts, sorted(links, key=lambda link: (link.distance, link.left, link.right))
+    links = [Link(int(left[k]), int(right[k]), float(apart[left[k], right[k]])) for k in between]
+    return parts, links

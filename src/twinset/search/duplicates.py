@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from twinset.decision import Threshold
 from twinset.errors import StoreError
 from twinset.progress import Wanted
 from twinset.search.answer import for_people
-from twinset.search.cut import joined, sets_of
+from twinset.search.cut import Pairs, joined, sets_of
 from twinset.search.groups import Group, described, find_groups
 from twinset.search.index import Index
 from twinset.search.items import Neighbour
@@ -146,6 +145,9 @@ def duplicates(
     picture (`data.checks`: thumbnails after the shift, brightness and contrast that suit them
     best); a group that is one picture is told as such and not again as a thing.
 
+    What people decided to be the same (`Index.decide`) is in one group, however far apart; what is
+    different never is.
+
     Args:
         index: of images or embeddings.
         threshold: 0 or more; 0 finds equal embeddings only. Defaults to the index's, which says
@@ -178,9 +180,16 @@ def duplicates(
     else:
         raise StoreError(f"Expected a threshold of 0 or more. Received {threshold}.")
     ids, vectors = _all(index.store)
-    found = find_groups(vectors, limit.value, progress=progress)
+    decided = index.settled.among(ids)
+    found = find_groups(
+        vectors,
+        limit.value,
+        same=decided["same"],
+        different=decided["different"],
+        progress=progress,
+    )
     rows = [[int(row) for row in group.members] for group in found.groups]
-    copies = _copies(index.store, ids, rows, ()) if pictures else []
+    copies = _copies(index.store, ids, rows, decided["different"]) if pictures else []
     whole = {frozenset(own) for own in copies}
     groups = [(THING, group) for group in found.groups if frozenset(group.members) not in whole]
     pictured = [(PICTURE, group) for group in described(vectors, copies)]
@@ -193,13 +202,13 @@ def duplicates(
 
 
 def _copies(
-    store: Store, ids: list[str], groups: list[list[int]], different: Iterable[tuple[int, int]]
+    store: Store, ids: list[str], groups: list[list[int]], different: Pairs
 ) -> list[list[int]]:
     # sets of positions, each the same picture
     rows = sorted({row for group in groups for row in group})
     known = store.get([ids[row] for row in rows]).metadata if rows else ()
     pairs = [(rows[left], rows[right]) for left, right in same_pictures(known)]
-    return sets_of(joined(pairs, list(different))[0])
+    return sets_of(joined(pairs, different)[0])
 
 
 def _neighbours(store: Store, ids: list[str], group: Group) -> tuple[Neighbour, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ def find_groups(
     vectors: ArrayLike,
     threshold: float,
     *,
-    same: Pairs = (),  # decided: are in one group, however far apart
+    same: Pairs = (),  # decided: are in one group, however far apart, with all that is in theirs
     different: Pairs = (),  # are never in one group; before `same` where the two contradict
     progress: Wanted = False,
 ) -> Grouping:
@@ -80,15 +80,35 @@ def find_groups(
     rows = checked_vectors(vectors, "vectors")
     if not threshold >= 0:
         raise StoreError(f"Expected a threshold of 0 or more. Received {threshold!r}.")
-    together = sets_of(joined(same, different)[0])
-    labels = _Components(rows, float(threshold), together).labels(progress)
+    home = joined(same, different)[0]
+    apart = {
+        (one, foe)
+        for left, right in different
+        for one in home.get(left, (left,))
+        for foe in home.get(right, (right,))
+    }
+    labels = _Components(rows, float(threshold)).labels(progress)
     found = Grouping([], [])
     with one_blas_thread():
         for part in _split(labels):
-            _cut_down(rows, part, float(threshold), threshold, (together, different), found)
+            _cut_down(rows, part, float(threshold), threshold, apart, found)
+        if home:
+            found = _agreed(rows, found, same, different)
     found.groups.sort(key=_tightness)
     found.links.sort(key=lambda link: (link.distance, link.left, link.right))
     return found
+
+
+def _agreed(rows: NDArray[np.float32], found: Grouping, same: Pairs, different: Pairs) -> Grouping:
+    # Join whole groups by what is decided; who then would be with what differs leaves his.
+    decided = {one for pair in same for one in pair}
+    kept = [group for group in found.groups if decided.isdisjoint(group.members.tolist())]
+    touched = (group.members.tolist() for group in found.groups)
+    stars = [(own[0], one) for own in touched if not decided.isdisjoint(own) for one in own[1:]]
+    home = joined([*same, *stars], different)[0]
+    groups = kept + described(rows, [own for own in sets_of(home) if len(own) > 1])
+    links = [link for link in found.links if link.right not in home.get(link.left, ())]
+    return Grouping(groups, links)
 
 
 def described(vectors: NDArray[np.float32], sets: Iterable[Sequence[int]]) -> list[Group]:
@@ -112,20 +132,17 @@ def _cut_down(
     members: NDArray[np.int64],
     threshold: float,
     reach: float,
-    decided: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]],
+    apart: Set[tuple[int, int]],
     found: Grouping,
 ) -> None:
     # Put what connections of at most the reach join into the grouping, cut where it must be.
     place = {int(row): k for k, row in enumerate(members)}
-    together, different = (
-        [[place[one] for one in own] for own in sets if all(one in place for one in own)]
-        for sets in decided
-    )
+    different = [(place[a], place[b]) for a, b in apart if a in place and b in place]
     whole = _described(rows, members)
     if whole.diameter <= threshold and not different:
         found.groups.append(whole)
     elif len(members) <= LARGEST:
-        parts, links = cut(rows[members], threshold, together, different)
+        parts, links = cut(rows[members], threshold, different)
         found.groups.extend(_described(rows, members[part]) for part in _split(parts))
         for link in links:
             ends = int(members[link.left]), int(members[link.right])
@@ -137,16 +154,14 @@ def _cut_down(
         found.groups.append(_described(rows, rest))
     else:
         finer = reach * _FINER
-        for part in _split(_Components(rows[members], finer, together).labels(False)):
-            _cut_down(rows, members[part], threshold, finer, decided, found)
+        for part in _split(_Components(rows[members], finer).labels(False)):
+            _cut_down(rows, members[part], threshold, finer, apart, found)
 
 
 class _Components:
     """The connected components of a graph whose edges are looked for a tile at a time."""
 
-    def __init__(
-        self, vectors: NDArray[np.float32], threshold: float, together: Sequence[Sequence[int]]
-    ) -> None:
+    def __init__(self, vectors: NDArray[np.float32], threshold: float) -> None:
         self._vectors = vectors
         self._threshold = threshold
         self._matrix = Matrix(vectors)
@@ -155,8 +170,6 @@ class _Components:
         self._sure = np.float32(threshold * threshold * (1 - 1e-6) - slack)
         self._possible = np.float32(min(threshold * threshold * (1 + 1e-6) + slack, 3e38))
         self._labels = np.arange(len(vectors))
-        for own in together:
-            self._labels[list(own)] = own[0]
 
     def labels(self, progress: Wanted) -> NDArray[np.int64]:
         """Number the component of each vector."""

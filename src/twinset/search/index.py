@@ -17,12 +17,12 @@ from twinset.data.decoding.decode import ImageLike
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.labelled import LabelledFeatures, LabelledImages
 from twinset.data.listing import Listing
-from twinset.decision import Threshold
 from twinset.errors import StoreError
 from twinset.progress import Wanted
 from twinset.search import index_model
 from twinset.search.answer import Answer, Changes
 from twinset.search.checked import checked_k
+from twinset.search.deciding import Deciding
 from twinset.search.index_changes import carry_out, embedded, plan
 from twinset.search.index_model import Model
 from twinset.search.index_sources import Source, embed_queries, listing_of
@@ -48,7 +48,7 @@ class Asked(TypedDict, total=False):
     exact: bool
 
 
-class Index:
+class Index(Deciding):
     """An index of images, by the embeddings of one model: finds what is most like an image.
 
     Made by `build`, `create` or `open`. Smaller is closer, and a match is a distance of at most
@@ -199,11 +199,6 @@ class Index:
                 )
             self._embedder = index_model.check(embedder, self.store.signature, self.url)
         return self._embedder
-
-    @property
-    def threshold(self) -> Threshold:
-        """The model's: at most this distance is a match."""
-        return self.model.threshold
 
     def __len__(self) -> int:
         return len(self.store)

@@ -1,0 +1,169 @@
+"""What an index does with decisions: takes and keeps them, and answers by them."""
+
+from __future__ import annotations
+
+import getpass
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from twinset import distance
+from twinset.decision import Threshold
+from twinset.search import decisions
+from twinset.search.answer import Answer
+from twinset.search.checked import checked_k
+from twinset.search.decisions import Decided, Decision, Judged, Judgements, Settled
+from twinset.search.items import Neighbour
+from twinset.search.store import Store
+from twinset.search.where import Where, conditions, holds
+
+if TYPE_CHECKING:
+    from twinset.models.embedder import Embedder
+
+
+class Deciding:
+    """The part of `Index` that is about decisions; its other methods are those of `Index`."""
+
+    store: Store
+    # read once: what others decide meanwhile is seen when the index is opened again
+    _settled: Settled | None = None
+
+    @property
+    @abstractmethod
+    def model(self) -> Embedder:
+        """The model."""
+
+    @abstractmethod
+    def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Go through ids and metadata."""
+
+    @property
+    def threshold(self) -> Threshold:
+        """At most this distance is a match: the model's."""
+        return self.model.threshold
+
+    @property
+    def settled(self) -> Settled:
+        """What follows from the decisions that stand."""
+        if self._settled is None:
+            self._settled = Settled(decisions.standing(self._log()))
+        return self._settled
+
+    def _log(self) -> list[Decision]:
+        return [decisions.of_record(row) for row in self.store.records(decisions.KIND)]
+
+    def decisions(self, *, all: bool = False) -> list[Decision]:  # noqa: A002 - as in `--all`
+        """List what people decided about pairs of items, in the order in which they did.
+
+        Args:
+            all: those that were overruled or taken back as well, and the taking back. Defaults to
+                False: of each pair the one that stands.
+        """
+        log = self._log()
+        self._settled = Settled(decisions.standing(log))
+        return log if all else list(self._settled.decisions)
+
+    def decide(self, given: Judgements, *, who: str | None = None, undo: bool = False) -> Decided:
+        """Take decisions about pairs of items, and keep them with who, when and by which model.
+
+        From then on what is different is never in one group of duplicates, in no answer of
+        `similar` and in no review, and what is the same is in one group, however far apart. A
+        later decision on a pair overrules the earlier one. All are recorded, or none; nothing is
+        ever removed. Decisions of one pair by way of others that cannot all be right are told:
+        a "same" is then left out, a "different" stands.
+
+        Args:
+            given: a table (.csv, .tsv, .parquet) with the columns left, right and same, such as
+                `review` writes it; left and right are ids or paths, rows with nothing in `same`
+                are open. Or rows (left, right, same).
+            who: decided. Defaults to the name of the user who runs this.
+            undo: take the latest decisions on these pairs back; what they overruled stands again.
+                Whether they are the same does not matter then. Defaults to False.
+
+        Returns:
+            How many were new, and sentences on what contradicts what.
+
+        Raises:
+            DataError: no such table.
+            StoreError: an item that is not there, or two answers for one pair.
+        """
+        rows, still_open = decisions.read_judgements(given, self._names())
+        now = {one.pair: one for one in self.decisions()}
+        before = [now.get(one.pair) for one in rows]
+        if undo:
+            here = [one for one, old in zip(rows, before, strict=True) if old]
+        else:  # what is decided so already is not recorded again
+            each = zip(rows, before, strict=True)
+            here = [one for one, old in each if old is None or old.same != one.same]
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        name, digest = _user() if who is None else who, self.store.signature.model
+        new = [
+            Decision(left, right, same, name, when, digest, far, why, undone=undo)
+            for (left, right, same, why), far in zip(here, self._distances(here), strict=True)
+        ]
+        self.store.record(decisions.KIND, [asdict(one) for one in new])
+        self._settled = None
+        return Decided(
+            new=0 if undo else len(new),
+            known=0 if undo else len(rows) - len(new),
+            open=still_open,
+            undone=len(new) if undo else 0,
+            contradictions=self.settled.contradictions(),
+        )
+
+    def _names(self) -> dict[str, str]:
+        # the id of each path and of each id, which comes before a path
+        known = list(self.items())
+        paths = {str(each["path"]): own for own, each in known if "path" in each}
+        return paths | {own: own for own, _ in known}
+
+    def _distances(self, pairs: Sequence[Judged]) -> list[float]:
+        names = sorted({end for one in pairs for end in one.pair})
+        if not names:
+            return []
+        place = {own: row for row, own in enumerate(names)}
+        left = np.array([place[one.left] for one in pairs])
+        right = np.array([place[one.right] for one in pairs])
+        found: list[float] = distance.of_pairs(self.store.get(names).vectors, left, right).tolist()
+        return found
+
+    def similar(self, item: str, *, k: int = 10, where: Where = (), exact: bool = False) -> Answer:
+        """Find what is most like an item of the index, as it was decided.
+
+        What is decided to be the same comes first and is a match, however far; what is different
+        is left out.
+
+        Args:
+            item: its id.
+            k: at most so many, 1 or more. Defaults to 10.
+            where: conditions on the metadata, as for `search`. Defaults to none.
+            exact: as for `search`. Defaults to False.
+
+        Raises:
+            StoreError: no such item, or k below 1.
+        """
+        out, same = self.settled.differs_from(item), sorted(self.settled.same_as(item))
+        query = self.store.get([item]).vectors
+        checked_k(k, None)
+        most = k + len(out) + len(same) + 1
+        (found,) = self.store.search(query, k=most, where=where, exact=exact)
+        others = [one for one in found if one.id not in {item, *out, *same}]
+        asked = conditions(where)
+        there = {own for own, known in self.items() if same and all(holds(c, known) for c in asked)}
+        held = self.store.get([own for own in same if own in there])
+        far = distance.euclidean(held.vectors, query).tolist()
+        agreed = sorted(map(Neighbour, held.ids, far, held.metadata), key=lambda one: one.distance)
+        told = (*agreed, *others)[:k]
+        first = told[0] if told else None
+        return Answer(item, told, self.threshold, None, first, frozenset(held.ids))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without users
+        return ""

@@ -1,0 +1,248 @@
+"""What people decided about pairs of items: which decisions stand, and what contradicts what."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from twinset.data.names import shown
+from twinset.data.pair_tables import read_pair_table
+from twinset.errors import StoreError
+from twinset.search.cut import joined
+
+KIND = "decisions"  # of the store's records
+# Why a pair is asked about that was chosen by its distance alone: only such calibrate.
+NEAR = "near the threshold"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What somebody decided about two items."""
+
+    left: str
+    right: str
+    same: bool
+    who: str  # "" where nobody is named
+    when: str  # UTC, ISO 8601
+    model: str  # digest of the model whose index was asked
+    distance: float  # then
+    why: str = ""  # the pair was asked about; "" where it was not
+    undone: bool = False  # it takes the latest decision on this pair back
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Both ids in order, whichever was left."""
+        return min(self.left, self.right), max(self.left, self.right)
+
+    def sentence(self) -> str:
+        """Say it for people.
+
+        Example:
+            >>> Decision("a", "b", False, "anna", "2026-11-28T21:30:00+00:00", "", 0.5).sentence()
+            'a and b are different (anna, 2026-11-28)'
+        """
+        who = ", ".join(filter(None, (self.who, self.when[:10])))
+        return f"{self.left} and {self.right} are {_word(self.same)} ({who})"
+
+
+def _word(same: bool) -> str:
+    return "the same" if same else "different"
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What became of a table of decisions."""
+
+    new: int = 0  # recorded
+    known: int = 0  # that stood already, and were not recorded again
+    open: int = 0  # rows that nobody has decided
+    undone: int = 0
+    contradictions: tuple[str, ...] = ()  # of those that stand now, as sentences
+
+    def sentence(self) -> str:
+        """Say it in one line.
+
+        Example:
+            >>> Decided(new=12, open=3).sentence()
+            '12 new, 3 open'
+        """
+        told = [f"{getattr(self, n):,} {n}" for n in ("new", "known", "open", "undone")]
+        return ", ".join(each for each in told if not each.startswith("0 ")) or "nothing to do"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return asdict(self)
+
+
+class Judged(NamedTuple):
+    """One pair as it is handed in."""
+
+    left: str
+    right: str
+    same: bool
+    why: str = ""
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Both ids in order, whichever was left."""
+        return min(self.left, self.right), max(self.left, self.right)
+
+
+Judgements: TypeAlias = "str | os.PathLike[str] | Iterable[Sequence[Any]]"
+
+
+def of_record(row: Mapping[str, Any]) -> Decision:
+    """Read a decision from the store's records; what a later version adds is let pass."""
+    known = {each.name for each in fields(Decision)}
+    return Decision(**{name: value for name, value in row.items() if name in known})
+
+
+def standing(log: Iterable[Decision]) -> list[Decision]:
+    """Find the decisions that stand: of each pair the latest that nobody took back, in order."""
+    stacks: dict[tuple[str, str], list[tuple[int, Decision]]] = {}
+    for at, one in enumerate(log):
+        stack = stacks.setdefault(one.pair, [])
+        if not one.undone:
+            stack.append((at, one))
+        elif stack:
+            stack.pop()
+    return [one for _, one in sorted((s[-1] for s in stacks.values() if s), key=lambda s: s[0])]
+
+
+class Settled:
+    """What follows from the decisions that stand: which items are the same, which different."""
+
+    # A "same" that would bring two together that are different is left out, and told: of the two
+    # the "different" is the more careful.
+
+    def __init__(self, decisions: Sequence[Decision]) -> None:
+        self.decisions = tuple(decisions)
+        self.same = [one.pair for one in decisions if one.same]
+        self.different = [one.pair for one in decisions if not one.same]
+        self.home, refused = joined(self.same, self.different)
+        self._refused = [[one for one in decisions if one.same][at] for at in refused]
+        self._foes: dict[str, set[str]] = {}
+        for left, right in self.different:
+            self._foes.setdefault(left, set()).add(right)
+            self._foes.setdefault(right, set()).add(left)
+
+    def says(self, left: str, right: str) -> bool | None:
+        """Tell whether two items are the same, as far as it follows from the decisions."""
+        here, there = (self.home.get(one, {one}) for one in (left, right))
+        if right in here:
+            return True
+        return None if self._between(here, there) is None else False
+
+    def differs_from(self, item: str) -> set[str]:
+        """Find the items that are different from one, by decision or as the same as such."""
+        foes = {foe for one in self.home.get(item, {item}) for foe in self._foes.get(one, ())}
+        return {one for foe in foes for one in self.home.get(foe, {foe})}
+
+    def same_as(self, item: str) -> set[str]:
+        """Find the items that are the same as one, itself left out."""
+        return self.home.get(item, {item}) - {item}
+
+    def among(self, ids: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+        """Return what is settled as positions in a list of ids, for `find_groups`."""
+        place = {own: at for at, own in enumerate(ids)}
+        # by way of an item that is gone two others may be the same still, or different
+        there = {
+            one: [place[own] for own in sorted(self.home.get(one, {one})) if own in place]
+            for pair in (*self.same, *self.different)
+            for one in pair
+        }
+        chains = {pair for own in there.values() for pair in pairwise(own)}
+        pairs = [
+            (place.get(left, there[left][0]), place.get(right, there[right][0]))
+            for left, right in self.different
+            if there[left] and there[right]
+        ]
+        return {"same": sorted(chains), "different": pairs}
+
+    def contradictions(self) -> tuple[str, ...]:
+        """Say which decisions cannot all be right."""
+        told = []
+        for one in self._refused:
+            foes = self._between(*(self.home.get(end, {end}) for end in one.pair)) or one.pair
+            by_pair = {other.pair: other for other in self.decisions}
+            told.append(
+                f"{one.sentence()}, but by way of others that would make the same what is not: "
+                f"{by_pair[min(foes), max(foes)].sentence()}. The first is left out until one of "
+                "them is undone."
+            )
+        return tuple(told)
+
+    def _between(self, here: set[str], there: set[str]) -> tuple[str, str] | None:
+        pairs = ((one, foe) for one in here for foe in self._foes.get(one, set()) & there)
+        return min(pairs, default=None)
+
+
+def read_judgements(given: Judgements, ids: Mapping[str, str]) -> tuple[list[Judged], int]:
+    """Read a table, or rows (left, right, same), and count what is still open.
+
+    `ids` has the id of each id, and of each path.
+    """
+    if isinstance(given, str | os.PathLike):
+        table = read_pair_table(Path(given))
+        why = table.why or [""] * len(table)
+        same = [None if each < 0 else bool(each) for each in table.same.tolist()]
+        rows = list(zip(table.left, table.right, same, why, strict=True))
+        name, where, home = table.name, table.where, Path(given).absolute().parent
+    else:
+        rows = [_row(each) for each in given]
+        name, where, home = "decisions", "row {}".format, Path.cwd()
+    found: dict[tuple[str, str], tuple[Judged, int]] = {}
+    for at, (left, right, answer, reason) in enumerate(rows):
+        if answer is None:
+            continue
+        place = f"{name}, {where(at)}"
+        ends = (_id_of(end, ids, home, place) for end in (left, right))
+        one = Judged(next(ends), next(ends), answer, reason)
+        before = found.setdefault(one.pair, (one, at))
+        twice = one.left == one.right
+        if twice or before[0].same != answer:
+            both = f"{_word(answer)} here and {_word(before[0].same)} at {where(before[1])}"
+            wrong = "the same item twice" if twice else both
+            raise StoreError(
+                f"{place}: expected one answer for two items. Received {shown(left)} "
+                f"and {shown(right)}, {wrong}. Nothing was recorded."
+            )
+    return [one for one, _ in found.values()], sum(row[2] is None for row in rows)
+
+
+def _row(given: Sequence[Any]) -> tuple[str, str, bool | None, str]:
+    left, right, same, *why = given
+    if same is not None and same not in (0, 1):
+        raise StoreError(
+            "Expected decisions as rows (left, right, same), with True, False or None for same. "
+            f"Received {same!r}."
+        )
+    return left, right, None if same is None else bool(same), str(why[0]) if why else ""
+
+
+def _id_of(name: str, ids: Mapping[str, str], home: Path, where: str) -> str:
+    for each in (name, str(home / name), os.path.normpath(home / name)):
+        if each in ids:
+            return ids[each]
+    raise StoreError(
+        f"{where}: expected the id of an item, or its path. This index has no {shown(name)!r}. "
+        "Nothing was recorded."
+    )
+
+
+def pairs_csv(decisions: Iterable[Decision], paths: Mapping[str, Any]) -> str:
+    """Write decisions as a table of pairs, as `twinset train --pairs` reads it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["left", "right", "same", "who", "when", "model", "distance", "why"])
+    for one in decisions:
+        ends = [paths.get(end) or end for end in (one.left, one.right)]
+        told = [one.who, one.when, one.model, f"{one.distance:.6f}", one.why]
+        writer.writerow([*ends, int(one.same), *told])
+    return text.getvalue()
