@@ -76,7 +76,7 @@ def test_a_source_of_data(trained):
     assert (found["name"], found["images"]) == ("stripes", 40)
     assert "40 added" in run("index", trained, "stripes://20", "--out", "stripes.index")
     # the run remembers where its data was, though that is no path
-    assert source_of(trained) == "stripes://20"
+    assert source_of(trained) == ("stripes://20", None)
 
 
 def test_their_sources_are_named_where_none_claims_a_place(monkeypatch):

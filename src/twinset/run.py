@@ -13,7 +13,8 @@ import numpy as np
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled
-from twinset.data.load import load_parts, write_members
+from twinset.data.load import DEFAULT, load_parts, write_members
+from twinset.data.pair_tables import read_pair_table
 from twinset.data.parts import Parts
 from twinset.data.sources import is_path, source_for
 from twinset.data.turns import comparable
@@ -47,9 +48,10 @@ class Run:
 
 
 def train(
-    data: str | Path = "fashion-mnist",
+    data: str | Path | None = None,
     recipe: str | Path | Recipe | None = None,
     *,
+    pairs: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -67,8 +69,12 @@ def train(
     Args:
         data: "fashion-mnist", or the path of images, as for `read_images`, or of features, as for
             `read_features`. They are checked, and divided by the recipe's `holdout` and `split`.
+            Defaults to "fashion-mnist"; with pairs, to the images that these name.
         recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial" for
-            a data set that has a name, and to "auto" for one's own.
+            a data set that has a name, and to "auto" for one's own and for judged pairs.
+        pairs: a table of judged pairs (.csv, .tsv, .parquet): columns left, right and same, perhaps
+            group. Left and right are ids of the data, or paths. Classes of the data, where it has
+            some, give pairs as well; a judgement goes before them. Defaults to none.
         out: the folder. Defaults to a new one, `runs/<recipe's name>` or that with a number.
         overwrite: replace the run in `out`, if there is one. Defaults to False.
         resume: go on with the training that was stopped in `out`; begin where there was none.
@@ -86,20 +92,26 @@ def train(
         UnfinishedError: the model is trained and saved, but something later failed.
     """
     # first: to read a recipe takes an import of Keras, to misspell a path does not
-    source_for(str(data))
-    usual = "auto" if is_path(str(data)) else "tutorial"
+    data = DEFAULT if data is None and pairs is None else data
+    if data is not None:
+        source_for(str(data))
+    if pairs is not None:
+        read_pair_table(pairs)
+    usual = "auto" if pairs is not None or is_path(str(data)) else "tutorial"
     chosen = Recipe.load(usual if recipe is None else recipe, **overrides)
-    _check(chosen)
+    _check(chosen, pairs)
     folder = run_folder(out, chosen.name, overwrite=overwrite, resume=resume)
     state = folder / CHECKPOINT
     try:
-        parts = load_parts(data, chosen, allow_leaks=allow_leaks, progress=progress, tell=tell)
+        parts = load_parts(
+            data, chosen, pairs=pairs, allow_leaks=allow_leaks, progress=progress, tell=tell
+        )
         if not resume:
             state.unlink(missing_ok=True)
 
         from twinset.training.fit import fit
 
-        pairs = shown_pairs(parts.fit, chosen.seed)
+        shown = shown_pairs(parts.fit, chosen.seed)
         choice = _choice(parts, chosen, folder, progress, tell)
         if choice is not None:
             chosen = choice.recipe
@@ -107,7 +119,7 @@ def train(
         model = fit(
             parts.fit,
             chosen,
-            pairs=pairs if chosen.pairs == "tutorial" else None,
+            pairs=shown if chosen.pairs == "tutorial" and pairs is None else None,
             validation=_validation(parts, tell),
             progress=progress,
             checkpoint=state,
@@ -118,7 +130,7 @@ def train(
             folder.rmdir()
         raise
     seconds = time.perf_counter() - started
-    _save(model, folder, parts, data)
+    _save(model, folder, parts, (data, pairs))
     with _step(folder, "the cross-fitting", f"evaluate {folder} on other images"):
         found = None if choice is None else choice.found
         if found is None and parts.turns is not None:
@@ -137,14 +149,18 @@ def train(
             ready(model, folder, tell)
     with _step(folder, "its evaluation"):
         judged = judged_on(parts, found, model)
-        report = score(model, parts.fit, judged, pairs, fit_seconds=seconds, choice=choice)
+        report = score(model, parts.fit, judged, shown, fit_seconds=seconds, choice=choice)
     _write(report, model, folder)
     return Run(folder, model, report)
 
 
-def _check(recipe: Recipe) -> None:
+def _check(recipe: Recipe, pairs: str | Path | None) -> None:
     # what is wrong with it costs no second of reading or training
     parse_rule(recipe.rule)
+    if pairs is not None and recipe.choice.candidates == "none":
+        from twinset.training.frozen_trunk import check_learns_pairs
+
+        check_learns_pairs(recipe)
     if recipe.choice.candidates != "none":
         check_own(recipe)
 
@@ -186,7 +202,9 @@ def _left_out(
         recipe = Recipe.load(recipe, epochs=len(model.history))
 
     def train(kept: Labelled) -> SiameseModel | None:
-        pairs = shown_pairs(kept, recipe.seed) if recipe.pairs == "tutorial" else None
+        pairs = None
+        if recipe.pairs == "tutorial" and kept.judged is None:
+            pairs = shown_pairs(kept, recipe.seed)
         choosing = None
         if parts.tune is not None and not recipe.stopping.nothing:
             # no epoch is chosen on classes that were left out
@@ -211,13 +229,18 @@ def _left_out(
         return None
 
 
-def _save(model: SiameseModel, folder: Path, parts: Parts, data: str | Path) -> None:
+def _save(
+    model: SiameseModel,
+    folder: Path,
+    parts: Parts,
+    sources: tuple[str | Path | None, str | Path | None],
+) -> None:
     try:
         for pattern in _WRITTEN:
             for path in filter(Path.is_file, folder.glob(pattern)):
                 path.unlink()
         # first: without them nobody knows which images the model must not be judged on
-        write_members(folder, parts, data)
+        write_members(folder, parts, *sources)
         model.save(folder)
     except OSError as error:
         raise DataError(

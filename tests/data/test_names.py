@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinset.data.labelled import PARTS
 from twinset.data.names import (
     PART_SPELLINGS,
     class_name,
@@ -13,6 +12,7 @@ from twinset.data.names import (
     part_of,
     shown,
 )
+from twinset.data.row_facts import PARTS
 
 
 def test_the_natural_order():

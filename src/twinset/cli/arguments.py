@@ -24,6 +24,12 @@ SHARED: dict[str, dict[str, Any]] = {
         "per class, in train/, val/ and test/ if you have such parts, or a table (.csv, .parquet) "
         "of image paths and labels."
     },
+    "--pairs": {
+        "about": "A table (.csv, .tsv, .parquet) of judged pairs: columns left and right, paths or "
+        "ids of images, same (1 or 0), and perhaps group.",
+        "type": Path,
+        "metavar": "TABLE",
+    },
     "--set": {
         "about": "Change a value of the recipe, such as loss.margin=2. Repeatable.",
         "action": "append",

@@ -34,7 +34,7 @@ def evaluate(args: Namespace) -> int:
     from twinset.evaluation.of_run import compare_runs, evaluate_run, study_run
 
     if args.against is not None:
-        comparison = compare_runs(args.run, args.against, args.data)
+        comparison = compare_runs(args.run, args.against, args.data, pairs=args.pairs)
         say(json.dumps(comparison.to_dict()) if args.json else comparison.summary())
         return 0
     tell = None if args.json else lambda text: note(f"evaluate: {text}")
@@ -43,7 +43,12 @@ def evaluate(args: Namespace) -> int:
         say(json.dumps(summary) if args.json else text)
         return 0
     found = evaluate_run(
-        args.run, args.data, baselines=not args.no_baselines, progress=tell is not None, tell=tell
+        args.run,
+        args.data,
+        pairs=args.pairs,
+        baselines=not args.no_baselines,
+        progress=tell is not None,
+        tell=tell,
     )
     say(json.dumps(found.to_dict()) if args.json else found.summary())
     if not args.json:
@@ -59,6 +64,7 @@ def _evaluate(takes: Arguments) -> None:
         "left out. Default: the run's own.",
         nargs="?",
     )
+    takes.shared("--pairs")
     takes.option(
         "--protocol",
         "test: this model on the test part. full: its recipe, retrained over seeds and folds.",

@@ -7,7 +7,16 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
-from twinset.cli.arguments import A_RECIPE, INTERRUPTED, Arguments, choose_backend, note, say
+from twinset.cli.arguments import (
+    A_RECIPE,
+    INTERRUPTED,
+    SHARED,
+    Arguments,
+    choose_backend,
+    note,
+    say,
+)
+from twinset.errors import DataError
 
 
 def train(args: Namespace) -> int:
@@ -19,8 +28,11 @@ def train(args: Namespace) -> int:
 
         twinset train fashion-mnist --recipe tutorial --out runs/first
         twinset train photos/ --for unseen
+        twinset train --pairs pairs.csv
         twinset train fashion-mnist --set epochs=4 --set loss.margin=2
     """
+    if args.data is None and args.pairs is None:
+        raise DataError(NO_DATA)
     choose_backend(args.backend)
     from twinset.recipe import parse_setting
     from twinset.run import train as run_training
@@ -31,6 +43,7 @@ def train(args: Namespace) -> int:
     run = run_training(
         args.data,
         args.recipe,
+        pairs=args.pairs,
         out=args.out,
         overwrite=args.overwrite,
         resume=args.resume,
@@ -63,7 +76,7 @@ def seconds(text: str) -> float:
 
 
 def _train(takes: Arguments) -> None:
-    takes.shared("data")
+    _data(takes)
     takes.option(
         "--recipe", f"{A_RECIPE} Default: tutorial for fashion-mnist, auto for your own images."
     )
@@ -92,26 +105,41 @@ def _train(takes: Arguments) -> None:
     takes.shared("--backend", "--json")
 
 
+NO_DATA = (
+    "Expected a data set (a folder, a table, or a name such as fashion-mnist), or judged pairs. "
+    "Received neither: name one, or give --pairs TABLE."
+)
+
+
+def _data(takes: Arguments) -> None:
+    takes.option("data", f"{SHARED['data']['about']} May be left out with --pairs.", nargs="?")
+    takes.shared("--pairs")
+
+
 def check(args: Namespace) -> int:
     """Check whether images are fit for training.
 
     Lists unreadable files, copies, images in two parts of the data, and tiny classes. Exits with 1
     if training makes no sense: fewer than two classes with two images each, too few images to be
-    judged on, the same image in two parts, or too many unreadable files.
+    judged on, the same image in two parts, or too many unreadable files. Of judged pairs it tells
+    what was judged both ways, and chains that contradict themselves.
 
         twinset check photos/
+        twinset check --pairs pairs.csv
         twinset check photos/ --pictures checked
     """
     from twinset.data.checks.check import check_data
 
     shown = not args.json
-    found = check_data(args.data, size=args.size, pictures=args.pictures, progress=shown)
+    found = check_data(
+        args.data, pairs=args.pairs, size=args.size, pictures=args.pictures, progress=shown
+    )
     say(json.dumps(found.to_dict()) if args.json else found.summary())
     return 0 if found.ok else 1
 
 
 def _check(takes: Arguments) -> None:
-    takes.shared("data")
+    _data(takes)
     takes.option(
         "--pictures",
         "Folder for pictures: classes.png and, if there are any, look_alikes.png.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import numpy as np
 from twinset.data.cache import decode_all
 from twinset.data.choose import Looked, choose_preprocessing
 from twinset.data.decoding.decode import Preprocessing
+from twinset.data.image_sources import Remark
 from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages, VectorInput
 from twinset.data.listing import Listing
+from twinset.data.pair_listing import list_pairs
+from twinset.data.pairs import Pairs
 from twinset.data.sources import read_listing
 from twinset.errors import DataError
 from twinset.progress import Wanted
@@ -20,23 +24,25 @@ from twinset.settings import Section
 
 
 def load_images(
-    data: str | Path,
+    data: str | Path | None,
     images: Section | None = None,
     *,
     preprocessing: Preprocessing | VectorInput | None = None,
+    pairs: str | Path | None = None,
     progress: Wanted = False,
 ) -> tuple[Labelled, Labelled | None]:
     """Load a data set: its training part and test part where these are published, or all of it.
 
     `data` is what a source of data takes: "fashion-mnist", or the path of a folder, a table, or a
     file of vectors. The section `images` of a recipe says what the user's own images become,
-    unless a model's `preprocessing` does.
+    unless a model's `preprocessing` does. `pairs` is a table of judged pairs, whose images may be
+    those of the data, or with None those that it names itself.
 
     Raises:
         DataError: no such data, nothing that can be read, or not what the model takes.
         DownloadError: no source could provide the built-in set.
     """
-    listing = read_listing(data, progress=progress)
+    listing = listing_of(data, pairs, progress=progress)
     vectors = listing.rows is not None and listing.rows.dtype != np.uint8
     if isinstance(preprocessing, VectorInput) and not vectors:
         raise DataError(
@@ -54,6 +60,20 @@ def load_images(
     return _published(found, "train"), _published(found, "test")
 
 
+def listing_of(
+    data: str | Path | None, pairs: str | Path | None = None, *, progress: Wanted = False
+) -> Listing:
+    """List the images of a data set, of judged pairs, or of both."""
+    if pairs is not None:
+        return list_pairs(pairs, data, progress=progress)
+    if data is None:
+        raise DataError(
+            "Expected a data set (a folder, a table, or a name such as fashion-mnist), or judged "
+            "pairs. Received neither: name one, or give --pairs TABLE."
+        )
+    return read_listing(data, progress=progress)
+
+
 def _published(images: Labelled, part: str) -> Labelled:
     chosen: Any = images.subset(np.flatnonzero(images.parts == part), f"{images.name}/{part}")
     found: Labelled = replace(chosen, parts=None)
@@ -61,7 +81,9 @@ def _published(images: Labelled, part: str) -> Labelled:
 
 
 def _check_kind(
-    data: str | Path, found: LabelledFeatures, preprocessing: Preprocessing | VectorInput | None
+    data: str | Path | None,
+    found: LabelledFeatures,
+    preprocessing: Preprocessing | VectorInput | None,
 ) -> None:
     if preprocessing is not None and preprocessing != found.preprocessing:
         wanted = (
@@ -89,6 +111,7 @@ def loaded(
     names = np.array([source.name for source in listing.sources], np.str_)
     facts["names"] = names if names.any() else None
     if listing.rows is not None:
+        facts["judged"] = listing.judged
         told = {each: getattr(listing, each) for each in ("labels", "groups", "parts", "skipped")}
         if listing.rows.dtype != np.uint8:
             return LabelledFeatures(listing.rows, **facts, **told)
@@ -121,8 +144,15 @@ def loaded(
         preprocessing=chosen,
         skipped=(*listing.skipped, *found.skipped),
         mirrors=listing.mirrors,
-        remarks=(*listing.remarks, *remarks),
+        remarks=(*listing.remarks, *remarks, *_lost_pairs(listing.judged, kept.judged)),
+        judged=kept.judged,
         **(facts | {"names": names[found.positions]}),
     )
     images.__dict__["fingerprints"] = found.fingerprints  # made while decoding
     return images
+
+
+def _lost_pairs(before: Pairs | None, after: Pairs | None) -> Iterator[Remark]:
+    lost = len(before or ()) - len(after or ())
+    if lost:
+        yield Remark("note", f"Pairs left out, as an image of theirs cannot be read: {lost:,}.")

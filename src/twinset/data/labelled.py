@@ -15,15 +15,21 @@ from numpy.typing import NDArray
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprints import fingerprints
 from twinset.data.image_sources import Remark, Skipped
+from twinset.data.judged import Settled, settle, taken
+from twinset.data.pairs import Pairs
+from twinset.data.row_facts import check_parts, label_codes, texts_of
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 
-PARTS = ("train", "tune", "calibration", "test")
 _PER_ROW = ("groups", "parts", "names")
 
 
 class Labelled(ABC):
-    """n labelled rows of anything that an encoder takes; frozen dataclasses say of what."""
+    """n labelled rows of anything that an encoder takes; frozen dataclasses say of what.
+
+    Where pairs were judged, labels from `len(class_names)` on are things without a name, of which
+    nobody knows whether two are the same unless a pair says so.
+    """
 
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
@@ -32,7 +38,10 @@ class Labelled(ABC):
     parts: NDArray[np.str_] | None
     names: NDArray[np.str_] | None
     skipped: tuple[Skipped, ...]
+    judged: Pairs | None
     mirrors: bool
+    # what was made of the judgements when this was made, with those that disagree
+    settled: Settled | None = None
 
     # the field with the rows, and what people call one
     _ROWS: str
@@ -73,6 +82,9 @@ class Labelled(ABC):
         sha.update(np.ascontiguousarray(self.fingerprints).data)
         # in one order of bytes, so that machines agree
         sha.update(self.labels.astype("<i8").tobytes())
+        if self.judged is not None:
+            for values in (self.judged.left, self.judged.right, self.judged.same):
+                sha.update(values.astype("<i4").tobytes())
         return sha.hexdigest()
 
     def subset(self, indices: NDArray[np.integer], name: str | None = None) -> Self:
@@ -90,6 +102,8 @@ class Labelled(ABC):
             if (values := getattr(self, field)) is not None
         }
         changes[self._ROWS] = whole.at(chosen) if isinstance(whole, StoredPixels) else whole[chosen]
+        if self.judged is not None:
+            changes["judged"] = taken(self.judged, np.arange(len(self))[chosen], len(self))
         this: Any = self  # a dataclass, as its makers are
         part: Self = replace(
             this, labels=self.labels[chosen], name=name or self.name, skipped=(), **changes
@@ -98,64 +112,31 @@ class Labelled(ABC):
             part.__dict__["fingerprints"] = self.fingerprints[chosen]
         return part
 
+    @property
+    def _known(self) -> str:
+        known = [f"{len(self.class_names)} classes"] if self.class_names or not self.judged else []
+        known += [] if self.judged is None else [f"{len(self.judged)} judged pairs"]
+        return ", ".join(known)
+
     def _check_labels(self, count: int) -> None:
         """Check what is said of `count` rows, and replace whatever sequences the caller passed."""
         names = tuple(str(name) for name in self.class_names)
         # frozen: set past the dataclass
-        object.__setattr__(self, "labels", label_codes(self.labels, count, len(names), self._ROW))
+        known: Any = self.labels
+        if self.judged is None:
+            labels = label_codes(known, count, len(names), self._ROW)
+        else:
+            known = np.full(count, -1) if known is None else known
+            known = label_codes(known, count, 2**31, self._ROW, none=True)
+            settled = settle(self.judged, known, len(names))
+            labels = settled.labels
+            self.__dict__.update(judged=settled.pairs, settled=settled)
+        object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "class_names", names)
         object.__setattr__(self, "skipped", tuple(self.skipped))
         for field in _PER_ROW:
             object.__setattr__(self, field, texts_of(field, getattr(self, field), count, self._ROW))
         check_parts(self.parts)
-
-
-def label_codes(
-    values: Any, count: int, classes: int, row: str = "image", *, none: bool = False
-) -> NDArray[np.int64]:
-    """Check labels, one per row, which with `none` may be −1."""
-    labels = np.asarray(values)
-    if labels.shape != (count,):
-        raise DataError(
-            f"Expected one label per {row}, shape ({count},). "
-            f"Received labels of shape {labels.shape}."
-        )
-    if count and labels.dtype.kind not in "iu":  # an empty list comes as floats
-        raise DataError(
-            f"Expected integer labels. Received dtype {labels.dtype}; for names use "
-            "`names, labels = np.unique(values, return_inverse=True)`."
-        )
-    wrong = np.flatnonzero((labels < -none) | (labels >= classes))
-    if wrong.size:
-        raise DataError(
-            f"Expected labels from 0 to {classes - 1}, one per class name{', or -1' * none}. "
-            f"Received {labels[wrong[0]]} at position {wrong[0]}."
-        )
-    return labels.astype(np.int64, copy=False)
-
-
-def texts_of(field: str, values: Any, count: int, row: str = "image") -> NDArray[np.str_] | None:
-    """Make an array of texts, one per row, of what the caller passed for a field."""
-    if values is None:
-        return None
-    texts = np.asarray(values)
-    if texts.shape != (count,):
-        raise DataError(
-            f"Expected one of `{field}` per {row}, shape ({count},). Received shape {texts.shape}."
-        )
-    return texts.astype(np.str_)
-
-
-def check_parts(parts: NDArray[np.str_] | None) -> None:
-    """Refuse names of parts that there are not."""
-    if parts is None:
-        return
-    wrong = np.flatnonzero(~np.isin(parts, (*PARTS, "")))
-    if wrong.size:
-        raise DataError(
-            f"Expected a part out of {[*PARTS, '']}. "
-            f"Received {str(parts[wrong[0]])!r} at position {wrong[0]}."
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +161,8 @@ class LabelledImages(Labelled):
         mirrors: whether a mirror image shows the same, as of clothes; of digits it does not.
             Defaults to False.
         remarks: what people must know of how they were read. Defaults to nothing.
+        judged: pairs of which people said whether they show the same, by position; then labels may
+            be left out, or −1 where an image has none. Defaults to none: the labels tell all.
 
     Raises:
         DataError: shapes, dtypes or labels do not fit together.
@@ -192,8 +175,8 @@ class LabelledImages(Labelled):
     """
 
     images: NDArray[np.uint8] | StoredPixels
-    labels: NDArray[np.int64]
-    class_names: tuple[str, ...]
+    labels: NDArray[np.int64] = None  # type: ignore[assignment]  # only where pairs were judged
+    class_names: tuple[str, ...] = ()
     name: str = "images"
     groups: NDArray[np.str_] | None = None
     parts: NDArray[np.str_] | None = None
@@ -202,6 +185,7 @@ class LabelledImages(Labelled):
     skipped: tuple[Skipped, ...] = ()
     mirrors: bool = False
     remarks: tuple[Remark, ...] = ()
+    judged: Pairs | None = None
 
     _ROWS = "images"
     _ROW = "image"
@@ -226,7 +210,7 @@ class LabelledImages(Labelled):
     def __repr__(self) -> str:
         return (
             f"LabelledImages({self.name!r}, {len(self)} images of {self.image_shape}, "
-            f"{len(self.class_names)} classes)"
+            f"{self._known})"
         )
 
     @property
@@ -321,6 +305,7 @@ class LabelledFeatures(Labelled):
         parts: the part that the data's owner put each row in. Defaults to none.
         names: what people know each row by. Defaults to none.
         skipped: what could not be read. Defaults to nothing.
+        judged: as for `LabelledImages`. Defaults to none.
 
     Raises:
         DataError: shapes, dtypes or labels do not fit together, or a number is not finite.
@@ -332,13 +317,14 @@ class LabelledFeatures(Labelled):
     """
 
     vectors: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    class_names: tuple[str, ...]
+    labels: NDArray[np.int64] = None  # type: ignore[assignment]  # likewise
+    class_names: tuple[str, ...] = ()
     name: str = "features"
     groups: NDArray[np.str_] | None = None
     parts: NDArray[np.str_] | None = None
     names: NDArray[np.str_] | None = None
     skipped: tuple[Skipped, ...] = ()
+    judged: Pairs | None = None
 
     _ROWS = "vectors"
     _ROW = "vector"
@@ -357,7 +343,7 @@ class LabelledFeatures(Labelled):
     def __repr__(self) -> str:
         return (
             f"LabelledFeatures({self.name!r}, {len(self)} vectors of {self.dim} numbers, "
-            f"{len(self.class_names)} classes)"
+            f"{self._known})"
         )
 
     @property

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset.data.image_sources import FileSource, ImageSource, Remark, Skipped, TableSource
-from twinset.data.labelled import check_parts, label_codes, texts_of
+from twinset.data.judged import taken
 from twinset.data.names import in_order, shown
+from twinset.data.pairs import Pairs
+from twinset.data.row_facts import check_parts, label_codes, texts_of
 from twinset.errors import DataError
 
 # what a listing itself says of an image; further columns of these names give way
@@ -55,6 +57,8 @@ class Listing:
         mirrors: whether a mirror image shows the same, as of clothes; of digits it does not.
         published: whether the parts are a published benchmark's: they are kept as they are, and
             not searched for near duplicates. Defaults to False.
+        judged: pairs of which people said whether they show the same, by position. Defaults to
+            none: the labels tell.
 
     Raises:
         DataError: lengths, dtypes, labels or parts do not fit together.
@@ -85,6 +89,7 @@ class Listing:
     all_classes: bool = True
     mirrors: bool = False
     published: bool = False
+    judged: Pairs | None = None
 
     def __post_init__(self) -> None:
         sources = tuple(self.sources)
@@ -164,6 +169,7 @@ class Listing:
             ids=tuple(self.ids[i] for i in positions),
             columns={key: [values[i] for i in positions] for key, values in self.columns.items()},
             rows=None if self.rows is None else self.rows[chosen],
+            judged=self.judged and taken(self.judged, chosen, len(self)),
             skipped=(),
             remarks=(),
             faults={},

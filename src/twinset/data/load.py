@@ -17,6 +17,7 @@ from twinset.data.data_set import load_images
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprints import as_keys
 from twinset.data.labelled import LabelledImages, VectorInput
+from twinset.data.pair_parts import kinds_of
 from twinset.data.parts import Parts, divide
 from twinset.data.possible import left_out_by
 from twinset.data.sources import is_path
@@ -33,9 +34,10 @@ USED = ("fit", "tune", "calibration")
 
 
 def load_parts(
-    data: str | Path,
+    data: str | Path | None,
     recipe: Recipe,
     *,
+    pairs: str | Path | None = None,
     allow_leaks: bool = False,
     progress: Wanted = False,
     tell: Tell | None = None,
@@ -44,13 +46,14 @@ def load_parts(
 
     Near duplicates stay in one part where this draws the parts. Where the data's owner drew them,
     leaks between them are refused, unless `allow_leaks` says to go on. The recipe's `holdout`,
-    `split` and `seed` say how to divide. `tell` hears what comes next, and what the check found.
+    `split` and `seed` say how to divide. `pairs` is a table of judged pairs. `tell` hears what
+    comes next, and what the check found.
 
     Raises:
         DataError: the data is not fit for training, or as `load_images`.
     """
     say = tell or (lambda _: None)
-    images, test = load_images(data, recipe.images, progress=progress)
+    images, test = load_images(data, recipe.images, pairs=pairs, progress=progress)
     if test is not None:
         parts = divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
         _tell_notes(parts, say)
@@ -91,22 +94,32 @@ def _checked(images: LabelledImages, allow_leaks: bool, say: Tell) -> NDArray[np
     return copies.together()
 
 
-def write_members(folder: str | Path, parts: Parts, source: str | Path) -> None:
+def write_members(
+    folder: str | Path,
+    parts: Parts,
+    source: str | Path | None,
+    pairs: str | Path | None = None,
+) -> None:
     """Note in a run's folder which images were in which part, by their fingerprints."""
     file = io.BytesIO()
     prints: dict[str, Any] = {name: part.fingerprints for name, part in parts.named().items()}
-    place = str(Path(source).absolute() if is_path(str(source)) else source)
-    # as bytes, since a path need not be text
-    np.savez(file, source=np.frombuffer(os.fsencode(place), np.uint8), **prints)
+    if source is not None and is_path(str(source)):
+        source = Path(source).absolute()
+    places = {"source": source, "pairs": None if pairs is None else Path(pairs).absolute()}
+    for name, place in places.items():
+        if place is not None:  # as bytes, since a path need not be text
+            prints[name] = np.frombuffer(os.fsencode(place), np.uint8)
+    np.savez(file, **prints)
     write_bytes(Path(folder) / MEMBERS, file.getvalue())
 
 
 def evaluation_parts(
     folder: str | Path,
-    data: str | Path,
+    data: str | Path | None,
     recipe: Recipe,
     preprocessing: Preprocessing | VectorInput,
     *,
+    pairs: str | Path | None = None,
     cross_fitted: bool = False,
     tell: Tell | None = None,
 ) -> Parts:
@@ -114,7 +127,7 @@ def evaluation_parts(
 
     A run with cross-fitted distances can do without.
     """
-    images, test = load_images(data, recipe.images, preprocessing=preprocessing)
+    images, test = load_images(data, recipe.images, preprocessing=preprocessing, pairs=pairs)
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
     members = _members(Path(folder))
@@ -130,12 +143,16 @@ def evaluation_parts(
     # the owner's own test images, where there are some, and not what else was left over
     if images.parts is not None and (images.parts == "test").any():
         rest = rest[images.parts[rest] == "test"]
-    if cross_fitted and not all(comparable(images.labels[rest])):
+    if images.judged is None:
+        both = all(comparable(images.labels[rest]))
+    else:
+        both = all(kinds_of(images, rest))
+    if cross_fitted and not both:
         rest = rest[:0]
     elif not len(rest):
         raise DataError(
-            f"{data}: expected images that the model has not seen. All {len(images)} were used "
-            "for its training: evaluate on others."
+            f"{data or pairs}: expected images that the model has not seen. All {len(images)} were "
+            "used for its training: evaluate on others."
         )
     if tell is not None and len(used) and len(rest):
         tell(f"{len(used):,} of {len(images):,} images were used in training: left out")
@@ -145,10 +162,18 @@ def evaluation_parts(
     return Parts(**parts)
 
 
-def source_of(folder: str | Path) -> str:
-    """Tell which data a run was trained on."""
-    found = _members(Path(folder)).get("source")
-    return DEFAULT if found is None else os.fsdecode(found.tobytes())
+def source_of(
+    folder: str | Path, data: str | None = None, pairs: str | Path | None = None
+) -> tuple[str | None, str | Path | None]:
+    """Tell the data and the table of judged pairs that are asked for, else those of the run."""
+    if data is not None or pairs is not None:
+        return data, pairs
+    found = _members(Path(folder))
+    own, judged = (
+        os.fsdecode(found[name].tobytes()) if name in found else None
+        for name in ("source", "pairs")
+    )
+    return (DEFAULT if own is None and judged is None else own), judged
 
 
 def _members(folder: Path) -> Mapping[str, NDArray[np.uint8]]:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from twinset.data.labelled import Labelled
+from twinset.data.pair_parts import divide_pairs
 from twinset.data.split import By, split
 from twinset.data.turns import ENOUGH, Turns, comparable, take_turns, trainable
+from twinset.data.units import units_of
 from twinset.errors import DataError
 from twinset.recipe import Recipe
 
@@ -73,9 +74,12 @@ def division_of(
     """
     _check_shares(wanted)
     wanted = dict(wanted)
-    units = units_of(images, together)
     owned = np.full(len(images), "", "<U11") if images.parts is None else images.parts
     place = np.where(np.isin(owned, ("", "train", "fit")), "fit", owned).astype("<U11")
+    if images.judged is not None:
+        how: Any = {"together": together, "crossed": crossed, "seed": seed}
+        return Division(*divide_pairs(images, place, wanted, **how))
+    units = units_of(images, together)
     # set aside by the owner for whatever must not be fitted on: the fit gives up none for it
     twofold = (
         "calibration" in wanted
@@ -120,28 +124,6 @@ def division_of(
         )
     notes += [turns.note] if turns.note else []
     return Division(place, turns, tuple(notes), twofold)
-
-
-def units_of(
-    images: Labelled, together: NDArray[np.integer] | None, *, grouped: bool = True
-) -> NDArray[np.int64]:
-    """Number what must stay whole: by pixels, by group, by `together`, and all that hang on it."""
-    ties = [np.unique(images.fingerprints, axis=0, return_inverse=True)[1].ravel()]
-    if together is not None:
-        ties.append(np.unique(together, return_inverse=True)[1])
-    count = len(images)
-    if grouped and images.groups is not None:
-        names, codes = np.unique(images.groups, return_inverse=True)
-        # without a name it is no group
-        ties.append(np.where(names[codes] == "", len(names) + np.arange(count), codes))
-    first, rows, columns = count, [], []
-    for codes in ties:  # images on one side, what ties them on the other
-        rows.append(np.arange(count))
-        columns.append(codes + first)
-        first += int(codes.max(initial=-1)) + 1
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    graph = coo_matrix((np.ones(len(row), bool), (row, column)), shape=(first, first))
-    return np.asarray(connected_components(graph, directed=False)[1][:count], np.int64)
 
 
 def _check_shares(wanted: Mapping[str, float]) -> None:

@@ -40,10 +40,13 @@ class Turns:
     classes: int  # of which two images were left out together
     images: int  # that were left out at some turn
     note: str = ""
+    told: str = ""  # what was left out, where no classes were
 
     @property
     def across(self) -> str:
         """What was left out in turn, for people."""
+        if self.told:
+            return self.told
         classes = f"{self.classes:,} class{'es' * (self.classes != 1)}"
         if self.by == "class":
             return f"{classes} ({self.images:,} images)"

@@ -126,7 +126,8 @@ class Features:
 
     def _labelled(self, rows: NDArray[np.float32]) -> LabelledFeatures:
         data = self._data
-        return LabelledFeatures(rows, data.labels, data.class_names, data.name, data.groups)
+        facts = data.labels, data.class_names, data.name, data.groups
+        return LabelledFeatures(rows, *facts, judged=data.judged)
 
 
 def candidates_for(recipe: Recipe, data: Labelled) -> list[Candidate]:

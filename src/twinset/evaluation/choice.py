@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from twinset import tables
 from twinset.cores import cores
 from twinset.data.labelled import Labelled
+from twinset.data.pair_parts import too_few, turns_of_pairs
 from twinset.data.possible import MANY_CLASSES, left_out_by
 from twinset.data.turns import Turns, take_turns
 from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.candidates import Candidate, Features, candidates_for
 from twinset.evaluation.crossfit import CrossFitted, crossfit
 from twinset.files import plain, write_bytes
-from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.intervals import Estimate, Interval, auc_estimate, normal_quantile
 from twinset.metrics.retrieval import recall_key, retrieve
 from twinset.progress import Progress, Wanted, reporting
@@ -116,9 +116,10 @@ class Choice:
     @property
     def rule(self) -> str:
         """How it was chosen, for people."""
+        judged_by = "AUC of the judged pairs" if self.found.judged.size else "mean of AUC and MAP@R"
         return (
-            "the simplest candidate whose mean of AUC and MAP@R is within one standard error of "
-            f"the best, on images left out in turn: {self.across}"
+            f"the simplest candidate whose {judged_by} is within one standard error of the best, "
+            f"on images left out in turn: {self.across}"
         )
 
     def summary(self) -> str:
@@ -147,7 +148,7 @@ class Choice:
                     [
                         _cell(row.auc),
                         _cell(row.map_at_r),
-                        f"{row.recall_at_1:.3f}",
+                        "-" if math.isnan(row.recall_at_1) else f"{row.recall_at_1:.3f}",
                         f"{row.dim:,}",
                         f"{row.seconds:.1f} s",
                     ],
@@ -209,9 +210,13 @@ def choose(
     """
     chosen = Recipe.load(recipe, **overrides)
     by = turns.by if turns is not None else left_out_by(chosen, data.labels) or "image"
-    rows_of = _sampled(data.labels, chosen.seed)
+    rows_of = _sampled(data, chosen.seed)
     sample = data if len(rows_of) == len(data) else data.subset(rows_of)
-    if turns is None or sample is not data:
+    if data.judged is not None and (turns is None or sample is not data):
+        turns = turns_of_pairs(sample, seed=chosen.seed)
+        if turns is None:
+            raise DataError(too_few(data))
+    if turns is None or (sample is not data and data.judged is None):
         turns = take_turns(sample.labels, by=by, units=sample.groups, seed=chosen.seed)
     candidates = candidates_for(chosen, sample)
     started = time.perf_counter()
@@ -253,11 +258,17 @@ def _budget(recipe: Recipe, images: int) -> float:
     return min(max(images - 1000, 0) / 50, 300.0) if allowed == "auto" else float(allowed)
 
 
-def _sampled(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def _sampled(data: Labelled, seed: int) -> NDArray[np.int64]:
     # as many images of each class as there is room for, ten at least; else fewer classes
+    labels = data.labels
     if len(labels) <= JUDGED:
         return np.arange(len(labels))
     rng = np.random.default_rng(seed)
+    if data.judged is not None:  # so many pairs, whose images come with them
+        order = rng.permutation(len(data.judged))
+        both = np.stack([data.judged.left[order], data.judged.right[order]], axis=1).ravel()
+        _, first = np.unique(both, return_index=True)
+        return np.unique(both[: int(np.sort(first)[:JUDGED][-1]) + 1])
     order = rng.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     kinds, first, counts = np.unique(labels[order], return_index=True, return_counts=True)
@@ -279,8 +290,9 @@ def _judged(candidate: Candidate, data: Labelled, known: Features, turns: Turns)
     except TwinsetError as error:  # one that cannot be fitted is no reason not to try the others
         return Judged(candidate, time.perf_counter() - started, left_out=str(error))
     compared = _thinned(found)
-    auc = auc_estimate(AllPairs(compared.embeddings, compared.labels, compared.turns))
-    ranked, recall = _map_at_r(compared)
+    auc = auc_estimate(compared.part.pairs)
+    # nobody knows which of the nearest are the same, where pairs were judged
+    ranked, recall = (None, math.nan) if found.judged.size else _map_at_r(compared)
     judged = Judged(
         candidate,
         time.perf_counter() - started,
@@ -320,7 +332,7 @@ def _map_at_r(found: CrossFitted) -> tuple[Estimate | None, float]:
 def _thinned(found: CrossFitted) -> CrossFitted:
     # the same images of every candidate: all pairs of three thousand take a third of a second
     count = len(found.labels)
-    if count <= COMPARED:
+    if count <= COMPARED or found.judged.size:
         return found
     rows = np.sort(np.random.default_rng(0).permutation(count)[:COMPARED])
     return replace(

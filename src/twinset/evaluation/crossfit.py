@@ -15,7 +15,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from twinset import distance as distances
 from twinset.data.labelled import Labelled
+from twinset.data.pair_parts import listed, too_few, turns_of_pairs
 from twinset.data.pairs import Pairs, balanced_pairs
 from twinset.data.split import By
 from twinset.data.turns import FOLDS, Turn, Turns, able, comparable, take_turns, turns_of
@@ -57,11 +58,18 @@ class CrossFitted:
     by: By
     across: str  # what was left out in turn, for people
     note: str = ""  # what they must know of it
+    # where pairs were judged: left, right and same, (3, p), by row; else (3, 0)
+    judged: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, 0), np.int64))
 
     @property
     def part(self) -> Part:
         """The rows as a part of the data, for every metric of pairs."""
-        return Part(self.embeddings, self.labels, self.turns)
+        return Part(self.embeddings, self.labels, self.turns, self._pairs)
+
+    @property
+    def _pairs(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]] | None:
+        left, right, same = self.judged
+        return (left, right, same == 1) if self.judged.size else None
 
     def calibration(self, rules: Sequence[str]) -> Calibration:
         """Choose thresholds by rules, and fit a probability, as on a calibration part."""
@@ -70,6 +78,11 @@ class CrossFitted:
 
     def pairs(self, *, seed: int) -> tuple[Pairs, NDArray[np.float32]]:
         """Draw as many same as different pairs, by position in the data, and their distances."""
+        if self._pairs is not None:
+            apart = distances.of_pairs(self.embeddings, *self._pairs[:2])
+            places = self.positions.astype(np.int32)
+            left, right, same = self._pairs
+            return Pairs(places[left], places[right], same), apart
         drawn: list[tuple[Any, Any, NDArray[np.bool_]]] = []
         for turn in np.unique(self.turns):
             rows = np.flatnonzero(self.turns == turn).astype(np.int32)
@@ -94,7 +107,9 @@ class CrossFitted:
         """Read what `write` wrote."""
         try:
             with np.load(io.BytesIO(Path(path).read_bytes())) as file:
-                found = {each.name: file[each.name] for each in fields(cls)}
+                # runs of before had no judged pairs
+                names = [f.name for f in fields(cls) if f.name in file or f.name != "judged"]
+                found = {name: file[name] for name in names}
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
                 f"{path}: expected the distances of images that were left out. {error}: restore "
@@ -123,6 +138,10 @@ def crossfit(
     """
     if by == "group" and data.groups is None:
         raise DataError(f"{data.name}: expected groups to leave out. It has none.")
+    if turns is None and data.judged is not None:
+        turns = turns_of_pairs(data, seed=seed)
+        if turns is None:
+            raise DataError(too_few(data))
     if turns is None:
         turns = take_turns(data.labels, by=by, units=data.groups, folds=folds, seed=seed)
     found, used = list[NDArray[np.float32]](), []
@@ -139,12 +158,14 @@ def crossfit(
                 found.append(rows.astype(np.float32, copy=False))
                 used.append(turn)
             tell(Progress("cross-fit", number, len(turns.all), "trainings"))
-    if not able(data.labels, used):
+    judged = _judged(data, used)
+    both = able(data.labels, used) if data.judged is None else len(np.unique(judged[2])) > 1
+    if not both:
         raise DataError(
             f"{data.name}: expected trainings that leave some of the images out. Of "
             f"{len(turns.all)}, {len(used)} ended in a model: add images."
         )
-    if len(used) < len(turns.all):
+    if len(used) < len(turns.all) and data.judged is None:
         turns = turns_of(data.labels, used, turns.by, turns.note)
     positions = [turn.held for turn in used]
     # principal directions are no more than the images they come from: zeros change no distance
@@ -161,6 +182,7 @@ def crossfit(
         by=turns.by,
         across=turns.across,
         note=turns.note,
+        judged=judged,
     )
 
 
@@ -171,6 +193,17 @@ def _mapping(threads: int) -> Iterator[Any]:
         return
     with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         yield pool.map
+
+
+def _judged(data: Labelled, used: Sequence[Turn]) -> NDArray[np.int64]:
+    # the known pairs of each turn, by row
+    found, start = [np.zeros((3, 0), np.int64)], 0
+    for turn in used:
+        known = listed(data, turn.held)
+        if known is not None:
+            found.append(np.stack(known).astype(np.int64) + np.array([[start], [start], [0]]))
+        start += len(turn.held)
+    return np.concatenate(found, axis=1)
 
 
 def cross_calibrated(model: Model, found: CrossFitted) -> Model:

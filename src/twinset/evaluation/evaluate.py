@@ -16,6 +16,7 @@ import numpy as np
 
 from twinset import tables
 from twinset.data.labelled import Labelled
+from twinset.data.pair_parts import listed
 from twinset.errors import DataError
 from twinset.evaluation import folds
 from twinset.evaluation.baselines import baseline_of, baselines_of, left_out
@@ -191,6 +192,10 @@ def evaluate(
         True
     """
     check_unseen({"the model": model}, data, allow_seen=allow_seen)
+    if data.judged is not None:
+        near = ()  # of classes, which are not all known
+    elif near is None:
+        near = folds.near_classes(data)
     skipped = left_out(model, fitted, baseline_of(data)) if baselines else {}
     embedders: dict[str, Any] = {"model": model.embed}
     embedders |= baselines_of(model, data, fitted) if baselines else {}
@@ -202,10 +207,10 @@ def evaluate(
             tell(Progress("evaluate", number, len(embedders), "models"))
             started = time.perf_counter()
             own = name == "model"
-            known = None if f"votes on {name}" in skipped else fitted
+            known = None if f"votes on {name}" in skipped or data.judged is not None else fitted
             results[name] = measure(
-                Part(embed(data), data.labels),
-                near=folds.near_classes(data) if near is None else near,
+                Part(embed(data), data.labels, judged=listed(data)),
+                near=near,
                 seed=_seed(model),
                 with_bands=own,
                 hardest=HARDEST if own else 0,
@@ -221,7 +226,7 @@ def evaluate(
             "test images": len(data),
             "test digest": data.digest,
             **_training_of(model),
-            "smallest class": int(np.min(data.class_counts[data.class_counts > 0])),
+            **_pairs_of(data),
         },
         "Model": facts_of(model),
         "Versions": _versions(),
@@ -271,13 +276,14 @@ def compare_models(
         (0.0, 'cannot tell')
     """
     check_unseen(dict(zip(names, (a, b), strict=True)), data, allow_seen=allow_seen)
-    of_a, of_b = (Part(model.embed(data), data.labels) for model in (a, b))
+    known = listed(data)
+    of_a, of_b = (Part(model.embed(data), data.labels, judged=known) for model in (a, b))
     count = len(data)
     return Comparison(
         names=names,
         differences=differences(of_a, of_b, (a.threshold.value, b.threshold.value)),
         images=count,
-        pairs=count * (count - 1) // 2,
+        pairs=count * (count - 1) // 2 if known is None else len(known[0]),
         facts={
             "A": facts_of(a) | _training_of(a),
             "B": facts_of(b) | _training_of(b),
@@ -315,6 +321,12 @@ def facts_of(model: Embedder) -> dict[str, Any]:
     known: dict[str, Any] = {} if recipe is None else {"recipe": recipe.name, "seed": recipe.seed}
     known |= {"epochs": len(model.history)} if model.history else {}
     return known | {"threshold": model.threshold.value, "threshold rule": model.threshold.origin}
+
+
+def _pairs_of(data: Labelled) -> dict[str, Any]:
+    if data.judged is None:
+        return {"smallest class": int(np.min(data.class_counts[data.class_counts > 0]))}
+    return {"judged pairs": len(data.judged), "judged the same": int(data.judged.same.sum())}
 
 
 def _training_of(model: Embedder) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from twinset.evaluation.baselines import baseline_of, baselines_of, left_out
 from twinset.evaluation.crossfit import CrossFitted
 from twinset.evaluation.evaluate import HARDEST, Evaluation, calibration_of, facts_of, name_of
 from twinset.metrics.measure import measure
-from twinset.metrics.measured import Part
 from twinset.progress import Progress, Wanted, reporting
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def evaluate_left_out(
             own = name == "model"
             embedded = found.embeddings if own else embedders[name](rows)
             results[name] = measure(
-                Part(embedded, found.labels, found.turns),
+                replace(found.part, embeddings=embedded),
                 with_bands=own,
                 hardest=HARDEST if own else 0,
                 calibration=calibration_of(model) if own else None,

@@ -35,6 +35,7 @@ def evaluate_run(
     run: str | Path,
     data: str | None = None,
     *,
+    pairs: str | Path | None = None,
     baselines: bool = True,
     progress: Wanted = True,
     tell: Callable[[str], None] | None = None,
@@ -42,20 +43,21 @@ def evaluate_run(
     """Evaluate the model of a run on the images that it has not used."""
     # Writes evaluation.json, .md (a model card) and .html (with pictures) beside the model. The
     # page also tells of classes that the training never saw, if `study_run` was there before.
-    data = data or run_data.source_of(run)
-    model, parts = _loaded(run, data, tell)
+    data, pairs = run_data.source_of(run, data, pairs)
+    model, parts = _loaded(run, data, pairs, tell)
     fit = parts.fit if len(parts.fit) else None
     if parts.test is None and fit is not None:
         left = CrossFitted.read(Path(run) / CROSSFIT)
         test, found = evaluate_left_out(model, left, fit, baselines=baselines, progress=progress)
     else:
-        test = _test_of(parts, data)
+        test = _test_of(parts, data or pairs)
         found = evaluate(
             model, test, fitted=fit, tune=parts.tune, baselines=baselines, progress=progress
         )
     found.write_json(Path(run) / NUMBERS)
     found.write_markdown(Path(run) / "evaluation.md")
-    _write_page(Path(run), found.to_dict(), test, _stored_study(Path(run), model, data))
+    study = None if data is None else _stored_study(Path(run), model, data)
+    _write_page(Path(run), found.to_dict(), test, study)
     return found
 
 
@@ -71,8 +73,13 @@ def study_run(
     from twinset.models.keras_model import SiameseModel
 
     model = SiameseModel.load(run)
-    own = run_data.source_of(run)
+    own, judged = run_data.source_of(run)
     source = data or own
+    if source is None or (judged is not None and data is None):
+        raise DataError(
+            f"{run}: expected classes for the full protocol, which leaves some of them out. "
+            "Received a run on judged pairs: name data with classes, or take --protocol test."
+        )
     # The run's own data passed the check when it was trained on, or its leaks were allowed then: to
     # ask again would refuse for good what --allow-leaks let pass.
     parts = run_data.load_parts(
@@ -93,15 +100,21 @@ def study_run(
     return summary, markdown(summary)
 
 
-def compare_runs(run: str | Path, other: str | Path, data: str | None = None) -> Comparison:
+def compare_runs(
+    run: str | Path,
+    other: str | Path,
+    data: str | None = None,
+    *,
+    pairs: str | Path | None = None,
+) -> Comparison:
     """Tell which of two runs has the better model, on images that neither has used."""
     # Writes nothing: a comparison belongs to neither folder.
-    data = data or run_data.source_of(run)
-    (a, of_a), (b, of_b) = (_loaded(each, data, None) for each in (run, other))
-    tests = [_test_of(parts, data) for parts in (of_a, of_b)]
+    data, pairs = run_data.source_of(run, data, pairs)
+    (a, of_a), (b, of_b) = (_loaded(each, data, pairs, None) for each in (run, other))
+    tests = [_test_of(parts, data or pairs) for parts in (of_a, of_b)]
     if tests[0].digest != tests[1].digest:
         raise DataError(
-            f"Expected two runs with the same test images. Of {data}, {run} has not used "
+            f"Expected two runs with the same test images. Of {data or pairs}, {run} has not used "
             f"{len(tests[0]):,} and {other} {len(tests[1]):,}, and these are not the same: compare "
             "on images that neither has used, or train both with one seed and one image size."
         )
@@ -109,7 +122,10 @@ def compare_runs(run: str | Path, other: str | Path, data: str | None = None) ->
 
 
 def _loaded(
-    run: str | Path, data: str, tell: Callable[[str], None] | None
+    run: str | Path,
+    data: str | None,
+    pairs: str | Path | None,
+    tell: Callable[[str], None] | None,
 ) -> tuple[SiameseModel, Parts]:
     from twinset.models.keras_model import SiameseModel
 
@@ -119,12 +135,13 @@ def _loaded(
         data,
         model.recipe,
         model.preprocessing,
+        pairs=pairs,
         cross_fitted=(Path(run) / CROSSFIT).is_file(),
         tell=tell,
     )
 
 
-def _test_of(parts: Parts, data: str) -> Labelled:
+def _test_of(parts: Parts, data: str | Path | None) -> Labelled:
     if parts.test is None:
         raise DataError(f"{data}: expected a test part. Received none: evaluate on other images.")
     return parts.test

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from twinset import distance as distances
 from twinset import figures
 from twinset.data.labelled import Labelled, LabelledImages
+from twinset.data.pair_parts import pairs_of
 from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
 from twinset.data.parts import Parts
 from twinset.evaluation.baselines import baseline_of
@@ -79,7 +80,12 @@ def score(
 
 
 def shown_pairs(images: Labelled, seed: int) -> Pairs:
-    """Draw pairs to score and to show: the tutorial's, or balanced ones where it can draw none."""
+    """Draw pairs to score and to show: the tutorial's, or balanced ones where it can draw none.
+
+    Where pairs were judged these are the ones.
+    """
+    if images.judged is not None:
+        return pairs_of(images)
     counts = images.class_counts
     rule = balanced_pairs if (counts == 1).any() else tutorial_pairs
     return rule(images.labels, seed=seed)
@@ -189,7 +195,7 @@ def _augmented(recipe: Recipe, images: LabelledImages) -> Iterator[Picture]:
         figures.contact_sheet(
             rows.reshape(-1, *pixels.shape[1:]),
             np.repeat(np.arange(len(shown)), len(seen)),
-            [images.class_names[label] for label in images.labels[shown]],
+            _titles(images, shown),
             per_class=len(seen),
             counts=False,
         ),
@@ -206,18 +212,21 @@ def _drawn(
     apart: NDArray[np.float32] | None = None,
     threshold: float | None = None,
 ) -> Any:
-    names = data.class_names
+    left, right = _titles(data, pairs.left), _titles(data, pairs.right)
     return figures.pairs(
         data.images[pairs.left],
         data.images[pairs.right],
         pairs.same,
         distances=apart,
         threshold=threshold,
-        titles=[
-            f"{names[data.labels[left]]} / {names[data.labels[right]]}"
-            for left, right in zip(pairs.left, pairs.right, strict=True)
-        ],
+        titles=[f"{a} / {b}".strip(" /") for a, b in zip(left, right, strict=True)],
     )
+
+
+def _titles(data: Labelled, chosen: NDArray[Any]) -> list[str]:
+    # what was judged in pairs may have no class
+    names = data.class_names
+    return [names[label] if label < len(names) else "" for label in data.labels[chosen].tolist()]
 
 
 def _layers(model: SiameseModel) -> list[figures.LayerRow]:

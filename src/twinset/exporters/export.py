@@ -199,8 +199,10 @@ def _images(
             "Expected images for the quantisation of a model in memory. Received none: pass "
             "LabelledImages as data."
         )
-    source = data or run_data.source_of(home)
-    parts = run_data.evaluation_parts(home, source, model.recipe, model.preprocessing, tell=say)
+    source, judged = run_data.source_of(home, data)
+    parts = run_data.evaluation_parts(
+        home, source, model.recipe, model.preprocessing, pairs=judged, tell=say
+    )
     test = parts.test
     assert isinstance(test, LabelledImages), "export_graph refused what is no model of images"
     seen = parts.fit if len(parts.fit) else test
@@ -217,7 +219,7 @@ def _quantised(
     # what it is depends on the images it saw, too
     digest = hashlib.sha256(small.SerializeToString()).hexdigest()
     content = described(small, model, digest=digest)
-    pairs = tutorial_pairs(test.labels)
+    pairs = tutorial_pairs(test.labels) if test.judged is None else test.judged
     quality = {}
     for name, each in (("float32", graph), ("int8", content)):
         embeddings = OnnxModel.of_graph(each).embed(test)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from twinset import distance as distances
 from twinset.metrics.all_pairs import AllPairs, Tile
+from twinset.metrics.listed_pairs import ListedPairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,10 @@ class HardestPairs:
         }
 
 
-def hardest_pairs(walk: AllPairs, count: int = 10) -> HardestPairs:
+def hardest_pairs(walk: AllPairs | ListedPairs, count: int = 10) -> HardestPairs:
     """Find the hardest pairs of both kinds, over all pairs and exactly."""
+    if isinstance(walk, ListedPairs):
+        return HardestPairs(*_listed_best(walk, count, False), *_listed_best(walk, count, True))
     # Distances are those of `distance.of_pairs`. A walk's tiles round differently where images lie
     # close, so they only tell which pairs may be among the hardest; these are measured anew. Equal
     # distances rank by position, of the first image and then of the second. Memory does not grow
@@ -54,6 +57,15 @@ def hardest_pairs(walk: AllPairs, count: int = 10) -> HardestPairs:
             far.add(tile, (part >= at_least) & (part < np.inf), rows.start, columns.start)
         close.add(tile, near)
     return HardestPairs(*close.result(), *far.result())
+
+
+def _listed_best(
+    walk: ListedPairs, count: int, same: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    rows = np.flatnonzero(walk.same == same)
+    scores = walk.apart[rows] * (-1 if same else 1)
+    rows = rows[np.lexsort((*walk.couples[rows].T[::-1], scores))[:count]]
+    return walk.couples[rows], walk.apart[rows]
 
 
 @dataclass

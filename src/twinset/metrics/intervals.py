@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from twinset import distance as distances
 from twinset.errors import DataError
 from twinset.metrics.all_pairs import TILE, AllPairs, PerImage
+from twinset.metrics.listed_pairs import ListedPairs
 from twinset.metrics.pairs import ENOUGH_ERRORS, Curve, auc, eer, equal_error_point, tpr_at_fpr
 
 
@@ -104,7 +105,7 @@ def fnmr_estimate(counts: PerImage, k: int) -> Estimate:
     return _ratio(counts.positives - counts.true_matches[k], counts.positives)
 
 
-def auc_estimate(pairs: AllPairs) -> Estimate:
+def auc_estimate(pairs: AllPairs | ListedPairs) -> Estimate:
     """Estimate the area under the ROC curve of all pairs."""
     return Estimate(auc(pairs.curve()), *pairs.placements())
 

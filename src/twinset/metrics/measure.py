@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twinset.decision import Calibrator, Threshold
 from twinset.metrics import intervals
-from twinset.metrics.all_pairs import PerClass
+from twinset.metrics.all_pairs import AllPairs, PerClass
 from twinset.metrics.calibration import fit_calibrator, reliability
 from twinset.metrics.hardest import hardest_pairs
 from twinset.metrics.measured import Measured, Part
@@ -73,7 +73,10 @@ def measure(
     )
     numbers = measured_by(of_kind("test"), m)
     few = {k for k, n in numbers.items() if METRICS[k].rests_on(m, n.value) < ENOUGH_ERRORS}
-    by_class = m.walk.per_class([each.value for each in m.thresholds])
+    by_class, class_errors = None, None
+    if isinstance(m.walk, AllPairs):  # else pairs were judged, and classes are not known
+        by_class = m.walk.per_class([each.value for each in m.thresholds])
+        class_errors = _class_errors(m.walk.classes, by_class, 0) if m.thresholds else None
     points = tuple(_point(each, m, by_class, k) for k, each in enumerate(m.thresholds))
     known = m.calibrator
     return Measurements(
@@ -82,7 +85,7 @@ def measure(
         few=frozenset(few),
         near=tuple(_near(test, near)),
         points=points,
-        class_errors=_class_errors(m.walk.classes, by_class, 0) if points else None,
+        class_errors=class_errors,
         scores=_values(m, "probability") if known else {},
         reliability=reliability(m.curve, known) if known else None,
         health=_values(m, "health"),
@@ -97,19 +100,23 @@ def _values(m: Measured, kind: Kind) -> dict[str, float]:
     return {key: each.value for key, each in measured_by(of_kind(kind), m).items()}
 
 
-def _point(threshold: Threshold, m: Measured, by_class: PerClass, k: int) -> OperatingPoint:
+def _point(threshold: Threshold, m: Measured, by_class: PerClass | None, k: int) -> OperatingPoint:
     counts = m.counts
     rates = counts.rates(k)
-    errors = _class_errors(np.arange(len(by_class.pairs)), by_class, k)
+    spreads = {"fmr_spread": np.nan, "fnmr_spread": np.nan}
+    if by_class is not None:
+        errors = _class_errors(np.arange(len(by_class.pairs)), by_class, k)
+        # of classes that met another: folds hold some apart
+        met = errors.fmr[~np.isnan(errors.fmr).all(axis=1)]
+        spreads["fmr_spread"] = float(np.std(np.nanmean(met, axis=1)))
+        spreads["fnmr_spread"] = float(np.nanstd(errors.fnmr))
     return OperatingPoint(
         threshold=threshold,
         rates=rates,
         fmr=intervals.fmr_estimate(counts, k).interval(),
         fnmr=intervals.fnmr_estimate(counts, k).interval(),
         precision={prior: precision_at_prior(rates, prior) for prior in PRIORS},
-        # of classes that met another: folds hold some apart
-        fmr_spread=float(np.std(np.nanmean(errors.fmr[~np.isnan(errors.fmr).all(axis=1)], axis=1))),
-        fnmr_spread=float(np.nanstd(errors.fnmr)),
+        **spreads,
         even_odds=None if m.calibrator is None else m.calibrator.even_odds,
     )
 

@@ -15,6 +15,7 @@ from twinset.metrics import intervals
 from twinset.metrics.all_pairs import AllPairs, PerImage
 from twinset.metrics.health import EmbeddingHealth, embedding_health
 from twinset.metrics.intervals import Estimate, Interval, share_interval
+from twinset.metrics.listed_pairs import ListedPairs
 from twinset.metrics.pairs import Curve, Rates, tpr_at_fpr
 from twinset.metrics.probes import knn_right, linear_probe, stratified
 from twinset.metrics.retrieval import (
@@ -33,6 +34,8 @@ PROBE_IMAGES, PROBE_WIDTH, PROBE_STRENGTHS = 10_000, 1024, (0.001, 0.01, 0.1, 1)
 class Part:
     """One part of the data, embedded: numbers of shape (n, ...), and labels of shape (n,).
 
+    Where pairs were judged, `judged` has positions (p,) of left and right, and whether they are the
+    same (p,): of all other pairs nobody knows, and labels tell what was judged to be one thing.
     Blocks of shape (n,), where there are any, tell which images can be compared: each fold of a
     cross-validation has a model, and thus a space, of its own.
     """
@@ -40,13 +43,16 @@ class Part:
     embeddings: NDArray[Any]
     labels: NDArray[np.integer]
     blocks: NDArray[np.integer] | None = None
+    judged: tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.bool_]] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @cached_property
-    def pairs(self) -> AllPairs:
+    def pairs(self) -> AllPairs | ListedPairs:
         """All pairs that can be compared, which thresholds, promises and metrics walk over."""
+        if self.judged is not None:
+            return ListedPairs(self.embeddings, *self.judged, self.blocks)
         return AllPairs(self.embeddings, self.labels, self.blocks)
 
     @property

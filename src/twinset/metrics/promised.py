@@ -14,6 +14,7 @@ from twinset.decision import Threshold
 from twinset.errors import DataError
 from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.intervals import Estimate, Interval
+from twinset.metrics.listed_pairs import ListedPairs
 from twinset.metrics.measured import Part
 from twinset.metrics.pairs import choose_threshold
 
@@ -100,7 +101,7 @@ def promise(
 
 
 def _left_out(
-    part: Part, walk: AllPairs, chosen: Sequence[Threshold]
+    part: Part, walk: AllPairs | ListedPairs, chosen: Sequence[Threshold]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     # the block of each image, and for each block and rule the threshold that its pairs had no part
     # in; that of all pairs where the other blocks have no pairs of both kinds
@@ -134,6 +135,12 @@ class _Units:
         self.classes = len(names)
         self.couples = int((met * (met - 1) // 2).sum())
         self.with_pairs = int((sizes > 1).sum())
+        if isinstance(part.pairs, ListedPairs):
+            known = np.sort(self._codes[part.pairs.couples], axis=1)
+            same = part.pairs.same
+            self.classes = len(np.unique(known))
+            self.couples = len(np.unique(known[~same], axis=0))
+            self.with_pairs = len(np.unique(known[same, 0]))
 
     def interval(
         self,

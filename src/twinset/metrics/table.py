@@ -56,7 +56,7 @@ class Metric:
             to none.
         fields: what else the JSON says of it, such as {"fpr": 0.01}. Defaults to nothing.
         pairwise: whether pairs are all it looks at; else it has no value where only images of one
-            fold can be compared. Defaults to True.
+            fold can be compared, or where only some pairs were judged. Defaults to True.
     """
 
     key: str
@@ -116,7 +116,7 @@ def as_interval(found: Estimate | Interval | float) -> Interval:
 
 def measured_by(metrics: Iterable[Metric], m: Measured) -> dict[str, Interval]:
     """Measure what the data has of some metrics: key → number with its interval."""
-    whole = m.test.blocks is None
+    whole = m.test.blocks is None and m.test.judged is None
     found = ((each.key, each.measure(m)) for each in metrics if each.pairwise or whole)
     return {key: as_interval(each) for key, each in found if each is not None}
 

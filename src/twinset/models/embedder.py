@@ -20,6 +20,7 @@ from twinset.backbones.provenance import Provenance
 from twinset.data.decoding.decode import ImageLike, Preprocessing
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.labelled import Labelled, VectorInput
+from twinset.data.pair_parts import listed
 from twinset.data.pairs import Pairs
 from twinset.data.stored import StoredPixels
 from twinset.decision import Calibrator, Threshold, Verdict, check_prior
@@ -188,7 +189,7 @@ class Embedder(ABC):
         Args:
             images: `LabelledImages`, or `LabelledFeatures` where the model takes vectors: of what
                 the model will be used on, two or more of some class, of two classes or more. Of
-                their classes the model may have seen any.
+                their classes the model may have seen any. Where pairs were judged, these count.
             rule: "balanced accuracy", "EER", "FPR <= 0.01" or "cost 10:1". Defaults to the
                 recipe's, or the one by which the threshold was chosen before.
 
@@ -230,8 +231,9 @@ class Embedder(ABC):
                 f"Expected images that the model has not seen. Received {images.name!r}, on which "
                 "it was fitted, where distances are too small: take other images."
             )
-        known = {images.class_names[label] for label in np.unique(images.labels)}
-        part = Part(self.embed(images), images.labels)
+        names = enumerate(images.class_names)
+        known = {name for label, name in names if (images.labels == label).any()}
+        part = Part(self.embed(images), images.labels, judged=listed(images))
         over: Over = "class" if known.isdisjoint(self.class_names) else "image"
         found = calibrate(part, rules=self.rules(rule), over=over)
         return self.decided(found, data=images.digest, images=len(images))

@@ -124,7 +124,9 @@ def _mistakes(result: Mapping[str, Any], data: LabelledImages) -> Drawn:
     if not worst:
         return
     left, right = np.array([pair[:2] for pair in worst], np.int64).T
-    names, labels = data.class_names, data.labels
+    names = [*data.class_names, *[""] * (int(data.labels.max()) + 1)]  # for what has no class
+    labels = data.labels
+    same = np.arange(len(worst)) >= len(matches)
     yield (
         "hardest_mistakes",
         f"The worst of {rates['false_matches']:,} false matches, closest first, then of "
@@ -134,11 +136,12 @@ def _mistakes(result: Mapping[str, Any], data: LabelledImages) -> Drawn:
         figures.pairs(
             data.images[left],
             data.images[right],
-            labels[left] == labels[right],
+            same,
             distances=[pair[2] for pair in worst],
             threshold=threshold,
             titles=[
-                f"{names[labels[i]]} / {names[labels[j]]}" for i, j in zip(left, right, strict=True)
+                f"{names[labels[i]]} / {names[labels[j]]}".strip(" /")
+                for i, j in zip(left, right, strict=True)
             ],
         ),
     )

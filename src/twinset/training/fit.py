@@ -14,7 +14,8 @@ import keras
 from twinset import losses, networks
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled, LabelledImages, VectorInput
-from twinset.data.pairs import Pairs, tutorial_pairs
+from twinset.data.pair_parts import pairs_to_fit
+from twinset.data.pairs import Pairs
 from twinset.decision import Threshold
 from twinset.errors import DataError, RecipeError
 from twinset.models.card import TrainedOn
@@ -75,7 +76,8 @@ def fit(
             that it has; its embeddings get length 1, unless `encoder.normalize` is overridden. Or
             settings of the recipe's section. Defaults to the recipe's.
         pairs: which images to pair, for recipes of pairs = "tutorial". Defaults to what that rule
-            draws from the labels. A text is the recipe's own field.
+            draws from the labels; or to the pairs that were judged, with what follows from them. A
+            text is the recipe's own field.
         validation: images, or vectors, that nothing is learned from. After each epoch the network
             is judged on them, or on at most 1,000 of them, drawn by the seed so that it costs no
             more than a twentieth of an epoch: recall@1, and AUC over all pairs. Both stand in the
@@ -313,7 +315,7 @@ def _blended(encoder: keras.Model, blend: Section) -> keras.Model:
 
 def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None, dim: int) -> Task:
     if recipe.pairs == "tutorial":
-        listed = tutorial_pairs(data.labels, seed=recipe.seed) if pairs is None else pairs
+        listed = pairs_to_fit(data, seed=recipe.seed) if pairs is None else pairs
         return PairTask(
             losses.create(recipe.loss),
             listed,

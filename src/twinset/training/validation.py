@@ -61,6 +61,11 @@ def fitting(data: Labelled, validation: Labelled | None, stopping: Section) -> N
             f"Expected validation images as those of the training, {type(data).__name__} of shape "
             f"{data.row_shape}. Received {validation!r}."
         )
+    if validation.judged is not None:
+        raise DataError(
+            "Expected validation images with classes, to find the nearest of. Received "
+            f"{validation!r}: leave them out."
+        )
     if validation.digest == data.digest:
         raise DataError(
             "Expected validation images that are not trained on. Received those of the training: "

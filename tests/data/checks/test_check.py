@@ -422,8 +422,8 @@ def test_json_has_what_the_schema_says():
     again = json.loads(json.dumps(content, allow_nan=False))
     assert again == content  # plain types only
     assert set(content) == {
-        *("schema", "ok", "name", "images", "image_shape", "classes", "parts", "findings"),
-        *("near_duplicate_threshold", "skipped", "constant", "torn_groups"),
+        *("schema", "ok", "name", "images", "image_shape", "classes", "parts", "pairs"),
+        *("findings", "near_duplicate_threshold", "skipped", "constant", "torn_groups"),
         *("copies", "conflicts", "leaks", "totals"),
     }
     assert content["schema"] == 1

@@ -35,13 +35,14 @@ from twinset.data.checks.near_duplicates import (
     image_name,
     judge_duplicates,
 )
-from twinset.data.data_set import loaded
+from twinset.data.checks.pair_findings import about_pairs
+from twinset.data.data_set import listing_of, loaded
 from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
+from twinset.data.pairs import Pairs
 from twinset.data.parts import wishes
 from twinset.data.possible import division_of
-from twinset.data.sources import read_listing
 from twinset.data.turns import trainable
 from twinset.errors import DataError
 from twinset.files import write_bytes
@@ -70,6 +71,7 @@ class DataCheck:
         constant: names of images of one colour.
         threshold: near duplicates are this far apart or less; see `find_duplicates`.
         findings: what to say about all this, errors first.
+        pairs: number of same and of different pairs that were judged; none: classes tell.
     """
 
     name: str
@@ -83,6 +85,7 @@ class DataCheck:
     constant: tuple[str, ...]
     threshold: float
     findings: tuple[Finding, ...]
+    pairs: tuple[int, int] | None = None
 
     @property
     def ok(self) -> bool:
@@ -130,6 +133,7 @@ class DataCheck:
         - `name`, `images`, `image_shape`: of the set.
         - `classes`: list of objects with `name` and `images`, in the order of the labels.
         - `parts`: object of part → number of images; empty without parts.
+        - `pairs`: object with the numbers of `same` and `different` judged pairs, or None.
         - `findings`: list of objects with `severity` ("error", "warning", "note"), `code`,
           `message`, `count` and `examples` (text), errors first.
         - `near_duplicate_threshold`: how far apart near duplicates may be; 0 if none were sought.
@@ -156,6 +160,7 @@ class DataCheck:
             "image_shape": list(self.image_shape),
             "classes": [{"name": name, "images": count} for name, count in self.classes],
             "parts": dict(self.parts),
+            "pairs": self.pairs and dict(zip(("same", "different"), self.pairs, strict=True)),
             "findings": [_plain(finding) for finding in self.findings],
             "near_duplicate_threshold": self.threshold,
             **{name: [_plain(each) for each in many[:_LISTED]] for name, many in lists.items()},
@@ -166,8 +171,12 @@ class DataCheck:
         """Lay everything out as plain aligned text for a terminal; long lists are cut."""
         shape = " × ".join(str(size) for size in self.image_shape)
         classes = f"{len(self.classes):,} class{'es' * (len(self.classes) != 1)}"
-        lines = [f"{shown(self.name)}: {self.images:,} images of {shape} in {classes}"]
-        lines += ["", *_table("class", self.classes)]
+        known = [f"in {classes}"] if self.classes or not self.pairs else []
+        if self.pairs:
+            known.append(f"with {self.pairs[0]:,} same and {self.pairs[1]:,} different pairs")
+        lines = [f"{shown(self.name)}: {self.images:,} images of {shape} {', '.join(known)}"]
+        if self.classes:
+            lines += ["", *_table("class", self.classes)]
         if self.parts:
             lines += ["", *_table("part", tuple(self.parts.items()))]
         for finding in self.findings:
@@ -198,16 +207,21 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
     constant = tuple(image_name(data, i) for i in np.flatnonzero(found.constant).tolist())
     classes = tuple(
         (shown(name), count)
-        for name, count in zip(data.class_names, data.class_counts.tolist(), strict=True)
+        for name, count in zip(data.class_names, data.class_counts.tolist(), strict=False)
     )
+    told = data.judged is not None  # in pairs: classes, if there are any, are not all
     contents = [
-        *about_contents(data.labels[~found.constant], found.first[~found.constant]),
+        *(
+            ()
+            if told
+            else about_contents(data.labels[~found.constant], found.first[~found.constant])
+        ),
         *about_constant(constant, len(data), told=_colours_tell(data, found)),
     ]
     # copies go to one part, so that images which are all alike cannot be divided either
     alike = any(each.severity == "error" for each in contents)
     findings = [
-        *about_classes(classes),
+        *(about_pairs(data, found) if told else about_classes(classes)),
         *(() if alike else _about_division(data, found)),
         *about_skipped(data.skipped, len(data)),
         *about_leaks(judged, torn, part_sizes),
@@ -228,12 +242,18 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
         constant=constant,
         threshold=found.threshold,
         findings=tuple(sorted(findings, key=lambda each: SEVERITIES.index(each.severity))),
+        pairs=None if data.judged is None else _kinds(data.judged),
     )
+
+
+def _kinds(pairs: Pairs) -> tuple[int, int]:
+    same = int(pairs.same.sum())
+    return same, len(pairs) - same
 
 
 def _about_division(data: LabelledImages, found: Duplicates) -> Iterator[Finding]:
     """Tell what a training would make of so many images, by the judgement that it asks itself."""
-    if not trainable(data.labels):  # told of the classes
+    if data.judged is None and not trainable(data.labels):  # told of the classes
         return
     try:
         division = division_of(data, wishes("auto"), together=found.together())
@@ -306,8 +326,9 @@ def _middle_cut(text: str) -> str:
 
 
 def check_data(
-    data: str | Path,
+    data: str | Path | None = None,
     *,
+    pairs: str | Path | None = None,
     size: int | None = None,
     pictures: str | Path | None = None,
     progress: Wanted = False,
@@ -315,7 +336,9 @@ def check_data(
     """Read images and check whether they are fit for training.
 
     Args:
-        data: a folder or a table of images, or the name of a built-in set.
+        data: a folder or a table of images, or the name of a built-in set. Defaults to none, where
+            there are pairs.
+        pairs: a table of judged pairs, as for `train`. Defaults to none.
         size: side that they are brought to. Defaults to what a training would take.
         pictures: a folder to draw to: classes.png, some images of each class, and
             look_alikes.png, the worst copies and label conflicts, if there are any. Defaults to
@@ -327,7 +350,8 @@ def check_data(
         DataError: nothing there, or nothing that can be read.
     """
     wanted = IMAGES.read({} if size is None else {"size": size}, "images")
-    images = loaded(read_listing(data, progress=progress), wanted.model_dump(), progress=progress)
+    listing = listing_of(data, pairs, progress=progress)
+    images = loaded(listing, wanted.model_dump(), progress=progress)
     if not isinstance(images, LabelledImages):
         raise DataError(
             f"{data}: expected images to check. Received features, of which only numbers and "

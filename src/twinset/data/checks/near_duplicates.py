@@ -237,7 +237,9 @@ def judge_duplicates(
     data: LabelledImages, found: Duplicates, parts: Sequence[str] | NDArray[np.str_]
 ) -> Judged:
     """Sort duplicates into copies, label conflicts and leaks."""
-    labels = data.labels.tolist()
+    # what was judged in pairs may have no class
+    names = dict(enumerate(map(shown, data.class_names)))
+    labels = [names.get(label, "") for label in data.labels.tolist()]
     owners = [str(part) for part in parts]
 
     def alike(positions: Iterable[int], distance: float, exact: bool) -> Alike:
@@ -245,7 +247,7 @@ def judge_duplicates(
         return Alike(
             members,
             tuple(image_name(data, i) for i in members),
-            tuple(shown(data.class_names[labels[i]]) for i in members),
+            tuple(labels[i] for i in members),
             tuple(owners[i] for i in members),
             exact,
             distance,
@@ -255,7 +257,7 @@ def judge_duplicates(
     copies, conflicts, leaks = [], [], []
     for family in families.values():
         group = alike(family, 0.0, exact=True)
-        contradicts = len({labels[i] for i in family}) > 1
+        contradicts = len({labels[i] for i in family} - {""}) > 1
         leaking = len({owners[i] for i in family} - {""}) > 1
         conflicts += [group] * contradicts
         leaks += [group] * leaking
