@@ -91,7 +91,8 @@ def test_it_is_evaluated_on_the_pairs_that_it_has_not_used(run, signatures):
     assert same.pairs == data["judged pairs"]
 
 
-def test_names_of_a_data_set(signatures, tmp_path):
+def test_names_of_a_data_set(signatures, tmp_path, monkeypatch):
+    monkeypatch.chdir(signatures)
     # by id, without the suffix; and classes of a table count beside the pairs
     lines = [f"img/{t}_{k}.png,{'ab'[t % 2]}" for t in range(80) for k in range(3)]
     (signatures / "labels.csv").write_text("\n".join(["path,label", *lines]) + "\n")
@@ -101,6 +102,22 @@ def test_names_of_a_data_set(signatures, tmp_path):
     mixed = twinset.check_data(signatures / "labels.csv", pairs=pairs)
     assert [name for name, _ in mixed.classes] == ["a", "b"]
     assert "against-classes" not in [each.code for each in mixed.findings]
+    against = [
+        *rows_of(80),
+        ("img/0_0.png", "img/2_0.png", "0"),
+        ("img/0_0.png", "img/1_0.png", "1"),
+    ]
+    pairs = write(signatures / "against.csv", against)
+    told = {each.code: each for each in twinset.check_data("labels.csv", pairs=pairs).findings}
+    lines = ("img/0_0.png, img/1_0.png (a / b)", "img/0_0.png, img/2_0.png (a / a)")
+    assert (told["against-classes"].severity, told["against-classes"].examples) == (
+        "warning",
+        lines,
+    )
+    others = [(a, b, "no") for a, b, same in rows_of(80) if same == "yes"]
+    pairs = write(signatures / "against.csv", others)
+    told = {each.code: each for each in twinset.check_data("labels.csv", pairs=pairs).findings}
+    assert told["against-classes"].severity == "error"
 
 
 def test_what_a_check_of_pairs_tells(signatures, tmp_path):
@@ -153,6 +170,12 @@ def test_a_recipe_that_takes_all_others_for_different_is_refused_at_once(tmp_pat
 def test_commands(command, signatures, tmp_path):
     found = command("check", "--pairs", signatures / "pairs.csv", "--json")
     assert json.loads(found.out)["ok"]
+    settings = (f"{key}={value}" for key, value in FAST.items())
+    options = [word for each in settings for word in ("--set", each)]
+    options += ["--set", "pairs=tutorial", "--set", "loss.name=contrastive"]
+    table = signatures / "pairs.csv"
+    done = command("train", "--pairs", table, "--recipe", "tutorial", "--out", tmp_path, *options)
+    assert (done.code, "report: " in done.out) == (0, True), done.err
     nothing = command("train")
     assert nothing.code == 2
     assert "Received neither: name one, or give --pairs TABLE" in nothing.err

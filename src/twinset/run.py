@@ -74,7 +74,8 @@ def train(
             a data set that has a name, and to "auto" for one's own and for judged pairs.
         pairs: a table of judged pairs (.csv, .tsv, .parquet): columns left, right and same, perhaps
             group. Left and right are ids of the data, or paths. Classes of the data, where it has
-            some, give pairs as well; a judgement goes before them. Defaults to none.
+            some, give pairs as well; a judgement goes before them. "tutorial" and "batch" are the
+            recipe's own field. Defaults to none.
         out: the folder. Defaults to a new one, `runs/<recipe's name>` or that with a number.
         overwrite: replace the run in `out`, if there is one. Defaults to False.
         resume: go on with the training that was stopped in `out`; begin where there was none.
@@ -91,13 +92,10 @@ def train(
         RecipeError, TrainingError: the recipe or an override is wrong; the training broke down.
         UnfinishedError: the model is trained and saved, but something later failed.
     """
-    # first: to read a recipe takes an import of Keras, to misspell a path does not
+    if pairs in ("tutorial", "batch"):  # the recipe's own field, as for `fit`
+        overrides, pairs = {**overrides, "pairs": pairs}, None
     data = DEFAULT if data is None and pairs is None else data
-    if data is not None:
-        source_for(str(data))
-    if pairs is not None:
-        read_pair_table(pairs)
-    usual = "auto" if pairs is not None or is_path(str(data)) else "tutorial"
+    usual = _usual(data, pairs)
     chosen = Recipe.load(usual if recipe is None else recipe, **overrides)
     _check(chosen, pairs)
     folder = run_folder(out, chosen.name, overwrite=overwrite, resume=resume)
@@ -152,6 +150,15 @@ def train(
         report = score(model, parts.fit, judged, shown, fit_seconds=seconds, choice=choice)
     _write(report, model, folder)
     return Run(folder, model, report)
+
+
+def _usual(data: str | Path | None, pairs: str | Path | None) -> str:
+    # first: to read a recipe takes an import of Keras, to misspell a path does not
+    if data is not None:
+        source_for(str(data))
+    if pairs is not None:
+        read_pair_table(pairs)
+    return "auto" if pairs is not None or is_path(str(data)) else "tutorial"
 
 
 def _check(recipe: Recipe, pairs: str | Path | None) -> None:

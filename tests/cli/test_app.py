@@ -206,7 +206,7 @@ def test_without_a_command_help_is_shown(command):
         (["nonsense"], "there is no command 'nonsense'."),
         (["trian"], "there is no command 'trian'. Did you mean 'train'?"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
-        (["train"], "the following arguments are required: DATA"),
+        (["evaluate"], "the following arguments are required: RUN"),
         (["export"], "the following arguments are required: RUN"),
         (["export", "run", "--format", "pickle"], "invalid choice: 'pickle'"),
         (["train", "fashion-mnist", "--epochs", "3"], "unrecognized arguments: --epochs"),

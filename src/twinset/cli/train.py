@@ -34,16 +34,19 @@ def train(args: Namespace) -> int:
     if args.data is None and args.pairs is None:
         raise DataError(NO_DATA)
     choose_backend(args.backend)
-    from twinset.recipe import parse_setting
+    from twinset.recipe import Recipe, parse_setting
     from twinset.run import train as run_training
 
     changes: dict[str, Any] = dict(parse_setting(text) for text in args.set)
     options = {"seed": args.seed, "choice.purpose": args.purpose, "choice.budget": args.budget}
     changes |= {key: value for key, value in options.items() if value is not None}
+    recipe = args.recipe
+    if args.pairs is not None:
+        # a recipe has a field of this name, so that it is changed first
+        recipe, changes = Recipe.load(recipe or "auto", **changes), {"pairs": args.pairs}
     run = run_training(
         args.data,
-        args.recipe,
-        pairs=args.pairs,
+        recipe,
         out=args.out,
         overwrite=args.overwrite,
         resume=args.resume,

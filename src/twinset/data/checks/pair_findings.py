@@ -23,9 +23,6 @@ def about_pairs(data: LabelledImages, found: Duplicates) -> Iterator[Finding]:
     def lines(pairs: Sequence[Sequence[int]], mark: str) -> tuple[str, ...]:
         return tuple(mark.join(image_name(data, at) for at in each) for each in pairs)
 
-    def couples(rows: Sequence[int]) -> list[tuple[int, int]]:
-        return [(int(judged.left[k]), int(judged.right[k])) for k in rows]
-
     same = int(judged.same.sum())
     different = len(judged) - same
     if not (same and different) and not data.class_names:
@@ -53,31 +50,41 @@ def about_pairs(data: LabelledImages, found: Duplicates) -> Iterator[Finding]:
         )
         chains = (f"{line} ≠ {line.split(' = ')[0]}" for line in lines(settled.conflicts, " = "))
         yield Finding("warning", "broken-chains", text, len(settled.conflicts), tuple(chains))
-    if settled.against:
-        classed = (data.labels[[judged.left, judged.right]] < len(data.class_names)).all(axis=0)
-        share = len(settled.against) / max(int(classed.sum()), 1)
-        severe = share > MOST_AGAINST
-        text = f"{_pairs(len(settled.against))} say otherwise than the classes ({share:.1%})" + (
-            f", where {MOST_AGAINST:.0%} are bearable: if these are no classes but folders of "
-            "another kind, leave the data out, and give paths that begin at the table."
-            if severe
-            else ", and count as they were judged: correct one of the two."
-        )
-        examples = tuple(
-            f"{line} ({data.class_names[data.labels[i]]} / {data.class_names[data.labels[j]]})"
-            for line, (i, j) in zip(
-                lines(couples(settled.against), ", "), couples(settled.against), strict=True
-            )
-        )
-        yield Finding(
-            "error" if severe else "warning", "against-classes", text, len(examples), examples
-        )
+    yield from _about_classes(data, lines)
     yield from _about_copies(data, found, lines)
     if settled.repeated:
         text = (
             f"{_pairs(settled.repeated)} there twice, or of an image with itself: they count once."
         )
         yield Finding("note", "repeated-pairs", text, settled.repeated)
+
+
+def _about_classes(
+    data: LabelledImages, lines: Callable[..., tuple[str, ...]]
+) -> Iterator[Finding]:
+    judged, settled = data.judged, data.settled
+    assert settled is not None
+    assert judged is not None
+    if not settled.against:
+        return
+    rows = list(settled.against)
+    pairs = np.stack([judged.left[rows], judged.right[rows]], axis=1).tolist()
+    classed = (data.labels[[judged.left, judged.right]] < len(data.class_names)).all(axis=0)
+    share = len(settled.against) / max(int(classed.sum()), 1)
+    severe = share > MOST_AGAINST
+    text = f"{_pairs(len(settled.against))} say otherwise than the classes ({share:.1%})" + (
+        f", where {MOST_AGAINST:.0%} are bearable: if these are no classes but folders of "
+        "another kind, leave the data out, and give paths that begin at the table."
+        if severe
+        else ", and count as they were judged: correct one of the two."
+    )
+    examples = tuple(
+        f"{line} ({data.class_names[data.labels[i]]} / {data.class_names[data.labels[j]]})"
+        for line, (i, j) in zip(lines(pairs, ", "), pairs, strict=True)
+    )
+    yield Finding(
+        "error" if severe else "warning", "against-classes", text, len(examples), examples
+    )
 
 
 def _about_copies(
