@@ -147,6 +147,7 @@ def test_the_commands_are_listed_with_what_they_do(command):
         "inspect",
         "recipe",
         "remove",
+        "review",
         "search",
         "train",
     ]

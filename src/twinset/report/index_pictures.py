@@ -78,15 +78,19 @@ def _label(metadata: Mapping[str, Any]) -> str:
 
 
 def _thumbnail(source: FileSource | TableSource | None) -> NDArray[np.uint8] | None:
+    return thumbnail(source, SIDE)
+
+
+def thumbnail(source: FileSource | TableSource | None, size: int) -> NDArray[np.uint8] | None:
     """Read an image as a square with white borders; None where there is none to read."""
     if source is None:
         return None
     try:
         width, height, _ = source.probe()
-        side = min(SIDE, max(width, height))
+        side = min(size, max(width, height))
         pixels = Preprocessing((side, side, 3), "pad", 255).pixels(source.encoded())
     except DataError:
         return None
     # small images keep their pixels, as squares
-    rows = np.arange(SIDE) * side // SIDE
+    rows = np.arange(size) * side // size
     return pixels[rows][:, rows]

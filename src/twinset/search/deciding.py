@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twinset import distance
-from twinset.decision import Threshold
+from twinset.decision import Calibrator, Threshold
+from twinset.progress import Wanted
 from twinset.search import decisions
 from twinset.search.answer import Answer
 from twinset.search.checked import checked_k
 from twinset.search.decisions import Decided, Decision, Judged, Judgements, Settled
 from twinset.search.items import Neighbour
+from twinset.search.review import Review, review
 from twinset.search.store import Store
 from twinset.search.where import Where, conditions, holds
 
@@ -45,6 +47,11 @@ class Deciding:
     def threshold(self) -> Threshold:
         """At most this distance is a match: the model's."""
         return self.model.threshold
+
+    @property
+    def calibrator(self) -> Calibrator | None:
+        """Distance to probability of "same": the model's; None without a calibration."""
+        return self.model.calibrator
 
     @property
     def settled(self) -> Settled:
@@ -160,6 +167,38 @@ class Deciding:
         told = (*agreed, *others)[:k]
         first = told[0] if told else None
         return Answer(item, told, self.threshold, None, first, frozenset(held.ids))
+
+    def review(
+        self, count: int = 100, *, column: str | None = None, progress: Wanted = False
+    ) -> Review:
+        """Choose the pairs that are worth asking a person about, those first that set most right.
+
+        Three fifths doubt groups: those that `column` claims, else those that `duplicates` finds.
+        A group is joined by average linkage, and the question is about the middles of the two
+        parts that are joined; its gain is (1 - P(same | mean distance of the parts)) times the
+        smaller part, that is, how many items are expected to leave. One fifth is about items that
+        look the same and are recorded as different, or about groups that one step would join:
+        P(same) times the smaller side. One fifth is about the neighbours whose distance is nearest
+        to the threshold, chosen by nothing else, as only such pairs can recalibrate it. An item is
+        in two questions at most, and what is decided, or follows from decisions, is not asked.
+
+        Args:
+            count: number of questions, 1 or more; fewer where there is less to ask. Defaults to
+                100.
+            column: of the metadata, that claims which items are the same. Defaults to the column
+                of the identities, else "label", else none.
+            progress: as for `build`.
+
+        Returns:
+            The questions; `to_csv` writes the table that `decide` takes back, and
+            `report.review_page.write_review` a page.
+
+        Raises:
+            StoreError: no such column, or a count below 1.
+        """
+        threshold = self.threshold.value
+        told: dict[str, Any] = {"count": count, "column": column, "progress": progress}
+        return review(self.store, threshold, self.calibrator, self.settled, **told)
 
 
 def _user() -> str:
