@@ -143,6 +143,7 @@ def test_the_commands_are_listed_with_what_they_do(command):
         "duplicates",
         "evaluate",
         "export",
+        "identify",
         "index",
         "inspect",
         "recipe",

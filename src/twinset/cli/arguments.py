@@ -43,6 +43,13 @@ SHARED: dict[str, dict[str, Any]] = {
         "type": Path,
         "metavar": "RUN",
     },
+    "--where": {
+        "about": "Search only items that meet this condition: label=shoe, price<10, size='42'. "
+        "Repeatable.",
+        "action": "append",
+        "default": [],
+        "metavar": "CONDITION",
+    },
     "--picture": {"about": "Draw the results to this file.", "type": Path, "metavar": "PNG"},
     "--backend": {
         "about": "Keras backend. Default: $KERAS_BACKEND, else jax.",

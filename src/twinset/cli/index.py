@@ -29,14 +29,17 @@ def index(args: Namespace) -> int:
         args.run,
         args.source,
         args.out,
+        identity=args.identity,
         overwrite=args.overwrite,
         remove_missing=args.remove_missing,
         progress=not args.json,
     ) as made:
         found = made.store.build_approximate() if args.approximate else None
-        changes, count = made.changes, len(made)
+        changes, count, who = made.changes, len(made), made.identities
     if args.json:
         told: dict[str, Any] = {"index": args.out, "items": count, **changes.to_dict()}
+        if who is not None:
+            told["identities"] = who.to_dict()
         if found is not None:
             told["approximation"] = {"kind": found.kind, "recall": found.recall}
         say(json.dumps(told))
@@ -48,6 +51,8 @@ def index(args: Namespace) -> int:
     say(f"{args.out}: {plural(count, 'item')}; {changes.sentence()}")
     if found is not None:
         say(f"approximate: {found.kind}, recall@10 {found.recall:.3f}")
+    if who is not None:
+        say(who.sentence())
     return 0
 
 
@@ -59,6 +64,12 @@ def _index(takes: Arguments) -> None:
         ".npz, .parquet).",
     )
     takes.option("--out", f"The index: {INDEX_PLACE}.", required=True, metavar="INDEX")
+    takes.option(
+        "--identity",
+        "Items with equal values in this column are references of one identity, for `identify`: "
+        "label, or a table's column. Remembered.",
+        metavar="COLUMN",
+    )
     takes.flag("--overwrite", "Build the index from scratch.")
     takes.flag("--remove-missing", "Remove items that came from SOURCE and are no longer there.")
     takes.flag("--approximate", "Speed up searches of a large collection; a few results get lost.")
@@ -77,7 +88,7 @@ def inspect(args: Namespace) -> int:
     with Index.open(args.index, args.model) as opened:
         labels = Counter(known.get("label") for _, known in opened.items())
         signature, count = opened.store.signature, len(opened)
-        approximation = opened.store.approximation
+        approximation, who = opened.store.approximation, opened.identities
     told = {
         "index": args.index,
         "items": count,
@@ -86,6 +97,7 @@ def inspect(args: Namespace) -> int:
         "distance": signature.distance,
         "labels": {str(name): times for name, times in labels.most_common() if name is not None},
         "approximation": None if approximation is None else approximation.kind,
+        "identities": None if who is None else who.to_dict(),
     }
     if args.json:
         say(json.dumps(told))
@@ -95,6 +107,8 @@ def inspect(args: Namespace) -> int:
     if approximation is not None:
         recall = f"recall@10 {approximation.recall:.3f}"
         say(f"approximate: {approximation.kind}, over {approximation.items:,} items, {recall}")
+    if who is not None:
+        say(who.sentence())
     rows = [["(none)" if name is None else str(name), f"{n:,}"] for name, n in labels.most_common()]
     say(tables.text(["label", ">items"], rows[:LABELS]))
     if len(rows) > LABELS:

@@ -78,13 +78,7 @@ def _search(takes: Arguments) -> None:
         metavar="DISTANCE",
     )
     takes.flag("--all", "Return every result within the distance, not just the k nearest.")
-    takes.option(
-        "--where",
-        "Search only items that meet this condition: label=shoe, price<10, size='42'. Repeatable.",
-        action="append",
-        default=[],
-        metavar="CONDITION",
-    )
+    takes.shared("--where")
     takes.flag("--exact", "Search exactly, even if the index is approximate.")
     takes.flag("--exit-code", "Exit with 1 if any query has no result.")
     takes.shared("--model", "--picture", "--json")

@@ -68,8 +68,8 @@ def join(
     if d.ndim == 3:  # each pair of an image and a reference is a column of its own
         codes = np.repeat(codes, d.shape[1])
         d = np.moveaxis(d, 1, 2).reshape(len(d), -1)
-    starts = np.searchsorted(codes, np.arange(codes[-1] + 1))
-    if len(np.unique(starts)) < len(starts) or starts[0]:
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))  # of a query's time, searching takes most
+    if codes[0] or codes[-1] != len(starts) - 1:
         raise DataError("Expected a reference of each identity, numbered from 0 without a gap.")
     if rule == "nearest":
         return np.asarray(np.minimum.reduceat(d, starts, axis=1))

@@ -13,6 +13,7 @@ from twinset.data.image_sources import FileSource, TableSource, picture_of
 from twinset.errors import DataError
 from twinset.search.answer import Answer
 from twinset.search.duplicates import Duplicates
+from twinset.search.identification import Identification
 from twinset.search.items import Neighbour
 
 if TYPE_CHECKING:
@@ -41,6 +42,25 @@ def draw_answers(answers: Sequence[Answer]) -> Figure:
     ]
     threshold = answers[0].threshold.value if answers else 0.0
     return figures.neighbours(rows, threshold=threshold)
+
+
+def draw_identities(answers: Sequence[Identification]) -> Figure:
+    """Draw queries and the identities nearest to each, by their nearest references."""
+    from twinset import figures
+
+    rows = [
+        figures.Row(
+            answer.query,
+            _thumbnail(FileSource(answer.query, answer.query)),
+            [_name(one.nearest) for one in answer.identities],
+            [_thumbnail(picture_of(one.nearest.metadata)) for one in answer.identities],
+            [str(one.name) for one in answer.identities],
+            [one.distance for one in answer.identities],
+            answer.sentence().removeprefix(f"{answer.query}: "),
+        )
+        for answer in answers
+    ]
+    return figures.neighbours(rows, threshold=answers[0].settings.threshold)
 
 
 def draw_duplicates(found: Duplicates) -> Figure:

@@ -23,6 +23,7 @@ from twinset.search import index_model
 from twinset.search.answer import Answer, Changes
 from twinset.search.checked import checked_k
 from twinset.search.deciding import Deciding
+from twinset.search.identify import Identifying
 from twinset.search.index_changes import carry_out, embedded, plan
 from twinset.search.index_model import Model
 from twinset.search.index_sources import Source, embed_queries, listing_of
@@ -48,7 +49,7 @@ class Asked(TypedDict, total=False):
     exact: bool
 
 
-class Index(Deciding):
+class Index(Identifying, Deciding):
     """An index of images, by the embeddings of one model: finds what is most like an image.
 
     Made by `build`, `create` or `open`. Smaller is closer, and a match is a distance of at most
@@ -365,4 +366,5 @@ class Index(Deciding):
             )
         batches = embedded(put, made, self.model, progress)
         self.changes = carry_out(put, made, batches, self.store, remove=remove_missing)
+        self._identities_after(self.changes)
         return self.changes

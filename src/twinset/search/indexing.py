@@ -19,6 +19,7 @@ def index_images(
     source: Source,
     url: str | os.PathLike[str],
     *,
+    identity: str | None = None,
     overwrite: bool = False,
     remove_missing: bool = False,
     progress: Wanted = False,
@@ -27,15 +28,19 @@ def index_images(
     embedder = index_model.loaded(model)
     place = os.fspath(url)
     there = None if overwrite else _opened(place, embedder)
-    if there is None:
-        return Index.build(model, source, place, overwrite=overwrite, progress=progress)
+    made = there
+    if made is None:
+        made = Index.build(embedder, source, place, overwrite=overwrite, progress=progress)
     try:
-        index_model.keep(embedder, place)  # it may have been calibrated anew
-        there.update(source, remove_missing=remove_missing, progress=progress)
+        if there is not None:
+            index_model.keep(embedder, place)  # it may have been calibrated anew
+            there.update(source, remove_missing=remove_missing, progress=progress)
+        if identity is not None:
+            made.identify_by(identity)
     except BaseException:
-        there.close()
+        made.close()
         raise
-    return there
+    return made
 
 
 def _opened(url: str, model: Model) -> Index | None:

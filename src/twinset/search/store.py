@@ -169,6 +169,10 @@ class Store(ABC):
             raise StoreError(f"Expected batches of 1 item or more. Received {size!r}.")
         return self._batches(size)
 
+    def version(self) -> str:
+        """Return a text that is another one after each change of the items; "" if not known."""
+        return ""
+
     def record(self, kind: str, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append records: what is to be remembered beside the items.
 

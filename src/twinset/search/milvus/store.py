@@ -94,6 +94,13 @@ class MilvusStore(Store):
             self._refresh(self._place.consistency)
         return self._state.count
 
+    def version(self) -> str:
+        """Return a text that is another one after each change of the items."""
+        self._check_open()
+        with told(self._place):
+            state = self._refresh(self._place.consistency)
+        return f"{state.collection}/{state.version}"
+
     def close(self) -> None:
         """Let go of the server, or of the file; twice does no harm."""
         if self._client is not None:

@@ -105,6 +105,11 @@ class SqliteStore(Store):
         with self._reading() as now:
             return now.state.rows - now.state.dead
 
+    def version(self) -> str:
+        """Return a text that is another one after each change of the items."""
+        with self._reading() as now:
+            return f"{now.state.identity}/{now.state.change}"
+
     def close(self) -> None:
         """Let go of the files; a call that is under way still ends."""
         self._connections.close()

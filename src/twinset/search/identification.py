@@ -1,0 +1,142 @@
+"""What an index says of who is shown: identities with a verdict each, or nobody known."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from twinset.decision import Calibrator
+from twinset.search.answer import for_people
+from twinset.search.checked import Scalar
+from twinset.search.items import Neighbour
+
+
+@dataclass(frozen=True)
+class IdentitySettings:
+    """How an index tells identities apart: by which column, rule and threshold, and why by these.
+
+    An index keeps it as a record, so each value is a plain one.
+    """
+
+    column: str  # of the metadata: equal values are one identity
+    rule: str  # how distances to several references are joined: one of `metrics.joining.RULES`
+    reason: str  # why this rule
+    threshold: float  # a joined distance up to this is a match
+    threshold_rule: str  # how it was chosen
+    references: int  # how many there were when all this was chosen
+    identities: int  # likewise
+    model: str  # digest of the model that made them
+    slope: float | None = None  # of the weight of evidence by joined distance; None if not known
+    intercept: float | None = None
+    fpir: float | None = None  # share of strangers who were taken for somebody; None if not tried
+    fnir: float | None = None  # share of those known who were not told, or for somebody else
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Self:
+        """Read a record; what later versions add is left out."""
+        return cls(**{each.name: record[each.name] for each in fields(cls) if each.name in record})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return asdict(self)
+
+    @property
+    def weight(self) -> Calibrator | None:
+        """The weight of evidence of a joined distance, in a gallery of this size."""
+        if self.slope is None or self.intercept is None:
+            return None
+        return Calibrator(self.slope, self.intercept)
+
+    def sentence(self) -> str:
+        """Say it in one line.
+
+        Example:
+            >>> about = IdentitySettings("who", "nearest", "so told", 0.5, "EER", 6, 2, "a1")
+            >>> about.sentence()
+            '2 identities by who, 6 references; joined by nearest (so told); threshold 0.5000 (EER)'
+        """
+        tried = ""
+        if self.fpir is not None and self.fnir is not None:
+            tried = f": takes {self.fpir:.1%} of strangers for somebody, misses {self.fnir:.1%}"
+        return (
+            f"{self.identities:,} identities by {self.column}, {self.references:,} references; "
+            f"joined by {self.rule} ({self.reason}); threshold {self.threshold:.4f} "
+            f"({self.threshold_rule}{tried})"
+        )
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One identity in an answer."""
+
+    name: Scalar  # its value in the column of identities
+    distance: float  # joined, 0 or more
+    match: bool  # whether that is at most the threshold
+    # that the query shows it, at the answer's prior; None where that was not calibrated
+    probability: float | None
+    nearest: Neighbour  # the reference that is nearest to an image of the query
+    references: int  # how many it has
+
+
+@dataclass(frozen=True)
+class Identification:
+    """The answer of an index to the question who is shown; true if that is somebody known."""
+
+    query: str  # what was asked for; of several images, the first and how many more
+    identities: tuple[Identity, ...]  # the k nearest, nearest first; they may be no match
+    settings: IdentitySettings
+    images: int = 1  # of the query
+    nobody: float | None = None  # probability of nobody known, at the prior
+    prior: float = 0.5  # share of queries that show somebody known, for the probabilities
+
+    def __bool__(self) -> bool:
+        return self.known
+
+    @property
+    def known(self) -> bool:
+        """Whether the nearest identity is a match."""
+        return bool(self.identities) and self.identities[0].match
+
+    @property
+    def best(self) -> Identity | None:
+        """The identity that it is; None for nobody known."""
+        return self.identities[0] if self.known else None
+
+    def sentence(self) -> str:
+        """Say it in one line: who it is, or that it is nobody known and who is nearest."""
+        if not self.identities:
+            return f"{self.query}: nobody to compare with: no item has a {self.settings.column}"
+        first, limit = self.identities[0], self.settings.threshold
+        many = f" of {first.references:,} references" if first.references > 1 else ""
+        by = f"{self.settings.rule}{many}, {self.settings.threshold_rule}"
+        if not first.match:
+            sure = "" if self.nobody is None else f"; probability of nobody known {self.nobody:.3f}"
+            return (
+                f"{self.query}: nobody known: the nearest, {first.name}, is at "
+                f"{first.distance:.4f} > {limit:.4f} ({by}){sure}"
+            )
+        sure = "" if first.probability is None else f"; probability {first.probability:.3f}"
+        return (
+            f"{self.query}: {first.name}: distance {first.distance:.4f} <= {limit:.4f} ({by})"
+            f"{sure}; like {first.nearest.id}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        told = [
+            asdict(one)
+            | {"nearest": asdict(one.nearest) | {"metadata": for_people(one.nearest.metadata)}}
+            for one in self.identities
+        ]
+        threshold = {"value": self.settings.threshold, "rule": self.settings.threshold_rule}
+        return {
+            "query": self.query,
+            "images": self.images,
+            "known": self.known,
+            "identity": None if self.best is None else self.best.name,
+            "nobody": self.nobody,
+            "prior": self.prior,
+            "rule": self.settings.rule,
+            "threshold": threshold,
+            "identities": told,
+        }

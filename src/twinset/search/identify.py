@@ -1,0 +1,257 @@
+"""Who is this, or nobody known: an index's items as references of identities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twinset.errors import StoreError
+from twinset.search.answer import Changes
+from twinset.search.checked import checked_k, checked_text
+from twinset.search.identification import Identification, Identity, IdentitySettings
+from twinset.search.index_sources import embed_queries
+from twinset.search.items import Neighbour
+from twinset.search.store import Store
+from twinset.search.where import Condition, Where, conditions
+
+if TYPE_CHECKING:
+    from twinset.models.embedder import Embedder
+    from twinset.search.gallery import Gallery, Ranking
+
+RECORD = "identities"
+# A share of the references by which a gallery grows or shrinks before it is judged anew.
+MUCH = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A gallery as it was read, and of which items."""
+
+    version: str
+    column: str
+    where: tuple[Condition, ...]
+    gallery: Gallery
+
+
+class Identifying:
+    """What an `Index` does with identities."""
+
+    store: Store
+    url: str
+    changes: Changes
+    _galleries: tuple[_Read, ...] = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def model(self) -> Embedder:
+            """The model of the index."""
+
+    @property
+    def identities(self) -> IdentitySettings | None:
+        """How identities are told apart, as `identify_by` chose it; None where it was not asked."""
+        records = self.store.records(RECORD)
+        return IdentitySettings.of(records[-1]) if records else None
+
+    def identify_by(self, column: str) -> IdentitySettings:
+        """Let items with equal values in a column be references of one identity.
+
+        Chosen and remembered with the index: how distances to the references of an identity are
+        joined, by cross-validation over identities, and the threshold and the probabilities of
+        joined distances, in a gallery of this size, from items left out in turn. `update` chooses
+        anew when the number of references has changed by a tenth; other model, other choice: call
+        it again after a switch.
+
+        Args:
+            column: of the metadata, such as "label". Items without a value are nobody's.
+
+        Returns:
+            What was chosen, and why.
+
+        Raises:
+            StoreError: no item has a value there, or the store keeps no records.
+        """
+        from twinset.search.gallery import Gallery
+
+        checked_text(column, "the column of identities")
+        chosen = _chosen(Gallery.read(self.store, column), column, self.model)
+        self.store.record(RECORD, [chosen.to_dict()])
+        return chosen
+
+    def identify(
+        self,
+        images: Any,
+        *,
+        k: int = 5,
+        together: bool = False,
+        where: Where = (),
+        prior: float = 0.5,
+    ) -> Any:
+        """Tell whom an image shows, or that it is nobody known: identities, nearest first.
+
+        Exact, whatever the store: distances to all references are bounded, and those of the
+        identities that may be among the nearest are measured. The embeddings of all references are
+        read when first asked for, and kept in memory until items change.
+
+        Args:
+            images: one image or many, or embeddings, as for `search`.
+            k: at most so many identities. Defaults to 5.
+            together: all images show one and the same: they are one query. Defaults to False.
+            where: conditions on the references, as for `search`. Defaults to none.
+            prior: share of queries that show somebody known, in (0, 1), for the probabilities.
+                Defaults to 0.5.
+
+        Returns:
+            An `Identification`, or a list of them for many images that are not together.
+
+        Raises:
+            ImageFileError: a file cannot be read.
+            StoreError: no column of identities was chosen, k is below 1, or no image was given.
+            DataError: the prior is out of range.
+
+        Example:
+            >>> import numpy as np, twinset
+            >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
+            >>> grays = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "light"))
+            >>> model = twinset.fit(grays, epochs=1, encoder={"units": [8]})
+            >>> with twinset.Index.build(model, grays) as index:
+            ...     _ = index.identify_by("label")
+            ...     answer = index.identify(pixels[2:3], together=True)
+            >>> answer.identities[0].name, answer.identities[0].references
+            ('light', 2)
+        """
+        settings = self.identities
+        if settings is None:
+            raise StoreError(
+                f"{self.url} has no identities. Name the column that tells whom an item shows: "
+                "`twinset index … --identity COLUMN`, or `index.identify_by(column)`."
+            )
+        count, _ = checked_k(k, None)
+        vectors, names, single = embed_queries(self.model, images)
+        if not len(vectors):
+            raise StoreError("Expected an image to identify. Received none.")
+        if together:
+            more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+            names = [names[0] + more]
+        gallery = self._gallery(settings.column, conditions(where))
+        if not gallery.names:
+            return _one_or_all([Identification(n, (), settings) for n in names], single or together)
+        ranked = gallery.rank(vectors, settings.rule, count or 1, together=together)
+        answers = [
+            self._answer(name, each, settings, gallery, len(vectors) if together else 1, prior)
+            for name, each in zip(names, ranked, strict=True)
+        ]
+        return _one_or_all(answers, single or together)
+
+    def _answer(
+        self,
+        name: str,
+        found: Ranking,
+        settings: IdentitySettings,
+        gallery: Gallery,
+        images: int,
+        prior: float,
+    ) -> Identification:
+        from twinset.metrics.posterior import posterior
+
+        m = len(gallery.names)
+        shares, nobody = None, None
+        if settings.weight is not None:
+            per = settings.identities / m
+            shares, nobody = posterior(found.all, settings.weight, prior=prior, per_known=per)
+        ids = [gallery.ids[row] for row in found.references]
+        held = self.store.get(ids).metadata
+        told = []
+        for at, code in enumerate(found.identities.tolist()):
+            joined = float(found.distances[at])
+            told.append(
+                Identity(
+                    gallery.names[code],
+                    joined,
+                    joined <= settings.threshold,
+                    None if shares is None else float(shares[code]),
+                    Neighbour(ids[at], float(found.nearest[at]), held[at]),
+                    int(gallery.sizes[code]),
+                )
+            )
+        return Identification(name, tuple(told), settings, images, nobody, prior)
+
+    def _gallery(self, column: str, where: tuple[Condition, ...]) -> Gallery:
+        from twinset.search.gallery import Gallery
+
+        version = self.store.version()
+        for read in self._galleries:
+            if version and (read.version, read.column, read.where) == (version, column, where):
+                return read.gallery
+        gallery = Gallery.read(self.store, column, where)
+        # whole, and under the conditions asked for last
+        kept = [each for each in self._galleries if bool(each.where) != bool(where)]
+        self._galleries = (*kept, _Read(version, column, where, gallery))
+        return gallery
+
+    def _identities_after(self, changes: Changes) -> None:
+        # Choose anew how identities are told apart, where many items have changed.
+        settings = self.identities
+        touched = changes.added + changes.changed + changes.relabelled + changes.removed
+        if settings is None or not touched:
+            return
+        gallery = self._gallery(settings.column, ())
+        moved = max(
+            touched / settings.references,
+            abs(len(gallery.codes) / settings.references - 1),
+            abs(len(gallery.names) / settings.identities - 1),
+        )
+        if moved > MUCH or settings.model != self.store.signature.model:
+            self.identify_by(settings.column)
+
+
+def _one_or_all(answers: list[Identification], single: bool) -> Any:
+    return answers[0] if single else answers
+
+
+def _chosen(gallery: Gallery, column: str, model: Embedder) -> IdentitySettings:
+    import numpy as np
+
+    from twinset.metrics.joining_choice import choose_rule
+    from twinset.metrics.pairs import choose_threshold, curve_of_pairs
+    from twinset.metrics.posterior import fit_posterior
+    from twinset.metrics.trials import leave_out
+
+    if not gallery.names:
+        raise StoreError(f"Expected items with a value of {column!r}. Received none.")
+    m, n = len(gallery.names), len(gallery.codes)
+    choice = choose_rule(gallery.matrix.vectors, gallery.codes)
+    about = column, choice.chosen, choice.reason
+    if not choice.rows:
+        # nothing to try it with: the threshold for pairs, and an identity as likely as its share
+        pairs, weight = model.threshold, model.calibrator
+        line = (None, None) if weight is None else (weight.slope, weight.intercept - np.log(m))
+        rule = f"the model's, for pairs: {pairs.origin}"
+        return IdentitySettings(*about, pairs.value, rule, n, m, model.digest, *line)
+    trials = leave_out(gallery.matrix.vectors, gallery.codes, choice.chosen)
+    own, rival = trials.own[trials.known], trials.rival[trials.known]
+    same = np.repeat([True, False], [len(own), len(trials)])
+    curve = curve_of_pairs(np.concatenate([own, trials.rival]), same)
+    rule = _rule(model)
+    limit = choose_threshold(curve, rule).value
+    weight = fit_posterior(trials)
+    return IdentitySettings(
+        *about,
+        limit,
+        f"{rule.replace('FPR', 'FPIR')} on {len(trials):,} queries left out",
+        n,
+        m,
+        model.digest,
+        weight.slope,
+        weight.intercept,
+        float((trials.rival <= limit).mean()),
+        float(1 - ((own <= limit) & (own < rival)).mean()),
+    )
+
+
+def _rule(model: Embedder) -> str:
+    # the model's own, as what its owner wants of pairs is wanted of strangers, too
+    from twinset.metrics.measure import RULES
+    from twinset.metrics.pairs import parse_rule
+
+    return parse_rule(model.threshold.rule).name if model.threshold.calibrated else RULES[0]

@@ -1,0 +1,219 @@
+"""Who is this, or nobody known: the same answer as a loop over all references gives."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from halves import Halves
+from search_oracles import grid
+from twinset import distance
+from twinset.errors import DataError, StoreError
+from twinset.metrics.joining import RULES, join, spreads
+from twinset.metrics.posterior import fit_posterior, posterior
+from twinset.metrics.trials import leave_out
+from twinset.search.gallery import Gallery
+from twinset.search.identification import IdentitySettings
+from twinset.search.index import Index
+from twinset.search.items import Items, Signature
+from twinset.search.store import create_store, open_store
+
+SIGNATURE = Signature("halves", 2)
+
+
+@pytest.fixture(autouse=True)
+def _kept_models_are_halves(monkeypatch):
+    monkeypatch.setattr("twinset.models.load.load_model", Halves.load)
+
+
+def people(names="abcdef", each=4, seed=0, spread=0.02):
+    """References of identities on a circle, and one item of nobody."""
+    rng = np.random.default_rng(seed)
+    turn = 2 * np.pi * np.arange(len(names)) / len(names)
+    middle = np.stack([np.cos(turn), np.sin(turn)], 1)
+    vectors = np.repeat(middle, each, axis=0) + spread * rng.normal(size=(len(names) * each, 2))
+    known = [{"who": name, "side": "lr"[i % 2]} for name in names for i in range(each)]
+    ids = [f"{one['who']}{i}" for i, one in enumerate(known)]
+    return Items([*ids, "loose"], [*vectors, [0.0, 0.0]], [*known, {"who": None}])
+
+
+@pytest.fixture
+def index(tmp_path):
+    with create_store(str(tmp_path / "people.index"), SIGNATURE) as store:
+        store.add(people())
+        made = Index(store, Halves(), "people.index")
+        made.identify_by("who")
+        yield made
+
+
+def test_every_store_tells_who_it_is(url):
+    with create_store(url, SIGNATURE) as store:
+        store.add(people())
+        index = Index(store, Halves(), "people.index")
+        assert index.identities is None
+        with pytest.raises(StoreError, match="people.index has no identities. Name the column"):
+            index.identify(np.zeros((1, 2)))
+        chosen = index.identify_by("who")
+        found = index.identify(np.array([[1.0, 0.0], [0.0, 0.0]]), k=2)
+    with open_store(url) as store:  # it is remembered
+        index = Index(store, Halves(), "people.index")
+        assert index.identities == chosen
+        assert index.identify(np.array([[1.0, 0.0], [0.0, 0.0]]), k=2) == found
+        store.add(Items(["new"], [[0.0, 0.0]], [{"who": "g"}]))  # seen by the next call
+        assert index.identify(np.zeros(2)).best.name == "g"
+        store.remove(["new"])
+        assert not index.identify(np.zeros(2))
+    anna, nobody = found
+    assert (chosen.references, chosen.identities) == (24, 6)
+    assert anna.known
+    assert (anna.best.name, anna.best.references) == ("a", 4)
+    assert [one.match for one in anna.identities] == [True, False]
+    assert anna.best.nearest.metadata["who"] == "a"
+    assert anna.best.probability > 0.9 > 0.1 > anna.nobody
+    assert not nobody
+    assert nobody.best is None
+    assert nobody.nobody > 0.5
+    assert nobody.sentence().startswith("vector 1: nobody known: the nearest, ")
+    assert anna.sentence().startswith("vector 0: a: distance 0.0")
+    assert anna.to_dict()["identity"] == "a"
+    assert sum(one.probability for one in anna.identities) + anna.nobody <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 60),
+    k=st.integers(1, 8),
+    images=st.integers(1, 4),
+    together=st.booleans(),
+    moved=st.sampled_from([0.0, 1000.0]),
+    whole=st.booleans(),
+)
+def test_the_short_list_misses_nobody(
+    tmp_path_factory, rule, seed, n, k, images, together, moved, whole
+):
+    rng = np.random.default_rng(seed)
+    make = grid if whole else lambda r, count, d: r.normal(size=(count, d)).astype(np.float32)
+    vectors, queries = make(rng, n, 3) + np.float32(moved), make(rng, images, 3) + np.float32(moved)
+    who = rng.integers(0, max(1, n // 3), n)
+
+    class Listed:
+        signature = Signature("x", 3)
+
+        def batches(self):
+            for start in range(0, n, 7):
+                part = slice(start, start + 7)
+                ids = [str(i) for i in range(n)[part]]
+                yield Items(ids, vectors[part], [{"who": int(w)} for w in who[part]])
+
+    gallery = Gallery.read(Listed(), "who")
+    names, first = np.unique(who, return_index=True)
+    names = names[np.argsort(first)]  # numbered as they come
+    assert gallery.names == tuple(names.tolist())
+    for at, found in enumerate(gallery.rank(queries, rule, k, together=together)):
+        images_of = queries if together else queries[at : at + 1]
+        own = spreads(images_of, np.zeros(len(images_of), int))
+        expected = {}
+        for name in names:
+            mine = vectors[who == name]
+            apart = np.array([[distance.euclidean(q, r) for r in mine] for q in images_of])
+            spread = (spreads(mine, np.zeros(len(mine), int)) + own)[None]
+            expected[name] = join(apart[None], np.zeros(len(mine), int), rule, spread=spread)[0, 0]
+        order = sorted(expected.values())[:k]
+        np.testing.assert_allclose(found.distances, order, rtol=1e-6, atol=1e-6 * (1 + moved))
+        for code, far, row in zip(found.identities, found.distances, found.references, strict=True):
+            assert far == pytest.approx(expected[names[code]], rel=1e-6, abs=1e-6 * (1 + moved))
+            assert who[int(gallery.ids[row])] == names[code]
+        assert len(set(found.identities.tolist())) == min(k, len(names))
+
+
+def test_several_images_of_one_are_one_query(index):
+    both = np.array([[1.0, 0.1], [1.0, -0.1]], np.float32)
+    found = index.identify(both, together=True)
+    assert found.images == 2
+    assert found.query == "vector 0 and 1 more"
+    assert found.best.name == "a"
+
+
+def test_conditions_choose_references(index):
+    found = index.identify(np.array([1.0, 0.0]), where=["side=l"])
+    assert found.best.references == 2
+    assert found.best.nearest.metadata["side"] == "l"
+    nobody = index.identify(np.array([1.0, 0.0]), where={"side": "x"})
+    assert nobody.sentence() == "vector 0: nobody to compare with: no item has a who"
+    assert nobody.to_dict()["identities"] == []
+
+
+def test_single_references_fall_back_to_the_nearest_and_say_so(tmp_path):
+    with create_store(str(tmp_path / "a.index"), SIGNATURE) as store:
+        store.add(people(each=1))
+        index = Index(store, Halves(), "a.index")
+        chosen = index.identify_by("who")
+        found = index.identify(np.array([1.0, 0.0]))
+    assert chosen.rule == "nearest"
+    assert "nothing to choose" in chosen.reason
+    assert (chosen.threshold, chosen.threshold_rule) == (
+        0.2,
+        "the model's, for pairs: fixed by hand",
+    )
+    assert (found.best.name, found.best.probability, found.nobody) == ("a", None, None)
+    assert IdentitySettings.of(chosen.to_dict() | {"later": 1}) == chosen
+
+
+def test_it_is_judged_anew_when_much_has_changed(index):
+    before = index.identities
+    one = people("a", each=1, seed=1)
+    index.update(Items(["more"], one.vectors[:1], [{"who": "a"}]))
+    assert index.identities == before  # 1 of 24
+    more = people("ghij", seed=2)
+    index.update(Items(more.ids[:-1], more.vectors[:-1] * 3, more.metadata[:-1]))
+    assert (index.identities.identities, index.identities.references) == (10, 41)
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "words"),
+    [
+        ({"k": 0}, StoreError, "Expected k as 1 or more"),
+        ({"prior": 1.0}, DataError, "Expected a prior between 0 and 1"),
+        ({"where": "a=1"}, StoreError, "Expected conditions as a mapping or a list"),
+    ],
+)
+def test_questions_that_make_no_sense(index, asked, error, words):
+    with pytest.raises(error, match=words):
+        index.identify(np.zeros(2), **asked)
+
+
+def test_a_column_that_nobody_has(index):
+    with pytest.raises(StoreError, match="Expected items with a value of 'name'. Received none"):
+        index.identify_by("name")
+    with pytest.raises(StoreError, match="Expected an image to identify. Received none"):
+        index.identify(np.zeros((0, 2), np.float32))
+
+
+def test_probabilities_are_kept():
+    """Of those called so and so likely, about so many are right; on queries not fitted to."""
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(80), 4)
+
+    def seen(middles, who):
+        return middles[who] + 0.35 * rng.normal(size=(len(who), 6))
+
+    middles = rng.normal(size=(160, 6))
+    references = seen(middles, who)
+    weight = fit_posterior(leave_out(references, who, "nearest"))
+    asked = np.concatenate([np.repeat(np.arange(80), 5), np.repeat(np.arange(80, 160), 5)])
+    queries = seen(middles, asked)
+    apart = np.sqrt(((queries[:, None] - references[None]) ** 2).sum(-1))
+    joined = join(apart, who, "nearest")
+    answers = [posterior(each, weight) for each in joined]
+    best = np.array([shares.max() for shares, _ in answers])
+    right = joined.argmin(axis=1) == asked
+    assert abs(best.mean() - right.mean()) < 0.05
+    nobody = np.array([share for _, share in answers])
+    assert abs(nobody.mean() - 0.5) < 0.05
+    sure = best > 0.8
+    assert sure.sum() > 50
+    assert abs(best[sure].mean() - right[sure].mean()) < 0.08
+    shares, none = answers[0]
+    assert shares.sum() + none == pytest.approx(1)
