@@ -53,6 +53,18 @@ def test_who_it_is_or_nobody_known(command):
     )
 
 
+def test_a_second_model(command):
+    Path("run2").mkdir()
+    Halves("other").save("run2")
+    for run in ("run", "run2"):
+        command("index", run, "photos", "--out", f"{run}.index", "--identity", "label")
+    found = command("identify", "run.index", "query.png", "--with", "run2.index")
+    assert found.out.startswith("query.png: dark: distance 0.0")
+    wrong = command("identify", "run.index", "query.png", "--with", "run.index")
+    assert wrong.code == 2
+    assert "Expected an index that another model made" in wrong.err
+
+
 def test_a_column_that_nobody_has(command):
     made = command("index", "run", "photos", "--out", "photos.index", "--identity", "name")
     assert made.code == 2

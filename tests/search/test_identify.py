@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halves import Halves
+from halves import Halves, write
 from search_oracles import grid
 from twinset import distance
 from twinset.errors import DataError, StoreError
 from twinset.metrics.joining import RULES, join, spreads
 from twinset.metrics.posterior import fit_posterior, posterior
 from twinset.metrics.trials import leave_out
-from twinset.search.gallery import Gallery
+from twinset.search.gallery import Gallery, View, rank
 from twinset.search.identification import IdentitySettings
 from twinset.search.index import Index
 from twinset.search.items import Items, Signature
@@ -111,7 +111,7 @@ def test_the_short_list_misses_nobody(
     names, first = np.unique(who, return_index=True)
     names = names[np.argsort(first)]  # numbered as they come
     assert gallery.names == tuple(names.tolist())
-    for at, found in enumerate(gallery.rank(queries, rule, k, together=together)):
+    for at, found in enumerate(rank([View(gallery, rule, queries)], k, together=together)):
         images_of = queries if together else queries[at : at + 1]
         own = spreads(images_of, np.zeros(len(images_of), int))
         expected = {}
@@ -201,7 +201,7 @@ def test_probabilities_are_kept():
 
     middles = rng.normal(size=(160, 6))
     references = seen(middles, who)
-    weight = fit_posterior(leave_out(references, who, "nearest"))
+    _, weight = fit_posterior([leave_out(references, who, "nearest")])
     asked = np.concatenate([np.repeat(np.arange(80), 5), np.repeat(np.arange(80, 160), 5)])
     queries = seen(middles, asked)
     apart = np.sqrt(((queries[:, None] - references[None]) ** 2).sum(-1))
@@ -217,3 +217,64 @@ def test_probabilities_are_kept():
     assert abs(best[sure].mean() - right[sure].mean()) < 0.08
     shares, none = answers[0]
     assert shares.sum() + none == pytest.approx(1)
+
+
+class Other(Halves):
+    """Sees what Halves sees, turned, and half as large."""
+
+    def encode(self, pixels):
+        return super().encode(pixels)[:, ::-1] / 2
+
+
+def seen_twice(tmp_path, seed=3):
+    """Two indexes of the same images: one sees left or right, the other up or down."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(9), 6)
+    place = np.stack([who % 3, who // 3], 1) + 0.1 * rng.normal(size=(54, 2))
+    known = [{"who": int(w)} for w in who]
+    ids = np.array([f"i{k}" for k in range(54)])
+    made = []
+    for axis, model in ((0, Halves()), (1, Other("other"))):
+        vectors = place * (np.arange(2) == axis) + 0.1 * rng.normal(size=(54, 2))
+        store = create_store(str(tmp_path / f"{axis}"), Signature(model.digest, 2))
+        order = rng.permutation(54)
+        store.add(Items(ids[order].tolist(), vectors[order], [known[at] for at in order]))
+        made.append(Index(store, model, f"{axis}"))
+    return made
+
+
+def test_two_models_know_more_than_one(tmp_path):
+    one, two = seen_twice(tmp_path)
+    with one, two:
+        alone = one.identify_by("who")
+        write("query.png", 0.0, 0.0)  # of identity 0 in both
+        found = one.identify("query.png", other=two)
+        assert found.settings.fnir < alone.fnir - 0.3
+        assert found.settings.fpir < 0.2
+        assert 0.3 < found.settings.share < 0.7
+        assert found.best.name == 0
+        assert one.identify("query.png", other=two) == found  # remembered
+        assert len(one.store.records("identities_by_two")) == 1
+        told = found.settings.sentence()
+        assert "% from the model other by " in told
+        # the slow way: the shares of both joined distances
+        joined = []
+        for index, share, rule in (
+            (one, found.settings.share, found.settings.rule),
+            (two, 1 - found.settings.share, found.settings.other_rule),
+        ):
+            (items,) = index.store.batches()
+            query = index.model.embed(["query.png"])
+            codes = np.array([known["who"] for known in items.metadata])
+            order = np.argsort(codes, kind="stable")
+            apart = distance.euclidean(query, items.vectors[order])
+            spread = spreads(items.vectors[order], codes[order])
+            joined.append(share * join(apart[None], codes[order], rule, spread=spread)[0])
+        total = joined[0] + joined[1]
+        assert [each.name for each in found.identities] == np.argsort(total)[:5].tolist()
+        assert found.best.distance == pytest.approx(total.min())
+        with pytest.raises(StoreError, match="which the same model made"):
+            one.identify("query.png", other=one)
+        two.remove(["i7"])
+        with pytest.raises(StoreError, match="two indexes of the same items.* 53 are in both"):
+            one.identify("query.png", other=two)

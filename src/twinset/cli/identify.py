@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,18 @@ def identify(args: Namespace) -> int:
     """
     from twinset.search.index import Index
 
-    with Index.open(args.index, args.model) as opened:
+    with ExitStack() as stack:
+        opened = stack.enter_context(Index.open(args.index, args.model))
+        other = None
+        if args.other is not None:
+            other = stack.enter_context(Index.open(args.other, args.other_model))
         found = opened.identify(
-            args.queries, k=args.k, together=args.together, where=args.where, prior=args.prior
+            args.queries,
+            k=args.k,
+            together=args.together,
+            where=args.where,
+            prior=args.prior,
+            other=other,
         )
     answers: list[Identification] = [found] if args.together else found
     if args.picture is not None:  # before a word is said: whoever reads may stop listening
@@ -52,6 +62,21 @@ def _identify(takes: Arguments) -> None:
         "-k", "Maximum number of identities per query.", type=int, default=5, metavar="COUNT"
     )
     takes.flag("--together", "All images show the same person or thing: they are one query.")
+    takes.option(
+        "--with",
+        "A second index of the same items, made by another model: the distances of both count, "
+        "each by how much it tells. It is an index and no run, as a model knows the references by "
+        "their embeddings only.",
+        dest="other",
+        metavar="INDEX2",
+    )
+    takes.option(
+        "--with-model",
+        "The model that built INDEX2, where that is a database.",
+        dest="other_model",
+        type=Path,
+        metavar="RUN2",
+    )
     takes.shared("--where")
     takes.option(
         "--prior",

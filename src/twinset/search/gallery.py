@@ -1,14 +1,15 @@
-"""`Gallery`: the references of an index by identity; who is nearest, exactly, by a short list."""
+"""The references of an index by identity; who is nearest, exactly, by a short list."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.errors import StoreError
 from twinset.metrics.joining import join, spreads
 from twinset.nearest import Matrix
 from twinset.search.checked import Scalar, kind
@@ -78,26 +79,21 @@ class Gallery:
         """What "mean embedding" needs of each identity, (m,)."""
         return spreads(self.matrix.vectors, self.codes)
 
-    def rank(
-        self, queries: NDArray[np.float32], rule: str, k: int, *, together: bool = False
-    ) -> Iterator[Ranking]:
-        """Rank the identities for each query, or for all of them as one."""
-        step = len(queries) if together else max(1, HELD // len(self.codes))
-        for start in range(0, len(queries), step):
-            part = queries[start : start + step]
-            own = spreads(part, np.zeros(len(part), np.int64)) if together else np.zeros(1)
-            apart, error = self._apart(part)
-            rough = self._joined(apart[None] if together else apart, self.codes, rule, own)
-            for row, each in enumerate(rough):
-                images = part if together else part[row : row + 1]
-                yield self._listed(images, rule, k, each, error, own)
+    def like(self, other: Gallery) -> Gallery:
+        """Return this one with its references in the order of another's, which has the same."""
+        row = {own: at for at, own in enumerate(self.ids)}
+        missing = [own for own in other.ids if own not in row]
+        if missing or len(row) != len(other.ids):
+            raise StoreError(
+                "Expected two indexes of the same items, made by two models. Received one with "
+                f"{len(other.ids):,} references and one with {len(row):,}, of which "
+                f"{len(other.ids) - len(missing):,} are in both: index the same images with both."
+            )
+        order = [row[own] for own in other.ids]
+        return Gallery(other.names, other.ids, Matrix(self.matrix.vectors[order]), other.codes)
 
-    def _joined(self, apart: NDArray[np.floating], codes: Ints, rule: str, own: Floats) -> Floats:
-        spread = self.spreads + own if rule == "mean embedding" else 0.0
-        return join(apart, codes, rule, spread=spread)
-
-    def _apart(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-        # distances of queries to all references, and by how much each may be off
+    def apart(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+        """Measure queries against all references, and bound by how much a distance may be off."""
         matrix = self.matrix
         centred = queries if matrix.centre is None else queries - matrix.centre
         found = np.empty((len(queries), len(matrix)), np.float32)
@@ -118,34 +114,72 @@ class Gallery:
         # |√a − √b| ≤ √|a − b|; a key is rounded once more where ‖a‖² is added to it
         return found, float(np.sqrt(2 * matrix.slack(squares).max()))
 
-    def _listed(
-        self,
-        images: NDArray[np.float32],
-        rule: str,
-        k: int,
-        rough: Floats,
-        error: float,
-        own: Floats,
-    ) -> Ranking:
-        # No rule moves by more than the distances do. So whoever is among the k nearest is, as
-        # roughly measured, no farther than the k-th by twice the error; these are measured exactly.
-        kth = np.partition(rough, k - 1)[k - 1] if k < len(rough) else np.inf
-        listed = np.flatnonzero(rough <= kth + 2 * error)
-        starts = np.searchsorted(self.codes, listed)
-        counts = self.sizes[listed]
-        ends = np.cumsum(counts)
-        rows = np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)
-        of = np.repeat(np.arange(len(images)), len(rows))
-        measured = self.matrix.measured(images, of, np.tile(rows, len(images)))
-        apart = measured.distances.reshape(len(images), -1)
-        codes = np.repeat(np.arange(len(listed)), counts)
-        spread = self.spreads[listed] + own if rule == "mean embedding" else 0.0
-        exact = join(apart[None], codes, rule, spread=spread)[0]
-        everyone = rough.copy()
-        everyone[listed] = exact
-        order = np.argsort(exact, kind="stable")[:k]
-        closest = apart.min(axis=0)
-        at = [int(np.argmin(closest[ends[e] - counts[e] : ends[e]])) for e in order]
-        rows_at = starts[order] + np.array(at, np.int64)
-        nearest = closest[(ends - counts)[order] + np.array(at, np.int64)]
-        return Ranking(listed[order], exact[order], rows_at, nearest.astype(float), everyone)
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A gallery as one model sees it, and queries as it sees them."""
+
+    gallery: Gallery
+    rule: str  # how distances to several references are joined
+    queries: NDArray[np.float32]  # (q, d)
+    share: float = 1.0  # of the joined distance; those of all views sum to 1
+
+    def part(self, of: slice) -> View:
+        """Return some of the queries."""
+        return View(self.gallery, self.rule, self.queries[of], self.share)
+
+    def joined(
+        self, apart: NDArray[np.floating], codes: Ints, which: Ints | slice, together: bool
+    ) -> Floats:
+        """Join distances of (q, c) to some identities, times the share: (q, m), or (1, m)."""
+        spread: Floats | float = 0.0
+        if self.rule == "mean embedding":
+            one = np.zeros(len(self.queries), np.int64)
+            spread = self.gallery.spreads[which] + (spreads(self.queries, one) if together else 0.0)
+        rows = apart[None] if together else apart
+        return self.share * join(rows, codes, self.rule, spread=spread)
+
+
+def rank(views: Sequence[View], k: int, *, together: bool = False) -> Iterator[Ranking]:
+    """Rank the identities for each query, or for all of them as one.
+
+    Galleries of several views hold the same references in the same order.
+    """
+    count, first = len(views[0].queries), views[0].gallery
+    step = count if together else max(1, HELD // len(first.codes))
+    for start in range(0, count, step):
+        parts = [view.part(slice(start, start + step)) for view in views]
+        rough, error = 0.0, 0.0
+        for part in parts:
+            apart, off = part.gallery.apart(part.queries)
+            rough = rough + part.joined(apart, first.codes, slice(None), together)
+            error += part.share * off
+        for row, each in enumerate(np.asarray(rough)):
+            own = slice(None) if together else slice(row, row + 1)
+            yield _listed([part.part(own) for part in parts], k, each, error)
+
+
+def _listed(views: Sequence[View], k: int, rough: Floats, error: float) -> Ranking:
+    # No rule moves by more than the distances do. So whoever is among the k nearest is, as roughly
+    # measured, no farther than the k-th by twice the error; these are measured exactly.
+    kth = np.partition(rough, k - 1)[k - 1] if k < len(rough) else np.inf
+    listed = np.flatnonzero(rough <= kth + 2 * error)
+    first = views[0].gallery
+    starts, counts = np.searchsorted(first.codes, listed), first.sizes[listed]
+    ends = np.cumsum(counts)
+    rows = np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)
+    codes = np.repeat(np.arange(len(listed)), counts)
+    exact, closest = np.zeros(len(listed)), np.empty(0)
+    for view in reversed(views):  # the first last: which reference is nearest is for it to say
+        images = len(view.queries)
+        of = np.repeat(np.arange(images), len(rows))
+        found = view.gallery.matrix.measured(view.queries, of, np.tile(rows, images))
+        apart = found.distances.reshape(images, -1)
+        exact = exact + view.joined(apart, codes, listed, True)[0]
+        closest = apart.min(axis=0).astype(np.float64)
+    everyone = rough.copy()
+    everyone[listed] = exact
+    order = np.argsort(exact, kind="stable")[:k]
+    begins = ends - counts
+    at = np.array([begins[e] + np.argmin(closest[begins[e] : ends[e]]) for e in order], np.int64)
+    return Ranking(listed[order], exact[order], rows[at], closest[at], everyone)

@@ -30,6 +30,9 @@ class IdentitySettings:
     intercept: float | None = None
     fpir: float | None = None  # share of strangers who were taken for somebody; None if not tried
     fnir: float | None = None  # share of those known who were not told, or for somebody else
+    other: str = ""  # digest of a second model, whose joined distances count as well
+    other_rule: str = ""  # how its distances to several references are joined
+    share: float = 1.0  # of this model's in the sum of both joined distances
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Self:
@@ -58,9 +61,15 @@ class IdentitySettings:
         tried = ""
         if self.fpir is not None and self.fnir is not None:
             tried = f": takes {self.fpir:.1%} of strangers for somebody, misses {self.fnir:.1%}"
+        beside = ""
+        if self.other:
+            beside = (
+                f", {self.share:.0%} of it; {1 - self.share:.0%} from the model "
+                f"{self.other[:12]} by {self.other_rule}"
+            )
         return (
             f"{self.identities:,} identities by {self.column}, {self.references:,} references; "
-            f"joined by {self.rule} ({self.reason}); threshold {self.threshold:.4f} "
+            f"joined by {self.rule}{beside} ({self.reason}); threshold {self.threshold:.4f} "
             f"({self.threshold_rule}{tried})"
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twinset.errors import StoreError
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
     from twinset.search.gallery import Gallery, Ranking
 
-RECORD = "identities"
+RECORD, TWO = "identities", "identities_by_two"  # kinds of records
+# What two models change in the settings of one.
+_BY_TWO = (
+    *("threshold", "threshold_rule", "slope", "intercept", "fpir", "fnir"),
+    *("other", "other_rule", "share"),
+)
 # A share of the references by which a gallery grows or shrinks before it is judged anew.
 MUCH = 0.1
 
@@ -74,7 +80,7 @@ class Identifying:
         from twinset.search.gallery import Gallery
 
         checked_text(column, "the column of identities")
-        chosen = _chosen(Gallery.read(self.store, column), column, self.model)
+        chosen = _chosen([Gallery.read(self.store, column)], column, [self.model])
         self.store.record(RECORD, [chosen.to_dict()])
         return chosen
 
@@ -86,6 +92,7 @@ class Identifying:
         together: bool = False,
         where: Where = (),
         prior: float = 0.5,
+        other: Identifying | None = None,
     ) -> Any:
         """Tell whom an image shows, or that it is nobody known: identities, nearest first.
 
@@ -100,13 +107,19 @@ class Identifying:
             where: conditions on the references, as for `search`. Defaults to none.
             prior: share of queries that show somebody known, in (0, 1), for the probabilities.
                 Defaults to 0.5.
+            other: an index of the same items that another model made. References are known to a
+                model by their embeddings only, so a second model needs an index, too. Both joined
+                distances are added, each with the share that makes own identities likeliest on
+                items left out in turn; that is fitted when first asked for, and remembered.
+                Defaults to none.
 
         Returns:
             An `Identification`, or a list of them for many images that are not together.
 
         Raises:
             ImageFileError: a file cannot be read.
-            StoreError: no column of identities was chosen, k is below 1, or no image was given.
+            StoreError: no column of identities was chosen, k is below 1, no image was given, or
+                the other index has other items, or the same model.
             DataError: the prior is out of range.
 
         Example:
@@ -120,6 +133,8 @@ class Identifying:
             >>> answer.identities[0].name, answer.identities[0].references
             ('light', 2)
         """
+        from twinset.search.gallery import View, rank
+
         settings = self.identities
         if settings is None:
             raise StoreError(
@@ -127,16 +142,25 @@ class Identifying:
                 "`twinset index … --identity COLUMN`, or `index.identify_by(column)`."
             )
         count, _ = checked_k(k, None)
+        images = list(images) if isinstance(images, Iterator) else images
         vectors, names, single = embed_queries(self.model, images)
         if not len(vectors):
             raise StoreError("Expected an image to identify. Received none.")
         if together:
             more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
             names = [names[0] + more]
-        gallery = self._gallery(settings.column, conditions(where))
+        asked = settings.column, conditions(where)
+        gallery = self._gallery(*asked)
         if not gallery.names:
             return _one_or_all([Identification(n, (), settings) for n in names], single or together)
-        ranked = gallery.rank(vectors, settings.rule, count or 1, together=together)
+        views = [View(gallery, settings.rule, vectors)]
+        if other is not None:
+            settings = self._with(other, settings)
+            views = [View(gallery, settings.rule, vectors, settings.share)]
+            seen, again = embed_queries(other.model, images)[0], other._gallery(*asked)
+            again = again.like(gallery)
+            views.append(View(again, settings.other_rule, seen, 1 - settings.share))
+        ranked = rank(views, count or 1, together=together)
         answers = [
             self._answer(name, each, settings, gallery, len(vectors) if together else 1, prior)
             for name, each in zip(names, ranked, strict=True)
@@ -176,6 +200,25 @@ class Identifying:
             )
         return Identification(name, tuple(told), settings, images, nobody, prior)
 
+    def _with(self, other: Identifying, own: IdentitySettings) -> IdentitySettings:
+        digest = other.store.signature.model
+        if digest == own.model:
+            raise StoreError(
+                f"Expected an index that another model made. Received {other.url}, which the same "
+                "model made: it would say everything twice."
+            )
+        for record in reversed(self.store.records(TWO)):
+            known = IdentitySettings.of(record)
+            again = replace(own, **{name: getattr(known, name) for name in _BY_TWO})
+            if known.other == digest and again == known:
+                return known
+        gallery = self._gallery(own.column, ())
+        both = [gallery, other._gallery(own.column, ()).like(gallery)]
+        found = _chosen(both, own.column, [self.model, other.model])
+        found = replace(own, **{name: getattr(found, name) for name in _BY_TWO})
+        self.store.record(TWO, [found.to_dict()])
+        return found
+
     def _gallery(self, column: str, where: tuple[Condition, ...]) -> Gallery:
         from twinset.search.gallery import Gallery
 
@@ -209,7 +252,9 @@ def _one_or_all(answers: list[Identification], single: bool) -> Any:
     return answers[0] if single else answers
 
 
-def _chosen(gallery: Gallery, column: str, model: Embedder) -> IdentitySettings:
+def _chosen(
+    galleries: Sequence[Gallery], column: str, models: Sequence[Embedder]
+) -> IdentitySettings:
     import numpy as np
 
     from twinset.metrics.joining_choice import choose_rule
@@ -217,35 +262,46 @@ def _chosen(gallery: Gallery, column: str, model: Embedder) -> IdentitySettings:
     from twinset.metrics.posterior import fit_posterior
     from twinset.metrics.trials import leave_out
 
-    if not gallery.names:
+    first, model = galleries[0], models[0]
+    if not first.names:
         raise StoreError(f"Expected items with a value of {column!r}. Received none.")
-    m, n = len(gallery.names), len(gallery.codes)
-    choice = choose_rule(gallery.matrix.vectors, gallery.codes)
-    about = column, choice.chosen, choice.reason
-    if not choice.rows:
+    m, n = len(first.names), len(first.codes)
+    choices = [choose_rule(each.matrix.vectors, each.codes) for each in galleries]
+    about = column, choices[0].chosen, choices[0].reason
+    if not choices[0].rows:
+        if len(models) > 1:
+            raise StoreError(
+                "Expected identities with several references, by which two models can be weighed. "
+                f"Received {n:,} references of {m:,} identities."
+            )
         # nothing to try it with: the threshold for pairs, and an identity as likely as its share
-        pairs, weight = model.threshold, model.calibrator
-        line = (None, None) if weight is None else (weight.slope, weight.intercept - np.log(m))
+        pairs, known = model.threshold, model.calibrator
+        line = (None, None) if known is None else (known.slope, known.intercept - np.log(m))
         rule = f"the model's, for pairs: {pairs.origin}"
         return IdentitySettings(*about, pairs.value, rule, n, m, model.digest, *line)
-    trials = leave_out(gallery.matrix.vectors, gallery.codes, choice.chosen)
-    own, rival = trials.own[trials.known], trials.rival[trials.known]
-    same = np.repeat([True, False], [len(own), len(trials)])
-    curve = curve_of_pairs(np.concatenate([own, trials.rival]), same)
+    trials = [
+        leave_out(gallery.matrix.vectors, gallery.codes, choice.chosen)
+        for gallery, choice in zip(galleries, choices, strict=True)
+    ]
+    shares, weight = fit_posterior(trials)
+    own = np.einsum("k,kp->p", shares, [each.own[each.known] for each in trials])
+    rival = np.einsum("k,kpm->pm", shares, [each.others for each in trials]).min(axis=1)
+    same = np.repeat([True, False], [len(own), len(rival)])
     rule = _rule(model)
-    limit = choose_threshold(curve, rule).value
-    weight = fit_posterior(trials)
+    limit = choose_threshold(curve_of_pairs(np.concatenate([own, rival]), same), rule).value
+    missed = (own > limit) | (own >= rival[trials[0].known])
     return IdentitySettings(
         *about,
         limit,
-        f"{rule.replace('FPR', 'FPIR')} on {len(trials):,} queries left out",
+        f"{rule.replace('FPR', 'FPIR')} on {len(rival):,} queries left out",
         n,
         m,
         model.digest,
         weight.slope,
         weight.intercept,
-        float((trials.rival <= limit).mean()),
-        float(1 - ((own <= limit) & (own < rival)).mean()),
+        float((rival <= limit).mean()),
+        float(missed.mean()),
+        *(() if len(models) < 2 else (models[1].digest, choices[1].chosen, float(shares[0]))),
     )
 
 
