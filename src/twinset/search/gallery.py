@@ -149,12 +149,12 @@ def rank(views: Sequence[View], k: int, *, together: bool = False) -> Iterator[R
     step = count if together else max(1, HELD // len(first.codes))
     for start in range(0, count, step):
         parts = [view.part(slice(start, start + step)) for view in views]
-        rough, error = 0.0, 0.0
+        rough, error = np.zeros((1, 1)), 0.0
         for part in parts:
             apart, off = part.gallery.apart(part.queries)
             rough = rough + part.joined(apart, first.codes, slice(None), together)
             error += part.share * off
-        for row, each in enumerate(np.asarray(rough)):
+        for row, each in enumerate(rough):
             own = slice(None) if together else slice(row, row + 1)
             yield _listed([part.part(own) for part in parts], k, each, error)
 
