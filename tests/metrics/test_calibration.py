@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
@@ -22,6 +23,7 @@ from twinset.metrics.calibration import (
     cllr,
     fit_calibrator,
     min_cllr,
+    recalibrate,
     reliability,
 )
 from twinset.metrics.pairs import Curve, curve_of_pairs
@@ -475,3 +477,76 @@ def test_raw_pixels_are_calibrated_by_the_protocol(fashion_mnist):
     # raw pixels bend a little: a straight line is off by up to 8 points in a fifth of the pairs
     table = reliability(fresh, calibrator, bins=5)
     assert table.observed == pytest.approx(table.predicted, abs=0.1)
+
+
+# --- moved by decisions
+
+
+OWN = Calibrator(-10.0, 5.0)  # even odds at 0.5
+
+
+def answered(count, slope, intercept, seed=0, low=0.0, high=1.0):
+    """Draw distances evenly, and answers by a line of log odds."""
+    rng = np.random.default_rng(seed)
+    d = rng.uniform(low, high, count)
+    return d, rng.random(count) < 1 / (1 + np.exp(-slope * d - intercept))
+
+
+def test_the_new_line_has_the_least_cost_beside_fifty_pairs_of_the_own():
+    d, same = answered(40, -8.0, 2.0)
+    found = recalibrate(OWN, 0.5, d, same)
+    p = np.linspace(0.05, 0.95, 19)
+    at = 0.5 - np.log(p / (1 - p)) / 10
+
+    def cost(line):
+        own, new = (line[0] * x + line[1] for x in (at, d))
+        prior = (p * np.logaddexp(0, -own) + (1 - p) * np.logaddexp(0, own)).sum() * 50 / 19
+        return prior + np.logaddexp(0, np.where(same, -new, new)).sum()
+
+    best = minimize(cost, [-10, 5], tol=1e-12)
+    assert [found.slope, found.intercept] == pytest.approx(best.x, rel=1e-4)
+    assert found.slope * found.threshold + found.intercept == pytest.approx(0, abs=1e-9)
+
+
+def test_ten_decisions_do_not_overturn_a_model():
+    d, _ = answered(10, -10.0, 5.0, low=0.4, high=0.6)
+    found = recalibrate(OWN, 0.5, d, np.zeros(10, bool))  # whatever is near is called different
+    assert 0.35 < found.threshold < 0.5
+    few = recalibrate(OWN, 0.5, [0.1] * 10, [False] * 10)
+    assert few.slope <= 0
+
+
+def test_many_decisions_do():
+    # the truth is shifted: at 0.5 one pair in a hundred is the same
+    d, same = answered(4000, -10.0, 0.5)
+    found = recalibrate(OWN, 0.5, d, same)
+    assert found.better
+    assert found.after < found.before
+    assert found.threshold == pytest.approx(0.05, abs=0.03)
+
+
+@pytest.mark.parametrize("span", [(0.0, 1.0), (0.2, 0.6), (0.0, 0.4)])
+def test_pairs_may_be_chosen_by_their_distance(span):
+    d, same = answered(20_000, -10.0, 3.0, low=span[0], high=span[1])
+    found = recalibrate(OWN, 0.5, d, same)
+    assert (found.slope, found.intercept) == pytest.approx((-10, 3), rel=0.1)
+
+
+def test_a_model_that_is_right_stays_or_hardly_moves():
+    better, moved = 0, []
+    for seed in range(20):
+        found = recalibrate(OWN, 0.5, *answered(60, -10.0, 5.0, seed, 0.3, 0.7))
+        better += found.better
+        moved.append(abs(found.threshold - 0.5))
+    assert better <= 6  # one in six by chance where the gain is symmetric about 0
+    assert max(moved) < 0.06
+
+
+def test_where_decisions_say_nothing_or_the_reverse():
+    assert recalibrate(Calibrator(0.0, 0.0), 0.5, [0.1], [True]) is None
+    assert recalibrate(OWN, 0.5, [], []) is None
+    d, same = answered(2000, 20.0, -10.0)  # the far are called the same
+    found = recalibrate(OWN, 0.5, d, same)
+    assert (found.better, found.slope) == (False, 0.0)
+    one = recalibrate(OWN, 0.5, [0.5], [True])
+    assert not one.better

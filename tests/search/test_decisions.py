@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 import twinset
 from halves import Halves
+from twinset.decision import Calibrator
 from twinset.errors import DataError, StoreError
-from twinset.search.decisions import Decision, Settled, read_judgements, standing
+from twinset.search.decisions import NEAR, Decision, Settled, read_judgements, standing
 from twinset.search.index import Index
 from twinset.search.items import Items
 
@@ -168,6 +170,69 @@ def test_what_follows_from_decisions(drawn):
 def test_rows_of_ids_need_no_table():
     rows, still_open = read_judgements([("a", "b", 1), ("b", "c", None)], {n: n for n in "abc"})
     assert ([tuple(row) for row in rows], still_open) == ([("a", "b", True, "")], 1)
+
+
+# --- the threshold
+
+
+def doubtful(count, even):
+    """Items in pairs at distances from 0 to 0.4 that are the same up to `even`, with its rows."""
+    model = Halves(threshold=0.2)
+    model.calibrator = Calibrator(-40.0, 8.0)
+    far = np.linspace(0, 0.4, count)
+    places = [(10.0 * k + side * d, 0.0) for k, d in enumerate(far) for side in (0, 1)]
+    names = tuple(f"{k}{side}" for k in range(count) for side in "lr")
+    rows = [(f"{k}l", f"{k}r", bool(d <= even), NEAR) for k, d in enumerate(far)]
+    return Index.build(model, Items(names, np.float32(places)), "doubt.index"), rows
+
+
+def test_decisions_near_the_threshold_move_it_and_undoing_moves_it_back():
+    index, rows = doubtful(200, even=0.1)
+    with index:
+        index.decide(rows[95:105])  # all ten are different
+        assert 0.18 < index.threshold.value < 0.2
+        told = index.decide(rows)
+        assert told.threshold.startswith("the threshold moves from 0.2000 to 0.1")
+        assert "by 200 decisions near it" in told.threshold
+        assert 0.1 < index.threshold.value < 0.14
+        assert index.threshold.origin == "fixed by hand, moved by 200 decisions"
+        assert index.calibrator.probability(0.15) < 0.5 < index.model.calibrator.probability(0.15)
+        assert not index.search(np.float32([[10 * 100.0 - 0.15, 0]]), k=1)[0].known
+    with Index.open("doubt.index", index.model) as again:
+        assert again.threshold == index.threshold
+        back = again.decide(rows, undo=True)
+        assert back.threshold == "the threshold is the model's, 0.2000: no decision near it stands"
+        assert again.threshold.value == 0.2
+        assert again.calibrator == index.model.calibrator
+
+
+def test_decisions_that_were_not_chosen_by_distance_leave_the_threshold():
+    index, rows = doubtful(200, even=0.1)
+    with index:
+        assert index.decide([row[:3] for row in rows]).threshold == ""
+        assert index.threshold.value == 0.2
+
+
+def test_a_model_that_is_calibrated_anew_has_its_own_threshold_again():
+    index, rows = doubtful(200, even=0.1)
+    with index:
+        index.decide(rows)
+    model = Halves(threshold=0.3)
+    model.calibrator = Calibrator(-40.0, 12.0)
+    with Index.open("doubt.index", model) as again:
+        assert again.threshold.value == 0.3
+
+
+def test_without_a_model_or_a_calibration_the_threshold_stays():
+    with make() as index:
+        told = index.decide([("a", "b", True, NEAR)])
+    assert told.threshold.endswith("the model has no calibration that decisions could move")
+    make("bare.index").close()
+    shutil.rmtree("bare.index/model")
+    with Index.open("bare.index") as index:
+        told = index.decide([("a", "b", True, NEAR)])
+        assert told.new == 1
+        assert told.threshold.endswith("pass the model for the decisions to move it")
 
 
 def test_decisions_on_the_command_line(command, monkeypatch):

@@ -22,7 +22,8 @@ def decide(args: Namespace) -> int:
 
     TABLE has the columns left, right and same, as `twinset review` writes it: 1 for the same, 0 for
     different, nothing where you are not sure. From then on `duplicates`, `review` and
-    `search --item` answer by them. Nothing is removed: --undo takes the decisions on these pairs
+    `search --item` answer by them, and those near the threshold move it if it predicts them better
+    then. Nothing is removed: --undo takes the decisions on these pairs
     back, and `twinset decisions` lists all.
 
         twinset decide photos.index review.csv --who anna
@@ -35,6 +36,8 @@ def decide(args: Namespace) -> int:
         say(json.dumps(told.to_dict()))
         return 0
     say(f"{args.index}: {told.sentence()}")
+    if told.threshold:
+        say(told.threshold)
     for each in told.contradictions:
         note(f"decide: {each}")
     return 0

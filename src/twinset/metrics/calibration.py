@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from twinset.decision import Calibrator
 from twinset.metrics.pairs import Curve
@@ -48,6 +48,72 @@ def fit_calibrator(curve: Curve, *, evidence: int | None = None) -> Calibrator:
     slope, intercept = line or (0.0, prior_odds)
     slope = min(slope, 0.0)  # where the means all but agree, rounding may leave it a hair above
     return Calibrator(slope, float(intercept - prior_odds), note)
+
+
+# What the model's own calibration is worth beside decisions, in pairs, and where it speaks: at the
+# distances that have these probabilities by it.
+WORTH, SPREAD = 50, np.linspace(0.05, 0.95, 19)
+FOLDS = 10
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """What decided pairs make of a model's calibration and threshold."""
+
+    slope: float
+    intercept: float
+    threshold: float  # at which the new probability is what the own was at the own threshold
+    pairs: int  # decided
+    before: float  # mean cost of the decided answers in bits by the own probability
+    after: float  # by the new one, fitted without a tenth of the pairs in turn
+    better: bool  # whether that is less, by more than its standard error
+
+
+def recalibrate(
+    own: Calibrator, threshold: float, distances: ArrayLike, same: ArrayLike
+) -> Recalibration | None:
+    """Fit P(same | distance) to decided pairs, with a model's own calibration as a prior.
+
+    None where the model's distances say nothing. The prior is 50 more pairs, spread evenly over the
+    probabilities of the own line and answered as it expects.
+
+    Pairs may be chosen by their distance in any way: what is fitted is the share of "same" given
+    the distance, and how many pairs there are at each distance does not enter it. Pairs that were
+    chosen by what is claimed of them, or by their groups, say another share, and do not belong
+    here.
+    """
+    # If S, the choice, depends on d alone, P(same | d, S) = P(same | d) by Bayes' rule, so that the
+    # likelihood of the answers given the distances is that of any sample (Little, Rubin 2002,
+    # Statistical Analysis with Missing Data: an ignorable design).
+    d, y = np.asarray(distances, np.float64), np.asarray(same, bool)
+    if not own.slope or not len(d):
+        return None
+    slope, intercept = _towards(own, d, y)
+    left_out = np.empty(len(d))
+    for fold in range(min(FOLDS, len(d))):
+        part = np.arange(len(d)) % FOLDS == fold
+        other = _towards(own, d[~part], y[~part])
+        left_out[part] = other[0] * d[part] + other[1]
+    costs = [np.logaddexp(0, np.where(y, -llr, llr)) for llr in (own.llr(d), left_out)]
+    before, after = (float(cost.mean() / np.log(2)) for cost in costs)
+    gains = costs[0] - costs[1]
+    error = gains.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.inf
+    moved = (float(own.llr(threshold)) - intercept) / slope if slope else -1.0
+    better = bool(moved >= 0 and gains.mean() > error)
+    return Recalibration(slope, intercept, max(moved, 0.0), len(d), before, after, better)
+
+
+def _towards(own: Calibrator, d: Floats, same: NDArray[np.bool_]) -> tuple[float, float]:
+    there = np.maximum((np.log(SPREAD / (1 - SPREAD)) - own.intercept) / own.slope, 0)
+    likely = own.probability(there) * WORTH / len(SPREAD)
+    unlikely = WORTH / len(SPREAD) - likely
+    every = np.concatenate([there, d])
+    if not np.ptp(every):
+        return own.slope, own.intercept
+    answers = np.concatenate([likely, same]), np.concatenate([unlikely, ~same])
+    line = _logistic(every, *answers)
+    # decisions that call the near different and the far the same leave no line to use
+    return line if line and line[0] < 0 else (0.0, 0.0)
 
 
 def cllr(curve: Curve, calibrator: Calibrator) -> float:

@@ -7,51 +7,31 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from twinset import distance
-from twinset.decision import Calibrator, Threshold
 from twinset.progress import Wanted
 from twinset.search import decisions
 from twinset.search.answer import Answer
 from twinset.search.checked import checked_k
 from twinset.search.decisions import Decided, Decision, Judged, Judgements, Settled
 from twinset.search.items import Neighbour
+from twinset.search.recalibrating import Recalibrating
 from twinset.search.review import Review, review
-from twinset.search.store import Store
 from twinset.search.where import Where, conditions, holds
 
-if TYPE_CHECKING:
-    from twinset.models.embedder import Embedder
 
+class Deciding(Recalibrating):
+    """The part of `Index` that is about decisions."""
 
-class Deciding:
-    """The part of `Index` that is about decisions; its other methods are those of `Index`."""
-
-    store: Store
     # read once: what others decide meanwhile is seen when the index is opened again
     _settled: Settled | None = None
-
-    @property
-    @abstractmethod
-    def model(self) -> Embedder:
-        """The model."""
 
     @abstractmethod
     def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Go through ids and metadata."""
-
-    @property
-    def threshold(self) -> Threshold:
-        """At most this distance is a match: the model's."""
-        return self.model.threshold
-
-    @property
-    def calibrator(self) -> Calibrator | None:
-        """Distance to probability of "same": the model's; None without a calibration."""
-        return self.model.calibrator
 
     @property
     def settled(self) -> Settled:
@@ -81,7 +61,8 @@ class Deciding:
         `similar` and in no review, and what is the same is in one group, however far apart. A
         later decision on a pair overrules the earlier one. All are recorded, or none; nothing is
         ever removed. Decisions of one pair by way of others that cannot all be right are told:
-        a "same" is then left out, a "different" stands.
+        a "same" is then left out, a "different" stands. Those on pairs that a review chose by
+        their distance alone move the threshold, as soon as that predicts them better.
 
         Args:
             given: a table (.csv, .tsv, .parquet) with the columns left, right and same, such as
@@ -114,12 +95,14 @@ class Deciding:
         ]
         self.store.record(decisions.KIND, [asdict(one) for one in new])
         self._settled = None
+        told = self._recalibrate(self.settled.decisions) if new else ""
         return Decided(
             new=0 if undo else len(new),
             known=0 if undo else len(rows) - len(new),
             open=still_open,
             undone=len(new) if undo else 0,
             contradictions=self.settled.contradictions(),
+            threshold=told,
         )
 
     def _names(self) -> dict[str, str]:

@@ -64,6 +64,7 @@ class Decided:
     open: int = 0  # rows that nobody has decided
     undone: int = 0
     contradictions: tuple[str, ...] = ()  # of those that stand now, as sentences
+    threshold: str = ""  # what the decisions make of it, as a sentence; "" where nothing
 
     def sentence(self) -> str:
         """Say it in one line.

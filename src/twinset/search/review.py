@@ -124,7 +124,8 @@ def _chosen(kinds: Sequence[Sequence[Question]], count: int, settled: Settled) -
                 wanted -= 1
 
     waiting = [iter(kind) for kind in kinds]
-    for each, share in zip(waiting, SHARES, strict=True):
+    # those by distance first: what the others take would be missing by more than its distance
+    for each, share in reversed(list(zip(waiting, SHARES, strict=True))):
         take(each, share * count)
     for each in waiting:
         take(each, count)
@@ -211,8 +212,9 @@ class _Asked:
 
     def near(self) -> list[Question]:
         """Ask about the neighbours that are nearest to the threshold, by their distance alone."""
-        doubted = (pair for pair in self._around if pair[2] <= 2 * self.threshold)
-        nearest = sorted(doubted, key=lambda pair: abs(pair[2] - self.threshold))
+        off = [(abs(far - self.threshold), (left, right, far)) for left, right, far in self._around]
+        # beyond half as far again nobody is in doubt
+        nearest = [pair for gap, pair in sorted(off) if gap <= self.threshold / 2]
         found = []
         for left, right, far in nearest:
             likely = self._probability(far)
