@@ -165,6 +165,7 @@ class Verdict:
         threshold: that was applied, with its rule.
         probability: that the images are of one class, at the prior; None without a calibration.
         prior: share of same pairs that the probability assumes.
+        measure: what `distance` is, where it is not that of two embeddings. Defaults to "distance".
     """
 
     same: bool
@@ -172,6 +173,7 @@ class Verdict:
     threshold: Threshold
     probability: float | None = None
     prior: float = 0.5
+    measure: str = "distance"
 
     def sentence(self) -> str:
         """Say it for people: the verdict first, then why.
@@ -181,10 +183,8 @@ class Verdict:
             same: distance 0.2500 <= threshold 0.5000 (fixed by hand)
         """
         word, relation = ("same", "<=") if self.same else ("different", ">")
-        found = (
-            f"{word}: distance {self.distance:.4f} {relation} threshold {self.threshold.value:.4f} "
-            f"({self.threshold.origin})"
-        )
+        limit = f"threshold {self.threshold.value:.4f} ({self.threshold.origin})"
+        found = f"{word}: {self.measure} {self.distance:.4f} {relation} {limit}"
         if self.probability is None:
             return found
         found += f"; probability of same {self.probability:.3f} at a prior of {self.prior:g}"

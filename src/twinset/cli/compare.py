@@ -14,6 +14,7 @@ from twinset.errors import DataError, ModelError
 if TYPE_CHECKING:
     from twinset.models.compare_pairs import PairVerdicts
     from twinset.models.embedder import Embedder
+    from twinset.models.joint import Joint
     from twinset.models.load import Engine
 
 PROBLEMS = 20  # so many files that cannot be read get a line
@@ -28,6 +29,7 @@ def compare(args: Namespace) -> int:
 
         twinset compare runs/first a.png b.png
         twinset compare runs/first --pairs pairs.csv --out verdicts.csv
+        twinset compare runs/first a.png b.png --with runs/second --judged judged.csv
     """
     if args.backend is not None and args.engine == "onnx":
         raise ModelError(
@@ -64,6 +66,31 @@ def _compare(takes: Arguments) -> None:
     )
     takes.option("--out", "Write the verdicts of --pairs to this file.", type=Path, metavar="CSV")
     takes.option(
+        "--with",
+        "A second model, or more, that judges together with the first. Repeatable. How much each "
+        "distance tells is learnt from --judged.",
+        type=Path,
+        action="append",
+        default=[],
+        dest="others",
+        metavar="RUN2",
+    )
+    takes.option(
+        "--evidence",
+        "A column of the tables with a number for each pair that tells something: a difference "
+        "in price, a similarity of texts. Repeatable.",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+    )
+    takes.option(
+        "--judged",
+        "For --with and --evidence: a table with columns left, right and same, of images that no "
+        "model was trained on.",
+        type=Path,
+        metavar="CSV",
+    )
+    takes.option(
         "--prior",
         "Share of same pairs that you expect, for the probability.",
         type=float,
@@ -84,7 +111,7 @@ def _two(args: Namespace) -> bool:
 
     for path in args.images:
         open_image(path)  # a bad file is reported at once, not after an engine has been loaded
-    verdict = _load(args).compare(*args.images, prior=args.prior)
+    verdict = _judge(args).compare(*args.images, prior=args.prior)
     say(json.dumps(verdict.to_dict()) if args.json else verdict.sentence())
     return verdict.same
 
@@ -93,8 +120,8 @@ def _table(args: Namespace) -> bool:
     from twinset.data.pair_tables import read_pair_table
     from twinset.models.compare_pairs import compare_pairs
 
-    read_pair_table(args.pairs, judged=False)  # likewise
-    model = _load(args)
+    read_pair_table(args.pairs, judged=False, evidence=args.evidence)  # likewise
+    model = _judge(args)
     found = compare_pairs(model, args.pairs, prior=args.prior, progress=not args.json)
     if args.out is not None:
         found.write_csv(args.out)
@@ -127,7 +154,32 @@ def _print(found: PairVerdicts, out: Path | None) -> None:
         say(f"verdicts: {out}")
 
 
-def _load(args: Namespace) -> Embedder:
+def _judge(args: Namespace) -> Embedder | Joint:
+    if not (args.others or args.evidence or args.judged):
+        return _load(args, args.run)
+    if args.judged is None or not (args.others or args.evidence):
+        raise DataError(
+            "Expected --judged together with --with or --evidence: a table of judged pairs, from "
+            "which twinset learns how much each score tells. Received "
+            f"{'no --judged' if args.judged is None else '--judged alone'}."
+        )
+    if args.evidence and args.pairs is None:
+        raise DataError(
+            "Expected --evidence with --pairs, a table that has these columns. Received it for two "
+            "images."
+        )
+    from twinset.data.pair_tables import read_pair_table
+    from twinset.models.joint import Joint
+
+    read_pair_table(args.judged, evidence=args.evidence)  # before a model is loaded
+    models = [_load(args, run) for run in (args.run, *args.others)]
+    joint = Joint.fit(models, args.judged, columns=args.evidence, progress=not args.json)
+    if not args.json:
+        note(f"compare: {joint.fusion.sentence()}")
+    return joint
+
+
+def _load(args: Namespace, run: Path) -> Embedder:
     from twinset.models.load import load_model
 
     def tell(text: str) -> None:
@@ -137,7 +189,7 @@ def _load(args: Namespace) -> Embedder:
     engine: Engine = args.engine or ("auto" if args.backend is None else "keras")
     if engine == "keras":
         choose_backend(args.backend)
-    return load_model(args.run, engine=engine, tell=tell)
+    return load_model(run, engine=engine, tell=tell)
 
 
 COMMANDS = {compare: _compare}

@@ -24,6 +24,7 @@ USUAL = {
     "group": "group",
     "why": "why",
 }
+_EVIDENCE = "evidence "
 SAME = frozenset(
     (
         *("1", "yes", "y", "true", "t", "same", "match", "matched", "matching", "equal"),
@@ -56,6 +57,7 @@ class PairTable:
     same: NDArray[np.int8]  # (p,): 1 same, 0 different, −1 not judged
     groups: Sequence[str] | None  # of both images of each row; "" for none
     where: Callable[[int], str]  # tells people where a row is: "line 17"
+    evidence: NDArray[np.float64] | None = None  # what the columns asked for say, (p, k)
     why: Sequence[str] | None = None  # each pair was asked about, as `twinset review` writes it
 
     def __len__(self) -> int:
@@ -72,17 +74,24 @@ class PairTable:
         return shown(str(self.file))
 
 
-def read_pair_table(path: str | Path, *, judged: bool = True) -> PairTable:
+def read_pair_table(
+    path: str | Path, *, judged: bool = True, evidence: Sequence[str] = ()
+) -> PairTable:
     """Read a table of pairs.
 
     With `judged` it has to have a column "same" (1/0, yes/no, true/false, same/different, …), of
     which an empty cell is a pair that nobody has judged; without, that column is not looked at.
+    Columns of `evidence` hold a number for each pair.
     """
     file = Path(path)
     name = shown(str(file))
 
     def choose(header: Sequence[str]) -> dict[str, str | None]:
-        return {what: _column(what, header, name, judged) for what in USUAL}
+        usual = {what: _column(what, header, name, judged) for what in USUAL}
+        if missing := [column for column in evidence if column not in header]:
+            there = ", ".join(map(repr, header))
+            raise DataError(f"{name}: expected a column {missing[0]!r}. Received {there}.")
+        return usual | {_EVIDENCE + column: column for column in evidence}
 
     where: Callable[[int], str]
     if file.suffix.lower() == ".parquet":
@@ -118,7 +127,25 @@ def read_pair_table(path: str | Path, *, judged: bool = True) -> PairTable:
     groups, why = columns.get("group"), columns.get("why")
     texts = None if groups is None else [shown(text.strip()) for text in groups.each]
     reasons = None if why is None else list(why.each)
-    return PairTable(file, left, right, same, texts, where, reasons)
+    told = [_numbers(columns[_EVIDENCE + each], each, name, where) for each in evidence]
+    numbers = np.stack(told, axis=1) if told else None
+    return PairTable(file, left, right, same, texts, where, numbers, reasons)
+
+
+def _numbers(
+    cells: Texts, column: str, place: str, where: Callable[[int], str]
+) -> NDArray[np.float64]:
+    found = np.empty(len(cells.codes))
+    for row, cell in enumerate(cells.each):
+        try:
+            found[row] = float(cell)
+        except ValueError:
+            found[row] = np.nan
+        if not np.isfinite(found[row]):
+            raise DataError(
+                f"{place}, {where(row)}: expected a number in column {column!r}. Received {cell!r}."
+            )
+    return found
 
 
 def _column(what: str, header: Sequence[str], place: str, judged: bool) -> str | None:

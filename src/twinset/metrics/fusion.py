@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.decision import check_prior, truth
+from twinset.decision import Threshold, check_prior, truth
 from twinset.errors import DataError
 from twinset.metrics.calibration import fit_calibrator
-from twinset.metrics.pairs import curve_of_pairs
+from twinset.metrics.pairs import choose_threshold, curve_of_pairs
 
 Floats = NDArray[np.float64]
 FOLDS = 5
@@ -37,6 +37,7 @@ class Fusion:
         single: the same of each score alone, calibrated.
         pairs: how many it was fitted to.
         across: what was left out in turn for `cllr`, for people.
+        threshold: of minus the evidence, chosen on pairs left out in turn.
     """
 
     names: tuple[str, ...]
@@ -46,6 +47,7 @@ class Fusion:
     single: tuple[float, ...]
     pairs: int
     across: str
+    threshold: Threshold = Threshold(0.0, "even odds")  # noqa: RUF009 - frozen
 
     def llr(self, scores: ArrayLike) -> Floats:
         """Weigh the evidence of pairs, (p,), by their scores, (p, k); above 0 is for "same"."""
@@ -80,6 +82,7 @@ def fuse(
     *,
     names: Sequence[str] | None = None,
     groups: ArrayLike | None = None,
+    rule: str = "balanced accuracy",
 ) -> Fusion:
     """Fit how several scores of a pair are joined, on pairs that people have judged.
 
@@ -95,6 +98,8 @@ def fuse(
         names: of the scores. Defaults to "score 1", …
         groups: pairs with equal numbers are left out together, such as those that share an image,
             (p,). Defaults to each pair by itself.
+        rule: how the threshold is chosen, as for `Embedder.calibrate`. Defaults to "balanced
+            accuracy".
 
     Returns:
         The fusion, with its Cllr by cross-validation over groups.
@@ -128,9 +133,9 @@ def fuse(
     slopes, intercept, _, _ = _fit(x, y)
     costs = [_cost(each, y) for each in found.T]
     across = f"cross-validated in {parts} parts" if parts else "on the pairs it was fitted to"
-    return Fusion(
-        told, tuple(slopes.tolist()), intercept, costs[0], tuple(costs[1:]), len(x), across
-    )
+    chosen = choose_threshold(curve_of_pairs(-found[:, 0], y), rule)
+    single = tuple(costs[1:])
+    return Fusion(told, tuple(slopes.tolist()), intercept, costs[0], single, len(x), across, chosen)
 
 
 def _left_out(x: Floats, y: NDArray[np.bool_], groups: NDArray[np.int64]) -> tuple[Floats, int]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,15 @@ from twinset import distance as distances
 from twinset.data.cache import decode_batches
 from twinset.data.image_sources import FileSource
 from twinset.data.names import shown
-from twinset.data.pair_tables import read_pair_table
+from twinset.data.pair_tables import PairTable, read_pair_table
 from twinset.decision import Threshold, Verdict, check_prior
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.models.embedder import Embedder
 from twinset.progress import Progress, Report, Wanted, reporting
+
+if TYPE_CHECKING:
+    from twinset.models.joint import Joint
 
 COLUMNS = ("left", "right")
 RESULTS = ("same", "distance", "probability", "note")
@@ -85,7 +89,7 @@ class PairVerdicts:
 
 
 def compare_pairs(
-    model: Embedder,
+    model: Embedder | Joint,
     table: str | Path,
     *,
     prior: float = 0.5,
@@ -96,7 +100,7 @@ def compare_pairs(
     A file that cannot be read is told in its rows and stops nothing.
 
     Args:
-        model: a trained model.
+        model: a trained model, or several that judge together, `Joint.fit`.
         table: a text file in UTF-8, or Parquet, with the columns "left" and "right", paths of
             images; relative ones begin at the table's folder. The delimiter is ",", ";" or a tab.
         prior: share of same pairs where the verdicts will be used, in (0, 1). Defaults to 0.5.
@@ -119,23 +123,44 @@ def compare_pairs(
         (True, True)
     """
     check_prior(prior)
-    given = read_pair_table(table, judged=False)
-    file, pairs = given.file, given.pairs
-    # each once, however often the table names it
-    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    models, columns = (
+        ((model,), ()) if isinstance(model, Embedder) else (model.models, model.columns)
+    )
+    given = read_pair_table(table, judged=False, evidence=columns)
     with reporting(progress) as tell:
-        embeddings, problems = _embedded(model, file.parent, names, tell)
-    if len(problems) == len(names):
-        raise DataError(f"{shown(str(file))}: none of its images can be read. {problems[names[0]]}")
-    place = {name: i for i, name in enumerate(names)}
-    left, right = (np.array([place[pair[side]] for pair in pairs]) for side in (0, 1))
-    apart = distances.of_pairs(embeddings, left, right, distance=model.distance)
+        scores, problems = measure_pairs(models, given, tell)
     rows = []
-    for (a, b), distance in zip(pairs, apart.tolist(), strict=True):
-        problem = "; ".join(problems[name] for name in dict.fromkeys((a, b)) if name in problems)
-        verdict = None if problem else model.judge(distance, prior=prior)
+    for (a, b), score, problem in zip(given.pairs, scores, problems, strict=True):
+        verdict = None
+        if not problem:
+            alone = isinstance(model, Embedder)
+            verdict = model.judge(float(score[0]) if alone else score, prior=prior)
         rows.append(PairVerdict(a, b, verdict, problem))
     return PairVerdicts(tuple(rows), model.threshold, prior)
+
+
+def measure_pairs(
+    models: Sequence[Embedder], given: PairTable, tell: Report
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Measure each pair by each model, beside its columns of evidence; and tell what was wrong."""
+    # each once, however often the table names it
+    names = list(dict.fromkeys(name for pair in given.pairs for name in pair))
+    place = {name: i for i, name in enumerate(names)}
+    left, right = (np.array([place[name] for name in side]) for side in (given.left, given.right))
+    columns, problems = [], dict[str, str]()
+    for model in models:
+        embeddings, bad = _embedded(model, given.file.parent, names, tell)
+        problems |= bad
+        apart = distances.of_pairs(embeddings, left, right, distance=model.distance)
+        columns.append(apart.astype(np.float64))
+    if len(problems) == len(names):
+        raise DataError(f"{given.name}: none of its images can be read. {problems[names[0]]}")
+    scores = np.column_stack([*columns, *([] if given.evidence is None else [given.evidence])])
+    told = [
+        "; ".join(problems[name] for name in dict.fromkeys(pair) if name in problems)
+        for pair in given.pairs
+    ]
+    return scores, told
 
 
 def _embedded(
