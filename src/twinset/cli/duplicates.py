@@ -41,10 +41,18 @@ def duplicates(args: Namespace) -> int:
         from twinset.report.index_pictures import draw_duplicates
 
         figures.save(draw_duplicates(found), args.picture)
+    plan = None
+    if args.plan is not None:
+        from twinset.search.keep import keep_plan
+
+        plan = keep_plan(found, args.keep, things=args.things)
+        plan.write(args.plan)
     if args.json:
         say(json.dumps(found.to_dict()))
-    else:
-        _print_groups(found)
+        return 0
+    _print_groups(found)
+    if plan is not None:
+        say(f"{args.plan}: {plan.sentence()}")
     return 0
 
 
@@ -59,6 +67,20 @@ def _duplicates(takes: Arguments) -> None:
     )
     takes.option("--csv", "Write all groups to this file.", type=Path)
     takes.flag("--no-pixels", "Do not read the images to tell the same picture.")
+    takes.option(
+        "--plan",
+        "Write which files to keep to this .csv, or to a script (.sh, .ps1) that moves the others "
+        "into a folder. No file is touched before you run it.",
+        type=Path,
+        metavar="FILE",
+    )
+    takes.option(
+        "--keep",
+        "What a plan keeps of a group: largest, newest, oldest or middle.",
+        default="largest",
+        metavar="RULE",
+    )
+    takes.flag("--things", "Plan for the same thing as well, not only for the same picture.")
     takes.shared("--model", "--picture", "--json")
 
 
