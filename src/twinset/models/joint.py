@@ -17,8 +17,8 @@ from twinset.data.pair_tables import PairTable, read_pair_table
 from twinset.decision import Threshold, Verdict
 from twinset.errors import DataError
 from twinset.metrics.fusion import FOLDS, Fusion, fuse
-from twinset.models.compare_pairs import measure_pairs
 from twinset.models.embedder import Embedder
+from twinset.models.pair_scores import measure_pairs
 from twinset.progress import Wanted, reporting
 
 
