@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import twinset
 from twinset import LabelledFeatures, LabelledImages, Pairs
-from twinset.data.judged import pairs_to_learn, settle
-from twinset.errors import DataError
+from twinset.data.judged import closed_labels, pairs_to_learn, settle
+from twinset.errors import DataError, RecipeError
 
 NONE = np.full(9, -1)
 
@@ -101,3 +102,34 @@ def test_images_with_judged_pairs_and_no_labels():
         LabelledImages(pixels, judged=judged((0, 6, 1)))
     with pytest.raises(DataError, match="Expected one label per image"):
         LabelledImages(pixels)
+
+
+def test_things_that_are_all_known_to_differ():
+    rows = [(0, 1, 1), (2, 3, 1), (4, 5, 1), (6, 7, 1), (0, 2, 0), (3, 4, 0), (1, 5, 0), (6, 0, 0)]
+    data = LabelledFeatures(np.eye(9), judged=judged(*rows))
+    labels, count = closed_labels(data.judged, data.labels)
+    # of 6 = 7 and the two in the middle nobody knows, and 8 was not judged
+    assert (labels.tolist(), count) == ([0, 0, 1, 1, 2, 2, 3, 4, 5], 3)
+    labelled = LabelledFeatures(
+        np.eye(9), [0, 0, 1, 1, -1, -1, -1, -1, -1], ("a", "b"), judged=judged(*rows)
+    )
+    labels, count = closed_labels(labelled.judged, labelled.labels, 2)
+    assert (labels[:6].tolist(), count) == ([0, 0, 1, 1, 2, 2], 3)
+
+
+def test_a_batch_of_classes_needs_things_that_are_known_to_differ():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(4, 5))[np.arange(40) % 4] + rng.normal(scale=0.1, size=(40, 5))
+    rows = [(i, i + 4, 1) for i in range(36)] + list(itertools.product(range(2), range(2, 4), [0]))
+    rows += [(0, 1, 0), (2, 3, 0)]
+    data = LabelledFeatures(vectors, judged=judged(*rows))
+    model = twinset.fit(
+        data, "head", epochs=2, encoder={"name": "head", "units": []}, progress=False
+    )
+    assert model.embed(data).shape == (40, 128)
+    apart = LabelledFeatures(
+        vectors, judged=judged(*rows[:36], *[(4 * i, 4 * i + 1, 0) for i in range(9)])
+    )
+    words = "learns from judged pairs. Received 'head', which takes"
+    with pytest.raises(RecipeError, match=words):
+        twinset.fit(apart, "head", encoder={"name": "head", "units": []}, progress=False)

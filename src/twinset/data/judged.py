@@ -172,6 +172,32 @@ def pairs_to_learn(
     return whole[np.sort(np.concatenate([again, many]))]
 
 
+def closed_labels(
+    pairs: Pairs, labels: NDArray[np.integer], classes: int = 0
+) -> tuple[NDArray[np.int64], int]:
+    """Number things all of which are known to differ from each other, and count them.
+
+    Numbers from that count on are of one image each: of these nobody knows enough. The largest
+    things come first; to find the largest set of all is hard (Karp, 1972).
+    """
+    values, code, size = np.unique(labels, return_inverse=True, return_counts=True)
+    apart = defaultdict[int, set[int]](set)
+    for a, b in code[np.stack([pairs.left, pairs.right])[:, ~pairs.same]].T.tolist():
+        apart[a].add(b)
+        apart[b].add(a)
+    # two classes differ, whatever was judged of some of their images
+    chosen = [each for each in range(len(values)) if values[each] < classes]
+    for each in np.argsort(-size, kind="stable").tolist():
+        if size[each] > 1 and values[each] >= classes and apart[each].issuperset(chosen):
+            chosen.append(each)
+    found = np.full(len(values), -1)
+    found[chosen] = np.arange(len(chosen))
+    numbers = found[code]
+    alone = np.flatnonzero(numbers < 0)
+    numbers[alone] = len(chosen) + np.arange(len(alone))
+    return numbers, len(chosen)
+
+
 def joined(first: Pairs, more: Pairs, count: int) -> Pairs:
     """Add pairs that were not there: where both speak of the same two images, the first counts."""
     left = np.concatenate([first.left, more.left])

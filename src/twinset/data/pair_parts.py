@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.judged import hanging_together, known_pairs, pairs_to_learn, taken
+from twinset.data.judged import closed_labels, hanging_together, known_pairs, pairs_to_learn, taken
 from twinset.data.labelled import Labelled
 from twinset.data.pairs import Pairs, tutorial_pairs
 from twinset.data.split import split
@@ -18,6 +18,8 @@ from twinset.errors import DataError
 
 # Pairs of either kind that a part needs to be judged on, and a fit to learn from.
 ROOM, LEAST = 10, 4
+# Share of the images with a partner that all have to be known to differ, to be taken for classes.
+ENOUGH = 0.75
 
 
 def pairs_of(images: Labelled, chosen: NDArray[np.integer] | None = None) -> Pairs:
@@ -44,6 +46,20 @@ def pairs_to_fit(images: Labelled, *, seed: int) -> Pairs:
     if images.judged is None:
         return tutorial_pairs(images.labels, seed=seed)
     return pairs_to_learn(images.judged, images.labels, len(images.class_names), seed=seed)
+
+
+def labels_to_fit(images: Labelled) -> tuple[NDArray[np.int64], int] | None:
+    """Give labels of which all that differ are known to be different, and how many count.
+
+    Labels from that number on are of one image each. None where that leaves out more than a quarter
+    of the images that were judged the same as another.
+    """
+    if images.judged is None:
+        return images.labels, len(images.class_names)
+    labels, count = closed_labels(images.judged, images.labels, len(images.class_names))
+    _, code, size = np.unique(images.labels, return_inverse=True, return_counts=True)
+    enough = (labels[size[code] > 1] < count).mean() >= ENOUGH if (size > 1).any() else False
+    return (labels, count) if enough and count > 1 else None
 
 
 def kinds_of(images: Labelled, chosen: NDArray[np.integer] | None = None) -> tuple[int, int]:

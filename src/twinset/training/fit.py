@@ -37,7 +37,7 @@ from twinset.training.one_step import (
     head_for,
     in_one_step,
 )
-from twinset.training.tasks import BatchTask, Job, PairTask, Task
+from twinset.training.tasks import BatchTask, Job, PairTask, Task, labels_for
 
 # Of the section of "own": what is another's once a network is handed over.
 _UNSEEN = {"path": "", "digest": ""}
@@ -328,15 +328,16 @@ def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None, dim: int) -> Task
             "Expected no list of pairs for a recipe of all pairs in a batch. Received one: leave "
             'it out, or take pairs = "tutorial".'
         )
+    labels, classes = labels_for(data, recipe.name)
     return BatchTask(
         losses.create(
             recipe.loss,
-            classes=len(data.class_names),
+            classes=classes,
             dim=dim,
             seed=recipe.seed,
             normalize=recipe.unit_length,
         ),
-        data.labels,
+        labels,
         batch_size=recipe.batch_size,
         per_class=recipe.per_class,
         seed=recipe.seed,

@@ -31,8 +31,6 @@ FIRST = ("norm_1", "features_norm")
 def fitting(recipe: Recipe, data: Labelled) -> Recipe:
     """Make a recipe one for its data, or refuse: images and features want different encoders."""
     augmentation = _augmentation(recipe, data)
-    if data.judged is not None:
-        check_learns_pairs(recipe)
     if recipe.optimizer.trunk_rate < 1 and not tunes(recipe):
         raise RecipeError(
             "Expected a pretrained network with freeze = false for optimizer.trunk_rate < 1, the "
@@ -71,17 +69,6 @@ def fitting(recipe: Recipe, data: Labelled) -> Recipe:
         )
     head = ENCODERS.parse("head", _of_the_head(recipe.encoder))
     return recipe.model_copy(update={"encoder": head})
-
-
-def check_learns_pairs(recipe: Recipe) -> None:
-    """Refuse a recipe that takes for different what nobody judged."""
-    if recipe.pairs == "batch" and recipe.head.kind == "trained":
-        raise RecipeError(
-            "Expected a recipe that learns from judged pairs. Received "
-            f"{recipe.name!r}, whose loss {recipe.loss.name!r} takes all images of two labels for "
-            "different: take 'auto' or 'tutorial', or set pairs = 'tutorial' and a loss over "
-            "pairs, such as loss.name = 'contrastive'."
-        )
 
 
 def learns_once(recipe: Recipe) -> bool:

@@ -15,7 +15,10 @@ from pydantic import Field
 
 from twinset import distance as distances
 from twinset.data.batches import PADDING, class_batches, shuffled_batches
+from twinset.data.labelled import Labelled
+from twinset.data.pair_parts import labels_to_fit
 from twinset.data.pairs import Pairs
+from twinset.errors import RecipeError
 from twinset.settings import NotNegative, Positive, Share
 
 
@@ -118,6 +121,19 @@ class BatchTask:
         offsets = embeddings - ops.mean(embeddings, axis=0, keepdims=True)
         spread = ops.sqrt(2 * ops.mean(ops.sum(ops.square(offsets), axis=-1)))
         return loss, spread
+
+
+def labels_for(data: Labelled, recipe: str) -> tuple[NDArray[np.int64], int]:
+    """Give labels for batches, in which two of them are different, and the number of classes."""
+    known = labels_to_fit(data)
+    if known is None:
+        raise RecipeError(
+            f"Expected a recipe that learns from judged pairs. Received {recipe!r}, which takes "
+            "images of two labels for different, of which nobody judged enough: take 'auto' or "
+            "'tutorial', or set pairs = 'tutorial' and a loss over pairs, such as loss.name = "
+            "'contrastive'."
+        )
+    return known
 
 
 Task: TypeAlias = PairTask | BatchTask
