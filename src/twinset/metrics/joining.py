@@ -71,16 +71,25 @@ def join(
     starts = np.flatnonzero(np.diff(codes, prepend=-1))  # of a query's time, searching takes most
     if codes[0] or codes[-1] != len(starts) - 1:
         raise DataError("Expected a reference of each identity, numbered from 0 without a gap.")
+    return joined(d, starts, rule, spread)
+
+
+def joined(d: NDArray[np.floating], starts: Ints, rule: str, spread: ArrayLike = 0.0) -> Floats:
+    """Join distances (p, c) of references that lie together, an identity's from `starts[i]` on."""
     if rule == "nearest":
-        return np.asarray(np.minimum.reduceat(d, starts, axis=1))
+        return np.asarray(np.minimum.reduceat(d, starts, axis=1), np.float64)
+    sizes = np.diff(starts, append=d.shape[1])
     if rule == "best two":
-        return _best_two(d, codes, starts)
+        return _best_two(d, starts, sizes)
     counts = np.isfinite(d)
-    number = np.add.reduceat(counts, starts, axis=1, dtype=np.int64)
-    values = np.where(counts, d if rule == "mean evidence" else np.square(d), 0.0)
-    means = np.add.reduceat(values, starts, axis=1) / np.maximum(number, 1)
+    values = d if rule == "mean evidence" else np.square(d)
+    number: Ints = sizes
+    if not counts.all():
+        values = np.where(counts, values, 0.0)
+        number = np.add.reduceat(counts, starts, axis=1, dtype=np.int64)
+    means = np.add.reduceat(values, starts, axis=1, dtype=np.float64) / np.maximum(number, 1)
     if rule == "mean embedding":
-        means = np.sqrt(np.maximum(means - np.asarray(spread, np.float64), 0.0))
+        means = np.sqrt(np.maximum(means - spread, 0.0))
     return np.where(number > 0, means, np.inf)
 
 
@@ -111,11 +120,10 @@ def spreads(vectors: ArrayLike, identities: ArrayLike) -> Floats:
     return found
 
 
-def _best_two(d: Floats, codes: Ints, starts: Ints) -> Floats:
+def _best_two(d: NDArray[np.floating], starts: Ints, sizes: Ints) -> Floats:
     first = np.minimum.reduceat(d, starts, axis=1)
-    # where the smallest stands, and the smallest of the others; equal ones count twice
-    places = np.where(d == first[:, codes], np.arange(d.shape[1]), d.shape[1])
-    rest = d.copy()
-    np.put_along_axis(rest, np.minimum.reduceat(places, starts, axis=1), np.inf, axis=1)
-    second = np.minimum.reduceat(rest, starts, axis=1)
-    return np.where(np.isfinite(second), (first + second) / 2, first)
+    smallest = d == np.repeat(first, sizes, axis=1)
+    second = np.minimum.reduceat(np.where(smallest, np.inf, d), starts, axis=1)
+    # equal ones count twice
+    second = np.where(np.add.reduceat(smallest, starts, axis=1, dtype=np.int64) > 1, first, second)
+    return np.where(np.isfinite(second), (first + second) / 2, first).astype(np.float64)

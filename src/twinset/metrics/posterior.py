@@ -79,6 +79,8 @@ def posterior(
     identities there are than when the weight was fitted.
     """
     check_prior(prior)
-    odds = weight.llr(distances) + np.log(per_known) + np.log(prior) - np.log1p(-prior)
-    total = np.logaddexp.reduce(np.append(odds, 0.0))
-    return np.exp(odds - total), float(np.exp(-total))
+    odds = weight.llr(distances) + (np.log(per_known) + np.log(prior) - np.log1p(-prior))
+    largest = max(float(odds.max()), 0.0)
+    shares, nobody = np.exp(odds - largest), np.exp(-largest)
+    total = shares.sum() + nobody
+    return shares / total, float(nobody / total)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.errors import StoreError
-from twinset.metrics.joining import join, spreads
+from twinset.metrics.joining import join, joined, spreads
 from twinset.nearest import Matrix
 from twinset.search.checked import Scalar, kind
 from twinset.search.store import Store
@@ -75,6 +75,11 @@ class Gallery:
         return np.bincount(self.codes, minlength=len(self.names))
 
     @cached_property
+    def starts(self) -> Ints:
+        """Where the references of each identity begin, (m,)."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    @cached_property
     def spreads(self) -> Floats:
         """What "mean embedding" needs of each identity, (m,)."""
         return spreads(self.matrix.vectors, self.codes)
@@ -136,8 +141,10 @@ class View:
         if self.rule == "mean embedding":
             one = np.zeros(len(self.queries), np.int64)
             spread = self.gallery.spreads[which] + (spreads(self.queries, one) if together else 0.0)
-        rows = apart[None] if together else apart
-        return self.share * join(rows, codes, self.rule, spread=spread)
+        if together:
+            return self.share * join(apart[None], codes, self.rule, spread=spread)
+        # one query waits for this: of whom all are, nothing has to be found out
+        return self.share * joined(apart, self.gallery.starts, self.rule, spread)
 
 
 def rank(views: Sequence[View], k: int, *, together: bool = False) -> Iterator[Ranking]:
@@ -165,7 +172,7 @@ def _listed(views: Sequence[View], k: int, rough: Floats, error: float) -> Ranki
     kth = np.partition(rough, k - 1)[k - 1] if k < len(rough) else np.inf
     listed = np.flatnonzero(rough <= kth + 2 * error)
     first = views[0].gallery
-    starts, counts = np.searchsorted(first.codes, listed), first.sizes[listed]
+    starts, counts = first.starts[listed], first.sizes[listed]
     ends = np.cumsum(counts)
     rows = np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)
     codes = np.repeat(np.arange(len(listed)), counts)
