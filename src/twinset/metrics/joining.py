@@ -71,10 +71,10 @@ def join(
     starts = np.flatnonzero(np.diff(codes, prepend=-1))  # of a query's time, searching takes most
     if codes[0] or codes[-1] != len(starts) - 1:
         raise DataError("Expected a reference of each identity, numbered from 0 without a gap.")
-    return joined(d, starts, rule, spread)
+    return joined(d, starts, rule, np.asarray(spread, np.float64))
 
 
-def joined(d: NDArray[np.floating], starts: Ints, rule: str, spread: ArrayLike = 0.0) -> Floats:
+def joined(d: NDArray[np.floating], starts: Ints, rule: str, spread: Floats | float) -> Floats:
     """Join distances (p, c) of references that lie together, an identity's from `starts[i]` on."""
     if rule == "nearest":
         return np.asarray(np.minimum.reduceat(d, starts, axis=1), np.float64)
