@@ -44,7 +44,7 @@ def distances(images):
 
 def judged(scores, same):
     curve = curve_of_pairs(scores, same)
-    return auc(curve), tpr_at_fpr(curve, 0.01).tpr
+    return auc(curve), 1 - tpr_at_fpr(curve, 0.01).fnmr
 
 
 def main():

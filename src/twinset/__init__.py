@@ -34,15 +34,18 @@ if TYPE_CHECKING:
     from twinset.evaluation.evaluate import compare_models as compare_models
     from twinset.evaluation.evaluate import evaluate as evaluate
     from twinset.exporters.export import export as export
+    from twinset.metrics.fusion import fuse as fuse
     from twinset.metrics.pairs import score_pairs as score_pairs
     from twinset.models.compare_pairs import compare_pairs as compare_pairs
     from twinset.models.embedder import Embedder as Embedder
+    from twinset.models.joint import Joint as Joint
     from twinset.models.keras_model import SiameseModel as SiameseModel
     from twinset.models.load import load_model as load_model
     from twinset.networks.layers import siamese as siamese
     from twinset.recipe import Recipe as Recipe
     from twinset.run import train as train
     from twinset.search.duplicates import duplicates as duplicates
+    from twinset.search.identification import Identification as Identification
     from twinset.search.index import Index as Index
     from twinset.training.fit import fit as fit
 
@@ -57,7 +60,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Public name → the module that defines it, or the module itself.
 _HOMES = {
     "Embedder": "twinset.models.embedder",
+    "Identification": "twinset.search.identification",
     "Index": "twinset.search.index",
+    "Joint": "twinset.models.joint",
     "LabelledFeatures": "twinset.data.labelled",
     "LabelledImages": "twinset.data.labelled",
     "Pairs": "twinset.data.pairs",
@@ -74,6 +79,7 @@ _HOMES = {
     "evaluate": "twinset.evaluation.evaluate",
     "export": "twinset.exporters.export",
     "fit": "twinset.training.fit",
+    "fuse": "twinset.metrics.fusion",
     "load_fashion_mnist": "twinset.data.sources.fashion_mnist",
     "load_model": "twinset.models.load",
     "losses": "twinset.losses",
