@@ -134,6 +134,14 @@ def test_several_images_of_one_are_one_query(index):
     assert found.images == 2
     assert found.query == "vector 0 and 1 more"
     assert found.best.name == "a"
+    # judged as queries of two images are, as far as identities have so many
+    assert found.settings.together == 2
+    assert found.settings.threshold_rule.endswith(" on 12 queries of 2 images left out")
+    assert index.identify(both, together=True) == found  # remembered
+    many = index.identify(np.repeat(both, 4, axis=0), together=True)
+    assert many.settings == found.settings
+    assert len(index.store.records("identities_more")) == 1
+    assert index.identify(both[0]).settings == index.identities
 
 
 def test_conditions_choose_references(index):
@@ -254,7 +262,7 @@ def test_two_models_know_more_than_one(tmp_path):
         assert 0.3 < found.settings.share < 0.7
         assert found.best.name == 0
         assert one.identify("query.png", other=two) == found  # remembered
-        assert len(one.store.records("identities_by_two")) == 1
+        assert len(one.store.records("identities_more")) == 1
         told = found.settings.sentence()
         assert "% from the model other by " in told
         # the slow way: the shares of both joined distances

@@ -33,6 +33,7 @@ class IdentitySettings:
     other: str = ""  # digest of a second model, whose joined distances count as well
     other_rule: str = ""  # how its distances to several references are joined
     share: float = 1.0  # of this model's in the sum of both joined distances
+    together: int = 1  # images of one query
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Self:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
     from twinset.search.gallery import Gallery, Ranking
 
-RECORD, TWO = "identities", "identities_by_two"  # kinds of records
-# What two models change in the settings of one.
-_BY_TWO = (
-    *("threshold", "threshold_rule", "slope", "intercept", "fpir", "fnir"),
-    *("other", "other_rule", "share"),
+RECORD, MORE = "identities", "identities_more"  # kinds of records
+# What a second model, and several images of one query, change in the settings.
+_FITTED = (
+    *("rule", "reason", "threshold", "threshold_rule", "slope", "intercept", "fpir", "fnir"),
+    *("other", "other_rule", "share", "together"),
 )
 # A share of the references by which a gallery grows or shrinks before it is judged anew.
 MUCH = 0.1
@@ -103,7 +103,10 @@ class Identifying:
         Args:
             images: one image or many, or embeddings, as for `search`.
             k: at most so many identities. Defaults to 5.
-            together: all images show one and the same: they are one query. Defaults to False.
+            together: all images show one and the same: they are one query. Rule, threshold and
+                probability are those of queries of so many images, or as many as can be left out
+                of half the identities; fitted when first asked for, and remembered. Defaults to
+                False.
             where: conditions on the references, as for `search`. Defaults to none.
             prior: share of queries that show somebody known, in (0, 1), for the probabilities.
                 Defaults to 0.5.
@@ -153,10 +156,9 @@ class Identifying:
         gallery = self._gallery(*asked)
         if not gallery.names:
             return _one_or_all([Identification(n, (), settings) for n in names], single or together)
-        views = [View(gallery, settings.rule, vectors)]
+        settings = self._fitted(settings, other, len(vectors) if together else 1)
+        views = [View(gallery, settings.rule, vectors, settings.share)]
         if other is not None:
-            settings = self._with(other, settings)
-            views = [View(gallery, settings.rule, vectors, settings.share)]
             seen, again = embed_queries(other.model, images)[0], other._gallery(*asked)
             again = again.like(gallery)
             views.append(View(again, settings.other_rule, seen, 1 - settings.share))
@@ -200,23 +202,33 @@ class Identifying:
             )
         return Identification(name, tuple(told), settings, images, nobody, prior)
 
-    def _with(self, other: Identifying, own: IdentitySettings) -> IdentitySettings:
-        digest = other.store.signature.model
-        if digest == own.model:
+    def _fitted(
+        self, own: IdentitySettings, other: Identifying | None, images: int
+    ) -> IdentitySettings:
+        digest = "" if other is None else other.store.signature.model
+        if other is not None and digest == own.model:
             raise StoreError(
                 f"Expected an index that another model made. Received {other.url}, which the same "
                 "model made: it would say everything twice."
             )
-        for record in reversed(self.store.records(TWO)):
-            known = IdentitySettings.of(record)
-            again = replace(own, **{name: getattr(known, name) for name in _BY_TWO})
-            if known.other == digest and again == known:
-                return known
         gallery = self._gallery(own.column, ())
-        both = [gallery, other._gallery(own.column, ()).like(gallery)]
-        found = _chosen(both, own.column, [self.model, other.model])
-        found = replace(own, **{name: getattr(found, name) for name in _BY_TWO})
-        self.store.record(TWO, [found.to_dict()])
+        # so many that half of the identities have as many left
+        together = min(images, max(int(sorted(gallery.sizes)[len(gallery.sizes) // 2]) // 2, 1))
+        if other is None and together == 1:
+            return own
+        for record in reversed(self.store.records(MORE)):
+            known = IdentitySettings.of(record)
+            again = replace(own, **{name: getattr(known, name) for name in _FITTED})
+            if (known.other, known.together) == (digest, together) and again == known:
+                return known
+        views = [gallery]
+        models = [self.model]
+        if other is not None:
+            views.append(other._gallery(own.column, ()).like(gallery))
+            models.append(other.model)
+        found = _chosen(views, own.column, models, together)
+        found = replace(own, **{name: getattr(found, name) for name in _FITTED})
+        self.store.record(MORE, [found.to_dict()])
         return found
 
     def _gallery(self, column: str, where: tuple[Condition, ...]) -> Gallery:
@@ -253,7 +265,7 @@ def _one_or_all(answers: list[Identification], single: bool) -> Any:
 
 
 def _chosen(
-    galleries: Sequence[Gallery], column: str, models: Sequence[Embedder]
+    galleries: Sequence[Gallery], column: str, models: Sequence[Embedder], together: int = 1
 ) -> IdentitySettings:
     import numpy as np
 
@@ -266,7 +278,9 @@ def _chosen(
     if not first.names:
         raise StoreError(f"Expected items with a value of {column!r}. Received none.")
     m, n = len(first.names), len(first.codes)
-    choices = [choose_rule(each.matrix.vectors, each.codes) for each in galleries]
+    choices = [
+        choose_rule(each.matrix.vectors, each.codes, together=together) for each in galleries
+    ]
     about = column, choices[0].chosen, choices[0].reason
     if not choices[0].rows:
         if len(models) > 1:
@@ -280,7 +294,7 @@ def _chosen(
         rule = f"the model's, for pairs: {pairs.origin}"
         return IdentitySettings(*about, pairs.value, rule, n, m, model.digest, *line)
     trials = [
-        leave_out(gallery.matrix.vectors, gallery.codes, choice.chosen)
+        leave_out(gallery.matrix.vectors, gallery.codes, choice.chosen, together=together)
         for gallery, choice in zip(galleries, choices, strict=True)
     ]
     shares, weight = fit_posterior(trials)
@@ -289,11 +303,12 @@ def _chosen(
     same = np.repeat([True, False], [len(own), len(rival)])
     rule = _rule(model)
     limit = choose_threshold(curve_of_pairs(np.concatenate([own, rival]), same), rule).value
+    size = f" of {together:,} images" if together > 1 else ""
     missed = (own > limit) | (own >= rival[trials[0].known])
     return IdentitySettings(
         *about,
         limit,
-        f"{rule.replace('FPR', 'FPIR')} on {len(rival):,} queries left out",
+        f"{rule.replace('FPR', 'FPIR')} on {len(rival):,} queries{size} left out",
         n,
         m,
         model.digest,
@@ -301,7 +316,9 @@ def _chosen(
         weight.intercept,
         float((rival <= limit).mean()),
         float(missed.mean()),
-        *(() if len(models) < 2 else (models[1].digest, choices[1].chosen, float(shares[0]))),
+        *((models[1].digest, choices[1].chosen) if len(models) > 1 else ("", "")),
+        float(shares[0]),
+        together,
     )
 
 
