@@ -1,0 +1,90 @@
+"""Pairs as labels: training from 5,000 judged pairs of Fashion-MNIST against the class labels.
+
+./task bench judged_pairs [--images 2000 4000 10000] [--seeds 3]
+
+Both trainings see the same images, drawn from the protocol's fit part. Half of the pairs are same;
+each image is in as many pairs as any other, so that with 10,000 images no two pairs share one. The
+network is that of `fast`. Where all things that follow from the judgements are known to differ
+(`labels_to_fit`), the loss is that of `fast`, else contrastive on the pairs. Scored is the AUC of
+all 49,995,000 test pairs, with the 95% interval of the difference over images. The margin was chosen
+on the protocol's tune part, which is not scored here: `--tune` scores on it.
+"""
+
+import argparse
+from statistics import mean
+
+import numpy as np
+
+import ledger
+import twinset
+from twinset.data.pair_parts import labels_to_fit
+from twinset.data.split import protocol_split
+
+PAIRED = {"pairs": "tutorial", "loss": {"name": "contrastive", "margin": 1.4}, "batch_size": 128}
+
+
+def judged(pool, images, pairs, seed):
+    """Draw images, and judge pairs of them by their classes."""
+    rng = np.random.default_rng(seed)
+    chosen = pool.subset(np.sort(rng.permutation(len(pool))[:images]))
+    uses = np.full(images, -(-2 * pairs // images))
+    rows = []
+    for number in range(pairs):
+        # those with most uses left come first, so that all are used alike
+        left = int(rng.choice(np.flatnonzero(uses == uses.max())))
+        same = number % 2 == 0
+        fits = (chosen.labels == chosen.labels[left]) == same
+        fits[left] = False
+        most = uses[fits].max()
+        right = int(rng.choice(np.flatnonzero(fits & (uses == most))))
+        uses[[left, right]] -= 1
+        rows.append((left, right, same))
+    left, right, same = zip(*rows, strict=True)
+    found = twinset.LabelledImages(
+        chosen.images, mirrors=chosen.mirrors, judged=twinset.Pairs(left, right, same)
+    )
+    return chosen, found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, nargs="+", default=[2000, 4000, 10000])
+    parser.add_argument("--pairs", type=int, default=5000)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--margin", type=float, default=PAIRED["loss"]["margin"])
+    parser.add_argument("--tune", action="store_true", help="score on the tune part")
+    args = parser.parse_args()
+    train, test = twinset.load_fashion_mnist(progress=False)
+    parts = protocol_split(train.labels)
+    pool = train.subset(parts["fit"])
+    scored = train.subset(parts["tune"]) if args.tune else test
+    print(f"{ledger.machine()}; commit {ledger.commit()}")
+    for images in args.images:
+        values = []
+        for seed in range(args.seeds):
+            classes, pairs = judged(pool, images, args.pairs, seed)
+            known = labels_to_fit(pairs) is not None
+            loss = {"name": "contrastive", "margin": args.margin}
+            changes = {} if known else {**PAIRED, "loss": loss}
+            models = [
+                twinset.fit(data, "fast", seed=seed, holdout="none", progress=False, **more)
+                for data, more in ((pairs, changes), (classes, {}))
+            ]
+            found = twinset.compare_models(*models, scored)["auc"]
+            values.append((found.a, found.b, found.interval))
+            print(
+                f"{images:,} images, seed {seed}, {'things' if known else 'pairs'}: pairs "
+                f"{found.a:.4f}, classes {found.b:.4f}, difference {found.interval.value:+.4f} "
+                f"({found.interval.low:+.4f} to {found.interval.high:+.4f})",
+                flush=True,
+            )
+        a, b, gaps = zip(*values, strict=True)
+        print(
+            f"{images:,} images, mean: pairs {mean(a):.4f}, classes {mean(b):.4f}, difference "
+            f"{mean(each.value for each in gaps):+.4f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
