@@ -6,8 +6,8 @@ Both trainings see the same images, drawn from the protocol's fit part. Half of 
 each image is in as many pairs as any other, so that with 10,000 images no two pairs share one. The
 network is that of `fast`. Where all things that follow from the judgements are known to differ
 (`labels_to_fit`), the loss is that of `fast`, else contrastive on the pairs. Scored is the AUC of
-all 49,995,000 test pairs, with the 95% interval of the difference over images. The margin was chosen
-on the protocol's tune part, which is not scored here: `--tune` scores on it.
+all 49,995,000 test pairs, with the 95% interval of the difference over images. The margin was
+chosen on the protocol's tune part, which is not scored here: `--tune` scores on it.
 """
 
 import argparse

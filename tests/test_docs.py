@@ -176,3 +176,23 @@ def test_the_tutorials_own_style(monkeypatch, fashion_mnist):
     for path, name in places:
         source = (Path(twinset.__file__).parent / path).read_text("utf-8")
         assert re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), (path, name)
+
+
+def test_the_table_of_pairs_and_the_program_of_pairs(tmp_path):
+    from twinset.data.pair_tables import read_pair_table
+
+    (table, *_), (program,) = blocks("pairs.md", ""), blocks("pairs.md", "python")
+    (tmp_path / "pairs.csv").write_text(table, encoding="utf-8")
+    found = read_pair_table(tmp_path / "pairs.csv")
+    assert (found.same.tolist(), found.groups) == ([1, 0], ["Ann", "Ann"])
+    pixels = np.stack([np.full((4, 4), 8 * i, np.uint8) for i in range(24)])
+    others = (
+        twinset.LabelledImages(pixels[k:], judged=twinset.Pairs([0, 1, 0], [1, 2, 9], [1, 1, 0]))
+        for k in (4, 8)
+    )
+    known = dict(zip(("other_images", "test_images"), others, strict=True), twinset=twinset)
+    program = program.replace('run = twinset.train(pairs="pairs.csv")', "")
+    exec(
+        program.replace("...", "given").replace('"tutorial"', '"tutorial", epochs=1'),
+        known | {"given": pixels[:4]},
+    )

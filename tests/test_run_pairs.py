@@ -9,7 +9,7 @@ from PIL import Image
 import twinset
 from twinset.data.load import source_of
 from twinset.errors import DataError, RecipeError
-from twinset.evaluation.of_run import compare_runs, evaluate_run
+from twinset.evaluation.of_run import compare_runs, evaluate_run, study_run
 from twinset.run import train
 
 FAST = {"encoder.units": [16], "epochs": 3, "batch_size": 32, "images.size": 8}
@@ -179,3 +179,34 @@ def test_commands(command, signatures, tmp_path):
     nothing = command("train")
     assert nothing.code == 2
     assert "Received neither: name one, or give --pairs TABLE" in nothing.err
+
+
+def test_features_whose_pairs_are_left_out_in_turn(tmp_path):
+    """Too few for a test part: the recipe that chooses, its threshold and report by turns."""
+    rng = np.random.default_rng(0)
+    things = np.arange(90) // 3
+    vectors = rng.normal(size=(30, 6))[things] + rng.normal(scale=0.3, size=(90, 6))
+    names = [f"i{k}" for k in range(90)]
+    np.savez(tmp_path / "marks.npz", embedding=vectors, path=names)
+    rows = [(f"i{k}", f"i{k + 1}", "1") for k in range(89) if things[k] == things[k + 1]]
+    rows += [(f"i{3 * t}", f"i{3 * (t ^ 1) + 1}", "0") for t in range(30)]
+    pairs = write(tmp_path / "pairs.csv", rows)
+    told = []
+    run = train(
+        tmp_path / "marks.npz", pairs=pairs, out=tmp_path / "run", progress=False, tell=told.append
+    )
+    assert run.report.across == "90 judged pairs of 90 images"
+    assert run.report.scores.pairs == 90
+    assert run.model.threshold.across == run.report.across
+    table = json.loads((tmp_path / "run" / "choice.json").read_text("utf-8"))
+    assert "AUC of the judged pairs" in table["rule"]
+    tried = [each for each in table["candidates"] if not each["left_out"]]
+    assert all(each["map_at_r"] is None and each["auc"]["value"] > 0.9 for each in tried)
+    found = evaluate_run(tmp_path / "run", baselines=False, progress=False)
+    assert found.model.numbers["auc"].value == pytest.approx(run.report.scores.auc)
+    assert found.facts["Data"]["judged pairs"] == 90
+
+
+def test_the_full_protocol_wants_classes(run):
+    with pytest.raises(DataError, match="expected classes for the full protocol"):
+        study_run(run[0].folder)

@@ -226,7 +226,7 @@ def evaluate(
             "test images": len(data),
             "test digest": data.digest,
             **_training_of(model),
-            **_pairs_of(data),
+            **pairs_of(data),
         },
         "Model": facts_of(model),
         "Versions": _versions(),
@@ -323,7 +323,8 @@ def facts_of(model: Embedder) -> dict[str, Any]:
     return known | {"threshold": model.threshold.value, "threshold rule": model.threshold.origin}
 
 
-def _pairs_of(data: Labelled) -> dict[str, Any]:
+def pairs_of(data: Labelled) -> dict[str, Any]:
+    """Say what is known of the images: classes of some size, or pairs."""
     if data.judged is None:
         return {"smallest class": int(np.min(data.class_counts[data.class_counts > 0]))}
     return {"judged pairs": len(data.judged), "judged the same": int(data.judged.same.sum())}

@@ -11,7 +11,14 @@ from twinset.data.labelled import Labelled
 from twinset.errors import DataError
 from twinset.evaluation.baselines import baseline_of, baselines_of, left_out
 from twinset.evaluation.crossfit import CrossFitted
-from twinset.evaluation.evaluate import HARDEST, Evaluation, calibration_of, facts_of, name_of
+from twinset.evaluation.evaluate import (
+    HARDEST,
+    Evaluation,
+    calibration_of,
+    facts_of,
+    name_of,
+    pairs_of,
+)
 from twinset.metrics.measure import measure
 from twinset.progress import Progress, Wanted, reporting
 
@@ -67,6 +74,7 @@ def evaluate_left_out(
             "cross-fitted": about,
             "test images": len(np.unique(found.positions)),
             "test digest": rows.digest,
+            **pairs_of(rows),
             "training set": model.trained_on.name,
             "training digest": model.trained_on.digest,
         },
