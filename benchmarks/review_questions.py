@@ -8,7 +8,8 @@ one image or more, up to half, are of another class. The groups are recorded as 
 different classes. At random: as many different pairs within recorded groups, drawn evenly.
 
 Fashion-MNIST: recipe `fast` on the training images, groups of test images. Collections of photos:
-recipe `unseen` on half of the classes, groups of the other half, so that no class was seen.
+the recipe, `unseen` or what `auto` chooses, on half of the classes, groups of the other half, so
+that no class was seen. How well the model tells these apart is said as well: a review is as good.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import numpy as np
 import ledger
 import photo_collections
 import twinset
+import unseen_classes
 from twinset.search.items import Items
 
 
@@ -79,7 +81,7 @@ def photos(name, options):
     views = -(-6 * options.groups // 20) + 10
     images = photo_collections.labelled(name, views=views)
     seen, unseen = photo_collections.halves(images)
-    model = twinset.fit(seen, recipe="unseen", progress=False)
+    model = unseen_classes.trained(seen, options.recipe, **{"choice.purpose": "unseen"})
     return model, model.embed(unseen), unseen.labels
 
 
@@ -88,11 +90,14 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--groups", type=int, default=300)
     parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--recipe", default="auto", help="for collections of photos")
     parser.add_argument("--on", nargs="+", default=["fashion-mnist"])
     options = parser.parse_args()
     print(ledger.machine())
     for name in options.on:
         made = fashion_mnist(options) if name == "fashion-mnist" else photos(name, options)
+        area = unseen_classes.ranked(*made[1:])[0]
+        ledger.say(f"{name}: AUC of all pairs of these images", f"{area:.4f}")
         shares = [tried(*made, seed, options) for seed in range(options.seeds)]
         for what, own in zip(("review", "at random"), zip(*shares, strict=True), strict=True):
             span = f"{min(own):.1%} to {max(own):.1%}"

@@ -110,6 +110,10 @@ def test_the_table_is_one_that_decide_takes(products):
 
 
 def test_few_or_none():
+    with Index.build(Halves(), Items(("a", "b"), np.float32([[0, 0], [0, 0.1]]))) as index:
+        (one,) = index.review().questions
+        assert one.probability is None  # of a model without a calibration
+        assert ",,near the threshold" in index.review().to_csv()
     with make({"a": 0.0}) as index:
         assert index.review().questions == ()
         assert index.review().sentence() == "0 questions"

@@ -44,7 +44,7 @@ def write_review(review: Review, path: str | Path, *, title: str = "Review") -> 
             "left": one.left,
             "right": one.right,
             "distance": f"{one.distance:.6f}",
-            "probability": f"{one.probability:.4f}",
+            "probability": "" if one.probability is None else f"{one.probability:.4f}",
             "why": one.why,
         }
         for one in review.questions

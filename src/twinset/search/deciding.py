@@ -159,11 +159,11 @@ class Deciding(Recalibrating):
         Three fifths doubt groups: those that `column` claims, else those that `duplicates` finds.
         A group is joined by average linkage, and the question is about the middles of the two
         parts that are joined; its gain is (1 - P(same | mean distance of the parts)) times the
-        smaller part, that is, how many items are expected to leave. One fifth is about items that
-        look the same and are recorded as different, or about groups that one step would join:
-        P(same) times the smaller side. One fifth is about the neighbours whose distance is nearest
-        to the threshold, chosen by nothing else, as only such pairs can recalibrate it. An item is
-        in two questions at most, and what is decided, or follows from decisions, is not asked.
+        root of the smaller part's size. One fifth is about items that look the same and are
+        recorded as different, or about groups that one step would join: P(same) times the root of
+        the smaller side's size. One fifth is about the neighbours whose distance is nearest to the
+        threshold, chosen by nothing else, as only such pairs can recalibrate it. An item is in two
+        questions at most, and what is decided, or follows from decisions, is not asked.
 
         Args:
             count: number of questions, 1 or more; fewer where there is less to ask. Defaults to

@@ -39,9 +39,10 @@ class Question:
     left: str
     right: str
     distance: float
-    probability: float  # that they are the same, by the calibrated evidence
+    probability: float | None  # that they are the same; None without a calibration
     why: str  # they are asked about
-    # items that the answer moves to another group, times the probability that it does
+    # the probability that the answer is another than the index's, times the root of how many items
+    # it moves then: of one large group no more is asked than of several small ones
     gain: float
 
 
@@ -72,7 +73,8 @@ class Review:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["left", "right", "same", "distance", "probability", "why"])
         for one in self.questions:
-            numbers = [f"{one.distance:.6f}", f"{one.probability:.4f}"]
+            likely = "" if one.probability is None else f"{one.probability:.4f}"
+            numbers = [f"{one.distance:.6f}", likely]
             writer.writerow([one.left, one.right, "", *numbers, one.why])
         return text.getvalue()
 
@@ -90,9 +92,7 @@ def review(
     """Choose questions; `Index.review` explains how."""
     if not is_whole(count) or count < 1:
         raise StoreError(f"Expected a number of questions of 1 or more. Received {count!r}.")
-    # without a calibration, evidence that is even at the threshold and clear at 0
-    evidence = calibrator or Calibrator(-4 / (threshold or 1.0), 4.0)
-    asked = _Asked(store, threshold, evidence, column)
+    asked = _Asked(store, threshold, calibrator, column)
     groups, links = asked.groups(settled, progress)
     splits = [each for group in groups for each in asked.splits(*group)]
     joins = [*asked.joins(links), *asked.alike()]
@@ -136,7 +136,7 @@ class _Asked:
     """An index as the questions see it: vectors, claims, evidence."""
 
     def __init__(
-        self, store: Store, threshold: float, calibrator: Calibrator, column: str | None
+        self, store: Store, threshold: float, calibrator: Calibrator | None, column: str | None
     ) -> None:
         batches = list(store.batches())
         self.ids = [own for batch in batches for own in batch.ids]
@@ -147,7 +147,9 @@ class _Asked:
         if column and not any(column in each for each in known):
             raise StoreError(f"Expected a column of the items' metadata. Received {column!r}.")
         self.claims = [None if self.column is None else each.get(self.column) for each in known]
-        self.threshold, self.calibrator = threshold, calibrator
+        self.threshold, self.calibrated = threshold, calibrator is not None
+        # without a calibration, an order of what is even at the threshold and clear at 0
+        self.calibrator = calibrator or Calibrator(-4 / (threshold or 1.0), 4.0)
         self._around = self._neighbours()
 
     def groups(
@@ -184,7 +186,7 @@ class _Asked:
             sides = parts[int(left)], parts[int(right)]
             parts.append(sides[0] + sides[1])
             wrong = 1 - self._probability(height)
-            worth.append((wrong * min(map(len, sides)), sides))
+            worth.append((wrong * min(map(len, sides)) ** 0.5, sides))
         worth.sort(key=lambda each: -each[0])
         for rank, (gain, sides) in enumerate(worth[:LINKS]):
             # the middle of each part: of an edge both ends may be on one side of the truth
@@ -199,7 +201,7 @@ class _Asked:
             left, right = (side[:64] for side in sides)  # the medoid first
             between = self.vectors[left][:, None] - self.vectors[right][None]
             mean = float(np.sqrt(np.square(between).sum(-1)).mean())
-            gain = self._probability(mean) * min(len(left), len(right))
+            gain = self._probability(mean) * min(len(left), len(right)) ** 0.5
             yield self._question(int(left[0]), int(right[0]), "would join two groups", gain)
 
     def alike(self) -> Iterator[Question]:
@@ -239,8 +241,8 @@ class _Asked:
 
     def _question(self, left: int, right: int, why: str, gain: float) -> Question:
         far = float(np.sqrt(np.square(self.vectors[left] - self.vectors[right]).sum()))
-        told = self.ids[left], self.ids[right], far, self._probability(far)
-        return Question(*told, why, gain)
+        likely = self._probability(far) if self.calibrated else None
+        return Question(self.ids[left], self.ids[right], far, likely, why, gain)
 
 
 def _column(store: Store, known: Sequence[Metadata]) -> str | None:
