@@ -43,10 +43,17 @@ if TYPE_CHECKING:
     from twinset.models.load import load_model as load_model
     from twinset.networks.layers import siamese as siamese
     from twinset.recipe import Recipe as Recipe
+    from twinset.report.review_page import write_review as write_review
     from twinset.run import train as train
+    from twinset.search.decisions import Decided as Decided
+    from twinset.search.decisions import Decision as Decision
+    from twinset.search.duplicates import Duplicates as Duplicates
     from twinset.search.duplicates import duplicates as duplicates
     from twinset.search.identification import Identification as Identification
     from twinset.search.index import Index as Index
+    from twinset.search.keep import KeepPlan as KeepPlan
+    from twinset.search.keep import keep_plan as keep_plan
+    from twinset.search.review import Review as Review
     from twinset.training.fit import fit as fit
 
 __version__ = "0.1.0"
@@ -59,14 +66,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Public name → the module that defines it, or the module itself.
 _HOMES = {
+    "Decided": "twinset.search.decisions",
+    "Decision": "twinset.search.decisions",
+    "Duplicates": "twinset.search.duplicates",
     "Embedder": "twinset.models.embedder",
     "Identification": "twinset.search.identification",
     "Index": "twinset.search.index",
     "Joint": "twinset.models.joint",
+    "KeepPlan": "twinset.search.keep",
     "LabelledFeatures": "twinset.data.labelled",
     "LabelledImages": "twinset.data.labelled",
     "Pairs": "twinset.data.pairs",
     "Recipe": "twinset.recipe",
+    "Review": "twinset.search.review",
     "SiameseModel": "twinset.models.keras_model",
     "Threshold": "twinset.decision",
     "TwinsetError": "twinset.errors",
@@ -80,6 +92,7 @@ _HOMES = {
     "export": "twinset.exporters.export",
     "fit": "twinset.training.fit",
     "fuse": "twinset.metrics.fusion",
+    "keep_plan": "twinset.search.keep",
     "load_fashion_mnist": "twinset.data.sources.fashion_mnist",
     "load_model": "twinset.models.load",
     "losses": "twinset.losses",
@@ -91,6 +104,7 @@ _HOMES = {
     "split": "twinset.data.named_parts",
     "train": "twinset.run",
     "tutorial_pairs": "twinset.data.pairs",
+    "write_review": "twinset.report.review_page",
 }
 
 _MODULES = {"losses", "networks"}

@@ -174,7 +174,7 @@ class Deciding(Recalibrating):
 
         Returns:
             The questions; `to_csv` writes the table that `decide` takes back, and
-            `report.review_page.write_review` a page.
+            `twinset.write_review` a page.
 
         Raises:
             StoreError: no such column, or a count below 1.

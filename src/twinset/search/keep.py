@@ -125,6 +125,16 @@ def keep_plan(found: Duplicates, rule: str = "largest", *, things: bool = False)
 
     Raises:
         StoreError: no such rule.
+
+    Example:
+        >>> import numpy as np, twinset
+        >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in (0, 0, 3, 3)])
+        >>> grays = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "light"), "grays")
+        >>> model = twinset.fit(grays, epochs=1, encoder={"units": [8]})
+        >>> with twinset.Index.build(model, grays) as index:
+        ...     found = twinset.duplicates(index, 0)
+        >>> print(twinset.keep_plan(found, things=True).sentence())
+        0 files to move aside, 0 to keep (largest of a group); without a file: 4
     """
     if rule not in RULES:
         raise StoreError(f"Expected a rule out of {', '.join(RULES)}. Received {rule!r}.")
