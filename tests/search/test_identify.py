@@ -179,6 +179,26 @@ def test_it_is_judged_anew_when_much_has_changed(index):
     assert (index.identities.identities, index.identities.references) == (10, 41)
 
 
+def test_after_a_switch_to_another_model_it_is_chosen_anew(index):
+    old = index.identities
+    index.store.record("identities", [old.to_dict() | {"model": "another", "threshold": 9.0}])
+    assert index.identify(np.zeros(2)).settings == old
+    assert index.identities == old
+
+
+def test_who_may_only_read_gets_answers(index, monkeypatch):
+    def refuse(kind, texts):
+        raise StoreError("no right to write")
+
+    both = np.array([[1.0, 0.1], [1.0, -0.1]], np.float32)
+    with monkeypatch.context() as patched:
+        patched.setattr(index.store, "_record", refuse)
+        found = index.identify(both, together=True)
+        assert index.identify(both, together=True) == found
+    assert index.store.records("identities_more") == []
+    assert found.settings.together == 2
+
+
 @pytest.mark.parametrize(
     ("asked", "error", "words"),
     [

@@ -46,6 +46,7 @@ class Identifying:
     url: str
     changes: Changes
     _galleries: tuple[_Read, ...] = ()
+    _unkept: tuple[IdentitySettings, ...] = ()  # what was fitted and could not be recorded
 
     if TYPE_CHECKING:
 
@@ -65,8 +66,8 @@ class Identifying:
         Chosen and remembered with the index: how distances to the references of an identity are
         joined, by cross-validation over identities, and the threshold and the probabilities of
         joined distances, in a gallery of this size, from items left out in turn. `update` chooses
-        anew when the number of references has changed by a tenth; other model, other choice: call
-        it again after a switch.
+        anew when the number of references has changed by a tenth, and `identify` after a switch to
+        another model.
 
         Args:
             column: of the metadata, such as "label". Items without a value are nobody's.
@@ -144,6 +145,8 @@ class Identifying:
                 f"{self.url} has no identities. Name the column that tells whom an item shows: "
                 "`twinset index … --identity COLUMN`, or `index.identify_by(column)`."
             )
+        if settings.model != self.store.signature.model:  # the index was switched to another one
+            settings = self.identify_by(settings.column)
         count, _ = checked_k(k, None)
         images = list(images) if isinstance(images, Iterator) else images
         vectors, names, single = embed_queries(self.model, images)
@@ -216,8 +219,8 @@ class Identifying:
         together = min(images, max(int(sorted(gallery.sizes)[len(gallery.sizes) // 2]) // 2, 1))
         if other is None and together == 1:
             return own
-        for record in reversed(self.store.records(MORE)):
-            known = IdentitySettings.of(record)
+        kept = [IdentitySettings.of(record) for record in self.store.records(MORE)]
+        for known in reversed([*kept, *self._unkept]):
             again = replace(own, **{name: getattr(known, name) for name in _FITTED})
             if (known.other, known.together) == (digest, together) and again == known:
                 return known
@@ -228,7 +231,10 @@ class Identifying:
             models.append(other.model)
         found = _chosen(views, own.column, models, together)
         found = replace(own, **{name: getattr(found, name) for name in _FITTED})
-        self.store.record(MORE, [found.to_dict()])
+        try:
+            self.store.record(MORE, [found.to_dict()])
+        except StoreError:  # who may only read gets an answer as well
+            self._unkept = (*self._unkept, found)
         return found
 
     def _gallery(self, column: str, where: tuple[Condition, ...]) -> Gallery:
