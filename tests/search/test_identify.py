@@ -169,6 +169,23 @@ def test_single_references_fall_back_to_the_nearest_and_say_so(tmp_path):
     assert IdentitySettings.of(chosen.to_dict() | {"later": 1}) == chosen
 
 
+def test_many_single_references_ask_for_a_stricter_threshold(tmp_path):
+    """The threshold for pairs, 0.2, would call each of 300 strangers somebody."""
+    rng = np.random.default_rng(0)
+    vectors = rng.random((300, 2))
+    with create_store(str(tmp_path / "a.index"), SIGNATURE) as store:
+        store.add(Items([f"{i}" for i in range(300)], vectors, [{"who": i} for i in range(300)]))
+        index = Index(store, Halves(), "a.index")
+        chosen = index.identify_by("who")
+        strangers = index.identify(rng.random((300, 2)).astype(np.float32))
+    assert chosen.threshold < 0.02
+    assert chosen.threshold_rule.startswith("FPIR <= 0.05 on 300 references looked for without")
+    assert 0.04 < chosen.fpir <= 0.05
+    assert chosen.fnir is None
+    assert "takes 5.0% of strangers for somebody)" in chosen.sentence()
+    assert np.mean([answer.known for answer in strangers]) < 0.1
+
+
 def test_it_is_judged_anew_when_much_has_changed(index):
     before = index.identities
     one = people("a", each=1, seed=1)

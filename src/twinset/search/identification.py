@@ -60,8 +60,9 @@ class IdentitySettings:
             '2 identities by who, 6 references; joined by nearest (so told); threshold 0.5000 (EER)'
         """
         tried = ""
-        if self.fpir is not None and self.fnir is not None:
-            tried = f": takes {self.fpir:.1%} of strangers for somebody, misses {self.fnir:.1%}"
+        if self.fpir is not None:
+            missed = "" if self.fnir is None else f", misses {self.fnir:.1%}"
+            tried = f": takes {self.fpir:.1%} of strangers for somebody{missed}"
         beside = ""
         if self.other:
             beside = (

@@ -27,6 +27,8 @@ _FITTED = (
 )
 # A share of the references by which a gallery grows or shrinks before it is judged anew.
 MUCH = 0.1
+# Strangers who may be taken for somebody where no identity has a reference to be found by.
+STRANGERS = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,11 +296,11 @@ def _chosen(
                 "Expected identities with several references, by which two models can be weighed. "
                 f"Received {n:,} references of {m:,} identities."
             )
-        # nothing to try it with: the threshold for pairs, and an identity as likely as its share
-        pairs, known = model.threshold, model.calibrator
-        line = (None, None) if known is None else (known.slope, known.intercept - np.log(m))
-        rule = f"the model's, for pairs: {pairs.origin}"
-        return IdentitySettings(*about, pairs.value, rule, n, m, model.digest, *line)
+        limit, rule, fpir = _for_strangers(first, model)
+        known = model.calibrator  # of pairs; an identity is as likely as its share
+        slope = None if known is None else known.slope
+        start = None if known is None else known.intercept - float(np.log(m))
+        return IdentitySettings(*about, limit, rule, n, m, model.digest, slope, start, fpir)
     trials = [
         leave_out(gallery.matrix.vectors, gallery.codes, choice.chosen, together=together)
         for gallery, choice in zip(galleries, choices, strict=True)
@@ -326,6 +328,27 @@ def _chosen(
         float(shares[0]),
         together,
     )
+
+
+def _for_strangers(gallery: Gallery, model: Embedder) -> tuple[float, str, float | None]:
+    # Nothing can be left out to be found, but each reference can be looked for as a stranger. The
+    # more there are, the nearer is the nearest, and the threshold for pairs calls all somebody.
+    import numpy as np
+
+    from twinset.metrics.pairs import parse_rule
+    from twinset.metrics.trials import leave_out
+
+    pairs = model.threshold
+    if len(gallery.names) < 2:
+        return pairs.value, f"the model's, for pairs: {pairs.origin}", None
+    rival = np.sort(leave_out(gallery.matrix.vectors, gallery.codes, "nearest").rival)
+    wanted = parse_rule(_rule(model))
+    share = wanted.limit if wanted.kind == "FPR" else STRANGERS
+    limit = float(np.nextafter(rival[int(share * len(rival))], 0))
+    rule = f"FPIR <= {share:g} on {len(rival):,} references looked for without their own identity"
+    if pairs.value <= limit:
+        limit, rule = pairs.value, f"the model's, for pairs: {pairs.origin}"
+    return limit, rule, float((rival <= limit).mean())
 
 
 def _rule(model: Embedder) -> str:
