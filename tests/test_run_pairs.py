@@ -128,7 +128,12 @@ def test_what_a_check_of_pairs_tells(signatures, tmp_path):
     rows += [("img/6_0.png", "img/6_2.png", "0")]  # a = b = c, but a is not c
     rows += [("img/1_0.png", "broken.png", "1"), ("img/1_0.png", "gone.png", "1")]
     rows += [("img/9_0.png", "copy.png", "different"), ("img/1_1.png", "img/9_0.png", "")]
-    found = twinset.check_data(pairs=write(signatures / "bad.csv", rows))
+    table = write(signatures / "bad.csv", rows)
+    found = twinset.check_data(pairs=table, pictures=tmp_path / "drawn")
+    assert {each.name for each in (tmp_path / "drawn").iterdir()} == {
+        "pairs.png",
+        "look_alikes.png",
+    }
     told = {each.code: each for each in found.findings}
     assert told["contradictions"].examples == ("img/0_0.png =≠ img/0_1.png",)
     chain = "img/6_0.png = img/6_1.png = img/6_2.png ≠ img/6_0.png"
@@ -210,3 +215,19 @@ def test_features_whose_pairs_are_left_out_in_turn(tmp_path):
 def test_the_full_protocol_wants_classes(run):
     with pytest.raises(DataError, match="expected classes for the full protocol"):
         study_run(run[0].folder)
+
+
+def test_classes_and_judgements_in_one_run(signatures, tmp_path, monkeypatch):
+    """Images without a class are learned from by their pairs, and classes give pairs as well."""
+    monkeypatch.chdir(signatures)
+    lines = [f"img/{t}_{k}.png,{'abcd'[t % 4]}" for t in range(60) for k in range(3)]
+    (signatures / "some.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    pairs = write(signatures / "rest.csv", rows_of(80)[180:])
+    how = {**FAST, "out": tmp_path / "run", "holdout": "auto", "progress": False}
+    run = train("some.csv", "tutorial", pairs=pairs, **how)
+    assert run.model.class_names == tuple("abcd")
+    assert run.model.trained_on.images + run.report.facts["Data"]["test images"] < 240
+    found = evaluate_run(run.folder, baselines=False, progress=False)
+    # a same and a different pair of each image with a class, and those that were judged
+    assert found.model.numbers["auc"].value == pytest.approx(run.report.scores.auc)
+    assert found.facts["Data"]["judged pairs"] < run.report.scores.pairs

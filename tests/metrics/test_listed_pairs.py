@@ -6,7 +6,7 @@ import pytest
 from twinset.errors import DataError
 from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.hardest import hardest_pairs
-from twinset.metrics.intervals import auc_estimate
+from twinset.metrics.intervals import auc_estimate, fmr_estimate, fnmr_estimate
 from twinset.metrics.listed_pairs import ListedPairs
 from twinset.metrics.measure import calibrate, measure
 from twinset.metrics.measured import Part
@@ -72,8 +72,6 @@ def test_the_interval_of_disjoint_pairs_is_that_of_independent_ones():
     left = 2 * np.arange(pairs)
     listed = ListedPairs(rows, left, left + 1, np.arange(pairs) % 2 == 0)
     counts = listed.per_image([0.3])
-    from twinset.metrics.intervals import fnmr_estimate
-
     found = fnmr_estimate(counts, 0)
     independent = (found.value * (1 - found.value) / 200) ** 0.5
     assert found.error == pytest.approx(independent, rel=1e-6)
@@ -84,3 +82,32 @@ def test_one_kind_of_pairs_tells_nothing(both):
     only = judged[2]
     with pytest.raises(DataError, match="Expected pairs of both kinds"):
         ListedPairs(rows, judged[0][only], judged[1][only], judged[2][only])
+
+
+def test_pairs_of_one_thing_are_one_observation():
+    """Each pair again and again, between copies of its images: the interval stays as wide."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(120, 2)).astype(np.float32)
+    rows[1::2] = rows[::2] + 0.5 * rows[1::2]  # things of two
+    left, right = np.arange(0, 120, 2), np.arange(1, 120, 2)
+    apart = np.roll(right, 1)
+    judged = [np.concatenate(each) for each in ((left, left), (right, apart))]
+    same = np.arange(120) < 60
+    once = ListedPairs(rows, *judged, same)
+    copies = np.concatenate([rows, rows])
+    again = [np.concatenate([each, each + 120]) for each in judged]
+    tied = np.arange(120), np.arange(120) + 120  # and each image with its copy
+    twice = ListedPairs(
+        copies,
+        np.concatenate([again[0], tied[0]]),
+        np.concatenate([again[1], tied[1]]),
+        np.concatenate([same, same, np.ones(120, bool)]),
+    )
+    threshold = [0.7]
+    a, b = (fmr_estimate(each.per_image(threshold), 0) for each in (once, twice))
+    assert len(a.pulls) == len(b.pulls) == 60
+    assert b.value == pytest.approx(a.value)
+    # but for the square of each pair itself, of which there are twice as many
+    assert a.error <= b.error <= 1.3 * a.error
+    separate = ListedPairs(copies, *again, np.concatenate([same, same]))
+    assert fmr_estimate(separate.per_image(threshold), 0).error < 0.8 * a.error

@@ -145,7 +145,7 @@ def _check(takes: Arguments) -> None:
     _data(takes)
     takes.option(
         "--pictures",
-        "Folder for pictures: classes.png and, if there are any, look_alikes.png.",
+        "Folder for pictures: classes.png, or pairs.png, and, if there are any, look_alikes.png.",
         type=Path,
         metavar="FOLDER",
     )

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from twinset import tables
 from twinset.cores import cores
 from twinset.data.labelled import Labelled
-from twinset.data.pair_parts import too_few, turns_of_pairs
+from twinset.data.pair_parts import pairs_of, too_few, turns_of_pairs
 from twinset.data.possible import MANY_CLASSES, left_out_by
 from twinset.data.turns import Turns, take_turns
 from twinset.errors import DataError, TwinsetError
@@ -265,8 +265,9 @@ def _sampled(data: Labelled, seed: int) -> NDArray[np.int64]:
         return np.arange(len(labels))
     rng = np.random.default_rng(seed)
     if data.judged is not None:  # so many pairs, whose images come with them
-        order = rng.permutation(len(data.judged))
-        both = np.stack([data.judged.left[order], data.judged.right[order]], axis=1).ravel()
+        known = pairs_of(data)
+        order = rng.permutation(len(known))
+        both = np.stack([known.left[order], known.right[order]], axis=1).ravel()
         _, first = np.unique(both, return_index=True)
         return np.unique(both[: int(np.sort(first)[:JUDGED][-1]) + 1])
     order = rng.permutation(len(labels))
@@ -348,6 +349,8 @@ def _clusters(found: CrossFitted, by: str) -> NDArray[np.int64]:
     # Another collection would hold other classes, and not only other images, where these are what
     # is left out: the images of one then count as one observation. Of few classes such an error is
     # hardly known itself (Cameron, Miller, 2015), and would take the simplest of all.
+    if found.judged.size:  # whose pulls are of things already
+        return np.arange(len(auc_estimate(found.part.pairs).pulls))
     kinds, codes = np.unique(found.labels, return_inverse=True)
     if by == "class" and len(kinds) >= MANY_CLASSES:
         return codes.astype(np.int64)

@@ -29,6 +29,8 @@ class PerImage:
     # same pairs of each image that match, (t, n), a row per threshold
     true_matches: NDArray[np.int64]
     false_matches: NDArray[np.int64]  # different pairs of each image that match, (t, n)
+    # what each image is an example of, (n,), where these and not the images are the sample
+    clusters: NDArray[np.int64] | None = None
 
     def rates(self, k: int) -> Rates:
         """Return the errors at threshold k, over all pairs and exactly."""

@@ -97,12 +97,13 @@ def share_interval(share: float, count: int, level: float = 0.95) -> Interval:
 
 def fmr_estimate(counts: PerImage, k: int) -> Estimate:
     """Estimate the false match rate at the k-th threshold of the counts."""
-    return _ratio(counts.false_matches[k], counts.negatives)
+    return _ratio(counts.false_matches[k], counts.negatives, counts.clusters)
 
 
 def fnmr_estimate(counts: PerImage, k: int) -> Estimate:
     """Estimate the false non-match rate at the k-th threshold of the counts."""
-    return _ratio(counts.positives - counts.true_matches[k], counts.positives)
+    missed = counts.positives - counts.true_matches[k]
+    return _ratio(missed, counts.positives, counts.clusters, within=True)
 
 
 def auc_estimate(pairs: AllPairs | ListedPairs) -> Estimate:
@@ -248,12 +249,23 @@ def wilson(p: float, n: float, z: float) -> tuple[float, float]:
     return max(min(middle - half, p), 0.0), min(max(middle + half, p), 1.0)
 
 
-def _ratio(errors: NDArray[np.int64], pairs: NDArray[np.int64]) -> Estimate:
+def _ratio(
+    errors: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    clusters: NDArray[np.int64] | None = None,
+    *,
+    within: bool = False,
+) -> Estimate:
     """Estimate Σ errors / Σ pairs, both given per image, each pair in two images."""
     total = pairs.sum() / 2
     rate = float(errors.sum() / 2 / total)
     pulls = (errors - rate * pairs) / total
-    return Estimate(rate, pulls, rate * (1 - rate) / float(total))
+    squares = rate * (1 - rate) / float(total)
+    if clusters is None:
+        return Estimate(rate, pulls, squares)
+    pulls = np.bincount(clusters, pulls).astype(np.float64)
+    # a pair within a cluster is in that one's sum twice, and has no other to be taken off
+    return Estimate(rate, pulls / 2, 0.0) if within else Estimate(rate, pulls, squares)
 
 
 def _densities(curve: Curve, i: int, share: float = 0.01) -> tuple[float, float]:

