@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from twinset.errors import StoreError
 from twinset.search.answer import Changes
 from twinset.search.checked import checked_k, checked_text
 from twinset.search.identification import Identification, Identity, IdentitySettings
-from twinset.search.index_sources import embed_queries
+from twinset.search.index_sources import Many, One, embed_queries
 from twinset.search.items import Neighbour
 from twinset.search.store import Store
 from twinset.search.where import Condition, Where, conditions
@@ -27,8 +29,6 @@ _FITTED = (
 )
 # A share of the references by which a gallery grows or shrinks before it is judged anew.
 MUCH = 0.1
-# Strangers who may be taken for somebody where no identity has a reference to be found by.
-STRANGERS = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +81,16 @@ class Identifying:
             StoreError: no item has a value there, or the store keeps no records.
         """
         from twinset.search.gallery import Gallery
+        from twinset.search.identity_choice import choose_settings
 
         checked_text(column, "the column of identities")
-        chosen = _chosen([Gallery.read(self.store, column)], column, [self.model])
+        chosen = choose_settings([Gallery.read(self.store, column)], column, [self.model])
         self.store.record(RECORD, [chosen.to_dict()])
         return chosen
 
     def identify(
         self,
-        images: Any,
+        images: One | Many | NDArray[Any],
         *,
         k: int = 5,
         together: bool = False,
@@ -226,12 +227,14 @@ class Identifying:
             again = replace(own, **{name: getattr(known, name) for name in _FITTED})
             if (known.other, known.together) == (digest, together) and again == known:
                 return known
+        from twinset.search.identity_choice import choose_settings
+
         views = [gallery]
         models = [self.model]
         if other is not None:
             views.append(other._gallery(own.column, ()).like(gallery))
             models.append(other.model)
-        found = _chosen(views, own.column, models, together)
+        found = choose_settings(views, own.column, models, together)
         found = replace(own, **{name: getattr(found, name) for name in _FITTED})
         try:
             self.store.record(MORE, [found.to_dict()])
@@ -270,90 +273,3 @@ class Identifying:
 
 def _one_or_all(answers: list[Identification], single: bool) -> Any:
     return answers[0] if single else answers
-
-
-def _chosen(
-    galleries: Sequence[Gallery], column: str, models: Sequence[Embedder], together: int = 1
-) -> IdentitySettings:
-    import numpy as np
-
-    from twinset.metrics.joining_choice import choose_rule
-    from twinset.metrics.pairs import choose_threshold, curve_of_pairs
-    from twinset.metrics.posterior import fit_posterior
-    from twinset.metrics.trials import leave_out
-
-    first, model = galleries[0], models[0]
-    if not first.names:
-        raise StoreError(f"Expected items with a value of {column!r}. Received none.")
-    m, n = len(first.names), len(first.codes)
-    choices = [
-        choose_rule(each.matrix.vectors, each.codes, together=together) for each in galleries
-    ]
-    about = column, choices[0].chosen, choices[0].reason
-    if not choices[0].rows:
-        if len(models) > 1:
-            raise StoreError(
-                "Expected identities with several references, by which two models can be weighed. "
-                f"Received {n:,} references of {m:,} identities."
-            )
-        limit, rule, fpir = _for_strangers(first, model)
-        known = model.calibrator  # of pairs; an identity is as likely as its share
-        slope = None if known is None else known.slope
-        start = None if known is None else known.intercept - float(np.log(m))
-        return IdentitySettings(*about, limit, rule, n, m, model.digest, slope, start, fpir)
-    trials = [
-        leave_out(gallery.matrix.vectors, gallery.codes, choice.chosen, together=together)
-        for gallery, choice in zip(galleries, choices, strict=True)
-    ]
-    shares, weight = fit_posterior(trials)
-    own = np.einsum("k,kp->p", shares, [each.own[each.known] for each in trials])
-    rival = np.einsum("k,kpm->pm", shares, [each.others for each in trials]).min(axis=1)
-    same = np.repeat([True, False], [len(own), len(rival)])
-    rule = _rule(model)
-    limit = choose_threshold(curve_of_pairs(np.concatenate([own, rival]), same), rule).value
-    size = f" of {together:,} images" if together > 1 else ""
-    missed = (own > limit) | (own >= rival[trials[0].known])
-    return IdentitySettings(
-        *about,
-        limit,
-        f"{rule.replace('FPR', 'FPIR')} on {len(rival):,} queries{size} left out",
-        n,
-        m,
-        model.digest,
-        weight.slope,
-        weight.intercept,
-        float((rival <= limit).mean()),
-        float(missed.mean()),
-        *((models[1].digest, choices[1].chosen) if len(models) > 1 else ("", "")),
-        float(shares[0]),
-        together,
-    )
-
-
-def _for_strangers(gallery: Gallery, model: Embedder) -> tuple[float, str, float | None]:
-    # Nothing can be left out to be found, but each reference can be looked for as a stranger. The
-    # more there are, the nearer is the nearest, and the threshold for pairs calls all somebody.
-    import numpy as np
-
-    from twinset.metrics.pairs import parse_rule
-    from twinset.metrics.trials import leave_out
-
-    pairs = model.threshold
-    if len(gallery.names) < 2:
-        return pairs.value, f"the model's, for pairs: {pairs.origin}", None
-    rival = np.sort(leave_out(gallery.matrix.vectors, gallery.codes, "nearest").rival)
-    wanted = parse_rule(_rule(model))
-    share = wanted.limit if wanted.kind == "FPR" else STRANGERS
-    limit = float(np.nextafter(rival[int(share * len(rival))], 0))
-    rule = f"FPIR <= {share:g} on {len(rival):,} references looked for without their own identity"
-    if pairs.value <= limit:
-        limit, rule = pairs.value, f"the model's, for pairs: {pairs.origin}"
-    return limit, rule, float((rival <= limit).mean())
-
-
-def _rule(model: Embedder) -> str:
-    # the model's own, as what its owner wants of pairs is wanted of strangers, too
-    from twinset.metrics.measure import RULES
-    from twinset.metrics.pairs import parse_rule
-
-    return parse_rule(model.threshold.rule).name if model.threshold.calibrated else RULES[0]

@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
 
 from numpy.typing import NDArray
-from PIL import Image
 
-from twinset.data.decoding.decode import ImageLike
-from twinset.data.decoding.image_file import EncodedImage
-from twinset.data.labelled import LabelledFeatures, LabelledImages
 from twinset.data.listing import Listing
 from twinset.errors import StoreError
 from twinset.progress import Wanted
@@ -26,7 +22,7 @@ from twinset.search.deciding import Deciding
 from twinset.search.identify import Identifying
 from twinset.search.index_changes import carry_out, embedded, plan
 from twinset.search.index_model import Model
-from twinset.search.index_sources import Source, embed_queries, listing_of
+from twinset.search.index_sources import Many, One, Source, embed_queries, listing_of
 from twinset.search.items import Items, Signature
 from twinset.search.store import Store, create_store, open_store
 from twinset.search.where import Where
@@ -35,8 +31,6 @@ if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
 
 Url = str | os.PathLike[str]
-One = str | os.PathLike[str] | EncodedImage | Image.Image
-Many = Sequence[ImageLike] | LabelledImages | LabelledFeatures
 Within = Literal["threshold"] | float | None
 
 

@@ -9,8 +9,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from twinset.data.cache import decode_batches
+from twinset.data.decoding.decode import ImageLike
+from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.image_sources import HeldSource, Skipped
 from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages, VectorInput
 from twinset.data.listing import Listing
@@ -25,6 +28,10 @@ PathLike: TypeAlias = str | os.PathLike[str]
 Source: TypeAlias = (
     PathLike | Sequence[PathLike] | Items | LabelledImages | LabelledFeatures | Listing
 )
+
+# What is asked: one image, or many.
+One: TypeAlias = str | os.PathLike[str] | EncodedImage | Image.Image
+Many: TypeAlias = Sequence[ImageLike] | LabelledImages | LabelledFeatures
 
 
 @dataclass(frozen=True, eq=False)
