@@ -156,14 +156,16 @@ class Deciding(Recalibrating):
     ) -> Review:
         """Choose the pairs that are worth asking a person about, those first that set most right.
 
-        Three fifths doubt groups: those that `column` claims, else those that `duplicates` finds.
+        Seven in ten doubt groups: those that `column` claims, else those that `duplicates` finds.
         A group is joined by average linkage, and the question is about the middles of the two
         parts that are joined; its gain is (1 - P(same | mean distance of the parts)) times the
-        root of the smaller part's size. One fifth is about items that look the same and are
+        root of the smaller part's size. Three in twenty are about items that look the same and are
         recorded as different, or about groups that one step would join: P(same) times the root of
-        the smaller side's size. One fifth is about the neighbours whose distance is nearest to the
-        threshold, chosen by nothing else, as only such pairs can recalibrate it. An item is in two
-        questions at most, and what is decided, or follows from decisions, is not asked.
+        the smaller side's size. As many are about the neighbours whose distance is nearest to the
+        threshold, chosen by nothing else, as only such pairs can recalibrate it; of a model without
+        a calibration, which they could not move, groups take their share. What one kind cannot use
+        goes to the others. An item is in two questions at most, and what is decided, or follows
+        from decisions, is not asked.
 
         Args:
             count: number of questions, 1 or more; fewer where there is less to ask. Defaults to

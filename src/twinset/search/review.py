@@ -23,7 +23,7 @@ from twinset.search.groups import find_groups
 from twinset.search.store import Store
 
 # Shares of the questions: does a group hold together, do two belong together, the threshold itself.
-SHARES = (0.6, 0.2, 0.2)
+SHARES = (0.7, 0.15, 0.15)
 # Neighbours of an item that are looked at, of so many items at most.
 NEIGHBOURS, ITEMS = 5, 20_000
 # A group is asked about at its weakest links, so many at most, each worth less than the one before.
@@ -97,13 +97,18 @@ def review(
     splits = [each for group in groups for each in asked.splits(*group)]
     joins = [*asked.joins(links), *asked.alike()]
     by_gain = [sorted(kind, key=lambda one: -one.gain) for kind in (splits, joins)]
-    chosen = _chosen([*by_gain, asked.near()], count, settled)
+    # without a calibration there is nothing that answers near the threshold could move
+    hold, join, near = SHARES if calibrator else (SHARES[0] + SHARES[2], SHARES[1], 0.0)
+    shares = {2: near * count, 0: hold * count, 1: join * count}
+    chosen = _chosen([*by_gain, asked.near()], shares, count, settled)
     ends = sorted({end for one in chosen for end in (one.left, one.right)})
     known = dict(zip(ends, store.get(ends).metadata, strict=True)) if ends else {}
     return Review(tuple(chosen), known, asked.column or "groups")
 
 
-def _chosen(kinds: Sequence[Sequence[Question]], count: int, settled: Settled) -> list[Question]:
+def _chosen(
+    kinds: Sequence[Sequence[Question]], shares: Mapping[int, float], count: int, settled: Settled
+) -> list[Question]:
     # Each kind has its share, as their gains are measured on different scales; what one cannot use
     # goes to the others.
     seen: set[tuple[str, str]] = set()
@@ -125,8 +130,8 @@ def _chosen(kinds: Sequence[Sequence[Question]], count: int, settled: Settled) -
 
     waiting = [iter(kind) for kind in kinds]
     # those by distance first: what the others take would be missing by more than its distance
-    for each, share in reversed(list(zip(waiting, SHARES, strict=True))):
-        take(each, share * count)
+    for kind, share in shares.items():
+        take(waiting[kind], share)
     for each in waiting:
         take(each, count)
     return sorted(chosen, key=lambda one: -one.gain)
