@@ -231,3 +231,31 @@ def test_classes_and_judgements_in_one_run(signatures, tmp_path, monkeypatch):
     # a same and a different pair of each image with a class, and those that were judged
     assert found.model.numbers["auc"].value == pytest.approx(run.report.scores.auc)
     assert found.facts["Data"]["judged pairs"] < run.report.scores.pairs
+
+
+def test_by_hand_in_python(signatures):
+    images = twinset.read_images(pairs=signatures / "pairs.csv", size=8)
+    assert repr(images) == "LabelledImages('pairs.csv', 240 images of (8, 8), 240 judged pairs)"
+    parts = twinset.split(images, {"train": 0.6, "calibration": 0.2, "test": 0.2})
+    assert sum(len(part.judged) for part in parts.values()) == 240
+    model = twinset.fit(parts["train"], epochs=3, encoder={"units": [16]}, progress=False)
+    model = model.calibrate(parts["calibration"], rule="EER")
+    assert model.threshold.rule == "EER"
+    found = twinset.evaluate(model, parts["test"], baselines=False, progress=False)
+    assert found.model.numbers["auc"].low > 0.5
+    again = twinset.read_images(signatures / "img", pairs=signatures / "pairs.csv", size=8)
+    assert len(again.judged) == 240
+
+
+def test_heads_that_are_trained_on_pairs_are_candidates(signatures):
+    rng = np.random.default_rng(0)
+    things = np.arange(120) // 3
+    vectors = rng.normal(size=(40, 6))[things] + rng.normal(scale=0.3, size=(120, 6))
+    rows = [(k, k + 1, 1) for k in range(119) if things[k] == things[k + 1]]
+    rows += [(3 * t, 3 * (t ^ 1) + 1, 0) for t in range(40)]
+    data = twinset.LabelledFeatures(vectors, judged=twinset.Pairs(*zip(*rows, strict=True)))
+    found = twinset.choose(data, **{"choice.budget": 60})
+    (trained,) = (row for row in found.rows if row.candidate.name == "trained head")
+    assert not trained.left_out
+    assert trained.candidate.recipe.loss.name == "contrastive"
+    assert trained.auc.value > 0.6

@@ -61,17 +61,21 @@ def load_images(
 
 
 def listing_of(
-    data: str | Path | None, pairs: str | Path | None = None, *, progress: Wanted = False
+    data: str | Path | None,
+    pairs: str | Path | None = None,
+    *,
+    progress: Wanted = False,
+    **asked: Any,
 ) -> Listing:
     """List the images of a data set, of judged pairs, or of both."""
     if pairs is not None:
-        return list_pairs(pairs, data, progress=progress)
+        return list_pairs(pairs, data, progress=progress, **asked)
     if data is None:
         raise DataError(
             "Expected a data set (a folder, a table, or a name such as fashion-mnist), or judged "
             "pairs. Received neither: name one, or give --pairs TABLE."
         )
-    return read_listing(data, progress=progress)
+    return read_listing(data, progress=progress, **asked)
 
 
 def _published(images: Labelled, part: str) -> Labelled:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from twinset.data.checks.near_duplicates import find_duplicates
 from twinset.data.labelled import Labelled, LabelledImages
+from twinset.data.pair_parts import ties_of
 from twinset.data.pairs import class_indices
 from twinset.data.split import By, cut_points
 from twinset.data.split import split as positions_of
@@ -44,7 +45,7 @@ def split(
         shares: name of a part → its share, in (0, 1]; they add up to 1 at most, and what they
             leave over is in no part.
         by: "image", "group" or "class". Defaults to "group" where the data has groups, else to
-            "image".
+            "image". Where pairs were judged, all that hangs together by them goes to one part.
         near_duplicates: keep images together that are nearly equal, as `twinset check` finds them;
             not by class, where all of a class is together. Defaults to False.
         seed: of the random choice. Defaults to 0.
@@ -81,7 +82,10 @@ def split(
             )
         found = find_duplicates(images.images, fingerprints=images.fingerprints)
         together = found.together()
-    if chosen == "image":
+    if images.judged is not None:  # two images of a pair in two parts would lose it
+        units = ties_of(images, together)
+        places = positions_of(units, shares, by="group", groups=units, seed=seed)
+    elif chosen == "image":
         units = units_of(images, together, grouped=False)
         places = _by_image(images.labels, units, shares, seed)
     elif chosen == "group":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -20,12 +20,9 @@ from twinset.data.pairs import Pairs
 from twinset.data.sources import read_listing
 from twinset.data.sources.table import find_files
 from twinset.errors import DataError
-from twinset.progress import Wanted
 
 
-def list_pairs(
-    pairs: str | Path, data: str | Path | None = None, *, progress: Wanted = False
-) -> Listing:
+def list_pairs(pairs: str | Path, data: str | Path | None = None, **asked: Any) -> Listing:
     """List the images of judged pairs.
 
     A name is an id of the data set, or a path below its folder, or one that begins at the table's
@@ -36,7 +33,7 @@ def list_pairs(
     """
     table = read_pair_table(pairs)
     names = list(dict.fromkeys([*table.left, *table.right]))
-    listing, places = _placed(table, names, data, progress)
+    listing, places = _placed(table, names, data, asked)
     position = np.array([places.get(name, -1) for name in names])
     number = {name: at for at, name in enumerate(names)}
     sides = [
@@ -74,14 +71,14 @@ def list_pairs(
 
 
 def _placed(
-    table: PairTable, names: Sequence[str], data: str | Path | None, progress: Wanted
+    table: PairTable, names: Sequence[str], data: str | Path | None, asked: Mapping[str, Any]
 ) -> tuple[Listing, dict[str, int]]:
     # a listing of all there is, and where in it each name is
     if data is None:
         listing = Listing([], table.file.name, place=os.path.abspath(table.file))  # noqa: PTH100
         places = dict[str, int]()
     else:
-        listing = read_listing(data, labelled=False, progress=progress)
+        listing = read_listing(data, labelled=False, **asked)
         places = _by_name(listing)
     folders = [] if data is None or not Path(data).is_dir() else [Path(data)]
     known = {

@@ -136,7 +136,7 @@ def turns_of_pairs(
 ) -> Turns | None:
     """Deal what hangs together into turns; None where that leaves nothing to learn or to judge."""
     whole, things = (
-        _turns(images, _ties(images, together, level), seed) for level in (True, False)
+        _turns(images, ties_of(images, together, level), seed) for level in (True, False)
     )
     if whole is None or (
         things is not None and 2 * _judged(images, whole) < _judged(images, things)
@@ -174,8 +174,13 @@ def _judged(images: Labelled, turns: Turns) -> int:
     return sum(len(pairs_of(images, turn.held)) for turn in turns.all)
 
 
-def _ties(images: Labelled, together: NDArray[np.integer] | None, whole: bool) -> NDArray[np.int64]:
-    # what stays in one part: copies, groups, and what was judged one thing, or judged at all
+def ties_of(
+    images: Labelled, together: NDArray[np.integer] | None = None, whole: bool = True
+) -> NDArray[np.int64]:
+    """Number what stays in one part: copies, groups, and all that hangs together by its pairs.
+
+    Without `whole` the pairs that were judged the same tie, and the others do not.
+    """
     assert images.judged is not None
     units = units_of(images, together)
     edges = images.judged.left, images.judged.right
@@ -194,7 +199,7 @@ def _dealt(
 ) -> NDArray[np.str_]:
     tried = []
     for whole in (True, False):
-        found = _drawn(place, _ties(images, together, whole), wanted, seed)
+        found = _drawn(place, ties_of(images, together, whole), wanted, seed)
         # a part with half of its share of the pairs is no reason to give up any pair
         half = len(pairs_of(images)) / 2
         enough = all(sum(_of(images, found, n)) >= half * share for n, share in wanted.items())

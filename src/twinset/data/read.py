@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from twinset.data.data_set import loaded
+from twinset.data.data_set import listing_of, loaded
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import LabelledFeatures, LabelledImages
 from twinset.data.sources import Classes, read_listing
@@ -14,8 +14,9 @@ from twinset.progress import Wanted
 
 
 def read_images(
-    path: str | Path,
+    path: str | Path | None = None,
     *,
+    pairs: str | Path | None = None,
     size: Literal["auto"] | int | tuple[int, int] = "auto",
     colour: Literal["auto", "gray", "rgb"] = "auto",
     resize: Literal["pad", "stretch", "crop"] = "pad",
@@ -35,7 +36,9 @@ def read_images(
     reason.
 
     Args:
-        path: the folder or the table, or what else a source of data takes.
+        path: the folder or the table, or what else a source of data takes. Defaults to none, where
+            there are pairs.
+        pairs: a table of judged pairs, as for `train`; then images need no label. Defaults to none.
         size: (h, w), or one number for squares. "auto", the default: the images' own size if 200
             of them agree on it and no side is over 128, else (128, 128).
         colour: "gray" or "rgb". "auto", the default: gray if 200 of the images are.
@@ -70,7 +73,8 @@ def read_images(
         ...     read_images(f"{folder}/photos", cache=f"{folder}/cache")
         LabelledImages('photos', 3 images of (6, 9), 2 classes)
     """
-    listing = read_listing(path, classes=classes, progress=progress, **columns)
+    asked = {"classes": classes, **columns}
+    listing = listing_of(path, pairs, progress=progress, **asked)
     how = {"size": size, "colour": colour, "resize": resize, "background": background}
     found = loaded(listing, how, preprocessing, cache=cache, workers=workers, progress=progress)
     if not isinstance(found, LabelledImages):
