@@ -203,6 +203,28 @@ def test_after_a_switch_to_another_model_it_is_chosen_anew(index):
     assert index.identities == old
 
 
+def test_a_reference_that_is_removed_meanwhile(index, monkeypatch):
+    query = np.array([1.0, 0.0])
+    first = index.identify(query).best.nearest.id
+    read = index.store.get
+
+    def late(ids):
+        if first in ids:
+            index.store.remove([first])
+        return read(ids)
+
+    monkeypatch.setattr(index.store, "get", late)
+    found = index.identify(query)
+    assert found.best.name == "a"
+    assert (found.best.references, found.best.nearest.id != first) == (3, True)
+
+
+def test_nobody_is_known_any_more(index):
+    items = people()
+    index.update(Items(items.ids, items.vectors, [{}] * len(items)))
+    assert index.identify(np.zeros(2)).sentence().endswith("no item has a who")
+
+
 def test_who_may_only_read_gets_answers(index, monkeypatch):
     def refuse(kind, texts):
         raise StoreError("no right to write")

@@ -169,10 +169,19 @@ class Identifying:
             again = again.like(gallery)
             views.append(View(again, settings.other_rule, seen, 1 - settings.share))
         ranked = rank(views, count or 1, together=together)
-        answers = [
-            self._answer(name, each, settings, gallery, len(vectors) if together else 1, prior)
-            for name, each in zip(names, ranked, strict=True)
-        ]
+        size = len(vectors) if together else 1
+        try:
+            answers = [
+                self._answer(name, each, settings, gallery, size, prior)
+                for name, each in zip(names, ranked, strict=True)
+            ]
+        except StoreError:
+            version = self.store.version()
+            if not version or any(read.version == version for read in self._galleries):
+                raise
+            # a reference that is to be told of was removed since all were read
+            asking: dict[str, Any] = {"where": where, "prior": prior, "other": other}
+            return self.identify(images, k=k, together=together, **asking)
         return _one_or_all(answers, single or together)
 
     def _answer(
@@ -262,6 +271,8 @@ class Identifying:
         if settings is None or not touched:
             return
         gallery = self._gallery(settings.column, ())
+        if not gallery.names:  # nobody is known any more, and nothing could be chosen by
+            return
         moved = max(
             touched / settings.references,
             abs(len(gallery.codes) / settings.references - 1),
