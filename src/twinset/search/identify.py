@@ -220,6 +220,8 @@ class Identifying:
     def _fitted(
         self, own: IdentitySettings, other: Identifying | None, images: int
     ) -> IdentitySettings:
+        if other is None and images == 1:
+            return own
         digest = "" if other is None else other.store.signature.model
         if other is not None and digest == own.model:
             raise StoreError(
@@ -228,7 +230,7 @@ class Identifying:
             )
         gallery = self._gallery(own.column, ())
         # so many that half of the identities have as many left
-        together = min(images, max(int(sorted(gallery.sizes)[len(gallery.sizes) // 2]) // 2, 1))
+        together = min(images, max(sorted(gallery.sizes.tolist())[len(gallery.names) // 2] // 2, 1))
         if other is None and together == 1:
             return own
         kept = [IdentitySettings.of(record) for record in self.store.records(MORE)]
