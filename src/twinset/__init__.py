@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from twinset.evaluation.evaluate import compare_models as compare_models
     from twinset.evaluation.evaluate import evaluate as evaluate
     from twinset.exporters.export import export as export
+    from twinset.metrics.fusion import Fusion as Fusion
     from twinset.metrics.fusion import fuse as fuse
     from twinset.metrics.pairs import score_pairs as score_pairs
     from twinset.models.compare_pairs import compare_pairs as compare_pairs
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from twinset.search.duplicates import Duplicates as Duplicates
     from twinset.search.duplicates import duplicates as duplicates
     from twinset.search.identification import Identification as Identification
+    from twinset.search.identification import Identity as Identity
+    from twinset.search.identification import IdentitySettings as IdentitySettings
     from twinset.search.index import Index as Index
     from twinset.search.keep import KeepPlan as KeepPlan
     from twinset.search.keep import keep_plan as keep_plan
@@ -70,7 +73,10 @@ _HOMES = {
     "Decision": "twinset.search.decisions",
     "Duplicates": "twinset.search.duplicates",
     "Embedder": "twinset.models.embedder",
+    "Fusion": "twinset.metrics.fusion",
     "Identification": "twinset.search.identification",
+    "Identity": "twinset.search.identification",
+    "IdentitySettings": "twinset.search.identification",
     "Index": "twinset.search.index",
     "Joint": "twinset.models.joint",
     "KeepPlan": "twinset.search.keep",
