@@ -82,11 +82,13 @@ def moved(model, embeddings, labels, seed, options):
         # all that could have been asked near the threshold
         others = [q for q in index.review(10**6).questions if q.why == NEAR]
         truth = np.array([same(q, labels) for q in others])
-        bits = []
-        for calibrator in (model.calibrator, index.calibrator):
-            llr = calibrator.llr([q.distance for q in others])
-            bits.append(np.logaddexp(0, np.where(truth, -llr, llr)).mean() / np.log(2))
-        return [*bits, index.threshold.value / model.threshold.value]
+        far = np.array([q.distance for q in others])
+        found = []
+        for one in (model, index):
+            llr = one.calibrator.llr(far)
+            found.append(np.logaddexp(0, np.where(truth, -llr, llr)).mean() / np.log(2))
+            found.append(((far <= one.threshold.value) != truth).mean())
+        return [*found, index.threshold.value / model.threshold.value]
 
 
 def same(question, labels):
@@ -131,7 +133,10 @@ def main():
         if made[0].calibrator is not None:
             found = [moved(*made, seed, options) for seed in range(options.seeds)]
             for what, own in zip(
-                ("bits by the model's own", "bits as moved", "threshold as moved / the model's"),
+                (
+                    *("bits by the model's own", "wrong verdicts by the model's own"),
+                    *("bits as moved", "wrong verdicts as moved", "threshold, moved / own"),
+                ),
                 zip(*found, strict=True),
                 strict=True,
             ):

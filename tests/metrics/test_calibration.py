@@ -522,6 +522,7 @@ def test_many_decisions_do():
     found = recalibrate(OWN, 0.5, d, same)
     assert found.better
     assert found.after < found.before
+    assert found.wrong_after < found.wrong_before == ((d <= 0.5) != same).sum()
     assert found.threshold == pytest.approx(0.05, abs=0.03)
 
 

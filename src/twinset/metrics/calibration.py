@@ -66,7 +66,9 @@ class Recalibration:
     pairs: int  # decided
     before: float  # mean cost of the decided answers in bits by the own probability
     after: float  # by the new one, fitted without a tenth of the pairs in turn
-    better: bool  # whether that is less, by more than its standard error
+    wrong_before: int  # answers that contradict the own threshold
+    wrong_after: int  # the new one, likewise
+    better: bool  # whether bits are fewer by more than their standard error, and no more are wrong
 
 
 def recalibrate(
@@ -99,8 +101,10 @@ def recalibrate(
     gains = costs[0] - costs[1]
     error = gains.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.inf
     moved = (float(own.llr(threshold)) - intercept) / slope if slope else -1.0
-    better = bool(moved >= 0 and gains.mean() > error)
-    return Recalibration(slope, intercept, max(moved, 0.0), len(d), before, after, better)
+    wrong = int(((d <= threshold) != y).sum()), int(((left_out >= own.llr(threshold)) != y).sum())
+    better = bool(moved >= 0 and gains.mean() > error and wrong[1] <= wrong[0])
+    found = slope, intercept, max(moved, 0.0), len(d), before, after, *wrong
+    return Recalibration(*found, better)
 
 
 def _towards(own: Calibrator, d: Floats, same: NDArray[np.bool_]) -> tuple[float, float]:

@@ -92,10 +92,11 @@ class Recalibrating:
         self._calibration = None
         if found is None:
             return f"the threshold is the model's, {at:.4f}: no decision near it stands"
-        bits = (
-            f"by {found.pairs:,} decisions near it, which cost {found.before:.2f} bits each by the "
-            f"model's own probability and {found.after:.2f} by theirs, each tenth left out in turn"
+        gain = (
+            f"by {found.pairs:,} decisions near it: {found.wrong_before:,} contradict the model's "
+            f"and {found.wrong_after:,} theirs, at {found.before:.2f} and {found.after:.2f} bits "
+            "each, a tenth left out in turn"
         )
         if found.better:
-            return f"the threshold moves from {at:.4f} to {found.threshold:.4f} {bits}"
-        return f"the threshold stays at {at:.4f}, as that is not clearly less {bits}"
+            return f"the threshold moves from {at:.4f} to {found.threshold:.4f} {gain}"
+        return f"the threshold stays at {at:.4f}, as no other is clearly better {gain}"
