@@ -608,6 +608,7 @@ def test_compare_tells_programs_json(run, command, dark, bright):
             },
             "probability": None,
             "prior": 0.5,
+            "measure": "distance",
             "calibrated": False,
             "note": "",
         }
