@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -81,17 +81,15 @@ def find_groups(
     if not threshold >= 0:
         raise StoreError(f"Expected a threshold of 0 or more. Received {threshold!r}.")
     home = joined(same, different)[0]
-    apart = {
-        (one, foe)
-        for left, right in different
-        for one in home.get(left, (left,))
-        for foe in home.get(right, (right,))
-    }
+    foes: dict[int, set[int]] = {}  # of each position those that differ, by way of others too
+    for left, right in different:
+        for one in home.get(left, (left,)):
+            foes.setdefault(one, set()).update(home.get(right, (right,)))
     labels = _Components(rows, float(threshold)).labels(progress)
     found = Grouping([], [])
     with one_blas_thread():
         for part in _split(labels):
-            _cut_down(rows, part, float(threshold), threshold, apart, found)
+            _cut_down(rows, part, float(threshold), threshold, foes, found)
         if home:
             found = _agreed(rows, found, same, different)
     found.groups.sort(key=_tightness)
@@ -132,12 +130,13 @@ def _cut_down(
     members: NDArray[np.int64],
     threshold: float,
     reach: float,
-    apart: Set[tuple[int, int]],
+    foes: Mapping[int, Set[int]],
     found: Grouping,
 ) -> None:
     # Put what connections of at most the reach join into the grouping, cut where it must be.
     place = {int(row): k for k, row in enumerate(members)}
-    different = [(place[a], place[b]) for a, b in apart if a in place and b in place]
+    pairs = ((one, foe) for one in place if one in foes for foe in foes[one] if foe in place)
+    different = [(place[one], place[foe]) for one, foe in pairs]
     whole = _described(rows, members)
     if whole.diameter <= threshold and not different:
         found.groups.append(whole)
@@ -155,7 +154,7 @@ def _cut_down(
     else:
         finer = reach * _FINER
         for part in _split(_Components(rows[members], finer).labels(False)):
-            _cut_down(rows, members[part], threshold, finer, apart, found)
+            _cut_down(rows, members[part], threshold, finer, foes, found)
 
 
 class _Components:
