@@ -38,7 +38,7 @@ def test_a_pair_judged_both_ways_counts_for_nothing():
 def test_a_chain_that_ends_in_different_is_told_and_concludes_nothing():
     rows = [(0, 1, 1), (1, 2, 1), (2, 3, 1), (0, 4, 1), (4, 3, 1), (3, 0, 0), (5, 6, 1)]
     found = settle(judged(*rows), NONE)
-    assert found.conflicts == ((0, 4, 3),)  # the shortest way
+    assert found.conflicts == ((0, 4, 3), (0, 1, 2, 3))  # the shortest first
     assert len({*found.labels[:5].tolist()}) == 5
     assert found.labels[5] == found.labels[6]
     assert len(found.pairs) == len(rows)
@@ -75,7 +75,11 @@ def test_nothing_is_learned_that_does_not_follow(rows):
     for a, b, s in zip(found.left, found.right, found.same, strict=True):
         judgement = (int(a), int(b), bool(s))
         known = judgement in [(*map(int, k[:2]), bool(k[2])) for k in kept]
-        assert known or (a, b) in (same - closed if s else closed - same)
+        if data.settled.conflicts:  # where both follow, neither against what was judged
+            assert (a, b) in (same if s else closed)
+            assert (int(a), int(b), not s) not in [(*map(int, k[:2]), bool(k[2])) for k in kept]
+        else:
+            assert known or (a, b) in (same - closed if s else closed - same)
     if data.judged.same.any() and not data.judged.same.all():
         counts = np.bincount(found.same.astype(int))
         assert counts.max() <= 10 * counts.min() or counts.min() == counts.max()
@@ -133,3 +137,17 @@ def test_a_batch_of_classes_needs_things_that_are_known_to_differ():
     words = "learns from judged pairs. Received 'head', which takes"
     with pytest.raises(RecipeError, match=words):
         twinset.fit(apart, "head", encoder={"name": "head", "units": []}, progress=False)
+
+
+def test_one_wrong_judgement_does_not_dissolve_what_hangs_together():
+    rng = np.random.default_rng(0)
+    things = np.arange(60) // 30
+    pairs = rng.integers(0, 60, (400, 2))
+    same = things[pairs[:, 0]] == things[pairs[:, 1]]
+    same[pairs[:, 0] != pairs[:, 1]] ^= np.arange((pairs[:, 0] != pairs[:, 1]).sum()) == 17
+    found = settle(Pairs(pairs[:, 0], pairs[:, 1], same), np.full(60, -1))
+    assert found.conflicts
+    counts = np.unique(found.labels, return_counts=True)[1]
+    assert sorted(counts)[-2] > 25
+    for label in np.unique(found.labels):
+        assert len({*things[found.labels == label].tolist()}) == 1

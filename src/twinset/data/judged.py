@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from twinset.data.pairs import Pairs, balanced_pairs
 from twinset.errors import DataError
 
+# Broken chains that are looked for one by one.
+CHAINS = 1000
 # How often the rarer kind of pairs is repeated at most, for a training to see both alike.
 REPEATED = 10
 
@@ -21,9 +24,9 @@ REPEATED = 10
 class Settled:
     """What n images are known to show, and where the judgements of their pairs disagree.
 
-    Nothing follows from judgements that disagree: the images of a chain that ends in "different"
-    each stand for themselves, though their pairs count as they were judged. What was judged both
-    ways counts for nothing.
+    Nothing follows from judgements that disagree: a chain that ends in "different" is cut in all
+    its links, though its pairs count as they were judged. What was judged both ways counts for
+    nothing.
     """
 
     pairs: Pairs  # each once, the smaller position first
@@ -54,9 +57,10 @@ def settle(pairs: Pairs, labels: NDArray[np.integer], classes: int = 0) -> Settl
     both = (said[0] & said[1]) | (itself & said[0])
     kept = ~both & ~itself
     found = Pairs(left[kept], right[kept], said[1][kept])
-    things, conflicts = _things(found, count)
     numbers = np.asarray(labels, np.int64).copy()
     free = numbers < 0
+    # of a part of what was settled before nothing is open
+    things, conflicts = _things(found, count) if free.any() else (np.arange(count), ())
     least, most = np.full(count, classes), np.full(count, -1)
     np.minimum.at(least, things[~free], numbers[~free])
     np.maximum.at(most, things[~free], numbers[~free])
@@ -88,27 +92,37 @@ def hanging_together(count: int, *ties: Sequence[NDArray[Any]]) -> NDArray[np.in
 
 
 def _things(pairs: Pairs, count: int) -> tuple[NDArray[np.int64], tuple[tuple[int, ...], ...]]:
-    same = pairs.same
-    things = hanging_together(count, (pairs.left[same], pairs.right[same]))
-    torn = np.flatnonzero(~same & (things[pairs.left] == things[pairs.right]))
-    if not len(torn):
-        return things, ()
-    near = defaultdict[int, list[int]](list)
-    for a, b in zip(pairs.left[same].tolist(), pairs.right[same].tolist(), strict=True):
-        near[a].append(b)
-        near[b].append(a)
-    chains = tuple(_chain(near, int(pairs.left[k]), int(pairs.right[k])) for k in torn)
-    broken = np.isin(things, things[pairs.left[torn]])
-    alone = np.where(broken, count + np.arange(count), things)
-    return np.unique(alone, return_inverse=True)[1], chains
+    # One wrong judgement must not cost all that hangs together with it: a chain that ends in
+    # "different" is cut, whichever of its links is wrong, until none is left.
+    ends = np.stack([pairs.left, pairs.right], axis=1).astype(np.int64)
+    holds, chains = pairs.same.copy(), list[tuple[int, ...]]()
+    link = {tuple(each): k for k, each in enumerate(ends.tolist())}
+    near = defaultdict[int, set[int]](set)
+    for one, other in ends[holds].tolist():
+        near[one].add(other)
+        near[other].add(one)
+    while True:
+        things = hanging_together(count, (ends[holds, 0], ends[holds, 1]))
+        torn = ~pairs.same & (things[ends[:, 0]] == things[ends[:, 1]])
+        if not torn.any():
+            return things, tuple(chains)
+        if len(chains) == CHAINS:  # of so many, nothing that they touch says anything
+            broken = np.isin(things, things[ends[torn, 0]])
+            alone = np.where(broken, count + np.arange(count), things)
+            return np.unique(alone, return_inverse=True)[1], tuple(chains)
+        chains.append(_chain(near, *ends[int(np.argmax(torn))].tolist()))
+        for one, other in pairwise(chains[-1]):
+            holds[link[min(one, other), max(one, other)]] = False
+            near[one].discard(other)
+            near[other].discard(one)
 
 
-def _chain(near: dict[int, list[int]], start: int, end: int) -> tuple[int, ...]:
+def _chain(near: Mapping[int, set[int]], start: int, end: int) -> tuple[int, ...]:
     # the shortest way along pairs that were judged the same
     before, waiting = {start: start}, deque([start])
     while end not in before:
         at = waiting.popleft()
-        for other in near[at]:
+        for other in sorted(near[at]):
             if other not in before:
                 before[other] = at
                 waiting.append(other)
