@@ -78,6 +78,19 @@ class Deciding(Recalibrating):
         Raises:
             DataError: no such table.
             StoreError: an item that is not there, or two answers for one pair.
+
+        Example:
+            >>> import numpy as np, twinset
+            >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
+            >>> grays = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "light"), "grays")
+            >>> model = twinset.fit(grays, epochs=1, encoder={"units": [8]})
+            >>> with twinset.Index.build(model, grays) as index:
+            ...     [question] = index.review(1).questions
+            ...     told = index.decide([("grays/0", "grays/3", True)], who="anna")
+            ...     [first, *_] = index.similar("grays/0")
+            ...     [one] = index.decisions()
+            >>> told.sentence(), one.who, one.same, first.id
+            ('1 new', 'anna', True, 'grays/3')
         """
         rows, still_open = decisions.read_judgements(given, self._names())
         now = {one.pair: one for one in self.decisions()}
@@ -189,5 +202,5 @@ class Deciding(Recalibrating):
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container without users
+    except (ImportError, KeyError, OSError):  # a container without users, Windows without a name
         return ""
