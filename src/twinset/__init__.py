@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from twinset.search.keep import KeepPlan as KeepPlan
     from twinset.search.keep import keep_plan as keep_plan
     from twinset.search.review import Review as Review
+    from twinset.search.switched import Switched as Switched
     from twinset.training.fit import fit as fit
 
 __version__ = "0.1.0"
@@ -86,6 +87,7 @@ _HOMES = {
     "Recipe": "twinset.recipe",
     "Review": "twinset.search.review",
     "SiameseModel": "twinset.models.keras_model",
+    "Switched": "twinset.search.switched",
     "Threshold": "twinset.decision",
     "TwinsetError": "twinset.errors",
     "Verdict": "twinset.decision",

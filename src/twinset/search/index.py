@@ -25,6 +25,7 @@ from twinset.search.index_model import Model
 from twinset.search.index_sources import Many, One, Source, embed_queries, listing_of
 from twinset.search.items import Items, Signature
 from twinset.search.store import Store, create_store, open_store
+from twinset.search.switching import Switching
 from twinset.search.where import Where
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Asked(TypedDict, total=False):
     exact: bool
 
 
-class Index(Identifying, Deciding):
+class Index(Identifying, Deciding, Switching):
     """An index of images, by the embeddings of one model: finds what is most like an image.
 
     Made by `build`, `create` or `open`. Smaller is closer, and a match is a distance of at most
@@ -151,6 +152,7 @@ class Index(Identifying, Deciding):
             store = create_store(place, signature, overwrite=overwrite)
             undo.callback(store.close)
             if temporary is None:
+                index_model.forget(place, {embedder.digest})
                 index_model.keep(embedder, place)
             index = cls(store, embedder, place)
             index._temporary = temporary
@@ -186,7 +188,11 @@ class Index(Identifying, Deciding):
         """
         if self._embedder is None:
             given = self._given
-            embedder = index_model.kept(self.url) if given is None else index_model.loaded(given)
+            embedder = (
+                index_model.kept(self.url, self.store.signature.model)
+                if given is None
+                else index_model.loaded(given)
+            )
             if embedder is None:
                 raise StoreError(
                     f"{self.url} keeps no model. Pass the folder of the one that made it, as "

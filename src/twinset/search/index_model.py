@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,13 +36,13 @@ def loaded(model: Model) -> Embedder:
     return model
 
 
-def kept(url: str) -> Embedder | None:
-    """Load the copy that an index keeps; None where it keeps none."""
-    while (folder := _kept_in(url)) is not None:
+def kept(url: str, digest: str) -> Embedder | None:
+    """Load the copy that an index keeps of a model; None where it keeps none."""
+    while (folder := _kept_in(url, digest)) is not None:
         try:
             return loaded(folder)
         except (ModelError, OSError):
-            if _kept_in(url) == folder:  # else another took its place meanwhile
+            if _kept_in(url, digest) == folder:  # else another took its place meanwhile
                 raise
     return None
 
@@ -48,12 +51,48 @@ def _home(url: str) -> Path | None:
     return None if scheme_of(url) else Path(url) / KEPT  # a server holds no files
 
 
-def _kept_in(url: str) -> Path | None:
+def _named(digest: str) -> str:
+    # a digest of a user's own model may be any text
+    return f"{CURRENT}-{hashlib.sha256(digest.encode()).hexdigest()[:16]}"
+
+
+def _kept_in(url: str, digest: str) -> Path | None:
     home = _home(url)
-    try:
-        return None if home is None else home / (home / CURRENT).read_text("utf-8")
-    except FileNotFoundError:
+    # What the items are bound to says which copy is theirs: so one transaction of the store
+    # switches both. Indexes made before that was so name one copy, whosever it is.
+    if home is None:
         return None
+    for name in (_named(digest), CURRENT):
+        with suppress(FileNotFoundError):
+            return home / (home / name).read_text("utf-8")
+    return None
+
+
+def forget(url: str, alive: Collection[str]) -> None:
+    """Remove the copies of all models but these, by digest."""
+    home = _home(url)
+    if home is not None and home.is_dir():
+        with FileLock(home / ".lock"):
+            names = {_named(each) for each in alive}
+            for path in home.glob(f"{CURRENT}-*"):
+                if path.name not in names:
+                    path.unlink()
+            _sweep(home)
+
+
+def _sweep(home: Path) -> None:
+    named = {path.read_text("utf-8") for path in home.glob(f"{CURRENT}*")}
+    for path in home.iterdir():  # what was replaced, and what a kill has left
+        if path.is_dir() and path.name not in named:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def adopt(url: str, digest: str) -> None:
+    """Name the one copy of an index made by an earlier version by its model's digest."""
+    home = _home(url)
+    if home is not None and (home / CURRENT).is_file():
+        with FileLock(home / ".lock"):
+            (home / CURRENT).replace(home / _named(digest))
 
 
 def check(model: Embedder, signature: Signature, url: str) -> Embedder:
@@ -62,7 +101,7 @@ def check(model: Embedder, signature: Signature, url: str) -> Embedder:
         raise StoreError(
             f"{url} was made by the model {signature.model[:12]}, and this one is "
             f"{model.digest[:12]}. Distances between embeddings of two models mean nothing: use "
-            "the model that made the index, or make the index again."
+            "the model that made the index, switch it with `twinset switch`, or make it again."
         )
     return model
 
@@ -79,13 +118,12 @@ def keep(model: Embedder, url: str) -> None:
         return
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / ".lock"):
-        _keep(model, home, _kept_in(url))
+        _keep(model, home, _kept_in(url, model.digest))
 
 
 def _keep(model: Embedder, home: Path, before: Path | None) -> None:
     draft = home / secrets.token_hex(8)
     draft.mkdir()
-    current = before
     try:
         if isinstance(model, OnnxModel):
             _copy(model, draft)
@@ -98,12 +136,9 @@ def _keep(model: Embedder, home: Path, before: Path | None) -> None:
                 os.fsync(file.fileno())
         # A folder cannot take the place of another in one step, but a file that names one can: at
         # any moment, whoever looks finds a whole model.
-        write_bytes(home / CURRENT, draft.name.encode())
-        current = draft
+        write_bytes(home / _named(model.digest), draft.name.encode())
     finally:
-        for path in home.iterdir():  # what was replaced, and what a kill has left
-            if path.is_dir() and path != current:
-                shutil.rmtree(path, ignore_errors=True)
+        _sweep(home)
 
 
 def _copy(model: OnnxModel, target: Path) -> None:

@@ -25,12 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from twinset.errors import StoreError
 from twinset.registry import Registry
 from twinset.search.checked import checked_ids, checked_k, checked_metadata, checked_vectors
-from twinset.search.items import (
-    Approximation,
-    Items,
-    Neighbour,
-    Signature,
-)
+from twinset.search.items import Approximation, Items, Neighbour, Signature
+from twinset.search.switchable import Switchable
 from twinset.search.where import Condition, Where, conditions
 
 __all__ = [
@@ -56,7 +52,7 @@ class Request:
     exact: bool  # whether an approximate index may not answer
 
 
-class Store(ABC):
+class Store(Switchable, ABC):
     """A place that holds embeddings: one writer, many readers.
 
     Each call that writes is done whole or not at all, and is on disk when it returns. Readers see

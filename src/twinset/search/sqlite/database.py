@@ -18,6 +18,21 @@ NAME = "items.sqlite"
 FORMAT = 2
 # Tells our files from those of others: "twin" in ASCII, where SQLite keeps a program's mark.
 MARK = 0x7477696E
+# What is at one moment of one model; `state` has one row. A switch to another model renames them.
+TABLES = {
+    "state": """CREATE TABLE state (
+        identity TEXT NOT NULL, model TEXT NOT NULL, dim INTEGER NOT NULL, distance TEXT NOT NULL,
+        generation INTEGER NOT NULL, rows INTEGER NOT NULL, dead INTEGER NOT NULL,
+        change INTEGER NOT NULL
+    )""",
+    "items": "CREATE TABLE items "
+    "(position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, metadata TEXT)",
+    "dead": "CREATE TABLE dead (position INTEGER PRIMARY KEY)",
+    "facts": """CREATE TABLE facts (
+        name TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL, position INTEGER NOT NULL,
+        PRIMARY KEY (name, kind, value, position)
+    ) WITHOUT ROWID""",
+}
 # Seconds that a writer waits for another.
 PATIENCE = 10.0
 
@@ -89,6 +104,23 @@ def write(db: sqlite3.Connection, state: State) -> None:
         "rows = ?, dead = ?, change = ?",
         astuple(state),
     )
+
+
+def before(table: str) -> str:
+    """Name the table of the model before, which a switch has left."""
+    return f"before_{table}"
+
+
+def has_before(db: sqlite3.Connection) -> bool:
+    """Tell whether there is a model before, to which one can go back."""
+    found = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'before_state'").fetchone()
+    return found is not None
+
+
+def generations(db: sqlite3.Connection) -> set[int]:
+    """List the files of vectors that are in use: of this model, and of the one before."""
+    tables = ["state", *(["before_state"] if has_before(db) else [])]
+    return {db.execute(f"SELECT generation FROM {each}").fetchone()[0] for each in tables}
 
 
 @contextmanager

@@ -19,17 +19,7 @@ _TABLES = ("items", "dead", "facts")
 _SCHEMA = (
     f"PRAGMA application_id = {database.MARK}",
     f"PRAGMA user_version = {database.FORMAT}",
-    """CREATE TABLE state (
-        identity TEXT NOT NULL, model TEXT NOT NULL, dim INTEGER NOT NULL, distance TEXT NOT NULL,
-        generation INTEGER NOT NULL, rows INTEGER NOT NULL, dead INTEGER NOT NULL,
-        change INTEGER NOT NULL
-    )""",
-    "CREATE TABLE items (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, metadata TEXT)",
-    "CREATE TABLE dead (position INTEGER PRIMARY KEY)",
-    """CREATE TABLE facts (
-        name TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL, position INTEGER NOT NULL,
-        PRIMARY KEY (name, kind, value, position)
-    ) WITHOUT ROWID""",
+    *database.TABLES.values(),
 )
 
 
@@ -109,14 +99,16 @@ def _reset(folder: Path, signature: Signature) -> None:
     db = database.connect(folder)
     try:
         with database.writing(db) as state:
-            vector_file.sweep(folder, state.generation)
-            new = _first(signature, state.generation + 1)
+            vector_file.sweep(folder, database.generations(db))
+            new = _first(signature, vector_file.following(folder))
             vector_file.create(vector_file.path_of(folder, new.generation))
             for table in _TABLES:
                 db.execute(f"DELETE FROM {table}")
-            db.execute("DROP TABLE IF EXISTS records")
+            for table in ("records", *map(database.before, database.TABLES)):
+                db.execute(f"DROP TABLE IF EXISTS {table}")
             database.write(db, replace(new, change=state.change + 1))
-        vector_file.discard(folder, state.generation)
+            alive = database.generations(db)
+        vector_file.sweep(folder, alive)
     finally:
         db.close()
 
@@ -126,7 +118,7 @@ def _replace_damaged(folder: Path, signature: Signature) -> None:
     try:
         for ending in ("", "-wal", "-shm"):
             (folder / f"{database.NAME}{ending}").unlink(missing_ok=True)
-        vector_file.sweep(folder, -1)
+        vector_file.sweep(folder, set())
         # the database last, as it makes the rest known
         for file in sorted(draft.iterdir(), reverse=True):
             file.replace(folder / file.name)

@@ -149,7 +149,7 @@ def compact(db: sqlite3.Connection, folder: Path, state: State) -> State:
     live = np.fromiter((position for (position,) in found), np.int64)
     old = vector_file.mapped(vector_file.path_of(folder, state.generation), state.rows, state.dim)
     parts = (old[live[start : start + _ROWS]] for start in range(0, len(live), _ROWS))
-    new = replace(state, generation=state.generation + 1, rows=len(live), dead=0)
+    new = replace(state, generation=vector_file.following(folder), rows=len(live), dead=0)
     vector_file.create(vector_file.path_of(folder, new.generation), parts)
     db.execute("CREATE TEMP TABLE moved (old INTEGER PRIMARY KEY, new INTEGER)")
     db.executemany(

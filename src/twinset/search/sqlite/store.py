@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from twinset.nearest import Hits, Matrix
 from twinset.search import approximate
 from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
-from twinset.search.sqlite import database, making, rows, vector_file
+from twinset.search.sqlite import database, making, rows, switching, vector_file
 from twinset.search.sqlite.database import State, told
 from twinset.search.store import Request, Store, known_ids, replaced, unknown_ids
 from twinset.search.where import Condition
@@ -250,6 +251,40 @@ class SqliteStore(Store):
         # built by another process after this moment, it would find what is not there yet
         return made if made is not None and made.rows <= state.rows else None
 
+    # --- another model
+
+    def beside(self) -> str:
+        """Return the place of the embeddings of the next model."""
+        return str(self._folder / "next")
+
+    def switch(self, version: str) -> bool:
+        """Take what is in the place beside for one's own, in one transaction."""
+        place = Path(self.beside())
+        with self._turn, told(self._folder), self._connection() as db:
+            with switching.attached(db, place), database.writing(db) as state:
+                self._check(state)
+                if f"{state.identity}/{state.change}" != version:
+                    return False
+                vector_file.sweep(self._folder, database.generations(db))
+                new = switching.take(db, self._folder, place)
+            self._follow(new)
+            vector_file.sweep(self._folder, switching.alive(db))
+        shutil.rmtree(place, ignore_errors=True)
+        return True
+
+    def roll_back(self) -> None:
+        """Go back to the model before, in one transaction."""
+        with self._turn, told(self._folder), self._connection() as db:
+            with database.writing(db) as state:
+                self._check(state)
+                new = switching.go_back(db, self._folder)
+            self._follow(new)
+
+    def _follow(self, state: State) -> None:
+        with self._lock:
+            self._mapped = self._searched = self._chosen = None
+            self._identity, self.signature = state.identity, state.signature
+
     # --- transactions
 
     @contextmanager
@@ -280,7 +315,7 @@ class SqliteStore(Store):
         with self._turn, told(self._folder), self._connection() as db:
             with database.writing(db) as state:
                 self._check(state)
-                vector_file.sweep(self._folder, state.generation)
+                vector_file.sweep(self._folder, database.generations(db))
                 new = job(db, state)
                 if 2 * new.dead > new.rows:
                     new = rows.compact(db, self._folder, new)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,13 +35,18 @@ def generations(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def sweep(folder: Path, keep: int) -> None:
+def following(folder: Path) -> int:
+    """Return the number of a generation that has no file."""
+    return max(generations(folder), default=-1) + 1
+
+
+def sweep(folder: Path, keep: Collection[int]) -> None:
     """Delete the files of other generations: left by a compaction, whole or cut short.
 
     Only for who holds the lock of writers. Readers that have one of these mapped keep it.
     """
     for generation in generations(folder):
-        if generation != keep:
+        if generation not in keep:
             discard(folder, generation)
 
 
