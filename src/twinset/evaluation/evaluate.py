@@ -94,6 +94,9 @@ class Evaluation:
         - `hardest`: `false_matches`, the closest different pairs, and `false_non_matches`, the
           farthest same ones: lists of [position, position, distance], hardest first; mistakes
           only on the wrong side of a threshold. Or None; the model's alone.
+        - `open_set`: how well test classes are identified as identities, as
+          `twinset.metrics.open_set.OpenSet` has it, or None where fewer than 20 have two images;
+          the model's alone.
 
         Numbers that are not finite are None.
         """
@@ -118,6 +121,8 @@ class Evaluation:
         ]
         lines = [f"# {self.title}", "", tables.markdown(["95% intervals", *self.results], rows)]
         lines += ["", "## Thresholds", "", *(f"- {_sentence(each)}" for each in self.model.points)]
+        if self.model.open_set is not None:
+            lines += ["", "## Identification", "", *self.model.open_set.sentences()]
         for section, facts in self.facts.items():
             lines += ["", f"## {section}", ""]
             lines += [f"- {key}: {value}" for key, value in facts.items()]
@@ -137,7 +142,9 @@ class Evaluation:
         table = tables.text(["", *(f">{name}" for name in self.results)], rows)
         crossed = self.facts.get("Data", {}).get("cross-fitted")
         head = [self.title, *([crossed] if crossed else []), ""]
-        return "\n".join([*head, table, "", *map(_sentence, self.model.points)])
+        known = self.model.open_set
+        identified = [] if known is None else ["", *known.sentences()]
+        return "\n".join([*head, table, "", *map(_sentence, self.model.points), *identified])
 
     def _headlines(self) -> list[str]:
         # those that at least one of model and baselines has

@@ -14,7 +14,7 @@ from twinset.figures.look_alike_sheets import look_alikes
 from twinset.figures.neighbour_sheets import Row, neighbours
 from twinset.figures.network_drawing import LayerRow, network
 from twinset.figures.pair_sheets import pairs
-from twinset.figures.rate_curves import det, roc
+from twinset.figures.rate_curves import det, growth, roc
 
 __all__ = [
     "LayerRow",
@@ -25,6 +25,7 @@ __all__ = [
     "det",
     "distance_histogram",
     "folds",
+    "growth",
     "look_alikes",
     "loss_curve",
     "neighbours",

@@ -60,7 +60,12 @@ def roc(curves: Rates, bands: Bands | None = None) -> Figure:
     return figure
 
 
-def det(curves: Rates, bands: Bands | None = None) -> Figure:
+def det(
+    curves: Rates,
+    bands: Bands | None = None,
+    *,
+    names: tuple[str, str] = ("false match rate", "false non-match rate"),
+) -> Figure:
     """Draw DET curves: both error rates over probit axes, where normal scores give a line.
 
     Reference:
@@ -80,11 +85,39 @@ def det(curves: Rates, bands: Bands | None = None) -> Figure:
         ticks = [canvas.percent(rate) for rate in DET_TICKS]
         axes.set_xticks(ndtri(DET_TICKS), ticks)
         axes.set_yticks(ndtri(DET_TICKS), ticks)
-        axes.set_xlabel("false match rate")
-        axes.set_ylabel("false non-match rate")
+        axes.set_xlabel(names[0])
+        axes.set_ylabel(names[1])
         canvas.quiet(axes)
         canvas.legend(figure, 0.13, 1.5, handlelength=3)
         axes.grid(axis="x", color=RULE, linewidth=0.5, alpha=0.6)
+    return figure
+
+
+def growth(sizes: ArrayLike, rates: Mapping[str, ArrayLike], measured: int) -> Figure:
+    """Draw error rates, each (low, value, high), over the size of a gallery, (k,) and (k, 3).
+
+    Up to the size that was measured lines are whole, beyond it they are dashed.
+    """
+    x = np.asarray(sizes, np.float64)
+    looks = zip(rates.items(), (canvas.DIFFERENT, canvas.SAME), strict=True)
+    with canvas.style():
+        figure, axes = _with_legend(2.6, 2 * len(rates))
+        axes.set_xscale("log")
+        for (name, ends), colour in looks:
+            low, value, high = np.asarray(ends, np.float64).T
+            axes.fill_between(x, low, high, color=to_rgba(colour, 0.18), linewidth=0)
+            inside = x <= measured
+            axes.plot(x[inside], value[inside], color=colour, linewidth=2, label=name)
+            beyond = np.flatnonzero(x >= measured)
+            axes.plot(x[beyond], value[beyond], "--", color=colour, linewidth=1.6)
+        axes.axvline(measured, color=RULE, linewidth=1)
+        axes.set_ylim(0, None)
+        axes.set_xticks(x, [f"{size:,.0f}" for size in x])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(canvas.percent)
+        axes.set_xlabel("identities in the gallery (dashed: extrapolated)")
+        canvas.quiet(axes)
+        canvas.legend(figure, 0.13, 1.5, handlelength=3)
     return figure
 
 

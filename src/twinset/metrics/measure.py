@@ -22,6 +22,7 @@ from twinset.metrics.measurements import (
     NearClasses,
     OperatingPoint,
 )
+from twinset.metrics.open_set import OpenSet, identify_all
 from twinset.metrics.pairs import ENOUGH_ERRORS, Curve, Rates, precision_at_prior
 from twinset.metrics.promised import Over, promise
 from twinset.metrics.table import METRICS, Kind, measured_by, of_kind
@@ -93,7 +94,15 @@ def measure(
         distances=_histogram(m.curve, points[0].rates) if points else None,
         bands=intervals.bands(m.curve, m.counts, m.first_of_bands) if with_bands else None,
         hardest=hardest_pairs(m.walk, hardest) if hardest else None,
+        open_set=_open_set(test, seed) if with_bands else None,
     )
+
+
+def _open_set(test: Part, seed: int) -> OpenSet | None:
+    # one gallery needs one space, and classes that are known
+    if test.blocks is not None or test.judged is not None:
+        return None
+    return identify_all(test.embeddings, test.labels, seed=seed)
 
 
 def _values(m: Measured, kind: Kind) -> dict[str, float]:

@@ -14,6 +14,7 @@ from twinset.files import plain
 from twinset.metrics.calibration import Reliability
 from twinset.metrics.hardest import HardestPairs
 from twinset.metrics.intervals import Bands, Interval
+from twinset.metrics.open_set import OpenSet
 from twinset.metrics.pairs import Curve, Rates
 from twinset.metrics.table import METRICS
 
@@ -99,6 +100,7 @@ class Measurements:
     distances: Histogram | None = None  # cut at the first of `points`
     bands: Bands | None = None
     hardest: HardestPairs | None = None
+    open_set: OpenSet | None = None  # where there are identities enough
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values for JSON, as `Evaluation.to_dict` tells of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -57,6 +57,11 @@ class Trials(Scores):
         """The number of identities."""
         return len(self.columns)
 
+    @property
+    def units(self) -> int:
+        """The number of identities that queries look for."""
+        return len(np.unique(self.who[self.known]))
+
     @cached_property
     def _by_group(self) -> Floats:
         order = np.argsort(self.columns, kind="stable")
@@ -68,6 +73,23 @@ class Trials(Scores):
         kept = self.groups != group
         nearest = np.delete(self._by_group[kept], group, axis=1)
         return Scores(self.own[kept], nearest.min(axis=1), self.groups[kept])
+
+    @cached_property
+    def kept(self) -> NDArray[np.bool_]:
+        """Which queries count: all in row 0, without group g in row g + 1, (groups + 1, p)."""
+        groups = int(self.columns.max()) + 1
+        rows = np.ones((groups + 1, len(self)), bool)
+        rows[1 + self.groups, np.arange(len(self))] = False
+        return rows
+
+    def matches(self, reach: Floats | float) -> Ints:
+        """Count the others within reach of each query, rows as in `kept`."""
+        rows, columns = np.nonzero(self.others <= np.reshape(reach, (-1, 1)))
+        groups, queries = len(self.kept) - 1, len(self)
+        places = self.columns[columns] * queries + rows
+        lost = np.bincount(places, minlength=groups * queries).reshape(groups, queries)
+        whole = lost.sum(axis=0)
+        return np.concatenate([whole[None], whole - lost])
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +113,12 @@ class Jackknifed:
         """Compare with a number of the same identities: what both find hard cancels out."""
         return Jackknifed(self.value - other.value, self.without - other.without, self.units)
 
-    def interval(self, level: float = 0.95) -> Interval:
+    def interval(self, level: float = 0.95, extra_error: float = 0.0) -> Interval:
         """Bound a share by Wilson's interval, for the independent tries that the error is worth."""
         from scipy import stats
 
-        p, error, ends = self.value, self.error, (1 + level) / 2
+        p, ends = self.value, (1 + level) / 2
+        error = math.hypot(self.error, extra_error)
         if math.isnan(p):
             return Interval(p, p, p, p, level)
         # where no error was seen, each identity is one try
@@ -108,12 +131,22 @@ class Jackknifed:
 
 def jackknifed(trials: Trials, statistic: Callable[[Scores], float]) -> Jackknifed:
     """Compute a statistic of all queries, and without each group of identities."""
+    return jackknifed_all(trials, lambda scores: [statistic(scores)])[0]
+
+
+def jackknifed_all(
+    trials: Trials, statistics: Callable[[Scores], Sequence[float] | Floats]
+) -> list[Jackknifed]:
+    """Compute several statistics at once."""
     # Efron, Stein (1981), The Jackknife Estimate of Variance. An identity counts as query and as
     # somebody whom others are taken for: it is left out as both.
-    groups = int(trials.columns.max()) + 1
-    without = np.array([statistic(trials.without(group)) for group in range(groups)])
-    units = len(np.unique(trials.who[trials.known]))
-    return Jackknifed(statistic(trials), without, units)
+    groups = range(len(trials.kept) - 1)
+    without = np.array([statistics(trials.without(group)) for group in groups])
+    values = statistics(trials)
+    return [
+        Jackknifed(float(value), column, trials.units)
+        for value, column in zip(values, without.T, strict=True)
+    ]
 
 
 def leave_out(

@@ -20,6 +20,7 @@ SCHEMA = 3
 PLACES = {
     "numbers": ("roc", "det"),
     "points": ("distances", "class_errors", "hardest_mistakes"),
+    "identification": ("identification", "gallery_size"),
     "calibration": ("reliability",),
     "unseen": ("unseen_classes",),
     "transfer": ("threshold_transfer",),

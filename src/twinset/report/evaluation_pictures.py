@@ -31,6 +31,7 @@ def pictures(
         *_curves(evaluation["results"]),
         *_distances(result),
         *_classes(result, names),
+        *_identification(result),
         *(_mistakes(result, data) if isinstance(data, LabelledImages) else ()),
     ]
     if study is not None:
@@ -106,6 +107,34 @@ def _classes(result: Mapping[str, Any], class_names: Sequence[str]) -> Drawn:
                 _numbers(errors["fnmr"]),
             ),
         )
+
+
+def _identification(result: Mapping[str, Any]) -> Drawn:
+    known = result.get("open_set")
+    if known is None:
+        return
+    _, strangers, missed = np.array(known["curve"], np.float64).T
+    names = ("false positive identification rate", "false negative identification rate")
+    yield (
+        "identification",
+        "Strangers who are taken for somebody, and known ones who are missed, as the threshold "
+        f"moves, in a gallery of {known['identities'] - 1:,} identities.",
+        figures.det({"model": (strangers, missed)}, names=names),
+    )
+    rates = {
+        words: [
+            [each[key]["low"], each[key]["value"], each[key]["high"]] for each in known["growth"]
+        ]
+        for words, key in (("strangers matched", "fpir"), ("known missed", "fnir"))
+    }
+    yield (
+        "gallery_size",
+        f"Both errors at a threshold of {known['points'][0]['threshold']:.4f} as the gallery "
+        "grows, with 95% intervals over identities.",
+        figures.growth(
+            [each["identities"] for each in known["growth"]], rates, known["identities"] - 1
+        ),
+    )
 
 
 def _mistakes(result: Mapping[str, Any], data: LabelledImages) -> Drawn:

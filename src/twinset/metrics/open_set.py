@@ -1,0 +1,255 @@
+"""Open-set identification: who is found, and which strangers are taken for somebody.
+
+    found = identify_all(embeddings, identities)
+    found.points[0].fpir.value, found.points[0].fnir.value
+
+Every image is left out of its identity and looked for: once with its own identity enrolled, and
+once without it, as somebody unknown. As the NIST's evaluations and ISO/IEC 19795-1 have it: the
+false positive identification rate (FPIR) is the share of unknown queries with a match, the false
+negative identification rate (FNIR) the share of known ones whose own identity is not at rank 1
+within the threshold. Intervals are over identities, which are what another collection would differ
+in; images of one err together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twinset.metrics.growth import Growth
+from twinset.metrics.intervals import Interval
+from twinset.metrics.joining_choice import choose_rule
+from twinset.metrics.trials import Jackknifed, Scores, Trials, jackknifed, leave_out
+
+RANKS = (1, 5, 10)
+# False positive identification rates that thresholds are found for; the first is also that at which
+# numbers of references are compared.
+WANTED = (0.1, 0.03, 0.01)
+REFERENCES = (1, 2, 5)
+# Galleries of which the errors are told, in units of the one at hand.
+SIZES = (0.25, 0.5, 1, 2, 5, 10)
+# Identities with two images below which nothing is said: intervals would be as wide as they can be.
+LEAST = 20
+CURVE = 60
+
+
+@dataclass(frozen=True)
+class OpenSetPoint:
+    """Both error rates at a threshold."""
+
+    wanted: float  # FPIR that the threshold was found for
+    threshold: float
+    fpir: Interval
+    fnir: Interval
+
+
+@dataclass(frozen=True)
+class GallerySize:
+    """Both error rates at the first point's threshold, in a gallery of another size."""
+
+    identities: int
+    measured: bool  # within the gallery at hand, and not extrapolated from it
+    fpir: Interval
+    fnir: Interval
+
+
+@dataclass(frozen=True)
+class References:
+    """The error with so many references for each identity, at the same FPIR."""
+
+    references: int
+    fnir: Interval
+    gain: Interval  # how much lower it is than with one reference
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """How well identities are told apart, and strangers from all of them."""
+
+    rule: str  # how several references are joined
+    reason: str  # why so
+    identities: int
+    queries: int
+    ranks: tuple[tuple[int, Interval], ...]  # k, and the share whose own identity is among the k
+    points: tuple[OpenSetPoint, ...]
+    growth: tuple[GallerySize, ...]
+    references: tuple[References, ...]
+    curve: tuple[tuple[float, float, float], ...]  # threshold, FPIR, FNIR
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """Say the main numbers, a line each."""
+        share = ", ".join(f"rank {k} {_cell(number)}" for k, number in self.ranks)
+        told = [
+            f"Identification among {self.identities:,} identities, {self.queries:,} queries, "
+            f"references joined by {self.rule}: {share}"
+        ]
+        told += [
+            f"  threshold {each.threshold:.4f}: takes {_cell(each.fpir)} of strangers for "
+            f"somebody, misses {_cell(each.fnir)} of those known"
+            for each in self.points
+        ]
+        return told
+
+
+def identify_all(
+    embeddings: ArrayLike, identities: ArrayLike, *, rule: str | None = None, seed: int = 0
+) -> OpenSet | None:
+    """Measure open-set identification on labelled embeddings.
+
+    Args:
+        embeddings: (n, d).
+        identities: a label of each, (n,).
+        rule: of joining, from `metrics.joining`. Defaults to the one that cross-validation chooses.
+        seed: of the draw of queries and of the folds. Defaults to 0.
+
+    Returns:
+        The numbers; None where fewer than 20 identities have two images.
+
+    Raises:
+        DataError: embeddings are not finite, or not one label for each.
+
+    References:
+        Grother, Ngan, Hanaoka, Face Recognition Technology Evaluation, Part 2: Identification (NIST
+        IR 8271); ISO/IEC 19795-1:2021, Biometric performance testing and reporting.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> people = np.repeat(np.arange(40), 4)
+        >>> faces = rng.normal(size=(40, 16))[people] + 0.1 * rng.normal(size=(160, 16))
+        >>> found = identify_all(faces, people)
+        >>> found.ranks[0][1].value, found.points[0].fnir.value
+        (1.0, 0.0)
+    """
+    sizes = np.unique(np.asarray(identities), return_counts=True)[1]
+    if (sizes > 1).sum() < LEAST:
+        return None
+    choice = choose_rule(embeddings, identities, seed=seed)
+    rule, reason = (choice.chosen, choice.reason) if rule is None else (rule, "as asked for")
+    trials = leave_out(embeddings, identities, rule, seed=seed)
+    growth = Growth(trials)
+    points = [
+        _point(growth, wanted)
+        for wanted in WANTED
+        if wanted == WANTED[0] or wanted * trials.units >= 1
+    ]
+    return OpenSet(
+        rule,
+        reason,
+        trials.identities,
+        len(trials),
+        tuple(zip(RANKS, cmc(trials, RANKS), strict=True)),
+        tuple(points),
+        tuple(_grown(growth, points[0].threshold)),
+        tuple(_by_references(embeddings, identities, rule, sizes, seed)),
+        _curve(trials),
+    )
+
+
+def cmc(trials: Trials, ranks: Sequence[int]) -> list[Interval]:
+    """Compute the shares of known queries whose own identity is among the k nearest."""
+    # Cumulative match characteristic. Others at the very distance of the own one count as nearer.
+    nearer = trials.matches(np.where(trials.known, trials.own, -1.0))
+    rates = [
+        [float((row[kept & trials.known] < k).mean()) for k in ranks]
+        for row, kept in zip(nearer, trials.kept, strict=True)
+    ]
+    whole, *without = np.array(rates)
+    return [
+        Jackknifed(float(value), column, trials.units).interval()
+        for value, column in zip(whole, np.array(without).T, strict=True)
+    ]
+
+
+def fnir_at(scores: Scores, fpir: float) -> float:
+    """Compute the share of known queries that are missed at a false positive rate."""
+    strangers = np.sort(scores.rival)
+    limit = np.nextafter(strangers[int(fpir * len(strangers))], -np.inf)
+    found = (scores.own <= limit) & (scores.own < scores.rival)
+    return 1 - float(found[scores.known].mean())
+
+
+def compare_references(
+    embeddings: ArrayLike,
+    identities: ArrayLike,
+    rule: str,
+    numbers: Sequence[int] = REFERENCES,
+    *,
+    fpir: float = WANTED[0],
+    seed: int = 0,
+) -> list[References]:
+    """Compare the error with some numbers of references, at one false positive rate."""
+    tried = [
+        jackknifed(
+            leave_out(embeddings, identities, rule, references=each, seed=seed),
+            lambda scores: fnir_at(scores, fpir),
+        )
+        for each in numbers
+    ]
+    return [
+        References(number, found.interval(), _difference(tried[0].minus(found)))
+        for number, found in zip(numbers, tried, strict=True)
+    ]
+
+
+def _difference(found: Jackknifed) -> Interval:
+    from scipy import stats
+
+    half = float(stats.t.ppf(0.975, max(len(found.without) - 1, 1))) * found.error
+    return Interval(found.value, found.value - half, found.value + half, found.error)
+
+
+def _by_references(
+    embeddings: ArrayLike, identities: ArrayLike, rule: str, sizes: NDArray[np.int64], seed: int
+) -> list[References]:
+    # the query itself is no reference
+    numbers = [each for each in REFERENCES if (sizes > each).sum() >= LEAST]
+    if len(numbers) < 2:
+        return []
+    return compare_references(embeddings, identities, rule, numbers, seed=seed)
+
+
+def _point(growth: Growth, wanted: float) -> OpenSetPoint:
+    size = growth.gallery
+    limit = growth.threshold(wanted, size)
+    return OpenSetPoint(wanted, limit, growth.fpir(limit, size), growth.fnir(limit, size))
+
+
+def _grown(growth: Growth, threshold: float) -> list[GallerySize]:
+    sizes = sorted({max(1, round(growth.gallery * share)) for share in SIZES})
+    found = [
+        GallerySize(
+            size,
+            size <= growth.gallery,
+            growth.fpir(threshold, size),
+            growth.fnir(threshold, size),
+        )
+        for size in sizes
+    ]
+    # a rate and its interval cannot fall while the gallery grows: noise of the estimate
+    for at in range(1, len(found)):
+        before, now = found[at - 1].fpir, found[at].fpir
+        value, high = max(now.value, before.value), max(now.high, before.high)
+        found[at] = replace(found[at], fpir=replace(now, value=value, high=high))
+    return found
+
+
+def _curve(trials: Trials) -> tuple[tuple[float, float, float], ...]:
+    known, strangers = trials.known, np.sort(trials.rival)
+    right = np.sort(trials.own[known & (trials.own < trials.rival)])
+    every = np.unique(np.concatenate([strangers, right]))
+    at = np.unique(np.linspace(0, len(every) - 1, CURVE).astype(int))
+    fpir = np.searchsorted(strangers, every[at], side="right") / len(strangers)
+    fnir = 1 - np.searchsorted(right, every[at], side="right") / known.sum()
+    return tuple(zip(every[at].tolist(), fpir.tolist(), fnir.tolist(), strict=True))
+
+
+def _cell(number: Interval) -> str:
+    return f"{number.value:.1%} [{number.low:.1%}, {number.high:.1%}]"
