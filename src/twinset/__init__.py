@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from twinset.metrics.pairs import score_pairs as score_pairs
     from twinset.models.compare_pairs import compare_pairs as compare_pairs
     from twinset.models.embedder import Embedder as Embedder
+    from twinset.models.explanation import Explanation as Explanation
     from twinset.models.joint import Joint as Joint
     from twinset.models.keras_model import SiameseModel as SiameseModel
     from twinset.models.load import load_model as load_model
@@ -74,6 +75,7 @@ _HOMES = {
     "Decision": "twinset.search.decisions",
     "Duplicates": "twinset.search.duplicates",
     "Embedder": "twinset.models.embedder",
+    "Explanation": "twinset.models.explanation",
     "Fusion": "twinset.metrics.fusion",
     "Identification": "twinset.search.identification",
     "Identity": "twinset.search.identification",

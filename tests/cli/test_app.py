@@ -123,6 +123,7 @@ def bright():
         (("train",), "twinset train fashion-mnist --set epochs=4 --set loss.margin=2"),
         (("evaluate",), "twinset evaluate runs/first --protocol full"),
         (("compare",), "twinset compare runs/first a.png b.png"),
+        (("explain",), "twinset explain runs/first a.png b.png --picture why.png"),
     ],
 )
 @pytest.mark.parametrize("option", ["--help", "-h"])
@@ -142,6 +143,7 @@ def test_the_commands_are_listed_with_what_they_do(command):
         "decisions",
         "duplicates",
         "evaluate",
+        "explain",
         "export",
         "identify",
         "index",

@@ -9,7 +9,8 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import LabelledFeatures, VectorInput
 from twinset.data.stored import StoredPixels
 from twinset.errors import DataError, ImageFileError
-from twinset.models.embedder import Embedder, one_or_many
+from twinset.models.embedder import Embedder
+from twinset.models.given import one_or_many
 
 
 class Mean(Embedder):

@@ -16,6 +16,7 @@ INTERRUPTED = 130  # as shells count an end by Ctrl-C: 128 and the number of the
 BACKENDS = ("jax", "tensorflow", "torch")
 RECIPES = sorted(path.stem for path in Path(__file__).parents[1].glob("recipes/*.toml"))
 A_RECIPE = f"A built-in recipe ({', '.join(RECIPES)}), or the path of a .toml file."
+A_MODEL = "Folder of a run, as `twinset train` wrote it, or of an exported model."
 INDEX_PLACE = "a folder, postgresql://…?index=NAME or milvus://…?index=NAME"
 
 SHARED: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinset import tables
-from twinset.cli.arguments import Arguments, choose_backend, note, say
+from twinset.cli.arguments import A_MODEL, Arguments, choose_backend, note, say
 from twinset.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def compare(args: Namespace) -> int:
 
 
 def _compare(takes: Arguments) -> None:
-    takes.option(
-        "run", "Folder of a run, as `twinset train` wrote it, or of an exported model.", type=Path
-    )
+    takes.option("run", A_MODEL, type=Path)
     takes.option("images", "The files of two images.", type=Path, nargs="*", metavar="IMAGE")
     takes.option(
         "--pairs",

@@ -13,6 +13,7 @@ from twinset.figures.fold_dots import folds
 from twinset.figures.look_alike_sheets import look_alikes
 from twinset.figures.neighbour_sheets import Row, neighbours
 from twinset.figures.network_drawing import LayerRow, network
+from twinset.figures.occlusion_sheets import occlusion
 from twinset.figures.pair_sheets import pairs
 from twinset.figures.rate_curves import det, growth, roc
 
@@ -30,6 +31,7 @@ __all__ = [
     "loss_curve",
     "neighbours",
     "network",
+    "occlusion",
     "pairs",
     "png_bytes",
     "reliability",

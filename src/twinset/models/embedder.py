@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from twinset import distance as distances
 from twinset.backbones.provenance import Provenance
 from twinset.data.decoding.decode import ImageLike, Preprocessing
-from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.labelled import Labelled, VectorInput
 from twinset.data.pair_parts import listed
 from twinset.data.pairs import Pairs
 from twinset.data.stored import StoredPixels
 from twinset.decision import Calibrator, Threshold, Verdict, check_prior
-from twinset.errors import DataError, ImageFileError
+from twinset.errors import DataError
 from twinset.models.card import TrainedOn
+from twinset.models.given import one_or_many, pixels_of
 
 if TYPE_CHECKING:
     from twinset.metrics.measure import Calibration
+    from twinset.models.explanation import Explanation
     from twinset.models.history import EpochRecord
     from twinset.recipe import Recipe
 
@@ -37,12 +35,6 @@ if TYPE_CHECKING:
 PIXELS, LARGEST = 2**22, 1024
 
 Images: TypeAlias = "Labelled | NDArray[Any] | StoredPixels | Iterable[ImageLike] | ImageLike"
-
-EXPECTED = (
-    "Expected one image (a path, a PIL image, or a uint8 array of shape (h, w) or (h, w, 3)), a "
-    "list of such images, a uint8 array of shape (n, h, w) or (n, h, w, 3), or LabelledImages."
-)
-_CHANNELS = (3, 4)  # colour, or colour and transparency
 
 
 class Embedder(ABC):
@@ -167,6 +159,11 @@ class Embedder(ABC):
             ImageFileError: a file cannot be read.
             DataError: something is not an image, or the prior is out of range.
         """
+        embeddings = self.embed(self._two(left, right))
+        measure = distances.by_name(self.distance)
+        return self.judge(float(measure(embeddings[0], embeddings[1])), prior=prior)
+
+    def _two(self, left: ImageLike, right: ImageLike) -> list[ImageLike]:
         # said here, as the error of `embed` would list what else it takes
         for image in (left, right):
             if not one_or_many(image, self.preprocessing)[1]:
@@ -174,9 +171,35 @@ class Embedder(ABC):
                     "Expected one image on each side. Received many: use `distances` or "
                     "`compare_pairs`."
                 )
-        embeddings = self.embed([left, right])
-        measure = distances.by_name(self.distance)
-        return self.judge(float(measure(embeddings[0], embeddings[1])), prior=prior)
+        return [left, right]
+
+    def explain(
+        self, left: ImageLike, right: ImageLike, *, patch: int | None = None
+    ) -> Explanation:
+        """Find where two images agree and differ: cover a patch at a time, and measure again.
+
+        Args:
+            left: as for `compare`.
+            right: likewise.
+            patch: its side in pixels of the model's own size. Defaults to a sixth of the image.
+
+        Raises:
+            DataError: as for `compare`, or no such patch, or the model takes vectors.
+        """
+        from twinset.models.explanation import explain_pixels  # as a verdict needs none of it
+
+        if isinstance(self.preprocessing, VectorInput):
+            raise DataError(
+                "Expected a model of images. Received one that takes vectors, which have no "
+                "patches to cover: explain with a model that was trained on the images."
+            )
+        a, b = (
+            np.ascontiguousarray(p) for p in pixels_of(self._two(left, right), self.preprocessing)
+        )
+        size = batch_size(self.preprocessing.shape)
+        return explain_pixels(
+            (a, b), self.encode, self.judge, distance=self.distance, batch=size, patch=patch
+        )
 
     def calibrate(self, images: Labelled, *, rule: str | None = None) -> Self:
         """Choose the threshold, and fit the probability, on images that were not fitted on.
@@ -284,93 +307,3 @@ def batch_size(shape: Sequence[int]) -> int:
     """Choose how many images of a shape go through an encoder at once, a power of two."""
     most = max(1, min(LARGEST, PIXELS // math.prod(shape)))
     return 1 << (most.bit_length() - 1)
-
-
-def one_or_many(images: Any, preprocessing: Preprocessing | VectorInput) -> tuple[Any, bool]:
-    """Give a batch or an iterable of single images, and whether it is of one that was alone."""
-    if isinstance(preprocessing, VectorInput):
-        if isinstance(images, str | os.PathLike | Image.Image):
-            preprocessing.pixels(images)  # raises: it takes no images and no files
-        single = isinstance(images, np.ndarray | Sequence) and _is_vector(images)
-        return ([images] if single else images), single
-    # before what asks for an array: that would read all of it into memory
-    if isinstance(images, StoredPixels):
-        return images, False
-    if isinstance(images, Labelled):
-        if images.rows.dtype != np.uint8:
-            raise DataError(f"Expected images, as this model was trained on. Received {images!r}.")
-        return images.rows, False
-    # a PIL image can be read as an array, too, but knows its colour mode and its orientation
-    if isinstance(images, str | os.PathLike | EncodedImage | Image.Image):
-        return [images], True
-    if hasattr(images, "__array__"):  # of any library: NumPy, pandas, JAX, PyTorch, TensorFlow
-        array = np.asarray(images)
-        if array.ndim == 1 and array.dtype.kind in "OU":  # paths, or images of many sizes
-            return array.tolist(), False
-        return _array(array, preprocessing.shape)
-    # a set has no order, so nobody could tell which embedding belongs to which image
-    if isinstance(images, Iterable) and not isinstance(images, bytes | bytearray | Mapping | Set):
-        return images, False
-    raise DataError(f"{EXPECTED} Received {type(images).__name__}.{_advice(images)}")
-
-
-def pixels_of(images: Iterable[Any], preprocessing: Preprocessing) -> Iterator[NDArray[np.uint8]]:
-    """Adapt images to a model, one after the other, saying which of them is none."""
-    for place, image in enumerate(images):
-        given = image
-        if hasattr(image, "__array__") and not isinstance(image, Image.Image):
-            given = np.asarray(image)
-        try:
-            yield preprocessing.pixels(given)
-        except ImageFileError:  # names its file already
-            raise
-        except DataError as error:
-            raise DataError(f"Image {place} of those given: {error}{_advice(given)}") from None
-
-
-def _is_vector(values: NDArray[Any] | Sequence[Any]) -> bool:
-    if isinstance(values, np.ndarray):
-        return values.ndim == 1 and values.dtype.kind in "fiu"
-    return len(values) > 0 and all(isinstance(value, Real) for value in values)
-
-
-def _array(array: NDArray[Any], shape: tuple[int, ...]) -> tuple[Any, bool]:
-    # Rows of the model's own shape are always a batch. Any other array of three axes is one colour
-    # image where its last axis is 3 or 4 long, else n gray images.
-    if array.dtype == np.uint8 and array.shape[1:] == shape:
-        return array, False
-    colour = array.ndim > 2 and array.shape[-1] in _CHANNELS
-    axes = array.ndim - colour  # 2 of one image, 3 of a batch
-    empty = 0 in array.shape[-2 - colour :]
-    # One image with the channels first, as PyTorch has it, or three gray ones? For a model of gray
-    # images only the latter makes sense; for one of colour images nobody can tell.
-    unclear = axes == 3 and (array.shape[-1] == 1 or (len(shape), *array.shape[:1]) == (3, 3))
-    if array.dtype != np.uint8 or axes not in (2, 3) or empty or (unclear and not colour):
-        raise DataError(
-            f"{EXPECTED} Received {array.dtype} of shape {array.shape}.{_advice(array)}"
-        )
-    return ([array], True) if axes == 2 else (array, False)
-
-
-def _advice(given: Any) -> str:
-    # the mistakes that are made most, by what other libraries take
-    if isinstance(given, bytes | bytearray):
-        return " Open the bytes of a file with PIL.Image.open(io.BytesIO(data))."
-    if isinstance(given, Set | Mapping):
-        return " Make it a list, which has an order."
-    if not isinstance(given, np.ndarray):
-        return ""
-    if given.dtype.kind == "f":
-        return " Floats in [0, 1] become pixels by (x * 255).round().astype(np.uint8)."
-    if given.dtype.kind == "b":
-        return " A mask becomes pixels by x.astype(np.uint8) * 255."
-    if given.dtype.kind in "iu" and given.dtype != np.uint8:
-        return " Numbers from 0 to 255 become pixels by x.astype(np.uint8)."
-    if given.ndim in (3, 4) and given.shape[-1] == 1:
-        return " Drop the last axis: x[..., 0]."
-    if given.ndim in (3, 4) and given.shape[-3] in (1, *_CHANNELS):
-        return (
-            " Channels come last here: np.moveaxis(x, -3, -1). If these are gray images, pass "
-            "list(x)."
-        )
-    return ""

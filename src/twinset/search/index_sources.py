@@ -20,7 +20,8 @@ from twinset.data.listing import Listing
 from twinset.data.names import shown
 from twinset.data.sources import list_files, read_listing
 from twinset.errors import DataError, StoreError
-from twinset.models.embedder import Embedder, one_or_many
+from twinset.models.embedder import Embedder
+from twinset.models.given import one_or_many
 from twinset.search.items import Items
 
 BATCH = 1024
