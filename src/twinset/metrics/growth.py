@@ -1,4 +1,4 @@
-"""How the false positive identification rate grows with a gallery: measured, then extrapolated."""
+"""How false positives of identification grow with the gallery: measured, then extrapolated."""
 
 from __future__ import annotations
 
