@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twinset.data.labelled import LabelledImages
@@ -211,6 +211,7 @@ def test_a_part_of_the_owner_without_pairs_is_not_used():
     st.sampled_from(["auto", "none", "cross"]),
     st.integers(0, 3),
 )
+@example([1, 2, 4], "auto", 0)
 def test_what_can_be_judged_at_all_is_divided(sizes, holdout, seed):
     """Whatever the recipe wishes: there is something to learn from and something to judge by."""
     data = images(np.repeat(np.arange(len(sizes)), sizes))

@@ -159,14 +159,20 @@ def _images(labels: Rows, units: Rows, folds: int, rng: np.random.Generator) -> 
     # each class in as many shares as hold two images or more, for same pairs; two images or more
     # stay in the fit
     home = np.full(units.max(initial=-1) + 1, -1)
+    dealt = 0
     for mine in class_indices(labels):
         own, sizes = np.unique(units[mine], return_counts=True)
         own = rng.permutation(own[home[own] < 0])
         shares = min(folds, len(own) // 2) if len(own) > 3 else len(own)
         if shares < 2 or len(mine) - sizes.max() < 2:
             continue
+        dealt += 1
         for place, share in enumerate(np.array_split(own, shares)):
             home[share] = place % folds
+    if dealt == 1:  # different pairs are then made with a class of one image, of which none learns
+        single = np.flatnonzero(np.bincount(labels)[labels] == 1)
+        free = np.unique(units[single])
+        home[free[home[free] < 0]] = 0
     for place in range(home.max(initial=-1) + 1):
         yield np.flatnonzero(home[units] == place)
 
