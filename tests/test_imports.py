@@ -299,12 +299,14 @@ def test_these_commands_are_light():
 
 
 USE = {
-    "compare": (
+    name: (
         "import sys\n"
-        "sys.argv = ['twinset', 'compare', 'model', 'a.png', 'a.png']\n"
+        f"sys.argv = ['twinset', {name!r}, 'model', 'a.png', 'a.png']\n"
         "from twinset.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
-    ),
+    )
+    for name in ("compare", "explain")
+} | {
     "load_model": "import twinset\ntwinset.load_model('model').compare('a.png', 'a.png')\n",
 }
 

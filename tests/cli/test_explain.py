@@ -26,7 +26,7 @@ def test_words_and_a_picture(command):
     assert verdict.startswith("different: distance 0.7")
     assert agree.startswith("they agree most at x ")
     assert differ.startswith("they differ most at x ")
-    assert "Patches of 1 x 1 pixels, none overlapping" in found.err
+    assert "A patch of 1 x 1 pixels every 1, covered by the image itself, blurred" in found.err
     with Image.open("why.png") as picture:
         assert min(picture.size) > 500
 

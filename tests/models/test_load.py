@@ -71,6 +71,11 @@ def test_both_engines_are_one_model(folder, data):
     assert (a.same, a.threshold, a.prior) == (b.same, b.threshold, b.prior)
     assert a.distance == pytest.approx(b.distance, abs=1e-6)
     assert a.probability == pytest.approx(b.probability, abs=1e-5)
+    why, same = (model.explain(*data.images[:2], patch=2) for model in (onnx, keras))
+    assert why.left.shape == (6, 5)
+    assert why.distance == pytest.approx(a.distance, abs=1e-6)
+    assert why.telling
+    np.testing.assert_allclose([why.left, why.right], [same.left, same.right], atol=1e-5)
 
 
 def test_every_kind_of_input_gives_the_same(folder, data, tmp_path):

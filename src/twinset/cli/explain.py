@@ -32,7 +32,7 @@ def explain(args: Namespace) -> int:
     if args.picture is not None:  # before a word is said: whoever reads may stop listening
         from twinset import figures
 
-        figures.save(found.draw([path.name for path in args.images]), args.picture)
+        figures.save(found.draw([str(path) for path in args.images]), args.picture)
     if args.json:
         say(json.dumps(found.to_dict()))
     else:

@@ -44,7 +44,7 @@ def occlusion(
     """
     tall = CELL * canvas.proportion((1, *images[0].shape))
     width = 2 * CELL + 3 * canvas.MARGIN
-    across = width - 2 * canvas.MARGIN
+    across = width - 3 * canvas.MARGIN  # a renderer draws a little wider than was measured
     with canvas.style():
         first = canvas.fit(words[0], across, canvas.SMALL, lines=4, weight="bold")
         rest = [canvas.fit(text, across, canvas.SMALL, lines=4) for text in words[1:]]

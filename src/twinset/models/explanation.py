@@ -107,9 +107,13 @@ class Explanation:
             far = float(moved[at])
             if sign * far > LITTLE * self.largest:
                 top, bottom, left, right = self.box(int(at[0]), int(at[1]))
+                after = self.distance + far
+                turned = (after <= self.verdict.threshold.value) != self.verdict.same
                 ends.append(
                     f"they {word} most at x {_span(left, right)}, y {_span(top, bottom)} of the "
-                    f"{name} image: covered, the distance is {self.distance + far:.4f} ({far:+.4f})"
+                    f"{name} image: covered, the distance is {after:.4f} ({far:+.4f})"
+                    + ", and the verdict another"
+                    * turned
                 )
             else:
                 ends.append(f"no single patch is one where they {word}")
@@ -117,9 +121,8 @@ class Explanation:
 
     def about(self) -> str:
         """Say how it was measured, and what it cannot tell."""
-        overlap = "overlapping by half" if self.step < self.patch else "none overlapping"
         return (
-            f"Patches of {self.patch} x {self.patch} pixels, {overlap}, each covered by "
+            f"A patch of {self.patch} x {self.patch} pixels every {self.step}, covered by "
             f"{self.fill}, one at a time. {CAVEAT}"
         )
 
