@@ -114,3 +114,50 @@ def test_what_was_not_switched_has_no_model_before(index):
 def test_a_kill_at_any_moment_leaves_one_of_the_two(tmp_path):
     seen = kill_many(tmp_path, 4, seed=0)
     assert seen["halves"] + seen["left"] == 4
+
+
+def test_a_database_switches_in_one_transaction_and_goes_back(index, postgres_server):
+    url = postgres_server.url("switch me")
+    with Index.build(Halves(), "photos", url) as made:
+        made.decide([("dark/a.png", "light/c.png", False)], who="anna")
+        with pytest.raises(StoreError, match="was not switched: there is no model to go back to"):
+            made.roll_back()
+        reader = Index.open(url, Halves())
+        assert made.switch(Left("left", threshold=0.3)).switched
+        assert made.search("photos/dark/a.png", k=2)[1].id == "dark/b.png"
+    with reader, pytest.raises(StoreError, match="replaced since it was opened"):
+        reader.search("photos/dark/a.png")
+    with pytest.raises(StoreError, match="was made by the model left"):
+        Index.open(url, Halves())
+    with Index.open(url, Left("left", threshold=0.3)) as again:
+        assert [one.who for one in again.decisions()] == ["anna"]
+        assert again.update("photos") == Changes(unchanged=4)
+        again.decide([("dark/a.png", "dark/b.png", True)], who="ben")
+        again.store.roll_back()
+    with Index.open(url, Halves()) as old:
+        assert old.search("photos/dark/a.png", k=2)[1].id == "light/c.png"
+        assert [one.who for one in old.decisions()] == ["anna", "ben"]
+        # once more the other way: what was before is let go, and nothing is left over
+        assert old.switch(Left("left too", threshold=0.3)).switched
+        assert old.store.signature.model == "left too"
+
+
+def test_a_database_that_changes_meanwhile_is_not_switched(index, postgres_server):
+    url = postgres_server.url("busy")
+    with Index.build(Halves(), "photos", url) as made:
+        version = made.store.version()
+        with Index.build(Left("left", threshold=0.3), "photos", made.store.beside()):
+            made.remove(["dark/a.png"])
+            assert not made.store.switch(version)
+            assert made.store.signature.model != "left"
+            assert made.store.switch(made.store.version())
+        assert len(made.store) == 4
+
+
+def test_a_store_that_cannot_says_so_before_anything_is_embedded(index, tmp_path):
+    other = Left("left")
+    with Index.build(Halves(), "photos", f"json://{tmp_path / 'photos.json'}") as made:
+        for switch in (lambda: made.switch(other), made.roll_back):
+            with pytest.raises(StoreError, match="cannot be switched to another model in one step"):
+                switch()
+    assert not other.embedded

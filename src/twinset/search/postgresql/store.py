@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
-from twinset.search.postgresql import hnsw
+from twinset.search.postgresql import hnsw, switching
 from twinset.search.postgresql.catalogue import (
     PATIENCE,
     Address,
@@ -82,10 +82,35 @@ class PostgresStore(Store):
     def version(self) -> str:
         """Return a text that is another one after each change of the items."""
         # no column counts changes, but each row bears the number of the transaction that put it in
-        rows = "count(*), sum(hashtextextended(xmin::text, position))"
         with self._reading() as cursor:
-            cursor.execute(self._table.sql(f"SELECT concat_ws('/', {rows}) FROM {{table}}"))
-            return f"{self._table.number}/{value(cursor)}"
+            return self._version(cursor)
+
+    def _version(self, cursor: Cursor[Any]) -> str:
+        rows = "count(*), sum(hashtextextended(xmin::text, position))"
+        cursor.execute(self._table.sql(f"SELECT concat_ws('/', {rows}) FROM {{table}}"))
+        return f"{self._table.number}/{value(cursor)}"
+
+    def beside(self) -> str:
+        """Return the URL of the index that the next model fills."""
+        return switching.beside(self._place)
+
+    def switch(self, version: str) -> bool:
+        """Take the name and the records of this index for the one beside, in one transaction."""
+        with self._writing() as cursor:
+            if self._version(cursor) != version:
+                return False
+            new = switching.take(cursor, self._place, self._table.number)
+        self._follow(*new)
+        return True
+
+    def roll_back(self) -> None:
+        """Exchange names with the index before, in one transaction."""
+        with self._writing() as cursor:
+            new = switching.go_back(cursor, self._place, self._table.number)
+        self._follow(*new)
+
+    def _follow(self, number: int, signature: Signature) -> None:
+        self._table, self.signature = Table(number, signature.dim), signature
 
     def close(self) -> None:
         """Let go of the connection; twice does no harm."""
@@ -217,8 +242,10 @@ def _snapshot(connection: Connection[Any]) -> Iterator[None]:
 
 def _check(connection: Connection[Any], place: Address, table: Table, lock: str = "") -> None:
     # See that the index is still there; a writer locks its row, and so every other writer out.
+    # By name, too: one that was switched to another model is kept under another.
     found = connection.execute(
-        f"SELECT 1 FROM twinset_indexes WHERE id = %s{lock}".encode(), [table.number]
+        f"SELECT 1 FROM twinset_indexes WHERE id = %s AND name = %s{lock}".encode(),
+        [table.number, place.index],
     ).fetchone()
     if found is None:
         raise replaced(place.shown)
