@@ -124,6 +124,7 @@ def _best_two(d: NDArray[np.floating], starts: Ints, sizes: Ints) -> Floats:
     first = np.minimum.reduceat(d, starts, axis=1)
     smallest = d == np.repeat(first, sizes, axis=1)
     second = np.minimum.reduceat(np.where(smallest, np.inf, d), starts, axis=1)
-    # equal ones count twice
-    second = np.where(np.add.reduceat(smallest, starts, axis=1, dtype=np.int64) > 1, first, second)
+    if np.count_nonzero(smallest) > first.size:  # equal ones count twice
+        often = np.add.reduceat(smallest, starts, axis=1, dtype=np.int64) > 1
+        second = np.where(often, first, second)
     return np.where(np.isfinite(second), (first + second) / 2, first).astype(np.float64)
