@@ -102,8 +102,9 @@ class Gallery:
         matrix = self.matrix
         centred = queries if matrix.centre is None else queries - matrix.centre
         found = np.empty((len(queries), len(matrix)), np.float32)
-        for start in range(0, len(matrix), _ROWS):
-            rows = matrix.vectors[start : start + _ROWS]
+        step = len(matrix) if matrix.centre is None else _ROWS  # rows that are moved are copied
+        for start in range(0, len(matrix), step):
+            rows = matrix.vectors[start : start + step]
             if matrix.centre is not None:
                 rows = rows - matrix.centre
             part = found[:, start : start + len(rows)]
