@@ -76,8 +76,8 @@ class Duplicates:
         if self.links:
             one = self.links[0]
             told.append(
-                f"{len(self.links):,} cut{'s' * (len(self.links) != 1)} where only a chain of "
-                f"small steps, or none that you agreed to, connects: the shortest is "
+                f"{len(self.links):,} cut{'s' * (len(self.links) != 1)} between groups that only a "
+                "chain of small steps connects, or that you decided are different: the shortest is "
                 f"{one.left} - {one.right} at {one.distance:.4g}"
             )
         return told
