@@ -242,7 +242,7 @@ def test_chains_are_cut_and_told_of(command):
     command("index", "run", "row", "--out", "row.index")
     lines = command("duplicates", "row.index").out.splitlines()
     assert lines[0].startswith("2 groups with 4 of 5 items: same thing, within 0.2 of each other")
-    assert lines[1].startswith("2 cuts where only a chain of small steps")
+    assert lines[1].startswith("2 cuts between groups that only a chain of small steps")
 
 
 # --- a fresh process

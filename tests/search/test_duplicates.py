@@ -53,8 +53,8 @@ def test_a_chain_is_cut_and_what_would_join_it_is_named(line):
     assert (link.left, link.right) == ("b", "c")
     assert link.distance == pytest.approx(0.1)
     assert found.sentences()[1] == (
-        "1 cut where only a chain of small steps, or none that you agreed to, connects: the "
-        "shortest is b - c at 0.1"
+        "1 cut between groups that only a chain of small steps connects, or that you decided are "
+        "different: the shortest is b - c at 0.1"
     )
     assert found.to_dict()["links"] == [{"left": "b", "right": "c", "distance": link.distance}]
 
