@@ -32,6 +32,10 @@ def test_who_it_is_or_nobody_known(command):
     told = made.out.splitlines()[-1]
     assert told.startswith("2 identities by label, 6 references; joined by ")
     assert told in command("inspect", "photos.index").out.splitlines()
+    strict = ("index", "run", "photos", "--out", "photos.index", "--strangers", "0.01")
+    assert "add --identity COLUMN" in command(*strict).err
+    assert "threshold" in command(*strict, "--identity", "label").out
+    command("index", "run", "photos", "--out", "photos.index", "--identity", "label")
     found = command("identify", "photos.index", "query.png", "new.png", "--exit-code")
     assert (found.code, found.err) == (1, "")
     lines = found.out.splitlines()

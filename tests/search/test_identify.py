@@ -186,6 +186,21 @@ def test_many_single_references_ask_for_a_stricter_threshold(tmp_path):
     assert np.mean([answer.known for answer in strangers]) < 0.1
 
 
+def test_how_many_strangers_may_be_somebody_is_asked_for_and_remembered(index):
+    index.update(people(each=6, spread=0.5))
+    for share in (0.3, 0.1, 0.02):
+        chosen = index.identify_by("who", strangers=share)
+        assert chosen.threshold_rule.startswith(f"FPIR <= {share:g} on 54 queries left out")
+        assert share - 2 / 54 <= chosen.fpir <= share
+    more = people("ghij", each=3, seed=2)
+    index.update(Items(more.ids[:-1], more.vectors[:-1] * 3, more.metadata[:-1]))
+    assert index.identities.strangers == 0.02  # chosen anew, as asked before
+    assert index.identities.fpir <= 0.02
+    for share in (0, 1, -0.1, float("nan")):
+        with pytest.raises(StoreError, match="somebody between 0 and 1"):
+            index.identify_by("who", strangers=share)
+
+
 def test_it_is_judged_anew_when_much_has_changed(index):
     before = index.identities
     one = people("a", each=1, seed=1)

@@ -30,6 +30,7 @@ def index(args: Namespace) -> int:
         args.source,
         args.out,
         identity=args.identity,
+        strangers=args.strangers,
         overwrite=args.overwrite,
         remove_missing=args.remove_missing,
         progress=not args.json,
@@ -69,6 +70,13 @@ def _index(takes: Arguments) -> None:
         "Items with equal values in this column are references of one identity, for `identify`: "
         "label, or a table's column. Remembered.",
         metavar="COLUMN",
+    )
+    takes.option(
+        "--strangers",
+        "Share of unknown images that `identify` may take for somebody, such as 0.01. Default: by "
+        "the rule of the model's threshold.",
+        type=float,
+        metavar="SHARE",
     )
     takes.flag("--overwrite", "Build the index from scratch.")
     takes.flag("--remove-missing", "Remove items that came from SOURCE and are no longer there.")

@@ -34,6 +34,7 @@ class IdentitySettings:
     other_rule: str = ""  # how its distances to several references are joined
     share: float = 1.0  # of this model's in the sum of both joined distances
     together: int = 1  # images of one query
+    strangers: float | None = None  # share of them that may be taken for somebody, if asked for
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Self:

@@ -62,7 +62,7 @@ class Identifying:
         records = self.store.records(RECORD)
         return IdentitySettings.of(records[-1]) if records else None
 
-    def identify_by(self, column: str) -> IdentitySettings:
+    def identify_by(self, column: str, *, strangers: float | None = None) -> IdentitySettings:
         """Let items with equal values in a column be references of one identity.
 
         Chosen and remembered with the index: how distances to the references of an identity are
@@ -73,18 +73,28 @@ class Identifying:
 
         Args:
             column: of the metadata, such as "label". Items without a value are nobody's.
+            strangers: share of unknown queries that may be taken for somebody, in (0, 1): the
+                false positive identification rate of the threshold, on items left out in turn.
+                Defaults to what the rule of the model's threshold gives.
 
         Returns:
             What was chosen, and why.
 
         Raises:
-            StoreError: no item has a value there, or the store keeps no records.
+            StoreError: no item has a value there, the share is out of range, or the store keeps no
+                records.
         """
         from twinset.search.gallery import Gallery
         from twinset.search.identity_choice import choose_settings
 
         checked_text(column, "the column of identities")
-        chosen = choose_settings([Gallery.read(self.store, column)], column, [self.model])
+        if strangers is not None and not 0 < strangers < 1:
+            raise StoreError(
+                "Expected the share of strangers that may be taken for somebody between 0 and 1. "
+                f"Received {strangers!r}: take 0.01 for one of a hundred."
+            )
+        gallery = Gallery.read(self.store, column)
+        chosen = choose_settings([gallery], column, [self.model], strangers=strangers)
         self.store.record(RECORD, [chosen.to_dict()])
         return chosen
 
@@ -149,7 +159,7 @@ class Identifying:
                 "`twinset index … --identity COLUMN`, or `index.identify_by(column)`."
             )
         if settings.model != self.store.signature.model:  # the index was switched to another one
-            settings = self.identify_by(settings.column)
+            settings = self.identify_by(settings.column, strangers=settings.strangers)
         count, _ = checked_k(k, None)
         images = list(images) if isinstance(images, Iterator) else images
         vectors, names, single = embed_queries(self.model, images)
@@ -245,7 +255,7 @@ class Identifying:
         if other is not None:
             views.append(other._gallery(own.column, ()).like(gallery))
             models.append(other.model)
-        found = choose_settings(views, own.column, models, together)
+        found = choose_settings(views, own.column, models, together, own.strangers)
         found = replace(own, **{name: getattr(found, name) for name in _FITTED})
         try:
             self.store.record(MORE, [found.to_dict()])
@@ -281,7 +291,7 @@ class Identifying:
             abs(len(gallery.names) / settings.identities - 1),
         )
         if moved > MUCH or settings.model != self.store.signature.model:
-            self.identify_by(settings.column)
+            self.identify_by(settings.column, strangers=settings.strangers)
 
 
 def _one_or_all(answers: list[Identification], single: bool) -> Any:

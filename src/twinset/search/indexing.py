@@ -20,11 +20,17 @@ def index_images(
     url: str | os.PathLike[str],
     *,
     identity: str | None = None,
+    strangers: float | None = None,
     overwrite: bool = False,
     remove_missing: bool = False,
     progress: Wanted = False,
 ) -> Index:
     """Make an index of images, or bring the one that is there up to date."""
+    if strangers is not None and identity is None:
+        raise StoreError(
+            "Expected the column of identities beside a share of strangers. Received the share "
+            "alone: add --identity COLUMN, such as label."
+        )
     embedder = index_model.loaded(model)
     place = os.fspath(url)
     there = None if overwrite else _opened(place, embedder)
@@ -36,7 +42,7 @@ def index_images(
             index_model.keep(embedder, place)  # it may have been calibrated anew
             there.update(source, remove_missing=remove_missing, progress=progress)
         if identity is not None:
-            made.identify_by(identity)
+            made.identify_by(identity, strangers=strangers)
     except BaseException:
         made.close()
         raise
