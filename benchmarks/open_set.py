@@ -18,11 +18,14 @@ import ledger
 import photo_collections
 import promised_rates
 import twinset
+from twinset.backbones import lite0
 from twinset.metrics.growth import Growth
 from twinset.metrics.joining import RULES
 from twinset.metrics.joining_choice import choose_rule
 from twinset.metrics.open_set import cmc, compare_references
 from twinset.metrics.trials import leave_out
+
+CLOTHES = "Fashion-MNIST"
 
 
 def cover(repetitions):
@@ -77,9 +80,18 @@ def grow(galleries):
             )
 
 
+def features_of(collection):
+    """Encode images by a network that has seen none of their classes."""
+    if collection != CLOTHES:
+        return promised_rates.features_of(collection)
+    test = twinset.load_fashion_mnist(progress=False)[1].subset(np.arange(2_000))
+    rows = lite0.backbone(test.row_shape).encode(test)
+    return twinset.LabelledFeatures(rows, test.labels, test.class_names, collection)
+
+
 def references():
-    for collection in ("places", "characters"):
-        data = promised_rates.features_of(collection)
+    for collection in (*photo_collections.available(), CLOTHES):
+        data = features_of(collection)
         fit, test = photo_collections.halves(data)
         chosen = choose_rule(fit.rows, fit.labels).chosen
         tried = {rule: compare_references(test.rows, test.labels, rule, (1, 5)) for rule in RULES}

@@ -42,6 +42,10 @@ ATTEMPTS = 20
 Answer = TypeVar("Answer")
 
 
+class _RowsMissingError(Exception):
+    """A reading of all rows that found fewer than there are."""
+
+
 class MilvusStore(Store):
     """Items in a collection of Milvus, or of a file of Milvus Lite, with exact search.
 
@@ -188,6 +192,9 @@ class MilvusStore(Store):
                     found = answer(before)
                 except StoreError:
                     raise
+                except _RowsMissingError:
+                    self._refresh(level)
+                    continue
                 except Exception:
                     self._refresh(level)  # tells if its collection is gone with another state
                     raise
@@ -242,12 +249,16 @@ class MilvusStore(Store):
     ) -> list[list[Neighbour]]:
         # Find neighbours by reading all items, as Milvus returns no more than 16,384.
         kept = [self._rows.candidates([]) for _ in queries]
+        seen = 0
         for page in self._pages(state, expression(request.where)):
+            seen += len(page.positions)
             held = page.that_hold(request.where)
             for at, query in enumerate(queries):
                 joined = kept[at].joined(held)
                 chosen = best(measure(query, joined), joined.positions, request.k, request.within)
                 kept[at] = joined.take(chosen)
+        if not request.where and seen < state.count:  # Milvus Lite, while another thread writes
+            raise _RowsMissingError
         return [
             nearest(query, each, request.k, request.within)
             for query, each in zip(queries, kept, strict=True)
