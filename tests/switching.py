@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -53,7 +52,7 @@ def kill_many(folder, times, seed):
                 assert process.stdout.readline() == "switched\n"
                 longest = 1.4 * (time.perf_counter() - began)
             time.sleep(rng.random() * longest)
-            process.send_signal(signal.SIGKILL)
+            process.kill()
         seen["half embedded"] += Path(place, "next").exists()
         with Index.open(place) as index:
             seen[index.store.signature.model] += 1
