@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Largest difference of one coordinate, of embeddings whose coordinates are at most 1; beyond, in
 # proportion. What is seen of a true graph is 10⁻⁶.
 TOLERANCE = 1e-4
-BATCHES = (1, 3, 16)
+BATCHES = (1, 3, 64)
 # Images to see ranges on: of a few hundred on, more change little.
 SAMPLE, BATCH = 256, 32
 
@@ -137,7 +137,7 @@ def agreement(
 
 def some_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Draw images for such a check: half of them noise, half of them smooth; none is flat."""
-    # 16, or as many as an encoder can take at once
+    # 64, or as many as an encoder can take at once
     count = min(max(BATCHES), max(4, batch_size(shape)))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *shape), np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -156,7 +156,7 @@ class Growth:
         return np.unique(couples, return_counts=True)[1].astype(np.float64)
 
 
-@cache
+@lru_cache(maxsize=256)  # of one collection: a process may judge many
 def _free(gallery: int, size: int) -> Floats:
     """Compute the chance that none of k matches is among `size` of a gallery, for all k."""
     from scipy.special import gammaln

@@ -131,8 +131,10 @@ def identify_all(
     sizes = np.unique(np.asarray(identities), return_counts=True)[1]
     if (sizes > 1).sum() < LEAST:
         return None
-    choice = choose_rule(embeddings, identities, seed=seed)
-    rule, reason = (choice.chosen, choice.reason) if rule is None else (rule, "as asked for")
+    reason = "as asked for"
+    if rule is None:
+        choice = choose_rule(embeddings, identities, seed=seed)
+        rule, reason = choice.chosen, choice.reason
     trials = leave_out(embeddings, identities, rule, seed=seed)
     growth = Growth(trials)
     points = [
