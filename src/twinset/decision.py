@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -153,6 +153,56 @@ class Calibrator:
         check_prior(prior)
         odds = self.llr(distance) + np.log(prior) - np.log1p(-prior)
         return np.asarray(np.exp(-np.logaddexp(0, -odds)))
+
+
+@dataclass(frozen=True)
+class ErrorCurve:
+    """The error rates to expect of each threshold on what is new, with their 95% intervals.
+
+    Args:
+        distance: thresholds, ascending, b of them.
+        fmr: false match rate at each: share of different pairs within it; b numbers in [0, 1].
+        fmr_low: lower end of its interval.
+        fmr_high: upper end of its interval.
+        fnmr: false non-match rate at each: share of same pairs beyond it.
+        fnmr_low: lower end of its interval.
+        fnmr_high: upper end of its interval.
+        over: what is new where the rates are to hold: "image", of known classes, or "class".
+
+    Example:
+        >>> ends = (0.0, 0.0), (1.0, 1.0)
+        >>> line = ErrorCurve((0.0, 2.0), (0.0, 1.0), *ends, (1.0, 0.0), *ends)
+        >>> line.at(0.5)["fmr"], line.at(0.5)["fnmr"]
+        (0.25, 0.75)
+        >>> line.densities(2)["different"]
+        [0.5, 0.5]
+    """
+
+    distance: tuple[float, ...]
+    fmr: tuple[float, ...]
+    fmr_low: tuple[float, ...]
+    fmr_high: tuple[float, ...]
+    fnmr: tuple[float, ...]
+    fnmr_low: tuple[float, ...]
+    fnmr_high: tuple[float, ...]
+    over: str = "image"
+
+    def at(self, threshold: float) -> dict[str, float]:
+        """Read all six rates at a threshold, by name; between two by a straight line."""
+        rates = [each.name for each in fields(self) if each.name not in ("distance", "over")]
+        return {
+            name: float(np.interp(threshold, self.distance, getattr(self, name))) for name in rates
+        }
+
+    def densities(self, bars: int = 60) -> dict[str, list[float]]:
+        """Share of pairs by unit of distance: "edges", bars + 1; "same" and "different", bars."""
+        edges = np.linspace(0, self.distance[-1], bars + 1)
+        found = {}
+        for name, within in (("same", 1 - np.asarray(self.fnmr)), ("different", self.fmr)):
+            share = np.interp(edges, self.distance, within)
+            share[0] = 0.0  # what is at 0 belongs to the first bar
+            found[name] = np.diff(share) / np.diff(edges)
+        return {"edges": edges.tolist()} | {name: each.tolist() for name, each in found.items()}
 
 
 @dataclass(frozen=True)

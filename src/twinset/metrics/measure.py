@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.decision import Calibrator, Threshold
+from twinset.decision import Calibrator, ErrorCurve, Threshold
 from twinset.metrics import intervals
 from twinset.metrics.all_pairs import AllPairs, PerClass
 from twinset.metrics.calibration import fit_calibrator, reliability
@@ -24,7 +24,7 @@ from twinset.metrics.measurements import (
 )
 from twinset.metrics.open_set import OpenSet, identify_all
 from twinset.metrics.pairs import ENOUGH_ERRORS, Curve, Rates, precision_at_prior
-from twinset.metrics.promised import Over, promise
+from twinset.metrics.promised import Over, error_curve, promise
 from twinset.metrics.table import METRICS, Kind, measured_by, of_kind
 
 RULES = ("balanced accuracy", "EER", "FPR <= 0.01")
@@ -37,6 +37,7 @@ class Calibration:
 
     thresholds: tuple[Threshold, ...]
     calibrator: Calibrator | None = None
+    error_curve: ErrorCurve | None = None
 
 
 def calibrate(part: Part, *, rules: Sequence[str] = RULES, over: Over = "image") -> Calibration:
@@ -44,7 +45,8 @@ def calibrate(part: Part, *, rules: Sequence[str] = RULES, over: Over = "image")
     curve = part.pairs.curve()
     # of n images at most n / 4 pairs of each kind can be drawn that share none
     probability = fit_calibrator(curve, evidence=max(len(part) // 4, 1))
-    return Calibration(promise(part, rules, over=over), probability)
+    chosen = promise(part, rules, over=over)
+    return Calibration(chosen, probability, error_curve(part, chosen, over=over))
 
 
 def measure(

@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.decision import Threshold
+from twinset.decision import ErrorCurve, Threshold
 from twinset.errors import DataError
 from twinset.metrics.all_pairs import AllPairs
-from twinset.metrics.intervals import Estimate, Interval
+from twinset.metrics.intervals import Estimate, Interval, band_thresholds
 from twinset.metrics.listed_pairs import ListedPairs
 from twinset.metrics.measured import Part
 from twinset.metrics.pairs import choose_threshold
@@ -100,21 +100,65 @@ def promise(
     return tuple(found)
 
 
+def error_curve(
+    part: Part, chosen: Sequence[Threshold], *, over: Over = "image", points: int = 80
+) -> ErrorCurve:
+    """Measure both error rates at a grid of thresholds, those that were chosen among them."""
+    # Nobody chose one of the grid by its errors, so each is judged by all pairs; at a threshold
+    # that was chosen the rates may be a little better than `promise` has them.
+    walk = part.pairs
+    curve = walk.curve()
+    last = len(curve.thresholds) - 1
+    # even steps up to where hardly a pair is farther, and finer ones where few pairs match
+    tops = (int(np.searchsorted(share, 0.999)) for share in (curve.fmr, 1 - curve.fnmr))
+    most = float(curve.thresholds[min(max(tops), last)])
+    even = np.linspace(0, most, points).tolist()
+    beyond = float(curve.thresholds[last]) * (1 + 1e-4)  # rounded, it holds all pairs still
+    grid = {float(f"{each:.5g}") for each in (*even, *band_thresholds(curve), beyond)}
+    grid |= {each.value for each in chosen if 0 <= each.value <= beyond}
+    thresholds = sorted(grid)
+    counts = walk.per_image(thresholds)
+    units = _Units(part, _blocks(part)) if over == "class" else None
+    told: dict[str, list[float]] = {}
+    for k in range(len(thresholds)):
+        missed = counts.positives - counts.true_matches[k]
+        errors = {
+            "fmr": (counts.false_matches[k], counts.negatives),
+            "fnmr": (missed, counts.positives),
+        }
+        for name, each in errors.items():
+            found = (
+                _over_images(*each)
+                if units is None
+                else units.interval(*each, None, between=name == "fmr")
+            )
+            ends = {"": found.value, "_low": found.low, "_high": found.high}
+            for end, value in ends.items():
+                told.setdefault(name + end, []).append(round(value, 6))
+    rates = {name: tuple(values) for name, values in told.items()}
+    return ErrorCurve(tuple(thresholds), **rates, over=over)
+
+
 def _left_out(
     part: Part, walk: AllPairs | ListedPairs, chosen: Sequence[Threshold]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     # the block of each image, and for each block and rule the threshold that its pairs had no part
     # in; that of all pairs where the other blocks have no pairs of both kinds
     values = np.array([each.value for each in chosen])
-    if part.blocks is None:
-        return np.zeros(len(part), np.intp), values[None]
-    names, blocks = np.unique(part.blocks, return_inverse=True)
-    found = np.tile(values, (len(names), 1))
-    for block in range(len(names)):
+    blocks = _blocks(part)
+    found = np.tile(values, (int(blocks.max()) + 1, 1))
+    for block in range(len(found) if part.blocks is not None else 0):
         rest = walk.curve(without=block)
         if rest.positives and rest.negatives:
             found[block] = [choose_threshold(rest, each.rule).value for each in chosen]
     return blocks, found
+
+
+def _blocks(part: Part) -> NDArray[np.intp]:
+    if part.blocks is None:
+        return np.zeros(len(part), np.intp)
+    codes: NDArray[np.intp] = np.unique(part.blocks, return_inverse=True)[1]
+    return codes
 
 
 def _over_images(errors: NDArray[np.int64], pairs: NDArray[np.int64]) -> Interval:
@@ -152,7 +196,7 @@ class _Units:
         level: float = 0.95,
     ) -> Interval:
         """Bound a rate over classes, each a try of its own."""
-        from scipy import stats
+        from scipy import special
 
         total = float(pairs.sum()) / 2
         rate = float(errors.sum()) / 2 / total
@@ -162,7 +206,7 @@ class _Units:
         pulls *= 1.0 if between else 0.5
         known = self.classes if between else self.with_pairs
         ends = (1 - level) / 2, (1 + level) / 2
-        student = float(stats.t.ppf(ends[1], max(known - 1, 1)) / stats.norm.ppf(ends[1]))
+        student = float(special.stdtrit(max(known - 1, 1), ends[1]) / special.ndtri(ends[1]))
         variance = float(np.square(pulls).sum()) * student**2 * known / max(known - 1, 1)
         worst = self.couples if between else self.with_pairs
         told = rate * (1 - rate) / variance if 0 < rate < 1 and variance > 0 else float(worst)
@@ -170,11 +214,13 @@ class _Units:
         n = 1 / ((1 - doubt) / told + doubt / worst)
         a, b = rate * n + 0.5, (1 - rate) * n + 0.5
         if future is None:
-            low, high = stats.beta.ppf(ends, a, b)
+            low, high = special.betaincinv(a, b, ends)
         else:
             share = future / known
             if between:  # of the chance of the draw half is that of classes, half that of couples
                 share = 2 / (1 / share + self.couples / math.comb(future, 2))
+            from scipy import stats  # a second to import, for who asks for this only
+
             tries = max(round(told * share), 1)
             low, high = stats.betabinom.ppf(ends, tries, a, b) / tries
         # at 0 and 1 the interval begins at the rate itself (Brown, Cai, DasGupta)

@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeVar, cast
 from twinset.backbones.provenance import Provenance
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import VectorInput
-from twinset.decision import Calibrator, Threshold
+from twinset.decision import Calibrator, ErrorCurve, Threshold
 from twinset.errors import ModelError
 
 Kind = TypeVar("Kind")
@@ -42,6 +42,7 @@ class Essentials:
     threshold: Threshold
     alternatives: tuple[Threshold, ...] = ()
     calibrator: Calibrator | None = None
+    error_curve: ErrorCurve | None = None
     trained_on: TrainedOn
     class_names: tuple[str, ...]
     provenance: tuple[Provenance, ...] = ()
@@ -113,7 +114,7 @@ def parse(kind: type[Kind], text: str, source: str | Path, mend: str) -> Kind:
 
 # The dataclasses declare what a card holds. They are read by hand, as pydantic takes a third of the
 # time from the shell to a verdict.
-_KINDS = (Preprocessing, VectorInput, Threshold, Calibrator, TrainedOn, Provenance)
+_KINDS = (Preprocessing, VectorInput, Threshold, Calibrator, ErrorCurve, TrainedOn, Provenance)
 _PARTS: dict[str, type[Any]] = {each.__name__: each for each in _KINDS}
 _SCALARS: dict[str, Any] = {each.__name__: each for each in (str, int, bool)}
 _SCALARS |= {"float": int | float, "Resize": str, "dict[str, str]": dict}

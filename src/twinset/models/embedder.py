@@ -19,7 +19,7 @@ from twinset.data.labelled import Labelled, VectorInput
 from twinset.data.pair_parts import listed
 from twinset.data.pairs import Pairs
 from twinset.data.stored import StoredPixels
-from twinset.decision import Calibrator, Threshold, Verdict, check_prior
+from twinset.decision import Calibrator, ErrorCurve, Threshold, Verdict, check_prior
 from twinset.errors import DataError
 from twinset.models.card import TrainedOn
 from twinset.models.given import one_or_many, pixels_of
@@ -46,6 +46,8 @@ class Embedder(ABC):
         threshold: decides what counts as the same.
         alternatives: further thresholds, by other rules, that the model was calibrated for.
         calibrator: distance → probability of "same"; None without a calibration.
+        error_curve: both error rates to expect at each threshold; None without a calibration, or
+            where an earlier version made it.
         class_names: of the training data.
         trained_on: the training data.
         recipe: that trained it; None where that is not known, as of a graph alone.
@@ -61,6 +63,7 @@ class Embedder(ABC):
     class_names: tuple[str, ...]
     trained_on: TrainedOn
     # a model of the user's own class need not have them
+    error_curve: ErrorCurve | None = None
     recipe: Recipe | None = None
     history: tuple[EpochRecord, ...] = ()
     provenance: tuple[Provenance, ...] = ()
@@ -281,6 +284,8 @@ class Embedder(ABC):
         model: Self = replace(
             this, threshold=first, alternatives=tuple(others), calibrator=found.calibrator
         )
+        # a model of the user's own class need not have a field for it
+        model.__dict__["error_curve"] = found.error_curve
         if "digest" in self.__dict__:  # known, and the embeddings are the same
             model.__dict__["digest"] = self.__dict__["digest"]
         return model

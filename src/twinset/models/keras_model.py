@@ -20,7 +20,7 @@ from twinset.backbones.provenance import Provenance
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import LabelledImages, VectorInput
 from twinset.data.stored import StoredPixels
-from twinset.decision import Calibrator, Threshold
+from twinset.decision import Calibrator, ErrorCurve, Threshold
 from twinset.errors import ModelError
 from twinset.files import write_bytes
 from twinset.models.card import CARD, ENCODER, RECIPE, Card, Essentials, TrainedOn, read_card
@@ -50,6 +50,7 @@ class SiameseModel(Embedder):
     interrupted: bool = False
     alternatives: tuple[Threshold, ...] = ()
     calibrator: Calibrator | None = None
+    error_curve: ErrorCurve | None = None
     provenance: tuple[Provenance, ...] = ()
 
     @cached_property

@@ -15,7 +15,7 @@ from twinset.backbones.session import INPUT, OUTPUT, name_of, open_session
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import VectorInput
 from twinset.data.stored import StoredPixels
-from twinset.decision import Calibrator, Threshold
+from twinset.decision import Calibrator, ErrorCurve, Threshold
 from twinset.errors import ModelError
 from twinset.models.card import (
     CARD,
@@ -96,6 +96,7 @@ class OnnxModel(Embedder):
     trained_on: TrainedOn
     alternatives: tuple[Threshold, ...] = ()
     calibrator: Calibrator | None = None
+    error_curve: ErrorCurve | None = None
     provenance: tuple[Provenance, ...] = ()
     origin: Origin = field(default_factory=Origin)
 
