@@ -54,6 +54,7 @@ ROOMS = (
     ("report",),
     ("evaluation",),
     ("run",),
+    ("server",),
     ("cli", "", "__main__"),
 )
 FLOOR = {name: height for height, names in enumerate(ROOMS) for name in names}

@@ -152,6 +152,7 @@ def test_the_commands_are_listed_with_what_they_do(command):
         "remove",
         "review",
         "search",
+        "serve",
         "switch",
         "train",
     ]

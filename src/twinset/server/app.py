@@ -1,0 +1,71 @@
+"""`create_app`: the application of one service: its routes, its guard, its page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+from twinset.server import problems
+from twinset.server.guard import Guard
+from twinset.server.routes import compare, health, model
+from twinset.server.service import Service
+
+PAGE = Path(__file__).parent / "page"
+PREFIX = "/api/v1"
+# One module a subject: a new one is added here.
+ROUTERS = (model.router, compare.router)
+# Paths that the page gives a meaning, each with the state of a view in its query.
+VIEWS = ("compare", "search", "threshold", "review", "duplicates", "map", "report")
+LOCAL = ("localhost",)
+
+
+def create_app(service: Service, *, hosts: Collection[str] = LOCAL) -> FastAPI:
+    """Make the application of a service, to serve or to mount in another one.
+
+    Args:
+        service: that answers. `app.state.service` holds it: put another there, and new requests
+            are answered by that.
+        hosts: names by which the server is reached, beside addresses; "*" for any. Defaults to
+            localhost.
+    """
+    app = FastAPI(
+        title="twinset",
+        version=version("twinset"),
+        description="Do two images show the same? Compare, search, identify, decide.",
+        # both pages load scripts from another host
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.service = service
+    problems.add_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
+    app.include_router(health.router)
+    _serve_page(app)
+    app.add_middleware(Guard, current=lambda: app.state.service, hosts=hosts)
+    return app
+
+
+def _serve_page(app: FastAPI) -> None:
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+
+    for path in ("/", *(f"/{view}" for view in VIEWS)):
+        app.add_api_route(path, page, include_in_schema=False, methods=["GET"])
+    app.mount("/", _Page(directory=PAGE))
+
+
+class _Page(StaticFiles):
+    """The files of the page; a browser asks whether they have changed."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Any:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

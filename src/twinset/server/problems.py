@@ -1,0 +1,115 @@
+"""Errors as problem details (RFC 9457): what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from twinset.errors import DataError, StoreError, TwinsetError
+
+LOG = logging.getLogger("twinset.server")
+MEDIA = "application/problem+json"
+
+
+class Problem(Exception):  # noqa: N818 - what RFC 9457 calls it
+    """An answer that is an error.
+
+    Args:
+        status: of HTTP.
+        detail: what was expected, what came, what to do.
+        name: the last part of the problem's type. Defaults to the words of the status.
+        headers: further ones of the answer.
+        **more: further members of the problem.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        name: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = HTTPStatus(status).phrase
+        self.headers = dict(headers or {})
+        kind = name or self.title.lower().replace(" ", "-")
+        self.content = {
+            "type": f"urn:twinset:problem:{kind}",
+            "title": self.title,
+            "status": status,
+            "detail": detail,
+            **more,
+        }
+
+    def response(self) -> Response:
+        """Make the answer."""
+        return Response(to_json(self.content), self.status, headers=self.headers, media_type=MEDIA)
+
+
+def problem_of(error: Exception) -> Problem:
+    """Turn any error into the problem that a client is told; ours alone tell their reason."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, DataError | StoreError):
+        return Problem(422, str(error))
+    # Nothing of an error that nobody foresaw reaches a client: it may name files of the host.
+    number = secrets.token_hex(4)
+    LOG.error("error %s", number, exc_info=error)
+    more = "; its log tells more" if isinstance(error, TwinsetError) else ""
+    return Problem(
+        500,
+        f"Something went wrong in the server, which is no fault of the request{more}. Report the "
+        f"id {number}.",
+        id=number,
+    )
+
+
+def _of_validation(error: RequestValidationError) -> Problem:
+    told = [
+        {"where": ".".join(map(str, each["loc"])), "expected": each["msg"]}
+        for each in error.errors()
+    ]
+    first = told[0] if told else {"where": "request", "expected": "another one"}
+    detail = f"{first['where']}: {first['expected']}. See /openapi.json."
+    return Problem(422, detail, errors=told)
+
+
+def _of_http(error: HTTPException) -> Problem:
+    words = {
+        404: "There is nothing at this path: see /openapi.json.",
+        405: "This path does not take this method: see /openapi.json.",
+    }
+    detail = words.get(error.status_code, str(error.detail))
+    return Problem(error.status_code, detail, headers=error.headers)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Let an application tell all errors as problems."""
+
+    async def told(_: Request, error: Exception) -> Response:
+        return problem_of(error).response()
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return _of_validation(error).response()
+
+    async def http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return _of_http(error).response()
+
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    for kind in (Problem, TwinsetError):
+        app.add_exception_handler(kind, told)

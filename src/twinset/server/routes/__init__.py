@@ -1,0 +1,1 @@
+"""What the server answers: one module a subject, each with a `router`."""

@@ -1,0 +1,54 @@
+"""The card of the model that answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from twinset.data.labelled import VectorInput
+from twinset.server.answers import answer
+from twinset.server.schemas import ModelCard
+from twinset.server.service import Service, TheService
+
+router = APIRouter(tags=["model"])
+
+
+@router.get("/model", response_model=ModelCard, summary="The model's card")
+async def model(service: TheService) -> Response:
+    """Tell what model answers: its threshold and whence, its input, what it was trained on."""
+    return answer(card(service))
+
+
+def card(service: Service) -> dict[str, Any]:
+    """Describe the model of a service."""
+    model = service.model
+    takes_vectors = isinstance(model.preprocessing, VectorInput)
+    return {
+        "name": service.name,
+        "digest": model.digest,
+        "distance": model.distance,
+        "dim": model.dim,
+        "input": {
+            "kind": "vectors" if takes_vectors else "images",
+            **asdict(model.preprocessing),
+        },
+        "threshold": _threshold(model.threshold),
+        "alternatives": [_threshold(each) for each in model.alternatives],
+        "calibrated": model.calibrator is not None,
+        "calibrator": None if model.calibrator is None else asdict(model.calibrator),
+        "prior": 0.5,
+        "class_names": model.class_names,
+        "trained_on": asdict(model.trained_on),
+        "provenance": [asdict(each) for each in model.provenance],
+        "has_index": service.index is not None,
+        "has_report": service.report is not None,
+        "writable": service.token is not None,
+        "limits": asdict(service.limits),
+    }
+
+
+def _threshold(one: Any) -> dict[str, Any]:
+    return asdict(one) | {"origin": one.origin, "promise": one.promise}

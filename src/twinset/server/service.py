@@ -1,0 +1,248 @@
+"""`Service`: what one server answers with: a model, an index, and the queue before the model."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import numpy as np
+from fastapi import Depends, Request
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from twinset.cores import cores
+from twinset.data.decoding.image_file import EncodedImage
+from twinset.data.labelled import VectorInput
+from twinset.errors import StoreError
+from twinset.models.embedder import Embedder, batch_size
+from twinset.search.index import Index
+from twinset.server import uploads
+from twinset.server.batching import Batcher, Entry, late
+from twinset.server.limits import Limits
+from twinset.server.problems import Problem
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+Options = TypeVar("Options", bound=BaseModel)
+
+# The time by which the request in hand must be answered; a request's own task sets it.
+DEADLINE: ContextVar[float] = ContextVar("twinset-deadline")
+
+# Of a run's folder, the one that tells more first.
+REPORTS = ("evaluation.html", "report.html")
+
+
+class Service:
+    """One model, perhaps one index, and the queue before them; a reload makes another.
+
+    A request keeps the service that it began with, so model and index are of one moment.
+
+    Args:
+        model: that embeds.
+        index: that is searched. Defaults to none.
+        limits: Defaults to those of `Limits`.
+        token: that writes must bring. Defaults to none: nobody may write.
+        folder: of the model's run. Defaults to none.
+
+    Attributes:
+        caches: for what routes compute once for this model and index, by a name of their own.
+    """
+
+    def __init__(
+        self,
+        model: Embedder,
+        index: Index | None = None,
+        *,
+        limits: Limits | None = None,
+        token: str | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.model = model
+        self.index = index
+        self.folder = folder
+        self.users = 0  # requests that have it
+        self.limits = limits or Limits()
+        self.token = token
+        self.caches: dict[str, Any] = {}
+        shape = () if isinstance(model.preprocessing, VectorInput) else model.preprocessing.shape
+        self.most = min(self.limits.batch, batch_size(shape)) if shape else self.limits.batch
+        self.batcher = Batcher(
+            model.encode,
+            most=self.most,
+            images=self.limits.queue_images,
+            bytes_=self.limits.queue_bytes,
+        )
+        # decoding, and all that waits for a store: the loop itself must never wait
+        self._threads = ThreadPoolExecutor(max(4, cores() + 2), "twinset-work")
+
+    @property
+    def name(self) -> str:
+        """What the model is called: by its folder, else by what it was trained on."""
+        return self.folder.resolve().name if self.folder else self.model.trained_on.name
+
+    @property
+    def report(self) -> Path | None:
+        """The page of the run's evaluation; None where there is none."""
+        pages = [self.folder / name for name in REPORTS] if self.folder else []
+        return next((page for page in pages if page.is_file()), None)
+
+    def vectors_of(self, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Read the embeddings of items; in a thread, by `call`.
+
+        Raises:
+            Problem: 404, no index, or no such item.
+        """
+        if self.index is None:
+            raise no_index()
+        try:
+            items = self.index.get(ids)
+        except StoreError as error:
+            raise Problem(404, str(error), name="no-item") from None
+        return dict(zip(items.ids, items.vectors, strict=True))
+
+    async def call(
+        self, function: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs
+    ) -> Made:
+        """Call what takes time, such as an index's search, in a thread.
+
+        Raises:
+            Problem: 503, the answer would come too late.
+        """
+        loop = asyncio.get_running_loop()
+        work = partial(function, *args, **kwargs)
+        end = DEADLINE.get(time.monotonic() + self.limits.seconds)
+
+        def in_time() -> Made:
+            if time.monotonic() > end:
+                raise late()
+            return work()
+
+        return await loop.run_in_executor(self._threads, in_time)
+
+    async def read(
+        self, request: Request, kind: type[Options], field: str = "images"
+    ) -> tuple[Options, uploads.Form]:
+        """Read a request: its options, checked, and its form with the images as they came.
+
+        Args:
+            request: with a form, or one image as the body and the options in the query.
+            kind: of the options.
+            field: the name of an image that is the whole body.
+        """
+        form = await uploads.read_form(request, self.limits, field)
+        return uploads.options_of(form, kind), form
+
+    async def pixels(self, images: Sequence[EncodedImage]) -> NDArray[np.uint8]:
+        """Decode images to the model's own size: uint8 of shape (n, *shape)."""
+        preprocessing = self.model.preprocessing
+        if isinstance(preprocessing, VectorInput):
+            raise Problem(
+                422, "Expected a model of images. This server's model takes vectors: ask by item."
+            )
+        return await self.call(uploads.decoded, images, preprocessing, self.limits)
+
+    async def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed pixels of the model's own size, together with what others ask meanwhile.
+
+        Args:
+            pixels: uint8 of shape (n, *shape), as `pixels` makes them.
+
+        Returns:
+            Embeddings of shape (n, d), float32.
+        """
+        end = DEADLINE.get(time.monotonic() + self.limits.seconds)
+        # Cut, not refused: two parts at a time, so that others come in between.
+        parts = [pixels[at : at + self.most] for at in range(0, len(pixels), self.most)]
+        waiting: list[Entry] = []
+        found: list[NDArray[np.float32]] = []
+        try:
+            for part in parts:
+                if len(waiting) == 2:
+                    found.append(await waiting.pop(0).answer)
+                waiting.append(self.batcher.put(part, end))
+            while waiting:
+                found.append(await waiting.pop(0).answer)
+        finally:
+            for entry in waiting:  # nobody waits for them any more
+                entry.given_up = True
+        if not found:
+            return np.zeros((0, self.model.dim), np.float32)
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    async def embed_images(self, images: Sequence[EncodedImage]) -> NDArray[np.float32]:
+        """Decode and embed images."""
+        return await self.embed(await self.pixels(images))
+
+    def close(self) -> None:
+        """Finish what was accepted, and let go of the index."""
+        self.batcher.close()
+        self._threads.shutdown()
+        if self.index is not None:
+            self.index.close()
+
+
+def the_service(request: Request) -> Service:
+    """Give a request the service that it began with; for `Depends`."""
+    service: Service = request.scope["twinset.service"]
+    return service
+
+
+def the_index(request: Request) -> Index:
+    """Give a request the index; for `Depends`.
+
+    Raises:
+        Problem: 404, no index is served.
+    """
+    index = the_service(request).index
+    if index is None:
+        raise no_index()
+    return index
+
+
+def no_index() -> Problem:
+    """Tell that no index is served."""
+    return Problem(
+        404,
+        "Expected a server with an index. This one has a model alone: start it with "
+        "`twinset serve RUN --index INDEX`.",
+        name="no-index",
+    )
+
+
+def the_writer(request: Request) -> Service:
+    """Give a request that may write the service; for `Depends`.
+
+    Raises:
+        Problem: 403, the server is read-only; 401, another token or none.
+    """
+    service = the_service(request)
+    if service.token is None:
+        raise Problem(
+            403,
+            "Expected a server that takes changes. This one is read-only: start it with "
+            "--token-file FILE or TWINSET_TOKEN.",
+            name="read-only",
+        )
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    right = hmac.compare_digest(given.strip().encode(), service.token.encode())
+    if scheme.lower() != "bearer" or not right:
+        raise Problem(
+            401,
+            "Expected the header `Authorization: Bearer TOKEN` with the server's token.",
+            name="wrong-token",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return service
+
+
+# What handlers declare: `async def search(request: Request, index: TheIndex) -> Response`.
+TheService = Annotated[Service, Depends(the_service)]
+TheIndex = Annotated[Index, Depends(the_index)]
+TheWriter = Annotated[Service, Depends(the_writer)]

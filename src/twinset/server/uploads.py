@@ -1,0 +1,238 @@
+"""A request's bytes as checked pixels: no path of the host is ever taken from a request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from twinset.data.decoding.decode import Preprocessing
+from twinset.data.decoding.image_file import EncodedImage, probe_encoded
+from twinset.errors import ImageFileError
+from twinset.server.limits import Limits
+from twinset.server.problems import Problem
+
+Options = TypeVar("Options", bound=BaseModel)
+
+_MAX_PARTS = 10_000
+_MAX_FIELD = 64 * 1024
+_MAX_PART_HEADERS = 8 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Upload:
+    """An image as it came, and in which field."""
+
+    name: str  # of the field
+    image: EncodedImage
+
+
+@dataclass(eq=False)
+class Form:
+    """What a request brought: images in order, and fields."""
+
+    uploads: list[Upload] = field(default_factory=list)
+    fields: dict[str, list[str]] = field(default_factory=dict)
+
+    def images(self, name: str) -> list[EncodedImage]:
+        """List the images of a field."""
+        return [each.image for each in self.uploads if each.name == name]
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """Read a request's body whole, within its limits of size and time."""
+    told = request.headers.get("content-length", "")
+    if told.isdigit() and int(told) > limits.request_bytes:
+        raise _too_large(limits)
+    parts, size, end = [], 0, time.monotonic() + limits.body_seconds
+    while True:
+        try:
+            message = await asyncio.wait_for(request.receive(), end - time.monotonic())
+        except TimeoutError:
+            raise Problem(
+                408,
+                f"Expected the whole request within {limits.body_seconds:g} s.",
+                headers={"Connection": "close"},
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise Problem(499 if False else 400, "The client hung up.", name="hung-up")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limits.request_bytes:
+            raise _too_large(limits)
+        parts.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _too_large(limits: Limits) -> Problem:
+    return Problem(
+        413,
+        f"Expected a request of at most {limits.request_bytes:,} bytes: send fewer or smaller "
+        "images.",
+        headers={"Connection": "close"},
+    )
+
+
+async def read_form(request: Request, limits: Limits, field_name: str) -> Form:
+    """Read images and fields: of a form (multipart/form-data), or one image as the body.
+
+    Options may be in the query as well; a form's own come first.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind == b"multipart/form-data":
+        form = _parsed(await read_body(request, limits), options.get(b"boundary", b""), limits)
+    elif kind.startswith(b"image/") or kind == b"application/octet-stream":
+        body = await read_body(request, limits)
+        form = Form([Upload(field_name, EncodedImage(body, "the image"))])
+    elif kind == b"application/x-www-form-urlencoded" or not kind:
+        body = await read_body(request, limits)
+        if body and not kind:
+            raise _unsupported(kind)
+        form = Form(fields=_urlencoded(body))
+    else:
+        raise _unsupported(kind)
+    for name, value in request.query_params.multi_items():
+        form.fields.setdefault(name, []).append(value)
+    for each in form.uploads:
+        if len(each.image.data) > limits.image_bytes:
+            raise Problem(
+                413,
+                f"{each.image.name}: expected an image of at most {limits.image_bytes:,} bytes. "
+                f"Received {len(each.image.data):,}: scale it down first.",
+            )
+    return form
+
+
+def _urlencoded(body: bytes) -> dict[str, list[str]]:
+    from urllib.parse import parse_qs
+
+    try:
+        return parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MAX_PARTS)
+    except ValueError:
+        raise Problem(400, "Expected form fields in UTF-8.") from None
+
+
+def _unsupported(kind: bytes) -> Problem:
+    shown = kind.decode("latin-1") or "a body without a type"
+    return Problem(
+        415,
+        "Expected multipart/form-data, or an image as the body with Content-Type: image/png or "
+        f"the like. Received {shown}.",
+    )
+
+
+class _Parts:
+    """What a multipart parser tells, gathered."""
+
+    def __init__(self) -> None:
+        self.form = Form()
+        self.ended = False
+        self._field = self._value = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._data: list[bytes] = []
+        self._count = 0
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_part_data": lambda data, start, end: self._data.append(data[start:end]),
+            "on_part_end": self._end,
+            "on_header_field": self._on_field,
+            "on_header_value": self._on_value,
+            "on_header_end": self._on_header,
+            "on_end": self._on_end,
+        }
+
+    def _begin(self) -> None:
+        self._headers, self._data = {}, []
+        self._count += 1
+        if self._count > _MAX_PARTS:
+            raise Problem(413, f"Expected at most {_MAX_PARTS:,} parts in a form.")
+
+    def _on_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header(self) -> None:
+        self._headers[self._field.lower()] = self._value
+        self._field = self._value = b""
+
+    def _on_end(self) -> None:
+        self.ended = True
+
+    def _end(self) -> None:
+        _, about = parse_options_header(self._headers.get(b"content-disposition", b""))
+        name = about.get(b"name", b"").decode("utf-8", "replace")
+        if not name:
+            raise Problem(400, "Expected a name for each part of the form.")
+        data = b"".join(self._data)
+        if b"filename" in about:
+            # for messages alone
+            shown = about[b"filename"].decode("utf-8", "replace")
+            shown = shown.replace("\\", "/").rsplit("/", 1)[-1][:100]
+            title = shown if shown.isprintable() and shown else f"{name} {self._count}"
+            self.form.uploads.append(Upload(name, EncodedImage(data, title)))
+        elif len(data) > _MAX_FIELD:
+            raise Problem(413, f"{name}: expected a field of at most {_MAX_FIELD:,} bytes.")
+        else:
+            text = data.decode("utf-8", "replace")
+            self.form.fields.setdefault(name, []).append(text)
+
+
+def _parsed(body: bytes, boundary: bytes, limits: Limits) -> Form:
+    parts = _Parts()
+    try:
+        # in memory: Starlette's parser writes larger files to disk, by a thread for each chunk
+        parser = MultipartParser(boundary, parts.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError as error:
+        raise Problem(400, f"Expected a whole form (multipart/form-data). {error}.") from None
+    if not parts.ended:
+        raise Problem(400, "Expected a whole form (multipart/form-data). Received a part of one.")
+    return parts.form
+
+
+def options_of(form: Form, kind: type[Options]) -> Options:
+    """Check a request's options: fields of the form or of the query."""
+    values: dict[str, Any] = {}
+    for name, about in kind.model_fields.items():
+        if name in form.fields:
+            given = form.fields[name]
+            many = "list" in str(about.annotation) or "tuple" in str(about.annotation)
+            values[name] = given if many else given[0]
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise RequestValidationError(
+            [each | {"loc": ("options", *each["loc"])} for each in error.errors()]
+        ) from None
+
+
+def decoded(
+    images: Sequence[EncodedImage], preprocessing: Preprocessing, limits: Limits
+) -> NDArray[np.uint8]:
+    """Decode images to the model's own size; the pixels of each are counted before."""
+    found = np.empty((len(images), *preprocessing.shape), np.uint8)
+    for row, image in enumerate(images):
+        width, height, _ = probe_encoded(image.data, image.name)
+        if width * height > limits.image_pixels:
+            raise ImageFileError(
+                f"{image.name}: expected at most {limits.image_pixels / 1e6:g} million pixels. "
+                f"Received {width} x {height}: scale the image down first."
+            )
+        found[row] = preprocessing.pixels(image)
+    return found
