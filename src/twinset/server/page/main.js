@@ -1,0 +1,101 @@
+// The shell: a bar with the views, the view that the address names, and a line about the model.
+import { html, render, useEffect, useRef, useState } from "./vendor/preact.js";
+import { useGet } from "./api.js";
+import { LANGUAGES, count, language, speak, t } from "./language.js";
+import { Busy, Empty, Trouble } from "./parts/states.js";
+import { Icon, Twins } from "./parts/marks.js";
+import { Toasts } from "./parts/toasts.js";
+import { useAddress } from "./router.js";
+import { paint, theme } from "./theme.js";
+import { VIEWS } from "./views.js";
+
+const onPhone = 4; // so many views are in the bar of a phone; the others are behind "More"
+
+function Bar({ views, path, onLook }) {
+  const [open, setOpen] = useState(false);
+  useEffect(() => setOpen(false), [path]);
+  const few = views.length <= onPhone + 1;
+  return html`<header class="bar">
+    <div class="bar-in">
+      <a class="brand" href="/compare" aria-label="twinset"><${Twins} ratio=${0.55} lens />twinset</a>
+      <nav class=${`nav ${open ? "open" : ""} ${few ? "few" : ""}`} aria-label=${t("nav.views")}>
+        <ul>
+          ${views.map(
+            (view, place) => html`<li class=${place >= onPhone ? "late" : ""} key=${view.path}>
+              <a href=${view.path} aria-current=${view.path === path ? "page" : undefined}><${Icon} name=${view.icon} />${t(view.title)}</a>
+            </li>`,
+          )}
+          <li class="nav-more-item">
+            <button class="nav-more" type="button" aria-expanded=${open} onClick=${() => setOpen(!open)}>
+              <${Icon} name="more" />${t("nav.more")}
+            </button>
+          </li>
+        </ul>
+      </nav>
+      <div class="tools">
+        <div class="segments slim" role="group" aria-label=${t("nav.language")}>
+          ${LANGUAGES.map(
+            (one) => html`<button type="button" lang=${one} aria-pressed=${one === language()} onClick=${() => onLook(() => speak(one))}>
+              <span aria-hidden="true">${one.toUpperCase()}</span><span class="unseen">${{ en: "English", fr: "Français" }[one]}</span>
+            </button>`,
+          )}
+        </div>
+        <button class="button plain" type="button" aria-label=${t(theme() === "dark" ? "nav.light" : "nav.dark")}
+          onClick=${() => onLook(() => paint(theme() === "dark" ? "light" : "dark"))}>
+          <${Icon} name=${theme() === "dark" ? "sun" : "moon"} />
+        </button>
+      </div>
+    </div>
+  </header>`;
+}
+
+function Foot({ model, index }) {
+  const trained = model?.trained_on;
+  return html`<footer class="foot"><div class="foot-in">
+    ${trained && html`<span>${t("foot.model", { name: model.name ?? trained.name, images: trained.images })}</span>`}
+    ${index && html`<span>${t("foot.items", { n: index.items })}</span>`}
+    <span>${t("foot.local")}</span>
+  </div></footer>`;
+}
+
+function Page() {
+  const [, redraw] = useState(0);
+  const { path, query } = useAddress();
+  const model = useGet("/model");
+  const index = useGet(model.value?.has_index ? "/index" : null);
+  const main = useRef();
+  const before = useRef(path);
+  // Without an index its views have nothing to show; who comes by a link is told what is missing.
+  const none = model.value && !model.value.has_index;
+  const views = VIEWS.filter((view) => !(none && view.needs === "index"));
+  const view = VIEWS.find((one) => one.path === path) ?? VIEWS[0];
+
+  useEffect(() => {
+    document.title = `${t(view.title)} · twinset`;
+    if (before.current === path) return;
+    before.current = path;
+    scrollTo(0, 0);
+    // the heading is read aloud, and Tab goes on from there
+    (main.current.querySelector("h1") ?? main.current).focus();
+    document.querySelector(".nav [aria-current]")?.scrollIntoView?.({ block: "nearest" });
+  });
+
+  const away = [model, index].find((one) => one.problem);
+  const ready = !model.busy && (none || away || index.value);
+  return html`
+    <a class="skip" href="#main">${t("nav.skip")}</a>
+    <${Bar} views=${views} path=${view.path} onLook=${(change) => (change(), redraw((n) => n + 1))} />
+    <main id="main" class="view" ref=${main} tabindex="-1" key=${view.path}>
+      ${away && ready
+        ? html`<${Trouble} problem=${away.problem} again=${() => (model.again(), index.again())} />`
+        : !ready
+          ? html`<${Busy} />`
+          : view.needs === "index" && none
+            ? html`<h1 tabindex="-1">${t(view.title)}</h1><${Empty} title=${t("empty.index")}>${t("empty.index.do")}<//>`
+            : html`<${view.View} query=${query} model=${model.value} index=${index.value} refresh=${index.again} />`}
+    </main>
+    <${Foot} model=${model.value} index=${index.value} />
+    <${Toasts} />`;
+}
+
+render(html`<${Page} />`, document.getElementById("page"));

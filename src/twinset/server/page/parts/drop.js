@@ -1,0 +1,73 @@
+// Where an image is given: dropped, pasted, picked, photographed, or dragged from a tile.
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { t } from "../language.js";
+import { Icon } from "./marks.js";
+import { crisp, ofFile, taken } from "./pictures.js";
+
+// What is pasted goes to the zone that has the focus, else to the first that is empty, else to the last.
+const zones = new Set();
+addEventListener("paste", (event) => {
+  if (event.target.closest?.("input, textarea, dialog[open]") || !zones.size) return;
+  const pictures = taken(event.clipboardData);
+  if (!pictures.length) return;
+  event.preventDefault();
+  const all = [...zones];
+  const zone = all.find((one) => one.element().contains(document.activeElement)) ?? all.find((one) => one.empty()) ?? all.at(-1);
+  zone.give(pictures);
+});
+// a drop beside a zone would leave the page and open the file
+for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
+
+/**
+ * @param {{label: string, picture?: import("./pictures.js").Picture, many?: boolean, overlay?: any,
+ *          onGive: (pictures: import("./pictures.js").Picture[]) => void, onClear?: () => void, children?: any}} given
+ */
+export function Drop({ label, picture, many, onGive, onClear, overlay, children }) {
+  const [over, setOver] = useState(false);
+  const [unseen, setUnseen] = useState(false); // a format that browsers do not show, such as TIFF
+  const element = useRef();
+  const files = useRef();
+  const camera = useRef();
+  const now = useRef();
+  now.current = { picture, onGive };
+  useEffect(() => {
+    const zone = { element: () => element.current, empty: () => !now.current.picture, give: (p) => now.current.onGive(p) };
+    zones.add(zone);
+    return () => zones.delete(zone);
+  }, []);
+  useEffect(() => setUnseen(false), [picture?.url]);
+  const picked = (event) => {
+    if (event.target.files.length) onGive([...event.target.files].map(ofFile));
+    event.target.value = ""; // the same file may be picked again
+  };
+  const dropped = (event) => {
+    event.preventDefault();
+    setOver(false);
+    const pictures = taken(event.dataTransfer);
+    if (pictures.length) onGive(pictures);
+  };
+  return html`<div class=${`drop ${over ? "over" : ""}`} ref=${element} role="group" aria-label=${label}
+      onDragOver=${(e) => (e.preventDefault(), setOver(true))} onDragLeave=${() => setOver(false)} onDrop=${dropped}>
+    <input type="file" accept="image/*,.tif,.tiff,.heic" multiple hidden ref=${files} onChange=${picked} aria-label=${t("drop.pick")} tabindex="-1" />
+    <input type="file" accept="image/*" capture="environment" hidden ref=${camera} onChange=${picked} aria-label=${t("drop.photo")} tabindex="-1" />
+    ${children}
+    ${!children && picture && html`<div class="drop-image">
+        ${unseen ? html`<p class="quiet measure">${t("drop.unseen")}</p>` : html`<img src=${picture.url} alt=${picture.name} onLoad=${crisp} onError=${() => setUnseen(true)} />`}
+        ${overlay}
+      </div>
+      <div class="drop-foot">
+        <p class="small quiet" title=${picture.name}>${picture.name}</p>
+        <button class="button plain slim" type="button" onClick=${() => files.current.click()}>${t("drop.other")}</button>
+        <button class="button plain slim" type="button" aria-label=${t("drop.clear", { name: label })} onClick=${onClear}><${Icon} name="close" /></button>
+      </div>`}
+    ${!children && !picture && html`<div class="drop-ask">
+      <${Icon} name="image" />
+      <h2>${label}</h2>
+      <p class="small quiet only-fine">${t("drop.how")}</p>
+      <div class="row">
+        <button class="button" type="button" onClick=${() => files.current.click()}>${t(many ? "drop.pick-many" : "drop.pick")}</button>
+        <button class="button camera" type="button" onClick=${() => camera.current.click()}><${Icon} name="camera" />${t("drop.photo")}</button>
+      </div>
+    </div>`}
+  </div>`;
+}

@@ -1,0 +1,27 @@
+// What is there instead of an answer: it is being made, there is none, or something went wrong.
+import { html } from "../vendor/preact.js";
+import { t } from "../language.js";
+import { Twins } from "./marks.js";
+
+export const Busy = ({ text }) => html`<p class="busy" role="status"><${Twins} ratio=${0.8} />${text || t("busy")}</p>`;
+
+/** Nothing here yet, and what to do about it. */
+export const Empty = ({ title, children }) => html`<div class="empty">
+  <${Twins} ratio=${1.3} />
+  <h2>${title}</h2>
+  <div class="quiet measure">${children}</div>
+</div>`;
+
+/** A problem as a sentence: what happened, what the server said, and a way on. */
+export const Trouble = ({ problem, again }) => html`<div class="problem" role="alert">
+  <h2>${problem.title ?? t("problem.own")}</h2>
+  <p class="measure">${problem.detail ?? problem.message}</p>
+  ${again && html`<div><button class="button" type="button" onClick=${again}>${t("again")}</button></div>`}
+</div>`;
+
+/** An answer of `useAnswer`, in whichever state it is; `children` draws its value. */
+export function Answered({ answer, children }) {
+  if (answer.problem) return html`<${Trouble} problem=${answer.problem} again=${answer.again} />`;
+  if (answer.value === undefined) return answer.busy ? html`<${Busy} text=${answer.waiting} />` : null;
+  return html`<div aria-busy=${answer.busy}>${children(answer.value)}</div>`;
+}
