@@ -3,6 +3,8 @@
 import csv
 import itertools
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -255,3 +257,34 @@ def test_decisions_on_the_command_line(command, monkeypatch):
     assert undone.out == "photos.index: 2 undone\n"
     assert '"decisions": []' in command("decisions", "photos.index", "--json").out
     assert "2 new" in command("decide", "photos.index", "pairs.csv").out  # by their paths
+
+
+def test_threads_decide_at_once_and_none_is_lost():
+    pairs = list(itertools.combinations(PLACES, 2))
+    with make() as index, ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda pair: index.decide([(*pair, False)]), pairs))
+        looked = list(pool.map(lambda _: index.similar("a", k=9), range(20)))
+        assert sum(one.new for one in told) == len(pairs) == len(index.decisions())
+        assert {len(answer) for answer in looked} == {0}
+
+
+def test_who_asks_while_another_decides_keeps_nothing_old():
+    """What was read before a decision is not kept after it."""
+    with make() as index, ThreadPoolExecutor(1) as pool:
+        read, go_on = threading.Event(), threading.Event()
+        records = index.store.records
+
+        def slow(kind):
+            found = records(kind)
+            if threading.current_thread() is not threading.main_thread():
+                read.set()
+                go_on.wait(5)
+            return found
+
+        index.store.records = slow
+        asking = pool.submit(lambda: index.settled)
+        read.wait(5)
+        threading.Timer(0.05, go_on.set).start()
+        index.decide([("a", "b", False)])
+        assert asking.result().different in ([], [("a", "b")])
+        assert index.settled.different == [("a", "b")]

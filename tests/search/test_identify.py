@@ -1,5 +1,7 @@
 """Who is this, or nobody known: the same answer as a loop over all references gives."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -360,3 +362,16 @@ def test_two_models_know_more_than_one(tmp_path):
         two.remove(["i7"])
         with pytest.raises(StoreError, match="two indexes of the same items.* 53 are in both"):
             one.identify("query.png", other=two)
+
+
+def test_of_many_threads_that_identify_one_reads_the_gallery(monkeypatch):
+    made = []
+    read = Gallery.read.__func__
+    monkeypatch.setattr(Gallery, "read", classmethod(lambda *args: made.append(1) or read(*args)))
+    held = people()
+    with Index.build(Halves(threshold=0.3), held) as index, ThreadPoolExecutor(8) as pool:
+        index.identify_by("who")
+        made.clear()
+        answers = list(pool.map(lambda row: index.identify(held.vectors[row]), range(24)))
+    assert [one.best.name for one in answers] == [name for name in "abcdef" for _ in range(4)]
+    assert len(made) == 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from twinset import distance
+from twinset.errors import StoreError
 from twinset.progress import Wanted
 from twinset.search import decisions
 from twinset.search.answer import Answer
@@ -36,9 +39,11 @@ class Deciding(Recalibrating):
     @property
     def settled(self) -> Settled:
         """What follows from the decisions that stand."""
-        if self._settled is None:
-            self._settled = Settled(decisions.standing(self._log()))
-        return self._settled
+        held = self._settled
+        if held is None:
+            with self._keeping:
+                self._settled = held = Settled(decisions.standing(self._log()))
+        return held
 
     def _log(self) -> list[Decision]:
         return [decisions.of_record(row) for row in self.store.records(decisions.KIND)]
@@ -50,9 +55,10 @@ class Deciding(Recalibrating):
             all: those that were overruled or taken back as well, and the taking back. Defaults to
                 False: of each pair the one that stands.
         """
-        log = self._log()
-        self._settled = Settled(decisions.standing(log))
-        return log if all else list(self._settled.decisions)
+        with self._keeping:
+            log = self._log()
+            self._settled = held = Settled(decisions.standing(log))
+        return log if all else list(held.decisions)
 
     def decide(self, given: Judgements, *, who: str | None = None, undo: bool = False) -> Decided:
         """Take decisions about pairs of items, and keep them with who, when and by which model.
@@ -92,7 +98,12 @@ class Deciding(Recalibrating):
             >>> told.sentence(), one.who, one.same, first.id
             ('1 new', 'anna', True, 'grays/3')
         """
-        rows, still_open = decisions.read_judgements(given, self._names())
+        with self._turn:
+            return self._decide(given, who, undo)
+
+    def _decide(self, given: Judgements, who: str | None, undo: bool) -> Decided:
+        given = given if isinstance(given, str | os.PathLike) else list(given)
+        rows, still_open = decisions.read_judgements(given, self._names(given))
         now = {one.pair: one for one in self.decisions()}
         before = [now.get(one.pair) for one in rows]
         if undo:
@@ -107,7 +118,8 @@ class Deciding(Recalibrating):
             for (left, right, same, why), far in zip(here, self._distances(here), strict=True)
         ]
         self.store.record(decisions.KIND, [asdict(one) for one in new])
-        self._settled = None
+        with self._keeping:  # who read the records before this has kept them by now
+            self._settled = None
         told = self._recalibrate(self.settled.decisions) if new else ""
         return Decided(
             new=0 if undo else len(new),
@@ -118,7 +130,12 @@ class Deciding(Recalibrating):
             threshold=told,
         )
 
-    def _names(self) -> dict[str, str]:
+    def _names(self, given: Judgements) -> dict[str, str]:
+        if isinstance(given, list) and all(len(row) > 2 for row in given):
+            # a single decision need not wait until all items are read
+            with suppress(StoreError):
+                named = list({end: end for row in given for end in row[:2]})
+                return {own: own for own in self.store.get(named).ids}
         # the id of each path and of each id, which comes before a path
         known = list(self.items())
         paths = {str(each["path"]): own for own, each in known if "path" in each}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,8 @@ class Identifying:
     store: Store
     url: str
     changes: Changes
+    _turn: threading.RLock
+    _keeping: threading.RLock
     _galleries: tuple[_Read, ...] = ()
     _unkept: tuple[IdentitySettings, ...] = ()  # what was fitted and could not be recorded
 
@@ -93,9 +96,10 @@ class Identifying:
                 "Expected the share of strangers that may be taken for somebody between 0 and 1. "
                 f"Received {strangers!r}: take 0.01 for one of a hundred."
             )
-        gallery = Gallery.read(self.store, column)
-        chosen = choose_settings([gallery], column, [self.model], strangers=strangers)
-        self.store.record(RECORD, [chosen.to_dict()])
+        with self._turn:
+            gallery = Gallery.read(self.store, column)
+            chosen = choose_settings([gallery], column, [self.model], strangers=strangers)
+            self.store.record(RECORD, [chosen.to_dict()])
         return chosen
 
     def identify(
@@ -266,15 +270,16 @@ class Identifying:
     def _gallery(self, column: str, where: tuple[Condition, ...]) -> Gallery:
         from twinset.search.gallery import Gallery
 
-        version = self.store.version()
-        for read in self._galleries:
-            if version and (read.version, read.column, read.where) == (version, column, where):
-                return read.gallery
-        gallery = Gallery.read(self.store, column, where)
-        # whole, and under the conditions asked for last
-        kept = [each for each in self._galleries if bool(each.where) != bool(where)]
-        self._galleries = (*kept, _Read(version, column, where, gallery))
-        return gallery
+        asked = self.store.version(), column, where
+        with self._keeping:  # of many that ask at once, one reads
+            for read in self._galleries:
+                if asked[0] and (read.version, read.column, read.where) == asked:
+                    return read.gallery
+            gallery = Gallery.read(self.store, column, where)
+            # whole, and under the conditions asked for last
+            kept = [each for each in self._galleries if bool(each.where) != bool(where)]
+            self._galleries = (*kept, _Read(*asked, gallery))
+            return gallery
 
     def _identities_after(self, changes: Changes) -> None:
         # Choose anew how identities are told apart, where many items have changed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,7 +50,8 @@ class Index(Identifying, Deciding, Switching):
 
     Made by `build`, `create` or `open`. Smaller is closer, and a match is a distance of at most
     the model's threshold. A folder keeps a copy of the model, so it can be moved and opened
-    without naming one; a database does not.
+    without naming one; a database does not. Threads may share one: who asks does so side by side,
+    who changes something waits for the others that do.
 
     Args:
         store: holds the embeddings.
@@ -78,6 +80,7 @@ class Index(Identifying, Deciding, Switching):
         self._given = model
         self._embedder: Embedder | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._turn, self._keeping = threading.RLock(), threading.RLock()
         if model is not None and not isinstance(model, str | os.PathLike):
             _ = self.model  # another model is refused at once
 
@@ -186,7 +189,9 @@ class Index(Identifying, Deciding, Switching):
         Raises:
             StoreError: there is none, or it is another than that which made the index.
         """
-        if self._embedder is None:
+        if self._embedder is not None:
+            return self._embedder
+        with self._keeping:
             given = self._given
             embedder = (
                 index_model.kept(self.url, self.store.signature.model)
@@ -199,7 +204,7 @@ class Index(Identifying, Deciding, Switching):
                     "`model=` or --model."
                 )
             self._embedder = index_model.check(embedder, self.store.signature, self.url)
-        return self._embedder
+            return self._embedder
 
     def __len__(self) -> int:
         return len(self.store)
@@ -231,13 +236,14 @@ class Index(Identifying, Deciding, Switching):
             DataError: nothing there, or nothing that can be used.
         """
         put = listing_of(source)
-        made = plan(put, self.store)
-        if len(made.new) < len(made.stamps):
-            raise StoreError(
-                f"{self.url} has {len(made.stamps) - len(made.new):,} of these {len(put):,} ids "
-                "already. `update` replaces what has changed."
-            )
-        return self._change(put, progress, remove_missing=False)
+        with self._turn:
+            made = plan(put, self.store)
+            if len(made.new) < len(made.stamps):
+                raise StoreError(
+                    f"{self.url} has {len(made.stamps) - len(made.new):,} of these {len(put):,} "
+                    "ids already. `update` replaces what has changed."
+                )
+            return self._change(put, progress, remove_missing=False)
 
     def update(
         self,
@@ -278,7 +284,8 @@ class Index(Identifying, Deciding, Switching):
         Raises:
             StoreError: an id is not there; nothing is removed then.
         """
-        self.store.remove(ids)
+        with self._turn:
+            self.store.remove(ids)
 
     def get(self, ids: Sequence[str]) -> Items:
         """Read items: embeddings and metadata, in the order asked for.
@@ -358,13 +365,14 @@ class Index(Identifying, Deciding, Switching):
         return answers[0] if single else answers
 
     def _change(self, put: Listing, progress: Wanted, *, remove_missing: bool) -> Changes:
-        made = plan(put, self.store)
         if remove_missing and not put.place:
             raise StoreError(
                 "remove_missing needs a folder or a table. Nobody can tell what is missing from a "
                 "list."
             )
-        batches = embedded(put, made, self.model, progress)
-        self.changes = carry_out(put, made, batches, self.store, remove=remove_missing)
-        self._identities_after(self.changes)
-        return self.changes
+        with self._turn:
+            made = plan(put, self.store)
+            batches = embedded(put, made, self.model, progress)
+            self.changes = carry_out(put, made, batches, self.store, remove=remove_missing)
+            self._identities_after(self.changes)
+            return self.changes

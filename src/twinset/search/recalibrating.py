@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -24,6 +25,8 @@ class Recalibrating:
 
     store: Store
     _given: Any
+    _turn: threading.RLock  # of threads that write
+    _keeping: threading.RLock  # guards what is read once; held last, and never while writing
     # read once: what others decide meanwhile is seen when the index is opened again
     _calibration: dict[str, Any] | None = None
 
@@ -54,9 +57,10 @@ class Recalibrating:
         return Calibrator(found.slope, found.intercept, f"moved by {found.pairs:,} decisions")
 
     def _recalibrated(self) -> Recalibration | None:
-        if self._calibration is None:
-            self._calibration = (self.store.records(KIND) or [{}])[-1]
         held = self._calibration
+        if held is None:
+            with self._keeping:
+                self._calibration = held = (self.store.records(KIND) or [{}])[-1]
         if not held.get("better") or held["own"] != self._own():
             return None
         from twinset.metrics.calibration import Recalibration
@@ -89,7 +93,8 @@ class Recalibrating:
         found = recalibrate(own, at, [one.distance for one in near], answers)
         told = {"better": False} if found is None else asdict(found)
         self.store.record(KIND, [told | {"own": self._own()}])
-        self._calibration = None
+        with self._keeping:  # who read the records before this has kept them by now
+            self._calibration = None
         if found is None:
             return f"the threshold is the model's, {at:.4f}: no decision near it stands"
         gain = (
