@@ -80,13 +80,14 @@ function Page() {
     document.querySelector(".nav [aria-current]")?.scrollIntoView?.({ block: "nearest" });
   });
 
-  const away = [model, index].find((one) => one.problem);
-  const ready = !model.busy && (none || away || index.value);
+  // comparing goes on without the index, so its problem is one of the views that need it
+  const away = [model, view.needs === "index" && index].find((one) => one?.problem);
+  const ready = model.value && (view.needs !== "index" || none || index.value);
   return html`
     <a class="skip" href="#main">${t("nav.skip")}</a>
     <${Bar} views=${views} path=${view.path} onLook=${(change) => (change(), redraw((n) => n + 1))} />
     <main id="main" class="view" ref=${main} tabindex="-1" key=${view.path}>
-      ${away && ready
+      ${away
         ? html`<${Trouble} problem=${away.problem} again=${() => (model.again(), index.again())} />`
         : !ready
           ? html`<${Busy} />`

@@ -1,5 +1,6 @@
 // The views in the order of the bar; each module exports {path, title, icon, View} and perhaps `needs`.
 import * as compare from "./views/compare.js";
 import * as report from "./views/report.js";
+import * as search from "./views/search.js";
 
-export const VIEWS = [compare, report];
+export const VIEWS = [compare, search, report];

@@ -1,0 +1,93 @@
+// Search and identify: a picture in, what is like it or who it is out, with a verdict on every tile.
+import { html, useState } from "../vendor/preact.js";
+import { call, form, useAnswer, useGet } from "../api.js";
+import { far, t } from "../language.js";
+import { columnsOf } from "../parts/columns.js";
+import { Drop } from "../parts/drop.js";
+import { Enrol } from "../parts/enrol.js";
+import { Filter } from "../parts/filter.js";
+import { Item } from "../parts/item.js";
+import { Icon } from "../parts/marks.js";
+import { crisp, keep, keptAt, ofItem } from "../parts/pictures.js";
+import { Found, Who } from "../parts/results.js";
+import { Answered } from "../parts/states.js";
+import { Tile, named } from "../parts/tile.js";
+import { ask } from "../router.js";
+
+export const path = "/search";
+export const title = "search.title";
+export const icon = "search";
+export const needs = "index";
+
+const PAGE = 24;
+const MOST = 240;
+
+export function View({ query, model, index, refresh }) {
+  const [turn, redraw] = useState(0);
+  const [open, setOpen] = useState();
+  const [enrol, setEnrol] = useState();
+  const item = query.get("item");
+  const pictures = item ? [ofItem(item)] : (keptAt("query") ?? []);
+  const identities = index.identities;
+  const who = query.get("as") === "identity" && Boolean(identities);
+  const [k, only, together] = [Number(query.get("k")) || PAGE, query.has("only"), query.has("together")];
+  const [where, point] = [query.getAll("where"), query.get("point")];
+  const give = (found) => {
+    const files = found.filter((one) => one.file);
+    keep("query", files.length ? files : undefined);
+    ask({ item: files.length ? undefined : found[0]?.item, k: undefined }, { replace: false });
+    redraw((n) => n + 1);
+  };
+  const threshold = index.points?.find((one) => one.name === point)?.threshold ?? model.threshold.value;
+  const body = () =>
+    form({ images: pictures.map((one) => one.file), item, where, k: who ? Math.min(k, 12) : k, point: who ? undefined : point, together: pictures.length > 1 && together ? "true" : undefined, within: !who && only ? threshold : undefined });
+  const answer = useAnswer(
+    pictures.length > 0 && ((signal, onWait) => call(who ? "/identify" : "/search", { body: body(), signal, onWait })),
+    [...pictures.map((one) => one.file), pictures.length, item, who, k, only, together, where.join("\n"), point, turn],
+  );
+  const answers = answer.value?.answers ?? [];
+  const each = (one, place) =>
+    "identities" in one
+      ? html`<${Who} answer=${one} onOpen=${setOpen} />`
+      : html`<${Found} answer=${one} onOpen=${setOpen} more=${one.neighbours.length >= k && k < MOST && (() => ask({ k: k + PAGE }))} />`;
+
+  return html`
+    <header class="view-head"><h1 tabindex="-1">${t(who ? "search.ask-who" : "search.ask")}</h1></header>
+    <div class="desk">
+      <aside class="stack desk-side" aria-label=${t("search.query")}>
+        <${Drop} label=${t("search.query")} many picture=${pictures.length === 1 ? pictures[0] : undefined} onGive=${give} onClear=${() => give([])}>
+          ${pictures.length > 1 && html`<div class="stack"><ul class="strip">${pictures.map((one) => html`<li><img src=${one.url} alt=${one.name} onLoad=${crisp} /></li>`)}</ul>
+            <div class="row"><button class="button slim" type="button" onClick=${() => give([])}>${t("search.clear")}</button></div></div>`}
+        <//>
+        ${identities && html`<div class="segments wide" role="group" aria-label=${t("search.mode")}>
+          <button type="button" aria-pressed=${!who} onClick=${() => ask({ as: undefined })}>${t("search.like")}</button>
+          <button type="button" aria-pressed=${who} onClick=${() => ask({ as: "identity" })}>${t("search.who")}</button>
+        </div>`}
+        ${pictures.length > 1 && html`<label class="check"><input type="checkbox" checked=${together} onChange=${() => ask({ together: together ? undefined : "1" })} />${t("search.together")}</label>`}
+        ${!who && html`<label class="check"><input type="checkbox" checked=${only} onChange=${() => ask({ only: only ? undefined : "1" })} />${t("search.only", { at: far(threshold) })}</label>`}
+        ${!who && index.points?.length > 0 && html`<div class="field"><label for="point">${t("search.point")}</label>
+          <select class="input" id="point" value=${point ?? ""} onChange=${(e) => ask({ point: e.target.value })}><option value="">${t("search.point-own")}</option>${index.points.map((one) => html`<option value=${one.name}>${one.name} (${far(one.threshold)})</option>`)}</select></div>`}
+        <${Filter} columns=${columnsOf(index)} where=${where} onWhere=${(next) => ask({ where: next })} />
+        ${model.writable && pictures.length === 1 && pictures[0].file && html`<div><button class="button slim" type="button" onClick=${() => setEnrol(pictures[0])}><${Icon} name="add" />${t("enrol.title")}</button></div>`}
+      </aside>
+      <section class="desk-main" aria-live="polite" aria-label=${t("search.answer")}>
+        ${pictures.length
+          ? html`<${Answered} answer=${answer}>${() => answers.map((one, place) => html`<div class="one-answer" key=${place}>
+              ${answers.length > 1 && html`<p class="row"><img class="query-small" src=${pictures[place]?.url} alt="" onLoad=${crisp} /><strong>${pictures[place]?.name}</strong></p>`}
+              ${each(one, place)}</div>`)}<//>`
+          : html`<${Browse} where=${where} onOpen=${setOpen} />`}
+      </section>
+    </div>
+    ${open && html`<${Item} hit=${open} query=${pictures[0]} threshold=${threshold} writable=${model.writable} onClose=${() => setOpen()} onGone=${() => (refresh(), redraw(turn + 1))} />`}
+    ${enrol && html`<${Enrol} picture=${enrol} columns=${columnsOf(index)} onClose=${() => setEnrol()} onDone=${() => (refresh(), redraw(turn + 1))} />`}`;
+}
+
+/** Before there is a query: the collection itself, to start from any of its items. */
+function Browse({ where, onOpen }) {
+  const query = new URLSearchParams([["limit", "24"], ...where.map((one) => ["where", one])]);
+  const page = useGet(`/items?${query}`);
+  return html`<div class="stack">
+    <p class="quiet">${t("search.browse")}</p>
+    <${Answered} answer=${page}>${({ items }) => (items.length ? html`<ul class="tiles">${items.map((one) => html`<${Tile} key=${one.id} hit=${one} title=${named(one.id)} onOpen=${() => onOpen(one)} />`)}</ul>` : html`<p>${t("search.none-such")}</p>`)}<//>
+  </div>`;
+}
