@@ -102,6 +102,7 @@ export const TEXTS = {
   "search.ask-who": ["Who or what is this?", "Qui ou qu’est-ce ?"],
   "search.query": ["Image to look for", "Image à rechercher"],
   "search.clear": ["Take them away", "Tout retirer"],
+  "search.options": ["Options and conditions", "Options et conditions"],
   "search.mode": ["Kind of search", "Sorte de recherche"],
   "search.like": ["Alike", "Semblables"],
   "search.who": ["Identity", "Identité"],

@@ -19,6 +19,7 @@ export const title = "search.title";
 export const icon = "search";
 export const needs = "index";
 
+const wide = matchMedia("(min-width: 56rem)"); // on a phone the answer comes before the options
 const PAGE = 24;
 const MOST = 240;
 
@@ -63,11 +64,16 @@ export function View({ query, model, index, refresh }) {
           <button type="button" aria-pressed=${!who} onClick=${() => ask({ as: undefined })}>${t("search.like")}</button>
           <button type="button" aria-pressed=${who} onClick=${() => ask({ as: "identity" })}>${t("search.who")}</button>
         </div>`}
-        ${pictures.length > 1 && html`<label class="check"><input type="checkbox" checked=${together} onChange=${() => ask({ together: together ? undefined : "1" })} />${t("search.together")}</label>`}
-        ${!who && html`<label class="check"><input type="checkbox" checked=${only} onChange=${() => ask({ only: only ? undefined : "1" })} />${t("search.only", { at: far(threshold) })}</label>`}
-        ${!who && index.points?.length > 0 && html`<div class="field"><label for="point">${t("search.point")}</label>
-          <select class="input" id="point" value=${point ?? ""} onChange=${(e) => ask({ point: e.target.value })}><option value="">${t("search.point-own")}</option>${index.points.map((one) => html`<option value=${one.name}>${one.name} (${far(one.threshold)})</option>`)}</select></div>`}
-        <${Filter} columns=${columnsOf(index)} where=${where} onWhere=${(next) => ask({ where: next })} />
+        <details class="options" open=${wide.matches}>
+          <summary class="label">${t("search.options")}</summary>
+          <div class="stack">
+            ${pictures.length > 1 && html`<label class="check"><input type="checkbox" checked=${together} onChange=${() => ask({ together: together ? undefined : "1" })} />${t("search.together")}</label>`}
+            ${!who && html`<label class="check"><input type="checkbox" checked=${only} onChange=${() => ask({ only: only ? undefined : "1" })} />${t("search.only", { at: far(threshold) })}</label>`}
+            ${!who && index.points?.length > 0 && html`<div class="field"><label for="point">${t("search.point")}</label>
+              <select class="input" id="point" value=${point ?? ""} onChange=${(e) => ask({ point: e.target.value })}><option value="">${t("search.point-own")}</option>${index.points.map((one) => html`<option value=${one.name}>${one.name} (${far(one.threshold)})</option>`)}</select></div>`}
+            <${Filter} columns=${columnsOf(index)} where=${where} onWhere=${(next) => ask({ where: next })} />
+          </div>
+        </details>
         ${model.writable && pictures.length === 1 && pictures[0].file && html`<div><button class="button slim" type="button" onClick=${() => setEnrol(pictures[0])}><${Icon} name="add" />${t("enrol.title")}</button></div>`}
       </aside>
       <section class="desk-main" aria-live="polite" aria-label=${t("search.answer")}>
