@@ -7,7 +7,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,6 @@ class Entry:
     deadline: float  # by time.monotonic
     answer: asyncio.Future[Vectors]
     loop: asyncio.AbstractEventLoop
-    given_up: bool = field(default=False)
 
 
 class Batcher:
@@ -86,6 +86,12 @@ class Batcher:
             self._changed.notify()
         return entry
 
+    def leave(self, entry: Entry) -> None:
+        """Take out what nobody waits for any more, so that it holds no place and costs no call."""
+        with self._changed, suppress(ValueError):  # it is in the model already
+            self._queue.remove(entry)
+            self._count(entry, -1)
+
     def full(self) -> Problem:
         """Tell that nothing more is taken, and when there will be room."""
         wait = max(1, round(self.waiting_images * self.pace + 0.5))
@@ -120,8 +126,6 @@ class Batcher:
             ):
                 entry = self._queue.popleft()
                 self._count(entry, -1)
-                if entry.given_up:
-                    continue
                 if entry.deadline <= now:
                     _tell([(entry, late())])
                     continue

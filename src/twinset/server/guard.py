@@ -125,12 +125,11 @@ class Guard:
         now, most = time.monotonic(), 2 * rate
         left, then = self._rates.pop(client, (most, now))
         left = min(most, left + (now - then) * rate)
-        if left >= 1:
-            left -= 1
-        self._rates[client] = left, now
+        allowed = left >= 1
+        self._rates[client] = left - allowed, now
         if len(self._rates) > _CLIENTS:
             self._rates.popitem(last=False)
-        if left < 1:
+        if not allowed:
             raise Problem(
                 429,
                 f"Expected at most {rate:g} requests per second from one address: ask again in "

@@ -137,6 +137,8 @@ class Service:
             field: the name of an image that is the whole body.
         """
         form = await uploads.read_form(request, self.limits, field)
+        # a client may take its time to send; from here on it waits for the server
+        DEADLINE.set(time.monotonic() + self.limits.seconds)
         return uploads.options_of(form, kind), form
 
     async def pixels(self, images: Sequence[EncodedImage]) -> NDArray[np.uint8]:
@@ -156,6 +158,9 @@ class Service:
 
         Returns:
             Embeddings of shape (n, d), float32.
+
+        Raises:
+            Problem: 503, the queue is full, or the answer would come too late.
         """
         end = DEADLINE.get(time.monotonic() + self.limits.seconds)
         # Cut, not refused: two parts at a time, so that others come in between.
@@ -163,15 +168,20 @@ class Service:
         waiting: list[Entry] = []
         found: list[NDArray[np.float32]] = []
         try:
-            for part in parts:
-                if len(waiting) == 2:
-                    found.append(await waiting.pop(0).answer)
-                waiting.append(self.batcher.put(part, end))
-            while waiting:
-                found.append(await waiting.pop(0).answer)
+            async with asyncio.timeout(end - time.monotonic()):
+                for part in parts:
+                    if len(waiting) == 2:
+                        found.append(await waiting[0].answer)
+                        del waiting[0]
+                    waiting.append(self.batcher.put(part, end))
+                while waiting:
+                    found.append(await waiting[0].answer)
+                    del waiting[0]
+        except TimeoutError:
+            raise late() from None
         finally:
-            for entry in waiting:  # nobody waits for them any more
-                entry.given_up = True
+            for entry in waiting:
+                self.batcher.leave(entry)
         if not found:
             return np.zeros((0, self.model.dim), np.float32)
         return found[0] if len(found) == 1 else np.concatenate(found)

@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from twinset.data.decoding.decode import Preprocessing
@@ -65,7 +65,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
                 headers={"Connection": "close"},
             ) from None
         if message["type"] == "http.disconnect":
-            raise Problem(499 if False else 400, "The client hung up.", name="hung-up")
+            raise Problem(400, "The client hung up.", name="hung-up")
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limits.request_bytes:
@@ -199,7 +199,7 @@ def _parsed(body: bytes, boundary: bytes, limits: Limits) -> Form:
         parser = MultipartParser(boundary, parts.callbacks())
         parser.write(body)
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise Problem(400, f"Expected a whole form (multipart/form-data). {error}.") from None
     if not parts.ended:
         raise Problem(400, "Expected a whole form (multipart/form-data). Received a part of one.")

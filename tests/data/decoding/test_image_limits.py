@@ -148,6 +148,18 @@ def test_jpegs_of_many_exif_segments():
     assert pixels(whole[:2] + segment * 3 + whole[2:]).shape == (8, 8, 3)
 
 
+def test_a_picture_of_far_more_rows_than_columns():
+    # 30 million pixels, which other proportions may have; for each row there is an address
+    def tall(rows):
+        head = struct.pack(">IIBBBBB", 1, rows, 8, 0, 0, 0, 0)
+        whole = encoded(Image.new("L", (1, 1)), "PNG")
+        return whole[:8] + chunk(b"IHDR", head) + whole[33:]
+
+    with pytest.raises(ImageFileError, match="at most 1,048,576 rows of pixels. Received 30,000"):
+        ADAPT.pixels(EncodedImage(tall(30_000_000), "tall.png"))
+    assert ADAPT.pixels(EncodedImage(tall(100_000), "tall.png")).shape == (8, 8, 3)
+
+
 def test_pngs_of_many_chunks():
     tiny = chunk(b"prVt", b"")
     assert "a PNG of more than 100000 chunks" in refused(png_with(tiny * 100_001))

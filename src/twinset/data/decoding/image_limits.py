@@ -12,6 +12,9 @@ from twinset.errors import ImageFileError
 MAX_FILE_BYTES = 64 * 2**20
 MAX_PIXELS = 64 * 2**20
 MAX_EXIF_BYTES = 4 * 2**20
+# Pillow keeps an address for each row: a file of 65 bytes that claims 1 x 60 million pixels would
+# take half a gigabyte.
+_MAX_ROWS = 2**20
 
 # A progressive JPEG is decoded once more for each of its scans, and a scan that changes nothing
 # takes a few bytes: hours from one small file. Encoders write about ten scans.
@@ -47,6 +50,11 @@ def check_pixels(picture: Image.Image, name: str) -> None:
         raise ImageFileError(
             f"{name}: expected at most {MAX_PIXELS / 1e6:.0f} million pixels. "
             f"Received {width} x {height}: scale the image down first."
+        )
+    if height > _MAX_ROWS:
+        raise ImageFileError(
+            f"{name}: expected at most {_MAX_ROWS:,} rows of pixels. Received {height:,}: scale "
+            "the image down first."
         )
 
 
