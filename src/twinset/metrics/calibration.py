@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +29,9 @@ def fit_calibrator(curve: Curve, *, evidence: int | None = None) -> Calibrator:
     # Preez (2006), Application-Independent Evaluation of Speaker Detection.
     d, same, different = _weights(curve, 0.5)
     # The slope has the sign of the difference of means: the likelihood is concave.
-    # Distances that differ by less than any rounding would overflow it.
+    # Distances of float32 that differ by less are equal: the line would be lost in rounding.
     mean_same, mean_different = (np.average(d, weights=w) for w in (same, different))
-    if np.ptp(d) < 1e-100 or mean_same >= mean_different:
+    if np.ptp(d) < max(1e-8 * d.max(), 1e-100) or mean_same >= mean_different:
         return Calibrator(0.0, 0.0, "same pairs are no closer than different ones: slope set to 0")
     likely, unlikely, note = same, different, ""
     separated = d[same > 0].max() <= d[different > 0].min()
@@ -203,23 +202,31 @@ def _weights(curve: Curve, prior: float) -> tuple[Floats, Floats, Floats]:
 
 def _logistic(d: Floats, likely: Floats, unlikely: Floats) -> tuple[float, float] | None:
     """Fit log odds a · d + b to the masses of "same" and "different"; None without a maximum."""
-    from scipy.linalg import LinAlgWarning
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
+    # By SciPy, as a server that takes decisions is installed without scikit-learn.
+    from scipy.optimize import minimize, root
+    from scipy.special import expit
 
     mass = likely + unlikely
     centre = np.average(d, weights=mass)
     scale = np.average(np.abs(d - centre), weights=mass)
-    x = np.tile((d - centre) / scale, 2)[:, None]
-    weights = np.concatenate([likely, unlikely])
-    used = weights > 0
-    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=1000)
-    with warnings.catch_warnings():
-        for kind in (ConvergenceWarning, LinAlgWarning):
-            warnings.simplefilter("error", kind)
-        try:
-            model.fit(x[used], np.repeat([1, 0], len(d))[used], weights[used])
-        except (ConvergenceWarning, LinAlgWarning):
-            return None
-    slope = float(model.coef_[0, 0] / scale)
-    return slope, float(model.intercept_[0] - slope * centre)
+    x = np.stack([(d - centre) / scale, np.ones(len(d))])
+    mass, likely = mass / mass.sum(), likely / mass.sum()
+
+    def cost(at: Floats) -> tuple[float, Floats]:
+        odds = at @ x
+        told = mass * np.logaddexp(0, odds) - likely * odds
+        return float(told.sum()), x @ (mass * expit(odds) - likely)
+
+    def curvature(at: Floats) -> Floats:
+        share = expit(at @ x)
+        return np.asarray((x * (mass * share * (1 - share))) @ x.T)
+
+    # The minimum comes near from anywhere; but the cost is flat there, so that half of its digits
+    # tell nothing. The root of the gradient has all.
+    near = minimize(cost, np.zeros(2), jac=True, hess=curvature, method="trust-exact").x
+    found = root(lambda at: cost(at)[1], near, jac=curvature, tol=1e-13)
+    at = found.x
+    if np.abs(cost(at)[1]).max() > 1e-9:
+        return None
+    slope = float(at[0] / scale)
+    return slope, float(at[1] - slope * centre)
