@@ -2,5 +2,6 @@
 import * as compare from "./views/compare.js";
 import * as report from "./views/report.js";
 import * as search from "./views/search.js";
+import * as threshold from "./views/threshold.js";
 
-export const VIEWS = [compare, search, report];
+export const VIEWS = [compare, search, threshold, report];

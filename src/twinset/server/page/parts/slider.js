@@ -1,5 +1,5 @@
 // A slider with its name and its value in words: moved by mouse, finger, arrows, Page Up and Down.
-import { html, useRef } from "../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 
 let made = 0;
 
@@ -11,4 +11,21 @@ export function Slider({ label, value, low, high, step, said, onInput, children 
     <input class="slider" id=${id} type="range" min=${low} max=${high} step=${step} value=${value} aria-valuetext=${said} onInput=${(e) => onInput(Number(e.target.value))} />
     ${children}
   </div>`;
+}
+
+/**
+ * A value that follows the hand at once, and is kept (in the address, say) when the hand rests: browsers
+ * refuse an address that changes a hundred times in a few seconds.
+ */
+export function useSlid(value, keep) {
+  const [now, set] = useState(value);
+  const timer = useRef();
+  useEffect(() => set(value), [value]);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const move = (to) => {
+    set(to);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => keep(to), 200);
+  };
+  return [now, move];
 }

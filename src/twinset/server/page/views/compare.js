@@ -1,13 +1,14 @@
 // Compare: two images in, the verdict as a sentence, and all that it rests on.
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useState } from "../vendor/preact.js";
 import { asked, call, form, useAnswer, useGet } from "../api.js";
 import { far, percent, t } from "../language.js";
+import { hillsOf } from "../parts/curves.js";
 import { Drop } from "../parts/drop.js";
 import { Icon } from "../parts/marks.js";
 import { Overlay } from "../parts/overlay.js";
 import { keep, keptAt, ofItem } from "../parts/pictures.js";
 import { Scale } from "../parts/scale.js";
-import { Slider } from "../parts/slider.js";
+import { Slider, useSlid } from "../parts/slider.js";
 import { Answered, Trouble } from "../parts/states.js";
 import { Verdict, probability } from "../parts/verdict.js";
 import { ask } from "../router.js";
@@ -26,6 +27,7 @@ export const pair = (pictures) =>
 
 /** A prior by the place of its slider: even steps of log-odds, from 1 in 1,000 to 999 in 1,000. */
 const toPrior = (logit) => 1 / (1 + 10 ** -logit);
+const toLogit = (prior) => Math.log10(prior / (1 - prior));
 
 export function View({ query, model }) {
   const [, redraw] = useState(0);
@@ -53,7 +55,7 @@ export function View({ query, model }) {
     <header class="view-head"><h1 tabindex="-1">${t("compare.ask")}</h1></header>
     <div class=${`pair ${kind}`}>
       ${SIDES.map((side, k) => html`<${Drop} key=${side} label=${t(`compare.${side}`)} picture=${pictures[k]} onGive=${put(side)} onClear=${() => give(side, [])}
-        overlay=${both && why && reasons.value && html`<${Overlay} explanation=${reasons.value} side=${side} />`} />`)}
+        overlay=${both && why && reasons.value && html`<${Overlay} explanation=${reasons.value} side=${side} input=${model.input} />`} />`)}
       ${both && html`<button class="button slim pair-swap" type="button" aria-label=${t("compare.swap")} title=${t("compare.swap")} onClick=${swap}><${Icon} name="swap" /></button>`}
     </div>
     <section class="answer" aria-live="polite" aria-label=${t("compare.title")}>
@@ -71,24 +73,20 @@ export function View({ query, model }) {
 function Where({ verdict }) {
   const about = useGet("/threshold");
   const { distance, threshold, same } = verdict;
+  const hills = hillsOf(about.value);
   return html`<section class="card stack">
     <h2>${t("compare.scale")}</h2>
-    <${Scale} curves=${about.value?.curves} threshold=${threshold.value} distance=${distance} kind=${same ? "same" : "different"}
+    <${Scale} curves=${hills} threshold=${threshold.value} distance=${distance} kind=${same ? "same" : "different"}
       label=${t("compare.scale-said", { distance: far(distance), threshold: far(threshold.value) })} />
-    ${about.value?.curves && html`<p class="small quiet measure">${t("compare.hills")}</p>`}
+    ${hills && html`<p class="small quiet measure">${t("compare.hills")}</p>`}
   </section>`;
 }
 
 function Odds({ verdict, model, query }) {
-  const prior = Number(query.get("prior")) || model.prior || 0.5;
+  const [logit, move] = useSlid(toLogit(Number(query.get("prior")) || model.prior || 0.5), (to) => ask({ prior: Number(toPrior(to).toPrecision(3)) }));
+  const prior = toPrior(logit);
   const share = probability(verdict, model.calibrator, prior);
-  const [logit, set] = useState(Math.log10(prior / (1 - prior)));
-  useEffect(() => set(Math.log10(prior / (1 - prior))), [prior]);
   if (share === null) return html`<section class="card"><p class="quiet">${t("compare.uncalibrated")}</p></section>`;
-  const move = (to) => {
-    set(to);
-    ask({ prior: Math.abs(to) < 0.01 ? undefined : Number(toPrior(to).toPrecision(3)) });
-  };
   return html`<section class="card stack">
     <h2>${t("compare.probability")}</h2>
     <p class="big number" aria-live="polite">${percent(share)}</p>

@@ -1,0 +1,119 @@
+// The threshold that says what it costs: one slider over the hills of same and different.
+import { html, useState } from "../vendor/preact.js";
+import { call, token, useGet } from "../api.js";
+import { count, far, percent, rule, t } from "../language.js";
+import { costs, hillsOf } from "../parts/curves.js";
+import { Dialog, TokenField } from "../parts/dialog.js";
+import { Icon } from "../parts/marks.js";
+import { Scale } from "../parts/scale.js";
+import { useSlid } from "../parts/slider.js";
+import { Answered, Trouble } from "../parts/states.js";
+import { toast } from "../parts/toasts.js";
+import { ask } from "../router.js";
+
+export const path = "/threshold";
+export const title = "threshold.title";
+export const icon = "threshold";
+
+export function View({ query, model, index, refresh }) {
+  const about = useGet("/threshold");
+  return html`<header class="view-head"><h1 tabindex="-1">${t("threshold.ask")}</h1><p class="quiet measure">${t("threshold.lead")}</p></header>
+    <${Answered} answer=${about}>${(told) => html`<${Desk} told=${told} query=${query} model=${model} index=${index} again=${() => (about.again(), refresh())} />`}<//>`;
+}
+
+function Desk({ told, query, model, index, again }) {
+  const own = model.threshold;
+  const hills = hillsOf(told);
+  const high = hills ? hills.distance.at(-1) : own.value * 2;
+  const [at, move] = useSlid(Number(query.get("at")) || own.value, (to) => ask({ at: Math.abs(to - own.value) < 1e-9 ? undefined : Number(to.toPrecision(5)) }));
+  const [saving, setSaving] = useState(false);
+  const cost = costs(told, at);
+  const said = cost.fmr ? t("threshold.said", { at: far(at), fmr: percent(cost.fmr.share), fnmr: percent(cost.fnmr.share) }) : far(at);
+  const points = told.points ?? index?.points ?? [];
+  return html`<div class="stack threshold">
+    <section class="card" aria-label=${t("threshold.scale")}>
+      <${Scale} curves=${hills} threshold=${at} end=${high} tall=${220} errors label=${t("threshold.scale-said", { said })} />
+      <label class="unseen" for="cut">${t("threshold.title")}</label>
+      <input class="slider cut-slider" id="cut" type="range" min="0" max=${high} step=${high / 1000} value=${at} aria-valuetext=${said} onInput=${(e) => move(Number(e.target.value))} />
+    </section>
+    ${cost.fmr ? html`<div class="costs">
+      <${Rate} kind="different" name=${t("threshold.fmr")} rate=${cost.fmr} of=${t("threshold.of-different")} />
+      <${Rate} kind="same" name=${t("threshold.fnmr")} rate=${cost.fnmr} of=${t("threshold.of-same")} />
+      ${cost.matches !== undefined && html`<${Left} cost=${cost} items=${index?.items} />`}
+    </div>` : html`<p class="quiet measure">${t("threshold.no-curve")}</p>`}
+    <section class="stack" aria-label=${t("threshold.places")}>
+      <h2>${t("threshold.places")}</h2>
+      <ul class="places">
+        ${[own, ...(model.alternatives ?? [])].map((one, k) => html`<${Place} key=${one.rule} at=${at} value=${one.value} name=${t(k ? "threshold.for" : "threshold.own", { rule: rule(one.rule) })} move=${move} />`)}
+        ${points.map((one) => html`<${Place} key=${`point ${one.name}`} at=${at} value=${one.threshold} name=${one.name} saved move=${move} onGone=${model.writable && token.get() && (() => drop(one.name, again))} />`)}
+      </ul>
+      <div class="row">
+        ${model.writable && html`<button class="button main" type="button" onClick=${() => setSaving(true)}>${t("threshold.save")}</button>`}
+        <p class="small quiet measure">${t(told.curve?.over === "class" ? "threshold.over-class" : "threshold.over-image", { images: own.images ?? 0 })}</p>
+      </div>
+    </section>
+    ${saving && html`<${Save} at=${at} said=${said} onClose=${() => setSaving(false)} onDone=${again} />`}
+  </div>`;
+}
+
+/** An error rate in percent, with its interval, and as one in so many. */
+function Rate({ kind, name, rate, of }) {
+  const many = rate.share > 0 ? 1 / rate.share : Infinity;
+  return html`<section class=${`card cost ${kind}`}>
+    <h2>${name}</h2>
+    <p class="big number">${percent(rate.share)}</p>
+    <p class="quiet small number">${t("threshold.interval", { low: percent(rate.low), high: percent(rate.high) })}</p>
+    <p class="small">${many === Infinity ? t("threshold.never", { of }) : t("threshold.one-in", { n: many < 10 ? Number(many.toFixed(1)) : Math.round(many), of })}</p>
+  </section>`;
+}
+
+function Left({ cost, items }) {
+  return html`<section class="card cost">
+    <h2>${t("threshold.left")}</h2>
+    <p class="big number">${count(cost.matches)}</p>
+    <p class="quiet small">${t("threshold.matches", { items: items ?? 0 })}</p>
+    ${cost.groups !== undefined && html`<p class="small">${t("threshold.groups", { n: cost.groups })}</p>`}
+  </section>`;
+}
+
+function Place({ at, value, name, saved, move, onGone }) {
+  const here = Math.abs(at - value) < 1e-4;
+  return html`<li class=${here ? "here" : ""}>
+    <button class="place" type="button" aria-pressed=${here} onClick=${() => move(value)}><span class="number">${far(value)}</span><span>${name}</span></button>
+    ${onGone && html`<button class="button plain slim" type="button" aria-label=${t("threshold.drop", { name })} onClick=${onGone}><${Icon} name="close" /></button>`}
+  </li>`;
+}
+
+async function drop(name, again) {
+  try {
+    await call(`/points/${encodeURIComponent(name)}`, { method: "DELETE", write: true });
+    toast(t("threshold.dropped", { name }));
+    again();
+  } catch (problem) {
+    toast(`${problem.title}: ${problem.detail}`);
+  }
+}
+
+function Save({ at, said, onClose, onDone }) {
+  const [name, setName] = useState("");
+  const [secret, setSecret] = useState("");
+  const [problem, setProblem] = useState();
+  const save = async () => {
+    if (secret) token.set(secret);
+    try {
+      await call("/points", { body: { name, threshold: at }, write: true });
+      toast(t("threshold.saved", { name }));
+      onDone();
+      onClose();
+    } catch (found) {
+      setProblem(found);
+    }
+  };
+  return html`<${Dialog} title=${t("threshold.save")} onClose=${onClose}>
+    <p class="quiet">${said}</p>
+    <div class="field"><label for="point-name">${t("threshold.name")}</label><input class="input" id="point-name" value=${name} placeholder=${t("threshold.name-such")} onInput=${(e) => setName(e.target.value)} /></div>
+    <${TokenField} value=${secret} onInput=${setSecret} />
+    ${problem && html`<${Trouble} problem=${problem} />`}
+    <div class="row"><button class="button main" type="button" disabled=${!name.trim()} onClick=${save}>${t("save")}</button><button class="button plain" type="button" onClick=${onClose}>${t("cancel")}</button></div>
+  <//>`;
+}
