@@ -1,7 +1,8 @@
 // The shell: a bar with the views, the view that the address names, and a line about the model.
-import { html, render, useEffect, useRef, useState } from "./vendor/preact.js";
+import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./vendor/preact.js";
 import { useGet } from "./api.js";
 import { LANGUAGES, count, language, speak, t } from "./language.js";
+import { Announcer } from "./parts/announce.js";
 import { Busy, Empty, Trouble } from "./parts/states.js";
 import { Icon, Twins } from "./parts/marks.js";
 import { Toasts } from "./parts/toasts.js";
@@ -93,10 +94,17 @@ function Page() {
           ? html`<${Busy} />`
           : view.needs === "index" && none
             ? html`<h1 tabindex="-1">${t(view.title)}</h1><${Empty} title=${t("empty.index")}>${t("empty.index.do")}<//>`
-            : html`<${view.View} query=${query} model=${model.value} index=${index.value} refresh=${index.again} />`}
+            : html`<${Safe}><${view.View} query=${query} model=${model.value} index=${index.value} refresh=${index.again} /><//>`}
     </main>
     <${Foot} model=${model.value} index=${index.value} />
+    <${Announcer} />
     <${Toasts} />`;
+}
+
+/** A view that fails does not take the bar with it. */
+function Safe({ children }) {
+  const [error, forget] = useErrorBoundary((problem) => console.error(problem));
+  return error ? html`<${Trouble} problem=${error} again=${forget} />` : children;
 }
 
 render(html`<${Page} />`, document.getElementById("page"));

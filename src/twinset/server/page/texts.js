@@ -218,8 +218,6 @@ export const TEXTS = {
   "report.promises": ["What its thresholds promise", "Ce que ses seuils promettent"],
   "report.threshold": ["Threshold", "Seuil"],
   "distance.euclidean": ["Euclidean", "euclidienne"],
-  "distance.manhattan": ["Manhattan", "de Manhattan"],
-  "distance.cosine": ["cosine", "cosinus"],
   "report.classes": ["{n} class it was trained on|{n} classes it was trained on", "{n} classe apprise|{n} classes apprises"],
   "report.more": ["and {n} more|and {n} more", "et {n} de plus|et {n} de plus"],
   "report.limits": ["What this server accepts", "Ce que ce serveur accepte"],

@@ -1,11 +1,13 @@
 // What an index answers: neighbours, or identities. That nothing is similar enough is an answer too.
 import { html } from "../vendor/preact.js";
 import { far, percent, rule, t, told } from "../language.js";
+import { useSaid } from "./announce.js";
 import { Twins } from "./marks.js";
 import { Tile } from "./tile.js";
 import { voiced } from "./verdict.js";
 
 function Said({ kind, ratio, lens, voice, children }) {
+  useSaid(voice);
   return html`<div class=${`verdict ${kind}`}><${Twins} ratio=${ratio} lens=${lens} />
     <div class="stack"><h2 class="voice">${voiced(voice)}</h2><p class="measure quiet">${children}</p></div></div>`;
 }

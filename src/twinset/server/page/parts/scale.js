@@ -43,9 +43,10 @@ export function Scale({ curves, threshold, distance, kind, tall = 120, errors, l
   const high = end ?? Math.max(curves?.distance.at(-1) ?? 0, threshold * 1.6, (distance ?? 0) * 1.05, 1e-9);
   const x = (d) => inset + (d / high) * (width - 2 * inset);
   const top = 26;
-  const base = top + (curves ? tall : 14);
+  const hump = Math.min(tall, width * 0.45); // low on a phone, so that what it costs is in sight
+  const base = top + (curves ? hump : 14);
   const peak = curves ? Math.max(...curves.same, ...curves.different) : 1;
-  const y = (density) => base - (density / peak) * tall;
+  const y = (density) => base - (density / peak) * hump;
   // a hill from `from` to `to`, closed at the foot
   const hill = (which, from = 0, to = high) => {
     const { distance: xs, [which]: ys } = curves;
@@ -64,13 +65,12 @@ export function Scale({ curves, threshold, distance, kind, tall = 120, errors, l
       ${curves && ["different", "same"].map((which) => html`<path class=${`hill ${which}`} d=${hill(which)} />`)}
       ${curves && errors && html`<path class="error different" d=${hill("different", 0, threshold)} /><path class="error same" d=${hill("same", threshold, high)} />`}
       <line class="axis" x1=${x(0)} x2=${x(high)} y1=${base} y2=${base} />
-      ${ticks(0, high, Math.floor(width / 90)).map((d) => html`<g><line class="axis" x1=${x(d)} x2=${x(d)} y1=${base} y2=${base + 5} /><text x=${x(d)} y=${base + 18} text-anchor="middle">${far(d).replace(/0{1,2}$/, "")}</text></g>`)}
+      ${ticks(0, high, Math.floor(width / 90)).filter((d) => distance === undefined || Math.abs(x(d) - x(distance)) > 24).map((d) => html`<g><line class="axis" x1=${x(d)} x2=${x(d)} y1=${base} y2=${base + 5} /><text x=${x(d)} y=${base + 18} text-anchor="middle">${far(d).replace(/0{1,2}$/, "")}</text></g>`)}
       <line class="cut" x1=${x(threshold)} x2=${x(threshold)} y1=${top - 8} y2=${base + 5} />
       <text class="cut-text" x=${x(threshold) + (cutEdge === "end" ? -7 : 7)} y=${top - 6} text-anchor=${cutEdge}>${t("scale.threshold", { at: far(threshold) })}</text>
       ${curves && ["same", "different"].map((which) => html`<text class=${`name ${which}`} x=${crest(which)} y=${base - 8} text-anchor="middle">${t(`scale.${which}`)}</text>`)}
       ${distance !== undefined && html`<path class=${`here ${kind}`} d=${`M${x(distance)} ${base + 1}l7 12h-14z`} />
-        <line class="cut" x1=${x(distance)} x2=${x(distance)} y1=${base - (curves ? tall * 0.25 : 10)} y2=${base} />
-        <rect x=${x(distance) - (hereEdge === "end" ? 74 : hereEdge === "start" ? 6 : 40)} y=${base + 14} width="80" height="24" fill="var(--surface)" />
+        <line class="cut" x1=${x(distance)} x2=${x(distance)} y1=${base - (curves ? hump * 0.25 : 10)} y2=${base} />
         <text class="cut-text" x=${x(distance)} y=${base + 32} text-anchor=${hereEdge}>${t("scale.here", { at: far(distance) })}</text>`}
     </svg>
   </div>`;

@@ -1,6 +1,7 @@
 // The verdict: on a pair as a sentence, on a tile as a badge; the probability at any prior.
 import { html } from "../vendor/preact.js";
 import { far, percent, rule, t } from "../language.js";
+import { useSaid } from "./announce.js";
 import { Twins } from "./marks.js";
 
 /** A text with *what matters* marked. */
@@ -25,13 +26,15 @@ export const word = (same) => (same ? "same" : "different");
 
 export function Verdict({ verdict }) {
   const { same, distance, threshold } = verdict;
+  const reason = t(same ? "verdict.within" : "verdict.beyond", { distance: far(distance), threshold: far(threshold.value) });
   const likely = verdict.probability > 0.5;
   const torn = verdict.probability !== null && verdict.probability !== 0.5 && likely !== same;
+  useSaid(`${t(`verdict.${word(same)}`)} ${reason}`);
   return html`<div class=${`verdict ${word(same)}`}>
     <${Twins} ratio=${distance / (threshold.value || 1e-9)} lens=${same} />
     <div class="stack">
       <p class="voice">${voiced(t(`verdict.${word(same)}`))}</p>
-      <p class="measure">${t(same ? "verdict.within" : "verdict.beyond", { distance: far(distance), threshold: far(threshold.value) })}
+      <p class="measure">${reason}
         ${" "}<span class="quiet">${t("verdict.rule", { rule: rule(threshold.rule) })}</span></p>
       ${torn && html`<p class="measure quiet">${t(same ? "verdict.torn-same" : "verdict.torn-different")}</p>`}
     </div>

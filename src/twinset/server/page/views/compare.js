@@ -58,7 +58,7 @@ export function View({ query, model }) {
         overlay=${both && why && reasons.value && html`<${Overlay} explanation=${reasons.value} side=${side} input=${model.input} />`} />`)}
       ${both && html`<button class="button slim pair-swap" type="button" aria-label=${t("compare.swap")} title=${t("compare.swap")} onClick=${swap}><${Icon} name="swap" /></button>`}
     </div>
-    <section class="answer" aria-live="polite" aria-label=${t("compare.title")}>
+    <section class="answer" aria-label=${t("compare.title")}>
       ${both
         ? html`<${Answered} answer=${answer}>${(verdict) => html`<${Verdict} verdict=${verdict} />`}<//>`
         : html`<p class="quiet">${t(pictures.some(Boolean) ? "compare.one-more" : "compare.two")}</p>`}

@@ -76,7 +76,7 @@ export function View({ query, model, index, refresh }) {
         </details>
         ${model.writable && pictures.length === 1 && pictures[0].file && html`<div><button class="button slim" type="button" onClick=${() => setEnrol(pictures[0])}><${Icon} name="add" />${t("enrol.title")}</button></div>`}
       </aside>
-      <section class="desk-main" aria-live="polite" aria-label=${t("search.answer")}>
+      <section class="desk-main" aria-label=${t("search.answer")}>
         ${pictures.length
           ? html`<${Answered} answer=${answer}>${() => answers.map((one, place) => html`<div class="one-answer" key=${place}>
               ${answers.length > 1 && html`<p class="row"><img class="query-small" src=${pictures[place]?.url} alt="" onLoad=${crisp} /><strong>${pictures[place]?.name}</strong></p>`}
