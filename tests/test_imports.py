@@ -247,6 +247,7 @@ LIGHT = [
     "twinset.search.duplicates",
     "twinset.exporters.export",
     "twinset.models.compare_pairs",
+    "twinset.server.running",
 ]
 
 

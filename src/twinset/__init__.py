@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from twinset.search.keep import keep_plan as keep_plan
     from twinset.search.review import Review as Review
     from twinset.search.switched import Switched as Switched
+    from twinset.server.running import serve as serve
     from twinset.training.fit import fit as fit
 
 __version__ = "0.1.0"
@@ -110,6 +111,7 @@ _HOMES = {
     "read_features": "twinset.data.read",
     "read_images": "twinset.data.read",
     "score_pairs": "twinset.metrics.pairs",
+    "serve": "twinset.server.running",
     "siamese": "twinset.networks.layers",
     "split": "twinset.data.named_parts",
     "train": "twinset.run",

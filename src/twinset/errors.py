@@ -9,6 +9,7 @@
     ├── RecipeError             an unknown key, a wrong type, a value out of range
     ├── ModelError              a folder that holds no model, or one of another version
     ├── StoreError              an index that cannot be opened, of another model, without such an id
+    │   └── ReplacedError       the index was made anew, or switched to another model, while open
     ├── UnfinishedError         a model is trained and saved, but its report or the like failed
     └── TrainingError           training stopped for a reason that more epochs will not mend
         ├── NonFiniteLossError  the loss became NaN or infinite
@@ -47,6 +48,10 @@ class ModelError(TwinsetError, ValueError):
 
 class StoreError(TwinsetError, ValueError):
     """An index that cannot be opened or written, is of another model, or lacks an id."""
+
+
+class ReplacedError(StoreError):
+    """An index that was made anew, or switched to another model, since it was opened."""
 
 
 class UnfinishedError(TwinsetError, RuntimeError):

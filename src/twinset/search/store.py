@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.errors import StoreError
+from twinset.errors import ReplacedError, StoreError
 from twinset.registry import Registry
 from twinset.search.checked import checked_ids, checked_k, checked_metadata, checked_vectors
 from twinset.search.items import Approximation, Items, Neighbour, Signature
@@ -365,9 +365,9 @@ def missing(place: object, instead: str) -> StoreError:
     return StoreError(f"There is no index at {place}: {instead}. Make one with `twinset index`.")
 
 
-def replaced(place: object) -> StoreError:
+def replaced(place: object) -> ReplacedError:
     """Make the error for an index that another has deleted or made anew."""
-    return StoreError(f"{place}: the index was replaced since it was opened. Open it again.")
+    return ReplacedError(f"{place}: the index was replaced since it was opened. Open it again.")
 
 
 def other_format(place: object, expected: int, version: object) -> StoreError:

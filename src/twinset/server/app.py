@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from twinset.server import problems
 from twinset.server.guard import Guard
+from twinset.server.renewing import Current
 from twinset.server.routes import compare, health, model
 from twinset.server.service import Service
 
@@ -29,8 +30,7 @@ def create_app(service: Service, *, hosts: Collection[str] = LOCAL) -> FastAPI:
     """Make the application of a service, to serve or to mount in another one.
 
     Args:
-        service: that answers. `app.state.service` holds it: put another there, and new requests
-            are answered by that.
+        service: that answers. `app.state.current` holds it, and takes up another.
         hosts: names by which the server is reached, beside addresses; "*" for any. Defaults to
             localhost.
     """
@@ -42,14 +42,16 @@ def create_app(service: Service, *, hosts: Collection[str] = LOCAL) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        # FastAPI would tell OpenTelemetry of each request, wherever the environment says
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.service = service
+    app.state.current = Current(service)
     problems.add_handlers(app)
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)
     app.include_router(health.router)
     _serve_page(app)
-    app.add_middleware(Guard, current=lambda: app.state.service, hosts=hosts)
+    app.add_middleware(Guard, current=app.state.current, hosts=hosts)
     return app
 
 

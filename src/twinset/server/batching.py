@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
@@ -14,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.server.measures import Measures
 from twinset.server.problems import Problem
 
+LOG = logging.getLogger("twinset.server")
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 Encode = Callable[[Pixels], Vectors]
@@ -28,21 +31,20 @@ class Entry:
     pixels: Pixels
     deadline: float  # by time.monotonic
     answer: asyncio.Future[Vectors]
-    loop: asyncio.AbstractEventLoop
 
 
 class Batcher:
     """One bounded FIFO, counted in images and bytes, before a model; one worker behind it.
 
     There is no waiting window: the worker takes whatever is queued, up to `most` images, the moment
-    it is free. So one request alone waits for nobody, and many go together.
+    it is free. So a request alone waits for nobody, and what came during a batch goes together.
 
     Args:
         encode: pixels (n, ...) to vectors (n, d).
-        most: images of a batch.
+        most: images of a batch, and of an entry.
         images: that may wait.
-        bytes_: likewise, of their pixels.
-        watch: is told the number of images of each batch and its seconds. Defaults to nobody.
+        room: bytes of pixels that may wait.
+        measures: count batches. Defaults to counting for nobody.
     """
 
     def __init__(
@@ -51,35 +53,40 @@ class Batcher:
         *,
         most: int,
         images: int,
-        bytes_: int,
-        watch: Callable[[int, float], None] = lambda count, seconds: None,
+        room: int,
+        measures: Measures | None = None,
     ) -> None:
         self._encode = encode
-        self._most, self._images, self._bytes = most, images, bytes_
-        self._watch = watch
+        self._most, self._images, self._room = most, images, room
+        self._measures = measures or Measures()
         self._queue: deque[Entry] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self.waiting_images = 0
         self.waiting_bytes = 0
-        # seconds of one image, a running mean, from which Retry-After comes
-        self.pace = 0.005
+        self.pace = 0.0  # seconds of one image, a running mean
         self._worker = threading.Thread(target=self._work, name="twinset-batcher", daemon=True)
         self._worker.start()
 
     def put(self, pixels: Pixels, deadline: float) -> Entry:
-        """Queue images, at most a batch of them; to be called on the event loop.
+        """Queue images, at most a batch of them; called on the event loop that awaits the answer.
+
+        Args:
+            pixels: of the model's own size, 1 image or more.
+            deadline: after which they are not embedded any more, by `time.monotonic`.
 
         Raises:
-            Problem: 503, the queue is full.
+            Problem: 503, the queue is full, or so long that the answer would come too late.
         """
-        loop = asyncio.get_running_loop()
-        entry = Entry(pixels, deadline, loop.create_future(), loop)
+        entry = Entry(pixels, deadline, asyncio.get_running_loop().create_future())
         with self._changed:
             if self._closed:
-                raise Problem(503, "The server is shutting down: ask again.", name="stopping")
+                raise Problem(503, "The server is stopping: ask again.", name="stopping")
+            wait = self.waiting_images * self.pace
             full = self.waiting_images + len(pixels) > self._images
-            if full or self.waiting_bytes + pixels.nbytes > self._bytes:
+            if (full and self.waiting_images) or time.monotonic() + wait > deadline:
+                raise self.full()
+            if self.waiting_images and self.waiting_bytes + pixels.nbytes > self._room:
                 raise self.full()
             self._queue.append(entry)
             self._count(entry, 1)
@@ -91,10 +98,11 @@ class Batcher:
         with self._changed, suppress(ValueError):  # it is in the model already
             self._queue.remove(entry)
             self._count(entry, -1)
+            self._measures.dropped += len(entry.pixels)
 
     def full(self) -> Problem:
         """Tell that nothing more is taken, and when there will be room."""
-        wait = max(1, round(self.waiting_images * self.pace + 0.5))
+        wait = int(self.waiting_images * self.pace) + 1
         return Problem(
             503,
             f"Expected room in the queue. {self.waiting_images:,} images wait already: ask again "
@@ -110,51 +118,58 @@ class Batcher:
             self._changed.notify()
         self._worker.join()
 
+    # --- the worker
+
     def _count(self, entry: Entry, sign: int) -> None:
         self.waiting_images += sign * len(entry.pixels)
         self.waiting_bytes += sign * entry.pixels.nbytes
 
     def _take(self) -> list[Entry] | None:
+        """Wait for entries, and take as many as make a batch; None once closed and empty."""
         with self._changed:
             while not self._queue:
                 if self._closed:
                     return None
                 self._changed.wait()
-            taken, count, now = [], 0, time.monotonic()
-            while self._queue and count + len(self._queue[0].pixels) <= max(
-                self._most, len(self._queue[0].pixels)
-            ):
+            taken: list[Entry] = []
+            room = self._most
+            while self._queue and (not taken or len(self._queue[0].pixels) <= room):
                 entry = self._queue.popleft()
                 self._count(entry, -1)
-                if entry.deadline <= now:
-                    _tell([(entry, late())])
-                    continue
                 taken.append(entry)
-                count += len(entry.pixels)
+                room -= len(entry.pixels)
             return taken
 
     def _work(self) -> None:
         while (taken := self._take()) is not None:
-            if taken:
-                _tell(self._answered(taken))
+            now = time.monotonic()
+            alive = [entry for entry in taken if entry.deadline > now]
+            if len(alive) < len(taken):
+                dropped = [entry for entry in taken if entry not in alive]
+                with self._changed:  # the loop counts as well
+                    self._measures.dropped += sum(len(entry.pixels) for entry in dropped)
+                _tell(dropped, [late()] * len(dropped))
+            if alive:
+                _tell(alive, self._answers(alive))
 
-    def _answered(self, taken: Sequence[Entry]) -> list[tuple[Entry, Any]]:
+    def _answers(self, taken: Sequence[Entry]) -> list[Any]:
+        """Embed entries together; where that fails, one by one, so that a bad image fails alone."""
         start = time.perf_counter()
         pixels = taken[0].pixels if len(taken) == 1 else np.concatenate([e.pixels for e in taken])
         try:
             vectors = self._encode(pixels)
-            ends = np.cumsum([len(entry.pixels) for entry in taken])[:-1]
-            answers: list[Any] = np.split(vectors, ends) if len(taken) > 1 else [vectors]
-        except Exception as error:  # noqa: BLE001 - the engine raises classes of its own
-            # one by one, so that one bad image fails alone
-            if len(taken) == 1:
-                answers = [error]
-            else:
-                return [pair for entry in taken for pair in self._answered([entry])]
+        except Exception as error:  # noqa: BLE001 - an engine raises classes of its own
+            if len(taken) > 1:
+                return [answer for entry in taken for answer in self._answers([entry])]
+            self._measures.failed += len(pixels)
+            return [error]
         seconds = time.perf_counter() - start
-        self.pace += 0.1 * (seconds / len(pixels) - self.pace)
-        self._watch(len(pixels), seconds)
-        return list(zip(taken, answers, strict=True))
+        self._measures.batch(len(pixels), seconds)
+        pace = seconds / len(pixels)
+        self.pace += (0.1 if self.pace else 1.0) * (pace - self.pace)
+        if len(taken) == 1:
+            return [vectors]
+        return np.split(vectors, np.cumsum([len(entry.pixels) for entry in taken])[:-1])
 
 
 def late() -> Problem:
@@ -167,18 +182,20 @@ def late() -> Problem:
     )
 
 
-def _tell(pairs: Sequence[tuple[Entry, Any]]) -> None:
-    # once for a whole batch: each call wakes the loop
-    loop = pairs[0][0].loop
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(_resolve, pairs)
+def _tell(entries: Sequence[Entry], answers: Sequence[Any]) -> None:
+    # once for a whole batch, as each call wakes the loop
+    try:
+        entries[0].answer.get_loop().call_soon_threadsafe(_resolve, entries, answers)
+    except RuntimeError:  # the loop has ended, and whoever waited with it
+        LOG.warning("%d answers came after the end", len(entries))
 
 
-def _resolve(pairs: Sequence[tuple[Entry, Any]]) -> None:
-    for entry, answer in pairs:
+def _resolve(entries: Sequence[Entry], answers: Sequence[Any]) -> None:
+    for entry, answer in zip(entries, answers, strict=True):
         if entry.answer.done():
             continue
         if isinstance(answer, Exception):
             entry.answer.set_exception(answer)
+            entry.answer.exception()  # seen, even where nobody waits any more
         else:
             entry.answer.set_result(answer)

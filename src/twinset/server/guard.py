@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from twinset.errors import ReplacedError
+from twinset.server.asked import ASKED, Asked
 from twinset.server.limits import Limits
-from twinset.server.problems import Problem, problem_of
-from twinset.server.service import DEADLINE, Service
-
-LOG = logging.getLogger("twinset.server")
+from twinset.server.problems import Problem, respond
+from twinset.server.renewing import Current
+from twinset.server.service import Service
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -39,13 +39,11 @@ class Guard:
 
     Args:
         app: that answers.
-        current: gives the service that new requests are answered by.
+        current: the service that new requests are answered by.
         hosts: names that a request's Host may have; addresses always may. "*" lets all pass.
     """
 
-    def __init__(
-        self, app: ASGIApp, current: Callable[[], Service], hosts: Collection[str]
-    ) -> None:
+    def __init__(self, app: ASGIApp, current: Current, hosts: Collection[str]) -> None:
         self._app = app
         self._current = current
         self._hosts = {each.lower() for each in hosts}
@@ -58,38 +56,58 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        service = self._current()
-        begun = False
+        start, status, route = time.monotonic(), 0, "other"
 
         async def sent(message: Message) -> None:
-            nonlocal begun
+            nonlocal status
             if message["type"] == "http.response.start":
-                begun = True
+                status = message["status"]
                 names = {name for name, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *(each for each in _RAW if each[0] not in names),
-                ]
+                own = (each for each in _RAW if each[0] not in names)
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
-        length = _length(scope)
-        scope["twinset.service"] = service
-        DEADLINE.set(time.monotonic() + service.limits.seconds + service.limits.body_seconds)
+        limits = self._current.service.limits
+        length = _length(scope, limits)
         self.active += 1
         self.held += length
-        service.users += 1
         try:
-            self._check(scope, service.limits)
-            await self._app(scope, receive, sent)
+            self._check(scope, limits)
+            service = await self._current.up_to_date()
+            asked = Asked(0.0, receive)
+            try:
+                route = await self._ask(service, scope, asked, receive, sent)
+            except ReplacedError:
+                if status:
+                    raise
+                service = await self._current.renew(service)
+                route = await self._ask(service, scope, asked, asked.again(), sent)
         except Exception as error:
-            problem = problem_of(error)
-            if begun:
+            if status:  # a part of the answer is gone already
                 raise
-            await problem.response()(scope, receive, sent)
+            told = {**scope, "twinset.service": self._current.service}
+            await respond(told, error)(scope, receive, sent)
         finally:
             self.active -= 1
             self.held -= length
+            seconds = time.monotonic() - start
+            self._current.service.measures.answered(route, status, seconds)
+
+    async def _ask(
+        self, service: Service, scope: Scope, asked: Asked, receive: Receive, send: Send
+    ) -> str:
+        """Let a service answer; return the path of the route."""
+        limits = service.limits
+        asked.deadline = time.monotonic() + limits.seconds + limits.body_seconds
+        ASKED.set(asked)
+        # a copy, as it is written to on the way, and may be asked again
+        own = {**scope, "twinset.service": service}
+        service.users += 1
+        try:
+            await self._app(own, receive, send)
+        finally:
             service.users -= 1
+        return getattr(own.get("route"), "path", "other")
 
     def _check(self, scope: Scope, limits: Limits) -> None:
         headers = dict(scope["headers"])
@@ -139,11 +157,12 @@ class Guard:
             )
 
 
-def _length(scope: Scope) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+def _length(scope: Scope, limits: Limits) -> int:
+    told = dict(scope["headers"])
+    if b"transfer-encoding" in told:  # nobody knows, so as much as it may be
+        return limits.request_bytes
+    value = told.get(b"content-length", b"0")
+    return min(int(value), limits.request_bytes) if value.isdigit() else 0
 
 
 def _is_address(name: str) -> bool:

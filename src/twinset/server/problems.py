@@ -13,8 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
-from twinset.errors import DataError, StoreError, TwinsetError
+from twinset.errors import DataError, ReplacedError, StoreError, TwinsetError
 
 LOG = logging.getLogger("twinset.server")
 MEDIA = "application/problem+json"
@@ -43,10 +44,10 @@ class Problem(Exception):  # noqa: N818 - what RFC 9457 calls it
         super().__init__(detail)
         self.status = status
         self.title = HTTPStatus(status).phrase
+        self.name = name or self.title.lower().replace(" ", "-")
         self.headers = dict(headers or {})
-        kind = name or self.title.lower().replace(" ", "-")
         self.content = {
-            "type": f"urn:twinset:problem:{kind}",
+            "type": f"urn:twinset:problem:{self.name}",
             "title": self.title,
             "status": status,
             "detail": detail,
@@ -76,6 +77,14 @@ def problem_of(error: Exception) -> Problem:
     )
 
 
+def respond(scope: Scope, error: Exception) -> Response:
+    """Make the answer to a request that failed, and count what was refused for load."""
+    problem = problem_of(error)
+    if problem.status in (429, 503) and "twinset.service" in scope:
+        scope["twinset.service"].measures.shed[problem.name] += 1
+    return problem.response()
+
+
 def _of_validation(error: RequestValidationError) -> Problem:
     told = [
         {"where": ".".join(map(str, each["loc"])), "expected": each["msg"]}
@@ -98,8 +107,10 @@ def _of_http(error: HTTPException) -> Problem:
 def add_handlers(app: FastAPI) -> None:
     """Let an application tell all errors as problems."""
 
-    async def told(_: Request, error: Exception) -> Response:
-        return problem_of(error).response()
+    async def told(request: Request, error: Exception) -> Response:
+        if isinstance(error, ReplacedError):
+            raise error  # the guard asks again, with what is there now
+        return respond(request.scope, error)
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

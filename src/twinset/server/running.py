@@ -2,61 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import queue
+import signal
+import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from twinset.errors import ModelError
-from twinset.models.card import CARD
+from twinset.errors import TwinsetError
 from twinset.server.app import LOCAL, create_app
+from twinset.server.connection import Connection
 from twinset.server.limits import Limits
+from twinset.server.opening import open_service
+from twinset.server.renewing import Current
 from twinset.server.service import Service
 
 if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
     from twinset.search.index import Index
 
-LOG = logging.getLogger("twinset.server")
-
-
-def open_service(
-    model: Embedder | str | os.PathLike[str],
-    index: Index | str | os.PathLike[str] | None = None,
-    *,
-    limits: Limits | None = None,
-    token: str | None = None,
-) -> Service:
-    """Load a model and an index, on ONNX Runtime alone.
-
-    Raises:
-        ModelError: the folder holds no graph.
-    """
-    from twinset.models.load import load_model
-    from twinset.search.index import Index
-
-    folder = Path(model) if isinstance(model, str | os.PathLike) else None
-    if folder is not None:
-        try:
-            loaded: Any = load_model(folder, engine="onnx")
-        except ModelError as error:
-            if (folder / CARD).is_file():
-                raise ModelError(
-                    f"{error} A server runs without Keras: write the graph with "
-                    f"`twinset export {folder}` first."
-                ) from None
-            raise
-    else:
-        loaded = model
-    opened = Index.open(index, loaded) if isinstance(index, str | os.PathLike) else index
-    return Service(loaded, opened, limits=limits, token=token, folder=folder)
+_BACKLOG = 2048  # connections that wait to be accepted
 
 
 def serve(
@@ -85,68 +57,93 @@ def serve(
 
     Raises:
         ModelError: no graph there.
-        StoreError: no index there, or one that another model made.
+        StoreError: no index there, or one of another model that keeps no copy of it.
+        TwinsetError: the port is taken.
     """
+    listening = _listening(host, port)  # a port that is taken is told before a model is loaded
     service = open_service(model, index, limits=limits, token=token)
-    server = Server(service, host=host, port=port, hosts=hosts, ready=ready)
+    server = Server(service, hosts=hosts, ready=ready)
     try:
-        server.run()
+        server.run([listening])
     finally:
-        server.app.state.service.close()
+        server.close()
 
 
 @contextmanager
 def in_background(service: Service, *, hosts: Collection[str] = LOCAL) -> Iterator[str]:
     """Serve in a thread of this process at a free port; gives the address, and stops at the end."""
     started: queue.Queue[str] = queue.Queue()
-    server = Server(service, host="127.0.0.1", port=0, hosts=hosts, ready=started.put)
-    thread = threading.Thread(target=server.run, name="twinset-server")
+    server = Server(service, hosts=hosts, ready=started.put)
+    listening = _listening("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, args=([listening],), name="twinset-server")
     thread.start()
     try:
         yield started.get(timeout=30)
     finally:
         server.should_exit = True
         thread.join()
-        server.app.state.service.close()
+        server.close()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise TwinsetError(
+            f"Expected to listen at {host}, port {port}. {getattr(error, 'strerror', error)}: "
+            "choose another --port, or an address of this machine as --host."
+        ) from None
 
 
 class Server(uvicorn.Server):
-    """A server of uvicorn for one application, which tells when it is ready."""
+    """A server of uvicorn for one service: tells when it is ready, and renews it by SIGHUP."""
 
     def __init__(
-        self,
-        service: Service,
-        *,
-        host: str,
-        port: int,
-        hosts: Collection[str],
-        ready: Callable[[str], None] | None,
+        self, service: Service, *, hosts: Collection[str], ready: Callable[[str], None] | None
     ) -> None:
         self.app = create_app(service, hosts=hosts)
+        limits = service.limits
         super().__init__(
             uvicorn.Config(
                 self.app,
-                host=host,
-                port=port,
-                http=Connection,
+                http=type("Connection", (Connection,), {"limits": limits}),
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                access_log=False,
+                log_level=logging.ERROR,  # nor a line for each client that speaks no HTTP
+                access_log=False,  # a path and a query may tell whom somebody asked for
                 server_header=False,
-                timeout_keep_alive=max(1, round(service.limits.idle_seconds)),
-                timeout_graceful_shutdown=max(1, round(service.limits.seconds)),
+                timeout_keep_alive=max(1, round(limits.idle_seconds)),
+                timeout_graceful_shutdown=max(1, round(limits.seconds)),
             )
         )
         self._ready = ready
+        self._renewing: asyncio.Task[object] | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         """Listen, and tell where."""
         await super().startup(sockets)
-        if self.started and self._ready is not None:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
+        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+        if hangup is not None and threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(hangup, self.renew)
+        if self._ready is not None:
+            host, port = sockets[0].getsockname()[:2]
             self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
+    def renew(self) -> None:
+        """Open model and index anew, and answer by them; to be called on the event loop."""
+        current: Current = self.app.state.current
+        task = asyncio.ensure_future(current.renew(current.service))
+        task.add_done_callback(lambda done: done.exception())  # it is in the log
+        self._renewing = task  # or nothing would hold it
 
-class Connection(HttpToolsProtocol):
-    """A connection of one client, which must send its headers soon, and not too many bytes."""
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Finish what was accepted; uvicorn would end by the same signal again after that."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+    def close(self) -> None:
+        """Let go of model and index."""
+        self.app.state.current.service.close()

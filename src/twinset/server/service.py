@@ -7,7 +7,6 @@ import hmac
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -24,16 +23,18 @@ from twinset.errors import StoreError
 from twinset.models.embedder import Embedder, batch_size
 from twinset.search.index import Index
 from twinset.server import uploads
+from twinset.server.asked import ASKED
 from twinset.server.batching import Batcher, Entry, late
 from twinset.server.limits import Limits
+from twinset.server.measures import Measures
 from twinset.server.problems import Problem
 
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 Options = TypeVar("Options", bound=BaseModel)
 
-# The time by which the request in hand must be answered; a request's own task sets it.
-DEADLINE: ContextVar[float] = ContextVar("twinset-deadline")
+_PATIENCE = 0.05  # seconds of waiting after which it is asked whether the client is still there
+
 
 # Of a run's folder, the one that tells more first.
 REPORTS = ("evaluation.html", "report.html")
@@ -50,6 +51,8 @@ class Service:
         limits: Defaults to those of `Limits`.
         token: that writes must bring. Defaults to none: nobody may write.
         folder: of the model's run. Defaults to none.
+        reopen: opens model and index anew; where there is none, they are somebody else's to close.
+        measures: that count what happens. Defaults to new ones.
 
     Attributes:
         caches: for what routes compute once for this model and index, by a name of their own.
@@ -63,13 +66,17 @@ class Service:
         limits: Limits | None = None,
         token: str | None = None,
         folder: Path | None = None,
+        reopen: Callable[[], Service] | None = None,
+        measures: Measures | None = None,
     ) -> None:
         self.model = model
         self.index = index
         self.folder = folder
+        self.reopen = reopen
         self.users = 0  # requests that have it
         self.limits = limits or Limits()
         self.token = token
+        self.measures = measures or Measures()
         self.caches: dict[str, Any] = {}
         shape = () if isinstance(model.preprocessing, VectorInput) else model.preprocessing.shape
         self.most = min(self.limits.batch, batch_size(shape)) if shape else self.limits.batch
@@ -77,7 +84,8 @@ class Service:
             model.encode,
             most=self.most,
             images=self.limits.queue_images,
-            bytes_=self.limits.queue_bytes,
+            room=self.limits.queue_bytes,
+            measures=self.measures,
         )
         # decoding, and all that waits for a store: the loop itself must never wait
         self._threads = ThreadPoolExecutor(max(4, cores() + 2), "twinset-work")
@@ -117,7 +125,7 @@ class Service:
         """
         loop = asyncio.get_running_loop()
         work = partial(function, *args, **kwargs)
-        end = DEADLINE.get(time.monotonic() + self.limits.seconds)
+        end = self._deadline()
 
         def in_time() -> Made:
             if time.monotonic() > end:
@@ -137,8 +145,6 @@ class Service:
             field: the name of an image that is the whole body.
         """
         form = await uploads.read_form(request, self.limits, field)
-        # a client may take its time to send; from here on it waits for the server
-        DEADLINE.set(time.monotonic() + self.limits.seconds)
         return uploads.options_of(form, kind), form
 
     async def pixels(self, images: Sequence[EncodedImage]) -> NDArray[np.uint8]:
@@ -162,29 +168,38 @@ class Service:
         Raises:
             Problem: 503, the queue is full, or the answer would come too late.
         """
-        end = DEADLINE.get(time.monotonic() + self.limits.seconds)
+        end = self._deadline()
         # Cut, not refused: two parts at a time, so that others come in between.
         parts = [pixels[at : at + self.most] for at in range(0, len(pixels), self.most)]
         waiting: list[Entry] = []
         found: list[NDArray[np.float32]] = []
         try:
-            async with asyncio.timeout(end - time.monotonic()):
-                for part in parts:
-                    if len(waiting) == 2:
-                        found.append(await waiting[0].answer)
-                        del waiting[0]
-                    waiting.append(self.batcher.put(part, end))
-                while waiting:
-                    found.append(await waiting[0].answer)
-                    del waiting[0]
-        except TimeoutError:
-            raise late() from None
+            for part in parts:
+                if len(waiting) == 2:
+                    found.append(await _answer(waiting[0], end))
+                    waiting.pop(0)
+                waiting.append(await self._put(part, end, bool(found)))
+            found += [await _answer(entry, end) for entry in waiting]
         finally:
             for entry in waiting:
                 self.batcher.leave(entry)
         if not found:
             return np.zeros((0, self.model.dim), np.float32)
         return found[0] if len(found) == 1 else np.concatenate(found)
+
+    async def _put(self, part: NDArray[np.uint8], end: float, begun: bool) -> Entry:
+        while True:
+            try:
+                return self.batcher.put(part, end)
+            except Problem:
+                # what was begun is worth more than what comes new
+                if not begun or time.monotonic() > end:
+                    raise
+                await asyncio.sleep(_PATIENCE)
+
+    def _deadline(self) -> float:
+        asked = ASKED.get()  # none where a program calls a service itself
+        return time.monotonic() + self.limits.seconds if asked is None else asked.deadline
 
     async def embed_images(self, images: Sequence[EncodedImage]) -> NDArray[np.float32]:
         """Decode and embed images."""
@@ -194,8 +209,25 @@ class Service:
         """Finish what was accepted, and let go of the index."""
         self.batcher.close()
         self._threads.shutdown()
-        if self.index is not None:
+        if self.index is not None and self.reopen is not None:
             self.index.close()
+
+
+async def _answer(entry: Entry, end: float) -> NDArray[np.float32]:
+    """Wait for an answer; who hangs up, or must not wait any longer, costs no inference."""
+    answer, asked = entry.answer, ASKED.get()
+    await asyncio.wait((answer,), timeout=min(_PATIENCE, max(0.0, end - time.monotonic())))
+    if not answer.done():  # else a task for each request would cost more than a small model
+        leaving: set[asyncio.Future[Any]] = set()
+        if asked is not None:
+            leaving = {asyncio.ensure_future(asked.left())}
+        rest, first = max(0.0, end - time.monotonic()), asyncio.FIRST_COMPLETED
+        done, _ = await asyncio.wait({answer, *leaving}, timeout=rest, return_when=first)
+        for each in leaving:
+            each.cancel()
+        if not answer.done():
+            raise Problem(400, "The client hung up.", name="hung-up") if done else late()
+    return answer.result()
 
 
 def the_service(request: Request) -> Service:

@@ -19,6 +19,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.decoding.image_file import EncodedImage, probe_encoded
 from twinset.errors import ImageFileError
+from twinset.server.asked import ASKED
 from twinset.server.limits import Limits
 from twinset.server.problems import Problem
 
@@ -57,14 +58,15 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     parts, size, end = [], 0, time.monotonic() + limits.body_seconds
     while True:
         try:
-            message = await asyncio.wait_for(request.receive(), end - time.monotonic())
+            async with asyncio.timeout(end - time.monotonic()):
+                message = await request.receive()
         except TimeoutError:
             raise Problem(
                 408,
                 f"Expected the whole request within {limits.body_seconds:g} s.",
                 headers={"Connection": "close"},
             ) from None
-        if message["type"] == "http.disconnect":
+        if message["type"] != "http.request":
             raise Problem(400, "The client hung up.", name="hung-up")
         chunk = message.get("body", b"")
         size += len(chunk)
@@ -72,7 +74,11 @@ async def read_body(request: Request, limits: Limits) -> bytes:
             raise _too_large(limits)
         parts.append(chunk)
         if not message.get("more_body"):
-            return b"".join(parts)
+            body = b"".join(parts)
+            # a client may take its time to send; from here on it waits for the server
+            if asked := ASKED.get():
+                asked.body, asked.deadline = body, time.monotonic() + limits.seconds
+            return body
 
 
 def _too_large(limits: Limits) -> Problem:
@@ -179,9 +185,11 @@ class _Parts:
         if not name:
             raise Problem(400, "Expected a name for each part of the form.")
         data = b"".join(self._data)
-        if b"filename" in about:
+        # some clients name no file, and tell the type of an image alone
+        kind = self._headers.get(b"content-type", b"")
+        if b"filename" in about or kind.startswith(b"image/"):
             # for messages alone
-            shown = about[b"filename"].decode("utf-8", "replace")
+            shown = about.get(b"filename", b"").decode("utf-8", "replace")
             shown = shown.replace("\\", "/").rsplit("/", 1)[-1][:100]
             title = shown if shown.isprintable() and shown else f"{name} {self._count}"
             self.form.uploads.append(Upload(name, EncodedImage(data, title)))

@@ -1,0 +1,91 @@
+"""Open what a server answers with: a model on ONNX Runtime, and an index, by their places."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twinset.errors import ModelError
+from twinset.models.card import CARD
+from twinset.models.embedder import Embedder
+from twinset.models.load import load_model
+from twinset.search import index_model
+from twinset.search.index import Index
+from twinset.server.limits import Limits
+from twinset.server.measures import Measures
+from twinset.server.service import Service
+
+LOG = logging.getLogger("twinset.server")
+Place = str | os.PathLike[str]
+
+
+def open_service(
+    model: Embedder | Place,
+    index: Index | Place | None = None,
+    *,
+    limits: Limits | None = None,
+    token: str | None = None,
+    measures: Measures | None = None,
+) -> Service:
+    """Load a model and an index, on ONNX Runtime alone.
+
+    Where an index was switched to another model, it decides: it is served by the copy of that one
+    which it keeps, as the folder of the run is that of the model before.
+
+    Raises:
+        ModelError: the folder holds no graph.
+        StoreError: no index there, or one that another model made and that keeps no copy of it.
+    """
+    folder = None if isinstance(model, Embedder) else Path(model)
+    loaded = model if isinstance(model, Embedder) else _loaded(Path(model))
+    opened = index if isinstance(index, Index) else None
+    if index is not None and not isinstance(index, Index):
+        opened = Index.open(index)
+        try:
+            if opened.store.signature.model != loaded.digest and (kept := _kept(opened)):
+                _tell(opened.url, folder, kept, loaded)
+                loaded, folder = kept, None
+            opened = Index(opened.store, loaded, opened.url)
+        except BaseException:
+            opened.close()
+            raise
+    settings: dict[str, Any] = {
+        "limits": limits,
+        "token": token,
+        "measures": measures or Measures(),
+    }
+    # what a program has opened itself it alone closes, and nobody can open it again
+    held = isinstance(index, Index) or (index is None and isinstance(model, Embedder))
+    return Service(
+        *(loaded, opened),
+        folder=folder,
+        reopen=None if held else partial(open_service, model, index, **settings),
+        **settings,
+    )
+
+
+def _kept(index: Index) -> Embedder | None:
+    return index_model.kept(index.url, index.store.signature.model)
+
+
+def _tell(place: str, folder: Path | None, kept: Embedder, given: Embedder) -> None:
+    LOG.warning(
+        "%s was made by the model %s, and that of %s is %s: serving by the copy of its model that "
+        "the index keeps",
+        *(place, kept.digest[:12], folder or "the program", given.digest[:12]),
+    )
+
+
+def _loaded(folder: Path) -> Embedder:
+    try:
+        return load_model(folder, engine="onnx")
+    except ModelError as error:
+        if not (folder / CARD).is_file():
+            raise
+        raise ModelError(
+            f"{error} A server runs without Keras, on the graph that `twinset export {folder}` "
+            "writes."
+        ) from None
