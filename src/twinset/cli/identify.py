@@ -40,6 +40,7 @@ def identify(args: Namespace) -> int:
             where=args.where,
             prior=args.prior,
             other=other,
+            point=args.point,
         )
     answers: list[Identification] = [found] if args.together else found
     if args.picture is not None:  # before a word is said: whoever reads may stop listening
@@ -78,6 +79,7 @@ def _identify(takes: Arguments) -> None:
         metavar="RUN2",
     )
     takes.shared("--where")
+    takes.option("--point", "Judge by this operating point, saved with the index.", metavar="NAME")
     takes.option(
         "--prior",
         "Share of queries that show somebody known, for the probabilities.",

@@ -34,16 +34,19 @@ def search(args: Namespace) -> int:
             # what was decided comes first however far, so that a limit would say two things
             if args.queries or args.all or args.within != "any":
                 raise StoreError("Expected --item without images, --within and --all.")
-            told = {"k": args.k, "where": args.where, "exact": args.exact}
+            told = {"k": args.k, "where": args.where, "exact": args.exact, "point": args.point}
             answers = [opened.similar(args.item, **told)]
         else:
-            answers = opened.search(
+            found = opened.search(
                 args.queries,
                 k=None if args.all else args.k,
                 within=_limit(args.within),
                 where=args.where,
                 exact=args.exact,
+                point=args.point,
+                together=args.together,
             )
+            answers = [found] if args.together else found
     if args.picture is not None:  # before a word is said: whoever reads may stop listening
         from twinset import figures
         from twinset.report.index_pictures import draw_answers
@@ -79,6 +82,8 @@ def _search(takes: Arguments) -> None:
     )
     takes.flag("--all", "Return every result within the distance, not just the k nearest.")
     takes.shared("--where")
+    takes.flag("--together", "All images show the same thing: they are one query.")
+    takes.option("--point", "Judge by this operating point, saved with the index.", metavar="NAME")
     takes.flag("--exact", "Search exactly, even if the index is approximate.")
     takes.flag("--exit-code", "Exit with 1 if any query has no result.")
     takes.shared("--model", "--picture", "--json")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from twinset.data.image_sources import Skipped
 from twinset.decision import Threshold
+from twinset.errors import StoreError
 from twinset.search.items import Neighbour
 
 
@@ -86,6 +87,23 @@ class Answer:
             "match": self.is_match(one),
             "metadata": for_people(one.metadata),
         }
+
+
+def joined(answers: Sequence[Answer], k: int | None) -> Answer:
+    """Join the answers to several images of one thing: of each item the smallest distance."""
+    if not answers:
+        raise StoreError("Expected an image to search for. Received none.")
+    first = answers[0]
+    best: dict[str, Neighbour] = {}
+    for one in (one for answer in answers for one in answer):
+        if one.id not in best or one.distance < best[one.id].distance:
+            best[one.id] = one
+    # whoever is among the k nearest of all is so of the image that it is nearest to
+    told = sorted(best.values(), key=lambda one: one.distance)[:k]
+    near = [answer.nearest for answer in answers if answer.nearest is not None]
+    nearest = min(near, key=lambda one: one.distance, default=None)
+    more = f" and {len(answers) - 1:,} more" if len(answers) > 1 else ""
+    return replace(first, query=first.query + more, neighbours=tuple(told), nearest=nearest)
 
 
 def for_people(metadata: Mapping[str, Any]) -> dict[str, Any]:

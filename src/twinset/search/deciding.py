@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from twinset import distance
+from twinset.decision import Threshold
 from twinset.errors import StoreError
 from twinset.progress import Wanted
 from twinset.search import decisions
@@ -21,6 +21,7 @@ from twinset.search.answer import Answer
 from twinset.search.checked import checked_k
 from twinset.search.decisions import Decided, Decision, Judged, Judgements, Settled
 from twinset.search.items import Neighbour
+from twinset.search.points import this_user
 from twinset.search.recalibrating import Recalibrating
 from twinset.search.review import Review, review
 from twinset.search.where import Where, conditions, holds
@@ -31,6 +32,10 @@ class Deciding(Recalibrating):
 
     # read once: what others decide meanwhile is seen when the index is opened again
     _settled: Settled | None = None
+
+    @abstractmethod
+    def threshold_at(self, point: str | None) -> Threshold:
+        """Return the threshold of an operating point, or the index's own."""
 
     @abstractmethod
     def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -112,7 +117,7 @@ class Deciding(Recalibrating):
             each = zip(rows, before, strict=True)
             here = [one for one, old in each if old is None or old.same != one.same]
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        name, digest = _user() if who is None else who, self.store.signature.model
+        name, digest = this_user() if who is None else who, self.store.signature.model
         new = [
             Decision(left, right, same, name, when, digest, far, why, undone=undo)
             for (left, right, same, why), far in zip(here, self._distances(here), strict=True)
@@ -151,7 +156,15 @@ class Deciding(Recalibrating):
         found: list[float] = distance.of_pairs(self.store.get(names).vectors, left, right).tolist()
         return found
 
-    def similar(self, item: str, *, k: int = 10, where: Where = (), exact: bool = False) -> Answer:
+    def similar(
+        self,
+        item: str,
+        *,
+        k: int = 10,
+        where: Where = (),
+        exact: bool = False,
+        point: str | None = None,
+    ) -> Answer:
         """Find what is most like an item of the index, as it was decided.
 
         What is decided to be the same comes first and is a match, however far; what is different
@@ -162,9 +175,10 @@ class Deciding(Recalibrating):
             k: at most so many, 1 or more. Defaults to 10.
             where: conditions on the metadata, as for `search`. Defaults to none.
             exact: as for `search`. Defaults to False.
+            point: likewise. Defaults to none.
 
         Raises:
-            StoreError: no such item, or k below 1.
+            StoreError: no such item or point, or k below 1.
         """
         out, same = self.settled.differs_from(item), sorted(self.settled.same_as(item))
         query = self.store.get([item]).vectors
@@ -179,7 +193,7 @@ class Deciding(Recalibrating):
         agreed = sorted(map(Neighbour, held.ids, far, held.metadata), key=lambda one: one.distance)
         told = (*agreed, *others)[:k]
         first = told[0] if told else None
-        return Answer(item, told, self.threshold, None, first, frozenset(held.ids))
+        return Answer(item, told, self.threshold_at(point), None, first, frozenset(held.ids))
 
     def review(
         self, count: int = 100, *, column: str | None = None, progress: Wanted = False
@@ -214,10 +228,3 @@ class Deciding(Recalibrating):
         threshold = self.threshold.value
         told: dict[str, Any] = {"count": count, "column": column, "progress": progress}
         return review(self.store, threshold, self.calibrator, self.settled, **told)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container without users, Windows without a name
-        return ""

@@ -14,11 +14,12 @@ from twinset.search.answer import Changes
 from twinset.search.checked import checked_k, checked_text
 from twinset.search.identification import Identification, Identity, IdentitySettings
 from twinset.search.index_sources import Many, One, embed_queries
-from twinset.search.items import Neighbour
+from twinset.search.items import Items, Neighbour
 from twinset.search.store import Store
 from twinset.search.where import Condition, Where, conditions
 
 if TYPE_CHECKING:
+    from twinset.decision import Threshold
     from twinset.models.embedder import Embedder
     from twinset.search.gallery import Gallery, Ranking
 
@@ -59,11 +60,27 @@ class Identifying:
         def model(self) -> Embedder:
             """The model of the index."""
 
+        def threshold_at(self, point: str | None) -> Threshold:
+            """Return the threshold of an operating point."""
+
     @property
     def identities(self) -> IdentitySettings | None:
         """How identities are told apart, as `identify_by` chose it; None where it was not asked."""
         records = self.store.records(RECORD)
         return IdentitySettings.of(records[-1]) if records else None
+
+    def put(self, items: Items) -> None:
+        """Put in embeddings of this model, without looking through what else is there.
+
+        Args:
+            items: with ids that are new.
+
+        Raises:
+            StoreError: an id is there already, or another size; nothing is put in then.
+        """
+        with self._turn:
+            self.store.add(items)
+            self._identities_after(Changes(added=len(items)))
 
     def identify_by(self, column: str, *, strangers: float | None = None) -> IdentitySettings:
         """Let items with equal values in a column be references of one identity.
@@ -111,6 +128,7 @@ class Identifying:
         where: Where = (),
         prior: float = 0.5,
         other: Identifying | None = None,
+        point: str | None = None,
     ) -> Any:
         """Tell whom an image shows, or that it is nobody known: identities, nearest first.
 
@@ -133,6 +151,8 @@ class Identifying:
                 distances are added, each with the share that makes own identities likeliest on
                 items left out in turn; that is fitted when first asked for, and remembered.
                 Defaults to none.
+            point: name of an operating point, whose threshold takes the place of the one that was
+                chosen for identities. Defaults to none.
 
         Returns:
             An `Identification`, or a list of them for many images that are not together.
@@ -177,6 +197,10 @@ class Identifying:
         if not gallery.names:
             return _one_or_all([Identification(n, (), settings) for n in names], single or together)
         settings = self._fitted(settings, other, len(vectors) if together else 1)
+        if point is not None:
+            at = self.threshold_at(point)
+            settings = replace(settings, threshold=at.value, threshold_rule=at.rule)
+            settings = replace(settings, fpir=None, fnir=None)  # those of the other threshold
         views = [View(gallery, settings.rule, vectors, settings.share)]
         if other is not None:
             seen, again = embed_queries(other.model, images)[0], other._gallery(*asked)
@@ -195,6 +219,7 @@ class Identifying:
                 raise
             # a reference that is to be told of was removed since all were read
             asking: dict[str, Any] = {"where": where, "prior": prior, "other": other}
+            asking["point"] = point
             return self.identify(images, k=k, together=together, **asking)
         return _one_or_all(answers, single or together)
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from numpy.typing import NDArray
 
@@ -17,14 +17,23 @@ from twinset.data.listing import Listing
 from twinset.errors import StoreError
 from twinset.progress import Wanted
 from twinset.search import index_model
-from twinset.search.answer import Answer, Changes
+from twinset.search.answer import Answer, Changes, joined
 from twinset.search.checked import checked_k
 from twinset.search.deciding import Deciding
 from twinset.search.identify import Identifying
 from twinset.search.index_changes import carry_out, embedded, plan
 from twinset.search.index_model import Model
-from twinset.search.index_sources import Many, One, Source, embed_queries, listing_of
+from twinset.search.index_sources import (
+    Asked,
+    Many,
+    One,
+    Source,
+    Within,
+    embed_queries,
+    listing_of,
+)
 from twinset.search.items import Items, Signature
+from twinset.search.points import Pointing
 from twinset.search.store import Store, create_store, open_store
 from twinset.search.switching import Switching
 from twinset.search.where import Where
@@ -33,19 +42,9 @@ if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
 
 Url = str | os.PathLike[str]
-Within = Literal["threshold"] | float | None
 
 
-class Asked(TypedDict, total=False):
-    """What `Index.search` takes by name."""
-
-    k: int | None
-    within: Within
-    where: Where
-    exact: bool
-
-
-class Index(Identifying, Deciding, Switching):
+class Index(Pointing, Identifying, Deciding, Switching):
     """An index of images, by the embeddings of one model: finds what is most like an image.
 
     Made by `build`, `create` or `open`. Smaller is closer, and a match is a distance of at most
@@ -314,6 +313,11 @@ class Index(Identifying, Deciding, Switching):
     @overload  # one or many, by its shape
     def search(self, images: NDArray[Any], **asked: Unpack[Asked]) -> Any: ...
 
+    @overload
+    def search(
+        self, images: Many | NDArray[Any], *, together: bool, **asked: Unpack[Asked]
+    ) -> Any: ...
+
     def search(
         self,
         images: One | Many | NDArray[Any],
@@ -322,6 +326,8 @@ class Index(Identifying, Deciding, Switching):
         within: Within = None,
         where: Where = (),
         exact: bool = False,
+        point: str | None = None,
+        together: bool = False,
     ) -> Answer | list[Answer]:
         """Find what is most like an image, nearest first.
 
@@ -335,17 +341,22 @@ class Index(Identifying, Deciding, Switching):
             where: conditions on the metadata: {"label": "shoe", "price": {"<": 10}}, or texts
                 such as "price<10". Defaults to none.
             exact: leave an approximate index unused, if there is one. Defaults to False.
+            point: name of an operating point, whose threshold takes the place of the index's.
+                Defaults to none.
+            together: all images show one and the same: they are one query, and an item is as far
+                as it is from the nearest of them. Defaults to False.
 
         Returns:
-            One answer for one image, else a list of them. An empty one says that nothing is
-            similar enough, and how far the nearest is.
+            One answer for one image or query, else a list of them. An empty one says that nothing
+            is similar enough, and how far the nearest is.
 
         Raises:
             ImageFileError: a file cannot be read.
             StoreError: embeddings of another size, k below 1, neither k nor within.
         """
+        threshold = self.threshold_at(point)
         vectors, names, single = embed_queries(self.model, images)
-        limit = self.threshold.value if within == "threshold" else within
+        limit = threshold.value if within == "threshold" else within
         k, limit = checked_k(k, limit)
         # With a k, one look tells what is within and how far the nearest is, at one moment.
         asked: dict[str, Any] = {"where": where, "exact": exact}
@@ -359,9 +370,11 @@ class Index(Identifying, Deciding, Switching):
         if limit is not None:
             found = [[one for one in hits if one.distance <= limit] for hits in found]
         answers = [
-            Answer(name, tuple(hits), self.threshold, limit, first)
+            Answer(name, tuple(hits), threshold, limit, first)
             for name, hits, first in zip(names, found, nearest, strict=True)
         ]
+        if together:
+            return joined(answers, k)
         return answers[0] if single else answers
 
     def _change(self, put: Listing, progress: Wanted, *, remove_missing: bool) -> Changes:

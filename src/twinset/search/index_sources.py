@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,10 @@ from twinset.errors import DataError, StoreError
 from twinset.models.embedder import Embedder
 from twinset.models.given import one_or_many
 from twinset.search.items import Items
+from twinset.search.where import Where
 
 BATCH = 1024
+Within: TypeAlias = Literal["threshold"] | float | None
 PathLike: TypeAlias = str | os.PathLike[str]
 Source: TypeAlias = (
     PathLike | Sequence[PathLike] | Items | LabelledImages | LabelledFeatures | Listing
@@ -33,6 +35,16 @@ Source: TypeAlias = (
 # What is asked: one image, or many.
 One: TypeAlias = str | os.PathLike[str] | EncodedImage | Image.Image
 Many: TypeAlias = Sequence[ImageLike] | LabelledImages | LabelledFeatures
+
+
+class Asked(TypedDict, total=False):
+    """What `Index.search` takes by name."""
+
+    k: int | None
+    within: Within
+    where: Where
+    exact: bool
+    point: str | None
 
 
 @dataclass(frozen=True, eq=False)

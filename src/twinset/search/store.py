@@ -26,6 +26,7 @@ from twinset.errors import ReplacedError, StoreError
 from twinset.registry import Registry
 from twinset.search.checked import checked_ids, checked_k, checked_metadata, checked_vectors
 from twinset.search.items import Approximation, Items, Neighbour, Signature
+from twinset.search.paging import Paged
 from twinset.search.switchable import Switchable
 from twinset.search.where import Condition, Where, conditions
 
@@ -52,7 +53,7 @@ class Request:
     exact: bool  # whether an approximate index may not answer
 
 
-class Store(Switchable, ABC):
+class Store(Switchable, Paged, ABC):
     """A place that holds embeddings: one writer, many readers.
 
     Each call that writes is done whole or not at all, and is on disk when it returns. Readers see

@@ -59,6 +59,14 @@ def after(db: sqlite3.Connection, last: int, count: int) -> list[tuple[int, str,
     return [(position, id_, json.loads(text)) for position, id_, text in rows]
 
 
+def page(db: sqlite3.Connection, offset: int, limit: int) -> list[tuple[str, Metadata]]:
+    """Read id and metadata of some items, in order."""
+    rows = db.execute(
+        "SELECT id, metadata FROM items ORDER BY position LIMIT ? OFFSET ?", (limit, offset)
+    )
+    return [(id_, json.loads(text)) for id_, text in rows]
+
+
 def insert(db: sqlite3.Connection, state: State, items: Items) -> State:
     """Make items known, whose vectors are behind all others."""
     at = range(state.rows, state.rows + len(items))

@@ -19,6 +19,7 @@ from twinset.nearest import Hits, Matrix
 from twinset.search import approximate
 from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
+from twinset.search.paging import Page
 from twinset.search.sqlite import database, making, rows, switching, vector_file
 from twinset.search.sqlite.database import State, told
 from twinset.search.store import Request, Store, known_ids, replaced, unknown_ids
@@ -193,6 +194,18 @@ class SqliteStore(Store):
     def _records(self, kind: str) -> list[str]:
         with self._reading() as now:
             return rows.records(now.db, kind)
+
+    def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
+        with self._reading() as now:
+            among = self._among(now, where)
+            if among is None:
+                found = rows.page(now.db, offset, limit)
+                total = now.state.rows - now.state.dead
+            else:
+                at = among[offset : offset + limit].tolist()
+                known = rows.known(now.db, at)
+                found, total = [known[position] for position in at], len(among)
+        return Page(tuple(own for own, _ in found), tuple(each for _, each in found), total)
 
     def _hits(self, request: Request, now: _Moment) -> Hits:
         queries, k, within = request.queries, request.k, request.within

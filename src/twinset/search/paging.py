@@ -1,0 +1,58 @@
+"""A page of a store's items: ids and what is known of them, without embeddings."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from twinset.errors import StoreError
+from twinset.search.checked import Metadata, is_whole
+from twinset.search.items import Items
+from twinset.search.where import Condition, Where, conditions, holds
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of the items that meet conditions, and how many do."""
+
+    ids: tuple[str, ...]  # in the order in which they were put in
+    metadata: tuple[Metadata, ...]  # what is known of each
+    total: int  # how many meet the conditions
+
+
+class Paged:
+    """The part of a `Store` that lists items."""
+
+    @abstractmethod
+    def batches(self, size: int = 10_000) -> Iterator[Items]:
+        """Read all items, in the order in which they were put in, some at a time."""
+
+    def page(self, offset: int = 0, limit: int = 100, *, where: Where = ()) -> Page:
+        """List some items, in the order in which they were put in.
+
+        Args:
+            offset: how many to leave out, 0 or more. Defaults to 0.
+            limit: at most so many, 0 or more. Defaults to 100.
+            where: conditions on the metadata, all of which must hold, as for `search`. Defaults to
+                none.
+
+        Raises:
+            StoreError: a number below 0.
+        """
+        for name, number in (("offset", offset), ("limit", limit)):
+            if not is_whole(number) or number < 0:
+                raise StoreError(f"Expected the {name} as 0 or more. Received {number!r}.")
+        return self._page(offset, limit, conditions(where))
+
+    def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
+        # by reading all: a store that can do better does
+        found: list[tuple[str, Metadata]] = []
+        total = 0
+        for batch in self.batches():
+            for own, known in zip(batch.ids, batch.metadata, strict=True):
+                if all(holds(each, known) for each in where):
+                    if offset <= total < offset + limit:
+                        found.append((own, known))
+                    total += 1
+        return Page(tuple(own for own, _ in found), tuple(known for _, known in found), total)
