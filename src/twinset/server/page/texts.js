@@ -44,9 +44,11 @@ export const TEXTS = {
 
   // giving an image
   "drop.how": ["Drop it here, or paste it", "Déposez-la ici, ou collez-la"],
-  "drop.pick": ["Choose an image", "Choisir une image"],
+  "drop.pick": ["Choose", "Choisir"],
   "drop.pick-many": ["Choose images", "Choisir des images"],
-  "drop.photo": ["Take a photo", "Prendre une photo"],
+  "drop.photo": ["Photo", "Photo"],
+  "drop.collection": ["From the collection", "De la collection"],
+  "drop.collection-title": ["Pick from the collection", "Choisir dans la collection"],
   "drop.other": ["Replace", "Remplacer"],
   "drop.clear": ["Take away: {name}", "Retirer : {name}"],
   "drop.pasted": ["pasted image", "image collée"],

@@ -19,10 +19,10 @@ addEventListener("paste", (event) => {
 for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 
 /**
- * @param {{label: string, picture?: import("./pictures.js").Picture, many?: boolean, overlay?: any,
+ * @param {{label: string, picture?: import("./pictures.js").Picture, many?: boolean, overlay?: any, more?: any,
  *          onGive: (pictures: import("./pictures.js").Picture[]) => void, onClear?: () => void, children?: any}} given
  */
-export function Drop({ label, picture, many, onGive, onClear, overlay, children }) {
+export function Drop({ label, picture, many, onGive, onClear, overlay, more, children }) {
   const [over, setOver] = useState(false);
   const [unseen, setUnseen] = useState(false); // a format that browsers do not show, such as TIFF
   const element = useRef();
@@ -64,9 +64,10 @@ export function Drop({ label, picture, many, onGive, onClear, overlay, children 
       <${Icon} name="image" />
       <h2>${label}</h2>
       <p class="small quiet only-fine">${t("drop.how")}</p>
-      <div class="row">
+      <div class="row drop-ways">
         <button class="button" type="button" onClick=${() => files.current.click()}>${t(many ? "drop.pick-many" : "drop.pick")}</button>
         <button class="button camera" type="button" onClick=${() => camera.current.click()}><${Icon} name="camera" />${t("drop.photo")}</button>
+        ${more}
       </div>
     </div>`}
   </div>`;

@@ -2,6 +2,7 @@
 import { html, useState } from "../vendor/preact.js";
 import { asked, call, form, useAnswer, useGet } from "../api.js";
 import { far, percent, t } from "../language.js";
+import { Picker } from "../parts/collection.js";
 import { hillsOf } from "../parts/curves.js";
 import { Drop } from "../parts/drop.js";
 import { Icon } from "../parts/marks.js";
@@ -54,7 +55,7 @@ export function View({ query, model }) {
   return html`
     <header class="view-head"><h1 tabindex="-1">${t("compare.ask")}</h1></header>
     <div class=${`pair ${kind}`}>
-      ${SIDES.map((side, k) => html`<${Drop} key=${side} label=${t(`compare.${side}`)} picture=${pictures[k]} onGive=${put(side)} onClear=${() => give(side, [])}
+      ${SIDES.map((side, k) => html`<${Drop} key=${side} label=${t(`compare.${side}`)} picture=${pictures[k]} more=${model.has_index && html`<${Picker} onGive=${put(side)} />`} onGive=${put(side)} onClear=${() => give(side, [])}
         overlay=${both && why && reasons.value && html`<${Overlay} explanation=${reasons.value} side=${side} input=${model.input} />`} />`)}
       ${both && html`<button class="button slim pair-swap" type="button" aria-label=${t("compare.swap")} title=${t("compare.swap")} onClick=${swap}><${Icon} name="swap" /></button>`}
     </div>

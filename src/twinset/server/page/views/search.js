@@ -1,7 +1,8 @@
 // Search and identify: a picture in, what is like it or who it is out, with a verdict on every tile.
 import { html, useState } from "../vendor/preact.js";
-import { call, form, useAnswer, useGet } from "../api.js";
+import { call, form, useAnswer } from "../api.js";
 import { far, t } from "../language.js";
+import { Collection } from "../parts/collection.js";
 import { columnsOf } from "../parts/columns.js";
 import { Drop } from "../parts/drop.js";
 import { Enrol } from "../parts/enrol.js";
@@ -11,7 +12,6 @@ import { Icon } from "../parts/marks.js";
 import { crisp, keep, keptAt, ofItem } from "../parts/pictures.js";
 import { Found, Who } from "../parts/results.js";
 import { Answered } from "../parts/states.js";
-import { Tile, named } from "../parts/tile.js";
 import { ask } from "../router.js";
 
 export const path = "/search";
@@ -81,19 +81,9 @@ export function View({ query, model, index, refresh }) {
           ? html`<${Answered} answer=${answer}>${() => answers.map((one, place) => html`<div class="one-answer" key=${place}>
               ${answers.length > 1 && html`<p class="row"><img class="query-small" src=${pictures[place]?.url} alt="" onLoad=${crisp} /><strong>${pictures[place]?.name}</strong></p>`}
               ${each(one, place)}</div>`)}<//>`
-          : html`<${Browse} where=${where} onOpen=${setOpen} />`}
+          : html`<div class="stack"><p class="quiet">${t("search.browse")}</p><${Collection} where=${where} onOpen=${setOpen} /></div>`}
       </section>
     </div>
     ${open && html`<${Item} hit=${open} query=${pictures[0]} threshold=${threshold} writable=${model.writable} onClose=${() => setOpen()} onGone=${() => (refresh(), redraw(turn + 1))} />`}
     ${enrol && html`<${Enrol} picture=${enrol} columns=${columnsOf(index)} onClose=${() => setEnrol()} onDone=${() => (refresh(), redraw(turn + 1))} />`}`;
-}
-
-/** Before there is a query: the collection itself, to start from any of its items. */
-function Browse({ where, onOpen }) {
-  const query = new URLSearchParams([["limit", "24"], ...where.map((one) => ["where", one])]);
-  const page = useGet(`/items?${query}`);
-  return html`<div class="stack">
-    <p class="quiet">${t("search.browse")}</p>
-    <${Answered} answer=${page}>${({ items }) => (items.length ? html`<ul class="tiles">${items.map((one) => html`<${Tile} key=${one.id} hit=${one} title=${named(one.id)} onOpen=${() => onOpen(one)} />`)}</ul>` : html`<p>${t("search.none-such")}</p>`)}<//>
-  </div>`;
 }
