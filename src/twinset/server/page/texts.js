@@ -19,6 +19,7 @@ export const TEXTS = {
   same: ["same", "identique"],
   different: ["different", "différent"],
   badge: ["{verdict} {share}", "{verdict} {share}"],
+  "badge.decided": ["{verdict}, as decided", "{verdict}, par décision"],
   busy: ["One moment…", "Un instant…"],
   "busy.waiting": ["The server is busy: asking again in {n} s…", "Le serveur est occupé : nouvel essai dans {n} s…"],
   "empty.index": ["No collection is served here", "Aucune collection n’est servie ici"],

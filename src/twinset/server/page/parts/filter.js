@@ -25,7 +25,7 @@ export function inWords(text) {
   return t(`filter.${OPERATORS[found[2]]}`, { name: bare(found[1]), value: bare(found[3]) });
 }
 
-/** @param {{columns: {name: string, kind: string, values?: string[]}[], where: string[], onWhere: (where: string[]) => void}} given */
+/** @param {{columns: {name: string, kind: string, values?: (string | number | boolean)[]}[], where: string[], onWhere: (where: string[]) => void}} given */
 export function Filter({ columns, where, onWhere }) {
   const [open, setOpen] = useState(false);
   const [name, setName] = useState(columns[0]?.name);
@@ -53,7 +53,7 @@ export function Filter({ columns, where, onWhere }) {
         <select class="input" id="filter-how" value=${operator} onChange=${(e) => setOperator(e.target.value)}>${Object.entries(OPERATORS).filter(([, key]) => ordered || key.startsWith("is")).map(([sign, key]) => html`<option value=${sign}>${t(`filter.${key}-how`)}</option>`)}</select></div>
       <div class="field"><label for="filter-value">${t("filter.value")}</label>
         <input class="input" id="filter-value" list="filter-values" inputmode=${ordered ? "decimal" : "text"} value=${value} onInput=${(e) => setValue(e.target.value)} onKeyDown=${(e) => e.key === "Enter" && add()} />
-        <datalist id="filter-values">${(column.values ?? []).map((one) => html`<option value=${one} />`)}</datalist></div>
+        <datalist id="filter-values">${(column.values ?? []).filter((one) => one !== null).map((one) => html`<option value=${one} />`)}</datalist></div>
       <div><button class="button main slim" type="button" onClick=${add}>${t("filter.set")}</button></div>
     </div>`}
   </div>`;

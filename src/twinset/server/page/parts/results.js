@@ -14,14 +14,14 @@ function Said({ kind, ratio, lens, voice, children }) {
 
 /** Neighbours, nearest first: the matches, then what is near but no match. */
 export function Found({ answer, onOpen, more }) {
-  const { neighbours, nearest, threshold, within } = answer;
+  const { neighbours, nearest, threshold, within, decided = [] } = answer;
   if (!nearest) return html`<${Said} kind="different" ratio=${1.3} voice=${t("found.nothing")}>${t("found.nothing-do")}<//>`;
   const matches = neighbours.filter((one) => one.match);
   const others = neighbours.filter((one) => !one.match);
   const limit = within ?? threshold.value;
   // neighbours that are no match are shown even so, apart; where a limit leaves none, the nearest is
   const rest = neighbours.length ? others : [nearest];
-  const tiles = (hits) => html`<ul class="tiles">${hits.map((hit) => html`<${Tile} key=${hit.id} hit=${hit} threshold=${threshold.value} onOpen=${() => onOpen(hit)} />`)}</ul>`;
+  const tiles = (hits) => html`<ul class="tiles">${hits.map((hit) => html`<${Tile} key=${hit.id} hit=${hit} threshold=${threshold.value} decided=${decided.includes(hit.id)} onOpen=${() => onOpen(hit)} />`)}</ul>`;
   return html`<div class="stack results">
     ${matches.length
       ? html`<${Said} kind="same" lens ratio=${nearest.distance / (threshold.value || 1e-9)} voice=${t(others.length || !more ? "found.matches" : "found.matches-more", { n: matches.length })}>

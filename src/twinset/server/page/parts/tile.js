@@ -9,16 +9,16 @@ export const named = (id) => id.split("/").at(-1);
 
 /**
  * @param {{hit: {id: string, distance?: number, match?: boolean, probability?: number | null, metadata?: object},
- *          threshold?: number, title?: string, onOpen: () => void, lines?: string[]}} given
+ *          threshold?: number, title?: string, decided?: boolean, onOpen: () => void, lines?: string[]}} given
  */
-export function Tile({ hit, threshold, title, onOpen, lines }) {
+export function Tile({ hit, threshold, title, decided, onOpen, lines }) {
   const known = Object.entries(hit.metadata ?? {}).filter(([, value]) => value !== null && value !== "").slice(0, 2);
   const verdict = hit.match === undefined ? "" : word(hit.match);
   const drag = (event) => event.dataTransfer.setData("text/x-twinset-item", hit.id);
   return html`<li class=${`tile ${verdict}`}>
     <button class="tile-face" type="button" onClick=${onOpen} draggable="true" onDragStart=${drag}>
-      <img src=${thumbnail(hit.id)} alt=${title ?? named(hit.id)} loading="lazy" onLoad=${crisp} />
-      ${hit.match !== undefined && html`<${Badge} match=${hit.match} probability=${hit.probability} distance=${hit.distance} threshold=${threshold} />`}
+      ${hit.picture === false ? html`<span class="tile-none">${named(hit.id)}</span>` : html`<img src=${thumbnail(hit.id)} alt=${title ?? named(hit.id)} loading="lazy" onLoad=${crisp} />`}
+      ${hit.match !== undefined && html`<${Badge} match=${hit.match} decided=${decided} probability=${hit.probability} distance=${hit.distance} threshold=${threshold} />`}
     </button>
     <div class="tile-text">
       <span class="tile-name" title=${hit.id}>${title ?? named(hit.id)}</span>

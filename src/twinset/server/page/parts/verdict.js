@@ -42,7 +42,9 @@ export function Verdict({ verdict }) {
 }
 
 /** Same or not, and how probable, in the corner of a tile. */
-export function Badge({ match, probability: share, distance, threshold }) {
+export function Badge({ match, decided, probability: share, distance, threshold }) {
   const text = t(match ? "same" : "different");
-  return html`<span class=${`badge ${word(match)}`}><${Twins} ratio=${distance / (threshold || 1e-9)} lens=${match} />${share === null || share === undefined ? text : t("badge", { verdict: text, share: percent(share) })}</span>`;
+  const known = share !== null && share !== undefined;
+  const said = decided ? t("badge.decided", { verdict: text }) : known ? t("badge", { verdict: text, share: percent(share) }) : text;
+  return html`<span class=${`badge ${word(match)}`}><${Twins} ratio=${distance / (threshold || 1e-9)} lens=${match} />${said}</span>`;
 }

@@ -3,7 +3,6 @@ import { html, useState } from "../vendor/preact.js";
 import { call, form, useAnswer } from "../api.js";
 import { far, t } from "../language.js";
 import { Collection } from "../parts/collection.js";
-import { columnsOf } from "../parts/columns.js";
 import { Drop } from "../parts/drop.js";
 import { Enrol } from "../parts/enrol.js";
 import { Filter } from "../parts/filter.js";
@@ -30,7 +29,8 @@ export function View({ query, model, index, refresh }) {
   const item = query.get("item");
   const pictures = item ? [ofItem(item)] : (keptAt("query") ?? []);
   const identities = index.identities;
-  const who = query.get("as") === "identity" && Boolean(identities);
+  // an item would be told from itself: who it is asks for an image from outside
+  const who = query.get("as") === "identity" && Boolean(identities) && !item;
   const [k, only, together] = [Number(query.get("k")) || PAGE, query.has("only"), query.has("together")];
   const [where, point] = [query.getAll("where"), query.get("point")];
   const give = (found) => {
@@ -41,7 +41,7 @@ export function View({ query, model, index, refresh }) {
   };
   const threshold = index.points?.find((one) => one.name === point)?.threshold ?? model.threshold.value;
   const body = () =>
-    form({ images: pictures.map((one) => one.file), item, where, k: who ? Math.min(k, 12) : k, point: who ? undefined : point, together: pictures.length > 1 && together ? "true" : undefined, within: !who && only ? threshold : undefined });
+    form({ images: pictures.map((one) => one.file), item, where, k: who ? Math.min(k, 12) : k, point, together: pictures.length > 1 && together ? "true" : undefined, within: !who && only ? "threshold" : undefined });
   const answer = useAnswer(
     pictures.length > 0 && ((signal, onWait) => call(who ? "/identify" : "/search", { body: body(), signal, onWait })),
     [...pictures.map((one) => one.file), pictures.length, item, who, k, only, together, where.join("\n"), point, turn],
@@ -60,7 +60,7 @@ export function View({ query, model, index, refresh }) {
           ${pictures.length > 1 && html`<div class="stack"><ul class="strip">${pictures.map((one) => html`<li><img src=${one.url} alt=${one.name} onLoad=${crisp} /></li>`)}</ul>
             <div class="row"><button class="button slim" type="button" onClick=${() => give([])}>${t("search.clear")}</button></div></div>`}
         <//>
-        ${identities && html`<div class="segments wide" role="group" aria-label=${t("search.mode")}>
+        ${identities && !item && html`<div class="segments wide" role="group" aria-label=${t("search.mode")}>
           <button type="button" aria-pressed=${!who} onClick=${() => ask({ as: undefined })}>${t("search.like")}</button>
           <button type="button" aria-pressed=${who} onClick=${() => ask({ as: "identity" })}>${t("search.who")}</button>
         </div>`}
@@ -69,9 +69,9 @@ export function View({ query, model, index, refresh }) {
           <div class="stack">
             ${pictures.length > 1 && html`<label class="check"><input type="checkbox" checked=${together} onChange=${() => ask({ together: together ? undefined : "1" })} />${t("search.together")}</label>`}
             ${!who && html`<label class="check"><input type="checkbox" checked=${only} onChange=${() => ask({ only: only ? undefined : "1" })} />${t("search.only", { at: far(threshold) })}</label>`}
-            ${!who && index.points?.length > 0 && html`<div class="field"><label for="point">${t("search.point")}</label>
+            ${index.points?.length > 0 && html`<div class="field"><label for="point">${t("search.point")}</label>
               <select class="input" id="point" value=${point ?? ""} onChange=${(e) => ask({ point: e.target.value })}><option value="">${t("search.point-own")}</option>${index.points.map((one) => html`<option value=${one.name}>${one.name} (${far(one.threshold)})</option>`)}</select></div>`}
-            <${Filter} columns=${columnsOf(index)} where=${where} onWhere=${(next) => ask({ where: next })} />
+            <${Filter} columns=${index.columns} where=${where} onWhere=${(next) => ask({ where: next })} />
           </div>
         </details>
         ${model.writable && pictures.length === 1 && pictures[0].file && html`<div><button class="button slim" type="button" onClick=${() => setEnrol(pictures[0])}><${Icon} name="add" />${t("enrol.title")}</button></div>`}
@@ -85,5 +85,5 @@ export function View({ query, model, index, refresh }) {
       </section>
     </div>
     ${open && html`<${Item} hit=${open} query=${pictures[0]} threshold=${threshold} writable=${model.writable} onClose=${() => setOpen()} onGone=${() => (refresh(), redraw(turn + 1))} />`}
-    ${enrol && html`<${Enrol} picture=${enrol} columns=${columnsOf(index)} onClose=${() => setEnrol()} onDone=${() => (refresh(), redraw(turn + 1))} />`}`;
+    ${enrol && html`<${Enrol} picture=${enrol} columns=${index.columns} onClose=${() => setEnrol()} onDone=${() => (refresh(), redraw(turn + 1))} />`}`;
 }
