@@ -9,6 +9,7 @@
     ├── RecipeError             an unknown key, a wrong type, a value out of range
     ├── ModelError              a folder that holds no model, or one of another version
     ├── StoreError              an index that cannot be opened, of another model, without such an id
+    │   ├── UnknownItemError    an id that the index does not hold
     │   └── ReplacedError       the index was made anew, or switched to another model, while open
     ├── UnfinishedError         a model is trained and saved, but its report or the like failed
     └── TrainingError           training stopped for a reason that more epochs will not mend
@@ -48,6 +49,10 @@ class ModelError(TwinsetError, ValueError):
 
 class StoreError(TwinsetError, ValueError):
     """An index that cannot be opened or written, is of another model, or lacks an id."""
+
+
+class UnknownItemError(StoreError):
+    """An id that an index does not hold."""
 
 
 class ReplacedError(StoreError):

@@ -5,17 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 import twinset
-from twinset.server.running import in_background, open_service
+from serving import running
 
 TOKEN = "a-token-for-the-tests"
 COLOURS = ("red", "green", "blue", "gray")
@@ -46,6 +43,10 @@ def _made(folder):
     model.calibrate(others, rule="EER").save(folder / "run")
     twinset.export(folder / "run")
     (folder / "run" / "report.html").write_text("<!doctype html><title>Report</title>", "utf-8")
+    # another model, to switch to
+    second = twinset.fit(train, epochs=1, encoder={"units": [6]}, progress=False)
+    second.save(folder / "second")
+    twinset.export(folder / "second")
     (folder / "photos").mkdir()
     with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -61,8 +62,9 @@ def _made(folder):
 
 @pytest.fixture(scope="session")
 def home(once, tmp_path_factory):
-    """A folder with `run` (a model of 12 x 12 colour images), `items.csv`, `photos/`,
-    `photos.index` (48 items: id items/00 to items/47, label, price 0 to 47). Not to be changed.
+    """A folder with `run` (a model of 12 x 12 colour images), `second` (another), `items.csv`,
+    `photos/`, `photos.index` (48 items: id items/00 to items/47, label, price 0 to 47). Nobody
+    changes it.
     """
     shared = Path(once("served", lambda: _home(tmp_path_factory.mktemp("served"))))
     return shared
@@ -77,15 +79,6 @@ def _home(folder):
 def own(home, tmp_path):
     """A copy of `home` that a test may change."""
     return Path(shutil.copytree(home, tmp_path / "home"))
-
-
-@contextmanager
-def running(folder, **settings):
-    """A server of the run and the index of a folder, and a client of it."""
-    index = folder / "photos.index" if settings.pop("index", True) else None
-    service = open_service(folder / "run", index, **settings)
-    with in_background(service) as url, httpx.Client(base_url=url, timeout=20) as http:
-        yield SimpleNamespace(url=url, http=http, service=service)
 
 
 @pytest.fixture(scope="session")

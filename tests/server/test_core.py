@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import twinset
+from serving import running
+from twinset.server.opening import open_service
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +61,97 @@ def test_embeddings_in_the_order_of_the_images(server, model, home, photos):
         "/api/v1/embed", content=photos[3], headers={"content-type": "image/png"}
     ).json()
     np.testing.assert_allclose(raw["embeddings"], expected[3:4], atol=1e-6)
+
+
+def test_why(server, model, home, photos):
+    """The patches of the page are those of Python, of an upload as of an item."""
+    files = {"left": photos[0], "right": photos[1]}
+    got = server.http.post("/api/v1/explain", files=files).json()
+    expected = model.explain(home / "photos" / "00.png", home / "photos" / "01.png")
+    np.testing.assert_allclose(got["left"], expected.left, atol=1e-5)
+    np.testing.assert_allclose(got["right"], expected.right, atol=1e-5)
+    assert got["sentence"].split(chr(10))[0] == expected.sentence().split(chr(10))[0]
+    items = {"left_item": "items/00", "right_item": "items/01"}
+    of_items = server.http.post("/api/v1/explain", data=items).json()
+    np.testing.assert_allclose(of_items["left"], got["left"], atol=1e-6)
+
+
+def test_the_report_runs_nothing(server):
+    got = server.http.get("/api/v1/report")
+    assert got.text.startswith("<!doctype html>")
+    policy = got.headers["content-security-policy"]
+    assert policy.endswith("sandbox")
+    assert "script" not in policy
+    assert got.headers["x-frame-options"] == "SAMEORIGIN"
+
+
+def test_counts_for_prometheus(server, photos):
+    server.http.post("/api/v1/embed", files=[("images", data) for data in photos[:3]])
+    text = server.http.get("/metrics").text
+    found = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("twinset_"))
+    assert float(found["twinset_queue_images"]) == 0
+    assert float(found["twinset_batch_images_sum"]) >= 3
+    assert float(found['twinset_requests_total{route="/embed",status="200"}']) >= 1
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "status", "words"),
+    [
+        ("compare", {"data": {"left_item": "items/00"}}, 422, "Expected one image in the field"),
+        ("compare", {"data": {"left_item": "no", "right_item": "items/01"}}, 404, "has no 'no'"),
+        ("compare", {"data": {"prior": "2"}}, 422, "less than 1"),
+        ("embed", {"files": {"images": b"no image"}}, 422, "Received something else"),
+        ("embed", {"files": {"other": b"x"}}, 422, "files in the field `images`"),
+        ("embed", {"json": {}}, 415, "Received application/json"),
+        ("explain", {"data": {"left_item": "items/00", "right_item": "-"}}, 404, "has no '-'"),
+    ],
+)
+def test_a_problem_says_what_to_do(server, path, asked, status, words):
+    got = server.http.post(f"/api/v1/{path}", **asked)
+    assert got.status_code == status
+    assert got.headers["content-type"] == "application/problem+json"
+    told = got.json()
+    assert words in told["detail"]
+    assert told["status"] == status
+    assert told["type"].startswith("urn:twinset:problem:")
+
+
+def test_without_an_index(home):
+    with running(home, index=False) as one:
+        got = one.http.post("/api/v1/compare", data={"left_item": "a", "right_item": "b"})
+        assert got.status_code == 404
+        assert "--index" in got.json()["detail"]
+
+
+def test_neither_keras_nor_what_draws_is_loaded(home):
+    """A real process answers; then it tells what it has loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, home / "run", home / "photos.index"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert {"onnxruntime", "fastapi", "uvicorn"} <= loaded
+    assert not loaded & {"keras", "jax", "matplotlib", "scipy", "sklearn", "pandas", "torch"}
+
+
+LOADED = """
+import sys, urllib.request
+from twinset.server.opening import open_service
+from twinset.server.running import in_background
+
+with in_background(open_service(*sys.argv[1:])) as url:
+    body = b"left_item=items/00&right_item=items/01"
+    for path in ("compare", "explain"):
+        urllib.request.urlopen(f"{url}/api/v1/{path}", body).read()
+    for path in ("api/v1/model", "metrics", "openapi.json", ""):
+        urllib.request.urlopen(f"{url}/{path}").read()
+print(*{name.split(".")[0] for name in sys.modules})
+"""
+
+
+def test_a_model_without_a_graph(own):
+    (own / "run" / "encoder.onnx").unlink()
+    with pytest.raises(twinset.TwinsetError, match="twinset export"):
+        open_service(own / "run")

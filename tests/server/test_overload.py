@@ -18,7 +18,7 @@ from hostile_uploads import EDGE, form, part, picture
 from twinset.server.limits import Limits
 from twinset.server.running import in_background
 from twinset.server.service import Service
-from wire import ask, limited, post
+from wire import ask, limited, opened, post
 
 EMBED = "/api/v1/embed"
 
@@ -151,6 +151,17 @@ def test_what_is_too_late_costs_no_inference(model):
         one.model.open.set()
         assert ask(one.url, embed(0)).status == 200
     assert sum(one.model.batches) <= 2
+
+
+def test_a_client_that_hangs_up_costs_no_inference(model):
+    with gated(model) as one:
+        with opened(one.url) as leaving:
+            leaving.sendall(embed(1))
+            until(lambda: waiting(one.url) == 1)
+        until(lambda: waiting(one.url) == 0)
+        one.model.open.set()
+        assert one.first.result().status == 200
+    assert one.model.batches == [1]
 
 
 def test_a_batch_that_fails_is_tried_one_by_one(model):

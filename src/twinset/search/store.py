@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.errors import ReplacedError, StoreError
+from twinset.errors import ReplacedError, StoreError, UnknownItemError
 from twinset.registry import Registry
 from twinset.search.checked import checked_ids, checked_k, checked_metadata, checked_vectors
 from twinset.search.items import Approximation, Items, Neighbour, Signature
@@ -379,9 +379,9 @@ def other_format(place: object, expected: int, version: object) -> StoreError:
     )
 
 
-def unknown_ids(ids: Sequence[str], action: str) -> StoreError:
+def unknown_ids(ids: Sequence[str], action: str) -> UnknownItemError:
     """Make the error for ids that are not there."""
-    return StoreError(f"Nothing to {action}: this index has no {_listed(ids)}.")
+    return UnknownItemError(f"Nothing to {action}: this index has no {_listed(ids)}.")
 
 
 def known_ids(ids: Sequence[str]) -> StoreError:

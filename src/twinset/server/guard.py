@@ -96,7 +96,7 @@ class Guard:
     async def _ask(
         self, service: Service, scope: Scope, asked: Asked, receive: Receive, send: Send
     ) -> str:
-        """Let a service answer; return the path of the route."""
+        """Let a service answer; return the route, without the prefix."""
         limits = service.limits
         asked.deadline = time.monotonic() + limits.seconds + limits.body_seconds
         ASKED.set(asked)
@@ -107,7 +107,8 @@ class Guard:
             await self._app(own, receive, send)
         finally:
             service.users -= 1
-        return getattr(own.get("route"), "path", "other")
+        # some versions of FastAPI leave the prefix out
+        return getattr(own.get("route"), "path", "other").removeprefix("/api/v1")
 
     def _check(self, scope: Scope, limits: Limits) -> None:
         headers = dict(scope["headers"])

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
-from twinset.errors import DataError, ReplacedError, StoreError, TwinsetError
+from twinset.errors import DataError, ReplacedError, StoreError, TwinsetError, UnknownItemError
 
 LOG = logging.getLogger("twinset.server")
 MEDIA = "application/problem+json"
@@ -63,6 +63,8 @@ def problem_of(error: Exception) -> Problem:
     """Turn any error into the problem that a client is told; ours alone tell their reason."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, UnknownItemError):
+        return Problem(404, str(error), name="no-item")
     if isinstance(error, DataError | StoreError):
         return Problem(422, str(error))
     # Nothing of an error that nobody foresaw reaches a client: it may name files of the host.

@@ -45,6 +45,26 @@ class VerdictOut(BaseModel):
     sentence: str
 
 
+class ExplanationOut(BaseModel):
+    """Where two images agree and differ."""
+
+    model_config = ConfigDict(extra="allow")
+    distance: float
+    verdict: dict[str, Any]
+    left: list[list[float]] = Field(
+        description="How far each covered patch of the left image moves the distance: above 0 the "
+        "images agree there, below 0 they differ. Cells of step x step pixels of the model's input."
+    )
+    right: list[list[float]]
+    largest: float
+    telling: bool = Field(description="Whether one patch moves it by 1% or more.")
+    patch: int
+    step: int
+    fill: str
+    about: str
+    sentence: str
+
+
 class Embeddings(BaseModel):
     """Embeddings, in the order of the images."""
 

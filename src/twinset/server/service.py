@@ -19,7 +19,6 @@ from pydantic import BaseModel
 from twinset.cores import cores
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.labelled import VectorInput
-from twinset.errors import StoreError
 from twinset.models.embedder import Embedder, batch_size
 from twinset.search.index import Index
 from twinset.server import uploads
@@ -101,18 +100,29 @@ class Service:
         pages = [self.folder / name for name in REPORTS] if self.folder else []
         return next((page for page in pages if page.is_file()), None)
 
+    def index_or_problem(self) -> Index:
+        """Give the index.
+
+        Raises:
+            Problem: 404, no index is served.
+        """
+        if self.index is None:
+            raise Problem(
+                404,
+                "Expected a server with an index. This one has a model alone: start it with "
+                "`twinset serve RUN --index INDEX`.",
+                name="no-index",
+            )
+        return self.index
+
     def vectors_of(self, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Read the embeddings of items; in a thread, by `call`.
 
         Raises:
-            Problem: 404, no index, or no such item.
+            Problem: 404, no index.
+            UnknownItemError: no such item.
         """
-        if self.index is None:
-            raise no_index()
-        try:
-            items = self.index.get(ids)
-        except StoreError as error:
-            raise Problem(404, str(error), name="no-item") from None
+        items = self.index_or_problem().get(ids)
         return dict(zip(items.ids, items.vectors, strict=True))
 
     async def call(
@@ -242,20 +252,7 @@ def the_index(request: Request) -> Index:
     Raises:
         Problem: 404, no index is served.
     """
-    index = the_service(request).index
-    if index is None:
-        raise no_index()
-    return index
-
-
-def no_index() -> Problem:
-    """Tell that no index is served."""
-    return Problem(
-        404,
-        "Expected a server with an index. This one has a model alone: start it with "
-        "`twinset serve RUN --index INDEX`.",
-        name="no-index",
-    )
+    return the_service(request).index_or_problem()
 
 
 def the_writer(request: Request) -> Service:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from contextvars import copy_context
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -12,12 +13,15 @@ from starlette.responses import Response
 from twinset import distance as distances
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.decision import check_prior
+from twinset.models.explanation import explain_pixels
 from twinset.server.answers import answer
+from twinset.server.pictures import pictures
 from twinset.server.problems import Problem
 from twinset.server.schemas import (
     CompareOptions,
     Embeddings,
     EmbedOptions,
+    ExplanationOut,
     VerdictOut,
     takes,
 )
@@ -60,18 +64,60 @@ async def embed(request: Request, service: TheService) -> Response:
     return answer({"model": service.model.digest, "embeddings": vectors})
 
 
-async def _two(service: Service, options: CompareOptions, form: Form) -> list[NDArray[np.float32]]:
-    given = [_given(service, options, form, side) for side in SIDES]
-    images = [one for one in given if isinstance(one, EncodedImage)]
-    vectors = iter(await service.embed_images(images) if images else ())
-    ids = [one for one in given if isinstance(one, str)]
-    held: Any = {}
+@router.post(
+    "/explain",
+    response_model=ExplanationOut,
+    summary="Where two images agree and differ",
+    openapi_extra=takes(CompareOptions, *SIDES),
+)
+async def explain(request: Request, service: TheService) -> Response:
+    """Cover a patch of an image at a time, and tell how far each moves the distance.
+
+    `left` and `right` are grids over the images as the model sees them: above 0 they agree there.
+    """
+    options, form = await service.read(request, CompareOptions, "left")
+    given = _two_given(options, form)
+    ids = list(dict.fromkeys(one for one in given if isinstance(one, str)))
+    held: dict[str, EncodedImage] = {}
     if ids:
+        index = service.index_or_problem()
+        held = dict(zip(ids, await service.call(pictures, index, ids), strict=True))
+    pixels = await service.pixels([held[one] if isinstance(one, str) else one for one in given])
+    loop = asyncio.get_running_loop()
+    context = copy_context()  # of the request, with its deadline
+
+    def encode(covered: NDArray[np.uint8]) -> NDArray[np.float32]:
+        # its hundreds of patches wait as others do, and let others in between
+        return context.run(asyncio.run_coroutine_threadsafe, service.embed(covered), loop).result()
+
+    found = await service.call(
+        explain_pixels,
+        (pixels[0], pixels[1]),
+        encode,
+        lambda far: service.model.judge(far, prior=options.prior),
+        distance=service.model.distance,
+        batch=service.most,
+        patch=None,
+    )
+    return answer(found.to_dict() | {"sentence": found.sentence()})
+
+
+async def _two(service: Service, options: CompareOptions, form: Form) -> list[NDArray[np.float32]]:
+    given = _two_given(options, form)
+    images = [one for one in given if isinstance(one, EncodedImage)]
+    ids = [one for one in given if isinstance(one, str)]
+    held: dict[str, NDArray[np.float32]] = {}
+    if ids:  # first, as an id that is not there costs no inference then
         held = await service.call(service.vectors_of, list(dict.fromkeys(ids)))
-    return [next(vectors) if isinstance(one, EncodedImage) else held[one] for one in given]
+    vectors = iter(await service.embed_images(images) if images else ())
+    return [held[one] if isinstance(one, str) else next(vectors) for one in given]
 
 
-def _given(service: Service, options: CompareOptions, form: Form, side: str) -> EncodedImage | str:
+def _two_given(options: CompareOptions, form: Form) -> list[EncodedImage | str]:
+    return [_given(options, form, side) for side in SIDES]
+
+
+def _given(options: CompareOptions, form: Form, side: str) -> EncodedImage | str:
     images, item = form.images(side), getattr(options, f"{side}_item")
     if len(images) + (item is not None) != 1:
         raise Problem(

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.responses import Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 
 from twinset.data.labelled import VectorInput
 from twinset.server.answers import answer
+from twinset.server.problems import Problem
 from twinset.server.schemas import ModelCard
 from twinset.server.service import Service, TheService
 
@@ -20,6 +21,29 @@ router = APIRouter(tags=["model"])
 async def model(service: TheService) -> Response:
     """Tell what model answers: its threshold and whence, its input, what it was trained on."""
     return answer(card(service))
+
+
+@router.get("/report", response_class=HTMLResponse, summary="The page of the run's evaluation")
+async def report(service: TheService) -> Response:
+    """Give the evaluation of the run as a page, to be shown in a frame."""
+    if service.report is None:
+        raise Problem(
+            404,
+            "Expected a run with a report. This model's folder has none: `twinset evaluate RUN` "
+            "writes one.",
+            name="no-report",
+        )
+    return FileResponse(
+        service.report,
+        media_type="text/html; charset=utf-8",
+        headers={
+            # its styles and pictures are in it; it runs no script, and is of no origin
+            "Content-Security-Policy": "default-src 'none'; img-src data:; style-src "
+            "'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox",
+            "X-Frame-Options": "SAMEORIGIN",
+            "Cache-Control": "no-cache",
+        },
+    )
 
 
 def card(service: Service) -> dict[str, Any]:
