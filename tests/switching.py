@@ -14,6 +14,7 @@ import numpy as np
 from halves import Halves, write
 from twinset.models import load
 from twinset.search.index import Index
+from twinset.search.store import open_store, scheme_of
 
 ITEMS = 200
 
@@ -31,12 +32,22 @@ def loaded(folder):
     return Left(held.digest, held.threshold.value) if held.digest == "left" else held
 
 
-def kill_many(folder, times, seed):
+MODELS = {"left": lambda: Left("left"), "halves": Halves}
+
+
+def opened(place):
+    """Open an index with the model that made what it holds, as a database keeps none."""
+    with open_store(place) as store:
+        made = MODELS[store.signature.model]()
+    return Index.open(place, made if scheme_of(place) else None)
+
+
+def kill_many(folder, times, seed, place=None):
     """Kill a switching process so many times; count by whom the index answered afterwards.
 
     The caller has `loaded` in the place of `load_model`.
     """
-    place = str(folder / "photos.index")
+    place = place or str(folder / "photos.index")
     for number in range(ITEMS):
         write(folder / f"photos/{number}.png", number / ITEMS, 1 - number / ITEMS)
     with Index.build(Halves(), folder / "photos", place) as index:
@@ -54,7 +65,7 @@ def kill_many(folder, times, seed):
             time.sleep(rng.random() * longest)
             process.kill()
         seen["half embedded"] += Path(place, "next").exists()
-        with Index.open(place) as index:
+        with opened(place) as index:
             seen[index.store.signature.model] += 1
             check(index)
             who = [one.who for one in index.decisions(all=True)]
@@ -69,7 +80,7 @@ def check(index):
     """Every answer is that of the model that is named, and of no other."""
     paths = {own: known["path"] for own, known in index.items()}
     assert len(paths) == len(index) == ITEMS
-    made = {"left": Left, "halves": Halves}[index.model.digest]()
+    made = MODELS[index.model.digest]()
     expected = made.embed(list(paths.values()))
     np.testing.assert_array_equal(index.get(list(paths)).vectors, expected)
     for own, hits in zip(paths, index.store.search(expected, k=1), strict=True):
@@ -78,9 +89,9 @@ def check(index):
 
 if __name__ == "__main__":
     load.load_model = loaded
-    with Index.open(sys.argv[1]) as opened:
+    with opened(sys.argv[1]) as index:
         os.write(1, b"ready\n")
-        opened.switch(Left("left"), sample=10)
+        index.switch(Left("left"), sample=10)
         os.write(1, b"switched\n")
         while True:
-            opened.roll_back()
+            index.roll_back()

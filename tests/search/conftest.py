@@ -71,6 +71,12 @@ def milvus_server():
         yield server
 
 
+@pytest.fixture(params=sorted(set(PLACES) - {"json"}))
+def switchable(request, tmp_path):
+    """The URL of an index in a store that can be switched to another model."""
+    return PLACES[request.param](tmp_path, request)
+
+
 @pytest.fixture(params=sorted(PLACES))
 def url(request, tmp_path):
     return PLACES[request.param](tmp_path, request)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -445,6 +446,160 @@ def test_a_reader_that_is_never_left_in_peace(store, url, monkeypatch):
             store.search(np.ones((1, 4)))
         patch.undo()
         assert len(store.search(np.ones((1, 4)), k=999)[0]) == len(store)
+
+
+# --- another model
+
+OTHER = Signature("digest-of-another", 3)
+
+
+def gathered(store, n=10):
+    """Put in beside a store what another model says of its items, and name what they are of."""
+    with create_store(store.beside(), OTHER, overwrite=True) as side:
+        side.add(Items(some(n).ids, np.full((n, 3), 7.0)))
+    return store.version()
+
+
+def of_one_model(url):
+    """Tell whose answers an index gives, having seen that all are of this model."""
+    with open_store(url) as store:
+        mine = store.signature == SIGNATURE
+        expected = some(10).vectors if mine else np.full((10, 3), 7.0)
+        assert store.signature in (SIGNATURE, OTHER)
+        assert names(store) == list(some(10).ids)
+        np.testing.assert_array_equal(store.get(some(10).ids).vectors, expected)
+        assert len(store.search(expected[:1], k=99)[0]) == len(store) == 10
+        return store.signature.model, [one["who"] for one in store.records("decisions")]
+
+
+CHANGES = ("insert", "delete", "drop_collection")
+
+
+def breaks_off_at(number, store, change):
+    """Make a change that is killed before what it asks for the number-th time; tell if it was."""
+    asked = iter(range(number))
+
+    def counted(call):
+        return lambda *given, **named: (
+            fails() if next(asked, None) is None else call(*given, **named)
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CHANGES:
+            patch.setattr(type(store._client), name, counted(getattr(type(store._client), name)))
+        try:
+            change()
+        except RuntimeError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["switch", "back"])
+def test_a_switch_that_is_killed_at_any_step(url, back):
+    old, new = (OTHER, SIGNATURE) if back else (SIGNATURE, OTHER)
+    whose = []
+    with create_store(url, SIGNATURE) as store:
+        store.add(some(10))
+        store.record("decisions", [{"who": "anna"}])
+    for number in range(99):
+        with open_store(url) as store:
+            if store.signature != old and number:
+                store.roll_back()
+            elif store.signature != old:
+                assert store.switch(gathered(store))
+            change = store.roll_back if back else partial(store.switch, gathered(store))
+            killed = breaks_off_at(number, store, change)
+        whose.append(of_one_model(url))
+        if not killed:
+            break
+    models = [model for model, _ in whose]
+    # one moment, and before and after it steps at which a kill leaves the one or the other
+    moment = models.index(new.model)
+    assert 0 < moment < len(models) - 1
+    assert models == [old.model] * moment + [new.model] * (len(models) - moment)
+    assert all(who == ["anna"] for _, who in whose)
+    with open_store(url) as store:
+        assert store.switch(gathered(store))
+        # the catalogue, these items and those before
+        assert len(store._client.list_collections()) == 3
+
+
+def test_what_a_switch_that_was_killed_has_taken_is_not_filled_again(store, url):
+    """It was named beside, and is now named by the index: nobody may change it there."""
+    store.add(some(10))
+    version = gathered(store)
+    breaks_off(lambda: store.switch(version), (catalogue, "tidy", fails))
+    with open_store(url) as again:
+        assert again.signature == OTHER
+        refused(again.beside(), "There is no index at")
+        again.roll_back()
+    assert of_one_model(url)[0] == SIGNATURE.model
+
+
+def test_a_search_that_began_before_a_switch_ends(store, url, monkeypatch):
+    store.add(some(10))
+    version = gathered(store)
+    expected = store.search(np.ones((1, 4)), k=5)
+    search = Rows.nearest
+
+    def meanwhile(self, *arguments):
+        monkeypatch.setattr(Rows, "nearest", search)
+        with open_store(url) as other:
+            assert other.switch(version)
+        return search(self, *arguments)
+
+    monkeypatch.setattr(Rows, "nearest", meanwhile)
+    batches = store.batches(4)
+    assert len(next(batches)) == 4
+    assert store.search(np.ones((1, 4)), k=5) == expected
+    assert [len(items) for items in batches] == [4, 2]
+    with pytest.raises(StoreError, match="replaced since it was opened"):
+        store.search(np.ones((1, 4)), k=5)
+
+
+def test_a_writer_in_another_process_during_a_switch(store, url, monkeypatch):
+    """What it has written is not lost, and whatever comes too late is told."""
+    store.add(some(10))
+    version = gathered(store)
+    writer, insert = open_store(url), catalogue.insert
+
+    def meanwhile(client, place, state):
+        monkeypatch.setattr(catalogue, "insert", insert)
+        if state.before is not None:  # after the switch has read, before it has written
+            writer.add(some(1, prefix="more"))
+        insert(client, place, state)
+
+    monkeypatch.setattr(catalogue, "insert", meanwhile)
+    assert not store.switch(version)
+    assert (len(store), store.signature) == (11, SIGNATURE)
+
+    def too_late(client, place, state):
+        monkeypatch.setattr(catalogue, "insert", insert)
+        assert store.switch(store.version())
+        insert(client, place, state)
+
+    monkeypatch.setattr(catalogue, "insert", too_late)
+    with writer, pytest.raises(StoreError, match="replaced since it was opened"):
+        writer.add(some(1, prefix="late"))
+    store.roll_back()
+    assert names(store)[-1] == "more 0"
+    assert (len(store), len(names(store))) == (11, 11)
+
+
+def test_two_that_record_at_once(store, url, monkeypatch):
+    query = store._client.query
+    with open_store(url) as other:
+
+        def meanwhile(name, **asked):
+            found = query(name, **asked)
+            if "decisions" in asked["filter"] and other is not None:
+                monkeypatch.setattr(store._client, "query", query)
+                other.record("decisions", [{"who": "ben"}])
+            return found
+
+        monkeypatch.setattr(store._client, "query", meanwhile)
+        store.record("decisions", [{"who": "anna"}])
+        assert sorted(one["who"] for one in other.records("decisions")) == ["anna", "ben"]
 
 
 def test_on_a_server(milvus_server):

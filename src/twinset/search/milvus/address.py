@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from twinset.errors import StoreError
 from twinset.search.store import missing
@@ -24,6 +24,10 @@ _WHOLE = "What was being written is there whole or not at all."
 # How many stores of this process have a file open: the last one lets go of it.
 _files: Counter[str] = Counter()
 _lock = threading.Lock()
+# Of an index: what a thread of this process holds that writes to it.
+_turns: defaultdict[tuple[str, str, str], threading.RLock] = defaultdict(threading.RLock)
+# Behind the name of an index: what is filled for the next model, before a switch.
+_NEXT = " (next)"
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Address:
 
     server: str  # what pymilvus takes: a server's URL, or a file's path
     index: str  # the index's name
+    url: str  # the whole address, never to be shown
     shown: str  # the address without its password
     consistency: str  # which state a read may see, in Milvus' terms
     token: str = ""  # user and password, never to be shown; "" for none
@@ -41,6 +46,26 @@ class Address:
     def local(self) -> bool:
         """Whether it is a file of Milvus Lite."""
         return "://" not in self.server
+
+    @property
+    def main(self) -> Address:
+        """The index itself, if this is the one beside it."""
+        return self._named(self.index.removesuffix(_NEXT))
+
+    @property
+    def beside(self) -> Address:
+        """The index that the next model fills."""
+        return self._named(self.main.index + _NEXT)
+
+    @property
+    def prefix(self) -> str:
+        """How the names of its collections begin, those of the one beside as well."""
+        return f"twinset_{self.main.index}_"
+
+    def _named(self, index: str) -> Address:
+        place, _, query = self.url.partition("?")
+        options = dict(parse_qsl(query)) | {"index": index}
+        return replace(self, index=index, url=f"{place}?{urlencode(options)}")
 
 
 def address(url: str) -> Address:
@@ -55,7 +80,7 @@ def address(url: str) -> Address:
     user, at, host = parts.netloc.rpartition("@")
     shown = f"milvus://{user.partition(':')[0]}{at}{host}{parts.path}?index={name}"
     # Milvus' own rule for names; and none of these can end a text in its expressions
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):
+    if not re.fullmatch(rf"[A-Za-z_][A-Za-z0-9_]{{0,99}}({re.escape(_NEXT)})?", name):
         raise StoreError(
             f"Expected {FORM}, the name of at most 100 letters, digits and underscores, not "
             f"beginning with a digit. Received {shown}."
@@ -72,10 +97,10 @@ def address(url: str) -> Address:
         path = re.sub(r"^/(?=[A-Za-z]:)", "", unquote(parts.path))
         if not path.endswith(".db") or parts.netloc:
             raise StoreError(f"Expected {FORM}, where .db marks a file. Received {shown}.")
-        return Address(path, name, shown, consistency)
+        return Address(path, name, url, shown, consistency)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     server = f"{'https' if secure == 'true' else 'http'}://{host}:{port}"
-    return Address(server, name, shown, consistency, unquote(user), parts.path.strip("/"))
+    return Address(server, name, url, shown, consistency, unquote(user), parts.path.strip("/"))
 
 
 def connect(place: Address, *, create: bool) -> Any:
@@ -103,6 +128,12 @@ def connect(place: Address, *, create: bool) -> Any:
         client = MilvusClient(place.server)
         _files[place.server] += 1
     return client
+
+
+def turn(place: Address) -> threading.RLock:
+    """Return what a thread holds while it writes to an index or to the one beside it."""
+    with _lock:
+        return _turns[place.server, place.database, place.main.index]
 
 
 def disconnect(place: Address, client: Any) -> None:

@@ -9,20 +9,22 @@ sees and the next writer removes.
 from __future__ import annotations
 
 import dataclasses
-import secrets
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twinset.errors import StoreError
 from twinset.search.items import Signature
 from twinset.search.milvus.address import PATIENCE, Address
-from twinset.search.store import missing, other_format
+from twinset.search.store import missing, other_format, replaced
 
 CATALOGUE = "twinset_indexes"
 FORMAT = 1
-# Characters of records in one row, quotes in them escaped once more.
-_RECORD = 30_000
+# Of an index that was switched to another model: older versions would not find its records.
+SWITCHED = 2
+# By how much the version grows with a switch: a writer that had begun before and knows nothing of
+# it ends at a version in between, which then counts no more.
+LEAP = 1000
 # Of positions to delete, in one row: a JSON field holds 65,536 bytes.
 _RANGES = 1000
 
@@ -40,6 +42,16 @@ class State:
     removed: int = 0
     # ranges of positions, end excluded, that hold items no more, though rows may be there
     dead: tuple[tuple[int, int], ...] = ()
+    # Of an index that was switched: by what its records are found, which a switch does not touch;
+    # what was replaced; and when, in seconds since 1970 by the clock of who did it.
+    keeper: str = ""
+    before: State | None = None
+    since: float = 0.0
+
+    @property
+    def records(self) -> str:
+        """By what the records of the index are found."""
+        return self.keeper or self.collection
 
     def dead_positions(self) -> list[int]:
         """List the positions that hold items no more."""
@@ -125,17 +137,14 @@ def read(client: Any, place: Address, consistency: str) -> tuple[State, list[str
     if not newest:
         raise missing(place.shown, "none of this name")
     one = newest[0]
-    if one["format"] != FORMAT:
+    if one["format"] not in (FORMAT, SWITCHED):
         raise other_format(place.shown, FORMAT, one["format"])
-    state = State(
-        one["version"],
-        one["collection"],
-        Signature(one["model"], one["dim"], one["distance"]),
-        one["count"],
-        one["next"],
-        one["removed"],
-        tuple(sorted((start, end) for part in newest for start, end in part["dead"])),
-    )
+    dead = tuple(sorted((start, end) for part in newest for start, end in part["dead"]))
+    state = _state(one, dead)
+    if old_model := one.get("before"):
+        state = dataclasses.replace(
+            state, keeper=one["keeper"], since=one["since"], before=_state(old_model)
+        )
     return state, old
 
 
@@ -147,8 +156,35 @@ def version(client: Any, place: Address) -> int:
 
 def write(client: Any, place: Address, state: State) -> None:
     """Make a state known; it counts from the moment this is seen."""
+    insert(client, place, state)
+    # Waits until the server's readers see it: from here on, any read by anyone does.
+    newest, old = read(client, place, "Strong")
+    if newest.collection != state.collection:  # switched or made anew meanwhile
+        raise replaced(place.shown)
+    tidy(client, place, state, old)
+
+
+def version_of(key: str) -> int:
+    """Tell the version of a state by the key of one of its rows."""
+    return int(key.rsplit("/", 2)[1])
+
+
+def collections(client: Any, place: Address) -> set[str]:
+    """Tell which collections the states of an index name, whole or not."""
+    return {row["collection"] for row in _rows(client, place, "Strong").values()}
+
+
+def insert(client: Any, place: Address, state: State) -> None:
+    """Put in the rows of a state, at one moment."""
     chunks = [state.dead[i : i + _RANGES] for i in range(0, len(state.dead), _RANGES)] or [()]
-    bound = dataclasses.asdict(state.signature)
+    switched = {}
+    if state.before is not None:
+        switched = {
+            "format": SWITCHED,
+            "keeper": state.keeper,
+            "since": state.since,
+            "before": _told(state.before),
+        }
     rows: list[dict[str, Any]] = [
         {
             "key": f"{place.index}/{state.version}/{part}",
@@ -156,94 +192,66 @@ def write(client: Any, place: Address, state: State) -> None:
             "embedding": [0.0, 0.0],
             "content": {
                 "format": FORMAT,
-                "version": state.version,
                 "parts": len(chunks),
-                "collection": state.collection,
-                **bound,
-                "count": state.count,
-                "next": state.next,
-                "removed": state.removed,
                 "dead": [list(pair) for pair in chunk],
+                **_told(state),
+                **switched,
             },
         }
         for part, chunk in enumerate(chunks)
     ]
     client.insert(CATALOGUE, rows, timeout=PATIENCE)
-    # Waits until the server's readers see it: from here on, any read by anyone does.
-    _, old = read(client, place, "Strong")
+
+
+def tidy(client: Any, place: Address, state: State, old: Sequence[str]) -> None:
+    """Delete the rows of older states, once a newer one counts."""
     if old:
-        client.delete(CATALOGUE, ids=old, timeout=PATIENCE)
+        client.delete(CATALOGUE, ids=list(old), timeout=PATIENCE)
     # Milvus Lite has told the system, but not yet the disk. Where rows are still to be deleted,
     # another state follows before the call returns.
     if place.local and not state.dead:
         client.flush(CATALOGUE)
 
 
-def record(client: Any, place: Address, collection: str, kind: str, texts: Sequence[str]) -> None:
-    """Append records of an index, whole once the last of their rows is seen."""
-    parts: list[list[str]] = [[]]
-    for text in texts:
-        if len(text) > _RECORD:
-            raise StoreError(
-                f"Milvus takes a record of {_RECORD:,} characters or less, and this one has "
-                f"{len(text):,}. Nothing was recorded."
-            )
-        if sum(map(len, parts[-1])) + len(text) > _RECORD or len(parts[-1]) == _RECORD // 100:
-            parts.append([])
-        parts[-1].append(text)
-    batches = _batches(client, collection, kind, "Strong")
-    number = max(batches, default=0) + 1
-    rows = [
-        {
-            "key": f"{collection}/{kind}/{number}/{part}/{secrets.token_hex(4)}",
-            "name": f"{collection}/{kind}",  # no index has such a name
-            "embedding": [0.0, 0.0],
-            "content": {"batch": number, "part": part, "parts": len(parts), "texts": each},
-        }
-        for part, each in enumerate(parts)
-    ]
-    client.insert(CATALOGUE, rows, timeout=PATIENCE)
-    _batches(client, collection, kind, "Strong")  # waits until readers see it
-    if place.local:
-        client.flush(CATALOGUE)
+def withdraw(client: Any, place: Address, versions: Iterable[int] = ()) -> None:
+    """Delete the rows of some states of an index, or of all."""
+    rows = _rows(client, place, "Strong")
+    gone = [key for key, row in rows.items() if not versions or row["version"] in versions]
+    if gone:
+        client.delete(CATALOGUE, ids=gone, timeout=PATIENCE)
+        _rows(client, place, "Strong")  # waits until readers see it
+        if place.local:
+            client.flush(CATALOGUE)
 
 
-def records(client: Any, place: Address, collection: str, kind: str) -> list[str]:
-    """Read records of an index."""
-    batches = _batches(client, collection, kind, place.consistency)
-    return [
-        text
-        for _, parts in sorted(batches.items())
-        if len(parts) == parts[0]["parts"]  # else a writer was killed, or is not done
-        for part in sorted(parts, key=lambda each: each["part"])
-        for text in part["texts"]
-    ]
-
-
-def _batches(client: Any, collection: str, kind: str, consistency: str) -> dict[int, list[Any]]:
+def sweep(client: Any, place: Address) -> None:
+    """Drop what no state names: of what was made anew or switched twice, and of kills."""
+    there = client.list_collections()  # before the states: what comes later is not touched
+    alive: set[str] = set()
+    keepers: set[str] = set()
+    for each in (place.main, place.beside):
+        for row in _rows(client, each, "Strong").values():
+            alive |= {part["collection"] for part in (row, row.get("before")) if part}
+            keepers.add(row.get("keeper") or row["collection"])
+    name = re.compile(f"{place.prefix}[0-9a-f]{{8}}")
+    for other in there:
+        if name.fullmatch(other) and other not in alive:
+            client.drop_collection(other)
     found = client.query(
         CATALOGUE,
-        filter=f'name == "{collection}/{kind}"',
-        output_fields=["key", "content"],
-        consistency_level=consistency,
+        filter=f'name like "{place.prefix}%"',
+        output_fields=["name"],
+        consistency_level="Strong",
         timeout=PATIENCE,
     )
-    batches: dict[int, list[Any]] = {}
-    for row in {row["key"]: row["content"] for row in found}.values():
-        batches.setdefault(int(row["batch"]), []).append(row)
-    return batches
+    for keeper in {row["name"].partition("/")[0] for row in found} - keepers:
+        if name.fullmatch(keeper):
+            client.delete(CATALOGUE, filter=f'name like "{keeper}/%"', timeout=PATIENCE)
 
 
 def _newest(client: Any, place: Address, consistency: str) -> tuple[list[Any], list[str]]:
     # Read the rows of the newest state that is there whole, and the keys of older ones.
-    found = client.query(
-        CATALOGUE,
-        filter=f'name == "{place.index}"',
-        output_fields=["key", "content"],
-        consistency_level=consistency,
-        timeout=PATIENCE,
-    )
-    rows = {row["key"]: row["content"] for row in found}  # once each, see `Rows.candidates`
+    rows = _rows(client, place, consistency)
     parts: dict[int, list[Any]] = {}
     for content in rows.values():
         parts.setdefault(content["version"], []).append(content)
@@ -252,6 +260,40 @@ def _newest(client: Any, place: Address, consistency: str) -> tuple[list[Any], l
         return [], []
     newest = max(whole)
     return parts[newest], [key for key, row in rows.items() if row["version"] < newest]
+
+
+def _rows(client: Any, place: Address, consistency: str) -> dict[str, Any]:
+    found = client.query(
+        CATALOGUE,
+        filter=f'name == "{place.index}"',
+        output_fields=["key", "content"],
+        consistency_level=consistency,
+        timeout=PATIENCE,
+    )
+    return {row["key"]: row["content"] for row in found}  # once each, see `Rows.candidates`
+
+
+def _told(state: State) -> dict[str, Any]:
+    return {
+        "version": state.version,
+        "collection": state.collection,
+        **dataclasses.asdict(state.signature),
+        "count": state.count,
+        "next": state.next,
+        "removed": state.removed,
+    }
+
+
+def _state(told: Mapping[str, Any], dead: tuple[tuple[int, int], ...] = ()) -> State:
+    return State(
+        told["version"],
+        told["collection"],
+        Signature(told["model"], told["dim"], told["distance"]),
+        told["count"],
+        told["next"],
+        told["removed"],
+        dead,
+    )
 
 
 def _ranges(positions: list[int]) -> tuple[tuple[int, int], ...]:

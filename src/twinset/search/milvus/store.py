@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
+import math
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, Self, TypeVar
@@ -14,16 +15,16 @@ from numpy.typing import NDArray
 from twinset.errors import StoreError
 from twinset.search.candidates import SPARE, Candidates, best, measure, nearest, rounding, settled
 from twinset.search.items import Items, Neighbour, Signature
-from twinset.search.milvus import catalogue
+from twinset.search.milvus import catalogue, records, switching
 from twinset.search.milvus.address import (
-    PATIENCE,
     Address,
     address,
     connect,
     disconnect,
     told,
+    turn,
 )
-from twinset.search.milvus.catalogue import State
+from twinset.search.milvus.catalogue import LEAP, State
 from twinset.search.milvus.rows import Rows, check, expressible, expression
 from twinset.search.store import (
     Request,
@@ -31,6 +32,7 @@ from twinset.search.store import (
     closed,
     known_ids,
     missing,
+    none_before,
     replaced,
     taken,
     unknown_ids,
@@ -49,10 +51,11 @@ class _RowsMissingError(Exception):
 class MilvusStore(Store):
     """Items in a collection of Milvus, or of a file of Milvus Lite, with exact search.
 
-    One writer at a time is the callers' affair: Milvus has no locks. A call that writes is done
-    whole or not at all all the same, and readers see the old state or the new one: see
-    `catalogue`. What was written is seen by every read that begins after the call; where a server
-    keeps several replicas in memory, `consistency=strong` in the URL is needed for that.
+    Threads of one process that write wait for each other; one process at a time is the callers'
+    affair, as Milvus has no locks. A call that writes is done whole or not at all all the same,
+    and readers see the old state or the new one: see `catalogue`. What was written is seen by
+    every read that begins after the call; where a server keeps several replicas in memory,
+    `consistency=strong` in the URL is needed for that.
     """
 
     largest_dim = 32_768, "Milvus"
@@ -62,7 +65,7 @@ class MilvusStore(Store):
         self._place = place
         self._client = client  # None once closed
         self._state = state
-        self._rows = Rows(client, state.collection, state.signature.dim)
+        self._turn = turn(place)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -86,7 +89,7 @@ class MilvusStore(Store):
         with ExitStack() as undo:
             client = connect(place, create=True)
             undo.callback(disconnect, place, client)
-            with told(place):
+            with turn(place), told(place):
                 catalogue.create_catalogue(client, place)
                 state = _create(client, place, signature, overwrite)
             undo.pop_all()
@@ -105,6 +108,44 @@ class MilvusStore(Store):
             state = self._refresh(self._place.consistency)
         return f"{state.collection}/{state.version}"
 
+    def beside(self) -> str:
+        """Return the URL of the index that the next model fills."""
+        self._check_open()
+        with self._turn, told(self._place):
+            state = self._refresh("Strong")
+            switching.let_go(self._client, self._place, state)
+        return self._place.beside.url
+
+    def switch(self, version: str) -> bool:
+        """Take the name and the records of this index for what is beside, by one new state."""
+        self._check_open()
+        with self._turn, told(self._place):
+            state = self._refresh("Strong")
+            if f"{state.collection}/{state.version}" != version:
+                return False
+            with type(self).open(self._place.beside.url) as side:
+                other = side._begin()  # tidied up, as a state before another names no dead rows
+            new = switching.exchange(self._client, self._place, self._begin(), other)
+            if new is not None:
+                self._follow(new)
+        return new is not None
+
+    def roll_back(self) -> None:
+        """Exchange the items for those before, by one new state."""
+        self._check_open()
+        with self._turn, told(self._place):
+            new = None
+            while new is None:  # else another process has written meanwhile
+                state = self._begin()
+                if state.before is None:
+                    raise none_before(self._place.shown)
+                new = switching.exchange(self._client, self._place, state, state.before)
+            self._follow(new)
+
+    def _follow(self, new: State) -> None:
+        self._state, self.signature = new, new.signature
+        switching.let_go(self._client, self._place, new)
+
     def close(self) -> None:
         """Let go of the server, or of the file; twice does no harm."""
         if self._client is not None:
@@ -114,7 +155,7 @@ class MilvusStore(Store):
     def _add(self, items: Items, replace: bool) -> None:
         self._check_open()
         check(items)
-        with told(self._place):
+        with self._turn, told(self._place):
             state = self._begin()
             there = self._rows.at(items.ids, state.visible())
             if there and not replace:
@@ -131,7 +172,7 @@ class MilvusStore(Store):
 
     def _remove(self, ids: tuple[str, ...]) -> None:
         self._check_open()
-        with told(self._place):
+        with self._turn, told(self._place):
             state = self._begin()
             there = self._rows.at(ids, state.visible())
             if len(there) < len(ids):
@@ -140,20 +181,23 @@ class MilvusStore(Store):
 
     def _get(self, ids: tuple[str, ...]) -> Items:
         level = self._place.consistency
-        return self._read(lambda state: self._rows.named(ids, state.visible(), level)).named(ids)
+        found = self._read(lambda state: self._rows_of(state).named(ids, state.visible(), level))
+        return found.named(ids)
 
     def _search(self, request: Request) -> list[list[Neighbour]]:
         return self._read(lambda state: self._answers(state, request))
 
     def _batches(self, size: int) -> Iterator[Items]:
         self._check_open()
+        began = time.time()
         with told(self._place):
             state = self._refresh(self._place.consistency)
-        waiting = self._rows.candidates([])
+        waiting = self._rows_of(state).candidates([])
         for page in self._pages(state, ""):
             # Milvus keeps no old states: what was taken out meanwhile may be missing here.
             with told(self._place):
-                if self._refresh(self._place.consistency).removed != state.removed:
+                after = self._refresh(self._place.consistency, state, began)
+                if after.removed != state.removed:
                     raise StoreError(
                         f"Items of {self._place.shown} were removed or replaced while all were "
                         "read, and Milvus keeps no old states. Begin again."
@@ -168,14 +212,14 @@ class MilvusStore(Store):
     def _record(self, kind: str, texts: tuple[str, ...]) -> None:
         self._check_open()
         with told(self._place):
-            self._refresh("Strong")  # tells if the index was replaced
-            catalogue.record(self._client, self._place, self._rows.collection, kind, texts)
+            state = self._refresh("Strong")  # tells if the index was replaced
+            records.record(self._client, self._place, state.records, kind, texts)
 
     def _records(self, kind: str) -> list[str]:
         self._check_open()
         with told(self._place):
-            self._refresh(self._place.consistency)
-            return catalogue.records(self._client, self._place, self._rows.collection, kind)
+            state = self._refresh(self._place.consistency)
+            return records.records(self._client, self._place, state.records, kind)
 
     # --- reading
 
@@ -184,24 +228,25 @@ class MilvusStore(Store):
         # The state that was seen last is tried first. The answer counts if that still is the state
         # afterwards; or if it was read within this call, and nothing has been taken out since.
         self._check_open()
-        level = self._place.consistency
+        level, began = self._place.consistency, time.time()
+        before = first = self._state
         with told(self._place):
             for attempt in range(ATTEMPTS):
-                before = self._state
                 try:
                     found = answer(before)
                 except StoreError:
                     raise
                 except _RowsMissingError:
-                    self._refresh(level)
+                    before = self._refresh(level, first, began)
                     continue
                 except Exception:
-                    self._refresh(level)  # tells if its collection is gone with another state
+                    self._refresh(level, first, began)  # tells if its collection is gone
                     raise
-                after = self._refresh(level)
+                after = self._refresh(level, first, began)
                 unharmed = attempt and after.removed == before.removed
                 if after.version == before.version or unharmed:
                     return found
+                before = after
         raise StoreError(
             f"Items of {self._place.shown} were removed or replaced during each of {ATTEMPTS} "
             "attempts to read it. Try again."
@@ -224,7 +269,7 @@ class MilvusStore(Store):
         self, state: State, query: NDArray[np.float32], request: Request
     ) -> list[Neighbour] | None:
         # Find neighbours by Milvus' own search; None if it returns too few to be sure.
-        rows, k, within = self._rows, request.k, request.within
+        rows, k, within = self._rows_of(state), request.k, request.within
         limit = (k or 100) + SPARE
         length = float(np.linalg.norm(query.astype(np.float64)))
         filter_ = _both(state.visible(), expression(request.where))
@@ -248,7 +293,7 @@ class MilvusStore(Store):
         self, state: State, queries: NDArray[np.float32], request: Request
     ) -> list[list[Neighbour]]:
         # Find neighbours by reading all items, as Milvus returns no more than 16,384.
-        kept = [self._rows.candidates([]) for _ in queries]
+        kept = [self._rows_of(state).candidates([]) for _ in queries]
         seen = 0
         for page in self._pages(state, expression(request.where)):
             seen += len(page.positions)
@@ -265,21 +310,37 @@ class MilvusStore(Store):
         ]
 
     def _pages(self, state: State, filter_: str) -> Iterator[Candidates]:
-        step = self._rows.at_once
+        rows = self._rows_of(state)
+        step = rows.at_once
         wanted = _both(state.visible(), filter_)
         for start in range(0, state.next, step):
             with told(self._place):
-                page = self._rows.page(start, start + step, wanted, self._place.consistency)
+                page = rows.page(start, start + step, wanted, self._place.consistency)
             yield page
 
     # --- the state
 
-    def _refresh(self, consistency: str) -> State:
+    @property
+    def _rows(self) -> Rows:
+        return self._rows_of(self._state)
+
+    def _rows_of(self, state: State) -> Rows:
+        return Rows(self._client, state.collection, state.signature.dim)
+
+    def _refresh(
+        self, consistency: str, held: State | None = None, began: float = math.inf
+    ) -> State:
+        # Read the state; of what a call reads that began before a switch, where it has not ended.
+        held = held or self._state
         state, _ = catalogue.read(self._client, self._place, consistency)
-        if state.collection != self._rows.collection:
-            raise replaced(self._place.shown)
-        self._state = state
-        return state
+        if state.collection == held.collection:
+            if self._state.collection == held.collection:  # else another thread has switched
+                self._state = state
+            return state
+        old = state.before
+        if old is not None and old.collection == held.collection and began < state.since:
+            return old
+        raise replaced(self._place.shown)
 
     def _begin(self) -> State:
         # Read the state to change, and remove what a writer that was killed has left.
@@ -316,16 +377,14 @@ def _create(client: Any, place: Address, signature: Signature, overwrite: bool) 
     old = catalogue.version(client, place)
     if old and not overwrite:
         raise taken(place.shown, "name")
-    prefix = f"twinset_{place.index}_"
-    name = prefix + secrets.token_hex(4)
+    name = place.prefix + secrets.token_hex(4)
     Rows(client, name, signature.dim).create()
-    state = State(old + 1, name, signature)
+    state = State(old + LEAP, name, signature)
     catalogue.write(client, place, state)
-    # The old one, and what one that was killed here has left.
-    for other in client.list_collections() if old else ():
-        if other != name and re.fullmatch(prefix + "[0-9a-f]{8}", other):
-            client.drop_collection(other)
-            client.delete(catalogue.CATALOGUE, filter=f'name like "{other}/%"', timeout=PATIENCE)
+    if old:
+        if place.index == place.main.index:
+            catalogue.withdraw(client, place.beside)
+        catalogue.sweep(client, place)
     return state
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 # Tables are renamed or dropped under a reader no faster than this; a writer waits for another.
 PATIENCE = "30s"
+# What an index is called while it is filled for a switch, and once another has taken its place.
+NEXT, BEFORE = "{} (next)", "{} (before)"
 
 _CATALOGUE = """
 CREATE TABLE IF NOT EXISTS twinset_indexes (
@@ -132,19 +134,15 @@ def told(place: Address) -> Iterator[None]:
 
 def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: bool) -> int:
     """Put an index into the catalogue, having made what is missing: pgvector, the catalogue."""
-    from psycopg import sql
-
     cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'".encode())
     # Two that create at once would both find nothing, and one would fail on the other's.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('twinset_indexes'))")
     _make_extension(cursor, place)
     cursor.execute(_CATALOGUE)
-    cursor.execute("DELETE FROM twinset_indexes WHERE name = %s RETURNING id", [place.index])
-    old = cursor.fetchone()
-    if old is not None:
-        if not overwrite:  # the transaction, and so the deletion, is undone
-            raise taken(place.shown, "name")
-        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(table_name(old[0]))))
+    if drop(cursor, place.index) and not overwrite:
+        raise taken(place.shown, "name")  # the transaction, and so the deletion, is undone
+    for other in (NEXT, BEFORE):  # they are of what was here
+        drop(cursor, other.format(place.index))
     cursor.execute(
         "INSERT INTO twinset_indexes (name, format, model, dim, distance) "
         "VALUES (%s, %s, %s, %s, %s) RETURNING id",
@@ -153,6 +151,17 @@ def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: 
     row = cursor.fetchone()
     assert row is not None
     return int(row[0])
+
+
+def drop(cursor: Cursor[Any], name: str) -> bool:
+    """Drop an index, if there is one of this name, and tell so; within a transaction."""
+    from psycopg import sql
+
+    cursor.execute("DELETE FROM twinset_indexes WHERE name = %s RETURNING id", [name])
+    if (old := cursor.fetchone()) is None:
+        return False
+    cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(table_name(old[0]))))
+    return True
 
 
 def find(connection: Connection[Any], place: Address) -> tuple[int, Signature]:

@@ -5,43 +5,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
-from twinset.errors import StoreError
 from twinset.search.items import Signature
-from twinset.search.postgresql.catalogue import Address, table_name
+from twinset.search.postgresql.catalogue import BEFORE, NEXT, Address, drop
+from twinset.search.store import none_before
 
 if TYPE_CHECKING:
     from psycopg import Cursor
 
-# What an index is called while it is filled, and once another has taken its place.
-_NEXT, _BEFORE, _MOVING = "{} (next)", "{} (before)", "{} (moving)"
+_MOVING = "{} (moving)"
 
 
 def beside(place: Address) -> str:
     """Return the URL of the index that the next model fills."""
     parts = urlsplit(place.database)
-    name = urlencode({"index": _NEXT.format(place.index)}, quote_via=quote)
+    name = urlencode({"index": NEXT.format(place.index)}, quote_via=quote)
     query = f"{parts.query}&{name}" if parts.query else name
     return urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
 
 
 def take(cursor: Cursor[Any], place: Address, number: int) -> tuple[int, Signature]:
     """Give the name and the records of an index to the one beside; within one transaction."""
-    from psycopg import sql
-
-    before = _BEFORE.format(place.index)
-    cursor.execute("DELETE FROM twinset_indexes WHERE name = %s RETURNING id", [before])
-    if (old := cursor.fetchone()) is not None:
-        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(table_name(old[0]))))
+    before = BEFORE.format(place.index)
+    drop(cursor, before)
     _rename(cursor, place.index, before)
-    return _follow(cursor, place, number, _NEXT.format(place.index))
+    return _follow(cursor, place, number, NEXT.format(place.index))
 
 
 def go_back(cursor: Cursor[Any], place: Address, number: int) -> tuple[int, Signature]:
     """Exchange an index and the one before it; within one transaction."""
-    before, moving = _BEFORE.format(place.index), _MOVING.format(place.index)
+    before, moving = BEFORE.format(place.index), _MOVING.format(place.index)
     cursor.execute("SELECT 1 FROM twinset_indexes WHERE name = %s", [before])
     if cursor.fetchone() is None:
-        raise StoreError(f"{place.shown} was not switched: there is no model to go back to.")
+        raise none_before(place.shown)
     _rename(cursor, place.index, moving)
     found = _follow(cursor, place, number, before)
     _rename(cursor, moving, before)

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from twinset.errors import StoreError
 from twinset.search.sqlite import database, vector_file
 from twinset.search.sqlite.database import TABLES, State, before
+from twinset.search.store import none_before
 
 _ROWS = 65_536
 
@@ -50,7 +50,7 @@ def take(db: sqlite3.Connection, folder: Path, place: Path) -> State:
 def go_back(db: sqlite3.Connection, folder: Path) -> State:
     """Exchange the items for those of the model before."""
     if not database.has_before(db):
-        raise StoreError(f"{folder} has no model before: it was not switched, or was made anew.")
+        raise none_before(folder)
     for table in TABLES:
         for old, new in ((table, "away"), (before(table), table), ("away", before(table))):
             db.execute(f"ALTER TABLE {old} RENAME TO {new}")

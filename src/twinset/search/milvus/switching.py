@@ -1,0 +1,44 @@
+"""An index in Milvus switched to another model: one new state that names another collection."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from twinset.search.milvus import catalogue
+from twinset.search.milvus.address import Address
+from twinset.search.milvus.catalogue import LEAP, State
+from twinset.search.store import replaced
+
+
+def exchange(client: Any, place: Address, state: State, other: State) -> State | None:
+    """Put other items in the place of those of a state; None if another has written meanwhile."""
+    catalogue.load(client, place, other.collection)  # those before may not be, on a server
+    new = replace(
+        other,
+        version=state.version + LEAP,
+        keeper=state.records,
+        before=replace(state, keeper="", before=None, since=0.0),
+        since=time.time(),
+    )
+    catalogue.insert(client, place, new)  # from here on it is switched
+    newest, old = catalogue.read(client, place, "Strong")
+    if newest.collection != new.collection:
+        raise replaced(place.shown)
+    # a writer in another process that was done after our state was read: it was told so, and
+    # what it has written must not be lost
+    if any(version > state.version for version in map(catalogue.version_of, old)):
+        catalogue.withdraw(client, place, (new.version,))
+        return None
+    catalogue.tidy(client, place, new, old)
+    return new
+
+
+def let_go(client: Any, place: Address, state: State) -> None:
+    """Remove what no longer counts: the state beside, once its items are taken, and the rest."""
+    # a switch that was killed has left it: whoever went on to fill it would change our items
+    named = {each.collection for each in (state, state.before) if each is not None}
+    if named & catalogue.collections(client, place.beside):
+        catalogue.withdraw(client, place.beside)
+    catalogue.sweep(client, place)
