@@ -371,11 +371,6 @@ def replaced(place: object) -> ReplacedError:
     return ReplacedError(f"{place}: the index was replaced since it was opened. Open it again.")
 
 
-def none_before(place: object) -> StoreError:
-    """Make the error for an index that has no model to go back to."""
-    return StoreError(f"{place} has no model before: it was not switched, or was made anew.")
-
-
 def other_format(place: object, expected: int, version: object) -> StoreError:
     """Make the error for an index that another version of twinset made."""
     return StoreError(

@@ -44,3 +44,8 @@ class Switchable:
         """
         self.beside()  # tells why there are none
         raise NotImplementedError
+
+
+def none_before(place: object) -> StoreError:
+    """Make the error for an index that has no model to go back to."""
+    return StoreError(f"{place} has no model before: it was not switched, or was made anew.")

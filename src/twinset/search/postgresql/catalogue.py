@@ -177,7 +177,11 @@ def find(connection: Connection[Any], place: Address) -> tuple[int, Signature]:
             if version != FORMAT:
                 raise other_format(place.shown, FORMAT, version)
             return number, Signature(model, dim, distance)
-        rows = connection.execute("SELECT name FROM twinset_indexes ORDER BY name LIMIT 10")
+        # without those that a switch fills and keeps
+        rows = connection.execute(
+            "SELECT name FROM twinset_indexes WHERE name !~ ' [(](next|before)[)]$' "
+            "ORDER BY name LIMIT 10"
+        )
         known = [repr(name) for (name,) in rows]
     raise missing(place.shown, f"this database has {', '.join(known) or 'none'}")
 

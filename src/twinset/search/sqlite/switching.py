@@ -14,7 +14,7 @@ from pathlib import Path
 
 from twinset.search.sqlite import database, vector_file
 from twinset.search.sqlite.database import TABLES, State, before
-from twinset.search.store import none_before
+from twinset.search.switchable import none_before
 
 _ROWS = 65_536
 
