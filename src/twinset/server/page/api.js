@@ -1,6 +1,6 @@
 // The way to the server: JSON or bytes in, and every failure as a sentence that says what to do.
 import { useEffect, useState } from "./vendor/preact.js";
-import { count, t } from "./language.js";
+import { count, megabytes, t } from "./language.js";
 
 const BASE = "/api/v1";
 const LONGEST_WAIT = 10; // seconds that we wait for a busy server without asking the person
@@ -34,6 +34,15 @@ export const token = {
   set: (value) => (value ? sessionStorage.setItem("token", value) : sessionStorage.removeItem("token")),
 };
 
+// What the server takes, once its card is known. A file that is too large is not sent: the answer to that is
+// a connection that breaks in the middle, which looks like a server that is away.
+export const limits = { image_bytes: Infinity };
+
+function refuseLarge(body) {
+  const large = body instanceof FormData && [...body.values()].find((one) => one.size > limits.image_bytes);
+  if (large) throw new Problem(413, t("problem.large"), t("problem.large.do", { size: megabytes(large.size), most: megabytes(limits.image_bytes) }));
+}
+
 /**
  * Ask the server. A busy one is asked again twice, as soon as it said; each wait is told to `onWait`.
  * @param {string} path below /api/v1
@@ -42,6 +51,7 @@ export const token = {
  */
 export async function call(path, options = {}) {
   const { body, signal, write, as = "json", onWait } = options;
+  refuseLarge(body);
   const headers = { "Accept-Language": document.documentElement.lang };
   if (write && token.get()) headers.Authorization = `Bearer ${token.get()}`;
   const plain = body !== undefined && !(body instanceof FormData);

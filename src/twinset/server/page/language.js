@@ -52,6 +52,9 @@ export function percent(share, digits = share > 0.0995 && share < 0.9905 ? 0 : 1
   return written(share, options);
 }
 
+/** A size in bytes. */
+export const megabytes = (bytes) => written(bytes / 2 ** 20, { style: "unit", unit: "megabyte", maximumFractionDigits: bytes < 2 ** 23 ? 1 : 0 });
+
 /** Any value of an item's metadata. */
 export function told(value) {
   if (value === null || value === undefined) return "–";

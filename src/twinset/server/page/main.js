@@ -1,6 +1,6 @@
 // The shell: a bar with the views, the view that the address names, and a line about the model.
 import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./vendor/preact.js";
-import { useGet } from "./api.js";
+import { limits, useGet } from "./api.js";
 import { LANGUAGES, count, language, speak, t } from "./language.js";
 import { Announcer } from "./parts/announce.js";
 import { Busy, Empty, Trouble } from "./parts/states.js";
@@ -64,6 +64,7 @@ function Page() {
   const { path, query } = useAddress();
   const model = useGet("/model");
   const index = useGet(model.value?.has_index ? "/index" : null);
+  Object.assign(limits, model.value?.limits);
   const main = useRef();
   const before = useRef(path);
   // Without an index its views have nothing to show; who comes by a link is told what is missing.

@@ -4,6 +4,9 @@ import { t } from "../language.js";
 import { Icon } from "./marks.js";
 import { crisp, ofFile, taken } from "./pictures.js";
 
+// Named one by one: asked for images of any kind, a phone gives HEIC, which hardly anything else can read.
+const FORMATS = "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff";
+
 // What is pasted goes to the zone that has the focus, else to the first that is empty, else to the last.
 const zones = new Set();
 addEventListener("paste", (event) => {
@@ -48,7 +51,7 @@ export function Drop({ label, picture, many, onGive, onClear, overlay, more, chi
   };
   return html`<div class=${`drop ${over ? "over" : ""}`} ref=${element} role="group" aria-label=${label}
       onDragOver=${(e) => (e.preventDefault(), setOver(true))} onDragLeave=${() => setOver(false)} onDrop=${dropped}>
-    <input type="file" accept="image/*,.tif,.tiff,.heic" multiple hidden ref=${files} onChange=${picked} aria-label=${t("drop.pick")} tabindex="-1" />
+    <input type="file" accept=${FORMATS} multiple hidden ref=${files} onChange=${picked} aria-label=${t("drop.pick")} tabindex="-1" />
     <input type="file" accept="image/*" capture="environment" hidden ref=${camera} onChange=${picked} aria-label=${t("drop.photo")} tabindex="-1" />
     ${children}
     ${!children && picture && html`<div class="drop-image">

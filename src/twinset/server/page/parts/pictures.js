@@ -1,5 +1,5 @@
 // A picture that is asked about: a file of the person's, or an item of the index.
-import { call, image, thumbnail } from "../api.js";
+import { thumbnail } from "../api.js";
 import { toast } from "./toasts.js";
 import { t } from "../language.js";
 
@@ -15,7 +15,7 @@ export const ofItem = (id) => ({ item: id, url: thumbnail(id, 512), name: id });
 export function taken(transfer) {
   const item = transfer.getData?.("text/x-twinset-item");
   if (item) return [ofItem(item)];
-  const files = [...(transfer.files ?? [])].filter((file) => file.type.startsWith("image/") || /\.(heic|tiff?|avif|webp)$/i.test(file.name));
+  const files = [...(transfer.files ?? [])].filter((file) => file.type.startsWith("image/") || /\.(tiff?|bmp|webp)$/i.test(file.name));
   if (!files.length && transfer.files?.length) toast(t("drop.no-image"));
   return files.map(ofFile);
 }
@@ -28,11 +28,3 @@ export const keptAt = (place) => kept.get(place);
 
 /** Whether an image is so small that a browser's smoothing would show what is not there. */
 export const crisp = (event) => event.target.classList.toggle("crisp", event.target.naturalWidth <= 96);
-
-/** An item as a file, for what takes files only. */
-export async function fileOf(id) {
-  const response = await fetch(image(id), { credentials: "omit" });
-  return new File([await response.blob()], id);
-}
-
-export const itemOf = (id) => call(`/items/${id.split("/").map(encodeURIComponent).join("/")}`);

@@ -35,7 +35,7 @@ export function Verdict({ verdict }) {
     <div class="stack">
       <p class="voice">${voiced(t(`verdict.${word(same)}`))}</p>
       <p class="measure">${reason}
-        ${" "}<span class="quiet">${t("verdict.rule", { rule: rule(threshold.rule) })}</span></p>
+        ${" "}<span class="quiet">${threshold.name ? t("verdict.point", { name: threshold.name }) : t("verdict.rule", { rule: rule(threshold.rule) })}</span></p>
       ${torn && html`<p class="measure quiet">${t(same ? "verdict.torn-same" : "verdict.torn-different")}</p>`}
     </div>
   </div>`;

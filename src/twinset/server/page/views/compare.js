@@ -1,6 +1,6 @@
 // Compare: two images in, the verdict as a sentence, and all that it rests on.
 import { html, useState } from "../vendor/preact.js";
-import { asked, call, form, useAnswer, useGet } from "../api.js";
+import { call, form, useAnswer, useGet } from "../api.js";
 import { far, percent, t } from "../language.js";
 import { Picker } from "../parts/collection.js";
 import { hillsOf } from "../parts/curves.js";
@@ -8,6 +8,7 @@ import { Drop } from "../parts/drop.js";
 import { Icon } from "../parts/marks.js";
 import { Overlay } from "../parts/overlay.js";
 import { keep, keptAt, ofItem } from "../parts/pictures.js";
+import { PointChoice, pointsOf } from "../parts/points.js";
 import { Scale } from "../parts/scale.js";
 import { Slider, useSlid } from "../parts/slider.js";
 import { Answered, Trouble } from "../parts/states.js";
@@ -30,7 +31,7 @@ export const pair = (pictures) =>
 const toPrior = (logit) => 1 / (1 + 10 ** -logit);
 const toLogit = (prior) => Math.log10(prior / (1 - prior));
 
-export function View({ query, model }) {
+export function View({ query, model, index }) {
   const [, redraw] = useState(0);
   const pictures = SIDES.map((side) => given(query, side));
   const why = query.has("why");
@@ -46,32 +47,36 @@ export function View({ query, model }) {
   };
   const swap = () => SIDES.map((side, k) => [side, pictures[1 - k]]).forEach(([side, picture]) => give(side, [picture]));
   const both = pictures.every(Boolean);
-  const point = query.get("point");
-  const inputs = [...pictures.map((one) => one?.file ?? one?.item), point];
-  const answer = useAnswer(both && ((signal, onWait) => call(`/compare${asked({ point })}`, { body: pair(pictures), signal, onWait })), inputs);
+  const inputs = pictures.map((one) => one?.file ?? one?.item);
+  const answer = useAnswer(both && ((signal, onWait) => call("/compare", { body: pair(pictures), signal, onWait })), inputs);
   const reasons = useAnswer(both && why && ((signal, onWait) => call("/explain", { body: pair(pictures), signal, onWait })), [...inputs, why]);
-  const kind = answer.value && both ? (answer.value.same ? "same" : "different") : "";
+  const points = pointsOf(index, model);
+  const verdict = both && answer.value && judged(answer.value, points.find((one) => one.key === query.get("point")));
 
   return html`
     <header class="view-head"><h1 tabindex="-1">${t("compare.ask")}</h1></header>
-    <div class=${`pair ${kind}`}>
+    <div class="pair">
       ${SIDES.map((side, k) => html`<${Drop} key=${side} label=${t(`compare.${side}`)} picture=${pictures[k]} more=${model.has_index && html`<${Picker} onGive=${put(side)} />`} onGive=${put(side)} onClear=${() => give(side, [])}
         overlay=${both && why && reasons.value && html`<${Overlay} explanation=${reasons.value} side=${side} input=${model.input} />`} />`)}
       ${both && html`<button class="button slim pair-swap" type="button" aria-label=${t("compare.swap")} title=${t("compare.swap")} onClick=${swap}><${Icon} name="swap" /></button>`}
     </div>
     <section class="answer" aria-label=${t("compare.title")}>
       ${both
-        ? html`<${Answered} answer=${answer}>${(verdict) => html`<${Verdict} verdict=${verdict} />`}<//>`
+        ? html`<${Answered} answer=${answer}>${() => html`<${Verdict} verdict=${verdict} />`}<//>`
         : html`<p class="quiet">${t(pictures.some(Boolean) ? "compare.one-more" : "compare.two")}</p>`}
     </section>
-    ${both && answer.value && html`<div class="grounds">
-      <${Where} verdict=${answer.value} />
-      <${Odds} verdict=${answer.value} model=${model} query=${query} />
+    ${verdict && html`<div class="grounds">
+      <${Where} verdict=${verdict} points=${points} query=${query} />
+      <${Odds} verdict=${verdict} model=${model} query=${query} />
       <${Why} answer=${reasons} open=${why} />
     </div>`}`;
 }
 
-function Where({ verdict }) {
+/** The same distance, judged by another threshold: that takes no model. */
+const judged = (verdict, point) =>
+  point ? { ...verdict, same: verdict.distance <= point.threshold, threshold: { value: point.threshold, name: point.name } } : verdict;
+
+function Where({ verdict, points, query }) {
   const about = useGet("/threshold");
   const { distance, threshold, same } = verdict;
   const hills = hillsOf(about.value);
@@ -79,6 +84,7 @@ function Where({ verdict }) {
     <h2>${t("compare.scale")}</h2>
     <${Scale} curves=${hills} threshold=${threshold.value} distance=${distance} kind=${same ? "same" : "different"}
       label=${t("compare.scale-said", { distance: far(distance), threshold: far(threshold.value) })} />
+    <${PointChoice} points=${points} value=${query.get("point")} onChoose=${(key) => ask({ point: key })} />
     ${hills && html`<p class="small quiet measure">${t("compare.hills")}</p>`}
   </section>`;
 }

@@ -1,6 +1,6 @@
 // Report: the model's card as a page to read, and the evaluation that came with it.
 import { html } from "../vendor/preact.js";
-import { far, has, language, percent, rule, t } from "../language.js";
+import { far, has, megabytes, percent, rule, t } from "../language.js";
 import { Empty } from "../parts/states.js";
 
 export const path = "/report";
@@ -15,7 +15,7 @@ export function View({ model }) {
       <section class="card stack"><h2>${t("report.card")}</h2><${Facts} model=${model} /></section>
       <section class="card stack"><h2>${t("report.promises")}</h2><${Promises} model=${model} />
         <h2>${t("report.limits")}</h2>
-        <p class="small">${t("report.limits-said", { size: bytes(model.limits.image_bytes), pixels: Math.round(model.limits.image_pixels / 1e6) })} ${t(model.writable ? "report.write" : "report.read-only")}</p>
+        <p class="small">${t("report.limits-said", { size: megabytes(model.limits.image_bytes), pixels: Math.round(model.limits.image_pixels / 1e6) })} ${t(model.writable ? "report.write" : "report.read-only")}</p>
       </section>
     </div>
     ${model.has_report
@@ -24,7 +24,6 @@ export function View({ model }) {
       : html`<${Empty} title=${t("report.none")}>${t("report.none.do")}<//>`}`;
 }
 
-const bytes = (n) => new Intl.NumberFormat(language(), { style: "unit", unit: "megabyte", maximumFractionDigits: 0 }).format(n / 2 ** 20);
 
 function Facts({ model }) {
   const { input, trained_on: data, class_names: names = [] } = model;

@@ -9,6 +9,7 @@ import { Filter } from "../parts/filter.js";
 import { Item } from "../parts/item.js";
 import { Icon } from "../parts/marks.js";
 import { crisp, keep, keptAt, ofItem } from "../parts/pictures.js";
+import { PointChoice, pointsOf } from "../parts/points.js";
 import { Found, Who } from "../parts/results.js";
 import { Answered } from "../parts/states.js";
 import { ask } from "../router.js";
@@ -39,7 +40,8 @@ export function View({ query, model, index, refresh }) {
     ask({ item: files.length ? undefined : found[0]?.item, k: undefined }, { replace: false });
     redraw((n) => n + 1);
   };
-  const threshold = index.points?.find((one) => one.name === point)?.threshold ?? model.threshold.value;
+  const points = pointsOf(index);
+  const threshold = points.find((one) => one.key === point)?.threshold ?? model.threshold.value;
   const body = () =>
     form({ images: pictures.map((one) => one.file), item, where, k: who ? Math.min(k, 12) : k, point, together: pictures.length > 1 && together ? "true" : undefined, within: !who && only ? "threshold" : undefined });
   const answer = useAnswer(
@@ -69,8 +71,7 @@ export function View({ query, model, index, refresh }) {
           <div class="stack">
             ${pictures.length > 1 && html`<label class="check"><input type="checkbox" checked=${together} onChange=${() => ask({ together: together ? undefined : "1" })} />${t("search.together")}</label>`}
             ${!who && html`<label class="check"><input type="checkbox" checked=${only} onChange=${() => ask({ only: only ? undefined : "1" })} />${t("search.only", { at: far(threshold) })}</label>`}
-            ${index.points?.length > 0 && html`<div class="field"><label for="point">${t("search.point")}</label>
-              <select class="input" id="point" value=${point ?? ""} onChange=${(e) => ask({ point: e.target.value })}><option value="">${t("search.point-own")}</option>${index.points.map((one) => html`<option value=${one.name}>${one.name} (${far(one.threshold)})</option>`)}</select></div>`}
+            <${PointChoice} points=${points} value=${point} onChoose=${(key) => ask({ point: key })} />
             <${Filter} columns=${index.columns} where=${where} onWhere=${(next) => ask({ where: next })} />
           </div>
         </details>
