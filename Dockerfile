@@ -1,0 +1,17 @@
+# A server of one model and one index: no Keras, no JAX, 300 MB of packages.
+#   docker build -t twinset-serve .
+#   docker run -p 8000:8000 -v ./runs/photos:/model:ro -v ./photos.index:/index twinset-serve
+FROM python:3.13-slim
+WORKDIR /twinset
+RUN useradd --uid 10001 --no-create-home twinset
+COPY pyproject.toml requirements.lock README.md LICENSE ./
+RUN pip install --no-cache-dir --upgrade "pip>=25.1" \
+    && pip install --no-cache-dir -c requirements.lock --group serving
+COPY src src
+RUN pip install --no-cache-dir --no-deps .
+USER twinset
+EXPOSE 8000
+HEALTHCHECK CMD ["python", "-c", \
+    "from urllib.request import urlopen; urlopen('http://localhost:8000/health/ready', timeout=3)"]
+ENTRYPOINT ["twinset", "serve", "--host", "0.0.0.0"]
+CMD ["/model", "--index", "/index"]
