@@ -24,7 +24,7 @@ Vectors = NDArray[np.float32]
 Encode = Callable[[Pixels], Vectors]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # a queue writes the name of what it lacks: all its pixels
 class Entry:
     """Images that wait together, and who waits for them."""
 

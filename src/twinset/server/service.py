@@ -192,7 +192,8 @@ class Service:
             found += [await _answer(entry, end) for entry in waiting]
         finally:
             for entry in waiting:
-                self.batcher.leave(entry)
+                if not entry.answer.done():
+                    self.batcher.leave(entry)
         if not found:
             return np.zeros((0, self.model.dim), np.float32)
         return found[0] if len(found) == 1 else np.concatenate(found)
@@ -240,28 +241,32 @@ async def _answer(entry: Entry, end: float) -> NDArray[np.float32]:
     return answer.result()
 
 
-def the_service(request: Request) -> Service:
+# Asynchronous, though they wait for nothing: FastAPI calls others in a thread, which takes longer
+# than all else that it does.
+
+
+async def the_service(request: Request) -> Service:
     """Give a request the service that it began with; for `Depends`."""
     service: Service = request.scope["twinset.service"]
     return service
 
 
-def the_index(request: Request) -> Index:
+async def the_index(request: Request) -> Index:
     """Give a request the index; for `Depends`.
 
     Raises:
         Problem: 404, no index is served.
     """
-    return the_service(request).index_or_problem()
+    return (await the_service(request)).index_or_problem()
 
 
-def the_writer(request: Request) -> Service:
+async def the_writer(request: Request) -> Service:
     """Give a request that may write the service; for `Depends`.
 
     Raises:
         Problem: 403, the server is read-only; 401, another token or none.
     """
-    service = the_service(request)
+    service = await the_service(request)
     if service.token is None:
         raise Problem(
             403,
