@@ -1,19 +1,19 @@
 """The map: points, columns, mistakes, and where a new image goes."""
 
-import io
 import time
+from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 import twinset
-from serving import running
 from twinset.server.collection_map import CollectionMap, columns_of
 from twinset.server.mistakes import find_mistakes
 from twinset.server.projection import Tsne, TsneError, between, principal_axes, spread
+from twinset.server.running import in_background, open_service
 
 
 def clusters(n=120, dim=6, seed=0):
@@ -199,35 +199,29 @@ class Standing:
 
 
 def test_what_is_computed_in_the_background_over_http(home):
-    with running(home) as server:
-        server.service.caches["map"] = CollectionMap(server.service.index, tsne=Standing())
+    service = open_service(home / "run", home / "photos.index")
+    service.caches["map"] = CollectionMap(service.index, tsne=Standing())
+    with in_background(service) as url, httpx.Client(base_url=f"{url}/api/v1") as http:
 
         def ready():
-            told = server.http.get("/api/v1/map/info").json()["methods"]["tsne"]
+            told = http.get("/map/info").json()["methods"]["tsne"]
             assert told["trouble"] == ""
             return told["state"] == "ready"
 
         until(ready)
-        points = np.frombuffer(server.http.get("/api/v1/map?method=tsne").content, "<f4")
-        np.testing.assert_array_equal(points.reshape(-1, 2)[5], np.float32([5 / 48, 0]))
-        photo = server.http.get("/api/v1/map/ids").json()[5]
-        files = {"image": _photo(server, photo)}
-        found = server.http.post("/api/v1/map/place", files=files).json()
-        exact = np.frombuffer(server.http.get("/api/v1/map").content, "<f4").reshape(-1, 2)[5]
+        points = np.frombuffer(http.get("/map?method=tsne").content, "<f4").reshape(-1, 2)
+        exact = np.frombuffer(http.get("/map").content, "<f4").reshape(-1, 2)
+        photo = http.get("/map/ids").json()[5]
+        (known,) = service.index.get([photo]).metadata
+        files = {"image": Path(known["path"]).read_bytes()}
+        found = http.post("/map/place", files=files).json()
+    np.testing.assert_array_equal(points[5], np.float32([5 / 48, 0]))
     # the very image of an item goes where the item is
-    np.testing.assert_allclose(found["tsne"], [5 / 48, 0], atol=1e-6)
-    np.testing.assert_allclose(found["pca"], exact, atol=1e-3)
+    np.testing.assert_allclose(found["tsne"], points[5], atol=1e-6)
+    np.testing.assert_allclose(found["pca"], exact[5], atol=1e-3)
     first = found["neighbours"][0]
     assert (first["id"], first["row"], first["match"]) == (photo, 5, True)
     assert len(found["neighbours"]) == 8
-
-
-def _photo(server, item):
-    (known,) = server.service.index.get([item]).metadata
-    with Image.open(known["path"]) as image:
-        file = io.BytesIO()
-        image.save(file, "PNG")
-    return file.getvalue()
 
 
 def test_mistakes_over_http(server):

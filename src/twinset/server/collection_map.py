@@ -210,7 +210,7 @@ def columns_of(known: Sequence[Metadata]) -> dict[str, Column]:
         if name != "label" and not (kinds and shared and 1 < len(counts) <= VALUES):
             continue
         order = sorted(counts, key=lambda value: (-counts[value], str(value)))
-        place = {value: at for at, value in enumerate(order)}
+        place: dict[Any, int] = {value: at for at, value in enumerate(order)}
         codes = np.array([place.get(value, -1) for value in values], np.int64)
         found[name] = Column(tuple(map(str, order)), tuple(counts[v] for v in order), codes)
     return found
@@ -218,7 +218,7 @@ def columns_of(known: Sequence[Metadata]) -> dict[str, Column]:
 
 def _digest(vectors: NDArray[np.float32]) -> str:
     shape = np.array(vectors.shape, np.int64).tobytes()
-    text = hashlib.blake2b(np.ascontiguousarray(vectors), key=shape, digest_size=16)
+    text = hashlib.blake2b(np.ascontiguousarray(vectors).data, key=shape, digest_size=16)
     return text.hexdigest()
 
 

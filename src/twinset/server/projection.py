@@ -146,7 +146,7 @@ class Tsne:
             command = [sys.executable, "-m", __name__, name]
             # The child ends when its input does: a server that is killed leaves none behind.
             with (
-                open(folder / "said.txt", "wb") as said,
+                (folder / "said.txt").open("wb") as said,
                 subprocess.Popen(
                     command, stdin=subprocess.PIPE, stderr=said, env=settings, creationflags=low
                 ) as child,

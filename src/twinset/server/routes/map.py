@@ -149,7 +149,7 @@ async def place(request: Request, service: TheService, index: TheIndex) -> Respo
         raise Problem(422, f"Expected one image in the field `image`. Received {len(images)}.")
     (vector,) = await service.embed_images(images)
     made, chart = await _now(service, index)
-    (found,) = await service.call(index.search, vector[None], k=options.k)
+    found = await service.call(index.search, vector, k=options.k)
     near = [(one.id, float(one.distance)) for one in found]
     told = found.to_dict()["neighbours"]
     rows = [{**each, "row": chart.rows.get(each["id"])} for each in told]
