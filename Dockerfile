@@ -5,10 +5,12 @@ FROM python:3.13-slim
 WORKDIR /twinset
 RUN useradd --uid 10001 --no-create-home twinset
 COPY pyproject.toml requirements.lock README.md LICENSE ./
+# Not compiled but for what a server imports, and without tests of packages: 90 MB less.
 RUN pip install --no-cache-dir --upgrade "pip>=25.1" \
-    && pip install --no-cache-dir -c requirements.lock --group serving
+    && pip install --no-cache-dir --no-compile -c requirements.lock --group serving \
+    && find /usr/local/lib/python3.13/site-packages -name tests -prune -exec rm -r {} +
 COPY src src
-RUN pip install --no-cache-dir --no-deps .
+RUN pip install --no-cache-dir --no-deps . && python -c "import twinset.server.running"
 USER twinset
 EXPOSE 8000
 HEALTHCHECK CMD ["python", "-c", \
