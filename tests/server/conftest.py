@@ -94,3 +94,9 @@ def writable(own):
     with running(own, token=TOKEN) as one:
         one.http.headers["Authorization"] = f"Bearer {TOKEN}"
         yield one
+
+
+@pytest.fixture
+def start():
+    """`start(folder, token=…)`: a server of a folder such as `home`, as a context."""
+    return running

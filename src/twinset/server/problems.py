@@ -82,8 +82,14 @@ def problem_of(error: Exception) -> Problem:
 def respond(scope: Scope, error: Exception) -> Response:
     """Make the answer to a request that failed, and count what was refused for load."""
     problem = problem_of(error)
-    if problem.status in (429, 503) and "twinset.service" in scope:
-        scope["twinset.service"].measures.shed[problem.name] += 1
+    service = scope.get("twinset.service")
+    if service is not None and problem.status in (429, 503):
+        service.measures.shed[problem.name] += 1
+    if service is not None and service.index is not None:
+        # errors of a store name it by its place, which is the host's own
+        problem.content["detail"] = problem.content["detail"].replace(
+            service.index.url, "the index"
+        )
     return problem.response()
 
 

@@ -1,0 +1,73 @@
+"""What takes long to compute: once for each state of the index, one after another, in the back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from twinset.server.problems import Problem
+from twinset.server.service import Service
+
+Made = TypeVar("Made")
+
+MOST = 8  # results that are kept
+PATIENCE = 8.0  # seconds that a request waits for one before it is told to ask again
+
+
+class Kept:
+    """Results by name and state; of many that ask for one, one computes it."""
+
+    def __init__(self) -> None:
+        self._futures: OrderedDict[Hashable, Future[Any]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()  # so that heavy work takes turns
+
+    def start(self, key: Hashable, make: Callable[[], Made]) -> Future[Made]:
+        """Begin to compute, unless it is there or under way."""
+        with self._lock:
+            found = self._futures.get(key)
+            if found is not None and not (found.done() and found.exception()):
+                self._futures.move_to_end(key)
+                return found
+            future: Future[Made] = Future()
+            self._futures[key] = future
+            while len(self._futures) > MOST:
+                self._futures.popitem(last=False)
+
+        def run() -> None:
+            with self._turn:
+                try:
+                    future.set_result(make())
+                except BaseException as error:  # noqa: BLE001 - told to who asks
+                    future.set_exception(error)
+
+        # a daemon: a server that is told to stop does not wait for what nobody will see
+        threading.Thread(target=run, name="twinset-kept", daemon=True).start()
+        return future
+
+    async def get(self, key: Hashable, make: Callable[[], Made], what: str) -> Made:
+        """Give what is computed, or say that it is still under way.
+
+        Raises:
+            Problem: 503, it takes longer than a request should wait.
+        """
+        future = asyncio.wrap_future(self.start(key, make))
+        done, _ = await asyncio.wait([future], timeout=PATIENCE)
+        if not done:
+            raise Problem(
+                503,
+                f"Expected {what} to be there already. It is being computed: ask again in 3 s.",
+                name="computing",
+                headers={"Retry-After": "3"},
+            )
+        return future.result()
+
+
+def kept(service: Service) -> Kept:
+    """Give what is kept for a service."""
+    found: Kept = service.caches.setdefault("kept", Kept())
+    return found

@@ -1,0 +1,63 @@
+"""What an index answers, as plain values for clients: no paths of the host among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from twinset.decision import Threshold
+from twinset.search.answer import Answer, for_people
+from twinset.search.identification import Identification
+from twinset.search.index import Index
+from twinset.search.where import Condition, conditions
+from twinset.server.problems import Problem
+
+PATH = "path"  # where on the host an item's file is: ids tell clients enough
+
+
+def shown(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of an item's metadata what is the host's own."""
+    return {name: value for name, value in for_people(metadata).items() if name != PATH}
+
+
+def checked_where(where: Sequence[str]) -> tuple[Condition, ...]:
+    """Read conditions, of which none may ask about what is not shown."""
+    found = conditions(where)
+    for each in found:
+        # by < and > a client could read a hidden text letter by letter
+        if each.name == PATH or each.name.startswith("_"):
+            raise Problem(
+                422, f"Expected a condition on a column of GET /index. Received {each.name!r}."
+            )
+    return found
+
+
+def threshold_told(one: Threshold) -> dict[str, Any]:
+    """Tell a threshold with its rule and what was promised of it."""
+    return asdict(one) | {"origin": one.origin, "promise": one.promise}
+
+
+def answer_told(found: Answer, index: Index, prior: float) -> dict[str, Any]:
+    """Tell the answer to a search, each hit with the probability that it is the same."""
+    told = found.to_dict() | {"sentence": found.sentence(), "prior": prior}
+    told["threshold"] = threshold_told(found.threshold)
+    told["decided"] = sorted(found.decided)
+    for hit in (*told["neighbours"], *filter(None, [told["nearest"]])):
+        hit["metadata"] = shown(hit["metadata"])
+        hit["probability"] = probability(index, hit["distance"], prior)
+    return told
+
+
+def probability(index: Index, distance: float, prior: float) -> float | None:
+    """Tell how likely two items of this distance are the same; None without a calibration."""
+    calibrator = index.calibrator
+    return None if calibrator is None else float(calibrator.probability(distance, prior))
+
+
+def identification_told(found: Identification) -> dict[str, Any]:
+    """Tell who is shown, with the settings that it was told by."""
+    told = found.to_dict() | {"sentence": found.sentence(), "settings": found.settings.to_dict()}
+    for each in told["identities"]:
+        each["nearest"]["metadata"] = shown(each["nearest"]["metadata"])
+    return told
