@@ -15,7 +15,7 @@ from PIL import Image
 
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.image_sources import FileSource
-from twinset.errors import StoreError
+from twinset.errors import StoreError, UnknownItemError
 from twinset.files import write_bytes
 from twinset.search.checked import checked_metadata
 from twinset.search.index import Index
@@ -97,7 +97,7 @@ def put(
 def _refuse(index: Index, own: str) -> None:
     try:
         index.get([own])
-    except StoreError:
+    except UnknownItemError:
         return
     raise Problem(
         409,

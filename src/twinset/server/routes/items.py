@@ -16,13 +16,12 @@ from twinset.search.index import Index
 from twinset.server import adding
 from twinset.server.answers import answer
 from twinset.server.kept import kept
-from twinset.server.thumbnails import MEDIA, SIZES, WHOLE, pictures, tag_of
 from twinset.server.problems import Problem
-from twinset.server.routes.search import known
 from twinset.server.schemas import takes
 from twinset.server.search_schemas import Added, AddOptions, IndexOut, ItemOut, ItemsOut, Removed
 from twinset.server.service import Service, TheIndex, TheService, TheWriter
 from twinset.server.telling import PATH, checked_where, shown, threshold_told
+from twinset.server.thumbnails import MEDIA, SIZES, WHOLE, pictures, tag_of
 
 router = APIRouter(tags=["items"])
 LISTED, COUNTED = 100, 1000  # values of a column that are listed, and counted
@@ -93,7 +92,7 @@ async def items(
 @router.get("/items/{item:path}", response_model=ItemOut, summary="One item")
 async def one(service: TheService, index: TheIndex, item: str) -> Response:
     """Tell what is known of an item, and what people decided about it."""
-    held = await service.call(known, index, [item])
+    held = await service.call(index.get, [item])
     decided = [each for each in index.settled.decisions if item in each.pair]
     told = [asdict(each) | {"sentence": each.sentence()} for each in decided]
     return answer(_told(item, held.metadata[0]) | {"decisions": told})
@@ -128,7 +127,6 @@ async def add(request: Request, service: TheWriter, index: TheIndex) -> Response
 @router.delete("/items/{item:path}", response_model=Removed, summary="Take an item out")
 async def remove(service: TheWriter, index: TheIndex, item: str) -> Response:
     """Take an item out of the index; no file is deleted."""
-    await service.call(known, index, [item])
     await service.call(index.remove, [item])
     return answer({"removed": item})
 
@@ -167,7 +165,7 @@ async def image(request: Request, service: TheService, index: TheIndex, item: st
 async def _picture(
     request: Request, service: Service, index: Index, item: str, size: int
 ) -> Response:
-    held = await service.call(known, index, [item])
+    held = await service.call(index.get, [item])
     tag = tag_of(item, held.metadata[0], size)
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=300"}
     if tag in request.headers.get("if-none-match", ""):

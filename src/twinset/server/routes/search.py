@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from twinset.data.decoding.image_file import EncodedImage
-from twinset.errors import StoreError
 from twinset.search.answer import Answer
 from twinset.search.index import Index
 from twinset.server.answers import answer
@@ -61,9 +60,7 @@ async def search(request: Request, service: TheService, index: TheIndex) -> Resp
 
 
 def _similar(index: Index, options: SearchOptions, asked: dict[str, Any]) -> Answer:
-    item = str(options.item)
-    known(index, [item])
-    found = index.similar(item, k=options.k, **asked)
+    found = index.similar(str(options.item), k=options.k, **asked)
     limit = _within(options.within)
     limit = found.threshold.value if limit == "threshold" else limit
     if limit is None:
@@ -98,18 +95,6 @@ def named(answers: Any, images: Sequence[EncodedImage], *, together: bool) -> li
         more = f" and {len(images) - 1:,} more" if len(images) > 1 else ""
         return [replace(answers, query=images[0].name + more)]
     return [replace(each, query=one.name) for each, one in zip(answers, images, strict=True)]
-
-
-def known(index: Index, ids: Sequence[str]) -> Any:
-    """Read items, or say that one is not there.
-
-    Raises:
-        Problem: 404, no such item.
-    """
-    try:
-        return index.get(ids)
-    except StoreError as error:
-        raise Problem(404, str(error), name="no-item") from None
 
 
 def _within(text: str | None) -> Any:
