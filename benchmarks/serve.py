@@ -65,13 +65,22 @@ def base64_pairs(files, path):
     return [request("POST", path, json.dumps(b).encode(), "application/json") for b in bodies]
 
 
+def measured(server, requests, **how):
+    """Load a server, and note what a request costs it."""
+    before = server.cpu()
+    found = load(server.port, requests, **how)
+    found["cpu"] = 1000 * (server.cpu() - before) / max(1, sum(found["statuses"].values()))
+    return found
+
+
 def told(found):
-    """Write a result of `load` in words."""
+    """Write a result of `measured` in words."""
     times = found["latencies"]
     bad = {k: n for k, n in found["statuses"].items() if k != "200"}
     shown = " / ".join(f"{times[p]:.1f}" for p in ("p50", "p95", "p99")) if times["n"] else "-"
     return (
         f"{found['rate']:,.0f} requests/s, p50 / p95 / p99 {shown} ms, "
+        f"{found['cpu']:.2f} ms of a core each, "
         f"{sum(bad.values())} errors" + (f" {bad} {found['texts']}" if bad else "")
     )
 
@@ -84,7 +93,7 @@ def mixed(options, home):
     with twinset_serve(model, *FREE, index=index_folder(home, model)) as server:
         load(server.port, requests, connections=CONNECTIONS, seconds=options.warm)
         before = server.rss()
-        found = load(server.port, requests, connections=CONNECTIONS, seconds=options.seconds)
+        found = measured(server, requests, connections=CONNECTIONS, seconds=options.seconds)
         after = server.rss()
     ledger.say(
         f"{CONNECTIONS} connections for {options.seconds:g} s, compare and search mixed",
@@ -127,9 +136,7 @@ def against(options, home):
             start, requests = contestants[name]
             with start() as server:
                 load(server.port, requests, connections=CONNECTIONS, seconds=options.warm)
-                found = load(
-                    server.port, requests, connections=CONNECTIONS, seconds=options.seconds
-                )
+                found = measured(server, requests, connections=CONNECTIONS, seconds=options.seconds)
                 print(f"{name}: {told(found)}, {server.rss():.0f} MB", flush=True)
             rates[name].append(found["rate"])
             tails[name].append(found["latencies"].get("p99", float("inf")))
@@ -150,10 +157,10 @@ def batching(options, home):
                 more = () if kind == "on" else ("--batch", "1")
                 with twinset_serve(model, *FREE, *more) as server:
                     load(server.port, requests, connections=CONNECTIONS, seconds=options.warm)
-                    many = load(
-                        server.port, requests, connections=CONNECTIONS, seconds=options.seconds
+                    many = measured(
+                        server, requests, connections=CONNECTIONS, seconds=options.seconds
                     )
-                    one = load(server.port, requests, connections=1, seconds=options.seconds / 2)
+                    one = measured(server, requests, connections=1, seconds=options.seconds / 2)
                     print(f"{name}, {kind}: {told(many)}; alone {told(one)}", flush=True)
                 rates[kind].append(many["rate"])
                 waits[kind].append(one["latencies"]["p50"])
@@ -201,10 +208,10 @@ def overload(options, home):
     requests = embeds(pictures())
     # each image alone and a short queue: so little can be taken that one client offers ten times
     with twinset_serve(model, *FREE, "--batch", "1", "--queue-images", "64") as server:
-        calm = load(server.port, requests, connections=8, seconds=options.seconds)
+        calm = measured(server, requests, connections=8, seconds=options.seconds)
         before = server.rss()
-        hard = load(
-            server.port,
+        hard = measured(
+            server,
             requests,
             connections=640,
             seconds=3 * options.seconds,
@@ -215,7 +222,7 @@ def overload(options, home):
         while ask(server.port, requests[0])[0] != 200:
             time.sleep(0.01)
         back = time.perf_counter() - started
-        again = load(server.port, requests, connections=8, seconds=options.seconds)
+        again = measured(server, requests, connections=8, seconds=options.seconds)
         ledger.say("what it can take: 8 connections", told(calm))
         ledger.say(
             f"10 times that for {3 * options.seconds:g} s",

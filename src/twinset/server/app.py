@@ -12,6 +12,7 @@ from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from twinset.server import problems
+from twinset.server.direct import Direct
 from twinset.server.guard import Guard
 from twinset.server.renewing import Current
 from twinset.server.routes import compare, health, items, model, search
@@ -52,6 +53,7 @@ def create_app(service: Service, *, hosts: Collection[str] = LOCAL) -> FastAPI:
         app.include_router(router, prefix=PREFIX)
     app.include_router(health.router)
     _serve_page(app)
+    app.add_middleware(Direct, routers=ROUTERS, prefix=PREFIX)
     app.add_middleware(Guard, current=app.state.current, hosts=hosts)
     return app
 

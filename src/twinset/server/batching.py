@@ -95,6 +95,8 @@ class Batcher:
 
     def leave(self, entry: Entry) -> None:
         """Take out what nobody waits for any more, so that it holds no place and costs no call."""
+        if entry.answer.done():
+            return
         with self._changed, suppress(ValueError):  # it is in the model already
             self._queue.remove(entry)
             self._count(entry, -1)

@@ -67,6 +67,10 @@ def problem_of(error: Exception) -> Problem:
         return Problem(404, str(error), name="no-item")
     if isinstance(error, DataError | StoreError):
         return Problem(422, str(error))
+    if isinstance(error, RequestValidationError):
+        return _of_validation(error)
+    if isinstance(error, HTTPException):
+        return _of_http(error)
     # Nothing of an error that nobody foresaw reaches a client: it may name files of the host.
     number = secrets.token_hex(4)
     LOG.error("error %s", number, exc_info=error)
@@ -120,15 +124,5 @@ def add_handlers(app: FastAPI) -> None:
             raise error  # the guard asks again, with what is there now
         return respond(request.scope, error)
 
-    async def invalid(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return _of_validation(error).response()
-
-    async def http(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return _of_http(error).response()
-
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    for kind in (Problem, TwinsetError):
+    for kind in (Problem, TwinsetError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, told)
