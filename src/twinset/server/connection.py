@@ -10,6 +10,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from twinset.server.limits import Limits
 from twinset.server.problems import Problem
 
+# Requests that a client may send ahead of their answers: uvicorn reads on with each answer, so that
+# a client that sends small ones without end would fill the memory.
+_AHEAD = 32
 _GRACE = 2.0  # seconds: the application tells of a slow body before the connection is cut
 
 
@@ -107,6 +110,11 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Note that a body may come."""
         self._stage = "body"
+        if len(self.pipeline) >= _AHEAD:
+            # without an answer, which would be taken for that to the first of them
+            self._refused = Problem(429, f"Expected at most {_AHEAD} requests ahead of answers.")
+            self.transport.abort()
+            raise ValueError("ahead")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -122,6 +130,8 @@ class Connection(HttpToolsProtocol):
         self._refused = problem
         self._stage = ""
         self._watch()
+        if self.transport.is_closing():
+            return
         response = problem.response()
         status = f"HTTP/1.1 {problem.status} {problem.title}\r\n".encode("ascii")
         headers = [*response.raw_headers, (b"connection", b"close")]

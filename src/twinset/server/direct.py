@@ -32,7 +32,7 @@ class Direct:
         for route in (each for router in routers for each in router.routes):
             if isinstance(route, APIRoute) and "{" not in route.path:
                 takes = _taken(route.endpoint)
-                for method in route.methods if takes is not None else ():
+                for method in (route.methods or ()) if takes is not None else ():
                     self._ways[method, prefix + route.path] = route, takes or []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -286,15 +286,7 @@ async def the_writer(request: Request) -> Service:
     return service
 
 
-def _at_once(give: Callable[[Request], Made]) -> Callable[[Request], Awaitable[Made]]:
-    # a plain function would be called in a thread, for each request
-    async def given(request: Request) -> Made:
-        return give(request)
-
-    return given
-
-
 # What handlers declare: `async def search(request: Request, index: TheIndex) -> Response`.
-TheService = Annotated[Service, Depends(_at_once(the_service))]
-TheIndex = Annotated[Index, Depends(_at_once(the_index))]
-TheWriter = Annotated[Service, Depends(_at_once(the_writer))]
+TheService = Annotated[Service, Depends(the_service)]
+TheIndex = Annotated[Index, Depends(the_index)]
+TheWriter = Annotated[Service, Depends(the_writer)]
