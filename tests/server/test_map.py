@@ -91,9 +91,9 @@ def test_a_sample_is_spread_over_all(n, most):
 
 def test_an_item_is_placed_among_its_nearest():
     points = np.float32([[[0, 0], [1, 0]], [[0, 0], [1, 0]], [[5, 5], [1, 0]]])
-    # as far from both; twice as far from the second: weights 4 : 1; equal to the first
-    placed = between(points, np.array([[1.0, 1.0], [1.0, 2.0], [0.0, 1.0]]))
-    np.testing.assert_allclose(placed, [[0.5, 0], [0.2, 0], [5, 5]], atol=1e-6)
+    # as far from both; three times as far from the second: weights 3 : 1; equal to the first
+    placed = between(points, np.array([[1.0, 1.0], [1.0, 3.0], [0.0, 1.0]]))
+    np.testing.assert_allclose(placed, [[0.5, 0], [0.25, 0], [5, 5]], atol=1e-6)
 
 
 def test_tsne_keeps_kinds_together_and_places_the_others():

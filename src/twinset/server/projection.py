@@ -24,7 +24,7 @@ Points = NDArray[np.float32]  # (n, 2), in [-1, 1]
 # t-SNE is computed on so many items at most, a minute or two of one core; the others are placed
 # between those of them that are nearest.
 COMPUTED = 5_000
-NEAREST = 3
+NEAREST = 8
 SECONDS = 600
 _BLOCK = 4096
 
@@ -96,13 +96,12 @@ def spread(n: int, most: int) -> NDArray[np.int64]:
 
 
 def between(points: Points, distances: NDArray[Any]) -> Points:
-    """Place items among their nearest: the mean of their points, weighed by 1 / distance².
+    """Place items among their nearest: the mean of their points, weighed by 1 / distance.
 
     `points` is (q, k, 2), `distances` (q, k), nearest first. What is at no distance of one is
     there.
     """
-    squares = np.square(distances.astype(np.float64))
-    weights = 1 / np.maximum(squares, 1e-12)
+    weights = 1 / np.maximum(distances.astype(np.float64), 1e-12)
     exact = distances[:, :1] == 0
     weights = np.where(exact, distances == 0, weights)
     weights /= weights.sum(axis=1, keepdims=True)

@@ -1,7 +1,8 @@
 // The views in the order of the bar; each module exports {path, title, icon, View} and perhaps `needs`.
 import * as compare from "./views/compare.js";
+import * as map from "./views/map.js";
 import * as report from "./views/report.js";
 import * as search from "./views/search.js";
 import * as threshold from "./views/threshold.js";
 
-export const VIEWS = [compare, search, threshold, report];
+export const VIEWS = [compare, search, threshold, map, report];

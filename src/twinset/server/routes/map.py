@@ -33,7 +33,7 @@ class Placed(BaseModel):
 
     pca: tuple[float, float] = Field(description="x, y; beyond 1 where no item is as far out.")
     tsne: tuple[float, float] | None = Field(
-        description="Among its nearest, weighed by 1 / distance²; null while t-SNE is not ready."
+        description="Among its nearest, weighed by 1 / distance; null while t-SNE is not ready."
     )
     sentence: str
     neighbours: list[dict[str, Any]] = Field(

@@ -35,6 +35,9 @@ const PATHS = {
   swap: "M4 9h14l-3-3M20 15H6l3 3",
   filter: "M4 6h16M7 12h10M10 18h4",
   add: "M12 5v14M5 12h14",
+  minus: "M5 12h14",
+  lasso: "M7 15c-5-3-3-10 5-10s10 7 4 10c-3 1.500-6 1-7-.5s1-3 2.500-2-.5 4-4 6.500",
+  whole: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
 };
 
 export function Icon({ name }) {
