@@ -260,3 +260,12 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """Say it for programs."""
         return asdict(self) | {"calibrated": self.threshold.calibrated, "note": self.note}
+
+
+def judge(
+    distance: float, threshold: Threshold, calibrator: Calibrator | None, prior: float = 0.5
+) -> Verdict:
+    """Turn a distance into a verdict; the probability is None without a calibrator."""
+    check_prior(prior)
+    probability = None if calibrator is None else float(calibrator.probability(distance, prior))
+    return Verdict(bool(distance <= threshold.value), distance, threshold, probability, prior)

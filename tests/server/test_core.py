@@ -13,6 +13,9 @@ from serving import running
 from twinset.server.opening import open_service
 
 
+ITEMS = {"left_item": "items/00", "right_item": "items/01"}
+
+
 @pytest.fixture(scope="module")
 def model(home):
     return twinset.load_model(home / "run")
@@ -99,6 +102,7 @@ def test_counts_for_prometheus(server, photos):
     [
         ("compare", {"data": {"left_item": "items/00"}}, 422, "Expected one image in the field"),
         ("compare", {"data": {"left_item": "no", "right_item": "items/01"}}, 404, "has no 'no'"),
+        ("compare", {"data": ITEMS | {"point": "no"}}, 422, "name of an operating point"),
         ("compare", {"data": {"prior": "2"}}, 422, "less than 1"),
         ("embed", {"files": {"images": b"no image"}}, 422, "Received something else"),
         ("embed", {"files": {"other": b"x"}}, 422, "files in the field `images`"),
@@ -114,6 +118,18 @@ def test_a_problem_says_what_to_do(server, path, asked, status, words):
     assert words in told["detail"]
     assert told["status"] == status
     assert told["type"].startswith("urn:twinset:problem:")
+
+
+def test_a_verdict_by_an_operating_point(own):
+    with twinset.Index.open(own / "photos.index") as index:
+        index.save_point("all", 1e6)
+    with running(own) as one:
+        by = [
+            one.http.post("/api/v1/compare", data=ITEMS | point).json()
+            for point in ({}, {"point": "all"})
+        ]
+    assert [each["same"] for each in by] == [False, True]
+    assert by[1]["threshold"]["value"] == 1e6
 
 
 def test_without_an_index(home):

@@ -19,7 +19,7 @@ from twinset.data.labelled import Labelled, VectorInput
 from twinset.data.pair_parts import listed
 from twinset.data.pairs import Pairs
 from twinset.data.stored import StoredPixels
-from twinset.decision import Calibrator, ErrorCurve, Threshold, Verdict, check_prior
+from twinset.decision import Calibrator, ErrorCurve, Threshold, Verdict, judge
 from twinset.errors import DataError
 from twinset.models.card import TrainedOn
 from twinset.models.given import one_or_many, pixels_of
@@ -300,12 +300,7 @@ class Embedder(ABC):
         Raises:
             DataError: the prior is out of range.
         """
-        check_prior(prior)
-        probability = None
-        if self.calibrator is not None:
-            probability = float(self.calibrator.probability(distance, prior))
-        same = bool(distance <= self.threshold.value)
-        return Verdict(same, distance, self.threshold, probability, prior)
+        return judge(distance, self.threshold, self.calibrator, prior)
 
 
 def batch_size(shape: Sequence[int]) -> int:

@@ -19,6 +19,9 @@ class CompareOptions(BaseModel):
     prior: float = Field(
         0.5, gt=0, lt=1, description="Share of same pairs that you expect, for the probability."
     )
+    point: str | None = Field(
+        None, description="Operating point of the index, in the place of its threshold."
+    )
 
 
 class ThresholdOut(BaseModel):

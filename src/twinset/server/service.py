@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from twinset.cores import cores
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.labelled import VectorInput
+from twinset.decision import Verdict, check_prior, judge
 from twinset.models.embedder import Embedder, batch_size
 from twinset.search.index import Index
 from twinset.server import uploads
@@ -115,6 +116,19 @@ class Service:
             )
         return self.index
 
+    async def judging(self, prior: float, point: str | None = None) -> Callable[[float], Verdict]:
+        """Give what turns a distance into a verdict.
+
+        By the threshold of the index, which decisions may have moved, or of one of its operating
+        points; by the model's where there is no index.
+        """
+        check_prior(prior)
+        if self.index is None and point is None:
+            return partial(self.model.judge, prior=prior)
+        index = self.index_or_problem()
+        threshold = await self.call(index.threshold_at, point) if point else index.threshold
+        return lambda distance: judge(distance, threshold, index.calibrator, prior)
+
     def vectors_of(self, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Read the embeddings of items; in a thread, by `call`.
 
@@ -164,7 +178,8 @@ class Service:
             raise Problem(
                 422, "Expected a model of images. This server's model takes vectors: ask by item."
             )
-        return await self.call(uploads.decoded, images, preprocessing, self.limits)
+        most = self.limits.image_pixels
+        return await self.call(uploads.decoded, images, preprocessing, most)
 
     async def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed pixels of the model's own size, together with what others ask meanwhile.

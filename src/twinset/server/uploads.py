@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,8 +17,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.decoding.image_file import EncodedImage, probe_encoded
-from twinset.errors import ImageFileError
+from twinset.data.decoding.image_file import EncodedImage
 from twinset.server.asked import ASKED
 from twinset.server.limits import Limits
 from twinset.server.problems import Problem
@@ -27,7 +26,6 @@ Options = TypeVar("Options", bound=BaseModel)
 
 _MAX_PARTS = 10_000
 _MAX_FIELD = 64 * 1024
-_MAX_PART_HEADERS = 8 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,16 +229,10 @@ def options_of(form: Form, kind: type[Options]) -> Options:
 
 
 def decoded(
-    images: Sequence[EncodedImage], preprocessing: Preprocessing, limits: Limits
+    images: Sequence[EncodedImage], preprocessing: Preprocessing, most: int
 ) -> NDArray[np.uint8]:
     """Decode images to the model's own size; the pixels of each are counted before."""
     found = np.empty((len(images), *preprocessing.shape), np.uint8)
     for row, image in enumerate(images):
-        width, height, _ = probe_encoded(image.data, image.name)
-        if width * height > limits.image_pixels:
-            raise ImageFileError(
-                f"{image.name}: expected at most {limits.image_pixels / 1e6:g} million pixels. "
-                f"Received {width} x {height}: scale the image down first."
-            )
-        found[row] = preprocessing.pixels(image)
+        found[row] = preprocessing.pixels(replace(image, most=most))
     return found

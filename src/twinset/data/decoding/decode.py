@@ -98,7 +98,7 @@ class Preprocessing:
         if isinstance(image, str | os.PathLike):
             image = EncodedImage(read_bytes(image), str(image))
         if isinstance(image, EncodedImage):
-            with decoded(image.data, image.name, self._draft) as (picture, box):
+            with decoded(image.data, image.name, self._draft, most=image.most) as (picture, box):
                 return self._adapt(picture, box)
         if isinstance(image, np.ndarray):
             return self._adapt(_from_array(image))

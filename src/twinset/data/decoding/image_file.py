@@ -59,6 +59,7 @@ class EncodedImage:
     Args:
         data: what a file would hold.
         name: what messages call it.
+        most: pixels that it may have, told before it is decoded. Defaults to those of any file.
 
     Example:
         >>> from twinset.data.decoding.decode import Preprocessing
@@ -70,6 +71,7 @@ class EncodedImage:
 
     data: bytes = field(repr=False)
     name: str
+    most: int | None = field(default=None, repr=False)
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
@@ -128,14 +130,18 @@ def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
 
 @contextmanager
 def decoded(
-    data: bytes, name: str, prepare: Callable[[ImageFile.ImageFile], Box | None] | None = None
+    data: bytes,
+    name: str,
+    prepare: Callable[[ImageFile.ImageFile], Box | None] | None = None,
+    *,
+    most: int | None = None,
 ) -> Iterator[tuple[Image.Image, Box | None]]:
     """Decode the bytes of a file, after `prepare` has asked the decoder for less than all."""
     # A context, as some damage shows only when pixels are converted: what goes wrong is the file's.
-    with _identified(data, name) as picture:
+    with _identified(data, name, most) as picture:
         box = prepare(picture) if prepare else None
         picture.load()
-        image_limits.check_pixels(picture, name)  # some headers say less than comes
+        image_limits.check_pixels(picture, name, most)  # some headers say less than comes
         yield picture, box
 
 
@@ -173,7 +179,7 @@ def _formats(data: bytes) -> tuple[str, ...]:
 
 
 @contextmanager
-def _identified(data: bytes, name: str) -> Iterator[ImageFile.ImageFile]:
+def _identified(data: bytes, name: str, most: int | None = None) -> Iterator[ImageFile.ImageFile]:
     """Open bytes as an image; all that goes wrong while they are used is an ImageFileError."""
     # libtiff writes to the process's standard error itself, and descriptor 2 belongs to all threads
     image_limits.check_length(len(data), name)
@@ -181,7 +187,7 @@ def _identified(data: bytes, name: str) -> Iterator[ImageFile.ImageFile]:
         with _QUIET:
             image_limits.check_metadata(data, name)
             with Image.open(io.BytesIO(data), formats=_formats(data)) as picture:
-                image_limits.check_pixels(picture, name)
+                image_limits.check_pixels(picture, name, most)
                 image_limits.check_effort(picture, data, name)
                 yield picture
     except ImageFileError:

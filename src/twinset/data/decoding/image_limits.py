@@ -43,12 +43,13 @@ def check_length(size: int, name: str) -> None:
         )
 
 
-def check_pixels(picture: Image.Image, name: str) -> None:
+def check_pixels(picture: Image.Image, name: str, most: int | None = None) -> None:
     """Refuse a picture of too many pixels."""
     width, height = picture.size
-    if width * height > MAX_PIXELS:
+    limit = MAX_PIXELS if most is None else min(most, MAX_PIXELS)
+    if width * height > limit:
         raise ImageFileError(
-            f"{name}: expected at most {MAX_PIXELS / 1e6:.0f} million pixels. "
+            f"{name}: expected at most {limit / 1e6:.2g} million pixels. "
             f"Received {width} x {height}: scale the image down first."
         )
     if height > _MAX_ROWS:

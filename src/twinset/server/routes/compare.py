@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from twinset import distance as distances
 from twinset.data.decoding.image_file import EncodedImage
-from twinset.decision import check_prior
 from twinset.models.explanation import explain_pixels
 from twinset.server.answers import answer
 from twinset.server.pictures import pictures
@@ -41,10 +40,10 @@ SIDES = ("left", "right")
 async def compare(request: Request, service: TheService) -> Response:
     """Give the verdict on two images, or items of the index: distance, threshold, probability."""
     options, form = await service.read(request, CompareOptions, "left")
-    check_prior(options.prior)
+    judged = await service.judging(options.prior, options.point)
     left, right = await _two(service, options, form)
     measured = float(distances.by_name(service.model.distance)(left, right))
-    verdict = service.model.judge(measured, prior=options.prior)
+    verdict = judged(measured)
     return answer(verdict.to_dict() | {"sentence": verdict.sentence()})
 
 
@@ -76,6 +75,7 @@ async def explain(request: Request, service: TheService) -> Response:
     `left` and `right` are grids over the images as the model sees them: above 0 they agree there.
     """
     options, form = await service.read(request, CompareOptions, "left")
+    judged = await service.judging(options.prior, options.point)
     given = _two_given(options, form)
     ids = list(dict.fromkeys(one for one in given if isinstance(one, str)))
     held: dict[str, EncodedImage] = {}
@@ -94,7 +94,7 @@ async def explain(request: Request, service: TheService) -> Response:
         explain_pixels,
         (pixels[0], pixels[1]),
         encode,
-        lambda far: service.model.judge(far, prior=options.prior),
+        judged,
         distance=service.model.distance,
         batch=service.most,
         patch=None,
