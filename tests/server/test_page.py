@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import twinset.server
-
 PAGE = Path(twinset.server.__file__).parent / "page"
 SOURCES = sorted(path for path in PAGE.rglob("*.js") if "vendor" not in path.parts)
 DESK = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light", "locale": "en-GB"}
@@ -102,6 +101,91 @@ def test_the_probability_is_that_of_python_at_any_prior(browser, server):
         shown = page.locator(".big").inner_text()
         page.locator(".verdict.same").wait_for()
     assert float(shown.strip("<>% ")) == pytest.approx(100 * told["probability"], abs=0.51)
+
+
+@LOOKS
+def test_searching(browser, server, home, look):
+    with visited(browser, f"{server.url}/search", **look) as page:
+        page.locator(".tile").nth(23).wait_for()  # the collection, to start from
+        give(page, home, 8)
+        page.locator(".results .verdict.same").wait_for()
+        first = page.locator(".tile").first
+        assert first.locator(".tile-name").inner_text() == "08"
+        badge = "identique" if look is PHONE else "same"
+        assert first.locator(".badge").inner_text().startswith(badge)
+        check(page)
+        # on from a hit, which the address holds
+        page.locator(".tile-face").nth(1).click()
+        page.get_by_role("dialog").get_by_text("label").wait_for()
+        page.locator("dialog .button.main").click()
+        page.wait_for_url("**/search?item=items*")
+        page.locator(".results .tile").first.wait_for()
+
+
+def test_nothing_similar_enough_is_an_answer(browser, server, home):
+    with visited(browser, f"{server.url}/search?only=1&where=label!%3Dred") as page:
+        give(page, home, 0)  # a red one
+        page.get_by_role("heading", name="Nothing similar enough").wait_for()
+        assert page.locator(".tile").count() == 1  # the nearest all the same
+        assert "different" in page.locator(".tile .badge").inner_text()
+        page.get_by_role("button", name="Take away: label is not red").click()
+        page.locator(".results .verdict.same").wait_for()
+        page.get_by_role("button", name="Add a condition").click()
+        page.get_by_label("Where").select_option("price")
+        page.get_by_role("combobox", name="is").select_option("<=")
+        page.get_by_label("Value").fill("12")
+        page.get_by_role("button", name="Apply").click()
+        page.get_by_role("button", name="price is at most 12").wait_for()
+        assert page.url.endswith("where=price%3C%3D12")
+
+
+def test_identities_and_a_new_item_with_the_token(browser, writable, home):
+    writable.service.index.identify_by("label")
+    with visited(browser, f"{writable.url}/search?as=identity") as page:
+        give(page, home, 1)
+        page.get_by_role("heading", name="This is green").wait_for()
+        assert "like" in page.locator(".tile").first.inner_text()  # which reference it was
+        page.get_by_role("button", name="Add to the collection").click()
+        page.get_by_role("dialog").get_by_label("Name").fill("new one")
+        page.get_by_role("dialog").get_by_label("label").fill("green")
+        page.get_by_label("Token").fill(writable.service.token)
+        page.get_by_role("button", name="Add", exact=True).click()
+        page.get_by_role("status").get_by_text("new one is now in the collection").wait_for()
+        assert writable.service.index.get(["new one"]).metadata[0]["label"] == "green"
+        # kept in the tab alone
+        assert page.evaluate("localStorage.getItem('token')") is None
+        assert not page.context.cookies()
+
+
+@LOOKS
+def test_a_threshold_says_what_it_costs(browser, server, look):
+    with visited(browser, f"{server.url}/threshold", **look) as page:
+        page.locator(".cost").nth(1).wait_for()
+        own = page.locator(".costs").inner_text()
+        page.get_by_role("slider").focus()
+        page.keyboard.press("Home")
+        page.wait_for_url("**/threshold?at=0*")
+        assert page.locator(".costs").inner_text() != own
+        assert page.locator(".cost .big").first.inner_text().startswith("0")  # no false match
+        page.locator(".place").first.click()
+        page.wait_for_url("**/threshold")
+        assert page.locator(".costs").inner_text() == own
+        check(page)
+
+
+def test_an_operating_point_is_saved_and_chosen(browser, writable, home):
+    with visited(browser, f"{writable.url}/threshold") as page:
+        page.get_by_role("slider").focus()
+        page.keyboard.press("PageDown")
+        page.get_by_role("button", name="Save as an operating point").click()
+        page.get_by_label("Name").fill("strict")
+        page.get_by_label("Token").fill(writable.service.token)
+        page.get_by_role("button", name="Save", exact=True).click()
+        page.locator(".place", has_text="strict").wait_for()
+        assert list(writable.service.index.points()) == ["strict"]
+        page.get_by_role("link", name="Search").click()
+        page.get_by_label("Threshold").select_option("strict")
+        page.wait_for_url("**/search?point=strict")
 
 
 @LOOKS

@@ -159,7 +159,7 @@ export const TEXTS = {
   "item.search": ["Search from this", "Rechercher à partir d’ici"],
   "item.compare": ["Compare with the query", "Comparer à la requête"],
   "item.remove": ["Remove", "Supprimer"],
-  "item.remove-sure": ["Remove {id} from the collection? The image file itself stays.", "Supprimer {id} de la collection ? Le fichier de l’image reste."],
+  "item.remove-sure": ["Really remove it? Its file stays", "Vraiment supprimer ? Son fichier reste"],
   "item.removed": ["{id} was removed from the collection.", "{id} a été supprimé de la collection."],
   "enrol.title": ["Add to the collection", "Ajouter à la collection"],
   "enrol.id": ["Name", "Nom"],

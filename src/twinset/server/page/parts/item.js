@@ -1,6 +1,6 @@
 // One item, close up: its image, what is known of it, and where to go from there.
-import { html } from "../vendor/preact.js";
-import { call, image, item, thumbnail, token } from "../api.js";
+import { html, useState } from "../vendor/preact.js";
+import { call, image, item, token } from "../api.js";
 import { far, percent, t, told } from "../language.js";
 import { go } from "../router.js";
 import { Dialog } from "./dialog.js";
@@ -11,6 +11,7 @@ import { Badge } from "./verdict.js";
 
 /** @param {{hit: object, query?: import("./pictures.js").Picture, threshold?: number, writable?: boolean, onClose: () => void, onGone?: () => void}} given */
 export function Item({ hit, query, threshold, writable, onClose, onGone }) {
+  const [sure, setSure] = useState(false);
   const compare = () => {
     onClose();
     keep("left", query.item ? undefined : query);
@@ -21,7 +22,7 @@ export function Item({ hit, query, threshold, writable, onClose, onGone }) {
     go(`/search?${new URLSearchParams({ item: hit.id })}`);
   };
   const remove = async () => {
-    if (!confirm(t("item.remove-sure", { id: hit.id }))) return;
+    if (!sure) return setSure(true);
     try {
       await call(item(hit.id), { method: "DELETE", write: true });
       toast(t("item.removed", { id: hit.id }));
@@ -33,7 +34,7 @@ export function Item({ hit, query, threshold, writable, onClose, onGone }) {
   };
   return html`<${Dialog} title=${named(hit.id)} wide onClose=${onClose}>
     <div class="item">
-      <img src=${image(hit.id)} alt=${named(hit.id)} onLoad=${crisp} onError=${(e) => e.target.src.endsWith("1024") || (e.target.src = thumbnail(hit.id, 1024))} />
+      <img src=${image(hit.id)} alt=${named(hit.id)} onLoad=${crisp} />
       <div class="stack">
         ${hit.match !== undefined && html`<p class="row"><${Badge} match=${hit.match} probability=${hit.probability} distance=${hit.distance} threshold=${threshold} /></p>`}
         <dl class="facts">
@@ -45,7 +46,7 @@ export function Item({ hit, query, threshold, writable, onClose, onGone }) {
         <div class="row">
           <button class="button main" type="button" onClick=${search}>${t("item.search")}</button>
           ${query && html`<button class="button" type="button" onClick=${compare}>${t("item.compare")}</button>`}
-          ${writable && token.get() && html`<button class="button plain" type="button" onClick=${remove}>${t("item.remove")}</button>`}
+          ${writable && token.get() && html`<button class="button plain" type="button" onClick=${remove}>${t(sure ? "item.remove-sure" : "item.remove")}</button>`}
         </div>
       </div>
     </div>

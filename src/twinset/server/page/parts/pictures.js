@@ -9,7 +9,7 @@ import { t } from "../language.js";
 export const ofFile = (file) => ({ file, url: URL.createObjectURL(file), name: file.name || t("drop.pasted") });
 
 /** @returns {Picture} */
-export const ofItem = (id) => ({ item: id, url: thumbnail(id, 512), name: id });
+export const ofItem = (id) => ({ item: id, url: thumbnail(id, 640), name: id });
 
 /** The pictures in what was dropped or pasted; says so where there are none. */
 export function taken(transfer) {

@@ -41,7 +41,7 @@ export function View({ query, model, index, refresh }) {
     redraw((n) => n + 1);
   };
   const points = pointsOf(index);
-  const threshold = points.find((one) => one.key === point)?.threshold ?? model.threshold.value;
+  const threshold = points.find((one) => one.key === point)?.threshold ?? index.threshold.value;
   const body = () =>
     form({ images: pictures.map((one) => one.file), item, where, k: who ? Math.min(k, 12) : k, point, together: pictures.length > 1 && together ? "true" : undefined, within: !who && only ? "threshold" : undefined });
   const answer = useAnswer(
