@@ -3,7 +3,7 @@ import { html } from "../vendor/preact.js";
 import { far, percent, rule, t, told } from "../language.js";
 import { useSaid } from "./announce.js";
 import { Twins } from "./marks.js";
-import { Tile } from "./tile.js";
+import { Tile, named } from "./tile.js";
 import { voiced } from "./verdict.js";
 
 function Said({ kind, ratio, lens, voice, children }) {
@@ -49,6 +49,6 @@ export function Who({ answer, onOpen }) {
     <//>
     <h3 class="rule-head">${t("who.candidates")}</h3>
     <ul class="tiles">${identities.map((one) => html`<${Tile} key=${one.name} hit=${hit(one)} title=${told(one.name)} threshold=${threshold.value}
-      lines=${[t("who.reference", { id: one.nearest.id }), t("who.references", { n: one.references })]} onOpen=${() => onOpen({ ...one.nearest, match: one.match, probability: one.probability })} />`)}</ul>
+      lines=${[t("who.reference", { id: named(one.nearest.id) }), t("who.references", { n: one.references })]} onOpen=${() => onOpen({ ...one.nearest, match: one.match, probability: one.probability })} />`)}</ul>
   </div>`;
 }
