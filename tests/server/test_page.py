@@ -1,4 +1,4 @@
-"""The page as people meet it: a real server, headless Chromium, a desk and a phone, two languages."""
+"""The page as people meet it: a real server, headless Chromium, desk and phone, two languages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import twinset.server
+
 PAGE = Path(twinset.server.__file__).parent / "page"
 SOURCES = sorted(path for path in PAGE.rglob("*.js") if "vendor" not in path.parts)
 DESK = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light", "locale": "en-GB"}
