@@ -184,6 +184,7 @@ export const TEXTS = {
   "threshold.one-in": ["About 1 in {n} {of}.", "Environ 1 sur {n} {of}."],
   "threshold.never": ["None of the {of}, as far as was seen.", "Aucune des {of}, d’après ce qu’on a vu."],
   "threshold.left": ["Left in the collection", "Dans la collection"],
+  "threshold.counting": ["Counting…", "Comptage…"],
   "threshold.matches": ["of {items} items have a match", "sur {items} éléments ont une correspondance"],
   "threshold.groups": ["in {n} group of two or more|in {n} groups of two or more", "en {n} groupe de deux ou plus|en {n} groupes de deux ou plus"],
   "threshold.no-curve": ["This model keeps no error rates: train it again with this version of twinset to see what a threshold costs.", "Ce modèle ne conserve pas ses taux d’erreur : entraînez-le à nouveau avec cette version de twinset pour voir ce que coûte un seuil."],

@@ -28,6 +28,6 @@ export function costs(told, threshold) {
   const of = (name) => (curve ? at(curve.distance, curve[name], threshold) : undefined);
   const rate = (name) => curve && { share: of(name), low: of(`${name}_low`), high: of(`${name}_high`) };
   // counts are steps: what is within a threshold is what was within the last one of the grid
-  const step = (name) => index?.[name] && index[name][Math.max(0, index.distance.findLastIndex((one) => one <= threshold))];
+  const step = (name) => (index?.[name]?.length ? index[name][Math.max(0, index.distance.findLastIndex((one) => one <= threshold))] : undefined);
   return { fmr: rate("fmr"), fnmr: rate("fnmr"), matches: step("matches"), groups: step("groups") };
 }

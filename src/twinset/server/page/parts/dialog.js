@@ -22,12 +22,16 @@ export function Dialog({ title, wide, onClose, children }) {
   </dialog>`;
 }
 
-/** The token's field, shown while none was typed in this tab. */
+/** What is typed in a dialog, sent by Enter or its button. Nothing is submitted: the page has no such address. */
+export const Typed = ({ onSend, children }) =>
+  html`<form class="stack" onSubmit=${(event) => (event.preventDefault(), onSend())}>${children}</form>`;
+
+/** The token's field, shown while none was typed in this tab. Not a password, which browsers offer to keep. */
 export function TokenField({ value, onInput }) {
   if (token.get()) return null;
   return html`<div class="field">
     <label for="token">${t("token")}</label>
-    <input class="input" id="token" type="password" autocomplete="off" value=${value} onInput=${(e) => onInput(e.target.value)} required />
+    <input class="input secret" id="token" type="text" autocomplete="off" autocapitalize="off" spellcheck=${false} value=${value} onInput=${(e) => onInput(e.target.value)} required />
     <p class="small quiet">${t("token.why")}</p>
   </div>`;
 }

@@ -2,7 +2,7 @@
 import { html, useState } from "../vendor/preact.js";
 import { call, form, token } from "../api.js";
 import { t } from "../language.js";
-import { Dialog, TokenField } from "./dialog.js";
+import { Dialog, TokenField, Typed } from "./dialog.js";
 import { Trouble } from "./states.js";
 import { toast } from "./toasts.js";
 
@@ -29,15 +29,15 @@ export function Enrol({ picture, columns, start = {}, onClose, onDone }) {
     }
     setBusy(false);
   };
-  return html`<${Dialog} title=${t("enrol.title")} onClose=${onClose}>
+  return html`<${Dialog} title=${t("enrol.title")} onClose=${onClose}><${Typed} onSend=${add}>
     <div class="field"><label for="enrol-id">${t("enrol.id")}</label><input class="input" id="enrol-id" value=${id} onInput=${(e) => setId(e.target.value)} /></div>
     ${columns.map(({ name, kind }) => html`<div class="field" key=${name}><label for=${`enrol-${name}`}>${name}</label>
       <input class="input" id=${`enrol-${name}`} inputmode=${kind === "number" ? "decimal" : "text"} value=${known[name] ?? ""} onInput=${(e) => setKnown({ ...known, [name]: e.target.value })} /></div>`)}
     <${TokenField} value=${secret} onInput=${setSecret} />
     ${problem && html`<${Trouble} problem=${problem} />`}
     <div class="row">
-      <button class="button main" type="button" disabled=${busy || !id} onClick=${add}>${t("enrol.add")}</button>
+      <button class="button main" type="submit" disabled=${busy || !id}>${t("enrol.add")}</button>
       <button class="button plain" type="button" onClick=${onClose}>${t("cancel")}</button>
     </div>
-  <//>`;
+  <//><//>`;
 }

@@ -1,13 +1,13 @@
 // The threshold that says what it costs: one slider over the hills of same and different.
-import { html, useState } from "../vendor/preact.js";
+import { html, useEffect, useState } from "../vendor/preact.js";
 import { call, token, useGet } from "../api.js";
 import { count, far, percent, rule, t } from "../language.js";
 import { costs, hillsOf } from "../parts/curves.js";
-import { Dialog, TokenField } from "../parts/dialog.js";
+import { Dialog, TokenField, Typed } from "../parts/dialog.js";
 import { Icon } from "../parts/marks.js";
 import { Scale } from "../parts/scale.js";
 import { useSlid } from "../parts/slider.js";
-import { Answered, Trouble } from "../parts/states.js";
+import { Answered, Busy, Trouble } from "../parts/states.js";
 import { toast } from "../parts/toasts.js";
 import { ask } from "../router.js";
 
@@ -17,20 +17,25 @@ export const icon = "threshold";
 
 export function View({ query, model, index, refresh }) {
   const about = useGet("/threshold");
+  const computing = about.value?.computing;
+  useEffect(() => {
+    // what is left in the collection is counted once, which may take a while: the slider need not wait
+    const timer = computing && setTimeout(about.again, 1500);
+    return () => clearTimeout(timer);
+  }, [about.value]);
   return html`<header class="view-head"><h1 tabindex="-1">${t("threshold.ask")}</h1><p class="quiet measure">${t("threshold.lead")}</p></header>
-    <${Answered} answer=${about}>${(told) => html`<${Desk} told=${told} query=${query} model=${model} index=${index} again=${() => (about.again(), refresh())} />`}<//>`;
+    <${Answered} answer=${about}>${(told) => html`<${Desk} told=${told} query=${query} model=${model} again=${() => (about.again(), refresh())} />`}<//>`;
 }
 
-function Desk({ told, query, model, index, again }) {
-  const own = model.threshold;
+function Desk({ told, query, model, again }) {
+  const own = told.threshold;
   const hills = hillsOf(told);
   const high = hills ? hills.distance.at(-1) : own.value * 2;
   const [at, move] = useSlid(Number(query.get("at")) || own.value, (to) => ask({ at: Math.abs(to - own.value) < 1e-9 ? undefined : Number(to.toPrecision(5)) }));
   const [saving, setSaving] = useState(false);
   const cost = costs(told, at);
   const said = cost.fmr ? t("threshold.said", { at: far(at), fmr: percent(cost.fmr.share), fnmr: percent(cost.fnmr.share) }) : far(at);
-  const points = told.points ?? index?.points ?? [];
-  return html`<div class="stack threshold">
+    return html`<div class="stack threshold">
     <section class="card" aria-label=${t("threshold.scale")}>
       <${Scale} curves=${hills} threshold=${at} end=${high} tall=${220} errors label=${t("threshold.scale-said", { said })} />
       <label class="unseen" for="cut">${t("threshold.title")}</label>
@@ -39,13 +44,13 @@ function Desk({ told, query, model, index, again }) {
     ${cost.fmr ? html`<div class="costs">
       <${Rate} kind="different" name=${t("threshold.fmr")} rate=${cost.fmr} of=${t("threshold.of-different")} />
       <${Rate} kind="same" name=${t("threshold.fnmr")} rate=${cost.fnmr} of=${t("threshold.of-same")} />
-      ${cost.matches !== undefined && html`<${Left} cost=${cost} items=${index?.items} />`}
+      ${(told.index || told.computing) && html`<${Left} cost=${cost} index=${told.index} />`}
     </div>` : html`<p class="quiet measure">${t("threshold.no-curve")}</p>`}
     <section class="stack" aria-label=${t("threshold.places")}>
       <h2>${t("threshold.places")}</h2>
       <ul class="places">
-        ${[own, ...(model.alternatives ?? [])].map((one, k) => html`<${Place} key=${one.rule} at=${at} value=${one.value} name=${t(k ? "threshold.for" : "threshold.own", { rule: rule(one.rule) })} move=${move} />`)}
-        ${points.map((one) => html`<${Place} key=${`point ${one.name}`} at=${at} value=${one.threshold} name=${one.name} saved move=${move} onGone=${model.writable && token.get() && (() => drop(one.name, again))} />`)}
+        ${[own, ...(told.alternatives)].map((one, k) => html`<${Place} key=${one.rule} at=${at} value=${one.value} name=${t(k ? "threshold.for" : "threshold.own", { rule: rule(one.rule) })} move=${move} />`)}
+        ${told.points.map((one) => html`<${Place} key=${`point ${one.name}`} at=${at} value=${one.threshold} name=${one.name} saved move=${move} onGone=${model.writable && token.get() && (() => drop(one.name, again))} />`)}
       </ul>
       <div class="row">
         ${model.writable && html`<button class="button main" type="button" onClick=${() => setSaving(true)}>${t("threshold.save")}</button>`}
@@ -67,11 +72,12 @@ function Rate({ kind, name, rate, of }) {
   </section>`;
 }
 
-function Left({ cost, items }) {
+function Left({ cost, index }) {
+  if (!index) return html`<section class="card cost"><h2>${t("threshold.left")}</h2><${Busy} text=${t("threshold.counting")} /></section>`;
   return html`<section class="card cost">
     <h2>${t("threshold.left")}</h2>
-    <p class="big number">${count(cost.matches)}</p>
-    <p class="quiet small">${t("threshold.matches", { items: items ?? 0 })}</p>
+    <p class="big number">${index.whole ? count(cost.matches) : `≈ ${count(cost.matches)}`}</p>
+    <p class="quiet small">${t("threshold.matches", { items: index.items })}</p>
     ${cost.groups !== undefined && html`<p class="small">${t("threshold.groups", { n: cost.groups })}</p>`}
   </section>`;
 }
@@ -109,11 +115,11 @@ function Save({ at, said, onClose, onDone }) {
       setProblem(found);
     }
   };
-  return html`<${Dialog} title=${t("threshold.save")} onClose=${onClose}>
+  return html`<${Dialog} title=${t("threshold.save")} onClose=${onClose}><${Typed} onSend=${save}>
     <p class="quiet">${said}</p>
     <div class="field"><label for="point-name">${t("threshold.name")}</label><input class="input" id="point-name" value=${name} placeholder=${t("threshold.name-such")} onInput=${(e) => setName(e.target.value)} /></div>
     <${TokenField} value=${secret} onInput=${setSecret} />
     ${problem && html`<${Trouble} problem=${problem} />`}
-    <div class="row"><button class="button main" type="button" disabled=${!name.trim()} onClick=${save}>${t("save")}</button><button class="button plain" type="button" onClick=${onClose}>${t("cancel")}</button></div>
-  <//>`;
+    <div class="row"><button class="button main" type="submit" disabled=${!name.trim()}>${t("save")}</button><button class="button plain" type="button" onClick=${onClose}>${t("cancel")}</button></div>
+  <//><//>`;
 }
