@@ -84,3 +84,20 @@ def cut(
     between = np.flatnonzero(parts[left] != parts[right])
     links = [Link(int(left[k]), int(right[k]), float(apart[left[k], right[k]])) for k in between]
     return parts, links
+
+
+def weakest(vectors: NDArray[np.float32]) -> Link:
+    """Find the link of two or more vectors without which they would be two groups.
+
+    That is the longest edge of their minimum spanning tree; of very many, of a sample.
+    """
+    from scipy.sparse.csgraph import minimum_spanning_tree
+    from scipy.spatial.distance import pdist, squareform
+
+    rows = np.arange(0, len(vectors), -(-len(vectors) // LARGEST))
+    apart = squareform(pdist(vectors[rows].astype(np.float64)))
+    # steps of 0 would be no steps for SciPy
+    tree = minimum_spanning_tree(apart + 1.0).tocoo()
+    longest = int(tree.data.argmax())
+    left, right = sorted((int(rows[tree.row[longest]]), int(rows[tree.col[longest]])))
+    return Link(left, right, float(tree.data[longest] - 1.0))

@@ -15,14 +15,22 @@ from twinset.server import problems
 from twinset.server.direct import Direct
 from twinset.server.guard import Guard
 from twinset.server.renewing import Current
-from twinset.server.routes import compare, health, items, model, search
+from twinset.server.routes import compare, health, items, model, review, search, threshold
 from twinset.server.routes.map import router as map_router
 from twinset.server.service import Service
 
 PAGE = Path(__file__).parent / "page"
 PREFIX = "/api/v1"
 # One module a subject: a new one is added here.
-ROUTERS = (model.router, compare.router, search.router, items.router, map_router)
+ROUTERS = (
+    model.router,
+    compare.router,
+    search.router,
+    items.router,
+    review.router,
+    threshold.router,
+    map_router,
+)
 # Paths that the page gives a meaning, each with the state of a view in its query.
 VIEWS = ("compare", "search", "threshold", "review", "duplicates", "map", "report")
 LOCAL = ("localhost",)

@@ -1,0 +1,100 @@
+"""What a threshold costs, and thresholds with a name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from twinset.errors import StoreError
+from twinset.search.reach import reach
+from twinset.server.answers import answer
+from twinset.server.kept import kept
+from twinset.server.problems import Problem
+from twinset.server.review_schemas import PointIn, PointOut, ThresholdCosts, body_of, takes_json
+from twinset.server.service import Service, TheIndex, TheService, TheWriter
+from twinset.server.telling import threshold_told
+
+router = APIRouter(tags=["threshold"])
+
+_NO_CURVE = (
+    "This model keeps no error rates over thresholds: an earlier version calibrated it, or nobody "
+    "did. Calibrate it again (`model.calibrate(images)`, `twinset train`) to see them."
+)
+
+
+@router.get("/threshold", response_model=ThresholdCosts, summary="What each threshold costs")
+async def threshold(service: TheService) -> Response:
+    """Tell both error rates over thresholds, densities, operating points, and what is left.
+
+    `index` is null until it has been computed, in the background, for this state of the index.
+    """
+    model, index = service.model, service.index
+    curve = model.error_curve
+    own = model.threshold if index is None else await service.call(lambda: index.threshold)
+    points = [] if index is None else [*(await service.call(index.points)).values()]
+    return answer(
+        {
+            "threshold": threshold_told(own),
+            "alternatives": [threshold_told(each) for each in model.alternatives],
+            "curve": None if curve is None else asdict(curve),
+            "reason": _NO_CURVE if curve is None else "",
+            "densities": None if curve is None else curve.densities(),
+            "calibrator": None if model.calibrator is None else asdict(model.calibrator),
+            "points": [one.to_dict() for one in points],
+            "index": await _left(service),
+            "computing": index is not None and await _left(service) is None,
+        }
+    )
+
+
+async def _left(service: Service) -> dict[str, Any] | None:
+    index = service.index
+    if index is None:
+        return None
+    curve = service.model.error_curve
+    end = None if curve is None else curve.distance[-1]
+    version = await service.call(index.store.version)
+    future = kept(service).start(("reach", version, end), lambda: reach(index.store, end))
+    # a slider need not wait: it asks again
+    return future.result().to_dict() if future.done() else None
+
+
+@router.get("/points", response_model=list[PointOut], summary="Operating points")
+async def points(service: TheService, index: TheIndex) -> Response:
+    """List the thresholds that people named."""
+    found = await service.call(index.points)
+    return answer([one.to_dict() for one in found.values()])
+
+
+@router.post(
+    "/points",
+    response_model=PointOut,
+    status_code=201,
+    summary="Name a threshold",
+    openapi_extra=takes_json(PointIn, {"name": "strict", "threshold": 0.25, "who": "anna"}),
+)
+async def save(request: Request, service: TheWriter, index: TheIndex) -> Response:
+    """Save an operating point; one of the same name is replaced."""
+    given = await body_of(request, service, PointIn)
+    made = await service.call(index.save_point, given.name, given.threshold, who=given.who)
+    return answer(made.to_dict(), 201)
+
+
+@router.delete("/points/{name}", summary="Take an operating point away")
+async def remove(
+    service: TheWriter,
+    index: TheIndex,
+    name: str,
+    who: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
+    """Take an operating point away; the record of who saved it stays."""
+    try:
+        await service.call(index.remove_point, name, who=who)
+    except StoreError as error:
+        if name in await service.call(index.points):
+            raise
+        raise Problem(404, str(error), name="no-point") from None
+    return answer({"removed": name})
