@@ -12,7 +12,6 @@ import twinset
 from serving import running
 from twinset.server.opening import open_service
 
-
 ITEMS = {"left_item": "items/00", "right_item": "items/01"}
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from twinset.data.cache import decode_batches
-from twinset.data.checks.near_duplicates import LEAST_SIDE, find_duplicates
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import ImageSource, picture_of
 from twinset.errors import DataError
@@ -19,10 +18,13 @@ _SMALL = Preprocessing((32, 32, 3), "stretch")
 
 def same_pictures(metadata: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
     """Find pairs of items whose images are copies or near copies, the most alike first."""
+    # here, as a server that never looks for copies need not load SciPy
+    from twinset.data.checks.near_duplicates import LEAST_SIDE, find_duplicates
+
     found = [
         (at, source)
         for at, each in enumerate(metadata)
-        if (source := picture_of(each)) and _large_enough(source)
+        if (source := picture_of(each)) and _shorter_side(source) >= LEAST_SIDE
     ]
     batches = list(decode_batches([source for _, source in found], _SMALL))
     if not batches or not sum(len(batch.pixels) for batch in batches):
@@ -43,8 +45,8 @@ def same_pictures(metadata: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]
     ]
 
 
-def _large_enough(source: ImageSource) -> bool:
+def _shorter_side(source: ImageSource) -> int:
     try:
-        return min(source.probe()[:2]) >= LEAST_SIDE
+        return min(source.probe()[:2])
     except DataError:  # the file is gone since
-        return False
+        return 0
