@@ -32,6 +32,7 @@ def open_session(graph: Path | bytes) -> Any:
             "Expected the package onnxruntime to run an exported model. Received an installation "
             "without it: `pip install onnxruntime`, or take the engine keras."
         ) from None
+    onnxruntime.disable_telemetry_events()  # which its builds for Windows send to their maker
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone: they are raised as well
     # its own count is of the machine, of which a container may have two

@@ -29,6 +29,7 @@ def open_service(
     limits: Limits | None = None,
     token: str | None = None,
     measures: Measures | None = None,
+    uploads: Path | None = None,
 ) -> Service:
     """Load a model and an index, on ONNX Runtime alone.
 
@@ -56,6 +57,7 @@ def open_service(
         "limits": limits,
         "token": token,
         "measures": measures or Measures(),
+        "uploads": uploads,
     }
     # what a program has opened itself it alone closes, and nobody can open it again
     held = isinstance(index, Index) or (index is None and isinstance(model, Embedder))

@@ -10,7 +10,8 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from twinset.search.index import Index
 
 _BACKLOG = 2048  # connections that wait to be accepted
+_OWN_FILES = 512  # that are open beside connections
 
 
 def serve(
@@ -40,6 +42,7 @@ def serve(
     token: str | None = None,
     hosts: Collection[str] = LOCAL,
     limits: Limits | None = None,
+    uploads: str | os.PathLike[str] | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a model, and an index, over HTTP, until the process is told to stop.
@@ -53,6 +56,7 @@ def serve(
         hosts: names by which the server is reached, beside addresses; "*" for any. Defaults to
             localhost.
         limits: what is taken from clients. Defaults to `Limits()`.
+        uploads: folder for the images of added items. Defaults to one in that of the index.
         ready: is told the address once requests are answered. Defaults to nobody.
 
     Raises:
@@ -60,13 +64,20 @@ def serve(
         StoreError: no index there, or one of another model that keeps no copy of it.
         TwinsetError: the port is taken.
     """
-    listening = _listening(host, port)  # a port that is taken is told before a model is loaded
-    service = open_service(model, index, limits=limits, token=token)
-    server = Server(service, hosts=hosts, ready=ready)
-    try:
-        server.run([listening])
-    finally:
-        server.close()
+    # first, so that a port that is taken is told before a model is loaded
+    with _listening(host, port) as listening:
+        service = open_service(
+            *(model, index),
+            limits=limits,
+            token=token,
+            uploads=None if uploads is None else Path(uploads),
+        )
+        _allow_files(service.limits.connections)
+        server = Server(service, hosts=hosts, ready=ready)
+        try:
+            server.run([listening])
+        finally:
+            server.close()
 
 
 @contextmanager
@@ -85,13 +96,29 @@ def in_background(service: Service, *, hosts: Collection[str] = LOCAL) -> Iterat
         server.close()
 
 
+def _allow_files(count: int) -> None:
+    """Let the process have so many connections open, where the system lets it."""
+    with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < count + _OWN_FILES:
+            most = count + _OWN_FILES
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE,
+                (most if hard == resource.RLIM_INFINITY else min(most, hard), hard),
+            )
+
+
 def _listening(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise TwinsetError(f"Expected a port from 0 to 65535. Received {port}.")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise TwinsetError(
-            f"Expected to listen at {host}, port {port}. {getattr(error, 'strerror', error)}: "
+            f"Expected to listen at {host}, port {port}. {error.strerror}: "
             "choose another --port, or an address of this machine as --host."
         ) from None
 

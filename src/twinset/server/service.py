@@ -53,6 +53,7 @@ class Service:
         folder: of the model's run. Defaults to none.
         reopen: opens model and index anew; where there is none, they are somebody else's to close.
         measures: that count what happens. Defaults to new ones.
+        uploads: folder for the images of added items. Defaults to one in the index's own.
 
     Attributes:
         caches: for what routes compute once for this model and index, by a name of their own.
@@ -68,11 +69,13 @@ class Service:
         folder: Path | None = None,
         reopen: Callable[[], Service] | None = None,
         measures: Measures | None = None,
+        uploads: Path | None = None,
     ) -> None:
         self.model = model
         self.index = index
         self.folder = folder
         self.reopen = reopen
+        self.uploads = uploads
         self.users = 0  # requests that have it
         self.limits = limits or Limits()
         self.token = token
@@ -88,6 +91,8 @@ class Service:
             measures=self.measures,
         )
         # decoding, and all that waits for a store: the loop itself must never wait
+        # What takes long holds two threads at most, or it would hold up all who only search.
+        self.rarely = asyncio.Semaphore(2)
         self._threads = ThreadPoolExecutor(max(4, cores() + 2), "twinset-work")
 
     @property
@@ -207,8 +212,7 @@ class Service:
             found += [await _answer(entry, end) for entry in waiting]
         finally:
             for entry in waiting:
-                if not entry.answer.done():
-                    self.batcher.leave(entry)
+                self.batcher.leave(entry)
         if not found:
             return np.zeros((0, self.model.dim), np.float32)
         return found[0] if len(found) == 1 else np.concatenate(found)

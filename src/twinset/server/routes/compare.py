@@ -90,15 +90,16 @@ async def explain(request: Request, service: TheService) -> Response:
         # its hundreds of patches wait as others do, and let others in between
         return context.run(asyncio.run_coroutine_threadsafe, service.embed(covered), loop).result()
 
-    found = await service.call(
-        explain_pixels,
-        (pixels[0], pixels[1]),
-        encode,
-        judged,
-        distance=service.model.distance,
-        batch=service.most,
-        patch=None,
-    )
+    async with service.rarely:
+        found = await service.call(
+            explain_pixels,
+            (pixels[0], pixels[1]),
+            encode,
+            judged,
+            distance=service.model.distance,
+            batch=service.most,
+            patch=None,
+        )
     return answer(found.to_dict() | {"sentence": found.sentence()})
 
 

@@ -117,7 +117,7 @@ async def add(request: Request, service: TheWriter, index: TheIndex) -> Response
     if len(images) != 1:
         raise Problem(422, f"Expected one file in the field `image`. Received {len(images)}.")
     metadata = adding.known_of(options.metadata)
-    folder = adding.folder_of(index)
+    folder = adding.folder_of(index, service.uploads)
     [vector] = await service.embed_images(images)
     new = images[0], vector, options.id, metadata
     own, held = await service.call(lambda: adding.put(index, folder, *new))
