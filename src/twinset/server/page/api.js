@@ -1,5 +1,5 @@
 // The way to the server: JSON or bytes in, and every failure as a sentence that says what to do.
-import { useEffect, useState } from "./vendor/preact.js";
+import { useEffect, useRef, useState } from "./vendor/preact.js";
 import { count, megabytes, t } from "./language.js";
 
 const BASE = "/api/v1";
@@ -118,16 +118,19 @@ export const item = (id) => `/items/${inPath(id)}`;
 
 /**
  * What an address says, asked anew when `ask` changes: a function of an abort signal and of `onWait`,
- * or null for nothing to ask. Gives `{value, problem, busy, waiting, again}`.
+ * or null for nothing to ask. Gives `{value, problem, busy, stale, waiting, again}`: stale is a
+ * value that answers an earlier question.
  */
 export function useAnswer(ask, inputs) {
   const [state, set] = useState({ busy: Boolean(ask) });
   const [turn, setTurn] = useState(0);
+  const last = useRef(0);
   useEffect(() => {
     if (!ask) return set({ busy: false });
     const stop = new AbortController();
     // what was there stays in sight until the new answer comes
-    set((old) => ({ value: old.value, busy: true }));
+    set((old) => ({ value: old.value, busy: true, stale: turn === last.current }));
+    last.current = turn;
     ask(stop.signal, (seconds) => set((old) => ({ ...old, waiting: t("busy.waiting", { n: count(seconds) }) }))).then(
       (value) => stop.signal.aborted || set({ value, busy: false }),
       (problem) => stop.signal.aborted || problem.name === "AbortError" || set({ problem, busy: false }),

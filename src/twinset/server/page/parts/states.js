@@ -23,5 +23,5 @@ export const Trouble = ({ problem, again }) => html`<div class="problem" role="a
 export function Answered({ answer, children }) {
   if (answer.problem) return html`<${Trouble} problem=${answer.problem} again=${answer.again} />`;
   if (answer.value === undefined) return answer.busy ? html`<${Busy} text=${answer.waiting} />` : null;
-  return html`<div aria-busy=${answer.busy}>${children(answer.value)}</div>`;
+  return html`<div aria-busy=${Boolean(answer.stale)}>${children(answer.value)}</div>`;
 }

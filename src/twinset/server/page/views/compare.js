@@ -65,7 +65,7 @@ export function View({ query, model, index }) {
         ? html`<${Answered} answer=${answer}>${() => html`<${Verdict} verdict=${verdict} />`}<//>`
         : html`<p class="quiet">${t(pictures.some(Boolean) ? "compare.one-more" : "compare.two")}</p>`}
     </section>
-    ${verdict && html`<div class="grounds">
+    ${verdict && html`<div class="grounds" aria-busy=${Boolean(answer.stale)}>
       <${Where} verdict=${verdict} points=${points} query=${query} />
       <${Odds} verdict=${verdict} model=${model} query=${query} />
       <${Why} answer=${reasons} open=${why} />
