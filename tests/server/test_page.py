@@ -86,6 +86,12 @@ def test_comparing(browser, server, home, look):
             page.keyboard.press("ArrowRight")
         page.wait_for_url(re.compile(r"[?&]prior=0\.909"))  # odds of ten to one
         assert "91" in page.get_by_role("slider").get_attribute("aria-valuetext")
+        page.get_by_role("button", name="accordent" if french else "agree").click()
+        page.locator(".why .small.measure").wait_for()
+        painted = """() => [...document.querySelectorAll("canvas")].map((one) =>
+            one.getContext("2d").getImageData(0, 0, one.width, one.height).data.some((n) => n)
+        )"""
+        assert page.evaluate(painted) == [True, True]
         check(page)
         away = "Retirer : Première" if french else "Take away: First"
         page.get_by_role("button", name=away).click()
@@ -177,10 +183,11 @@ def test_an_operating_point_is_saved_and_chosen(browser, writable, home):
         page.get_by_role("slider").focus()
         page.keyboard.press("PageDown")
         page.get_by_role("button", name="Save as an operating point").click()
-        page.get_by_label("Name").fill("strict")
+        page.get_by_label("Name", exact=True).fill("strict")
         page.get_by_label("Token").fill(writable.service.token)
         page.get_by_role("button", name="Save", exact=True).click()
         page.locator(".place", has_text="strict").wait_for()
+        page.locator(".cost", has_text="of 48 items have a match").wait_for()
         assert list(writable.service.index.points()) == ["strict"]
         page.get_by_role("link", name="Search").click()
         page.get_by_label("Threshold").select_option("strict")
