@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from twinset.search.keep import keep_plan as keep_plan
     from twinset.search.review import Review as Review
     from twinset.search.switched import Switched as Switched
+    from twinset.server.client import Client as Client
     from twinset.server.running import serve as serve
     from twinset.training.fit import fit as fit
 
@@ -72,6 +73,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Public name → the module that defines it, or the module itself.
 _HOMES = {
+    "Client": "twinset.server.client",
     "Decided": "twinset.search.decisions",
     "Decision": "twinset.search.decisions",
     "Duplicates": "twinset.search.duplicates",

@@ -11,6 +11,7 @@
     ├── StoreError              an index that cannot be opened, of another model, without such an id
     │   ├── UnknownItemError    an id that the index does not hold
     │   └── ReplacedError       the index was made anew, or switched to another model, while open
+    ├── ServerError             a server of twinset says no, or does not answer
     ├── UnfinishedError         a model is trained and saved, but its report or the like failed
     └── TrainingError           training stopped for a reason that more epochs will not mend
         ├── NonFiniteLossError  the loss became NaN or infinite
@@ -57,6 +58,21 @@ class UnknownItemError(StoreError):
 
 class ReplacedError(StoreError):
     """An index that was made anew, or switched to another model, since it was opened."""
+
+
+class ServerError(TwinsetError, RuntimeError):
+    """A server of twinset that says no, or does not answer.
+
+    Args:
+        message: its reason.
+        status: of HTTP; 0 where nobody answered.
+        type: of the problem (RFC 9457), such as "urn:twinset:problem:no-item".
+    """
+
+    def __init__(self, message: str, *, status: int = 0, type: str = "about:blank") -> None:  # noqa: A002
+        super().__init__(message)
+        self.status = status
+        self.type = type
 
 
 class UnfinishedError(TwinsetError, RuntimeError):
