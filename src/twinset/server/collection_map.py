@@ -21,6 +21,7 @@ from twinset.search.checked import Metadata
 from twinset.search.index import Index
 from twinset.server.mistakes import Mistakes, find_mistakes
 from twinset.server.projection import Axes, Points, Tsne, between, principal_axes, spread
+from twinset.server.telling import shown
 
 # So many items are drawn at most, spread evenly over all; the map says so.
 MOST = 500_000
@@ -201,7 +202,7 @@ def columns_of(known: Sequence[Metadata]) -> dict[str, Column]:
     """
     found = {}
     # in order, and each once
-    for name in dict.fromkeys(name for each in known for name in each):
+    for name in dict.fromkeys(name for each in known for name in shown(each)):
         values = [each.get(name) for each in known]
         counts = Counter(v for v in values if v is not None)
         shared = len(counts) <= sum(counts.values()) // 2

@@ -16,6 +16,7 @@ from twinset.server.problems import Problem
 from twinset.server.projection import COMPUTED
 from twinset.server.schemas import takes
 from twinset.server.service import Service, TheIndex, TheService
+from twinset.server.telling import answer_told
 
 router = APIRouter(tags=["map"])
 
@@ -151,10 +152,10 @@ async def place(request: Request, service: TheService, index: TheIndex) -> Respo
     made, chart = await _now(service, index)
     found = await service.call(index.search, vector, k=options.k)
     near = [(one.id, float(one.distance)) for one in found]
-    told = found.to_dict()["neighbours"]
-    rows = [{**each, "row": chart.rows.get(each["id"])} for each in told]
+    told = answer_told(found, index, 0.5)
+    rows = [{**each, "row": chart.rows.get(each["id"])} for each in told["neighbours"]]
     placed = made.place(chart, np.asarray(vector), near)
-    return answer({**placed, "sentence": found.sentence(), "neighbours": rows})
+    return answer({**placed, "sentence": told["sentence"], "neighbours": rows})
 
 
 async def _now(service: Service, index: Index) -> tuple[CollectionMap, Chart]:

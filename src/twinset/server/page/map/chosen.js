@@ -3,28 +3,11 @@ import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { thumbnail } from "../api.js";
 import { count, far, t } from "../language.js";
 import { crisp } from "../parts/pictures.js";
+import { csv, save } from "../parts/table.js";
 import { named } from "../parts/tile.js";
 import { Badge } from "../parts/verdict.js";
 
 const PAGE = 48;
-
-/** A table as text; a cell that would be taken for two is put in quotes. */
-export function csv(rows) {
-  const cell = (value) => {
-    const text = String(value ?? "");
-    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
-  return rows.map((row) => `${row.map(cell).join(",")}\n`).join("");
-}
-
-/** Have the browser save a text as a file. */
-export function save(name, text) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-}
 
 /**
  * @param {{title: string, hits: {id: string, kind?: string, other?: string, otherKind?: string, distance?: number, match?: boolean}[],

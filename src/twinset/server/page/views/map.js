@@ -7,6 +7,7 @@ import { Kinds } from "../map/kinds.js";
 import { paintAll, palette } from "../map/palette.js";
 import { Stage } from "../map/stage.js";
 import { useSaid } from "../parts/announce.js";
+import { useAgain } from "../parts/computing.js";
 import { Drop } from "../parts/drop.js";
 import { Item } from "../parts/item.js";
 import { Busy, Trouble } from "../parts/states.js";
@@ -26,15 +27,6 @@ const nothing = [];
 function viewOf(text) {
   const [x, y, zoom] = (text ?? "").split(",").map(Number);
   return zoom > 0 ? { x, y, zoom } : { x: 0, y: 0, zoom: 1 };
-}
-
-/** Ask again every few seconds while something is being computed. */
-function useAgain(answer, waiting) {
-  useEffect(() => {
-    if (!waiting || answer.busy) return;
-    const later = setTimeout(answer.again, 3000);
-    return () => clearTimeout(later);
-  });
 }
 
 /** What the map is made of: points by the method that is asked for, colours by a column. */
