@@ -38,7 +38,7 @@ export function View({ query, model, refresh }) {
 export function whyOf(text) {
   const [what, ...rest] = text.split(": ");
   const known = { "weakest link of its group": "weakest", "would join two groups": "join", "recorded as different": "recorded", "near the threshold": "near" }[what];
-  return known ? t(`review.why-${known}`, { name: rest.join(": ") }).replace(/ \(\)$/, "") : text;
+  return known ? t(`review.why.${known}`, { name: rest.join(": ") }).replace(/ \(\)$/, "") : text;
 }
 
 function Questions({ review, model, onNext, onDenied }) {
