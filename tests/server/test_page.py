@@ -50,6 +50,25 @@ def test_comparing(browser, server, home, look):
         page.get_by_text("encore une image" if french else "one more image").wait_for()
 
 
+def test_a_photo_from_a_computer_s_camera(browser, server):
+    stream = """() => { navigator.mediaDevices.getUserMedia = async () => {
+        const drawn = document.createElement("canvas");
+        drawn.getContext("2d").fillRect(0, 0, 99, 99);
+        return drawn.captureStream(20);
+    }}"""
+    none = "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('no')) }"
+    with visited(browser, f"{server.url}/compare?right=items/00") as page:
+        page.evaluate(stream)
+        page.get_by_role("group", name="First").get_by_role("button", name="Photo").click()
+        page.wait_for_function("document.querySelector('video').videoWidth > 0")
+        page.get_by_role("button", name="Take it").click()
+        page.locator(".verdict").wait_for()
+        page.get_by_role("button", name="Take away: First").click()
+        page.evaluate(none)
+        page.get_by_role("group", name="First").get_by_role("button", name="Photo").click()
+        page.get_by_text("No camera may be used here").wait_for()
+
+
 def test_the_probability_is_that_of_python_at_any_prior(browser, server):
     pair = "left=items/00&right=items/04"
     data = {"left_item": "items/00", "right_item": "items/04", "prior": "0.02"}

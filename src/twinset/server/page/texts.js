@@ -51,6 +51,11 @@ export const TEXTS = {
   "drop.photo": ["Photo", "Photo"],
   "drop.collection": ["From the collection", "De la collection"],
   "drop.collection-title": ["Pick from the collection", "Choisir dans la collection"],
+  "camera.title": ["Take a photo", "Prendre une photo"],
+  "camera.view": ["What the camera sees", "Ce que voit la caméra"],
+  "camera.take": ["Take it", "Prendre"],
+  "camera.name": ["photo.png", "photo.png"],
+  "camera.refused": ["No camera may be used here: the browser did not allow it, or there is none. Choose a file instead.", "Aucune caméra n’est utilisable ici : le navigateur ne l’a pas permis, ou il n’y en a pas. Choisissez un fichier."],
   "drop.other": ["Replace", "Remplacer"],
   "drop.clear": ["Take away: {name}", "Retirer : {name}"],
   "drop.pasted": ["pasted image", "image collée"],
@@ -200,6 +205,9 @@ export const TEXTS = {
   "threshold.drop": ["Forget: {name}", "Oublier : {name}"],
   "threshold.dropped": ["{name} was forgotten.", "{name} est oublié."],
   save: ["Save", "Enregistrer"],
+
+  "compare.vectors": ["This model compares numbers, not images", "Ce modèle compare des nombres, non des images"],
+  "compare.vectors-do": ["It was trained on embeddings that another program made. Items of the collection can be compared all the same: pick two.", "Il a été entraîné sur des vecteurs faits par un autre programme. Les éléments de la collection peuvent être comparés malgré tout : choisissez-en deux."],
 
   // report
   "report.title": ["Report", "Rapport"],

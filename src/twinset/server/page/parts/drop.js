@@ -1,6 +1,7 @@
 // Where an image is given: dropped, pasted, picked, photographed, or dragged from a tile.
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { t } from "../language.js";
+import { Camera, hasCamera } from "./camera.js";
 import { Icon } from "./marks.js";
 import { crisp, ofFile, taken } from "./pictures.js";
 
@@ -27,6 +28,7 @@ for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event
  */
 export function Drop({ label, picture, many, onGive, onClear, overlay, more, children }) {
   const [over, setOver] = useState(false);
+  const [photo, setPhoto] = useState(false);
   const [unseen, setUnseen] = useState(false); // a format that browsers do not show, such as TIFF
   const element = useRef();
   const files = useRef();
@@ -70,8 +72,10 @@ export function Drop({ label, picture, many, onGive, onClear, overlay, more, chi
       <div class="row drop-ways">
         <button class="button" type="button" onClick=${() => files.current.click()}>${t(many ? "drop.pick-many" : "drop.pick")}</button>
         <button class="button camera" type="button" onClick=${() => camera.current.click()}><${Icon} name="camera" />${t("drop.photo")}</button>
+        ${hasCamera() && html`<button class="button only-fine" type="button" onClick=${() => setPhoto(true)}><${Icon} name="camera" />${t("drop.photo")}</button>`}
         ${more}
       </div>
     </div>`}
+    ${photo && html`<${Camera} onGive=${onGive} onClose=${() => setPhoto(false)} />`}
   </div>`;
 }

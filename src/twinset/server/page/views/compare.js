@@ -11,7 +11,7 @@ import { keep, keptAt, ofItem } from "../parts/pictures.js";
 import { PointChoice, pointsOf } from "../parts/points.js";
 import { Scale } from "../parts/scale.js";
 import { Slider, useSlid } from "../parts/slider.js";
-import { Answered, Trouble } from "../parts/states.js";
+import { Answered, Empty } from "../parts/states.js";
 import { Verdict, probability } from "../parts/verdict.js";
 import { ask } from "../router.js";
 
@@ -37,7 +37,7 @@ export function View({ query, model, index }) {
   const why = query.has("why");
   const give = (side, [picture]) => {
     keep(side, picture?.item ? undefined : picture);
-    ask({ [side]: picture?.item, why: undefined });
+    ask({ [side]: picture?.item });
     redraw((n) => n + 1);
   };
   const put = (side) => (found) => {
@@ -55,6 +55,7 @@ export function View({ query, model, index }) {
 
   return html`
     <header class="view-head"><h1 tabindex="-1">${t("compare.ask")}</h1></header>
+    ${model.input.kind === "vectors" && html`<${Empty} title=${t("compare.vectors")}>${t("compare.vectors-do")}<//>`}
     <div class="pair">
       ${SIDES.map((side, k) => html`<${Drop} key=${side} label=${t(`compare.${side}`)} picture=${pictures[k]} more=${model.has_index && html`<${Picker} onGive=${put(side)} />`} onGive=${put(side)} onClear=${() => give(side, [])}
         overlay=${both && why && reasons.value && html`<${Overlay} explanation=${reasons.value} side=${side} input=${model.input} />`} />`)}
