@@ -9,7 +9,11 @@ from contextlib import suppress
 
 import pytest
 
+import twinset
 from hostile_uploads import picture
+from serving import running
+from twinset.server.opening import open_service
+from twinset.server.running import in_background
 from wire import answers, ask, limited, opened, post
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -72,19 +76,19 @@ def test_no_path_leads_to_the_host(server, place):
             assert not TELLING.search(got.body.replace(path.encode(), b"")), (path, got.body)
 
 
-def test_no_link_leads_out_of_the_index(own, tmp_path):
-    from twinset.server.running import in_background, open_service
-
-    (tmp_path / "secret.png").write_bytes(picture("PNG"))
-    (tmp_path / "note.txt").write_text("a secret")
+def test_a_link_gives_nothing_but_pictures(own, tmp_path):
     item = own / "photos" / "00.png"
     item.unlink()
+    (tmp_path / "note.txt").write_text("a secret")
+    with running(own) as one:
+        twinset.Index.build(one.service.model, own / "items.csv", own / "linked.index").close()
     item.symlink_to(tmp_path / "note.txt")
-    with in_background(open_service(own / "run", own / "photos.index")) as url:
-        got = ask(url, get("/api/v1/images/items/00"))
-        assert got.status >= 400
-        assert b"a secret" not in got.body
-        assert ask(url, get("/api/v1/thumbnails/items/00")).status in {404, 410, 422}
+    with in_background(open_service(own / "run", own / "linked.index")) as url:
+        for place in ("images", "thumbnails"):
+            got = ask(url, get(f"/api/v1/{place}/items/00"))
+            assert got.status in {404, 410, 422}
+            assert b"secret" not in got.body
+            assert str(tmp_path).encode() not in got.body
 
 
 def test_slow_clients_are_cut_off_and_hold_up_nobody(home):
@@ -204,6 +208,39 @@ def test_hosts_that_are_ours(server):
 def test_a_host_that_is_told_twice(server):
     got = ask(server.url, get("/api/v1/model", "Host: example.com"))
     assert got.status in {400, 421}
+
+
+OTHERS = (
+    "",
+    "Bearer",
+    "Bearer ",
+    "Bearer wrong",
+    "Basic {}",
+    "{}",
+    "Bearer {}x",
+    "Bearer \xe9",
+    "Bearer x{}",
+)
+
+
+def test_other_tokens_are_refused(writable):
+    token = writable.service.token
+    for given in OTHERS:
+        header = f"Authorization: {given.format(token)}"
+        for method, path in (
+            ("DELETE", "/api/v1/items/items/00"),
+            ("POST", "/api/v1/items"),
+            ("POST", "/api/v1/decisions"),
+            ("POST", "/api/v1/decisions/undo"),
+            ("POST", "/api/v1/points"),
+            ("DELETE", "/api/v1/points/strict"),
+        ):
+            raw = get(path, header, "Content-Length: 2", "Content-Type: application/json") + b"[]"
+            got = ask(writable.url, raw.replace(b"GET", method.encode(), 1))
+            assert got.status == 401
+            assert token.encode() not in got.body
+    assert writable.http.get("/api/v1/items/items/00").status_code == 200
+    assert writable.http.get("/api/v1/decisions").json()["total"] == 0
 
 
 def test_answers_and_log_are_discreet(server, caplog):

@@ -17,6 +17,7 @@ from twinset.server.guard import Guard
 from twinset.server.renewing import Current
 from twinset.server.routes import compare, health, items, model, review, search, threshold
 from twinset.server.routes.map import router as map_router
+from twinset.server.schemas import ProblemOut
 from twinset.server.service import Service
 
 PAGE = Path(__file__).parent / "page"
@@ -31,6 +32,14 @@ ROUTERS = (
     threshold.router,
     map_router,
 )
+# What any operation may answer in place of what it documents; FastAPI would tell of its own errors.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": f"{what}: expected, received, what to do (RFC 9457).",
+        "content": {problems.MEDIA: {"schema": ProblemOut.model_json_schema()}},
+    }
+    for status, what in (("4XX", "A problem of the request"), ("5XX", "A problem of the server"))
+}
 # Paths that the page gives a meaning, each with the state of a view in its query.
 VIEWS = ("compare", "search", "threshold", "review", "duplicates", "map", "report")
 LOCAL = ("localhost",)
@@ -58,8 +67,8 @@ def create_app(service: Service, *, hosts: Collection[str] = LOCAL) -> FastAPI:
     app.state.current = Current(service)
     problems.add_handlers(app)
     for router in ROUTERS:
-        app.include_router(router, prefix=PREFIX)
-    app.include_router(health.router)
+        app.include_router(router, prefix=PREFIX, responses=PROBLEMS)
+    app.include_router(health.router, responses=PROBLEMS)
     _serve_page(app)
     app.add_middleware(Direct, routers=ROUTERS, prefix=PREFIX)
     app.add_middleware(Guard, current=app.state.current, hosts=hosts)

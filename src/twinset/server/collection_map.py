@@ -179,7 +179,7 @@ class CollectionMap:
         parts = [np.empty((0, self.index.store.signature.dim), np.float32)]
         for batch in self.index.store.batches():
             ids += batch.ids
-            known += batch.metadata
+            known += map(shown, batch.metadata)  # a path of the host is no column
             parts.append(batch.vectors)
         return ids, known, np.concatenate(parts)
 

@@ -32,8 +32,8 @@ class PlaceOptions(BaseModel):
 class Placed(BaseModel):
     """Where a new image goes, and what is nearest to it."""
 
-    pca: tuple[float, float] = Field(description="x, y; beyond 1 where no item is as far out.")
-    tsne: tuple[float, float] | None = Field(
+    pca: list[float] = Field(description="x, y; beyond 1 where no item is as far out.")
+    tsne: list[float] | None = Field(
         description="Among its nearest, weighed by 1 / distance; null while t-SNE is not ready."
     )
     sentence: str
