@@ -8,7 +8,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,18 +67,21 @@ class Batcher:
         self._worker = threading.Thread(target=self._work, name="twinset-batcher", daemon=True)
         self._worker.start()
 
-    def put(self, pixels: Pixels, deadline: float) -> Entry:
-        """Queue images, at most a batch of them; called on the event loop that awaits the answer.
+    def put(self, pixels: Pixels, deadline: float, answer: asyncio.Future[Vectors]) -> None:
+        """Queue images, at most a batch of them; from any thread.
 
         Args:
             pixels: of the model's own size, 1 image or more.
             deadline: after which they are not embedded any more, by `time.monotonic`.
+            answer: is given their embeddings; where it is done already, they are not queued.
 
         Raises:
             Problem: 503, the queue is full, or so long that the answer would come too late.
         """
-        entry = Entry(pixels, deadline, asyncio.get_running_loop().create_future())
+        entry = Entry(pixels, deadline, answer)
         with self._changed:
+            if answer.done():  # its client has left while the images were decoded
+                return
             if self._closed:
                 raise Problem(503, "The server is stopping: ask again.", name="stopping")
             wait = self.waiting_images * self.pace
@@ -91,16 +93,19 @@ class Batcher:
             self._queue.append(entry)
             self._count(entry, 1)
             self._changed.notify()
-        return entry
 
-    def leave(self, entry: Entry) -> None:
+    def leave(self, answer: asyncio.Future[Vectors]) -> None:
         """Take out what nobody waits for any more, so that it holds no place and costs no call."""
-        if entry.answer.done():
+        if answer.done():
             return
-        with self._changed, suppress(ValueError):  # it is in the model already
-            self._queue.remove(entry)
-            self._count(entry, -1)
-            self._measures.dropped += len(entry.pixels)
+        answer.cancel()  # what is on its way into the queue is not put there any more
+        with self._changed:
+            for entry in self._queue:
+                if entry.answer is answer:
+                    self._queue.remove(entry)
+                    self._count(entry, -1)
+                    self._measures.dropped += len(entry.pixels)
+                    break  # else it is in the model already
 
     def full(self) -> Problem:
         """Tell that nothing more is taken, and when there will be room."""
@@ -150,9 +155,9 @@ class Batcher:
                 dropped = [entry for entry in taken if entry not in alive]
                 with self._changed:  # the loop counts as well
                     self._measures.dropped += sum(len(entry.pixels) for entry in dropped)
-                _tell(dropped, [late()] * len(dropped))
+                tell([entry.answer for entry in dropped], [late()] * len(dropped))
             if alive:
-                _tell(alive, self._answers(alive))
+                tell([entry.answer for entry in alive], self._answers(alive))
 
     def _answers(self, taken: Sequence[Entry]) -> list[Any]:
         """Embed entries together; where that fails, one by one, so that a bad image fails alone."""
@@ -184,20 +189,21 @@ def late() -> Problem:
     )
 
 
-def _tell(entries: Sequence[Entry], answers: Sequence[Any]) -> None:
+def tell(waiting: Sequence[asyncio.Future[Vectors]], answers: Sequence[Any]) -> None:
+    """Give embeddings, or errors, to who waits for them on one event loop; from any thread."""
     # once for a whole batch, as each call wakes the loop
     try:
-        entries[0].answer.get_loop().call_soon_threadsafe(_resolve, entries, answers)
+        waiting[0].get_loop().call_soon_threadsafe(_resolve, waiting, answers)
     except RuntimeError:  # the loop has ended, and whoever waited with it
-        LOG.warning("%d answers came after the end", len(entries))
+        LOG.warning("%d answers came after the end", len(waiting))
 
 
-def _resolve(entries: Sequence[Entry], answers: Sequence[Any]) -> None:
-    for entry, answer in zip(entries, answers, strict=True):
-        if entry.answer.done():
+def _resolve(waiting: Sequence[asyncio.Future[Vectors]], answers: Sequence[Any]) -> None:
+    for one, answer in zip(waiting, answers, strict=True):
+        if one.done():
             continue
         if isinstance(answer, Exception):
-            entry.answer.set_exception(answer)
-            entry.answer.exception()  # seen, even where nobody waits any more
+            one.set_exception(answer)
+            one.exception()  # seen, even where nobody waits any more
         else:
-            entry.answer.set_result(answer)
+            one.set_result(answer)

@@ -24,7 +24,7 @@ from twinset.models.embedder import Embedder, batch_size
 from twinset.search.index import Index
 from twinset.server import uploads
 from twinset.server.asked import ASKED
-from twinset.server.batching import Batcher, Entry, late
+from twinset.server.batching import Batcher, late, tell
 from twinset.server.limits import Limits
 from twinset.server.measures import Measures
 from twinset.server.problems import Problem
@@ -178,13 +178,15 @@ class Service:
 
     async def pixels(self, images: Sequence[EncodedImage]) -> NDArray[np.uint8]:
         """Decode images to the model's own size: uint8 of shape (n, *shape)."""
+        return await self.call(self._decoded, images)
+
+    def _decoded(self, images: Sequence[EncodedImage]) -> NDArray[np.uint8]:
         preprocessing = self.model.preprocessing
         if isinstance(preprocessing, VectorInput):
             raise Problem(
                 422, "Expected a model of images. This server's model takes vectors: ask by item."
             )
-        most = self.limits.image_pixels
-        return await self.call(uploads.decoded, images, preprocessing, most)
+        return uploads.decoded(images, preprocessing, self.limits.image_pixels)
 
     async def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed pixels of the model's own size, together with what others ask meanwhile.
@@ -201,7 +203,7 @@ class Service:
         end = self._deadline()
         # Cut, not refused: two parts at a time, so that others come in between.
         parts = [pixels[at : at + self.most] for at in range(0, len(pixels), self.most)]
-        waiting: list[Entry] = []
+        waiting: list[asyncio.Future[NDArray[np.float32]]] = []
         found: list[NDArray[np.float32]] = []
         try:
             for part in parts:
@@ -209,31 +211,60 @@ class Service:
                     found.append(await _answer(waiting[0], end))
                     waiting.pop(0)
                 waiting.append(await self._put(part, end, bool(found)))
-            found += [await _answer(entry, end) for entry in waiting]
+            found += [await _answer(one, end) for one in waiting]
         finally:
-            for entry in waiting:
-                self.batcher.leave(entry)
+            for one in waiting:
+                self.batcher.leave(one)
         if not found:
             return np.zeros((0, self.model.dim), np.float32)
         return found[0] if len(found) == 1 else np.concatenate(found)
 
-    async def _put(self, part: NDArray[np.uint8], end: float, begun: bool) -> Entry:
+    async def _put(
+        self, part: NDArray[np.uint8], end: float, begun: bool
+    ) -> asyncio.Future[NDArray[np.float32]]:
+        answer = asyncio.get_running_loop().create_future()
         while True:
             try:
-                return self.batcher.put(part, end)
+                self.batcher.put(part, end, answer)
             except Problem:
                 # what was begun is worth more than what comes new
                 if not begun or time.monotonic() > end:
                     raise
                 await asyncio.sleep(_PATIENCE)
+            else:
+                return answer
 
     def _deadline(self) -> float:
         asked = ASKED.get()  # none where a program calls a service itself
         return time.monotonic() + self.limits.seconds if asked is None else asked.deadline
 
     async def embed_images(self, images: Sequence[EncodedImage]) -> NDArray[np.float32]:
-        """Decode and embed images."""
-        return await self.embed(await self.pixels(images))
+        """Decode and embed images; see `embed`."""
+        if not 1 <= len(images) <= self.most:
+            return await self.embed(await self.pixels(images))
+        end = self._deadline()
+        answer = asyncio.get_running_loop().create_future()
+        self._threads.submit(self._decode_and_put, images, end, answer)
+        try:
+            return await _answer(answer, end)
+        finally:
+            self.batcher.leave(answer)
+
+    def _decode_and_put(
+        self,
+        images: Sequence[EncodedImage],
+        end: float,
+        answer: asyncio.Future[NDArray[np.float32]],
+    ) -> None:
+        # Straight from the thread that decoded into the queue: the loop is woken once for a
+        # request, not twice.
+        try:
+            if time.monotonic() > end:
+                raise late()
+            if not answer.done():
+                self.batcher.put(self._decoded(images), end, answer)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            tell([answer], [error])
 
     def close(self) -> None:
         """Finish what was accepted, and let go of the index."""
@@ -243,9 +274,9 @@ class Service:
             self.index.close()
 
 
-async def _answer(entry: Entry, end: float) -> NDArray[np.float32]:
+async def _answer(answer: asyncio.Future[NDArray[np.float32]], end: float) -> NDArray[np.float32]:
     """Wait for an answer; who hangs up, or must not wait any longer, costs no inference."""
-    answer, asked = entry.answer, ASKED.get()
+    asked = ASKED.get()
     await asyncio.wait((answer,), timeout=min(_PATIENCE, max(0.0, end - time.monotonic())))
     if not answer.done():  # else a task for each request would cost more than a small model
         leaving: set[asyncio.Future[Any]] = set()
