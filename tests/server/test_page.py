@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import twinset.server
+from serving import running
 from visiting import LOOKS, PHONE, check, visited
 
 PAGE = Path(twinset.server.__file__).parent / "page"
@@ -172,6 +173,32 @@ def test_the_report(browser, server, look):
             server.http.get("/api/v1/model").json()["alternatives"]
         )
         check(page)
+
+
+def test_without_an_index_two_images_can_be_compared(browser, home):
+    with running(home, index=False) as one, visited(browser, f"{one.url}/search") as page:
+        page.get_by_text("No collection is served here").wait_for()
+        assert page.locator(".nav a").all_inner_texts() == ["Compare", "Threshold", "Report"]
+        page.get_by_role("link", name="Threshold").click()
+        page.locator(".cost").nth(1).wait_for()
+        page.get_by_role("link", name="Compare").click()
+        give(page, home, 0, 4)
+        page.locator(".verdict.same").wait_for()
+
+
+def test_every_view_is_in_reach_of_a_thumb(browser, server):
+    with visited(browser, f"{server.url}/threshold", **PHONE) as page:
+        page.get_by_role("button", name="Plus").click()
+        links = page.locator(".nav a")
+        assert links.count() == 7
+        for link in links.all():
+            box = link.bounding_box()
+            assert box["width"] >= 44
+            assert box["height"] >= 44
+            assert 0 <= box["x"] <= 390 - box["width"]
+        page.get_by_role("link", name="Rapport").click()
+        page.locator(".report").wait_for()
+        page.get_by_role("link", name="Rapport").wait_for(state="hidden")  # closed again
 
 
 def test_by_keyboard_alone(browser, server):

@@ -9,8 +9,11 @@ export const Busy = ({ text }) => html`<p class="busy" role="status"><${Twins} r
 export const Empty = ({ title, children }) => html`<div class="empty">
   <${Twins} ratio=${1.3} />
   <h2>${title}</h2>
-  <div class="quiet measure">${children}</div>
+  <div class="quiet measure">${typeof children === "string" ? coded(children) : children}</div>
 </div>`;
+
+/** A text with `what is typed` set as such. */
+const coded = (text) => text.split("`").map((part, k) => (k % 2 ? html`<code>${part}</code>` : part));
 
 /** A problem as a sentence: what happened, what the server said, and a way on. */
 export const Trouble = ({ problem, again }) => html`<div class="problem" role="alert">

@@ -53,7 +53,7 @@ function Desk({ told, query, model, again }) {
         ${told.points.map((one) => html`<${Place} key=${`point ${one.name}`} at=${at} value=${one.threshold} name=${one.name} saved move=${move} onGone=${model.writable && token.get() && (() => drop(one.name, again))} />`)}
       </ul>
       <div class="row">
-        ${model.writable && html`<button class="button main" type="button" onClick=${() => setSaving(true)}>${t("threshold.save")}</button>`}
+        ${model.writable && model.has_index && html`<button class="button main" type="button" onClick=${() => setSaving(true)}>${t("threshold.save")}</button>`}
         <p class="small quiet measure">${t(told.curve?.over === "class" ? "threshold.over-class" : "threshold.over-image", { images: own.images ?? 0 })}</p>
       </div>
     </section>
