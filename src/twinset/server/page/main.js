@@ -27,7 +27,7 @@ function Bar({ views, path, onLook }) {
             </li>`,
           )}
           <li class="nav-more-item">
-            <button class="nav-more" type="button" aria-expanded=${open} onClick=${() => setOpen(!open)}>
+            <button class=${`nav-more ${views.findIndex((view) => view.path === path) >= onPhone ? "here" : ""}`} type="button" aria-expanded=${open} onClick=${() => setOpen(!open)}>
               <${Icon} name="more" />${t("nav.more")}
             </button>
           </li>
