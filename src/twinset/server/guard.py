@@ -73,7 +73,8 @@ class Guard:
         self.held += length
         try:
             self._check(scope, limits)
-            service = await self._current.up_to_date()
+            self._current.look()
+            service = self._current.service
             asked = Asked(0.0, receive)
             try:
                 route = await self._ask(service, scope, asked, receive, sent)

@@ -7,7 +7,9 @@ import logging
 import time
 from contextlib import suppress
 
-from twinset.errors import StoreError, TwinsetError
+from twinset.errors import ReplacedError, StoreError, TwinsetError
+from twinset.search.index import Index
+from twinset.server.problems import Problem
 from twinset.server.service import Service
 
 LOG = logging.getLogger("twinset.server")
@@ -24,20 +26,22 @@ class Current:
         self.service = service
         self._lock = asyncio.Lock()
         self._looked = time.monotonic()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def up_to_date(self) -> Service:
-        """Give the service, after a look now and then whether its index was replaced."""
-        now, service = time.monotonic(), self.service
-        if now - self._looked > LOOK and service.index is not None:
+    def look(self) -> None:
+        """Look now and then whether the index was replaced; whoever asks does not wait for it."""
+        now, index = time.monotonic(), self.service.index
+        if now - self._looked > LOOK and index is not None:
             self._looked = now
+            self._keep(asyncio.create_task(self._look(self.service, index)))
+
+    async def _look(self, service: Service, index: Index) -> None:
+        # what cannot be opened is told by `renew`, and other troubles by whoever asks the index
+        with suppress(TwinsetError, Problem):
             try:
-                await service.call(service.index.store.version)
-            except StoreError as error:
-                LOG.warning("%s", error)
-                with suppress(TwinsetError):  # told in the log; what asks the index fails
-                    await self.renew(service)
-        return self.service
+                await service.call(index.store.version)
+            except ReplacedError:
+                await self.renew(service)
 
     async def renew(self, old: Service) -> Service:
         """Open model and index again, and let new requests have them.
@@ -65,10 +69,12 @@ class Current:
             self.service = new
             new.measures.reloads += 1
             LOG.warning("took up model %s", new.model.digest[:12])
-            task = asyncio.create_task(_closed(old))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._keep(asyncio.create_task(_closed(old)))
             return new
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)  # a loop alone does not hold one
+        task.add_done_callback(self._tasks.discard)
 
 
 async def _closed(service: Service) -> None:
