@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from twinset.server import problems
 from twinset.server.direct import Direct
+from twinset.server.examples import add_openapi
 from twinset.server.guard import Guard
 from twinset.server.renewing import Current
 from twinset.server.routes import compare, health, items, model, review, search, threshold
@@ -60,7 +61,7 @@ def create_app(service: Service, *, hosts: Collection[str] = LOCAL) -> FastAPI:
         # both pages load scripts from another host
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,  # it is served with examples of the index
         # FastAPI would tell OpenTelemetry of each request, wherever the environment says
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
@@ -69,6 +70,7 @@ def create_app(service: Service, *, hosts: Collection[str] = LOCAL) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX, responses=PROBLEMS)
     app.include_router(health.router, responses=PROBLEMS)
+    add_openapi(app)
     _serve_page(app)
     app.add_middleware(Direct, routers=ROUTERS, prefix=PREFIX)
     app.add_middleware(Guard, current=app.state.current, hosts=hosts)

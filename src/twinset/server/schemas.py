@@ -105,7 +105,9 @@ class ProblemOut(BaseModel):
     detail: str
 
 
-def takes(options: type[BaseModel], *fields: str, many: bool = False) -> dict[str, Any]:
+def takes(
+    options: type[BaseModel], *fields: str, many: bool = False, example: Any = None
+) -> dict[str, Any]:
     """Describe a request that brings images in these fields and options, for `openapi_extra`.
 
     Images come as a form; where there is one field, a single image may be the whole body, with the
@@ -117,6 +119,8 @@ def takes(options: type[BaseModel], *fields: str, many: bool = False) -> dict[st
     properties = {**dict.fromkeys(fields, one), **schema.get("properties", {})}
     form = {"type": "object", "properties": properties}
     content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
+    if example is not None:
+        content["multipart/form-data"]["example"] = example
     if len(fields) == 1:
         content["image/*"] = {"schema": file}
     return {"requestBody": {"required": True, "content": content}}

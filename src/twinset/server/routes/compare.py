@@ -14,6 +14,7 @@ from twinset import distance as distances
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.models.explanation import explain_pixels
 from twinset.server.answers import answer
+from twinset.server.examples import FIRST, SECOND
 from twinset.server.pictures import pictures
 from twinset.server.problems import Problem
 from twinset.server.schemas import (
@@ -29,13 +30,14 @@ from twinset.server.uploads import Form
 
 router = APIRouter(tags=["compare"])
 SIDES = ("left", "right")
+TWO = {"left_item": FIRST, "right_item": SECOND, "prior": 0.2}
 
 
 @router.post(
     "/compare",
     response_model=VerdictOut,
     summary="Do two images show the same?",
-    openapi_extra=takes(CompareOptions, *SIDES),
+    openapi_extra=takes(CompareOptions, *SIDES, example=TWO),
 )
 async def compare(request: Request, service: TheService) -> Response:
     """Give the verdict on two images, or items of the index: distance, threshold, probability."""
@@ -67,7 +69,7 @@ async def embed(request: Request, service: TheService) -> Response:
     "/explain",
     response_model=ExplanationOut,
     summary="Where two images agree and differ",
-    openapi_extra=takes(CompareOptions, *SIDES),
+    openapi_extra=takes(CompareOptions, *SIDES, example=TWO),
 )
 async def explain(request: Request, service: TheService) -> Response:
     """Cover a patch of an image at a time, and tell how far each moves the distance.

@@ -15,6 +15,7 @@ from twinset.search.duplicates import PICTURE, THING, DuplicateGroup, Duplicates
 from twinset.search.index import Index
 from twinset.search.keep import RULES, keep_plan
 from twinset.server.answers import answer
+from twinset.server.examples import FIRST, SECOND
 from twinset.server.kept import kept
 from twinset.server.problems import Problem
 from twinset.server.review_schemas import (
@@ -31,7 +32,7 @@ from twinset.server.telling import PATH, shown, threshold_told
 
 router = APIRouter(tags=["review"])
 KINDS = {"thing": THING, "picture": PICTURE}
-_EXAMPLE = {"left": "items/00", "right": "items/04"}
+_EXAMPLE = {"left": FIRST, "right": SECOND}
 Who = Annotated[str, Query(max_length=200, description="Who decided.")]
 Within = Annotated[
     float | None, Query(ge=0, allow_inf_nan=False, description="In place of the threshold.")

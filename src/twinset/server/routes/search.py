@@ -13,6 +13,7 @@ from twinset.data.decoding.image_file import EncodedImage
 from twinset.search.answer import Answer
 from twinset.search.index import Index
 from twinset.server.answers import answer
+from twinset.server.examples import FIRST
 from twinset.server.problems import Problem
 from twinset.server.schemas import takes
 from twinset.server.search_schemas import (
@@ -31,7 +32,7 @@ router = APIRouter(tags=["search"])
     "/search",
     response_model=Answers,
     summary="What is like these images, or this item?",
-    openapi_extra=takes(SearchOptions, "images", many=True),
+    openapi_extra=takes(SearchOptions, "images", many=True, example={"item": FIRST, "k": 5}),
 )
 async def search(request: Request, service: TheService, index: TheIndex) -> Response:
     """Find the items nearest to each image, or to an item, as it was decided.
