@@ -331,6 +331,20 @@ def test_a_trained_model_is_used_without_keras(tmp_path):
     assert {"onnx", "scipy"} <= loaded, "the check sees what is heavy"
 
 
+def test_a_command_that_trains_does_not_load_what_keras_wraps():
+    """Nor does it hide it from others: scikit-learn can be imported afterwards."""
+    script = (
+        "import sys\n"
+        "from twinset.cli.arguments import choose_backend\n"
+        "choose_backend(None)\n"
+        "import twinset.training.one_step, twinset.metrics.calibration\n"
+        "print('keras' in sys.modules, {'sklearn', 'pandas'} & set(sys.modules))\n"
+        "import sklearn.base, pandas\n"
+        "print({'sklearn', 'pandas'} <= set(sys.modules))\n"
+    )
+    assert python(script).splitlines() == ["True set()", "True"]
+
+
 def test_jax_is_the_back_end_unless_chosen():
     script = "import os, twinset; print(os.environ['KERAS_BACKEND'])"
     for chosen in ("jax", "torch"):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.checks.check import DIVISION, check
-from twinset.data.checks.near_duplicates import find_duplicates
+from twinset.data.checks.kept_duplicates import kept_duplicates
 from twinset.data.data_set import load_images
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.fingerprints import as_keys
@@ -84,7 +84,7 @@ def _tell_notes(parts: Parts, say: Tell) -> None:
 
 def _checked(images: LabelledImages, allow_leaks: bool, say: Tell) -> NDArray[np.int64]:
     say(f"checking {len(images):,} images")
-    copies = find_duplicates(images.images, fingerprints=images.fingerprints)
+    copies = kept_duplicates(images)
     found = check(images, duplicates=copies)
     found.refuse_unfit(allow_leaks)
     for finding in found.findings:

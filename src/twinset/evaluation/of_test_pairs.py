@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SHOWN_PAIRS = 10
 SHOWN_IMAGES, SHOWN_TIMES = 8, 7
-CHUNK = 2**21  # pixels in memory at a time, for the baseline
+CHUNK = 2**18  # pixels at a time, for the baseline: they stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +104,20 @@ def _raw_distances(images: Labelled, pairs: Pairs) -> NDArray[np.float32]:
     for start in range(0, len(pairs), step):
         part = pairs[start : start + step]
         left, right = images.rows[part.left], images.rows[part.right]
-        if left.dtype == np.uint8:  # whole numbers first: in half the time of raw pixels
-            apart = np.subtract(left, right, dtype=np.int16).reshape(len(part), -1)
-            left, right = apart / np.float32(255), np.float32(0)
-        found[start : start + step] = distances.euclidean(left, right)
+        of = _of_pixels if left.dtype == np.uint8 else distances.euclidean
+        found[start : start + step] = of(left, right)
     return found
+
+
+def _of_pixels(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float64]:
+    # The same distance from whole numbers, in a fifth of the time. Exact: the squares of 256
+    # differences stay below 2²⁴, up to where float32 has every whole number.
+    apart = np.subtract(left, right, dtype=np.int16).reshape(len(left), -1).astype(np.float32)
+    whole = apart.shape[1] // 256 * 256
+    parts, rest = apart[:, :whole].reshape(len(left), -1, 256), apart[:, whole:]
+    squares = np.einsum("ijk,ijk->ij", parts, parts).sum(axis=1, dtype=np.float64)
+    squares += np.einsum("ij,ij->i", rest, rest)
+    return np.asarray(np.sqrt(squares) / 255)
 
 
 def _pictures(

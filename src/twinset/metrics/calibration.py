@@ -141,11 +141,11 @@ def min_cllr(curve: Curve) -> float:
     # distances cannot tell, and no monotone map of the distances changes it.
     # Do not read it as reached: it is fitted to the very pairs that it scores.
     # Brümmer, du Preez (2006), Application-Independent Evaluation of Speaker Detection.
-    from sklearn.isotonic import isotonic_regression
+    from scipy.optimize import isotonic_regression
 
     _, same, different = _weights(curve, 0.5)
     mass = same + different
-    p = isotonic_regression(same / mass, sample_weight=mass, increasing=False)
+    p = isotonic_regression(same / mass, weights=mass, increasing=False).x
     # where there is none of a kind, the other's share may be 1 and this one's logarithm infinite
     a, b = same > 0, different > 0
     bits = (same[a] * np.log2(p[a])).sum() + (different[b] * np.log2(1 - p[b])).sum()

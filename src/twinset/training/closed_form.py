@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from scipy.linalg import block_diag
-from sklearn.utils.extmath import randomized_svd
 
 from twinset.errors import DataError
 from twinset.settings import Count, NotNegative, Section
@@ -221,6 +220,8 @@ def _principal(x: NDArray[np.float32], most: int) -> NDArray[np.float32] | None:
         squares, directions = squares[::-1][:rank], wide.T @ vectors[:, ::-1][:, :rank]
         directions *= np.maximum(squares, np.finfo(np.float64).tiny) ** -0.5
     else:  # of 2,000 images in a third of the time of that, and always the same
+        from sklearn.utils.extmath import randomized_svd  # takes a second to import
+
         _, lengths, rows = randomized_svd(x, rank, n_iter=2, random_state=0)
         squares, directions = np.square(lengths), rows.T
     kept = squares > squares[0] * NOISE

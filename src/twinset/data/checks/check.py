@@ -27,11 +27,11 @@ from twinset.data.checks.findings import (
     about_remarks,
     about_skipped,
 )
+from twinset.data.checks.kept_duplicates import kept_duplicates
 from twinset.data.checks.near_duplicates import (
     Alike,
     Duplicates,
     Judged,
-    find_duplicates,
     image_name,
     judge_duplicates,
 )
@@ -202,7 +202,7 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
     owners = np.full(len(data), "") if data.parts is None else data.parts
     part_sizes = {name: int((owners == name).sum()) for name in dict.fromkeys(owners.tolist())}
     part_sizes.pop("", None)
-    found = duplicates or find_duplicates(data.images, fingerprints=data.fingerprints)
+    found = duplicates or kept_duplicates(data)
     judged = judge_duplicates(data, found, owners)
     torn = _torn_groups(data.groups, owners)
     constant = tuple(image_name(data, i) for i in np.flatnonzero(found.constant).tolist())
