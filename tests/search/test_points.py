@@ -119,3 +119,16 @@ def test_pages_of_items(url):
             index.store.page(-1)
         with pytest.raises(StoreError, match="has 'new' already"):
             index.put(Items(["new"], query()[None]))
+
+
+def test_columns(url):
+    known = [{"a": 2, "z": True}, {"a": "x", "b": None}, {"a": 10, "z": False}, {"a": 2}]
+    vectors = np.float32([[0, place] for place in range(4)])
+    with Index.build(Halves(), Items([*"wxyz"], vectors, known), url) as index:
+        found = {one.name: one for one in index.store.columns() if one.name[0] != "_"}
+        assert (found["a"].kinds, found["a"].values) == (("number", "text"), (2, 10, "x"))
+        assert (found["b"].kinds, found["b"].values) == ((), ())
+        assert found["z"].values == (False, True)
+        index.remove(["x"])
+        found = {one.name: one for one in index.store.columns(1) if one.name[0] != "_"}
+        assert {name: len(one.values) for name, one in found.items()} == {"a": 1, "z": 1}

@@ -14,13 +14,13 @@ import numpy as np
 
 from twinset import distance
 from twinset.decision import Threshold
-from twinset.errors import StoreError
+from twinset.errors import StoreError, UnknownItemError
 from twinset.progress import Wanted
 from twinset.search import decisions
 from twinset.search.answer import Answer
 from twinset.search.checked import checked_k
 from twinset.search.decisions import Decided, Decision, Judged, Judgements, Settled
-from twinset.search.items import Neighbour
+from twinset.search.items import Items, Neighbour
 from twinset.search.points import this_user
 from twinset.search.recalibrating import Recalibrating
 from twinset.search.review import Review, review
@@ -187,13 +187,30 @@ class Deciding(Recalibrating):
         (found,) = self.store.search(query, k=most, where=where, exact=exact)
         others = [one for one in found if one.id not in {item, *out, *same}]
         asked = conditions(where)
-        there = {own for own, known in self.items() if same and all(holds(c, known) for c in asked)}
-        held = self.store.get([own for own in same if own in there])
+        held = self._of(same)
         far = distance.euclidean(held.vectors, query).tolist()
-        agreed = sorted(map(Neighbour, held.ids, far, held.metadata), key=lambda one: one.distance)
+        agreed = [
+            Neighbour(*each)
+            for each in zip(held.ids, far, held.metadata, strict=True)
+            if all(holds(one, each[2]) for one in asked)
+        ]
+        agreed.sort(key=lambda one: one.distance)
         told = (*agreed, *others)[:k]
         first = told[0] if told else None
-        return Answer(item, told, self.threshold_at(point), None, first, frozenset(held.ids))
+        return Answer(
+            item, told, self.threshold_at(point), None, first, frozenset(one.id for one in agreed)
+        )
+
+    def _of(self, ids: Sequence[str]) -> Items:
+        # those that are there still; in most cases all are, and one look finds them
+        try:
+            return self.store.get(ids)
+        except UnknownItemError:
+            found: list[str] = []
+            for own in ids:
+                with suppress(UnknownItemError):
+                    found += self.store.get([own]).ids
+            return self.store.get(found)
 
     def review(
         self, count: int = 100, *, column: str | None = None, progress: Wanted = False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from twinset.errors import StoreError
-from twinset.search.checked import Metadata, is_whole
+from twinset.search.checked import Kind, Metadata, Scalar, is_whole, kind
 from twinset.search.items import Items
 from twinset.search.where import Condition, Where, conditions, holds
 
@@ -19,6 +19,15 @@ class Page:
     ids: tuple[str, ...]  # in the order in which they were put in
     metadata: tuple[Metadata, ...]  # what is known of each
     total: int  # how many meet the conditions
+
+
+@dataclass(frozen=True)
+class Column:
+    """A name of the metadata, and what is under it."""
+
+    name: str
+    kinds: tuple[Kind, ...]  # of its values, but null; sorted
+    values: tuple[Scalar, ...]  # different ones, at most so many as were asked for
 
 
 class Paged:
@@ -44,6 +53,19 @@ class Paged:
             if not is_whole(number) or number < 0:
                 raise StoreError(f"Expected the {name} as 0 or more. Received {number!r}.")
         return self._page(offset, limit, conditions(where))
+
+    def columns(self, most: int = 1000) -> list[Column]:
+        """List the names of the metadata, sorted, each with at most so many different values."""
+        found: dict[str, dict[tuple[Kind, Scalar], None]] = {}
+        for batch in self.batches():
+            for name, value in (each for known in batch.metadata for each in known.items()):
+                held = found.setdefault(name, {})
+                if value is not None and len(held) < most:
+                    held[kind(value), value] = None
+        return [
+            Column(name, tuple(sorted({k for k, _ in held})), tuple(v for _, v in sorted(held)))
+            for name, held in sorted(found.items())
+        ]
 
     def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
         # by reading all: a store that can do better does

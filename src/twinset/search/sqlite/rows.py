@@ -7,13 +7,14 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.search.checked import Metadata, Scalar, kind
+from twinset.search.checked import Kind, Metadata, Scalar, kind
 from twinset.search.items import Items
+from twinset.search.paging import Column
 from twinset.search.sqlite import vector_file
 from twinset.search.sqlite.database import State
 from twinset.search.where import Condition
@@ -65,6 +66,34 @@ def page(db: sqlite3.Connection, offset: int, limit: int) -> list[tuple[str, Met
         "SELECT id, metadata FROM items ORDER BY position LIMIT ? OFFSET ?", (limit, offset)
     )
     return [(id_, json.loads(text)) for id_, text in rows]
+
+
+def columns(db: sqlite3.Connection, most: int) -> list[Column]:
+    """List names, each with its kinds and different values."""
+    # Each next name or value is one step down the tree of the table; DISTINCT would read all of it.
+    found = []
+    name = ""
+    ask = "SELECT MIN(name) FROM facts WHERE name > ?"
+    while (name := db.execute(ask, (name,)).fetchone()[0]) is not None:
+        values: dict[Kind, list[Scalar]] = {}
+        for each in get_args(Kind):
+            many = _values(db, name, each, most - sum(map(len, values.values())))
+            if many and each != "null":
+                values[each] = [bool(one) for one in many] if each == "boolean" else many
+        every = tuple(one for each in sorted(values) for one in values[each])
+        found.append(Column(name, tuple(sorted(values)), every))
+    return found
+
+
+def _values(db: sqlite3.Connection, name: str, kind: Kind, most: int) -> list[Scalar]:
+    found: list[Scalar] = []
+    where = "FROM facts WHERE name = ? AND kind = ?"
+    value = db.execute(f"SELECT MIN(value) {where}", (name, kind)).fetchone()[0]
+    while value is not None and len(found) < most:
+        found.append(value)
+        asked = (name, kind, value)
+        value = db.execute(f"SELECT MIN(value) {where} AND value > ?", asked).fetchone()[0]
+    return found
 
 
 def insert(db: sqlite3.Connection, state: State, items: Items) -> State:

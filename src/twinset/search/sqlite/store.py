@@ -19,7 +19,7 @@ from twinset.nearest import Hits, Matrix
 from twinset.search import approximate
 from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
-from twinset.search.paging import Page
+from twinset.search.paging import Column, Page
 from twinset.search.sqlite import database, making, rows, switching, vector_file
 from twinset.search.sqlite.database import State, told
 from twinset.search.store import Request, Store, known_ids, replaced, unknown_ids
@@ -194,6 +194,11 @@ class SqliteStore(Store):
     def _records(self, kind: str) -> list[str]:
         with self._reading() as now:
             return rows.records(now.db, kind)
+
+    def columns(self, most: int = 1000) -> list[Column]:
+        """List the names of the metadata, sorted, each with at most so many different values."""
+        with self._reading() as now:
+            return rows.columns(now.db, most)
 
     def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
         with self._reading() as now:

@@ -10,12 +10,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from twinset.data.image_sources import picture_of
-from twinset.search.answer import for_people
-from twinset.search.checked import kind
 from twinset.search.index import Index
 from twinset.server import adding
 from twinset.server.answers import answer
-from twinset.server.kept import kept
 from twinset.server.problems import Problem
 from twinset.server.schemas import takes
 from twinset.server.search_schemas import Added, AddOptions, IndexOut, ItemOut, ItemsOut, Removed
@@ -31,17 +28,14 @@ _PICTURE: Any = {200: {"content": {MEDIA: {}}, "description": "The picture."}}
 @router.get("/index", response_model=IndexOut, summary="What is served")
 async def about(service: TheService, index: TheIndex) -> Response:
     """Tell how many items there are, their columns, identities, decisions and operating points."""
-    version = await service.call(index.store.version)
-    key = "columns", version or len(index)
-    columns = await kept(service).get(key, lambda: _columns(index), "the list of columns")
-    told = await service.call(_about, service, index)
-    return answer(told | {"columns": columns})
+    return answer(await service.call(_about, service, index))
 
 
 def _about(service: Service, index: Index) -> dict[str, Any]:
     identities = index.identities
     return {
         "items": len(index),
+        "columns": _columns(index),
         "model": index.store.signature.model,
         "identities": None if identities is None else identities.to_dict(),
         "threshold": threshold_told(index.threshold),
@@ -52,25 +46,15 @@ def _about(service: Service, index: Index) -> dict[str, Any]:
 
 
 def _columns(index: Index) -> list[dict[str, Any]]:
-    kinds: dict[str, set[str]] = {}
-    values: dict[str, dict[Any, None]] = {}
-    for batch in index.store.batches():
-        for name, value in (each for one in batch.metadata for each in for_people(one).items()):
-            if name == PATH:
-                continue
-            held = values.setdefault(name, {})
-            if value is not None:
-                kinds.setdefault(name, set()).add(kind(value))
-                if len(held) < COUNTED:
-                    held[value] = None
     return [
         {
-            "name": name,
-            "kind": next(iter(found)) if len(found := kinds.get(name, {"text"})) == 1 else "mixed",
-            "distinct": len(held),
-            "values": sorted(held, key=lambda v: (str(type(v)), v)) if len(held) <= LISTED else [],
+            "name": one.name,
+            "kind": one.kinds[0] if len(one.kinds) == 1 else "mixed" if one.kinds else "text",
+            "distinct": len(one.values),
+            "values": one.values if len(one.values) <= LISTED else [],
         }
-        for name, held in values.items()
+        for one in index.store.columns(COUNTED)
+        if one.name != PATH and not one.name.startswith("_")
     ]
 
 

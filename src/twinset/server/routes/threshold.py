@@ -29,11 +29,12 @@ _NO_CURVE = (
 async def threshold(service: TheService) -> Response:
     """Tell both error rates over thresholds, densities, operating points, and what is left.
 
-    `index` is null until it has been computed, in the background, for this state of the index.
+    `index` is computed in the background: null at first, and of a moment ago while computing.
     """
     model, index = service.model, service.index
     curve = model.error_curve
     own = model.threshold if index is None else await service.call(lambda: index.threshold)
+    left, computing = await _left(service)
     points = [] if index is None else [*(await service.call(index.points)).values()]
     return answer(
         {
@@ -44,22 +45,24 @@ async def threshold(service: TheService) -> Response:
             "densities": None if curve is None else curve.densities(),
             "calibrator": None if model.calibrator is None else asdict(model.calibrator),
             "points": [one.to_dict() for one in points],
-            "index": await _left(service),
-            "computing": index is not None and await _left(service) is None,
+            "index": left,
+            "computing": computing,
         }
     )
 
 
-async def _left(service: Service) -> dict[str, Any] | None:
-    index = service.index
+async def _left(service: Service) -> tuple[dict[str, Any] | None, bool]:
+    index, held = service.index, kept(service)
     if index is None:
-        return None
-    curve = service.model.error_curve
-    end = None if curve is None else curve.distance[-1]
-    version = await service.call(index.store.version)
-    future = kept(service).start(("reach", version, end), lambda: reach(index.store, end))
-    # a slider need not wait: it asks again
-    return future.result().to_dict() if future.done() else None
+        return None, False
+    end = None if service.model.error_curve is None else service.model.error_curve.distance[-1]
+    key = "reach", await service.call(index.store.version)
+    # A slider need not wait: it has what was true a moment ago, and asks again.
+    ready = not held.busy("reach")
+    if ready:  # one after another, however often items change
+        ready = held.start(key, lambda: reach(index.store, end)).done()
+    found = held.latest("reach")
+    return None if found is None else found.to_dict(), not ready
 
 
 @router.get("/points", response_model=list[PointOut], summary="Operating points")
