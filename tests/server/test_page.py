@@ -51,6 +51,26 @@ def test_comparing(browser, server, home, look):
         page.get_by_text("encore une image" if french else "one more image").wait_for()
 
 
+def test_an_image_is_pasted_another_dropped_and_a_tile_dragged(browser, server):
+    bring = """async ([kind, where, text]) => {
+        const given = new DataTransfer();
+        const picture = await (await fetch("/api/v1/images/items/03")).blob();
+        if (text) given.setData("text/x-twinset-item", text);
+        else given.items.add(new File([picture], "given.png", { type: picture.type }));
+        const from = { bubbles: true, cancelable: true, dataTransfer: given, clipboardData: given };
+        const event = kind === "paste" ? new ClipboardEvent(kind, from) : new DragEvent(kind, from);
+        document.querySelectorAll(where)[0].dispatchEvent(event);
+    }"""
+    with visited(browser, f"{server.url}/compare") as page:
+        page.evaluate(bring, ["paste", "body", ""])
+        page.get_by_role("img", name="given.png").wait_for()
+        page.evaluate(bring, ["drop", ".drop:nth-of-type(2)", ""])
+        page.locator(".verdict.same").wait_for()
+        page.evaluate(bring, ["drop", ".drop:nth-of-type(2)", "items/00"])
+        page.locator(".verdict.different").wait_for()
+        page.wait_for_url("**/compare?right=items%2F00")
+
+
 def test_a_photo_from_a_computer_s_camera(browser, server):
     stream = """() => { navigator.mediaDevices.getUserMedia = async () => {
         const drawn = document.createElement("canvas");

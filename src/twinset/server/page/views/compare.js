@@ -78,7 +78,7 @@ const judged = (verdict, point) =>
   point ? { ...verdict, same: verdict.distance <= point.threshold, threshold: { value: point.threshold, name: point.name } } : verdict;
 
 function Where({ verdict, points, query }) {
-  const about = useGet("/threshold");
+  const about = useGet("/threshold?counts=false"); // what it leaves of the collection is not asked
   const { distance, threshold, same } = verdict;
   const hills = hillsOf(about.value);
   return html`<section class="card stack">
