@@ -261,11 +261,12 @@ def test_a_cut_network_is_said_and_can_be_tried_again(browser, server, home):
         page.locator(".verdict.same").wait_for()
 
 
-def test_what_is_no_image_is_said_in_the_server_s_words(browser, server):
-    with visited(browser, f"{server.url}/compare", noisy=True) as page:
+def test_what_is_no_image_is_said_in_one_s_language_and_the_server_s_words(browser, server):
+    with visited(browser, f"{server.url}/compare?lang=fr", noisy=True) as page:
         lie = {"name": "a.png", "mimeType": "image/png", "buffer": b"no image"}
         page.locator("input[type=file]:not([capture])").first.set_input_files([lie, lie])
-        page.get_by_role("alert").get_by_text("Expected").wait_for()
+        page.get_by_role("alert").get_by_text("a.png: expected an image").wait_for()
+        assert page.locator(".problem h2").inner_text().startswith("Cette image est illisible")
 
 
 def test_every_text_is_there_in_both_languages():

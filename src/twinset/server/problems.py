@@ -15,7 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
-from twinset.errors import DataError, ReplacedError, StoreError, TwinsetError, UnknownItemError
+from twinset.errors import (
+    DataError,
+    ImageFileError,
+    ReplacedError,
+    StoreError,
+    TwinsetError,
+    UnknownItemError,
+)
 
 LOG = logging.getLogger("twinset.server")
 MEDIA = "application/problem+json"
@@ -65,6 +72,8 @@ def problem_of(error: Exception) -> Problem:
         return error
     if isinstance(error, UnknownItemError):
         return Problem(404, str(error), name="no-item")
+    if isinstance(error, ImageFileError):
+        return Problem(422, str(error), name="unreadable-image")
     if isinstance(error, DataError | StoreError):
         return Problem(422, str(error))
     if isinstance(error, RequestValidationError):

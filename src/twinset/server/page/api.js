@@ -1,6 +1,6 @@
 // The way to the server: JSON or bytes in, and every failure as a sentence that says what to do.
 import { useEffect, useRef, useState } from "./vendor/preact.js";
-import { count, megabytes, t } from "./language.js";
+import { count, has, megabytes, t } from "./language.js";
 
 const BASE = "/api/v1";
 const LONGEST_WAIT = 10; // seconds that we wait for a busy server without asking the person
@@ -21,9 +21,11 @@ async function problemOf(response) {
   } catch {
     // a proxy in between answers in HTML
   }
+  // What people meet has a title of its own, in their language; the server's detail has the particulars.
+  const name = told.type?.split(":").at(-1);
   const known = { 401: "token", 403: "token", 413: "large", 429: "busy", 503: "busy", 504: "busy" }[response.status];
-  const title = known ? t(`problem.${known}`) : t("problem.refused");
-  return new Problem(response.status, title, told.detail || told.title || `HTTP ${response.status}`, retry);
+  const key = [name, known].find((one) => has(`problem.${one}`)) ?? "refused";
+  return new Problem(response.status, t(`problem.${key}`), told.detail || told.title || `HTTP ${response.status}`, retry);
 }
 
 export const pause = (seconds) => new Promise((go) => setTimeout(go, 1000 * seconds));
