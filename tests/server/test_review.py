@@ -32,6 +32,9 @@ def test_what_a_threshold_costs(server, index):
     assert told["threshold"]["rule"] == index.threshold.rule
     while told["computing"]:
         told = get(server, "threshold").json()
+    rates = get(server, "threshold?counts=false").json()  # what is left is not counted for these
+    assert (rates["index"], rates["computing"]) == (None, False)
+    assert rates["curve"] == told["curve"]
     left = told["index"]
     found = twinset.duplicates(index, left["distance"][60], pictures=False)
     assert left["matches"][-1] == left["items"] == 48

@@ -26,7 +26,10 @@ _NO_CURVE = (
 
 
 @router.get("/threshold", response_model=ThresholdCosts, summary="What each threshold costs")
-async def threshold(service: TheService) -> Response:
+async def threshold(
+    service: TheService,
+    counts: Annotated[bool, Query(description="Count what each leaves of the index.")] = True,
+) -> Response:
     """Tell both error rates over thresholds, densities, operating points, and what is left.
 
     `index` is computed in the background: null at first, and of a moment ago while computing.
@@ -34,7 +37,7 @@ async def threshold(service: TheService) -> Response:
     model, index = service.model, service.index
     curve = model.error_curve
     own = model.threshold if index is None else await service.call(lambda: index.threshold)
-    left, computing = await _left(service)
+    left, computing = await _left(service) if counts else (None, False)
     points = [] if index is None else [*(await service.call(index.points)).values()]
     return answer(
         {
