@@ -44,6 +44,7 @@ def open_service(
     loaded = model if isinstance(model, Embedder) else _loaded(Path(model))
     opened = index if isinstance(index, Index) else None
     if index is not None and not isinstance(index, Index):
+        # without a model at first, which would be refused where the index was switched
         opened = Index.open(index)
         try:
             if opened.store.signature.model != loaded.digest and (kept := _kept(opened)):
@@ -82,6 +83,7 @@ def _tell(place: str, folder: Path | None, kept: Embedder, given: Embedder) -> N
 
 
 def _loaded(folder: Path) -> Embedder:
+    # never "auto": it would load Keras, of seconds and hundreds of megabytes, without a word
     try:
         return load_model(folder, engine="onnx")
     except ModelError as error:

@@ -63,6 +63,20 @@ def serve(
         ModelError: no graph there.
         StoreError: no index there, or one of another model that keeps no copy of it.
         TwinsetError: the port is taken.
+
+    Example:
+        >>> import signal, tempfile
+        >>> import numpy as np, twinset
+        >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
+        >>> grays = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "light"), "grays")
+        >>> def stop(url):
+        ...     print(url.rpartition(":")[0])
+        ...     signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     twinset.fit(grays, epochs=1, encoder={"units": [8]}).save(folder)
+        ...     _ = twinset.export(folder)
+        ...     twinset.serve(folder, port=0, ready=stop)
+        http://127.0.0.1
     """
     # first, so that a port that is taken is told before a model is loaded
     with _listening(host, port) as listening:

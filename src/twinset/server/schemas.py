@@ -1,4 +1,4 @@
-"""What comes in and what goes out, for the OpenAPI; examples that work."""
+"""What comes in and what goes out, for the OpenAPI."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class CompareOptions(BaseModel):
     point: str | None = Field(
         None, description="Operating point of the index, in the place of its threshold."
     )
+
+
+# Answers are written by `to_dict()` of the library's own objects. These describe them, and let more
+# through: a field that is new there needs no change here.
 
 
 class ThresholdOut(BaseModel):
@@ -113,6 +117,7 @@ def takes(
     Images come as a form; where there is one field, a single image may be the whole body, with the
     options in the query.
     """
+    # by hand, as FastAPI would parse the form before it knew what may be in it
     schema = options.model_json_schema()
     file: dict[str, Any] = {"type": "string", "format": "binary"}
     one = {"type": "array", "items": file, "minItems": 1} if many else file

@@ -14,12 +14,14 @@ router = APIRouter(tags=["health"])
 @router.get("/health/live", summary="The process answers.")
 async def live() -> Response:
     """Tell that the process answers."""
+    # neither index nor queue is asked: a server that has much to do must not be killed for it
     return answer({"status": "alive"})
 
 
 @router.get("/health/ready", summary="Model and index are loaded, and there is room in the queue.")
 async def ready(service: TheService) -> Response:
     """Tell whether new requests would be answered."""
+    # whoever shares out requests among servers sends none here while the queue is full
     waiting, most = service.batcher.waiting_images, service.limits.queue_images
     if waiting >= most:
         raise service.batcher.full()

@@ -49,6 +49,7 @@ async def report(service: TheService) -> Response:
 def card(service: Service) -> dict[str, Any]:
     """Describe the model of a service."""
     model = service.model
+    # from the model itself and not from its card: a graph alone has none
     takes_vectors = isinstance(model.preprocessing, VectorInput)
     return {
         "name": service.name,
