@@ -32,7 +32,7 @@ def test_what_a_threshold_costs(server, index):
     assert told["threshold"]["rule"] == index.threshold.rule
     while told["computing"]:
         told = get(server, "threshold").json()
-    rates = get(server, "threshold?counts=false").json()  # what is left is not counted for these
+    rates = get(server, "threshold", counts=False).json()  # what is left is not counted for these
     assert (rates["index"], rates["computing"]) == (None, False)
     assert rates["curve"] == told["curve"]
     left = told["index"]
