@@ -226,5 +226,5 @@ def test_a_group_is_cut_at_its_weakest_link(browser, writable, home):
         groups = twinset.duplicates(index, pictures=False).groups
         assert not any({one.left, one.right} <= {m.id for m in group.members} for group in groups)
         page.get_by_role("button", name="Undo").click()
-        page.wait_for_function("document.querySelectorAll('.toast').length === 0")
+        page.locator(".toast").first.wait_for(state="detached")
         assert not index.decisions()

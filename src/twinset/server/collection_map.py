@@ -60,6 +60,8 @@ class Chart:
     axes: Axes
     pca: Points
     content: str  # a digest of the vectors: what is computed from them is kept under it
+    # until t-SNE is done with them; not longer, as a large collection would double the memory
+    vectors: NDArray[np.float32] | None
     works: dict[str, Work] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
 
@@ -107,7 +109,14 @@ class CollectionMap:
         """Begin to compute t-SNE of a chart, unless that was begun, and tell how far it is."""
         if len(chart.ids) < 4:
             return Work("failed", None, "t-SNE needs 4 items or more.")
-        return self._begun(chart, "tsne", lambda: self._kept_tsne(chart))
+
+        def compute() -> Points:
+            try:
+                return self._kept_tsne(chart)
+            finally:
+                chart.vectors = None
+
+        return self._begun(chart, "tsne", compute)
 
     def mistakes(self, chart: Chart, column: str) -> Work:
         """Begin to look for the model's mistakes by a column, unless that was begun."""
@@ -166,7 +175,8 @@ class CollectionMap:
         return points
 
     def _vectors(self, chart: Chart) -> NDArray[np.float32]:
-        # read again, and not held: a large collection would double the memory of the server
+        if (held := chart.vectors) is not None:
+            return held
         ids, _, vectors = self._all()
         vectors = vectors[spread(len(ids), self.most)]
         if _digest(vectors) != chart.content:
@@ -189,7 +199,7 @@ def _chart(
 ) -> Chart:
     axes = principal_axes(vectors)
     columns = columns_of(known)
-    return Chart(ids, items, columns, axes, axes.place(vectors), _digest(vectors))
+    return Chart(ids, items, columns, axes, axes.place(vectors), _digest(vectors), vectors)
 
 
 def columns_of(known: Sequence[Metadata]) -> dict[str, Column]:

@@ -22,13 +22,14 @@ export function oklch(light, chroma, turn) {
 
 /** The colours of so many kinds, the most frequent first; neighbours in hue differ in lightness. */
 export function palette(kinds, theme) {
-  const lights = theme === "dark" ? [0.78, 0.64, 0.88] : [0.56, 0.7, 0.42];
+  const lights = theme === "dark" ? [0.86, 0.64, 0.75] : [0.48, 0.69, 0.58];
   // up to a dozen hues are told apart; of more kinds the legend has to tell
   const hues = Math.min(Math.max(kinds, 1), 12);
   const step = [5, 7, 3, 1].find((one) => one < hues && hues % one) ?? 1; // not round the circle in order
+  const levels = hues % 2 ? 3 : 2;
   return Array.from({ length: kinds }, (_, k) => {
-    const light = lights[(k + Math.floor(k / 12)) % 3];
-    return oklch(light, 0.145, 0.08 + ((k * step) % hues) / hues + 0.03 * Math.floor(k / hues));
+    const place = (k * step) % hues;
+    return oklch(lights[(place + Math.floor(k / 12)) % levels], 0.15, 0.07 + place / hues + 0.03 * Math.floor(k / hues));
   });
 }
 
