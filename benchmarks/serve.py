@@ -26,6 +26,7 @@ import ledger
 from serve_client import load, multipart, request
 from serve_worlds import (
     MODELS,
+    answer,
     ask,
     contestant,
     index_folder,
@@ -184,15 +185,12 @@ def poisoned(options, home):
         opened = [socket.create_connection(("127.0.0.1", server.port)) for _ in files]
         for each, raw in zip(opened, embeds(files), strict=True):
             each.sendall(raw)
-        answers = [each.recv(1 << 16) for each in opened]
-    same = [
-        a.startswith(b"HTTP/1.1 200") and near(a.partition(b"\r\n\r\n")[2], b)
-        for a, b in zip(answers, good, strict=True)
-    ]
-    status, _, detail = answers[31].partition(b"\r\n\r\n")
+        answers = [answer(each) for each in opened]
+    same = [a[0] == 200 and near(a[2], b) for a, b in zip(answers, good, strict=True)]
+    status, _, detail = answers[31]
     ledger.say(
         "one poisoned image among 64",
-        f"{sum(same)} right answers; {status[9:12].decode()}: {json.loads(detail)['detail']}",
+        f"{sum(same)} right answers; {status}: {json.loads(detail)['detail']}",
     )
 
 

@@ -192,18 +192,23 @@ def ask(port, raw, timeout=30):
     """Send the bytes of one request; return status, headers (in lower case) and body."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as one:
         one.sendall(raw)
-        got = bytearray()
-        while True:
-            part = one.recv(1 << 16)
-            got += part
-            head, found, body = bytes(got).partition(b"\r\n\r\n")
-            if found:
-                head = head.decode("latin-1").lower()
-                length = [h[15:] for h in head.split("\r\n") if h.startswith("content-length:")]
-                if not part or (length and len(body) >= int(length[0])):
-                    return int(head[9:12]), head, body
-            elif not part:
-                return 0, "", bytes(got)
+        return answer(one)
+
+
+def answer(connection):
+    """Read one answer: status, headers (in lower case) and body; status 0 for a hang-up."""
+    got = bytearray()
+    while True:
+        part = connection.recv(1 << 16)
+        got += part
+        head, found, body = bytes(got).partition(b"\r\n\r\n")
+        if found:
+            head = head.decode("latin-1").lower()
+            length = [h[15:] for h in head.split("\r\n") if h.startswith("content-length:")]
+            if not part or (length and len(body) >= int(length[0])):
+                return int(head[9:12]), head, body
+        elif not part:
+            return 0, "", bytes(got)
 
 
 def quiet():

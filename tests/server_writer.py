@@ -98,7 +98,7 @@ def kill_many(folder, times, seed=0, writers=2):
     items, removed, decided = {}, set(), {}
     for _ in range(times):
         running = [Writer(url, number, steps) for number in range(writers)]
-        time.sleep(0.05 + rng.random() * 0.25)
+        time.sleep(0.1 + rng.random() * 0.5)
         os.kill(server.pid, signal.SIGKILL)
         server.wait()
         for each in running:
