@@ -21,6 +21,7 @@ from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.labelled import VectorInput
 from twinset.decision import Verdict, check_prior, judge
 from twinset.models.embedder import Embedder, batch_size
+from twinset.search.answer import Answer
 from twinset.search.index import Index
 from twinset.server import uploads
 from twinset.server.asked import ASKED
@@ -28,6 +29,7 @@ from twinset.server.batching import Batcher, late, tell
 from twinset.server.limits import Limits
 from twinset.server.measures import Measures
 from twinset.server.problems import Problem
+from twinset.server.searches import Searches
 
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
@@ -90,6 +92,7 @@ class Service:
             room=self.limits.queue_bytes,
             measures=self.measures,
         )
+        self._searches = Searches(self.call, self.limits.batch)
         # decoding, and all that waits for a store: the loop itself must never wait
         # What takes long holds two threads at most, or it would hold up all who only search.
         self.rarely = asyncio.Semaphore(2)
@@ -238,6 +241,25 @@ class Service:
         asked = ASKED.get()  # none where a program calls a service itself
         return time.monotonic() + self.limits.seconds if asked is None else asked.deadline
 
+    async def search(
+        self, index: Index, vectors: NDArray[np.float32], **asked: Any
+    ) -> list[Answer]:
+        """Search an index, together with what others look for in the same way meanwhile.
+
+        Args:
+            index: to search.
+            vectors: embeddings of shape (n, d).
+            **asked: as for `Index.search`, without `together`.
+
+        Raises:
+            Problem: 503, the answer would come too late.
+        """
+        one = self._searches.put(index, vectors, asked)
+        try:
+            return await _answer(one.answer, self._deadline())
+        finally:
+            one.answer.cancel()
+
     async def embed_images(self, images: Sequence[EncodedImage]) -> NDArray[np.float32]:
         """Decode and embed images; see `embed`."""
         if not 1 <= len(images) <= self.most:
@@ -274,7 +296,7 @@ class Service:
             self.index.close()
 
 
-async def _answer(answer: asyncio.Future[NDArray[np.float32]], end: float) -> NDArray[np.float32]:
+async def _answer(answer: asyncio.Future[Made], end: float) -> Made:
     """Wait for an answer; who hangs up, or must not wait any longer, costs no inference."""
     asked = ASKED.get()
     await asyncio.wait((answer,), timeout=min(_PATIENCE, max(0.0, end - time.monotonic())))

@@ -53,8 +53,11 @@ async def search(request: Request, service: TheService, index: TheIndex) -> Resp
     else:
         within = _within(options.within)
         vectors = await service.embed_images(images)
-        asked |= {"k": options.k, "within": within, "together": options.together}
-        answers = await service.call(lambda: index.search(vectors, **asked))
+        asked |= {"k": options.k, "within": within}
+        if options.together:
+            answers: Any = await service.call(lambda: index.search(vectors, together=True, **asked))
+        else:
+            answers = await service.search(index, vectors, **asked)
         found = named(answers, images, together=options.together)
     told = await service.call(lambda: [answer_told(each, index, options.prior) for each in found])
     return answer({"answers": told})
