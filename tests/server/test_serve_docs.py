@@ -73,6 +73,7 @@ def test_the_program_of_the_page(files, address):
     (program,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     scope = {"twinset": twinset}
     exec(compile(program.replace(HERE, address), "serve.md", "exec"), scope)
+    assert len(scope["found"]) == 5
     assert scope["verdict"].same == (scope["verdict"].distance <= scope["verdict"].threshold.value)
 
 
