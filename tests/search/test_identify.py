@@ -375,3 +375,13 @@ def test_of_many_threads_that_identify_one_reads_the_gallery(monkeypatch):
         answers = list(pool.map(lambda row: index.identify(held.vectors[row]), range(24)))
     assert [one.best.name for one in answers] == [name for name in "abcdef" for _ in range(4)]
     assert len(made) == 1
+
+
+def test_identities_are_chosen_anew_when_enough_was_put_in():
+    held = people()
+    with Index.build(Halves(threshold=0.3), held) as index:
+        before = index.identify_by("who")
+        for turn in range(4):
+            index.put(Items([f"new{turn}"], held.vectors[:1], [{"who": "a"}]))
+            chosen = index.identities.references
+            assert chosen == before.references + (0 if turn < 2 else 3)

@@ -52,6 +52,7 @@ class Identifying:
     _turn: threading.RLock
     _keeping: threading.RLock
     _galleries: tuple[_Read, ...] = ()
+    _put = 0  # items that were put in since references were counted
     _unkept: tuple[IdentitySettings, ...] = ()  # what was fitted and could not be recorded
 
     if TYPE_CHECKING:
@@ -80,7 +81,12 @@ class Identifying:
         """
         with self._turn:
             self.store.add(items)
-            self._identities_after(Changes(added=len(items)))
+            self._put += len(items)
+            settings = self.identities
+            # To count all references takes a while: not for each item that is put in.
+            if settings is not None and self._put > MUCH / 10 * settings.references:
+                self._identities_after(Changes(added=self._put))
+                self._put = 0
 
     def identify_by(self, column: str, *, strangers: float | None = None) -> IdentitySettings:
         """Let items with equal values in a column be references of one identity.
