@@ -144,3 +144,17 @@ def test_heads_and_networks_that_do_not_fit_are_refused(stripes):
         twinset.fit(stripes, "fast", encoder={"name": "pixels"})
     with pytest.raises(RecipeError, match="chosen out of candidates first"):
         twinset.fit(stripes, "auto", encoder={"name": "pixels"})
+
+
+def test_two_heads_of_the_same_features_share_their_directions():
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 12
+    rows = np.float32(rng.normal(size=(12, 600))[labels] + rng.normal(size=(60, 600)))
+    kept = {}
+    for kind in ("whitened", "lda", "whitened"):
+        shared, alone = (fit_head(rows, labels, kind, bases=each) for each in (kept, None))
+        np.testing.assert_array_equal(shared.matrix, alone.matrix)
+        np.testing.assert_array_equal(shared.mean, alone.mean)
+    assert len(kept) == 1
+    fit_head(rows[:-1], labels[:-1], "lda", bases=kept)
+    assert len(kept) == 2

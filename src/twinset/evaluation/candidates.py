@@ -99,7 +99,10 @@ class Candidate:
 
         if in_one_step(self.recipe):
             rows = known.of(self.recipe.encoder)
-            return rows, lambda kept: _Embedding(head_for(self.recipe, kept.rows, kept.labels))
+            # two heads of the same images of a turn begin with the same directions
+            return rows, lambda kept: _Embedding(
+                head_for(self.recipe, kept.rows, kept.labels, known.bases)
+            )
         if learns_once(self.recipe):
             data = known.of(self.recipe.encoder)
         return data, lambda kept: fit(kept, self.recipe, progress=False)
@@ -119,6 +122,7 @@ class Features:
     def __init__(self, data: Labelled, report: Report) -> None:
         self._data, self._report = data, report
         self._known: dict[str, Labelled] = {}
+        self.bases: dict[tuple[bytes, int], NDArray[np.float32]] = {}
 
     def of(self, encoder: Section) -> Labelled:
         """Give the features of all images, as data that a head is fitted to."""

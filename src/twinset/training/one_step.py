@@ -14,7 +14,7 @@ from twinset.networks.layers import UnitNorm
 from twinset.networks.seeded import Filled
 from twinset.recipe import ENCODERS, Recipe
 from twinset.settings import Section
-from twinset.training.closed_form import ClosedForm, fit_head
+from twinset.training.closed_form import Bases, ClosedForm, fit_head
 from twinset.training.frozen_trunk import learns_once, tunes
 
 
@@ -54,10 +54,16 @@ def check_frozen(recipe: Recipe) -> None:
         )
 
 
-def head_for(recipe: Recipe, rows: NDArray[np.float32], labels: NDArray[np.integer]) -> ClosedForm:
+def head_for(
+    recipe: Recipe,
+    rows: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    bases: Bases | None = None,
+) -> ClosedForm:
     """Fit the head of a recipe to features and labels."""
     settings = {key: value for key, value in recipe.head if key != "kind"}
-    return fit_head(rows, labels, recipe.head.kind, sizes=_sizes(recipe.encoder), **settings)
+    sizes = _sizes(recipe.encoder)
+    return fit_head(rows, labels, recipe.head.kind, sizes=sizes, bases=bases, **settings)
 
 
 def begin_with_head(
