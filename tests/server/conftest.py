@@ -60,6 +60,12 @@ def _made(folder):
     ).close()
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """Keep what servers keep, such as maps, out of the user's cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture(scope="session")
 def home(once, tmp_path_factory):
     """A folder with `run` (a model of 12 x 12 colour images), `second` (another), `items.csv`,

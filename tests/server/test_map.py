@@ -192,7 +192,7 @@ def test_the_map_over_http(server):
 class Standing:
     """In the place of t-SNE, whose process takes seconds to start: items stand in a row."""
 
-    most = 1000
+    most = 1001  # so that what others computed of the same items is not found
 
     def points(self, vectors):
         return np.float32([[row / len(vectors), 0] for row in range(len(vectors))])
@@ -269,6 +269,19 @@ def test_the_map_follows_the_index(own):
         work = made.mistakes(before, "label")
         until(lambda: work.state != "computing")
         assert (work.state, work.trouble) == ("failed", "The index has changed meanwhile.")
+
+
+def test_what_goes_wrong_in_the_background_is_told(home, caplog):
+    class Broken(Standing):
+        def points(self, vectors):
+            raise MemoryError
+
+    with twinset.Index.open(home / "photos.index", home / "run") as index:
+        made = CollectionMap(index, tsne=Broken())
+        work = made.work(made.now())
+        until(lambda: work.state != "computing")
+    assert (work.state, work.trouble) == ("failed", "MemoryError: see the log.")
+    assert "map: tsne" in caplog.text
 
 
 def test_a_large_index_is_sampled(home):

@@ -148,6 +148,13 @@ def test_mistakes_and_a_new_image_on_the_map(browser, server, home):
         assert page.locator(".map-chosen .badge").first.inner_text().startswith("same")
 
 
+def test_an_empty_collection_says_so(browser, writable):
+    index = writable.service.index
+    index.remove([own for own, _ in index.items()])
+    with visited(browser, f"{writable.url}/map") as page:
+        page.get_by_role("heading", name="Nothing is in the collection yet").wait_for()
+
+
 def token(page, server):
     page.get_by_label("Token").fill(server.service.token)
     page.get_by_role("button", name="Begin").click()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import logging
 import threading
 import time
 from collections import Counter
@@ -22,6 +24,8 @@ from twinset.search.index import Index
 from twinset.server.mistakes import Mistakes, find_mistakes
 from twinset.server.projection import Axes, Points, Tsne, between, principal_axes, spread
 from twinset.server.telling import shown
+
+LOG = logging.getLogger("twinset.server")
 
 # So many items are drawn at most, spread evenly over all; the map says so.
 MOST = 500_000
@@ -153,8 +157,12 @@ class CollectionMap:
             try:
                 work.value = compute()
                 work.state = "ready"
-            except (TwinsetError, OSError) as error:
-                work.trouble, work.state = str(error), "failed"
+            except Exception as error:  # noqa: BLE001 - whatever it is, who asks is told
+                known = isinstance(error, TwinsetError)
+                work.trouble = str(error) if known else f"{type(error).__name__}: see the log."
+                work.state = "failed"
+                if not known:
+                    LOG.exception("map: %s", name)
 
         # a daemon: a server that stops does not wait for it
         threading.Thread(target=run, name=f"twinset-map {name}", daemon=True).start()
@@ -234,8 +242,6 @@ def _digest(vectors: NDArray[np.float32]) -> str:
 
 
 def _save(path: Path, points: Points) -> None:
-    import io
-
     held = io.BytesIO()
     np.save(held, points)
     write_bytes(path, held.getvalue())

@@ -253,6 +253,8 @@ export const TEXTS = {
   // the map
   "map.title": ["Map", "Carte"],
   "map.ask": ["The whole collection", "Toute la collection"],
+  "map.none": ["Nothing is in the collection yet", "La collection est encore vide"],
+  "map.none-why": ["What is added to it appears here.", "Ce qui y est ajouté apparaît ici."],
   "map.plot": ["Map of the collection", "Carte de la collection"],
   "map.keys": [
     "Plus and minus zoom, the arrow keys move, 0 shows all. The table beside the map lists the same items.",

@@ -27,6 +27,8 @@ export class Thumbs {
     const done = () => {
       this.busy--;
       if (image.naturalWidth) this.kept.set(id, image);
+      // a busy server refuses some: they are asked for again, but not at once
+      else setTimeout(() => this.kept.delete(id), 2000);
       for (const old of this.kept.keys()) {
         if (this.kept.size <= KEPT) break;
         this.kept.delete(old);

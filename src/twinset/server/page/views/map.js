@@ -10,7 +10,7 @@ import { useSaid } from "../parts/announce.js";
 import { useAgain } from "../parts/computing.js";
 import { Drop } from "../parts/drop.js";
 import { Item } from "../parts/item.js";
-import { Busy, Trouble } from "../parts/states.js";
+import { Busy, Empty, Trouble } from "../parts/states.js";
 import { named } from "../parts/tile.js";
 import { ask } from "../router.js";
 import { theme } from "../theme.js";
@@ -106,6 +106,7 @@ export function View({ query, model }) {
     setPicture(undefined);
     ask({ layer: undefined, kind: undefined });
   };
+  if (info.value?.n === 0) return html`<h1 tabindex="-1">${t("map.ask")}</h1><${Empty} title=${t("map.none")}>${t("map.none-why")}<//>`;
   const trouble = [info, points, ids, column].find((one) => one.problem);
 
   return html`
