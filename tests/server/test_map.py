@@ -273,6 +273,8 @@ def test_the_map_follows_the_index(own):
 
 def test_what_goes_wrong_in_the_background_is_told(home, caplog):
     class Broken(Standing):
+        most = 1002
+
         def points(self, vectors):
             raise MemoryError
 

@@ -157,12 +157,13 @@ class CollectionMap:
             try:
                 work.value = compute()
                 work.state = "ready"
-            except Exception as error:  # noqa: BLE001 - whatever it is, who asks is told
+            except Exception as error:
+                # whatever it is, who asks is told
                 known = isinstance(error, TwinsetError)
-                work.trouble = str(error) if known else f"{type(error).__name__}: see the log."
-                work.state = "failed"
                 if not known:
                     LOG.exception("map: %s", name)
+                work.trouble = str(error) if known else f"{type(error).__name__}: see the log."
+                work.state = "failed"
 
         # a daemon: a server that stops does not wait for it
         threading.Thread(target=run, name=f"twinset-map {name}", daemon=True).start()
