@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 
 import twinset
 from serving import running
+from twinset.server.app import create_app
+from twinset.server.guard import Guard
 from twinset.server.opening import open_service
+from twinset.server.renewing import Current
 
 ITEMS = {"left_item": "items/00", "right_item": "items/01"}
 
@@ -153,7 +160,10 @@ def test_neither_keras_nor_what_draws_is_loaded(home):
 
 LOADED = """
 import sys, urllib.request
+from twinset.server.app import create_app
+from twinset.server.guard import Guard
 from twinset.server.opening import open_service
+from twinset.server.renewing import Current
 from twinset.server.running import in_background
 
 with in_background(open_service(*sys.argv[1:])) as url:
@@ -164,6 +174,47 @@ with in_background(open_service(*sys.argv[1:])) as url:
         urllib.request.urlopen(f"{url}/{path}").read()
 print(*{name.split(".")[0] for name in sys.modules})
 """
+
+
+def test_mounted_in_another_application(home, photos):
+    service = open_service(home / "run")
+    outer = FastAPI()
+    outer.mount("/twins", create_app(service, hosts=["shop.example"]))
+
+    async def ask():
+        transport = httpx.ASGITransport(outer)
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop.example") as http:
+            files = {"left": photos[0], "right": photos[4]}
+            return [
+                await http.get("/twins/health/live"),
+                await http.get("/twins/api/v1/model"),
+                await http.post("/twins/api/v1/compare", files=files),
+            ]
+
+    live, card, verdict = asyncio.run(ask())
+    assert live.json() == {"status": "alive"}
+    assert card.json()["digest"] == service.model.digest
+    assert verdict.json()["same"] is True
+    service.close()
+
+
+def test_the_route_of_the_page_for_contributors(home):
+    page = (Path(__file__).parents[2] / "docs/contributing.md").read_text("utf-8")
+    (block,) = (each for each in page.split("```python\n") if "APIRouter" in each)
+    route = {}
+    exec(block.split("```")[0], route)
+    service = open_service(home / "run")
+    app = FastAPI()
+    app.include_router(route["router"])
+    app.add_middleware(Guard, current=Current(service), hosts=["*"])
+
+    async def ask():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://any") as http:
+            return (await http.get("/classes")).json()
+
+    assert asyncio.run(ask()) == {"classes": ["red", "green", "blue", "gray"]}
+    service.close()
 
 
 def test_a_model_without_a_graph(own):

@@ -114,7 +114,8 @@ class Guard:
     def _check(self, scope: Scope, limits: Limits) -> None:
         headers = dict(scope["headers"])
         self._check_host(headers.get(b"host", b"").decode("latin-1"))
-        if scope["path"].startswith("/health"):
+        path = scope["path"].removeprefix(scope.get("root_path", ""))  # where it is mounted
+        if path.startswith("/health"):
             return  # a server that is full is alive
         if self.active > limits.requests or self.held > limits.held_bytes:
             raise Problem(
