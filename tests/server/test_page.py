@@ -208,7 +208,7 @@ def test_without_an_index_two_images_can_be_compared(browser, home):
 
 def test_every_view_is_in_reach_of_a_thumb(browser, server):
     with visited(browser, f"{server.url}/threshold", **PHONE) as page:
-        page.get_by_role("button", name="Plus").click()
+        page.get_by_role("button", name="Plus", exact=True).click()
         links = page.locator(".nav a")
         assert links.count() == 7
         for link in links.all():
