@@ -16,13 +16,18 @@ Made = TypeVar("Made")
 
 MOST = 8  # results that are kept
 AT_ONCE = 2  # that are computed
-PATIENCE = 8.0  # seconds that a request waits for one before it is told to ask again
+PATIENCE = 20.0  # seconds that a request waits for one before it is told to ask again
 
 
 class Kept:
-    """Results by name and state; of many that ask for one, one computes it."""
+    """Results by kind and state; of many that ask for one, one computes it.
 
-    def __init__(self) -> None:
+    Args:
+        patience: seconds that a request waits for one. Defaults to 20, within `Limits.seconds`.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._futures: OrderedDict[Hashable, Future[Any]] = OrderedDict()
         self._lock = threading.Lock()
         self._turn = threading.Semaphore(AT_ONCE)
@@ -78,7 +83,7 @@ class Kept:
             Problem: 503, it takes longer than a request should wait.
         """
         future = asyncio.wrap_future(self.start(key, make))
-        done, _ = await asyncio.wait([future], timeout=PATIENCE)
+        done, _ = await asyncio.wait([future], timeout=self._patience)
         if not done:
             raise Problem(
                 503,

@@ -77,7 +77,8 @@ async def items(
 async def one(service: TheService, index: TheIndex, item: str) -> Response:
     """Tell what is known of an item, and what people decided about it."""
     held = await service.call(index.get, [item])
-    decided = [each for each in index.settled.decisions if item in each.pair]
+    settled = await service.call(lambda: index.settled)
+    decided = [each for each in settled.decisions if item in each.pair]
     told = [asdict(each) | {"sentence": each.sentence()} for each in decided]
     return answer(_told(item, held.metadata[0]) | {"decisions": told})
 

@@ -52,7 +52,7 @@ async def review(
     key = "review", await _version(service, index), count, column, turn
     asked = kept(service).get(key, lambda: index.review(count, column=column), "the review")
     found = await asked
-    settled = index.settled
+    settled = await service.call(lambda: index.settled)  # as it is after the wait
     left = [one for one in found.questions if settled.says(one.left, one.right) is None]
     told = replace(found, questions=tuple(left))
     ends = {end for one in left for end in (one.left, one.right)}
@@ -188,7 +188,8 @@ async def _found(
         raise Problem(422, "Expected `within` or `point`. Received both.")
     limit = await service.call(index.threshold_at, point)
     most = limit.value if within is None else within
-    decided = hash(tuple((one.pair, one.same) for one in index.settled.decisions))
+    settled = await service.call(lambda: index.settled)
+    decided = hash(tuple((one.pair, one.same) for one in settled.decisions))
     key = "duplicates", await _version(service, index), most, decided
     found = await kept(service).get(key, lambda: duplicates(index, most), "the groups")
     return found if within is not None else replace(found, threshold=limit)
