@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -55,6 +56,21 @@ def test_who_it_is_or_nobody_known(command):
         json.loads(command("inspect", "photos.index", "--json").out)["identities"]["references"]
         == 6
     )
+
+
+def test_many_strangers_who_would_be_somebody_are_told_with_what_to_do(command):
+    rng = np.random.default_rng(0)
+    for number in range(24):  # of four identities, which overlap
+        gray = np.clip(number % 4 / 8 + rng.normal(0.2, 0.08, 2), 0, 1)
+        write(f"crowd/{number % 4}/{number}.png", *gray)
+    build = ("index", "run", "crowd", "--out", "crowd.index", "--identity", "label")
+    made = command(*build)
+    advice = "of strangers would be taken for somebody: the threshold follows the model's rule"
+    assert f"{made.out.partition('takes ')[2].partition('%')[0]}% {advice}" in made.err
+    assert "--strangers 0.01" in made.err
+    assert advice in command("inspect", "crowd.index").err
+    assert advice not in command(*build, "--strangers", "0.2").err
+    assert advice not in command("inspect", "crowd.index").err
 
 
 def test_a_second_model(command):

@@ -54,6 +54,8 @@ def index(args: Namespace) -> int:
         say(f"approximate: {found.kind}, recall@10 {found.recall:.3f}")
     if who is not None:
         say(who.sentence())
+        if who.advice:
+            note(f"index: {who.advice}")
     return 0
 
 
@@ -117,6 +119,8 @@ def inspect(args: Namespace) -> int:
         say(f"approximate: {approximation.kind}, over {approximation.items:,} items, {recall}")
     if who is not None:
         say(who.sentence())
+        if who.advice:
+            note(f"inspect: {who.advice}")
     rows = [["(none)" if name is None else str(name), f"{n:,}"] for name, n in labels.most_common()]
     say(tables.text(["label", ">items"], rows[:LABELS]))
     if len(rows) > LABELS:

@@ -10,6 +10,9 @@ from twinset.search.answer import for_people
 from twinset.search.checked import Scalar
 from twinset.search.items import Neighbour
 
+# Strangers taken for somebody, from which on a gallery says what to do about it.
+MANY = 0.05
+
 
 @dataclass(frozen=True)
 class IdentitySettings:
@@ -74,6 +77,24 @@ class IdentitySettings:
             f"{self.identities:,} identities by {self.column}, {self.references:,} references; "
             f"joined by {self.rule}{beside} ({self.reason}); threshold {self.threshold:.4f} "
             f"({self.threshold_rule}{tried})"
+        )
+
+    @property
+    def advice(self) -> str:
+        """What to do where many strangers are taken for somebody and nobody asked for it; or "".
+
+        Example:
+            >>> told = "who", "nearest", "so told", 0.5, "EER", 6, 2, "a1"
+            >>> IdentitySettings(*told, fpir=0.3).advice.partition(":")[0]
+            '30.0% of strangers would be taken for somebody'
+        """
+        if self.strangers is not None or self.fpir is None or self.fpir <= MANY:
+            return ""
+        return (
+            f"{self.fpir:.1%} of strangers would be taken for somebody: the threshold follows the "
+            "model's rule, which is made for pairs. Where strangers are asked about, say how many "
+            "may be: --strangers 0.01, strangers=0.01 in Python. More of those known are missed "
+            "then."
         )
 
 
