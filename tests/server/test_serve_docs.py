@@ -1,11 +1,13 @@
 """What docs/serve.md says of HTTP, sent as it stands there to a real server."""
 
+import asyncio
 import re
 import shlex
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 import twinset
 
@@ -70,7 +72,7 @@ def test_each_request_is_answered(files, address):
 
 
 def test_the_program_of_the_page(files, address):
-    (program,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    program, _ = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     scope = {"twinset": twinset}
     exec(compile(program.replace(HERE, address), "serve.md", "exec"), scope)
     assert len(scope["found"]) == 5
@@ -83,3 +85,21 @@ def test_the_commands_exist(line):
 
     _, name, *rest = shlex.split(line)
     arguments_of(name).parser.parse_intermixed_args(rest)
+
+
+def test_mounting(own, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (own / "run").rename(tmp_path / "runs" / "photos")
+    (own / "photos.index").rename(tmp_path / "photos.index")
+    _, program = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    scope = {"app": FastAPI()}
+    exec(compile(program, "serve.md", "exec"), scope)
+
+    async def ask():
+        transport = httpx.ASGITransport(scope["app"])
+        url = "http://shop.example.org/twins"
+        async with httpx.AsyncClient(transport=transport, base_url=url) as http:
+            return (await http.get("/api/v1/index")).json()
+
+    assert asyncio.run(ask())["items"] == 48
+    scope["app"].routes[-1].app.state.current.service.close()
