@@ -15,6 +15,7 @@ from PIL import Image
 
 import twinset
 from hostile_uploads import EDGE, form, part, picture
+from twinset.data.decoding.decode import Preprocessing
 from twinset.server.limits import Limits
 from twinset.server.running import in_background
 from twinset.server.service import Service
@@ -49,9 +50,11 @@ def model(home):
 
 
 @contextmanager
-def gated(model, **limits):
+def gated(model, preprocessing=None, **limits):
     """A server whose model holds one image already, and waits."""
     one = Gated(model)
+    if preprocessing is not None:
+        one.preprocessing = preprocessing
     with (
         in_background(Service(one, limits=Limits(**limits))) as url,
         ThreadPoolExecutor(80) as threads,
@@ -198,3 +201,25 @@ def test_what_was_accepted_is_finished(model):
             until(lambda: waiting(url) + 1 >= 11)
             threading.Timer(0.2, one.open.set).start()
         assert [each.result().status for each in sent] == [200] * 12
+
+
+class Waiting(Preprocessing):
+    """Decodes as many images as it is let."""
+
+    let = threading.Semaphore(0)
+
+    def pixels(self, image):
+        assert self.let.acquire(timeout=20)
+        return super().pixels(image)
+
+
+def test_who_is_refused_does_not_wait_for_a_thread(model):
+    # large photos are decoded for long: what waits for a thread counts as what waits for the model
+    Waiting.let.release()
+    with gated(model, Waiting((12, 12, 3)), queue_images=4) as one:
+        sent = [one.send(embed(row)) for row in range(20)]
+        until(lambda: sum(each.done() for each in sent) == 16)
+        assert {each.result().status for each in sent if each.done()} == {503}
+        Waiting.let.release(4)
+        one.model.open.set()
+        assert [each.result().status for each in sent].count(200) == 4

@@ -107,13 +107,17 @@ class Batcher:
                     self._measures.dropped += len(entry.pixels)
                     break  # else it is in the model already
 
-    def full(self) -> Problem:
-        """Tell that nothing more is taken, and when there will be room."""
-        wait = int(self.waiting_images * self.pace) + 1
+    def full(self, coming: int = 0) -> Problem:
+        """Tell that nothing more is taken, and when there will be room.
+
+        Args:
+            coming: images that are on their way into the queue. Defaults to 0.
+        """
+        waiting = self.waiting_images + coming
+        wait = int(waiting * self.pace) + 1
         return Problem(
             503,
-            f"Expected room in the queue. {self.waiting_images:,} images wait already: ask again "
-            f"in {wait} s.",
+            f"Expected room in the queue. {waiting:,} images wait already: ask again in {wait} s.",
             name="queue-full",
             headers={"Retry-After": str(wait)},
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +93,7 @@ class Service:
             room=self.limits.queue_bytes,
             measures=self.measures,
         )
+        self._decoding, self._counting = 0, threading.Lock()
         self._searches = Searches(self.call, self.limits.batch)
         # decoding, and all that waits for a store: the loop itself must never wait
         # What takes long holds two threads at most, or it would hold up all who only search.
@@ -265,7 +267,14 @@ class Service:
         if not 1 <= len(images) <= self.most:
             return await self.embed(await self.pixels(images))
         end = self._deadline()
+        # What is being decoded will wait as well. Told before the decoding, or who is refused would
+        # have waited for a thread behind all others.
+        coming = self._decoding
+        ahead = self.batcher.waiting_images + coming
+        if ahead and ahead + len(images) > self.limits.queue_images:
+            raise self.batcher.full(coming)
         answer = asyncio.get_running_loop().create_future()
+        self._decode(len(images))
         self._threads.submit(self._decode_and_put, images, end, answer)
         try:
             return await _answer(answer, end)
@@ -281,12 +290,21 @@ class Service:
         # Straight from the thread that decoded into the queue: the loop is woken once for a
         # request, not twice.
         try:
-            if time.monotonic() > end:
-                raise late()
-            if not answer.done():
-                self.batcher.put(self._decoded(images), end, answer)
+            try:
+                if time.monotonic() > end:
+                    raise late()
+                if answer.done():
+                    return
+                pixels = self._decoded(images)
+            finally:
+                self._decode(-len(images))
+            self.batcher.put(pixels, end, answer)
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             tell([answer], [error])
+
+    def _decode(self, count: int) -> None:
+        with self._counting:
+            self._decoding += count
 
     def close(self) -> None:
         """Finish what was accepted, and let go of the index."""
