@@ -148,3 +148,15 @@ def test_writes_want_the_token(server):
         assert post(server, path, body).status_code == 403
     assert post(server, "decisions/undo", pair).status_code == 403
     assert server.http.delete("/api/v1/points/a").status_code == 403
+
+
+def test_no_path_is_told_by_way_of_a_review_or_an_error(writable, own):
+    for column in ("path", "_stamp"):
+        got = get(writable, "review", column=column)
+        assert (got.status_code, "Expected a column of GET /index" in got.text) == (422, True)
+    (own / "photos.index" / "items.sqlite").unlink()
+    writable.service.index.store.close()
+    for path in ("items", "points", "decisions", "review"):
+        got = get(writable, path)
+        assert got.status_code >= 400
+        assert str(own) not in got.text

@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -100,9 +101,9 @@ def respond(scope: Scope, error: Exception) -> Response:
         service.measures.shed[problem.name] += 1
     if service is not None and service.index is not None:
         # errors of a store name it by its place, which is the host's own
-        problem.content["detail"] = problem.content["detail"].replace(
-            service.index.url, "the index"
-        )
+        place = service.index.url
+        for name in (str(Path(place).absolute()), place, str(Path(place))):
+            problem.content["detail"] = problem.content["detail"].replace(name, "the index")
     return problem.response()
 
 

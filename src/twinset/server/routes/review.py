@@ -47,6 +47,8 @@ async def review(
     column: str | None = None,
 ) -> Response:
     """Ask about pairs, those first that set most right; what is decided is not asked again."""
+    if column is not None and (column == PATH or column.startswith("_")):
+        raise Problem(422, f"Expected a column of GET /index. Received {column!r}.")
     # Asked anew when half of the questions were answered; until then those that are left serve.
     turn = 2 * len((await service.call(lambda: index.settled)).decisions) // count
     key = "review", await _version(service, index), count, column, turn

@@ -59,7 +59,7 @@ async def _left(service: Service) -> tuple[dict[str, Any] | None, bool]:
     if index is None:
         return None, False
     end = None if service.model.error_curve is None else service.model.error_curve.distance[-1]
-    key = "reach", await service.call(index.store.version)
+    key = "reach", await service.call(index.store.version) or len(index)
     # A slider need not wait: it has what was true a moment ago, and asks again.
     ready = not held.busy("reach")
     if ready:  # one after another, however often items change
