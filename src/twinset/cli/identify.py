@@ -79,7 +79,7 @@ def _identify(takes: Arguments) -> None:
         metavar="RUN2",
     )
     takes.shared("--where")
-    takes.option("--point", "Judge by this operating point, saved with the index.", metavar="NAME")
+    takes.shared("--point")
     takes.option(
         "--prior",
         "Share of queries that show somebody known, for the probabilities.",

@@ -83,7 +83,7 @@ def _search(takes: Arguments) -> None:
     takes.flag("--all", "Return every result within the distance, not just the k nearest.")
     takes.shared("--where")
     takes.flag("--together", "All images show the same thing: they are one query.")
-    takes.option("--point", "Judge by this operating point, saved with the index.", metavar="NAME")
+    takes.shared("--point")
     takes.flag("--exact", "Search exactly, even if the index is approximate.")
     takes.flag("--exit-code", "Exit with 1 if any query has no result.")
     takes.shared("--model", "--picture", "--json")
