@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import twinset
+from twinset.server.child import ChildError
 from twinset.server.collection_map import CollectionMap, columns_of
-from twinset.server.mistakes import find_mistakes
-from twinset.server.projection import Tsne, TsneError, between, principal_axes, spread
+from twinset.server.mistakes import find_mistakes, mistakes_of
+from twinset.server.projection import Tsne, between, principal_axes, spread
 from twinset.server.running import in_background, open_service
 
 
@@ -107,7 +108,7 @@ def test_tsne_keeps_kinds_together_and_places_the_others():
 
 
 def test_tsne_that_takes_too_long_is_stopped():
-    with pytest.raises(TsneError, match=r"t-SNE of 90 items took longer than 0\.05 s"):
+    with pytest.raises(ChildError, match=r"t-SNE of 90 items took longer than 0\.05 s"):
         Tsne(seconds=0.05).points(clusters(n=90)[0])
 
 
@@ -152,6 +153,15 @@ def test_mistakes_are_those_of_a_slow_loop(seed, threshold):
     assert told == pytest.approx(told | mistaken)
     own = dict(zip(found.missed[:, 0].tolist(), found.missed_distances.tolist(), strict=True))
     assert own == pytest.approx(missed)
+
+
+def test_mistakes_in_a_process_of_their_own_are_the_same():
+    vectors, kinds = clusters(n=60)
+    kinds = np.roll(kinds, 1) * (np.arange(60) % 2)
+    here, there = (mistakes_of(vectors, kinds, 1.0, at_once=most) for most in (60, 59))
+    assert len(here.mistaken)
+    for name, value in vars(here).items():
+        np.testing.assert_array_equal(vars(there)[name], value)
 
 
 # --- columns

@@ -21,7 +21,7 @@ from twinset.errors import StoreError, TwinsetError
 from twinset.files import write_bytes
 from twinset.search.checked import Metadata
 from twinset.search.index import Index
-from twinset.server.mistakes import Mistakes, find_mistakes
+from twinset.server.mistakes import Mistakes, mistakes_of
 from twinset.server.projection import Axes, Points, Tsne, between, principal_axes, spread
 from twinset.server.telling import shown
 
@@ -128,7 +128,7 @@ class CollectionMap:
         threshold = self.index.threshold.value
 
         def find() -> Mistakes:
-            return find_mistakes(self._vectors(chart), kinds, threshold)
+            return mistakes_of(self._vectors(chart), kinds, threshold)
 
         return self._begun(chart, f"mistakes {threshold} {column}", find)
 

@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.nearest import Matrix
+from twinset.server.child import Arrays, as_child, in_child
 
+# Of more items the search takes longer than a process needs to start, up to minutes of all cores.
+AT_ONCE = 5_000
+SECONDS = 3600
 _BLOCK = 8192
 
 
@@ -25,6 +29,21 @@ class Mistakes:
     mistaken_distances: NDArray[np.float32]  # (m,)
     missed: NDArray[np.int64]  # (o, 2): item, and the nearest of its own kind
     missed_distances: NDArray[np.float32]  # (o,)
+
+
+def mistakes_of(
+    vectors: NDArray[np.float32],
+    kinds: NDArray[np.int64],
+    threshold: float,
+    *,
+    at_once: int = AT_ONCE,
+) -> Mistakes:
+    """Find mistakes as `find_mistakes` does; of many items in a process of its own."""
+    if len(vectors) <= at_once:
+        return find_mistakes(vectors, kinds, threshold)
+    what = f"The search for mistakes among {len(vectors):,} items"
+    given = {"vectors": vectors, "kinds": kinds, "threshold": np.float64(threshold)}
+    return Mistakes(**in_child(what, __name__, SECONDS, **given))
 
 
 def find_mistakes(
@@ -72,3 +91,13 @@ def find_mistakes(
         np.stack([missed, own_near[missed]], axis=1),
         own_far[missed],
     )
+
+
+def _compute(
+    vectors: NDArray[np.float32], kinds: NDArray[np.int64], threshold: NDArray[np.float64]
+) -> Arrays:
+    return vars(find_mistakes(vectors, kinds, float(threshold)))
+
+
+if __name__ == "__main__":
+    as_child(_compute)

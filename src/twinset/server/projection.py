@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.errors import TwinsetError
 from twinset.nearest import Matrix
+from twinset.server.child import Arrays, ChildError, as_child, in_child
 
 Vectors = NDArray[np.float32]  # (n, d)
 Points = NDArray[np.float32]  # (n, 2), in [-1, 1]
@@ -109,10 +103,6 @@ def between(points: Points, distances: NDArray[Any]) -> Points:
     return placed
 
 
-class TsneError(TwinsetError):
-    """t-SNE could not be computed."""
-
-
 class Tsne:
     """t-SNE of many vectors, in a process of its own: the server keeps its memory and its time."""
 
@@ -120,9 +110,9 @@ class Tsne:
         self.most, self.seconds = most, seconds
 
     def points(self, vectors: Vectors) -> Points:
-        """Compute the points of vectors (n, d), n ≥ 4; raises `TsneError`, with what went wrong."""
+        """Compute the points of vectors (n, d), n ≥ 4, or raise a `ChildError`."""
         if find_spec("sklearn") is None:
-            raise TsneError("t-SNE needs scikit-learn, which is not installed here.")
+            raise ChildError("t-SNE needs scikit-learn, which is not installed here.")
         chosen = spread(len(vectors), self.most)
         own = self._computed(vectors[chosen])
         if len(chosen) == len(vectors):
@@ -136,55 +126,20 @@ class Tsne:
         return points
 
     def _computed(self, vectors: Vectors) -> Points:
-        with tempfile.TemporaryDirectory(prefix="twinset-map-") as name:
-            folder = Path(name)
-            np.save(folder / "vectors.npy", vectors)
-            # One thread: the other cores answer requests.
-            settings = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            low = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)  # of Windows
-            command = [sys.executable, "-m", __name__, name]
-            # The child ends when its input does: a server that is killed leaves none behind.
-            with (
-                (folder / "said.txt").open("wb") as said,
-                subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stderr=said, env=settings, creationflags=low
-                ) as child,
-            ):
-                try:
-                    child.wait(self.seconds)
-                except subprocess.TimeoutExpired:
-                    child.kill()
-                    raise TsneError(
-                        f"t-SNE of {len(vectors):,} items took longer than {self.seconds:g} s and "
-                        "was stopped."
-                    ) from None
-            if child.returncode:
-                text = (folder / "said.txt").read_text("utf-8", errors="replace")
-                last = text.strip().splitlines()[-1:]
-                raise TsneError(f"t-SNE failed: {' '.join(last) or 'it was stopped'}")
-            found: Points = np.load(folder / "points.npy")
-            return found
+        what = f"t-SNE of {len(vectors):,} items"
+        return in_child(what, __name__, self.seconds, vectors=vectors)["points"]
 
 
-def _compute(folder: Path) -> None:
+def _compute(vectors: Vectors) -> Arrays:
     # what the process does; van der Maaten, Hinton (2008), by scikit-learn
     from sklearn.manifold import TSNE
 
-    Thread(target=_end_with_input, daemon=True).start()
-    if hasattr(os, "nice"):
-        os.nice(10)
-    vectors = np.load(folder / "vectors.npy")
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     flat = TSNE(init="pca", perplexity=perplexity, max_iter=750, random_state=0, n_jobs=1)
     points = flat.fit_transform(vectors).astype(np.float64)
     middle, scale = _frame(points)
-    np.save(folder / "points.npy", ((points - middle) * scale).astype(np.float32))
-
-
-def _end_with_input() -> None:
-    os.read(0, 1)  # not sys.stdin, whose lock this thread would hold when Python ends
-    os._exit(1)
+    return {"points": ((points - middle) * scale).astype(np.float32)}
 
 
 if __name__ == "__main__":
-    _compute(Path(sys.argv[1]))
+    as_child(_compute)

@@ -79,6 +79,12 @@ export function View({ query, model }) {
     return paintAll(n, codes, colours, light, strong);
   }, [n, codes, colours, light, kind, found, chosen]);
 
+  const give = ([one]) => {
+    if (!one?.file) return;
+    setChosen(undefined);
+    ask({ layer: undefined, kind: undefined });
+    setPicture(one);
+  };
   const kindOf = useCallback((row) => names[codes?.[row]], [names, codes]);
   const list = (rows, text) => setChosen({ rows, title: text });
   const onKind = (name, code) => {
@@ -117,7 +123,7 @@ export function View({ query, model }) {
     ${trouble && html`<${Trouble} problem=${trouble.problem} again=${trouble.again} />`}
     <div class="map">
       <${Stage} xy=${points.value} rgba=${rgba} ids=${ids.value} kindOf=${kindOf} start=${viewOf(query.get("at"))} plain=${query.has("plain")}
-        pairs=${found?.rows ?? nothing} mark=${mark} plotRef=${plot} onView=${onView} onGive=${([one]) => one.file && setPicture(one)}
+        pairs=${found?.rows ?? nothing} mark=${mark} plotRef=${plot} onView=${onView} onGive=${give}
         onOpen=${(row) => ids.value && setOpen(ids.value[row])}
         onLasso=${(rows) => (ask({ layer: undefined, kind: undefined }), list(rows, t("map.chosen-n", { n: rows.length })))}>
         ${!rgba && !trouble && html`<div class="map-wait"><${Busy} /></div>`}
@@ -134,7 +140,7 @@ export function View({ query, model }) {
           ${layer && mistakes.value?.state === "computing" && html`<${Busy} text=${t("map.looking")} />`}
           ${mistakes.value?.trouble && html`<p class="small" role="alert">${mistakes.value.trouble}</p>`}
           ${mistakes.problem && html`<${Trouble} problem=${mistakes.problem} again=${mistakes.again} />`}</div>`}
-        <${Drop} label=${t("map.new")} picture=${picture} onGive=${([one]) => one.file && setPicture(one)} onClear=${() => setPicture(undefined)} />
+        <${Drop} label=${t("map.new")} picture=${picture} onGive=${give} onClear=${() => setPicture(undefined)} />
         ${placed.problem && html`<${Trouble} problem=${placed.problem} again=${placed.again} />`}
       </aside>
     </div>
