@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import gzip
 import re
+import socket
+import threading
 from pathlib import Path
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 
 import twinset.server
 from serving import running
+from twinset.server.app import create_app
+from twinset.server.opening import open_service
 from visiting import LOOKS, PHONE, check, visited
 
 PAGE = Path(twinset.server.__file__).parent / "page"
@@ -219,6 +225,30 @@ def test_every_view_is_in_reach_of_a_thumb(browser, server):
         page.get_by_role("link", name="Rapport").click()
         page.locator(".report").wait_for()
         page.get_by_role("link", name="Rapport").wait_for(state="hidden")  # closed again
+
+
+def test_mounted_at_a_path_of_another_application(browser, home):
+    service = open_service(home / "run", home / "photos.index")
+    outer = FastAPI()
+    outer.mount("/twins", create_app(service))
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        one = uvicorn.Server(uvicorn.Config(outer, log_level="warning"))
+        thread = threading.Thread(target=one.run, args=([place],))
+        thread.start()
+        url = f"http://127.0.0.1:{place.getsockname()[1]}/twins"
+        with visited(browser, f"{url}/compare?left=items/00&right=items/04") as page:
+            page.locator(".verdict.same").wait_for()
+            page.get_by_role("link", name="Search").click()
+            page.wait_for_url(f"{url}/search")
+            page.locator(".tile-face").first.click()
+            page.locator("dialog .button.main").click()
+            page.wait_for_url(f"{url}/search?item=items%2F00")
+            page.go_back()
+            page.get_by_role("link", name="Report").click()
+            page.frame_locator(".report").locator("title").wait_for(state="attached")
+        one.should_exit = True
+        thread.join()
+    service.close()
 
 
 def test_by_keyboard_alone(browser, server):

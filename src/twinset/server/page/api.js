@@ -2,7 +2,8 @@
 import { useEffect, useRef, useState } from "./vendor/preact.js";
 import { count, has, megabytes, t } from "./language.js";
 
-const BASE = "/api/v1";
+// Relative to this module: the page may be mounted at a path of another application.
+export const BASE = new URL("api/v1", import.meta.url).pathname;
 const LONGEST_WAIT = 10; // seconds that we wait for a busy server without asking the person
 
 /** What went wrong, for people: `title` and `detail`; `status` 0 says that nobody answered. */

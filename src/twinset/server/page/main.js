@@ -18,12 +18,12 @@ function Bar({ views, path, onLook }) {
   const few = views.length <= onPhone + 1;
   return html`<header class="bar">
     <div class="bar-in">
-      <a class="brand" href="/compare" aria-label="twinset"><${Twins} ratio=${0.55} lens />twinset</a>
+      <a class="brand" href="./compare" aria-label="twinset"><${Twins} ratio=${0.55} lens />twinset</a>
       <nav class=${`nav ${open ? "open" : ""} ${few ? "few" : ""}`} aria-label=${t("nav.views")}>
         <ul>
           ${views.map(
             (view, place) => html`<li class=${place >= onPhone ? "late" : ""} key=${view.path}>
-              <a href=${view.path} aria-current=${view.path === path ? "page" : undefined}><${Icon} name=${view.icon} />${t(view.title)}</a>
+              <a href=${`.${view.path}`} aria-current=${view.path === path ? "page" : undefined}><${Icon} name=${view.icon} />${t(view.title)}</a>
             </li>`,
           )}
           <li class="nav-more-item">

@@ -1,27 +1,30 @@
 // The address is the state: a view is its path, what one sees is its query, and both can be sent.
 import { useEffect, useState } from "./vendor/preact.js";
 
+// Where the page is mounted, such as "/twins" in another application; mostly "".
+const ROOT = new URL(".", import.meta.url).pathname.slice(0, -1);
 const listeners = new Set();
+const here = () => location.pathname.slice(ROOT.length);
 const tell = () => listeners.forEach((one) => one());
 addEventListener("popstate", tell);
 
 /** Go to another address of the page; the same view with another query keeps its place. */
 export function go(address, { replace = false } = {}) {
-  if (address === location.pathname + location.search) return;
-  history[replace ? "replaceState" : "pushState"](null, "", address);
+  if (address === here() + location.search) return;
+  history[replace ? "replaceState" : "pushState"](null, "", ROOT + address);
   tell();
 }
 
 /** The address as a person sees it: `{path, query}`; a component that uses it is drawn anew when it changes. */
 export function useAddress() {
-  const read = () => location.pathname + location.search;
+  const read = () => here() + location.search;
   const [, set] = useState(read());
   useEffect(() => {
     const look = () => set(read());
     listeners.add(look);
     return () => listeners.delete(look);
   }, []);
-  return { path: location.pathname, query: new URLSearchParams(location.search) };
+  return { path: here(), query: new URLSearchParams(location.search) };
 }
 
 /**
@@ -37,7 +40,7 @@ export function ask(changes, { replace = true } = {}) {
     }
   }
   const text = query.toString();
-  go(location.pathname + (text ? `?${text}` : ""), { replace });
+  go(here() + (text ? `?${text}` : ""), { replace });
 }
 
 // Links are links: they open in a new tab when asked to, and else change the view without a reload.
@@ -45,7 +48,8 @@ addEventListener("click", (event) => {
   const link = event.target.closest?.("a[href]");
   if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   const to = new URL(link.href);
-  if (to.origin !== location.origin || link.target || link.hasAttribute("download") || to.pathname.startsWith("/api/") || to.hash) return;
+  const path = to.pathname.startsWith(`${ROOT}/`) && to.pathname.slice(ROOT.length);
+  if (to.origin !== location.origin || link.target || link.hasAttribute("download") || !path || path.startsWith("/api/") || to.hash) return;
   event.preventDefault();
-  go(to.pathname + to.search);
+  go(path + to.search);
 });

@@ -48,8 +48,8 @@ export function Chosen({ title, hits, threshold, onOpen, onClose }) {
           <span class="tile-name" title=${one.id}>${one.other ? t("map.pair", { left: one.kind ?? "?", right: one.otherKind ?? "?" }) : (one.kind ?? named(one.id))}</span>
           ${one.distance !== undefined && html`<span class="number quiet">${t("tile.distance", { at: far(one.distance) })}</span>`}
           ${one.other
-            ? html`<a href=${`/compare?${new URLSearchParams({ left: one.id, right: one.other })}`}>${t("map.compare")}</a>`
-            : html`<a href=${`/search?${new URLSearchParams({ item: one.id })}`} aria-label=${t("map.search-of", { name: named(one.id) })}>${t("map.search")}</a>`}
+            ? html`<a href=${`./compare?${new URLSearchParams({ left: one.id, right: one.other })}`}>${t("map.compare")}</a>`
+            : html`<a href=${`./search?${new URLSearchParams({ item: one.id })}`} aria-label=${t("map.search-of", { name: named(one.id) })}>${t("map.search")}</a>`}
         </div>
       </li>`)}
     </ul>

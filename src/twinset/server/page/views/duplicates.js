@@ -1,6 +1,6 @@
 // Duplicates: groups, the tightest first; the same picture and the same thing apart; a plan, and no deletion.
 import { html, useState } from "../vendor/preact.js";
-import { asked, call, thumbnail, token, useAnswer } from "../api.js";
+import { BASE, asked, call, thumbnail, token, useAnswer } from "../api.js";
 import { count, far, t, told } from "../language.js";
 import { Computed } from "../parts/computing.js";
 import { AskToken, changed, decide, takeBack } from "../parts/decide.js";
@@ -43,9 +43,9 @@ export function View({ query, model, refresh }) {
     setDrawn(value);
     settle.later = setTimeout(() => (ask({ [`${kind}-within`]: Number(value.toPrecision(4)), most: undefined }), setDrawn()), 500);
   };
-  const plan = `/api/v1/duplicates/plan.csv${asked({ rule, things: kind === "thing" ? "true" : undefined, within: options.within })}`;
+  const plan = `/duplicates/plan.csv${asked({ rule, things: kind === "thing" ? "true" : undefined, within: options.within })}`;
   // a second question, as it opens every file of a group; what would stay is marked once it is known
-  const kept = useAnswer(answer.value && ((signal) => call(plan.slice("/api/v1".length), { signal, as: "text" }).then((text) => new Set(rowsOf(text).slice(1).map(([keep]) => keep)))), [plan, Boolean(answer.value), turn]);
+  const kept = useAnswer(answer.value && ((signal) => call(plan, { signal, as: "text" }).then((text) => new Set(rowsOf(text).slice(1).map(([keep]) => keep)))), [plan, Boolean(answer.value), turn]);
   const end = own * 1.5;
   return html`
     <header class="view-head"><h1 tabindex="-1">${t("duplicates.ask")}</h1></header>
@@ -59,7 +59,7 @@ export function View({ query, model, refresh }) {
       <${Slider} label=${t("duplicates.within")} value=${drawn ?? within} low=${0} high=${end} step=${end / 200} said=${far(drawn ?? within)} onInput=${settle} />
       <div class="field"><label for="keep">${t("duplicates.keep")}</label>
         <select class="input" id="keep" value=${rule} onChange=${(e) => ask({ keep: e.target.value === "largest" ? undefined : e.target.value })}>${RULES.map((one) => html`<option value=${one}>${t(`duplicates.keep-${one}`)}</option>`)}</select></div>
-      <a class="button" href=${plan} download="plan.csv">${t("duplicates.plan")}</a>
+      <a class="button" href=${BASE + plan} download="plan.csv">${t("duplicates.plan")}</a>
     </div>
     <${Computed} answer=${answer} text=${t("duplicates.computing")}>${(value) =>
       value.groups.length

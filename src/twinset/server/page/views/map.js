@@ -95,7 +95,7 @@ export function View({ query, model }) {
   const onView = ({ x, y, zoom }) => {
     clearTimeout(later.current);
     const at = [x.toFixed(4), y.toFixed(4), zoom.toPrecision(4)].map(Number).join(",");
-    later.current = setTimeout(() => location.pathname === path && ask({ at: at === "0,0,1" ? undefined : at }), 350);
+    later.current = setTimeout(() => location.pathname.endsWith(path) && ask({ at: at === "0,0,1" ? undefined : at }), 350);
   };
   const hitsOf = (row) => ({ id: ids.value[row], kind: kindOf(row) });
   const hits = useMemo(() => {

@@ -1,5 +1,6 @@
 // Report: the model's card as a page to read, and the evaluation that came with it.
 import { html } from "../vendor/preact.js";
+import { BASE } from "../api.js";
 import { far, has, megabytes, percent, rule, t } from "../language.js";
 import { Empty } from "../parts/states.js";
 
@@ -19,8 +20,8 @@ export function View({ model }) {
       </section>
     </div>
     ${model.has_report
-      ? html`<section class="stack"><div class="row"><h2>${t("report.frame")}</h2><a class="small" href="/api/v1/report" target="_blank" rel="noreferrer">${t("report.open")}</a></div>
-          <iframe class="report" src="/api/v1/report" sandbox="" title=${t("report.frame")}></iframe></section>`
+      ? html`<section class="stack"><div class="row"><h2>${t("report.frame")}</h2><a class="small" href=${`${BASE}/report`} target="_blank" rel="noreferrer">${t("report.open")}</a></div>
+          <iframe class="report" src=${`${BASE}/report`} sandbox="" title=${t("report.frame")}></iframe></section>`
       : html`<${Empty} title=${t("report.none")}>${t("report.none.do")}<//>`}`;
 }
 

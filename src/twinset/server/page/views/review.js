@@ -139,7 +139,7 @@ export function Pair({ one, items, threshold }) {
     <div class="review-images">
       ${sides.map((id, side) => html`<figure key=${id}>
         <img src=${image(id)} alt=${named(id)} onLoad=${crisp} onError=${(e) => e.target.src.includes("thumbnails") || (e.target.src = thumbnail(id, 640))} />
-        <figcaption class="small"><a href=${`/search?${new URLSearchParams({ item: id })}`} title=${id}>${named(id)}</a>
+        <figcaption class="small"><a href=${`./search?${new URLSearchParams({ item: id })}`} title=${id}>${named(id)}</a>
           ${names.slice(0, 4).map((name) => html`<span class="quiet">${name}: ${told(known[side][name])}</span>`)}</figcaption>
       </figure>`)}
     </div>
