@@ -85,7 +85,7 @@ def test_a_lasso_lists_what_is_inside(browser, server):
         assert rows[0] == "id,kind"
         assert {row.split(",")[0] for row in rows[1:]} == set(order[:12])
         link = page.locator(".map-chosen a").first
-        assert link.get_attribute("href").startswith("/search?item=items%2F")
+        assert link.get_attribute("href").startswith("./search?item=items%2F")
 
 
 def test_a_point_tells_what_it_is(browser, server):
