@@ -114,7 +114,7 @@ def test_searching(browser, server, home, look):
         page.locator(".results .verdict.same").wait_for()
         first = page.locator(".tile").first
         assert first.locator(".tile-name").inner_text() == "08"
-        badge = "identique" if look is PHONE else "same"
+        badge = "même chose" if look is PHONE else "same"
         assert first.locator(".badge").inner_text().startswith(badge)
         check(page)
         # on from a hit, which the address holds
@@ -180,7 +180,7 @@ def test_an_operating_point_is_saved_and_chosen(browser, writable, home):
     with visited(browser, f"{writable.url}/threshold") as page:
         page.get_by_role("slider").focus()
         page.keyboard.press("PageDown")
-        page.get_by_role("button", name="Save as an operating point").click()
+        page.get_by_role("button", name="Save this threshold").click()
         page.get_by_label("Name", exact=True).fill("strict")
         page.get_by_label("Token").fill(writable.service.token)
         page.get_by_role("button", name="Save", exact=True).click()

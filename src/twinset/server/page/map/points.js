@@ -4,7 +4,7 @@ import { onWebgl } from "./draw_webgl.js";
 import { Grid } from "./grid.js";
 
 const FARTHEST = 0.5;
-const NEAREST = 4000;
+const NEAREST = 20; // of a few points; of many one may come nearer
 const REACH = 10; // pixels from a point within which it is meant
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -92,6 +92,11 @@ export class Points {
     this.draw();
   }
 
+  /** As near as one may come: beyond that there are single points with nothing around them. */
+  get nearest() {
+    const n = this.xy.length / 2;
+    return n ? Math.max(NEAREST, Math.sqrt(n) / 2) : Infinity;
+  }
   shown = (row) => this.rgba[4 * row + 3] > 0;
   /** Pixels for a distance of 1 on the map. */
   get scale() {
@@ -113,7 +118,7 @@ export class Points {
 
   /** Look at another part; it is told, unless who changes it knows. */
   look(view, tell = true) {
-    const zoom = Math.min(NEAREST, Math.max(FARTHEST, view.zoom));
+    const zoom = Math.min(this.nearest, Math.max(FARTHEST, view.zoom));
     const [x, y] = [view.x, view.y].map((one) => Math.min(1.5, Math.max(-1.5, one)));
     this.view = { x, y, zoom };
     if (tell) this.given.onView?.(this.view);
@@ -123,7 +128,7 @@ export class Points {
   /** Come nearer, about a place that stays where it is on the screen. */
   zoomBy(factor, left = this.wide / 2, top = this.tall / 2) {
     const [x, y] = this.place(left, top);
-    const zoom = Math.min(NEAREST, Math.max(FARTHEST, this.view.zoom * factor));
+    const zoom = Math.min(this.nearest, Math.max(FARTHEST, this.view.zoom * factor));
     const rest = this.view.zoom / zoom;
     this.look({ x: x + (this.view.x - x) * rest, y: y + (this.view.y - y) * rest, zoom });
   }

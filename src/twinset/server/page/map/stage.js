@@ -71,7 +71,7 @@ function Card({ row, id, kind, place }) {
   }, [id]);
   const facts = Object.entries(known?.metadata ?? {}).filter(([, value]) => value !== null && value !== "").slice(0, 5);
   return html`<div class=${`map-card ${place.right ? "right" : "left"}`} style=${{ left: `${place.x}px`, top: `${place.y}px` }} aria-hidden="true" key=${row}>
-    <img src=${thumbnail(id, 160)} alt="" onLoad=${crisp} />
+    ${known?.picture === false ? null : known ? html`<img src=${thumbnail(id, 160)} alt="" onLoad=${crisp} />` : html`<span class="map-card-image"></span>`}
     <div><strong>${named(id)}</strong>${(facts.length ? facts : kind ? [["", kind]] : []).map(([name, value]) => html`<span title=${name}>${told(value)}</span>`)}</div>
   </div>`;
 }
@@ -128,6 +128,7 @@ export function Stage({ xy, rgba, ids, kindOf, start, pairs, mark, plain, onView
   return html`<div class=${`map-frame ${hung ? "over" : ""}`} onDragOver=${(e) => (e.preventDefault(), setHung(true))} onDragLeave=${() => setHung(false)} onDrop=${dropped}>
     <div class=${`map-plot ${lasso ? "lassoing" : ""}`} ref=${host} tabindex="0" role="group" aria-label=${t("map.plot")} aria-describedby="map-keys"></div>
     <p class="unseen" id="map-keys">${t("map.keys")}</p>
+    <p class="map-tap small">${t("map.tap")}</p>
     <div class="map-tools">
       ${tool("lasso", () => setLasso(!lasso), lasso)}
       ${tool("image", () => setEverywhere(!everywhere), everywhere)}

@@ -51,7 +51,7 @@ export function Drop({ label, picture, many, onGive, onClear, overlay, more, chi
     const pictures = taken(event.dataTransfer);
     if (pictures.length) onGive(pictures);
   };
-  return html`<div class=${`drop ${over ? "over" : ""}`} ref=${element} role="group" aria-label=${label}
+  return html`<div class=${`drop ${over ? "over" : ""} ${picture && !children ? "given" : ""}`} ref=${element} role="group" aria-label=${label}
       onDragOver=${(e) => (e.preventDefault(), setOver(true))} onDragLeave=${() => setOver(false)} onDrop=${dropped}>
     <input type="file" accept=${FORMATS} multiple hidden ref=${files} onChange=${picked} aria-label=${t("drop.pick")} tabindex="-1" />
     <input type="file" accept="image/*" capture="environment" hidden ref=${camera} onChange=${picked} aria-label=${t("drop.photo")} tabindex="-1" />

@@ -1,7 +1,7 @@
 // A tile: an item's image with the verdict on it, what it is called, and what is known of it.
 import { html } from "../vendor/preact.js";
 import { thumbnail } from "../api.js";
-import { far, t, told } from "../language.js";
+import { far, percent, t, told } from "../language.js";
 import { crisp } from "./pictures.js";
 import { Badge, word } from "./verdict.js";
 
@@ -23,6 +23,7 @@ export function Tile({ hit, threshold, title, decided, onOpen, lines }) {
     <div class="tile-text">
       <span class="tile-name" title=${hit.id}>${title ?? named(hit.id)}</span>
       ${hit.distance !== undefined && html`<span class="number quiet">${t("tile.distance", { at: far(hit.distance) })}</span>`}
+      ${hit.match === false && hit.probability !== null && hit.probability !== undefined && html`<span class="number quiet">${t("likely", { share: percent(hit.probability) })}</span>`}
       ${(lines ?? (known.length ? [known.map(([, value]) => told(value)).join(" · ")] : [])).map((line) => html`<span class="quiet" title=${line}>${line}</span>`)}
     </div>
   </li>`;

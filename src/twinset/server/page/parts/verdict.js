@@ -41,10 +41,10 @@ export function Verdict({ verdict }) {
   </div>`;
 }
 
-/** Same or not, and how probable, in the corner of a tile. */
+/** Same or not, in the corner of a tile; how probable only beside "same", as "different 0.1%" reads the wrong way. */
 export function Badge({ match, decided, probability: share, distance, threshold }) {
   const text = t(match ? "same" : "different");
   const known = share !== null && share !== undefined;
-  const said = decided ? t("badge.decided", { verdict: text }) : known ? t("badge", { verdict: text, share: percent(share) }) : text;
+  const said = decided ? t("badge.decided", { verdict: text }) : known && match ? t("badge", { verdict: text, share: percent(share) }) : text;
   return html`<span class=${`badge ${word(match)}`}><${Twins} ratio=${distance / (threshold || 1e-9)} lens=${match} />${said}</span>`;
 }

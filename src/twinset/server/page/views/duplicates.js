@@ -13,7 +13,7 @@ import { rowsOf } from "../parts/table.js";
 import { named } from "../parts/tile.js";
 import { toast } from "../parts/toasts.js";
 import { ask } from "../router.js";
-import { Pair } from "./review.js";
+import { Pair, questionOf } from "./review.js";
 
 export const path = "/duplicates";
 export const title = "duplicates.title";
@@ -128,7 +128,7 @@ function Judge({ link, model, threshold, onClose, onDone }) {
     if (act === undefined || !entered || event.target.closest("input")) return;
     answer(act);
   };
-  return html`<${Dialog} title=${t("duplicates.same")} wide onClose=${onClose}>
+  return html`<${Dialog} title=${questionOf(link.why)} wide onClose=${onClose}>
     <div class="stack judge" onKeyDown=${key}>
       <${Pair} one=${{ probability: null, ...link }} items=${link.items} threshold=${threshold} />
       ${!model.writable

@@ -167,8 +167,8 @@ function Method({ info, tsne, method, wanted }) {
   const waiting = tsne.state === "computing";
   return html`<div class="row map-method">
     <div class="segments slim" role="group" aria-label=${t("map.method")}>
-      <button type="button" aria-pressed=${method === "pca" && wanted !== "tsne"} onClick=${() => choose("pca")}>PCA</button>
-      <button type="button" aria-pressed=${wanted === "tsne"} disabled=${tsne.state === "failed"} onClick=${() => choose("tsne")}>${waiting ? t("map.tsne-busy") : "t-SNE"}</button>
+      <button type="button" aria-pressed=${method === "pca" && wanted !== "tsne"} onClick=${() => choose("pca")}>${t("map.pca")}</button>
+      <button type="button" aria-pressed=${wanted === "tsne"} disabled=${tsne.state === "failed"} onClick=${() => choose("tsne")}>${waiting ? t("map.tsne-busy") : t("map.tsne")}</button>
     </div>
     <p class="quiet measure">${n < items ? t("map.sample", { n, items }) : t("map.all", { n })}${" "}
       ${method === "pca" ? t("map.pca-why", { share: percent(methods.pca.share) }) : methods.tsne.computed < n ? t("map.tsne-some", { n: methods.tsne.computed }) : t("map.tsne-why")}

@@ -22,15 +22,16 @@ export function View({ query, model, refresh }) {
   const [round, setRound] = useState(0);
   const review = useAnswer((signal) => call(`/review?count=${size}`, { signal }), [size, round]);
   const [entered, setEntered] = useState(Boolean(token.get()));
+  const [asking, setAsking] = useState(); // why the pair in sight is asked about
   const next = () => (setRound(round + 1), refresh());
   return html`
-    <header class="view-head review-head"><h1 tabindex="-1">${t("review.ask")}</h1></header>
+    <header class="view-head review-head"><h1 tabindex="-1">${questionOf(asking)}</h1></header>
     ${model.writable && !entered
       ? html`<${AskToken} onDone=${() => setEntered(true)} />`
       : html`<${Computed} answer=${review} text=${t("review.computing")}>
           ${(value) =>
             value.questions.length
-              ? html`<${Questions} key=${round} review=${value} model=${model} onNext=${next} onDenied=${() => setEntered(false)} />`
+              ? html`<${Questions} key=${round} review=${value} model=${model} onAsk=${setAsking} onNext=${next} onDenied=${() => setEntered(false)} />`
               : html`<${Empty} title=${t("review.none")}>${t("review.none-why")}<//>`}<//>`}`;
 }
 
@@ -38,10 +39,16 @@ export function View({ query, model, refresh }) {
 export function whyOf(text) {
   const [what, ...rest] = text.split(": ");
   const known = { "weakest link of its group": "weakest", "would join two groups": "join", "recorded as different": "recorded", "near the threshold": "near" }[what];
-  return known ? t(`review.why.${known}`, { name: rest.join(": ") }).replace(/ \(\)$/, "") : text;
+  return known ? t(`review.why.${known}`, { name: rest.join(": ") }).replace(" ()", "") : text;
 }
 
-function Questions({ review, model, onNext, onDenied }) {
+/** The one question about a pair: a group that has a name is asked about by it. */
+export function questionOf(text = "") {
+  const [what, ...rest] = text.split(": ");
+  return what === "weakest link of its group" && rest.length ? t("review.ask-both", { name: rest.join(": ") }) : t("review.ask");
+}
+
+function Questions({ review, model, onAsk, onNext, onDenied }) {
   const { questions, items } = review;
   const [answers, setAnswers] = useState({}); // place → true, false, or null for skipped
   const [trail, setTrail] = useState([]); // places in the order in which they were answered
@@ -98,6 +105,7 @@ function Questions({ review, model, onNext, onDenied }) {
     return () => removeEventListener("keydown", press);
   }, []);
   useEffect(() => {
+    onAsk(one?.why);
     const after = questions[at + 1];
     if (after) for (const id of [after.left, after.right]) new Image().src = image(id);
   }, [at]);
@@ -133,9 +141,9 @@ export function Pair({ one, items, threshold }) {
   const known = sides.map((id) => items[id] ?? {});
   const names = [...new Set(known.flatMap(Object.keys))].filter((name) => known[0][name] !== known[1][name]);
   return html`<div class="stack review-pair">
-    <p class="row"><strong>${whyOf(one.why)}</strong>
-      <span class="quiet number">${t(one.distance <= threshold ? "review.within" : "review.beyond", { at: far(one.distance), threshold: far(threshold) })}
-      ${one.probability !== null && ` · ${t("review.likely", { share: percent(one.probability) })}`}</span></p>
+    <p class="row"><span>${whyOf(one.why)}</span>
+      <span class="quiet number">${one.probability !== null && `${t("likely", { share: percent(one.probability) })} · `}
+      ${t("review.distance", { at: far(one.distance), threshold: far(threshold) })}</span></p>
     <div class="review-images">
       ${sides.map((id, side) => html`<figure key=${id}>
         <img src=${image(id)} alt=${named(id)} onLoad=${crisp} onError=${(e) => e.target.src.includes("thumbnails") || (e.target.src = thumbnail(id, 640))} />
