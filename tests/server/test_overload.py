@@ -137,6 +137,21 @@ def test_a_full_queue_refuses_at_once_and_recovers(model):
     assert sum(one.model.batches) == 10
 
 
+def test_a_full_server_is_watched(model):
+    def get(path):
+        return ask(one.url, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+
+    with gated(model, requests=3) as one:
+        for _ in range(2):
+            one.send()
+        until(lambda: waiting(one.url) == 2)
+        refused = get("/api/v1/model")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        told = get("/metrics").body.decode()
+        assert 'twinset_shed_total{reason="full"} 1.0' in told
+        assert "twinset_queue_images 2.0" in told
+
+
 def test_the_queue_counts_bytes(model):
     with gated(model, queue_bytes=3 * 12 * 12 * 3) as one:
         sent = [one.send(embed(row)) for row in range(5)]
@@ -196,9 +211,10 @@ def test_what_was_accepted_is_finished(model):
     one = Gated(model)
     with ThreadPoolExecutor(12) as threads:
         with in_background(Service(one, limits=Limits())) as url:
-            sent = [threads.submit(ask, url, embed(row), 20) for row in range(12)]
-            assert one.inside.acquire(timeout=10)
-            until(lambda: waiting(url) + 1 >= 11)
+            sent = [threads.submit(ask, url, embed(0), 20)]
+            assert one.inside.acquire(timeout=10)  # alone, so that all others wait
+            sent += [threads.submit(ask, url, embed(row), 20) for row in range(1, 12)]
+            until(lambda: waiting(url) == 11)
             threading.Timer(0.2, one.open.set).start()
         assert [each.result().status for each in sent] == [200] * 12
 
