@@ -197,6 +197,7 @@ class Client:
 
     def items(self, *, where: Sequence[str] = ()) -> Iterator[tuple[str, Metadata]]:
         """Go through ids and metadata, in the order in which they were put in."""
+        # what is added or removed meanwhile may be seen or not, as on any list that is turned over
         at = 0
         while (page := self.page(at, 1000, where=where)).ids:
             yield from zip(page.ids, page.metadata, strict=True)
@@ -282,6 +283,7 @@ class Client:
         """Find groups of duplicates; see `twinset.duplicates`. Waits while they are computed."""
         from twinset.search.duplicates import DuplicateGroup, Duplicates, Edge
 
+        # in the order of the library: pictures, then things; of the links the server tells 200
         groups: list[DuplicateGroup] = []
         told: dict[str, Any] = {}
         for kind in ("picture", "thing"):
@@ -302,7 +304,8 @@ class Client:
 
     def error_curve(self) -> ErrorCurve | None:
         """Read both error rates over thresholds; None where the model keeps none."""
-        curve = self._sender.get("/threshold")["curve"]
+        # without counts, for which the server would look for the neighbours of all items
+        curve = self._sender.get("/threshold", counts=False)["curve"]
         return None if curve is None else received.made(ErrorCurve, curve)
 
     def points(self) -> dict[str, Point]:
@@ -328,6 +331,7 @@ class Client:
         prior: float,
         point: str | None,
     ) -> dict[str, Any]:
+        # a text is a path, as everywhere in the library, so an id needs a class of its own
         files, about = {}, {"prior": prior, "point": point}
         for side, given in (("left", left), ("right", right)):
             if isinstance(given, Item):

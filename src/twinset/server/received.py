@@ -16,6 +16,7 @@ Made = TypeVar("Made")
 
 def made(kind: type[Made], values: Mapping[str, Any]) -> Made:
     """Make a dataclass of what it has in common with an answer; lists become tuples."""
+    # a newer server may tell more than this version knows
     known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
     return kind(
         **{
@@ -38,6 +39,7 @@ def verdict(values: Mapping[str, Any]) -> Verdict:
 
 def answer(values: Mapping[str, Any]) -> Answer:
     """Make the answer to a search."""
+    # match and probability are told for programs in other languages: an `Answer` knows the rule
     nearest = values["nearest"]
     return Answer(
         values["query"],

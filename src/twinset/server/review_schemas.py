@@ -17,6 +17,7 @@ Given = TypeVar("Given")
 
 async def body_of(request: Request, service: Service, kind: type[Given]) -> Given:
     """Read a body of JSON within the limits of the server, and check it."""
+    # not by FastAPI's own way, which reads a body of any size, for as long as it takes
     body = await read_body(request, service.limits)
     try:
         return TypeAdapter(kind).validate_json(body or b"null")
@@ -93,6 +94,7 @@ class DecisionIn(BaseModel):
     left: str = Field(min_length=1, max_length=2000)
     right: str = Field(min_length=1, max_length=2000)
     same: bool | None = Field(None, description="null: still open, and not recorded.")
+    # of those asked about near the threshold, and of no others, the threshold learns
     why: str = Field("", max_length=500, description="The `why` of the question, as it came.")
 
 

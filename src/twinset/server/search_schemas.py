@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from twinset.server.schemas import ThresholdOut
 
+# FastAPI reads these for the document alone: what goes out is written as it is (`answers.answer`),
+# and what comes in by form or query is checked by `uploads.options_of`.
 _Where: Any = Field([], description='Conditions on the metadata: "label=red", "price<10".')
 _Point: Any = Field(None, description="Name of an operating point, whose threshold is used.")
 _Prior: Any = Field(0.5, gt=0, lt=1, description="Share of same pairs that you expect.")
@@ -18,6 +20,7 @@ class SearchOptions(BaseModel):
     """Options of `search`."""
 
     item: str | None = Field(None, description="Id of an item, in place of images.")
+    # not "all": an answer of 60,000 hits helps nobody, and holds up the others
     k: int = Field(10, ge=1, le=1000, description="At most so many neighbours.")
     within: str | None = Field(
         None, description='Largest distance: a number, or "threshold"; without it any.'
@@ -145,6 +148,7 @@ class IndexOut(BaseModel):
 class AddOptions(BaseModel):
     """What comes with an image that is to be an item."""
 
+    # longer ones would not fit into a path of a request
     id: str | None = Field(None, min_length=1, max_length=500, description="Of the item.")
     metadata: str = Field("{}", description='JSON: {"label": "red", "price": 3}.')
 

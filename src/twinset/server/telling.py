@@ -41,6 +41,7 @@ def threshold_told(one: Threshold) -> dict[str, Any]:
 def answer_told(found: Answer, index: Index, prior: float) -> dict[str, Any]:
     """Tell the answer to a search, each hit with the probability that it is the same."""
     told = found.to_dict() | {"sentence": found.sentence(), "prior": prior}
+    # whole, so that a client can make the same `Answer` of it
     told["threshold"] = threshold_told(found.threshold)
     told["decided"] = sorted(found.decided)
     for hit in (*told["neighbours"], *filter(None, [told["nearest"]])):

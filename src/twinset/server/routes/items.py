@@ -67,6 +67,7 @@ async def items(
     where: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
     """List items in the order in which they were put in, those that meet the conditions."""
+    # one page is read and no more, however many items there are
     asked = checked_where(where or [])
     page = await service.call(index.store.page, offset, limit, where=asked)
     listed = [_told(*each) for each in zip(page.ids, page.metadata, strict=True)]
@@ -101,6 +102,7 @@ async def add(request: Request, service: TheWriter, index: TheIndex) -> Response
     images = form.images("image")
     if len(images) != 1:
         raise Problem(422, f"Expected one file in the field `image`. Received {len(images)}.")
+    # all that can be refused is refused before the image costs an inference
     metadata = adding.known_of(options.metadata)
     folder = adding.folder_of(index, service.uploads)
     [vector] = await service.embed_images(images)
@@ -155,5 +157,6 @@ async def _picture(
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, max-age=300"}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
+    # a browser that has it already was told so above, without a pixel read
     data = await service.call(pictures(service).get, tag, held.metadata[0], size)
     return Response(data, media_type=MEDIA, headers=headers)

@@ -59,6 +59,7 @@ async def search(request: Request, service: TheService, index: TheIndex) -> Resp
         else:
             answers = await service.search(index, vectors, **asked)
         found = named(answers, images, together=options.together)
+    # in a thread as well: the first look at the calibration reads the store
     told = await service.call(lambda: [answer_told(each, index, options.prior) for each in found])
     return answer({"answers": told})
 

@@ -97,6 +97,7 @@ async def remove(
     who: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
     """Take an operating point away; the record of who saved it stays."""
+    # an unknown name in a path is a path to nothing, elsewhere it is a value that will not do
     try:
         await service.call(index.remove_point, name, who=who)
     except StoreError as error:
