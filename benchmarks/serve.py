@@ -7,8 +7,7 @@
 ./task bench serve overload                    10 times what it can take; clients that hang up
 ./task bench serve start [--rounds 9]          start to ready with an index of 60,000 items
 
-The client is a second process (`serve_client.py`); contestants take turns in each round. They need
-the packages flask, gunicorn (which is in no extra: `pip install gunicorn`) and litserve. Models are
+The client is a second process (`serve_client.py`); contestants take turns in each round. Models are
 trained for a moment, and kept with the index in --home, by default a folder that is removed.
 """
 
