@@ -232,6 +232,6 @@ def test_a_group_is_cut_at_its_weakest_link(browser, writable, home):
         [one] = index.decisions()
         groups = twinset.duplicates(index, pictures=False).groups
         assert not any({one.left, one.right} <= {m.id for m in group.members} for group in groups)
-        page.get_by_role("button", name="Undo").click()
-        page.locator(".toast").first.wait_for(state="detached")
+        with page.expect_response("**/decisions/undo"):
+            page.get_by_role("button", name="Undo").click()
         assert not index.decisions()

@@ -47,7 +47,7 @@ def test_comparing(browser, server, home, look):
         assert "91" in page.get_by_role("slider").get_attribute("aria-valuetext")
         page.get_by_role("button", name="accordent" if french else "agree").click()
         page.locator(".why .small.measure").wait_for()
-        painted = """() => [...document.querySelectorAll("canvas")].map((one) =>
+        painted = """() => [...document.querySelectorAll(".overlay")].map((one) =>
             one.getContext("2d").getImageData(0, 0, one.width, one.height).data.some((n) => n)
         )"""
         assert page.evaluate(painted) == [True, True]
@@ -114,7 +114,14 @@ def test_searching(browser, server, home, look):
         page.locator(".results .verdict.same").wait_for()
         first = page.locator(".tile").first
         assert first.locator(".tile-name").inner_text() == "08"
-        badge = "même chose" if look is PHONE else "same"
+        page.wait_for_function(  # as the model sees it: 12 x 12 pixels, red
+            """() => {
+                const seen = document.querySelector(".seen canvas");
+                const [red, green] = seen.getContext("2d").getImageData(6, 6, 1, 1).data;
+                return seen.width === 12 && seen.height === 12 && red > green;
+            }"""
+        )
+        badge = "même" if look is PHONE else "same"
         assert first.locator(".badge").inner_text().startswith(badge)
         check(page)
         # on from a hit, which the address holds

@@ -4,6 +4,7 @@ import { t } from "../language.js";
 import { Camera, hasCamera } from "./camera.js";
 import { Icon } from "./marks.js";
 import { crisp, ofFile, taken } from "./pictures.js";
+import { Seen } from "./seen.js";
 
 // Named one by one: asked for images of any kind, a phone gives HEIC, which hardly anything else can read.
 const FORMATS = "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff";
@@ -23,10 +24,10 @@ addEventListener("paste", (event) => {
 for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 
 /**
- * @param {{label: string, picture?: import("./pictures.js").Picture, many?: boolean, overlay?: any, more?: any,
+ * @param {{label: string, picture?: import("./pictures.js").Picture, input?: object, many?: boolean, overlay?: any, more?: any,
  *          onGive: (pictures: import("./pictures.js").Picture[]) => void, onClear?: () => void, children?: any}} given
  */
-export function Drop({ label, picture, many, onGive, onClear, overlay, more, children }) {
+export function Drop({ label, picture, input, many, onGive, onClear, overlay, more, children }) {
   const [over, setOver] = useState(false);
   const [photo, setPhoto] = useState(false);
   const [unseen, setUnseen] = useState(false); // a format that browsers do not show, such as TIFF
@@ -60,6 +61,7 @@ export function Drop({ label, picture, many, onGive, onClear, overlay, more, chi
         ${unseen ? html`<p class="quiet measure">${t("drop.unseen")}</p>` : html`<img src=${picture.url} alt=${picture.name} onLoad=${crisp} onError=${() => setUnseen(true)} />`}
         ${overlay}
       </div>
+      ${input?.shape && !unseen && html`<${Seen} url=${picture.url} input=${input} />`}
       <div class="drop-foot">
         <p class="small quiet" title=${picture.name}>${picture.name}</p>
         <button class="button plain slim" type="button" onClick=${() => files.current.click()}>${t("drop.other")}</button>

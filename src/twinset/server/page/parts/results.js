@@ -42,13 +42,16 @@ export function Who({ answer, onOpen }) {
   const ratio = first.distance / (threshold.value || 1e-9);
   const sure = known ? first.probability : nobody;
   const hit = (one) => ({ ...one.nearest, match: one.match, probability: one.probability, distance: one.distance });
+  const others = identities.slice(1);
+  const tiles = (some) => html`<ul class="tiles">${some.map((one) => html`<${Tile} key=${one.name} hit=${hit(one)} title=${told(one.name)} threshold=${threshold.value}
+      lines=${[t("who.reference", { id: named(one.nearest.id) }), t("who.references", { n: one.references })]} onOpen=${() => onOpen({ ...one.nearest, match: one.match, probability: one.probability })} />`)}</ul>`;
   return html`<div class="stack results">
     <${Said} kind=${known ? "same" : "different"} lens=${known} ratio=${ratio} voice=${known ? t("who.known", { name: told(first.name) }) : t("who.unknown")}>
       ${t(known ? "who.at" : "who.nearest", { name: told(first.name), distance: far(first.distance), threshold: far(threshold.value) })}
       ${sure !== null && sure !== undefined && html` ${t(known ? "who.sure" : "who.sure-nobody", { share: percent(sure) })}`}
     <//>
-    <h3 class="rule-head">${t("who.candidates")}</h3>
-    <ul class="tiles">${identities.map((one) => html`<${Tile} key=${one.name} hit=${hit(one)} title=${told(one.name)} threshold=${threshold.value}
-      lines=${[t("who.reference", { id: named(one.nearest.id) }), t("who.references", { n: one.references })]} onOpen=${() => onOpen({ ...one.nearest, match: one.match, probability: one.probability })} />`)}</ul>
+    <h3 class="rule-head">${t(known ? "who.candidates" : "who.nearest-head")}</h3>
+    ${tiles([first])}
+    ${others.length > 0 && html`<details><summary class="label">${t("who.others", { n: others.length })}</summary>${tiles(others)}</details>`}
   </div>`;
 }

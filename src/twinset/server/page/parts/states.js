@@ -18,7 +18,9 @@ const coded = (text) => text.split("`").map((part, k) => (k % 2 ? html`<code>${p
 /** A problem as a sentence: what happened, what the server said, and a way on. */
 export const Trouble = ({ problem, again }) => html`<div class="problem" role="alert">
   <h2>${problem.title ?? t("problem.own")}</h2>
-  <p class="measure">${problem.detail ?? problem.message}</p>
+  ${[401, 403].includes(problem.status) // the title says it all; what the server says is about headers
+    ? html`<details class="small"><summary>${t("problem.details")}</summary><p class="measure">${problem.detail}</p></details>`
+    : html`<p class="measure">${problem.detail ?? problem.message}</p>`}
   ${again && html`<div><button class="button" type="button" onClick=${again}>${t("again")}</button></div>`}
 </div>`;
 

@@ -45,6 +45,6 @@ export function Verdict({ verdict }) {
 export function Badge({ match, decided, probability: share, distance, threshold }) {
   const text = t(match ? "same" : "different");
   const known = share !== null && share !== undefined;
-  const said = decided ? t("badge.decided", { verdict: text }) : known && match ? t("badge", { verdict: text, share: percent(share) }) : text;
+  const said = decided ? t("badge.decided", { verdict: text }) : known && match ? t("badge", { share: percent(share) }) : text;
   return html`<span class=${`badge ${word(match)}`}><${Twins} ratio=${distance / (threshold || 1e-9)} lens=${match} />${said}</span>`;
 }

@@ -57,7 +57,7 @@ export function View({ query, model, index }) {
     <header class="view-head"><h1 tabindex="-1">${t("compare.ask")}</h1></header>
     ${model.input.kind === "vectors" && html`<${Empty} title=${t("compare.vectors")}>${t("compare.vectors-do")}<//>`}
     <div class="pair">
-      ${SIDES.map((side, k) => html`<${Drop} key=${side} label=${t(`compare.${side}`)} picture=${pictures[k]} more=${model.has_index && html`<${Picker} onGive=${put(side)} />`} onGive=${put(side)} onClear=${() => give(side, [])}
+      ${SIDES.map((side, k) => html`<${Drop} key=${side} label=${t(`compare.${side}`)} input=${model.input} picture=${pictures[k]} more=${model.has_index && html`<${Picker} onGive=${put(side)} />`} onGive=${put(side)} onClear=${() => give(side, [])}
         overlay=${both && why && reasons.value && html`<${Overlay} explanation=${reasons.value} side=${side} input=${model.input} />`} />`)}
       ${both && html`<button class="button slim pair-swap" type="button" aria-label=${t("compare.swap")} title=${t("compare.swap")} onClick=${swap}><${Icon} name="swap" /></button>`}
     </div>

@@ -56,7 +56,7 @@ export function View({ query, model, refresh }) {
       <p class="quiet measure">${t(`duplicates.${kind}-why`)}</p>
     </div>
     <div class="duplicates-set">
-      <${Slider} label=${t("duplicates.within")} value=${drawn ?? within} low=${0} high=${end} step=${end / 200} said=${far(drawn ?? within)} onInput=${settle} />
+      ${kind === "thing" && html`<${Slider} label=${t("duplicates.within")} value=${drawn ?? within} low=${0} high=${end} step=${end / 200} said=${far(drawn ?? within)} onInput=${settle} />`}
       <div class="field"><label for="keep">${t("duplicates.keep")}</label>
         <select class="input" id="keep" value=${rule} onChange=${(e) => ask({ keep: e.target.value === "largest" ? undefined : e.target.value })}>${RULES.map((one) => html`<option value=${one}>${t(`duplicates.keep-${one}`)}</option>`)}</select></div>
       <a class="button" href=${BASE + plan} download="plan.csv">${t("duplicates.plan")}</a>
@@ -93,7 +93,8 @@ function Group({ group, place, threshold, kept, onOpen, onLink }) {
     <ul class="tiles small-tiles">
       ${(all ? ranked : ranked.slice(0, FEW)).map((one) => html`<li class="tile" key=${one.id}>
         <button class=${`tile-face ${[pair.left, pair.right].includes(one.id) && group.size > 2 ? "weak" : ""}`} type="button" onClick=${() => onOpen(one)}><img src=${thumbnail(one.id)} alt=${named(one.id)} loading="lazy" onLoad=${crisp} />
-          ${kept?.has(one.id) && html`<span class="badge same">${t("duplicates.stays")}</span>`}</button>
+          ${kept?.has(one.id) && html`<span class="badge same">${t("duplicates.stays")}</span>`}
+          ${[pair.left, pair.right].includes(one.id) && group.size > 2 && html`<span class="badge weak-mark">${t("duplicates.weak")}</span>`}</button>
         <div class="tile-text"><span class="tile-name" title=${one.id}>${named(one.id)}</span>
           ${differing.slice(0, 3).map((name) => html`<span class="quiet" title=${name}>${name}: ${told(one.metadata[name])}</span>`)}</div>
       </li>`)}

@@ -129,6 +129,7 @@ export function View({ query, model }) {
         ${!rgba && !trouble && html`<div class="map-wait"><${Busy} /></div>`}
       <//>
       <aside class="stack map-side">
+        ${hits && html`<${Chosen} title=${heading} hits=${hits} threshold=${model.threshold.value} onOpen=${(id) => setOpen(id)} onClose=${close} />`}
         ${columns.length > 0 && html`<div class="field"><label for="map-by">${t("map.by")}</label>
           <select class="input" id="map-by" value=${by ?? "none"} onChange=${(e) => (setChosen(undefined), ask({ by: e.target.value, kind: undefined, layer: undefined }))}>
             ${columns.map(({ name, values }) => html`<option value=${name}>${name} (${count(values)})</option>`)}<option value="none">${t("map.by-none")}</option></select></div>`}
@@ -144,7 +145,6 @@ export function View({ query, model }) {
         ${placed.problem && html`<${Trouble} problem=${placed.problem} again=${placed.again} />`}
       </aside>
     </div>
-    ${hits && html`<${Chosen} title=${heading} hits=${hits} threshold=${model.threshold.value} onOpen=${(id) => setOpen(id)} onClose=${close} />`}
     ${open && html`<${Close} id=${open} onClose=${() => setOpen()} />`}`;
 }
 

@@ -124,7 +124,7 @@ function Questions({ review, model, onAsk, onNext, onDenied }) {
           <div class="row"><button class="button main" type="button" onClick=${onNext}>${t("review.more")}</button></div></div>`}
     ${problem && html`<${Trouble} problem=${problem} />`}
     <div class="review-bar">
-      <p class="review-said small">${said || t(model.writable ? "review.keys" : "review.read-only")}</p>
+      <p class=${`review-said small ${!said && model.writable ? "keys" : ""}`}>${said || t(model.writable ? "review.keys" : "review.read-only")}</p>
       <div class="review-keys">
         <button class="button review-same" type="button" disabled=${!one} onClick=${keys.s}>${t("review.same")}<kbd>S</kbd></button>
         <button class="button review-different" type="button" disabled=${!one} onClick=${keys.d}>${t("review.different")}<kbd>D</kbd></button>

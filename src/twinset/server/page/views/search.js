@@ -58,7 +58,7 @@ export function View({ query, model, index, refresh }) {
     <header class="view-head"><h1 tabindex="-1">${t(who ? "search.ask-who" : "search.ask")}</h1></header>
     <div class="desk">
       <aside class="stack desk-side" aria-label=${t("search.query")}>
-        <${Drop} label=${t("search.query")} many picture=${pictures.length === 1 ? pictures[0] : undefined} onGive=${give} onClear=${() => give([])}>
+        <${Drop} label=${t("search.query")} input=${model.input} many picture=${pictures.length === 1 ? pictures[0] : undefined} onGive=${give} onClear=${() => give([])}>
           ${pictures.length > 1 && html`<div class="stack"><ul class="strip">${pictures.map((one) => html`<li><img src=${one.url} alt=${one.name} onLoad=${crisp} /></li>`)}</ul>
             <div class="row"><button class="button slim" type="button" onClick=${() => give([])}>${t("search.clear")}</button></div></div>`}
         <//>
