@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from twinset import distance
-from twinset.cores import cores
+from twinset.cores import cores, in_order
 
 Vectors = NDArray[np.float32]
 Positions = NDArray[np.int64]
@@ -107,7 +107,7 @@ class Matrix:
         size = -(-len(queries) // count)
         blocks = [slice(start, start + size) for start in range(0, len(queries), size)]
         with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(scan, blocks))
+            found = list(in_order(pool, scan, blocks))
         return gather(found, len(queries), k, within)
 
     def slack(self, squares: NDArray[np.float64] | float) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset import distance
-from twinset.cores import cores
+from twinset.cores import cores, in_order
 from twinset.errors import StoreError
 from twinset.nearest import Matrix, one_blas_thread
 from twinset.progress import Progress, Wanted, reporting
@@ -137,8 +137,9 @@ def _cut_down(
     place = {int(row): k for k, row in enumerate(members)}
     pairs = ((one, foe) for one in place if one in foes for foe in foes[one] if foe in place)
     different = [(place[one], place[foe]) for one, foe in pairs]
-    whole = _described(rows, members)
-    if whole.diameter <= threshold and not different:
+    many = len(members) > SMALL
+    whole = None if many and _wider(rows[members], threshold) else _described(rows, members)
+    if whole is not None and whole.diameter <= threshold and not different:
         found.groups.append(whole)
     elif len(members) <= LARGEST:
         parts, links = cut(rows[members], threshold, different)
@@ -155,6 +156,16 @@ def _cut_down(
         finer = reach * _FINER
         for part in _split(_Components(rows[members], finer).labels(False)):
             _cut_down(rows, members[part], threshold, finer, foes, found)
+
+
+def _wider(own: NDArray[np.float32], threshold: float) -> bool:
+    # Whether one look tells that a set is wider than the threshold: from the vector that is the
+    # farthest from the first. To measure all pairs of a whole class takes longer than to cut it.
+    first = np.zeros(len(own), np.int64)
+    for _ in range(2):
+        far = distance.of_pairs(own, first, np.arange(len(own)))
+        first = np.full(len(own), far.argmax())
+    return float(far.max()) > threshold
 
 
 class _Components:
@@ -180,7 +191,7 @@ class _Components:
             one_blas_thread(),
             ThreadPoolExecutor(cores()) as pool,
         ):
-            for start, edges in zip(starts, pool.map(self._of_strip, starts), strict=True):
+            for start, edges in zip(starts, in_order(pool, self._of_strip, starts), strict=True):
                 self._connect(edges)
                 strip = min(TILE, n - start)
                 done += strip * (n - start) - strip * (strip - 1) // 2

@@ -52,6 +52,7 @@ class Work:
     state: str = "computing"  # then "ready" or "failed"
     value: Any = None
     trouble: str = ""
+    began: float = field(default_factory=time.monotonic)
 
 
 @dataclass(eq=False)

@@ -4,101 +4,112 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from twinset.server.problems import Problem
+from twinset.progress import Progress, Report
+from twinset.server.problems import Computing
 from twinset.server.service import Service
 
 Made = TypeVar("Made")
 
 MOST = 8  # results that are kept
 AT_ONCE = 2  # that are computed
-PATIENCE = 20.0  # seconds that a request waits for one before it is told to ask again
+PATIENCE = 3.0  # seconds that a request waits for one before it is told how far it is
+_SLICE = 0.25  # seconds after which a request looks whether the server stops
+
+
+@dataclass(eq=False)
+class _Work:
+    """What is computed, and how far it is."""
+
+    future: Future[Any] = field(default_factory=Future)
+    began: float = field(default_factory=time.monotonic)
+    far: Progress | None = None  # None until its turn comes, and where it does not tell
+
+    def tell(self, far: Progress) -> None:
+        self.far = far
 
 
 class Kept:
     """Results by kind and state; of many that ask for one, one computes it.
 
     Args:
-        patience: seconds that a request waits for one. Defaults to 20, within `Limits.seconds`.
+        patience: seconds that a request waits for one. Defaults to 3.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
-        self._futures: OrderedDict[Hashable, Future[Any]] = OrderedDict()
+        self._works: OrderedDict[Hashable, _Work] = OrderedDict()
         self._lock = threading.Lock()
         self._turn = threading.Semaphore(AT_ONCE)
+        self.stopping = False  # then nobody waits any longer
 
-    def start(self, key: Hashable, make: Callable[[], Made]) -> Future[Made]:
+    def start(self, key: Hashable, make: Callable[[Report], Made]) -> Future[Made]:
         """Begin to compute, unless it is there or under way."""
+        return self._begun(key, make).future
+
+    def _begun(self, key: Hashable, make: Callable[[Report], Any]) -> _Work:
         with self._lock:
-            found = self._futures.get(key)
-            if found is not None and (not found.done() or _done(found)):
-                self._futures.move_to_end(key)
+            found = self._works.get(key)
+            if found is not None and (not found.future.done() or _done(found.future)):
+                self._works.move_to_end(key)
                 return found
-            future: Future[Made] = Future()
-            self._futures[key] = future
-            while len(self._futures) > MOST:
-                self._futures.popitem(last=False)
+            work = self._works[key] = _Work()
+            while len(self._works) > MOST:
+                self._works.popitem(last=False)
 
         def run() -> None:
             with self._turn:
                 with self._lock:
                     # so much was asked for since that nobody can wait for this
-                    if self._futures.get(key) is not future:
-                        future.cancel()
+                    if self._works.get(key) is not work:
+                        work.future.cancel()
                         return
                 try:
-                    future.set_result(make())
+                    work.future.set_result(make(work.tell))
                 except BaseException as error:  # noqa: BLE001 - told to who asks
-                    future.set_exception(error)
+                    work.future.set_exception(error)
 
         # a daemon: a server that is told to stop does not wait for what nobody will see
         threading.Thread(target=run, name="twinset-kept", daemon=True).start()
-        return future
+        return work
 
     def latest(self, kind: str) -> Any:
         """Give the newest result of a kind, of whatever state; None where there is none."""
         with self._lock:
-            for key, future in reversed(self._futures.items()):
-                if isinstance(key, tuple) and key[0] == kind and _done(future):
-                    return future.result()
+            for key, work in reversed(self._works.items()):
+                if isinstance(key, tuple) and key[0] == kind and _done(work.future):
+                    return work.future.result()
         return None
 
     def busy(self, kind: str) -> bool:
         """Tell whether something of a kind is under way."""
         with self._lock:
             return any(
-                isinstance(key, tuple) and key[0] == kind and not future.done()
-                for key, future in self._futures.items()
+                isinstance(key, tuple) and key[0] == kind and not work.future.done()
+                for key, work in self._works.items()
             )
 
-    async def get(self, key: Hashable, make: Callable[[], Made], what: str) -> Made:
+    async def get(self, key: Hashable, make: Callable[[Report], Made], what: str) -> Made:
         """Give what is computed, or say that it is still under way.
 
         Raises:
-            Problem: 503, it takes longer than a request should wait.
+            Computing: it takes longer than a request should wait.
         """
-        future = asyncio.wrap_future(self.start(key, make))
-        done, _ = await asyncio.wait([future], timeout=self._patience)
-        if not done:
-            raise Problem(
-                503,
-                f"Expected {what} to be there already. It is being computed: ask again in 3 s.",
-                name="computing",
-                headers={"Retry-After": "3"},
-            )
-        if future.cancelled():
-            raise Problem(
-                503,
-                f"Expected {what} to be there already. Others came in between: ask again.",
-                name="computing",
-                headers={"Retry-After": "3"},
-            )
-        return future.result()
+        work = self._begun(key, make)
+        future = asyncio.wrap_future(work.future)
+        end = time.monotonic() + self._patience
+        while not work.future.done() and not self.stopping and time.monotonic() < end:
+            await asyncio.wait([future], timeout=_SLICE)
+        if not work.future.done() or work.future.cancelled():
+            raise Computing(what, time.monotonic() - work.began, work.far)
+        found: Made = await future
+        return found
 
 
 def _done(future: Future[Any]) -> bool:

@@ -24,9 +24,12 @@ from twinset.errors import (
     TwinsetError,
     UnknownItemError,
 )
+from twinset.progress import Progress
 
 LOG = logging.getLogger("twinset.server")
 MEDIA = "application/problem+json"
+JSON = "application/json"
+AWHILE = 9.0  # seconds: what takes longer is asked for less often
 
 
 class Problem(Exception):  # noqa: N818 - what RFC 9457 calls it
@@ -65,6 +68,21 @@ class Problem(Exception):  # noqa: N818 - what RFC 9457 calls it
     def response(self) -> Response:
         """Make the answer."""
         return Response(to_json(self.content), self.status, headers=self.headers, media_type=MEDIA)
+
+
+class Computing(Problem):
+    """No error: the answer is being computed, and is there when one asks again (202)."""
+
+    def __init__(self, what: str, seconds: float, far: Progress | None) -> None:
+        told = "" if far is None else f" ({far.count})"
+        super().__init__(202, f"{what} are being computed{told}: ask again.", name="computing")
+        self.headers = {"Retry-After": "1" if seconds < AWHILE else "3"}
+        share = far.done / far.total if far is not None and far.total else None
+        self.content |= {"state": "computing", "seconds": round(seconds, 1), "share": share}
+
+    def response(self) -> Response:
+        """Make the answer; it is no problem, and does not claim to be one."""
+        return Response(to_json(self.content), self.status, headers=self.headers, media_type=JSON)
 
 
 def problem_of(error: Exception) -> Problem:

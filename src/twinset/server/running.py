@@ -20,6 +20,7 @@ import uvicorn
 from twinset.errors import TwinsetError
 from twinset.server.app import LOCAL, create_app
 from twinset.server.connection import Connection
+from twinset.server.kept import kept
 from twinset.server.limits import Limits
 from twinset.server.opening import open_service
 from twinset.server.renewing import Current
@@ -183,6 +184,7 @@ class Server(uvicorn.Server):
         """Finish what was accepted; uvicorn would end by the same signal again after that."""
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
+        kept(self.app.state.current.service).stopping = True  # who waits for it is answered
         self.should_exit = True
 
     def close(self) -> None:

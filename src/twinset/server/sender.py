@@ -65,11 +65,12 @@ class Sender:
                     "start one with `twinset serve`, or raise the timeout."
                 ) from None
             wait = float(response.headers.get("retry-after", 0) or 0)
-            busy = response.status_code in (429, 503) and wait <= PATIENCE
+            # 202: what takes long is being computed
+            busy = response.status_code in (202, 429, 503) and wait <= PATIENCE
             if not busy or time.monotonic() + wait > end:
                 break
             time.sleep(max(wait, 0.1))
-        if response.is_success:
+        if response.is_success and response.status_code != 202:
             return response
         raise refused(response)
 

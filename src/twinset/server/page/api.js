@@ -26,7 +26,8 @@ async function problemOf(response) {
   const name = told.type?.split(":").at(-1);
   const known = { 401: "token", 403: "token", 413: "large", 429: "busy", 503: "busy", 504: "busy" }[response.status];
   const key = [name, known].find((one) => has(`problem.${one}`)) ?? "refused";
-  return new Problem(response.status, t(`problem.${key}`), told.detail || told.title || `HTTP ${response.status}`, retry);
+  const problem = new Problem(response.status, t(`problem.${key}`), told.detail || told.title || `HTTP ${response.status}`, retry);
+  return Object.assign(problem, { share: told.share ?? null });
 }
 
 export const pause = (seconds) => new Promise((go) => setTimeout(go, 1000 * seconds));
@@ -74,7 +75,8 @@ export async function call(path, options = {}) {
       if (error.name === "AbortError") throw error;
       throw new Problem(0, t("problem.away"), t("problem.away.do"));
     }
-    if (response.ok) {
+    // 202: what takes long is being computed, which its view tells and waits for
+    if (response.ok && response.status !== 202) {
       if (response.status === 204) return null;
       if (as === "bytes") return response.arrayBuffer();
       return as === "text" ? response.text() : response.json();

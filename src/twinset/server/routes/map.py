@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from twinset.search.index import Index
 from twinset.server.answers import answer
 from twinset.server.collection_map import Chart, CollectionMap, Work
-from twinset.server.problems import Problem
+from twinset.server.problems import Computing, Problem
 from twinset.server.projection import COMPUTED
 from twinset.server.schemas import takes
 from twinset.server.service import Service, TheIndex, TheService
@@ -94,12 +95,8 @@ async def points(service: TheService, index: TheIndex, method: Method = "pca") -
         work = made.work(chart)
         if work.state == "failed":
             raise Problem(409, work.trouble, name="no-such-map")
-        raise Problem(
-            503,
-            "t-SNE is being computed. Draw the points of `pca` meanwhile; `/map/info` tells when.",
-            name="not-yet",
-            headers={"Retry-After": "5"},
-        )
+        # the points of `pca` are there meanwhile; `/map/info` tells when these are
+        raise Computing("The points of t-SNE", time.monotonic() - work.began, None)
     body = found.astype("<f4").tobytes()
     return Response(body, media_type="application/octet-stream")
 

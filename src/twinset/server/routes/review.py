@@ -52,7 +52,11 @@ async def review(
     # Asked anew when half of the questions were answered; until then those that are left serve.
     turn = 2 * len((await service.call(lambda: index.settled)).decisions) // count
     key = "review", await _version(service, index), count, column, turn
-    asked = kept(service).get(key, lambda: index.review(count, column=column), "the review")
+    asked = kept(service).get(
+        key,
+        lambda tell: index.review(count, column=column, progress=tell),
+        "The pairs worth a decision",
+    )
     found = await asked
     settled = await service.call(lambda: index.settled)  # as it is after the wait
     left = [one for one in found.questions if settled.says(one.left, one.right) is None]
@@ -193,7 +197,9 @@ async def _found(
     settled = await service.call(lambda: index.settled)
     decided = hash(tuple((one.pair, one.same) for one in settled.decisions))
     key = "duplicates", await _version(service, index), most, decided
-    found = await kept(service).get(key, lambda: duplicates(index, most), "the groups")
+    found = await kept(service).get(
+        key, lambda tell: duplicates(index, most, progress=tell), "The groups"
+    )
     return found if within is not None else replace(found, threshold=limit)
 
 

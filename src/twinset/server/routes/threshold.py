@@ -63,7 +63,7 @@ async def _left(service: Service) -> tuple[dict[str, Any] | None, bool]:
     # A slider need not wait: it has what was true a moment ago, and asks again.
     ready = not held.busy("reach")
     if ready:  # one after another, however often items change
-        ready = held.start(key, lambda: reach(index.store, end)).done()
+        ready = held.start(key, lambda _: reach(index.store, end)).done()
     found = held.latest("reach")
     return None if found is None else found.to_dict(), not ready
 

@@ -1,5 +1,5 @@
 // Answers that the server computes for longer than a request waits: asked again until they are there.
-import { html, useEffect } from "../vendor/preact.js";
+import { html, useEffect, useRef } from "../vendor/preact.js";
 import { Answered, Busy } from "./states.js";
 
 /** Ask an answer again some seconds later, as long as `waiting` says so. */
@@ -11,10 +11,14 @@ export function useAgain(answer, waiting) {
   });
 }
 
-/** Like `Answered`, but a server that says 503 is still computing: `text` says what. */
+/** Like `Answered`, but a server that says 202 is still computing: `text` says what. */
 export function Computed({ answer, text, children }) {
-  const waiting = answer.problem?.status === 503;
+  const waiting = answer.problem?.status === 202;
   useAgain(answer, waiting);
-  if (waiting || (answer.busy && answer.value === undefined)) return html`<${Busy} text=${text} />`;
+  // while it is asked again, how far it was stays in sight
+  const last = useRef(null);
+  last.current = answer.problem ? answer.problem.share : answer.busy ? last.current : null;
+  const told = last.current === null || last.current === undefined ? text : `${text} ${Math.floor(100 * last.current)} %`;
+  if (waiting || (answer.busy && answer.value === undefined)) return html`<${Busy} text=${told} />`;
   return html`<${Answered} answer=${answer}>${children}<//>`;
 }
