@@ -1,16 +1,12 @@
 """Thresholds, reviews, decisions and duplicates over HTTP: as in Python, kept, taken back."""
 
-import asyncio
 import csv
 import io
-import threading
 
 import pytest
 
 import twinset
-from twinset.progress import Progress
 from twinset.server.kept import Kept
-from twinset.server.problems import Computing
 
 
 @pytest.fixture(scope="module")
@@ -178,25 +174,3 @@ def test_what_takes_long_is_told_and_there_later(home, start):
         with twinset.Client(one.url) as client:  # which waits
             assert client.duplicates().items == 48
         assert get(one, "duplicates").status_code == 200
-
-
-def test_how_far_it_is_and_that_nobody_waits_at_the_end():
-    held, go = Kept(patience=30), threading.Event()
-
-    def make(tell):
-        tell(Progress("compare", 25, 100, "pairs"))
-        go.wait(10)
-        return "made"
-
-    async def ask():
-        waiting = asyncio.ensure_future(held.get("key", make, "The groups"))
-        await asyncio.sleep(0.01)
-        held.stopping = True
-        with pytest.raises(Computing, match="compare 25 of 100 pairs") as caught:
-            await waiting
-        assert caught.value.content["share"] == 0.25
-        go.set()
-        held.stopping = False
-        return await held.get("key", make, "The groups")
-
-    assert asyncio.run(ask()) == "made"
