@@ -149,6 +149,25 @@ def test_nothing_similar_enough_is_an_answer(browser, server, home):
         assert page.url.endswith("where=price%3C%3D12")
 
 
+def test_a_part_of_an_image_is_searched(browser, server, home):
+    with visited(browser, f"{server.url}/search") as page:
+        give(page, home, 8)
+        page.get_by_role("button", name="Crop").click()
+        part = page.get_by_role("group", name="The part chosen")
+        part.focus()
+        page.keyboard.press("Shift+ArrowLeft")
+        box = part.bounding_box()
+        page.mouse.move(box["x"] + 1, box["y"] + 1)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 4, steps=3)
+        page.mouse.up()
+        page.get_by_role("button", name="Use this part").click()
+        given = page.get_by_role("img", name="08, a part.png")
+        page.locator(".results .tile").first.wait_for()
+        size = "one => [one.naturalWidth, one.naturalHeight]"
+        assert given.evaluate(size) == [6, 3]  # half of 12 across, a quarter along
+
+
 def test_identities_and_a_new_item_with_the_token(browser, writable, home):
     writable.service.index.identify_by("label")
     with visited(browser, f"{writable.url}/search?as=identity") as page:

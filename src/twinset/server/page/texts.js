@@ -69,6 +69,12 @@ export const TEXTS = {
   "drop.clear": ["Take away: {name}", "Retirer : {name}"],
   "drop.pasted": ["pasted image", "image collée"],
   "drop.no-image": ["That is not an image.", "Ce n’est pas une image."],
+  "crop.open": ["Crop", "Rogner"],
+  "crop.title": ["Choose a part of the image", "Choisir une partie de l’image"],
+  "crop.how": ["Drag over the part. By keys: the arrows move it, Shift and arrows change its size.", "Tracez un cadre sur la partie. Au clavier : les flèches le déplacent, Maj et flèches changent sa taille."],
+  "crop.part": ["The part chosen", "La partie choisie"],
+  "crop.use": ["Use this part", "Prendre cette partie"],
+  "crop.name": ["{name}, a part.png", "{name}, une partie.png"],
   "drop.seen": ["as the model sees it: {width} × {height}, {colour}", "tel que le modèle le voit : {width} × {height}, {colour}"],
   "drop.unseen": ["Browsers cannot show this format; the model may well read it.", "Les navigateurs n’affichent pas ce format ; le modèle sait peut-être le lire."],
 

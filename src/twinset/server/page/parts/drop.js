@@ -2,6 +2,7 @@
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { t } from "../language.js";
 import { Camera, hasCamera } from "./camera.js";
+import { Crop } from "./crop.js";
 import { Icon } from "./marks.js";
 import { crisp, ofFile, taken } from "./pictures.js";
 import { Seen } from "./seen.js";
@@ -30,6 +31,7 @@ for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event
 export function Drop({ label, picture, input, many, onGive, onClear, overlay, more, children }) {
   const [over, setOver] = useState(false);
   const [photo, setPhoto] = useState(false);
+  const [crop, setCrop] = useState(false);
   const [unseen, setUnseen] = useState(false); // a format that browsers do not show, such as TIFF
   const element = useRef();
   const files = useRef();
@@ -64,6 +66,7 @@ export function Drop({ label, picture, input, many, onGive, onClear, overlay, mo
       ${input?.shape && !unseen && html`<${Seen} url=${picture.url} input=${input} />`}
       <div class="drop-foot">
         <p class="small quiet" title=${picture.name}>${picture.name}</p>
+        ${!unseen && html`<button class="button plain slim" type="button" onClick=${() => setCrop(true)}>${t("crop.open")}</button>`}
         <button class="button plain slim" type="button" onClick=${() => files.current.click()}>${t("drop.other")}</button>
         <button class="button plain slim" type="button" aria-label=${t("drop.clear", { name: label })} onClick=${onClear}><${Icon} name="close" /></button>
       </div>`}
@@ -78,6 +81,7 @@ export function Drop({ label, picture, input, many, onGive, onClear, overlay, mo
         ${more}
       </div>
     </div>`}
+    ${crop && picture && html`<${Crop} picture=${picture} onGive=${onGive} onClose=${() => setCrop(false)} />`}
     ${photo && html`<${Camera} onGive=${onGive} onClose=${() => setPhoto(false)} />`}
   </div>`;
 }

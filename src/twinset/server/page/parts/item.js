@@ -34,7 +34,7 @@ export function Item({ hit, query, threshold, writable, onClose, onGone }) {
   };
   return html`<${Dialog} title=${named(hit.id)} wide onClose=${onClose}>
     <div class="item">
-      <img src=${image(hit.id)} alt=${named(hit.id)} onLoad=${crisp} />
+      ${hit.picture === false ? html`<span class="tile-none">${named(hit.id)}</span>` : html`<img src=${image(hit.id)} alt=${named(hit.id)} onLoad=${crisp} />`}
       <div class="stack">
         ${hit.match !== undefined && html`<p class="row"><${Badge} match=${hit.match} probability=${hit.probability} distance=${hit.distance} threshold=${threshold} /></p>`}
         <dl class="facts">
