@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { thumbnail } from "../api.js";
 import { count, far, t } from "../language.js";
-import { crisp } from "../parts/pictures.js";
+import { crisp, gone } from "../parts/pictures.js";
 import { csv, save } from "../parts/table.js";
 import { named } from "../parts/tile.js";
 import { Badge } from "../parts/verdict.js";
@@ -40,8 +40,8 @@ export function Chosen({ title, hits, threshold, onOpen, onClose }) {
     <ul class="tiles small-tiles">
       ${hits.slice(0, most).map((one) => html`<li class="tile" key=${`${one.id} ${one.other}`}>
         <button class=${`tile-face ${one.other ? "two" : ""}`} type="button" onClick=${() => onOpen(one.id)}>
-          <img src=${thumbnail(one.id, 160)} alt=${named(one.id)} loading="lazy" onLoad=${crisp} />
-          ${one.other && html`<img src=${thumbnail(one.other, 160)} alt=${named(one.other)} loading="lazy" onLoad=${crisp} />`}
+          <img src=${thumbnail(one.id, 160)} alt=${named(one.id)} loading="lazy" onLoad=${crisp} onError=${gone} />
+          ${one.other && html`<img src=${thumbnail(one.other, 160)} alt=${named(one.other)} loading="lazy" onLoad=${crisp} onError=${gone} />`}
           ${one.match !== undefined && html`<${Badge} match=${one.match} distance=${one.distance} threshold=${threshold} />`}
         </button>
         <div class="tile-text">

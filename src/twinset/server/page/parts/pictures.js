@@ -28,3 +28,6 @@ export const keptAt = (place) => kept.get(place);
 
 /** Whether an image is so small that a browser's smoothing would show what is not there. */
 export const crisp = (event) => event.target.classList.toggle("crisp", event.target.naturalWidth <= 96);
+
+/** An item without a picture: its tile stays empty above its name, without the browser's broken image. */
+export const gone = (event) => event.target.classList.add("gone");

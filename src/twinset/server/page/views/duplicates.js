@@ -6,7 +6,7 @@ import { Computed } from "../parts/computing.js";
 import { AskToken, changed, decide, takeBack } from "../parts/decide.js";
 import { Dialog } from "../parts/dialog.js";
 import { Item } from "../parts/item.js";
-import { crisp } from "../parts/pictures.js";
+import { crisp, gone } from "../parts/pictures.js";
 import { Slider } from "../parts/slider.js";
 import { Empty } from "../parts/states.js";
 import { rowsOf } from "../parts/table.js";
@@ -92,7 +92,7 @@ function Group({ group, place, threshold, kept, onOpen, onLink }) {
     </div>
     <ul class="tiles small-tiles">
       ${(all ? ranked : ranked.slice(0, FEW)).map((one) => html`<li class="tile" key=${one.id}>
-        <button class=${`tile-face ${[pair.left, pair.right].includes(one.id) && group.size > 2 ? "weak" : ""}`} type="button" onClick=${() => onOpen(one)}><img src=${thumbnail(one.id)} alt=${named(one.id)} loading="lazy" onLoad=${crisp} />
+        <button class=${`tile-face ${[pair.left, pair.right].includes(one.id) && group.size > 2 ? "weak" : ""}`} type="button" onClick=${() => onOpen(one)}><img src=${thumbnail(one.id)} alt=${named(one.id)} loading="lazy" onLoad=${crisp} onError=${gone} />
           ${kept?.has(one.id) && html`<span class="badge same">${t("duplicates.stays")}</span>`}
           ${[pair.left, pair.right].includes(one.id) && group.size > 2 && html`<span class="badge weak-mark">${t("duplicates.weak")}</span>`}</button>
         <div class="tile-text"><span class="tile-name" title=${one.id}>${named(one.id)}</span>
@@ -107,7 +107,7 @@ function Group({ group, place, threshold, kept, onOpen, onLink }) {
 function Cuts({ links, onLink }) {
   return html`<section class="stack cuts"><h2>${t("duplicates.cuts", { n: links.length })}</h2><p class="quiet measure">${t("duplicates.cuts-why")}</p>
     <ul class="cut-list">${links.slice(0, 24).map((one) => html`<li key=${one.left + one.right}><button class="cut" type="button" onClick=${() => onLink({ ...one, why: "would join two groups", items: {} })}>
-      <img src=${thumbnail(one.left)} alt=${named(one.left)} loading="lazy" onLoad=${crisp} /><span class="number small">${far(one.distance)}</span><img src=${thumbnail(one.right)} alt=${named(one.right)} loading="lazy" onLoad=${crisp} /></button></li>`)}</ul></section>`;
+      <img src=${thumbnail(one.left)} alt=${named(one.left)} loading="lazy" onLoad=${crisp} onError=${gone} /><span class="number small">${far(one.distance)}</span><img src=${thumbnail(one.right)} alt=${named(one.right)} loading="lazy" onLoad=${crisp} onError=${gone} /></button></li>`)}</ul></section>`;
 }
 
 /** One pair of a group, close up, to be decided. */
