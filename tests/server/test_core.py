@@ -221,3 +221,13 @@ def test_a_model_without_a_graph(own):
     (own / "run" / "encoder.onnx").unlink()
     with pytest.raises(twinset.TwinsetError, match="twinset export"):
         open_service(own / "run")
+
+
+def test_a_mistyped_path_is_the_page_for_a_browser_and_a_problem_for_a_program(server):
+    browser = {"Accept": "text/html,*/*;q=0.8"}
+    got = server.http.get("/serch", headers=browser)
+    assert (got.status_code, "text/html" in got.headers["content-type"]) == (404, True)
+    assert 'id="page"' in got.text
+    for path, headers in (("/serch", {}), ("/api/v1/serch", browser), ("/a/b", browser)):
+        got = server.http.get(path, headers=headers)
+        assert (got.status_code, got.json()["title"]) == (404, "Not Found")

@@ -6,6 +6,7 @@ import io
 import pytest
 
 import twinset
+from twinset.decision import Threshold
 from twinset.server.kept import Kept
 
 
@@ -174,3 +175,16 @@ def test_what_takes_long_is_told_and_there_later(home, start):
         with twinset.Client(one.url) as client:  # which waits
             assert client.duplicates().items == 48
         assert get(one, "duplicates").status_code == 200
+
+
+def test_duplicates_begin_at_the_strictest_threshold_and_tell_classes_apart(home, start):
+    with start(home) as one:
+        model = one.service.index.model
+        model.__dict__["alternatives"] = (Threshold(0.05, "FPR <= 0.01"), Threshold(0.0, "none"))
+        told = get(one, "duplicates").json()
+        assert (told["threshold"]["value"], told["threshold"]["rule"]) == (0.05, "FPR <= 0.01")
+        assert (told["large"], told["stricter"]) == (0, None)
+        told = get(one, "duplicates", within=10).json()  # all items are one group
+        assert [len(group["members"]) for group in told["groups"]] == [48]
+        assert (told["large"], told["stricter"]) == (1, 5)
+        assert "smaller `within`, such as 5" in told["sentences"][-1]

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.responses import FileResponse
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from twinset.server import problems
 from twinset.server.direct import Direct
@@ -88,6 +91,18 @@ def _serve_page(app: FastAPI) -> None:
 
 class _Page(StaticFiles):
     """The files of the page; a browser asks whether they have changed."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        try:
+            return await super().get_response(path, scope)
+        except HTTPException as error:
+            # People who mistype a path get the page, which says so; programs get a problem, as does
+            # who asks deeper down, where the page would not find its own files.
+            wanted = Headers(scope=scope).get("accept", "")
+            if error.status_code != 404 or "text/html" not in wanted or Path(path).name != path:
+                raise
+            headers = {"Cache-Control": "no-cache"}
+            return FileResponse(PAGE / "index.html", status_code=404, headers=headers)
 
     def file_response(self, *args: Any, **kwargs: Any) -> Any:
         response = super().file_response(*args, **kwargs)

@@ -280,7 +280,10 @@ class Client:
         return received.made(Decided, told)
 
     def duplicates(self, *, within: float | None = None, point: str | None = None) -> Duplicates:
-        """Find groups of duplicates; see `twinset.duplicates`. Waits while they are computed."""
+        """Find groups of duplicates; see `twinset.duplicates`. Waits while they are computed.
+
+        Without `within` and `point`, within the strictest threshold that the model knows.
+        """
         from twinset.search.duplicates import DuplicateGroup, Duplicates, Edge
 
         # in the order of the library: pictures, then things; of the links the server tells 200

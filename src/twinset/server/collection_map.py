@@ -69,6 +69,7 @@ class Chart:
     vectors: NDArray[np.float32] | None
     works: dict[str, Work] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    shown: bool = False  # whether anybody was told of it
 
     def __post_init__(self) -> None:
         self.rows = {own: row for row, own in enumerate(self.ids)}

@@ -137,3 +137,5 @@ class DuplicatesOut(BaseModel):
     total: int = Field(description="Groups of this kind.")
     groups: list[dict[str, Any]]
     sentences: list[str]
+    large: int = Field(description="Groups of more than 30: classes rather than duplicates.")
+    stricter: float | None = Field(description="A `within` to try where some are large.")

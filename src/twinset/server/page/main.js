@@ -70,10 +70,12 @@ function Page() {
   // Without an index its views have nothing to show; who comes by a link is told what is missing.
   const none = model.value && !model.value.has_index;
   const views = VIEWS.filter((view) => !(none && view.needs === "index"));
-  const view = VIEWS.find((one) => one.path === path) ?? VIEWS[0];
+  const found = VIEWS.find((one) => one.path === path);
+  const lost = !found && path.length > 1; // a mistyped path
+  const view = found ?? VIEWS[0];
 
   useEffect(() => {
-    document.title = `${t(view.title)} · twinset`;
+    document.title = `${t(lost ? "lost.title" : view.title)} · twinset`;
     if (before.current === path) return;
     before.current = path;
     scrollTo(0, 0);
@@ -87,9 +89,11 @@ function Page() {
   const ready = model.value && (view.needs !== "index" || none || index.value);
   return html`
     <a class="skip" href="#main">${t("nav.skip")}</a>
-    <${Bar} views=${views} path=${view.path} onLook=${(change) => (change(), redraw((n) => n + 1))} />
+    <${Bar} views=${views} path=${lost ? path : view.path} onLook=${(change) => (change(), redraw((n) => n + 1))} />
     <main id="main" class="view" ref=${main} tabindex="-1" key=${view.path}>
-      ${away
+      ${lost
+        ? html`<h1 tabindex="-1">${t("lost.title")}</h1><${Empty} title=${t("lost.what", { path })}>${t("lost.do")}<//>`
+        : away
         ? html`<${Trouble} problem=${away.problem} again=${() => (model.again(), index.again())} />`
         : !ready
           ? html`<${Busy} />`

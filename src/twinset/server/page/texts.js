@@ -1,6 +1,9 @@
 // What the page says, in English and in French, side by side; "one|many" where a number decides.
 export const TEXTS = {
   // the shell
+  "lost.title": ["Not found", "Introuvable"],
+  "lost.what": ["There is nothing at {path}", "Il n’y a rien à l’adresse {path}"],
+  "lost.do": ["Perhaps it was mistyped: choose a view above.", "Peut-être une faute de frappe : choisissez une vue ci-dessus."],
   "nav.views": ["Views", "Vues"],
   "nav.skip": ["Skip to the content", "Aller au contenu"],
   "nav.more": ["More", "Plus"],
@@ -374,6 +377,7 @@ export const TEXTS = {
   "duplicates.none-why": ["With a larger distance there may be groups.", "Avec une distance plus grande, il peut y avoir des groupes."],
   "duplicates.group": ["Group {place}: {n} items|Group {place}: {n} items", "Groupe {place} : {n} éléments|Groupe {place} : {n} éléments"],
   "duplicates.width": ["farthest two {at} apart", "les deux plus éloignés à {at}"],
+  "duplicates.large": ["{n} of these groups is a whole class rather than duplicates: try a smaller distance, such as {at}.|{n} of these groups are whole classes rather than duplicates: try a smaller distance, such as {at}.", "{n} de ces groupes est une classe entière plutôt que des doublons : essayez une distance plus petite, par exemple {at}.|{n} de ces groupes sont des classes entières plutôt que des doublons : essayez une distance plus petite, par exemple {at}."],
   "duplicates.wide": ["wide", "large"],
   "duplicates.weakest": ["Judge the weakest link, {at}", "Juger le lien le plus faible, {at}"],
   "duplicates.weak": ["weakest link", "lien faible"],

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
+from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from twinset.search.index import Index
@@ -55,9 +56,11 @@ class MapInfo(BaseModel):
 
 @router.get("/map/info", response_model=MapInfo, summary="What the map shows, and how")
 async def info(service: TheService, index: TheIndex) -> Response:
-    """Tell the methods with their state, and the columns; t-SNE begins with the first question."""
+    """Tell the methods with their state, and the columns; t-SNE begins after the first answer."""
     made, chart = await _now(service, index)
-    work = made.work(chart)
+    # The first answer is out before t-SNE begins, which would compete with it.
+    work = made.work(chart) if chart.shown or len(chart.ids) < 4 else Work()
+    chart.shown = True
     methods = {
         "pca": {"state": "ready", "share": chart.axes.share, "trouble": ""},
         "tsne": {
@@ -98,7 +101,8 @@ async def points(service: TheService, index: TheIndex, method: Method = "pca") -
         # the points of `pca` are there meanwhile; `/map/info` tells when these are
         raise Computing("The points of t-SNE", time.monotonic() - work.began, None)
     body = found.astype("<f4").tobytes()
-    return Response(body, media_type="application/octet-stream")
+    later = BackgroundTask(made.work, chart)
+    return Response(body, media_type="application/octet-stream", background=later)
 
 
 @router.get("/map/ids", response_model=list[str], summary="The ids of the points")

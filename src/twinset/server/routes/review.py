@@ -31,6 +31,12 @@ from twinset.server.service import Service, TheIndex, TheService, TheWriter, the
 from twinset.server.telling import PATH, shown, threshold_told
 
 router = APIRouter(tags=["review"])
+# Members of a group beyond which it is a class rather than one thing that was put in so often.
+LARGE = 30
+_LARGE = (
+    "{large} of these groups have more than 30 items: they are classes rather than duplicates. Ask "
+    "with a smaller `within`, such as {stricter:g}"
+)
 KINDS = {"thing": THING, "picture": PICTURE}
 _EXAMPLE = {"left": FIRST, "right": SECOND}
 Who = Annotated[str, Query(max_length=200, description="Who decided.")]
@@ -130,6 +136,8 @@ async def groups(
 ) -> Response:
     """List groups of the same thing or picture, the tightest first.
 
+    Without `within` and `point`, within the strictest threshold that the model knows.
+
     Each of three or more is told with its weakest link, without which it would be two groups.
     """
     found = await _found(service, index, within, point)
@@ -147,7 +155,12 @@ async def groups(
         "offset": offset,
         "links": [asdict(link) for link in found.links[:limit]],
         "sentences": found.sentences(),
+        "large": sum(len(group) > LARGE for group in of_kind),
+        "stricter": None,
     }
+    if kind == "thing" and about["large"]:
+        about["stricter"] = float(f"{found.threshold.value / 2:.2g}")
+        about["sentences"] = [*found.sentences(), _LARGE.format(**about)]
     return answer(about | {"groups": told})
 
 
@@ -193,6 +206,10 @@ async def _found(
     if within is not None and point is not None:
         raise Problem(422, "Expected `within` or `point`. Received both.")
     limit = await service.call(index.threshold_at, point)
+    if point is None:
+        # Things of a class are no duplicates: the strictest threshold that is known comes first.
+        known = (each for each in index.model.alternatives if each.value > 0)
+        limit = min(limit, *known, key=lambda one: one.value)
     most = limit.value if within is None else within
     settled = await service.call(lambda: index.settled)
     decided = hash(tuple((one.pair, one.same) for one in settled.decisions))

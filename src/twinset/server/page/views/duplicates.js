@@ -26,7 +26,8 @@ const FEW = 12; // members of a group that are shown before one asks for all
 
 export function View({ query, model, refresh }) {
   const kind = query.get("kind") === "thing" ? "thing" : "picture";
-  const own = model.threshold.value;
+  // the strictest threshold that is known, as the server's own default: things of a class are no duplicates
+  const own = Math.min(model.threshold.value, ...model.alternatives.map((one) => one.value).filter((value) => value > 0));
   // copies lie much closer than things of one kind: each question has a threshold of its own
   const within = Number(query.get(`${kind}-within`)) || own;
   const rule = RULES.find((one) => one === query.get("keep")) ?? "largest";
@@ -46,7 +47,7 @@ export function View({ query, model, refresh }) {
   const plan = `/duplicates/plan.csv${asked({ rule, things: kind === "thing" ? "true" : undefined, within: options.within })}`;
   // a second question, as it opens every file of a group; what would stay is marked once it is known
   const kept = useAnswer(answer.value && ((signal) => call(plan, { signal, as: "text" }).then((text) => new Set(rowsOf(text).slice(1).map(([keep]) => keep)))), [plan, Boolean(answer.value), turn]);
-  const end = own * 1.5;
+  const end = model.threshold.value * 1.5;
   return html`
     <header class="view-head"><h1 tabindex="-1">${t("duplicates.ask")}</h1></header>
     <div class="row duplicates-tools">
@@ -64,6 +65,7 @@ export function View({ query, model, refresh }) {
     <${Computed} answer=${answer} text=${t("duplicates.computing")}>${(value) =>
       value.groups.length
         ? html`<p class="quiet">${t("duplicates.found", { n: value.total, items: value.items })}</p>
+          ${value.stricter && html`<p class="measure">${t("duplicates.large", { n: value.large, at: far(value.stricter) })}</p>`}
           <ol class="groups">${value.groups.map((group, place) => html`<${Group} key=${group.members[0].id + group.size} group=${group} place=${place} threshold=${value.threshold.value} kept=${kept.value} onOpen=${setOpen} onLink=${setLink} />`)}</ol>
           ${value.total > value.groups.length && html`<div><button class="button" type="button" onClick=${() => ask({ most: Math.min(200, most + PAGE) })}>${t("map.more", { n: value.total - value.groups.length })}</button></div>`}
           ${kind === "thing" && value.links.length > 0 && html`<${Cuts} links=${value.links} onLink=${setLink} />`}`
