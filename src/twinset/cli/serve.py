@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 from argparse import Namespace
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from twinset.cli.arguments import A_MODEL, INDEX_PLACE, Arguments, note
 from twinset.errors import DataError
 
 TOKEN = "TWINSET_TOKEN"
+_ARENAS = -8  # M_ARENA_MAX in malloc.h
 _SHORTEST = 16  # characters: what a machine cannot guess at the rate that the server allows
 
 
@@ -25,6 +28,7 @@ def serve(args: Namespace) -> int:
         TWINSET_TOKEN=… twinset serve runs/first --index photos.index --host 0.0.0.0
     """
     token = _token(args.token_file)
+    _share_memory()
     # What is imported and opened stays, so looking for garbage in it takes a tenth of the start.
     gc.disable()
     try:
@@ -63,6 +67,13 @@ def _run(args: Namespace, token: str | None) -> None:
         uploads=args.uploads,
         ready=ready,
     )
+
+
+def _share_memory() -> None:
+    # glibc keeps free memory apart for each thread, and a server has a dozen: it would grow for
+    # minutes under load, and give nothing back. Other systems have no such function.
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_ARENAS, 2)
 
 
 def _token(path: Path | None) -> str | None:
