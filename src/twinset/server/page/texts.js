@@ -212,7 +212,7 @@ export const TEXTS = {
   "threshold.left": ["Left in the collection", "Dans la collection"],
   "threshold.counting": ["Counting…", "Comptage…"],
   "threshold.matches": ["of {items} items have a match", "sur {items} éléments ont une correspondance"],
-  "threshold.groups": ["in {n} group of two or more|in {n} groups of two or more", "en {n} groupe de deux ou plus|en {n} groupes de deux ou plus"],
+  "threshold.groups": ["in {n} chain of two or more, joined by steps of at most this|in {n} chains of two or more, joined by steps of at most this", "en {n} chaîne de deux ou plus, par pas de cette distance au plus|en {n} chaînes de deux ou plus, par pas de cette distance au plus"],
   "threshold.no-curve": ["This model keeps no error rates: train it again with this version of twinset to see what a threshold costs.", "Ce modèle ne conserve pas ses taux d’erreur : entraînez-le à nouveau avec cette version de twinset pour voir ce que coûte un seuil."],
   "threshold.places": ["Thresholds with a name", "Seuils qui ont un nom"],
   "threshold.own": ["The model’s own, for {rule}", "Celui du modèle, pour {rule}"],
