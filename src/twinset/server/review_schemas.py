@@ -83,8 +83,8 @@ class ThresholdCosts(BaseModel):
     calibrator: dict[str, Any] | None
     points: list[PointOut]
     index: dict[str, Any] | None = Field(
-        description="distance, matches, groups: lists; groups are chains of steps, which `/duplicates` "
-        "cuts; null without an index, or while computing."
+        description="distance, matches, groups: lists; groups are chains of steps, which "
+        "`/duplicates` cuts; null without an index, or while computing."
     )
     computing: bool
 
