@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -259,7 +259,9 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Say it for programs."""
-        return asdict(self) | {"calibrated": self.threshold.calibrated, "note": self.note}
+        # not by `asdict`, which copies every value: a twentieth of what a server does for a verdict
+        own = vars(self) | {"threshold": dict(vars(self.threshold))}
+        return own | {"calibrated": self.threshold.calibrated, "note": self.note}
 
 
 def judge(
