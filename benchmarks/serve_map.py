@@ -51,7 +51,7 @@ def visit(browser, url, way):
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     page = context.new_page()
     page.add_init_script(WATCH)
-    page.goto(f"{url}/map{'?plain=1' if way == 'canvas' else ''}")
+    page.goto(f"{url}/map?draw={WAYS[way]}")
     page.wait_for_selector("html[data-loaded]", timeout=60_000)
     kind = page.locator(".map-plot").get_attribute("data-ready")
     assert kind == WAYS[way], f"expected {way}, drawn by {kind}"

@@ -10,7 +10,7 @@ from schema_attack import attack
 
 def test_whatever_the_schema_lets_one_ask(writable):
     # more of them: ./task bench serve_attack schema
-    assert attack(writable.url, 2, writable.service.token) > 50
+    assert attack(writable.url, 1, writable.service.token) > 40
 
 
 def test_no_answer_names_a_place_of_the_host(server):

@@ -22,9 +22,14 @@ void main() {
   pixel = ink * cover;
 }`;
 
-/** @returns a renderer, or null where the browser has no WebGL2 */
-export function onWebgl(canvas, onLost) {
-  const gl = canvas.getContext("webgl2", { antialias: false, alpha: true, premultipliedAlpha: true });
+/** @returns a renderer, or null where the browser has no WebGL2, or only one without a graphics card unless `slow` may
+ *   be: the processor draws a canvas sooner than it plays a card */
+export function onWebgl(canvas, onLost, slow) {
+  const asked = { antialias: false, alpha: true, premultipliedAlpha: true, failIfMajorPerformanceCaveat: !slow };
+  const gl = canvas.getContext("webgl2", asked);
+  // not every browser says so by refusing
+  const named = gl?.getExtension("WEBGL_debug_renderer_info")?.UNMASKED_RENDERER_WEBGL;
+  if (!slow && named && /swiftshader|llvmpipe|software|basic render/i.test(gl.getParameter(named))) return null;
   if (!gl) return null;
   const program = gl.createProgram();
   for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {

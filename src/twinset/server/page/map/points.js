@@ -11,10 +11,10 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 export class Points {
   /**
    * @param {HTMLElement} host filled by the plot
-   * @param {{plain?: boolean, onView?: (view: {x: number, y: number, zoom: number}) => void,
+   * @param {{draw?: string | null, onView?: (view: {x: number, y: number, zoom: number}) => void,
    *          onPoint?: (row: number) => void, onTap?: (row: number) => void,
    *          onLasso?: (rows: number[]) => void, over?: (paint, plot) => void}} given
-   *   `plain` leaves WebGL unused; `over` draws above the points, in CSS pixels.
+   *   `draw` is "canvas", "webgl2", or what is faster here; `over` draws above the points, in CSS pixels.
    */
   constructor(host, given = {}) {
     Object.assign(this, { host, given, view: { x: 0, y: 0, zoom: 1 }, lassoing: false, line: null });
@@ -25,7 +25,7 @@ export class Points {
     this.pointers = new Map();
     this.top = document.createElement("canvas"); // above the points: images, marks, the lasso
     this.top.className = "map-top";
-    this.#begin(given.plain);
+    this.#begin(given.draw);
     host.append(this.top);
     this.watch = new ResizeObserver(() => this.#resize());
     this.watch.observe(host);
@@ -42,16 +42,16 @@ export class Points {
     this.#resize();
   }
 
-  #begin(plain) {
+  #begin(draw) {
     this.canvas?.remove();
     this.canvas = document.createElement("canvas");
     const lost = () => {
       // a driver that was reset: the rest of the visit goes without it
       if (this.stop.signal.aborted) return;
-      this.#begin(true);
+      this.#begin("canvas");
       this.#resize();
     };
-    this.renderer = (!plain && onWebgl(this.canvas, lost)) || null;
+    this.renderer = (draw !== "canvas" && onWebgl(this.canvas, lost, draw === "webgl2")) || null;
     if (!this.renderer) {
       // one that has given a WebGL context, if a broken one, gives no other
       this.canvas = document.createElement("canvas");

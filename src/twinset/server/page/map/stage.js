@@ -78,10 +78,10 @@ function Card({ row, id, kind, place }) {
 
 /**
  * @param {{xy: Float32Array, rgba: Uint8Array, ids?: string[], kindOf: (row: number) => string, start: object,
- *          pairs: number[][], mark?: object, plain: boolean, onView: Function, onOpen: Function, onLasso: Function,
+ *          pairs: number[][], mark?: object, draw: string | null, onView: Function, onOpen: Function, onLasso: Function,
  *          onGive: Function, plotRef: object, children: any}} given
  */
-export function Stage({ xy, rgba, ids, kindOf, start, pairs, mark, plain, onView, onOpen, onLasso, onGive, plotRef, children }) {
+export function Stage({ xy, rgba, ids, kindOf, start, pairs, mark, draw, onView, onOpen, onLasso, onGive, plotRef, children }) {
   const host = useRef();
   const now = useRef({});
   const [hover, setHover] = useState(-1);
@@ -92,7 +92,7 @@ export function Stage({ xy, rgba, ids, kindOf, start, pairs, mark, plain, onView
 
   useEffect(() => {
     const plot = new Points(host.current, {
-      plain,
+      draw,
       onView: (view) => now.current.onView(view),
       onPoint: setHover,
       onTap: (row) => row >= 0 && now.current.onOpen(row),

@@ -122,7 +122,7 @@ export function View({ query, model }) {
     </header>
     ${trouble && html`<${Trouble} problem=${trouble.problem} again=${trouble.again} />`}
     <div class="map">
-      <${Stage} xy=${points.value} rgba=${rgba} ids=${ids.value} kindOf=${kindOf} start=${viewOf(query.get("at"))} plain=${query.has("plain")}
+      <${Stage} xy=${points.value} rgba=${rgba} ids=${ids.value} kindOf=${kindOf} start=${viewOf(query.get("at"))} draw=${query.get("draw")}
         pairs=${found?.rows ?? nothing} mark=${mark} plotRef=${plot} onView=${onView} onGive=${give}
         onOpen=${(row) => ids.value && setOpen(ids.value[row])}
         onLasso=${(rows) => (ask({ layer: undefined, kind: undefined }), list(rows, t("map.chosen-n", { n: rows.length })))}>
