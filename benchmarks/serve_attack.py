@@ -9,18 +9,15 @@ The model and the index of 48 pictures are those of the tests.
 
 import argparse
 import collections
-import csv
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 import ledger
 from serve_client import request
-from serve_worlds import TOKEN, Server, free_port, png, quiet
+from serve_worlds import TOKEN, Server, free_port, quiet
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -28,35 +25,6 @@ from hostile_uploads import picture, uploads
 from schema_attack import attack
 from server_writer import kill_many
 from wire import answers, opened
-
-COLOURS = ("red", "green", "blue", "gray")
-
-
-def make(folder):
-    """Train a model of colours for a moment, and index 48 pictures by it."""
-    os.environ["KERAS_BACKEND"] = "jax"
-    import twinset
-
-    labels = np.arange(96) % len(COLOURS)
-    pixels = np.random.default_rng(0).integers(0, 90, (96, 12, 12, 3), dtype=np.uint8)
-    for row, kind in enumerate(labels):
-        pixels[row, ..., kind if kind < 3 else slice(None)] += 120
-    parts = [
-        twinset.LabelledImages(pixels[i::2], labels[i::2], COLOURS, f"part {i}") for i in range(2)
-    ]
-    model = twinset.fit(parts[0], epochs=3, encoder={"units": [8]}, progress=False)
-    model.calibrate(parts[1], rule="EER").save(folder / "run")
-    twinset.export(folder / "run")
-    (folder / "photos").mkdir()
-    with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["id", "path", "label", "price"])
-        for row in range(48):
-            path = folder / "photos" / f"{row:02}.png"
-            path.write_bytes(png(pixels[row]))
-            table.writerow([f"items/{row:02}", path, COLOURS[labels[row]], row])
-    loaded = twinset.load_model(folder / "run", engine="onnx")
-    twinset.Index.build(loaded, folder / "items.csv", folder / "photos.index").close()
 
 
 def served(folder):
@@ -138,6 +106,9 @@ def main():
     parser.add_argument("--home", type=Path, help="where `make` has put model and index")
     options = parser.parse_args()
     if options.part == "make":
+        os.environ["KERAS_BACKEND"] = "jax"
+        from colours import make  # here, as it imports the library
+
         make(options.home)
         return
     print(quiet())

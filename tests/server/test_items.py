@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colours import png
+
 NEW = np.full((20, 30, 3), (200, 40, 40), np.uint8)
-
-
-def png(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def get(server, path, **query):

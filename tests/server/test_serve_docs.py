@@ -10,8 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 import twinset
+from colours import picture, png
+from serving import running
 
-from .conftest import TOKEN, picture, png, running
+from .conftest import TOKEN
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text("utf-8")
 CURLS = re.findall(r"^\$ (curl .*)$", PAGE, re.MULTILINE)

@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 import twinset
+from colours import picture, png
 
-from .conftest import TOKEN, picture, png
+from .conftest import TOKEN
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))

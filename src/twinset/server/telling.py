@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from twinset.decision import Threshold
@@ -35,7 +34,7 @@ def checked_where(where: Sequence[str]) -> tuple[Condition, ...]:
 
 def threshold_told(one: Threshold) -> dict[str, Any]:
     """Tell a threshold with its rule and what was promised of it."""
-    return asdict(one) | {"origin": one.origin, "promise": one.promise}
+    return vars(one) | {"origin": one.origin, "promise": one.promise}
 
 
 def answer_told(found: Answer, index: Index, prior: float) -> dict[str, Any]:
@@ -44,16 +43,15 @@ def answer_told(found: Answer, index: Index, prior: float) -> dict[str, Any]:
     # whole, so that a client can make the same `Answer` of it
     told["threshold"] = threshold_told(found.threshold)
     told["decided"] = sorted(found.decided)
-    for hit in (*told["neighbours"], *filter(None, [told["nearest"]])):
-        hit["metadata"] = shown(hit["metadata"])
-        hit["probability"] = probability(index, hit["distance"], prior)
-    return told
-
-
-def probability(index: Index, distance: float, prior: float) -> float | None:
-    """Tell how likely two items of this distance are the same; None without a calibration."""
+    hits = [*told["neighbours"], *filter(None, [told["nearest"]])]
     calibrator = index.calibrator
-    return None if calibrator is None else float(calibrator.probability(distance, prior))
+    likely: Sequence[float | None] = [None] * len(hits)
+    if calibrator is not None:  # all at once, as each call costs more than a hit
+        likely = calibrator.probability([hit["distance"] for hit in hits], prior).tolist()
+    for hit, share in zip(hits, likely, strict=True):
+        hit["metadata"] = shown(hit["metadata"])
+        hit["probability"] = share
+    return told
 
 
 def identification_told(found: Identification) -> dict[str, Any]:

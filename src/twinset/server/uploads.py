@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import numpy as np
 from fastapi import Request
@@ -46,6 +46,17 @@ class Form:
     def images(self, name: str) -> list[EncodedImage]:
         """List the images of a field."""
         return [each.image for each in self.uploads if each.name == name]
+
+    def image(self, name: str) -> EncodedImage:
+        """Give the one image of a field.
+
+        Raises:
+            Problem: 422, none, or several.
+        """
+        found = self.images(name)
+        if len(found) != 1:
+            raise Problem(422, f"Expected one image in the field `{name}`. Received {len(found)}.")
+        return found[0]
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
@@ -218,8 +229,7 @@ def options_of(form: Form, kind: type[Options]) -> Options:
     for name, about in kind.model_fields.items():
         if name in form.fields:
             given = form.fields[name]
-            many = "list" in str(about.annotation) or "tuple" in str(about.annotation)
-            values[name] = given if many else given[0]
+            values[name] = given if get_origin(about.annotation) is list else given[0]
     try:
         return kind(**values)
     except ValidationError as error:

@@ -263,9 +263,14 @@ def _newest(client: Any, place: Address, consistency: str) -> tuple[list[Any], l
 
 
 def _rows(client: Any, place: Address, consistency: str) -> dict[str, Any]:
+    return named(client, place.index, consistency)
+
+
+def named(client: Any, name: str, consistency: str) -> dict[str, Any]:
+    """Read what rows of a name hold, by their keys."""
     found = client.query(
         CATALOGUE,
-        filter=f'name == "{place.index}"',
+        filter=f'name == "{name}"',
         output_fields=["key", "content"],
         consistency_level=consistency,
         timeout=PATIENCE,

@@ -12,7 +12,7 @@ from typing import Any
 
 from twinset.errors import StoreError
 from twinset.search.milvus.address import PATIENCE, Address
-from twinset.search.milvus.catalogue import CATALOGUE
+from twinset.search.milvus.catalogue import CATALOGUE, named
 
 # Characters of records in one row, quotes in them escaped once more.
 _RECORD = 30_000
@@ -70,14 +70,7 @@ def records(client: Any, place: Address, keeper: str, kind: str) -> list[str]:
 def _batches(
     client: Any, keeper: str, kind: str, consistency: str
 ) -> dict[tuple[int, str], list[Any]]:
-    found = client.query(
-        CATALOGUE,
-        filter=f'name == "{keeper}/{kind}"',
-        output_fields=["key", "content"],
-        consistency_level=consistency,
-        timeout=PATIENCE,
-    )
     batches: dict[tuple[int, str], list[Any]] = {}
-    for row in {row["key"]: row["content"] for row in found}.values():
+    for row in named(client, f"{keeper}/{kind}", consistency).values():
         batches.setdefault((int(row["batch"]), row.get("writer", "")), []).append(row)
     return batches

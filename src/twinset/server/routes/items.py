@@ -99,14 +99,12 @@ def _told(own: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
 async def add(request: Request, service: TheWriter, index: TheIndex) -> Response:
     """Make an image an item. What is answered with 201 is on disk, image and all."""
     options, form = await service.read(request, AddOptions, "image")
-    images = form.images("image")
-    if len(images) != 1:
-        raise Problem(422, f"Expected one file in the field `image`. Received {len(images)}.")
+    given = form.image("image")
     # all that can be refused is refused before the image costs an inference
     metadata = adding.known_of(options.metadata)
     folder = adding.folder_of(index, service.uploads)
-    [vector] = await service.embed_images(images)
-    new = images[0], vector, options.id, metadata
+    [vector] = await service.embed_images([given])
+    new = given, vector, options.id, metadata
     own, held = await service.call(lambda: adding.put(index, folder, *new))
     return answer(_told(own, held), 201)
 

@@ -146,10 +146,7 @@ async def mistakes(
 async def place(request: Request, service: TheService, index: TheIndex) -> Response:
     """Place an image on the map, and tell what is nearest to it."""
     options, form = await service.read(request, PlaceOptions, "image")
-    images = form.images("image")
-    if len(images) != 1:
-        raise Problem(422, f"Expected one image in the field `image`. Received {len(images)}.")
-    (vector,) = await service.embed_images(images)
+    (vector,) = await service.embed_images([form.image("image")])
     made, chart = await _now(service, index)
     found = await service.call(index.search, vector, k=options.k)
     near = [(one.id, float(one.distance)) for one in found]

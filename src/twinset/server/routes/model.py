@@ -13,6 +13,7 @@ from twinset.server.answers import answer
 from twinset.server.problems import Problem
 from twinset.server.schemas import ModelCard
 from twinset.server.service import Service, TheService
+from twinset.server.telling import threshold_told
 
 router = APIRouter(tags=["model"])
 
@@ -60,8 +61,8 @@ def card(service: Service) -> dict[str, Any]:
             "kind": "vectors" if takes_vectors else "images",
             **asdict(model.preprocessing),
         },
-        "threshold": _threshold(model.threshold),
-        "alternatives": [_threshold(each) for each in model.alternatives],
+        "threshold": threshold_told(model.threshold),
+        "alternatives": [threshold_told(each) for each in model.alternatives],
         "calibrated": model.calibrator is not None,
         "calibrator": None if model.calibrator is None else asdict(model.calibrator),
         "prior": 0.5,
@@ -73,7 +74,3 @@ def card(service: Service) -> dict[str, Any]:
         "writable": service.token is not None,
         "limits": asdict(service.limits),
     }
-
-
-def _threshold(one: Any) -> dict[str, Any]:
-    return asdict(one) | {"origin": one.origin, "promise": one.promise}
