@@ -227,6 +227,36 @@ def test_remove(store):
     assert [row[0] for row in everything(store)] == ["item 1", "item 2", "item 4", "item 3"]
 
 
+def test_metadata_are_replaced_and_embeddings_stay(store):
+    store.add(some(5))
+    before = {row[0]: row for row in everything(store)}
+    version = store.version()
+    store.update_metadata(["item 3", "item 0"], [{"label": "hat", "new": None}, {}])
+    assert store.version() != version or not version
+    after = {row[0]: row for row in everything(store)}
+    assert after == before | {
+        "item 3": ("item 3", before["item 3"][1], {"label": "hat", "new": None}),
+        "item 0": ("item 0", before["item 0"][1], {}),
+    }
+    near = np.zeros((1, 4))
+    assert ids(store.search(near, where={"label": "hat"})) == [["item 3"]]
+    assert ids(store.search(near, where=["row=3"])) == ids(store.search(near, where=["row=0"]))
+    assert ids(store.search(near, where=["row=0"])) == [[]]
+
+
+def test_metadata_of_what_is_not_there(store):
+    store.add(some(3))
+    before = everything(store)
+    with pytest.raises(StoreError, match="this index has no 'no'"):
+        store.update_metadata(["item 1", "no"], [{}, {}])
+    with pytest.raises(StoreError, match="Expected as many metadata as ids. Received 1 and 2 ids"):
+        store.update_metadata(["item 1", "item 2"], [{}])
+    with pytest.raises(StoreError, match="Expected metadata 'a' of 'item 1' to be"):
+        store.update_metadata(["item 1"], [{"a": [1]}])
+    store.update_metadata([], [])
+    assert everything(store) == before
+
+
 def test_an_id_that_is_not_there(store):
     store.add(some(3))
     before = everything(store)

@@ -130,8 +130,7 @@ def carry_out(
         replaced, added = replaced + again, added + len(positions) - again
     for start in range(0, len(made.relabelled), BATCH):
         part = made.relabelled[start : start + BATCH]
-        held = store.get([listing.ids[position] for position in part])
-        store.add(_items(listing, made, part, held.vectors), replace=True)
+        store.update_metadata(*_known(listing, made, part))
     gone = made.missing if remove else []
     for start in range(0, len(gone), BATCH):
         store.remove(gone[start : start + BATCH])
@@ -142,8 +141,12 @@ def carry_out(
 def _items(
     listing: Listing, made: Plan, positions: list[int], vectors: NDArray[np.float32]
 ) -> Items:
-    return Items(
-        tuple(listing.ids[position] for position in positions),
-        vectors,
-        tuple(listing.metadata(at) | {STAMP: made.stamps[at]} for at in positions),
-    )
+    ids, known = _known(listing, made, positions)
+    return Items(ids, vectors, known)
+
+
+def _known(
+    listing: Listing, made: Plan, positions: list[int]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    known = [dict(listing.metadata(at)) | {STAMP: made.stamps[at]} for at in positions]
+    return [listing.ids[at] for at in positions], known

@@ -1,13 +1,21 @@
-"""A page of a store's items: ids and what is known of them, without embeddings."""
+"""What is known of a store's items, listed and changed without embeddings."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from twinset.errors import StoreError
-from twinset.search.checked import Kind, Metadata, Scalar, is_whole, kind
+from twinset.search.checked import (
+    Kind,
+    Metadata,
+    Scalar,
+    checked_ids,
+    checked_metadata,
+    is_whole,
+    kind,
+)
 from twinset.search.items import Items
 from twinset.search.where import Condition, Where, conditions, holds
 
@@ -31,11 +39,40 @@ class Column:
 
 
 class Paged:
-    """The part of a `Store` that lists items."""
+    """The part of a `Store` that is about metadata alone."""
 
     @abstractmethod
     def batches(self, size: int = 10_000) -> Iterator[Items]:
         """Read all items, in the order in which they were put in, some at a time."""
+
+    @abstractmethod
+    def add(self, items: Items, *, replace: bool = False) -> None:
+        """Put items in."""
+
+    @abstractmethod
+    def get(self, ids: Sequence[str]) -> Items:
+        """Read items, in the order asked for."""
+
+    def update_metadata(self, ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
+        """Put other metadata in the place of what is known of items; embeddings stay as they are.
+
+        Whether the items keep their place in the order is up to the store.
+
+        Args:
+            ids: n different ones, of items that are there.
+            metadata: n mappings, as of `Items`.
+
+        Raises:
+            StoreError: an id is not there, or the numbers differ; nothing is changed then.
+        """
+        wanted = checked_ids(ids)
+        if len(metadata) != len(wanted):
+            raise StoreError(
+                f"Expected as many metadata as ids. Received {len(metadata)} and {len(wanted)} ids."
+            )
+        known = [checked_metadata(each, repr(i)) for i, each in zip(wanted, metadata, strict=True)]
+        if wanted:
+            self._update_metadata(wanted, known)
 
     def page(self, offset: int = 0, limit: int = 100, *, where: Where = ()) -> Page:
         """List some items, in the order in which they were put in.
@@ -66,6 +103,10 @@ class Paged:
             Column(name, tuple(sorted({k for k, _ in held})), tuple(v for _, v in sorted(held)))
             for name, held in sorted(found.items())
         ]
+
+    def _update_metadata(self, ids: tuple[str, ...], metadata: Sequence[Metadata]) -> None:
+        # by reading the embeddings: a store that can do better does
+        self.add(Items(ids, self.get(ids).vectors, metadata), replace=True)
 
     def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
         # by reading all: a store that can do better does

@@ -99,21 +99,40 @@ def _values(db: sqlite3.Connection, name: str, kind: Kind, most: int) -> list[Sc
 def insert(db: sqlite3.Connection, state: State, items: Items) -> State:
     """Make items known, whose vectors are behind all others."""
     at = range(state.rows, state.rows + len(items))
-    texts = (json.dumps(dict(one), ensure_ascii=False) for one in items.metadata)
+    texts = map(_text, items.metadata)
     db.executemany("INSERT INTO items VALUES (?, ?, ?)", zip(at, items.ids, texts, strict=True))
-    # in the order of the table, which writes each of its pages once
-    facts = sorted(_facts(zip(at, items.metadata, strict=True)))
-    db.executemany("INSERT INTO facts VALUES (?, ?, ?, ?)", facts)
+    _learn(db, zip(at, items.metadata, strict=True))
     return replace(state, rows=at.stop)
 
 
-def bury(db: sqlite3.Connection, state: State, at: Sequence[int]) -> State:
-    """Remove items; their vectors stay where they are."""
+def describe(db: sqlite3.Connection, at: Sequence[int], metadata: Sequence[Metadata]) -> None:
+    """Put other metadata in the place of what is known of items."""
+    _forget(db, at)
+    pairs = zip(map(_text, metadata), at, strict=True)
+    db.executemany("UPDATE items SET metadata = ? WHERE position = ?", pairs)
+    _learn(db, zip(at, metadata, strict=True))
+
+
+def _text(metadata: Metadata) -> str:
+    return json.dumps(dict(metadata), ensure_ascii=False)
+
+
+def _learn(db: sqlite3.Connection, items: Iterable[tuple[int, Metadata]]) -> None:
+    # in the order of the table, which writes each of its pages once
+    db.executemany("INSERT INTO facts VALUES (?, ?, ?, ?)", sorted(_facts(items)))
+
+
+def _forget(db: sqlite3.Connection, at: Sequence[int]) -> None:
     facts = ((position, metadata) for position, (_, metadata) in known(db, at).items())
     db.executemany(
         "DELETE FROM facts WHERE name = ? AND kind = ? AND value = ? AND position = ?",
         _facts(facts),
     )
+
+
+def bury(db: sqlite3.Connection, state: State, at: Sequence[int]) -> State:
+    """Remove items; their vectors stay where they are."""
+    _forget(db, at)
     which = [(position,) for position in at]
     db.executemany("DELETE FROM items WHERE position = ?", which)
     db.executemany("INSERT INTO dead VALUES (?)", which)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace as changed
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from twinset.nearest import Hits, Matrix
 from twinset.search import approximate
+from twinset.search.checked import Metadata
 from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.paging import Column, Page
@@ -140,6 +141,16 @@ class SqliteStore(Store):
             return rows.bury(db, state, list(found.values()))
 
         self._write(take)
+
+    def _update_metadata(self, ids: tuple[str, ...], metadata: Sequence[Metadata]) -> None:
+        def describe(db: sqlite3.Connection, state: State) -> State:
+            found = rows.positions(db, ids)
+            if len(found) < len(ids):
+                raise unknown_ids([id_ for id_ in ids if id_ not in found], "change")
+            rows.describe(db, [found[id_] for id_ in ids], metadata)
+            return state
+
+        self._write(describe)
 
     def _get(self, ids: tuple[str, ...]) -> Items:
         with self._reading() as now:
