@@ -246,7 +246,7 @@ def test_vectors_are_taken_as_they_are(stripes):
 def test_large_sets_of_features_are_fed_in_chunks(stripes, monkeypatch):
     if keras.backend.backend() != "jax":
         pytest.skip("the feed is JAX's")
-    from twinset.training import jax_engine as feed
+    from twinset.training import feed
 
     flat = LabelledFeatures(stripes.images.reshape(60, -1) / 255, stripes.labels, tuple("abc"))
     whole = twinset.fit(flat, "head", epochs=2, batch_size=12)

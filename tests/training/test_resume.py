@@ -172,7 +172,7 @@ def test_a_disk_that_fills_up_ends_no_training(stripes, whole, tmp_path, monkeyp
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="the other engines read each batch")
 def test_images_fed_a_few_steps_ahead_train_alike(stripes, tmp_path, monkeypatch):
-    from twinset.training import jax_engine as feed
+    from twinset.training import feed
 
     settings = SETTINGS | {"epochs": 3}
     whole = twinset.fit(stripes, **settings)

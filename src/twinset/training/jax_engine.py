@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from twinset.cache_folder import cache_folder, prune
 from twinset.models.history import BatchStatistics, batch_statistics
 from twinset.networks.conv import Convolution, DepthwiseConvolution
 from twinset.training.checkpoints import Keeper
+from twinset.training.feed import Devices, Fed, Feed
 from twinset.training.gradient_cache import embedder
 from twinset.training.monitor import Monitor, Steps
 from twinset.training.tasks import Batches, Job, loss_scale
@@ -40,11 +40,13 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
     _cache_programs()
     job.build()
     start = keeper.load()
-    state, epoch, step = _read(job), 0, 0
+    devices = Devices.dividing(job.task.draw(0))
+    state, epoch, step = devices.everywhere(_read(job)), 0, 0
     if start is not None:
         monitor.restore(start.history, start.pending, start.guards, start.best)
-        state, epoch, step = _restored(state, start.arrays), start.epoch, start.step
-    feed = Feed(job.rows)
+        state = devices.everywhere(_restored(state, start.arrays))
+        epoch, step = start.epoch, start.step
+    feed = Feed(job.rows, devices)
     loop = None
     pace = _Pace()
     drawn = _drawn_ahead(job, epoch)
@@ -52,11 +54,11 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
         for current in range(epoch, job.epochs):
             if monitor.stop:
                 return
-            state = _shared(job, monitor, state, monitor.begin)
+            state = _shared(job, monitor, devices, state, monitor.begin)
             batches = next(drawn)
             for fed in feed.epoch(batches, step):
                 if loop is None:
-                    loop = _compile(job, state, fed)
+                    loop = _compile(job, devices, state, fed)
                 offset = current * len(batches.positions) + fed.first
                 first = step - fed.first
                 while first < fed.steps:
@@ -71,7 +73,7 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
                     ended = step == len(batches.positions)
                     tell = partial(monitor.steps, Steps(*seen.T), statistics)
                     if ended:
-                        state = _shared(job, monitor, state, tell)
+                        state = _shared(job, monitor, devices, state, tell)
                     else:
                         tell()
                     if keeper.due and not monitor.finished:
@@ -97,7 +99,7 @@ def _drawn_ahead(job: Job, first: int) -> Generator[Batches, None, None]:
             yield batches
 
 
-def _compile(job: Job, state: Any, fed: Fed) -> Any:
+def _compile(job: Job, devices: Devices, state: Any, fed: Fed) -> Any:
     encoder, optimizer, task = job.encoder, job.optimizer, job.task
     learned, others = len(encoder.trainable_variables), len(encoder.non_trainable_variables)
     heads = job.head_variables(True)
@@ -112,7 +114,7 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
     def step(i: Any, carry: Any, held: Any, offset: Any) -> Any:
         (trainable, other, slots), seen, _ = carry
         rows, positions, targets = held
-        pixels = rows[positions[i]]
+        pixels = rows[i] if positions is None else rows[positions[i]]
         if job.augment is not None:
             pixels = job.augment(pixels, offset + i)
 
@@ -134,32 +136,39 @@ def _compile(job: Job, state: Any, fed: Fed) -> Any:
         seen = seen.at[i].set(jnp.stack([loss + penalty, spread, norm, active]))
         return (trainable, [*moved, *other[others:]], slots), seen, embeddings
 
-    def begin(state: Any, positions: Any) -> Any:
-        seen = jnp.zeros((len(positions), 4), "float32")
-        shape = (positions.shape[1], encoder.output_shape[-1])
-        return state, seen, jnp.zeros(shape, encoder.outputs[0].dtype)
+    def begin() -> Any:  # what each step saw, and the last embeddings
+        shape = (fed.width, encoder.output_shape[-1])
+        return jnp.zeros((fed.length, 4), "float32"), jnp.zeros(shape, encoder.outputs[0].dtype)
 
+    # XLA divides the work as the images are divided, and puts in what the devices tell each other:
+    # the loss sees the whole batch, and so does its normalisation. All ends up on every device.
+    whole = partial(jax.jit, out_shardings=devices.sharding())
     run = _one_by_one if slow else _looped
-    return run(step, begin, state, fed)
+    return run(step, begin, state, fed, whole)
 
 
-def _looped(step: Callable[..., Any], begin: Callable[..., Any], state: Any, fed: Fed) -> Any:
+def _looped(
+    step: Callable[..., Any], begin: Callable[..., Any], state: Any, fed: Fed, jit: Any
+) -> Any:
     def loop(state: Any, held: Any, first: Any, last: Any, offset: Any) -> Any:
         return lax.fori_loop(
-            first, last, lambda i, carry: step(i, carry, held, offset), begin(state, held[1])
+            first, last, lambda i, carry: step(i, carry, held, offset), (state, *begin())
         )
 
     # The old state's buffers are reused for the new: it must not be read again.
-    compiled = jax.jit(loop, donate_argnums=0).lower(state, _held(fed), 0, 1, 0).compile()
+    compiled = jit(loop, donate_argnums=0).lower(state, _held(fed), 0, 1, 0).compile()
     return lambda state, fed, *steps: compiled(state, _held(fed), *steps)
 
 
-def _one_by_one(step: Callable[..., Any], begin: Callable[..., Any], state: Any, fed: Fed) -> Any:
-    carry = begin(state, fed.positions)
-    alone = jax.jit(step, donate_argnums=1).lower(0, carry, _held(fed), 0).compile()
+def _one_by_one(
+    step: Callable[..., Any], begin: Callable[..., Any], state: Any, fed: Fed, jit: Any
+) -> Any:
+    begun = jit(begin)
+    carry = (state, *begun())
+    alone = jit(step, donate_argnums=1).lower(0, carry, _held(fed), 0).compile()
 
     def run(state: Any, fed: Fed, first: int, last: int, offset: int) -> Any:
-        carry = begin(state, fed.positions)
+        carry = (state, *begun())
         for i in range(first, last):
             carry = alone(i, carry, _held(fed), offset)
         return carry
@@ -167,7 +176,7 @@ def _one_by_one(step: Callable[..., Any], begin: Callable[..., Any], state: Any,
     return run
 
 
-def _held(fed: Fed) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _held(fed: Fed) -> tuple[jax.Array, jax.Array | None, jax.Array]:
     return fed.rows, fed.positions, fed.targets
 
 
@@ -225,14 +234,16 @@ class _Pace:
         self.steps = max(1, round(SECONDS_PER_LOOK / per_step))
 
 
-def _shared(job: Job, monitor: Monitor, state: Any, tell: Callable[[], None]) -> Any:
+def _shared(
+    job: Job, monitor: Monitor, devices: Devices, state: Any, tell: Callable[[], None]
+) -> Any:
     # of an epoch, while the variables hold the state, and take what callbacks change
     if not monitor.looks:
         tell()
         return state
     _write(job, state)
     tell()
-    return _read(job)  # a copy: the loop consumes it
+    return devices.everywhere(_read(job))  # a copy: the loop consumes it
 
 
 def _statistics(job: Job, positions: Any, embeddings: Any) -> Callable[[], BatchStatistics]:
@@ -263,72 +274,4 @@ def _restored(state: Any, arrays: Sequence[Any]) -> Any:
 def _write(job: Job, state: Any) -> None:
     for group, values in zip(job.variables(), state, strict=True):
         for variable, value in zip(group, values, strict=True):
-            variable.assign(value)
-
-
-# Kept whole on the device up to here; a GPU says itself how much it has.
-RESIDENT = 512 * 2**20
-CHUNK = 32 * 2**20
-
-
-@dataclass(frozen=True, eq=False)
-class Fed:
-    """A run of steps and the images that they need, on the device."""
-
-    rows: jax.Array  # pixels or vectors, (m, ...)
-    positions: jax.Array  # in `rows`, of each batch, (s, w)
-    targets: jax.Array  # (s, t)
-    first: int  # the step of the epoch that row 0 belongs to
-    steps: int  # how many rows count
-
-
-class Feed:
-    """A feed of epoch after epoch from one set of images or vectors, an array or `StoredPixels`."""
-
-    # All rows are kept on the device up to `resident` bytes; of more, `chunk` bytes are there at a
-    # time, and about three times as much is in use.
-    def __init__(self, rows: Any, *, resident: int | None = None, chunk: int = CHUNK) -> None:
-        limit = _resident() if resident is None else resident
-        self._rows = rows
-        self._chunk = chunk
-        self._held = jnp.asarray(rows[:]) if rows.nbytes <= limit else None
-
-    def epoch(self, batches: Batches, first: int = 0) -> Iterator[Fed]:
-        """Feed the steps of an epoch, beginning with `first`."""
-        steps, width = batches.positions.shape
-        if self._held is not None:
-            # whole epochs at every call: one shape, one compiled program
-            positions, targets = jnp.asarray(batches.positions), jnp.asarray(batches.targets)
-            yield Fed(self._held, positions, targets, 0, steps)
-            return
-        size = width * int(np.prod(self._rows.shape[1:])) * self._rows.dtype.itemsize
-        length = max(1, min(steps, self._chunk // size))
-        with ThreadPoolExecutor(1, thread_name_prefix="feed") as reader:
-            ahead: Future[Any] = reader.submit(self._read, batches, first, length)
-            while first < steps:
-                gathered, targets = ahead.result()
-                if first + length < steps:  # read the next while the device works on this
-                    ahead = reader.submit(self._read, batches, first + length, length)
-                yield Fed(
-                    jnp.asarray(gathered),
-                    jnp.arange(length * width, dtype=jnp.int32).reshape(length, width),
-                    jnp.asarray(targets),
-                    first,
-                    min(length, steps - first),
-                )
-                first += length
-
-    def _read(self, batches: Batches, first: int, length: int) -> tuple[Any, Any]:
-        rows = batches.positions[first : first + length]
-        targets = np.zeros((length, batches.targets.shape[1]), np.int32)
-        targets[: len(rows)] = batches.targets[first : first + length]
-        gathered = np.zeros((length * rows.shape[1], *self._rows.shape[1:]), self._rows.dtype)
-        gathered[: rows.size] = self._rows[rows.ravel()]
-        return gathered, targets
-
-
-def _resident() -> int:
-    device: Any = jax.devices()[0]
-    stats: Callable[[], Any] = getattr(device, "memory_stats", lambda: None)
-    limit = (stats() or {}).get("bytes_limit")
-    return RESIDENT if limit is None else int(limit) // 4
+            variable.assign(value.addressable_data(0))  # all the rest of Keras knows one device
