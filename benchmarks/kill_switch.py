@@ -18,7 +18,7 @@ import ledger
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import switching
-from twinset.models import load
+from twinset.models import onnx_model
 
 
 def main():
@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--store", choices=("folder", "milvus"), default="folder")
     options = parser.parse_args()
-    load.load_model = switching.loaded  # models without Keras, so that a turn is quick
+    onnx_model.load_model = switching.loaded  # models without Keras, so that a turn is quick
     with tempfile.TemporaryDirectory() as folder:
         place = f"milvus://{folder}/items.db?index=photos" if options.store == "milvus" else None
         seen = switching.kill_many(Path(folder), options.kills, options.seed, place)

@@ -3,7 +3,7 @@
 ./task bench onnx_writer [--rounds 3] [--networks mlp,conv]
 
 Each export has a process of its own, in turn; its seconds begin when the network is built. "keras"
-is Keras' own export, by jax2onnx, "mended" the same with what `exporters.keras_export` mends in it.
+is Keras' own export, by jax2onnx, "mended" the same with what `exporters.graph` mends in it.
 The graphs then run in turn on ONNX Runtime, on batches of 64. Weights are random. Models of vectors
 (`head`) are not exported.
 """
@@ -45,13 +45,13 @@ def written(writer, encoder, shape, path):
 
         path.write_bytes(onnx_layers.write(encoder, shape).SerializeToString())
     else:
-        from twinset.exporters import keras_export
+        from twinset.exporters import graph as exporting
 
         if writer == "keras":
-            scaled = keras_export.from_uint8(encoder, shape)
+            scaled = exporting.from_uint8(encoder, shape)
             scaled.export(path, format="onnx", verbose=False)
         else:
-            path.write_bytes(keras_export.exported(encoder, shape, "onnx"))
+            path.write_bytes(exporting.exported(encoder, shape, "onnx"))
 
 
 def export_one(writer, network, folder):

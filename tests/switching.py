@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from halves import Halves, write
-from twinset.models import load
+from twinset.models import onnx_model
 from twinset.search.index import Index
 from twinset.search.store import open_store, scheme_of
 
@@ -88,7 +88,7 @@ def check(index):
 
 
 if __name__ == "__main__":
-    load.load_model = loaded
+    onnx_model.load_model = loaded
     with opened(sys.argv[1]) as index:
         os.write(1, b"ready\n")
         index.switch(Left("left"), sample=10)

@@ -239,7 +239,7 @@ LIGHT = [
     "twinset.data.sources.fashion_mnist",
     "twinset.data.decoding.decode",
     "twinset.models.card",
-    "twinset.models.load",
+    "twinset.models.onnx_model",
     "twinset.models.onnx_model",
     "twinset.metrics.pairs",
     "twinset.report.run_report",

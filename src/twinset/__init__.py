@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from twinset.metrics.fusion import Fusion as Fusion
     from twinset.metrics.fusion import fuse as fuse
     from twinset.metrics.pairs import score_pairs as score_pairs
+    from twinset.models.compare_pairs import Joint as Joint
     from twinset.models.compare_pairs import compare_pairs as compare_pairs
     from twinset.models.embedder import Embedder as Embedder
     from twinset.models.explanation import Explanation as Explanation
-    from twinset.models.joint import Joint as Joint
     from twinset.models.keras_model import SiameseModel as SiameseModel
-    from twinset.models.load import load_model as load_model
+    from twinset.models.onnx_model import load_model as load_model
     from twinset.networks.layers import siamese as siamese
     from twinset.recipe import Recipe as Recipe
     from twinset.report.review_page import write_review as write_review
@@ -84,7 +84,7 @@ _HOMES = {
     "Identity": "twinset.search.identification",
     "IdentitySettings": "twinset.search.identification",
     "Index": "twinset.search.index",
-    "Joint": "twinset.models.joint",
+    "Joint": "twinset.models.compare_pairs",
     "KeepPlan": "twinset.search.keep",
     "LabelledFeatures": "twinset.data.labelled",
     "LabelledImages": "twinset.data.labelled",
@@ -107,7 +107,7 @@ _HOMES = {
     "fuse": "twinset.metrics.fusion",
     "keep_plan": "twinset.search.keep",
     "load_fashion_mnist": "twinset.data.sources.fashion_mnist",
-    "load_model": "twinset.models.load",
+    "load_model": "twinset.models.onnx_model",
     "losses": "twinset.losses",
     "networks": "twinset.networks",
     "read_features": "twinset.data.read",

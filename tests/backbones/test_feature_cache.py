@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twinset.backbones import feature_cache
-from twinset.backbones.feature_cache import encoded_once
+from twinset.backbones import backbone
+from twinset.backbones.backbone import encoded_once
 from twinset.errors import DataError
 
 PRINTS = np.random.default_rng(0).integers(0, 256, (600, 16), dtype=np.uint8)
@@ -82,7 +82,7 @@ VICTIM = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from twinset.backbones.feature_cache import encoded_once
+from twinset.backbones.backbone import encoded_once
 
 prints = np.load(sys.argv[1])
 
@@ -118,7 +118,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path, monkeypatch):
     def full(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(feature_cache.os, "fsync", full)
+    monkeypatch.setattr(backbone.os, "fsync", full)
     with pytest.raises(DataError, match=r"room for 0.00 GB of features. No space left on device"):
         ask(PRINTS, tmp_path)
     monkeypatch.undo()

@@ -22,8 +22,7 @@ from twinset.data.labelled import LabelledFeatures
 from twinset.errors import DataError, ModelError, RecipeError
 from twinset.exporters import onnx_layers
 from twinset.models.card import read_card
-from twinset.models.halves import declared
-from twinset.models.keras_model import encode
+from twinset.models.keras_model import declared, encode
 from twinset.models.onnx_model import OnnxModel
 from twinset.training.frozen_trunk import trunk_of
 

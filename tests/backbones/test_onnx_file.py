@@ -16,7 +16,7 @@ from twinset.backbones.session import open_session
 from twinset.errors import ModelError, RecipeError
 from twinset.exporters import onnx_layers
 from twinset.models.card import read_card
-from twinset.models.halves import declared
+from twinset.models.keras_model import declared
 from twinset.models.keras_model import encode as encode_by_keras
 from twinset.models.onnx_model import OnnxModel
 from twinset.training.blend import Blend, blended

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from twinset.backbones.torch_file import MAGIC, VERSION, read_tensors
+from twinset.backbones.lite0 import MAGIC, VERSION, read_tensors
 from twinset.errors import ModelError
 
 MACHINE = {"protocol_version": VERSION, "little_endian": True, "type_sizes": {}}

@@ -10,7 +10,9 @@ from halves import Halves, write
 
 @pytest.fixture(autouse=True)
 def run(monkeypatch):
-    monkeypatch.setattr("twinset.models.load.load_model", lambda folder, **_: Halves.load(folder))
+    monkeypatch.setattr(
+        "twinset.models.onnx_model.load_model", lambda folder, **_: Halves.load(folder)
+    )
     for name in ("run", "run2"):
         Path(name).mkdir()
         Halves(name).save(name)

@@ -11,7 +11,9 @@ from halves import Halves, write
 
 @pytest.fixture(autouse=True)
 def run(monkeypatch):
-    monkeypatch.setattr("twinset.models.load.load_model", lambda folder, **_: Halves.load(folder))
+    monkeypatch.setattr(
+        "twinset.models.onnx_model.load_model", lambda folder, **_: Halves.load(folder)
+    )
     Path("run").mkdir()
     Halves().save("run")
     write("a.png", 0.1, 0.9)

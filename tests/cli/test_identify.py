@@ -12,7 +12,7 @@ from halves import Halves, write
 
 @pytest.fixture(autouse=True)
 def run(monkeypatch):
-    monkeypatch.setattr("twinset.models.load.load_model", Halves.load)
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
     Path("run").mkdir()
     Halves().save("run")
     for number in range(3):

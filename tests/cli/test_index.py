@@ -18,7 +18,7 @@ from halves import Halves, write
 @pytest.fixture(autouse=True)
 def run(monkeypatch):
     """A run's folder, with a model that needs no Keras; and photographs."""
-    monkeypatch.setattr("twinset.models.load.load_model", Halves.load)
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
     Path("run").mkdir()
     Halves().save("run")
     write("photos/dark/a.png", 0.0, 0.0)

@@ -10,7 +10,7 @@ from halves import Halves, write
 
 @pytest.fixture(autouse=True)
 def runs(monkeypatch):
-    monkeypatch.setattr("twinset.models.load.load_model", Halves.load)
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
     for name in ("first", "second"):
         Path(name).mkdir()
         Halves(name, threshold={"first": 0.2, "second": 0.05}[name]).save(name)

@@ -16,7 +16,6 @@ from twinset.backbones.onnx_writer import UnwritableError
 from twinset.backbones.session import open_session
 from twinset.errors import ModelError
 from twinset.exporters import graph as export
-from twinset.exporters import keras_export
 from twinset.exporters import onnx_layers as layers
 from twinset.models.card import Essentials
 from twinset.models.onnx_model import ABOUT, OnnxModel
@@ -113,7 +112,7 @@ def test_neither_way_leads_to_a_graph(trained, monkeypatch):
     def fail(*_):
         raise UnwritableError("too strange")
 
-    monkeypatch.setattr(keras_export, "trace", fail)
+    monkeypatch.setattr(export, "trace", fail)
     monkeypatch.setattr(layers, "write", fail)
     with pytest.raises(ModelError, match="can be written as ONNX. too strange; too strange."):
         export.export_graph(trained["mlp"])
@@ -125,7 +124,7 @@ def test_a_graph_that_differs_is_traced_instead(trained, monkeypatch):
     right = layers.write
     wrong = onnx.ModelProto.FromString(_spoiled(export.export_graph(model)[0], 1e-2))
     monkeypatch.setattr(layers, "write", lambda *_: wrong)
-    monkeypatch.setattr(keras_export, "trace", right)
+    monkeypatch.setattr(export, "trace", right)
     graph, difference = export.export_graph(model)
     assert difference < 1e-5
     images = export.some_images((28, 28))
@@ -356,7 +355,7 @@ def test_what_is_not_written_is_traced():
     )
     with pytest.raises(UnwritableError, match="the activation"):
         layers.write(encoder, (13, 11, 3))
-    graph = keras_export.trace(encoder, (13, 11, 3))
+    graph = export.trace(encoder, (13, 11, 3))
     kinds = [node.op_type for node in graph.graph.node]
     assert kinds.count("MaxPool") == 2
     assert _difference(encoder, graph, (13, 11, 3)) < 1e-5
@@ -366,7 +365,7 @@ def test_what_jax2onnx_cannot(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(UnwritableError, match="jax2onnx is not installed"):
-        keras_export.trace(_chain(L.Flatten(), shape=(2, 2)), (2, 2))
+        export.trace(_chain(L.Flatten(), shape=(2, 2)), (2, 2))
 
 
 def test_another_back_end_leaves_it_to_a_process_of_its_own(monkeypatch):
@@ -388,12 +387,12 @@ def test_another_back_end_leaves_it_to_a_process_of_its_own(monkeypatch):
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    graph = keras_export.trace(encoder, (2, 2))
+    graph = export.trace(encoder, (2, 2))
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     assert _difference(encoder, graph, (2, 2)) < 1e-5
     monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
     with pytest.raises(UnwritableError, match="with jax, in a process of its own: the reason"):
-        keras_export.trace(encoder, (2, 9))
+        export.trace(encoder, (2, 9))
 
 
 # --- 8 bits

@@ -11,7 +11,7 @@ from twinset.metrics.measure import calibrate
 from twinset.metrics.measured import Part
 from twinset.metrics.promised import error_curve, promise
 from twinset.models.card import read_card
-from twinset.models.load import load_model
+from twinset.models.onnx_model import load_model
 
 
 def some(seed=0, classes=8, images=5):

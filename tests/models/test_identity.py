@@ -7,7 +7,7 @@ import pytest
 import twinset
 from twinset import networks
 from twinset.data.decoding.decode import Preprocessing
-from twinset.models.identity import identity
+from twinset.models.keras_model import identity
 
 HOW = Preprocessing((16, 16))
 

@@ -5,8 +5,7 @@ import pytest
 
 from halves import Halves, write
 from twinset.errors import DataError
-from twinset.models.compare_pairs import compare_pairs
-from twinset.models.joint import Joint
+from twinset.models.compare_pairs import Joint, compare_pairs
 
 
 class Half(Halves):

@@ -9,7 +9,7 @@ import twinset
 from resuming import check_that_it_goes_on
 from twinset import networks
 from twinset.errors import ModelError, RecipeError
-from twinset.models.identity import beginning
+from twinset.models.keras_model import beginning
 from twinset.networks import own
 from twinset.training import fit as training
 

@@ -238,7 +238,7 @@ def test_without_a_model_or_a_calibration_the_threshold_stays():
 
 
 def test_decisions_on_the_command_line(command, monkeypatch):
-    monkeypatch.setattr("twinset.models.load.load_model", Halves.load)
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
     make("photos.index").close()
     Path("decided.csv").write_text("left,right,same\na,b,0\nx,y,1\n")
     done = command("decide", "photos.index", "decided.csv", "--who", "anna")

@@ -25,7 +25,7 @@ SIGNATURE = Signature("halves", 2)
 
 @pytest.fixture(autouse=True)
 def _kept_models_are_halves(monkeypatch):
-    monkeypatch.setattr("twinset.models.load.load_model", Halves.load)
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
 
 
 def people(names="abcdef", each=4, seed=0, spread=0.02):

@@ -32,7 +32,7 @@ from twinset.search.store import Items
 @pytest.fixture(autouse=True)
 def _kept_models_are_halves(monkeypatch):
     """Let the copy of a model in an index's folder be one of these, which needs no Keras."""
-    monkeypatch.setattr("twinset.models.load.load_model", Halves.load)
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
 
 
 @pytest.fixture

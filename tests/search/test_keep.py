@@ -118,7 +118,7 @@ def test_what_is_no_rule_and_no_kind_of_file_is_refused(found):
 def test_on_the_command_line(command, monkeypatch):
     from halves import Halves, write
 
-    monkeypatch.setattr("twinset.models.load.load_model", Halves.load)
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
     Path("run").mkdir()
     Halves().save("run")
     for name in ("a", "b"):

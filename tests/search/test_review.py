@@ -134,7 +134,7 @@ def test_what_cannot_be_asked_is_told(products, asked, words):
 
 
 def test_on_the_command_line(command, monkeypatch):
-    monkeypatch.setattr("twinset.models.load.load_model", Halves.load)
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
     Index.build(
         Halves(), Items(("a", "b"), np.float32([[0, 0], [0, 0.05]])), "photos.index"
     ).close()

@@ -84,9 +84,9 @@ def test_a_store_is_added_by_one_file(tmp_path):
 COMMAND = """
 import sys
 sys.path.insert(0, {tests!r})
-import twinset.models.load
+import twinset.models.onnx_model
 from halves import Halves
-twinset.models.load.load_model = Halves.load
+twinset.models.onnx_model.load_model = Halves.load
 from twinset.cli.app import main
 main()
 """

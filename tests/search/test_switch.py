@@ -16,7 +16,7 @@ from twinset.search.index import Index
 
 @pytest.fixture(autouse=True)
 def _kept_models(monkeypatch):
-    monkeypatch.setattr("twinset.models.load.load_model", loaded)
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", loaded)
 
 
 def pictures():

@@ -1,7 +1,8 @@
-"""ONNX Runtime: a graph that is ready to run, and the names that graphs of this library have."""
+"""What every graph has: a session that runs it, the names of its ends, whence its weights come."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,20 @@ def open_session(graph: Path | bytes) -> Any:
             f"{name}: expected an ONNX graph that ONNX Runtime can run. "
             f"{type(error).__name__}: {error}"
         ) from None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the weights are of, where they were published, under which licence.
+
+    Args:
+        name: "EfficientNet-Lite0, trained on ImageNet".
+        source: an address, or the name of a file.
+        licence: by its SPDX identifier; "" where it is not known.
+        sha256: of the file that they were read from.
+    """
+
+    name: str
+    source: str
+    licence: str
+    sha256: str

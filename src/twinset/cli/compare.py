@@ -12,10 +12,9 @@ from twinset.cli.arguments import A_MODEL, Arguments, choose_backend, note, say
 from twinset.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    from twinset.models.compare_pairs import PairVerdicts
+    from twinset.models.compare_pairs import Joint, PairVerdicts
     from twinset.models.embedder import Embedder
-    from twinset.models.joint import Joint
-    from twinset.models.load import Engine
+    from twinset.models.onnx_model import Engine
 
 PROBLEMS = 20  # so many files that cannot be read get a line
 
@@ -167,7 +166,7 @@ def _judge(args: Namespace) -> Embedder | Joint:
             "images."
         )
     from twinset.data.pair_tables import read_pair_table
-    from twinset.models.joint import Joint
+    from twinset.models.compare_pairs import Joint
 
     read_pair_table(args.judged, evidence=args.evidence)  # before a model is loaded
     models = [_load(args, run) for run in (args.run, *args.others)]
@@ -178,7 +177,7 @@ def _judge(args: Namespace) -> Embedder | Joint:
 
 
 def _load(args: Namespace, run: Path) -> Embedder:
-    from twinset.models.load import load_model
+    from twinset.models.onnx_model import load_model
 
     def tell(text: str) -> None:
         note(f"compare: {text}")

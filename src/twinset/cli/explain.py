@@ -19,7 +19,7 @@ def explain(args: Namespace) -> int:
         twinset explain runs/first a.png b.png --picture why.png
     """
     from twinset.data.decoding.image_file import open_image
-    from twinset.models.load import load_model
+    from twinset.models.onnx_model import load_model
 
     for path in args.images:
         open_image(path)  # a bad file is reported at once, not after an engine has been loaded

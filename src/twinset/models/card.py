@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, cast
 
-from twinset.backbones.provenance import Provenance
+from twinset.backbones.session import Provenance
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import VectorInput
 from twinset.decision import Calibrator, ErrorCurve, Threshold

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset import distance as distances
-from twinset.backbones.provenance import Provenance
+from twinset.backbones.session import Provenance
 from twinset.data.decoding.decode import ImageLike, Preprocessing
 from twinset.data.labelled import Labelled, VectorInput
 from twinset.data.pair_parts import listed

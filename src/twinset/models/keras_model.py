@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.backbones.provenance import Provenance
+from twinset.backbones.backbone import Backbone
+from twinset.backbones.session import Provenance
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import LabelledImages, VectorInput
 from twinset.data.stored import StoredPixels
@@ -25,11 +27,12 @@ from twinset.errors import ModelError
 from twinset.files import write_bytes
 from twinset.models.card import CARD, ENCODER, RECIPE, Card, Essentials, TrainedOn, read_card
 from twinset.models.embedder import Embedder, Images, batch_size
-from twinset.models.halves import Halves, halves_of
 from twinset.models.history import HISTORY, EpochRecord, read_history, to_csv
-from twinset.models.identity import identity
+from twinset.networks.layers import Frozen
 from twinset.networks.own import load_encoder
-from twinset.recipe import Recipe
+from twinset.networks.pretrained import OnnxTrunk
+from twinset.recipe import ENCODERS, Recipe
+from twinset.settings import Section, parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,3 +188,153 @@ def encode(encoder: keras.Model, images: NDArray[Any] | StoredPixels) -> NDArray
         found = keras.ops.convert_to_numpy(encoder.predict_on_batch(pixels))
         result[start : start + len(part)] = found[: len(part)]
     return result
+
+
+NETWORK = "network"  # what the layer is called that others trained
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """The frozen network, and all that follows it, from features (n, f) to embeddings (n, d)."""
+
+    backbone: Backbone
+    head: keras.Model
+
+
+def halves_of(encoder: keras.Model, section: Section) -> Halves | None:
+    """Cut an encoder behind its frozen network; None where there is none, or none with a graph."""
+    layer = next((each for each in encoder.layers if each.name == NETWORK), None)
+    backbone = _backbone(layer, section, encoder.input_shape[1:])
+    if layer is None or backbone is None:
+        return None
+    try:
+        return Halves(backbone, keras.Model(layer.output, encoder.outputs, name="head"))
+    except (AttributeError, ValueError):
+        return None  # a blend looks at the pixels as well, or twice
+
+
+def _backbone(layer: Any, section: Section, shape: tuple[int, ...]) -> Backbone | None:
+    if isinstance(layer, OnnxTrunk):
+        return layer.backbone
+    return declared(section, shape) if isinstance(layer, Frozen) else None
+
+
+def declared(section: Section, shape: tuple[int, ...]) -> Backbone | None:
+    """Make the graph that a network of a recipe brings along; None where it has none."""
+    make = getattr(ENCODERS.load(section.name), "backbone", None)
+    if make is None:
+        return None
+    settings = {key: value for key, value in section if key in parameters(make)}
+    try:
+        found: Backbone = make(shape, **settings)
+    except ModelError:  # the package or the file is gone, but a saved model has the weights
+        return None
+    return found
+
+
+# What a layer is called, how it began, and how it learns: nothing of it is in the embeddings.
+_ASIDE = {
+    *("activity_regularizer", "autocast", "batch_shape", "dtype", "layers", "input_layers"),
+    *("momentum", "name", "network", "output_layers", "rate", "ragged", "seed", "sparse"),
+    *("synchronized", "trainable"),
+}
+_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
+
+
+def identity(
+    encoder: keras.Model, preprocessing: Preprocessing | VectorInput, distance: str
+) -> str:
+    """Compute the digest of what determines embeddings, and whether they can be compared."""
+    # Names are left out: Keras numbers layers anew in each process. So are dates and versions,
+    # which a saved file holds as well.
+    about = {
+        "layers": list(_settings(encoder)),
+        "preprocessing": [list(preprocessing.shape), preprocessing.resize],
+        "background": preprocessing.background,
+        "distance": distance,
+    }
+    sha = hashlib.sha256(json.dumps(about, sort_keys=True, default=_plain).encode())
+    for weight in encoder.weights:
+        values = np.asarray(keras.ops.convert_to_numpy(weight))
+        sha.update(f"{values.shape} {values.dtype}".encode())
+        sha.update(values.tobytes())  # .data knows no 16-bit type but numpy's own
+    return sha.hexdigest()
+
+
+def beginning(network: keras.Model) -> Callable[[], str]:
+    """Compute the digest of how a network learns, before it does: values now, the rest if asked."""
+    # to list settings Keras imports TensorFlow where it is installed, which takes seconds
+    sha = hashlib.sha256()
+    for variable in network.variables:
+        values = np.asarray(keras.ops.convert_to_numpy(variable))
+        sha.update(f"{values.shape} {values.dtype} {variable.trainable}".encode())
+        sha.update(values.tobytes())
+
+    def digest() -> str:
+        layers = list(network._flatten_layers())
+        places = {id(layer): place for place, layer in enumerate(layers)}
+        about = [[type(layer).__name__, _nameless(_config(layer))] for layer in layers]
+        about += [_wiring(layer, places) for layer in layers if isinstance(layer, keras.Model)]
+        whole = sha.copy()
+        whole.update(json.dumps(about, sort_keys=True, default=_plain).encode())
+        return whole.hexdigest()
+
+    return digest
+
+
+def _config(layer: Any) -> dict[str, Any]:
+    if isinstance(layer, keras.Model):  # lists its layers anew, by name
+        return {}
+    try:
+        found: dict[str, Any] = layer.get_config()
+    except NotImplementedError:  # a layer of the user's own that says nothing of itself
+        return {}
+    return found
+
+
+def _wiring(model: Any, places: dict[int, int]) -> list[Any]:
+    # the calls of a graph: of what, on what came of what; none of a subclass
+    calls = getattr(model, "_nodes_by_depth", {})
+
+    def place(operation: Any) -> list[Any]:
+        return [type(operation).__name__, places.get(id(operation))]
+
+    return [
+        [place(call.operation), [place(x._keras_history.operation) for x in call.input_tensors]]
+        for depth in sorted(calls, reverse=True)
+        for call in calls[depth]
+    ]
+
+
+def _nameless(config: Any) -> Any:
+    if isinstance(config, dict):
+        if "output_layers" in config:  # a network within: its layers are listed themselves
+            return None
+        return {key: _nameless(value) for key, value in config.items() if key != "name"}
+    if isinstance(config, list | tuple):
+        return [_nameless(value) for value in config]
+    return config
+
+
+def _settings(layer: Any) -> Any:
+    inner = getattr(layer, "layers", None) or [
+        each for each in [getattr(layer, "network", None)] if isinstance(each, keras.Model)
+    ]
+    if inner:
+        for each in inner:
+            yield from _settings(each)
+        return
+    if isinstance(layer, keras.layers.InputLayer):
+        return
+    config = layer.get_config() if isinstance(layer, keras.layers.Layer) else {}
+    kept = {
+        key: value
+        for key, value in config.items()
+        if key not in _ASIDE and not key.endswith(_SUFFIXES) and value is not None
+    }
+    yield [type(layer).__name__, kept]
+
+
+def _plain(value: Any) -> Any:
+    # a setting that is an object of its own: what kind it is says enough, and is stable
+    return type(value).__name__

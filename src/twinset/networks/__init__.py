@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from twinset.backbones.provenance import Provenance
+from twinset.backbones.session import Provenance
 from twinset.makers import absent, defined_in
 from twinset.networks.own import check_encoder as check_encoder
 from twinset.recipe import ENCODERS

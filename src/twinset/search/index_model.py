@@ -30,7 +30,7 @@ Model: TypeAlias = Embedder | str | os.PathLike[str]
 def loaded(model: Model) -> Embedder:
     """Return a model, from its folder if need be."""
     if isinstance(model, str | os.PathLike):
-        from twinset.models.load import load_model
+        from twinset.models.onnx_model import load_model
 
         return load_model(Path(model))
     return model

@@ -11,7 +11,7 @@ from typing import Any
 from twinset.errors import ModelError
 from twinset.models.card import CARD
 from twinset.models.embedder import Embedder
-from twinset.models.load import load_model
+from twinset.models.onnx_model import load_model
 from twinset.search import index_model
 from twinset.search.index import Index
 from twinset.server.limits import Limits

@@ -9,8 +9,8 @@ import keras
 from pydantic import model_validator
 
 from twinset.errors import RecipeError
+from twinset.networks.dense import cells
 from twinset.networks.layers import Mirror, SquareRoot, UnitNorm
-from twinset.networks.pixels import cells
 from twinset.networks.seeded import Dropout
 from twinset.settings import NotNegative, Section
 

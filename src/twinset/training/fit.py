@@ -19,8 +19,7 @@ from twinset.data.pairs import Pairs
 from twinset.decision import Threshold
 from twinset.errors import DataError, RecipeError
 from twinset.models.card import TrainedOn
-from twinset.models.identity import beginning, identity
-from twinset.models.keras_model import SiameseModel
+from twinset.models.keras_model import SiameseModel, beginning, identity
 from twinset.progress import Report, Wanted, reporting
 from twinset.recipe import AUGMENTATION, OPTIMIZER, Recipe
 from twinset.settings import Section

@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset import networks
-from twinset.backbones.backbone import Backbone
-from twinset.backbones.feature_cache import encoded_once
+from twinset.backbones.backbone import Backbone, encoded_once
 from twinset.backbones.onnx_writer import UnwritableError
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled, LabelledImages
 from twinset.errors import RecipeError
 from twinset.exporters import onnx_layers
-from twinset.models.halves import declared
-from twinset.models.identity import identity
-from twinset.models.keras_model import encode
+from twinset.models.keras_model import declared, encode, identity
 from twinset.progress import Report
 from twinset.recipe import AUGMENTATION, ENCODERS, Recipe
 from twinset.settings import Section
