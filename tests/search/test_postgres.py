@@ -3,6 +3,7 @@
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -42,8 +43,8 @@ def store(url):
         yield made
 
 
-def some(n, seed=0, dim=4):
-    return Items([f"item {i}" for i in range(n)], grid(np.random.default_rng(seed), n, dim))
+def some(n, seed=0, dim=4, prefix="item"):
+    return Items([f"{prefix} {i}" for i in range(n)], grid(np.random.default_rng(seed), n, dim))
 
 
 # --- servers that refuse, each in one line
@@ -105,6 +106,9 @@ def test_any_text_is_a_name(server, name):
         ("postgresql://me@host:port/photos?index=a", "Cannot connect to .*port"),
         ("postgresql://me@host/photos?index=a&nonsense=b", "invalid URI query parameter"),
         ("postgresql://me@host/photos?index", "Expected postgresql://user@host/database"),
+        ("postgresql://me@host/photos?index=a&partitions=0", "Expected partitions={1 to 1,024}"),
+        ("postgresql://me@host/photos?index=a&vectors=int8", "Expected vectors=float32 or float16"),
+        ("postgresql://me@host/photos?index=a&patience=long", "Expected patience=SECONDS for"),
     ],
 )
 def test_addresses_that_are_none(url, words):
@@ -125,7 +129,7 @@ def test_an_index_of_another_format(administrator, store, url):
     administrator.execute(
         "UPDATE twinset_indexes SET format = 99 WHERE name = %s", [url.rpartition("=")[2]]
     )
-    refused(url, "has format 99, and this version of twinset reads format 1. Open it with")
+    refused(url, "has format 99, and this version of twinset reads format 2. Open it with")
 
 
 def test_embeddings_too_large(url):
@@ -147,15 +151,34 @@ def test_a_package_is_missing(monkeypatch, url, package):
 # --- connections that break
 
 
-def test_a_lost_connection_is_told_and_then_made_anew(store, administrator):
+TERMINATE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND application_name = 'twinset'
+"""
+
+
+def test_a_lost_connection_is_made_anew(store, administrator):
     store.add(some(3))
-    administrator.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-    )
+    for call, answer in (
+        (lambda: len(store), 3),
+        (lambda: len(store.search(np.zeros((1, 4)))[0]), 3),
+        (lambda: store.add(Items(["new"], np.ones((1, 4)))), None),
+        (lambda: store.update_metadata(["new"], [{"a": 1}]), None),
+        (lambda: store.get(["new"]).metadata[0], {"a": 1}),
+        (lambda: store.remove(["new"]), None),
+        (lambda: [len(batch) for batch in store.batches(2)], [2, 1]),
+    ):
+        administrator.execute(TERMINATE)
+        assert call() == answer
+
+
+def test_a_reading_of_all_that_is_cut_says_so(store, administrator):
+    store.add(some(30))
+    batches = store.batches(10)
+    next(batches)
+    administrator.execute(TERMINATE)
     with pytest.raises(StoreError, match="terminating connection.* the next call connects anew"):
-        len(store)
-    assert len(store) == 3
-    assert store.search(np.zeros((1, 4)), k=1)[0]
+        list(batches)
 
 
 # --- others who write
@@ -178,16 +201,93 @@ def test_an_index_that_was_made_anew(store, url):
                 use(store)
 
 
-def test_a_second_writer_waits_and_then_says_so(store, url, administrator, monkeypatch):
+def test_a_second_writer_waits_and_then_says_so(store, url, administrator):
     store.add(some(3))
-    for module in (catalogue, sys.modules["twinset.search.postgresql.store"]):
-        monkeypatch.setattr(module, "PATIENCE", "50ms")
-    with administrator.transaction():
-        administrator.execute("SELECT * FROM twinset_indexes FOR UPDATE")
-        with pytest.raises(StoreError, match="Another writer has held .* for 50ms"):
-            store.remove(["item 1"])
-        assert len(store) == 3  # readers wait for nobody
-    store.remove(["item 1"])
+    with open_store(f"{url}&patience=0.05") as hasty:
+        with administrator.transaction():
+            administrator.execute(
+                "SELECT pg_advisory_xact_lock_shared(hashtext('twinset_items'), %s::int)",
+                [store._table.number],
+            )
+            for write in (
+                lambda: hasty.remove(["item 1"]),
+                lambda: hasty.add(some(1), replace=True),
+                lambda: hasty.update_metadata(["item 1"], [{}]),
+                hasty.build_approximate,
+            ):
+                with pytest.raises(StoreError, match="Others have held .* for 0.05 s. Nothing was"):
+                    write()
+            assert len(hasty) == 3  # readers wait for nobody
+            hasty.add(some(1, prefix="new"))  # nor do those who put in what is new
+        hasty.remove(["item 1"])
+    assert len(store) == 3
+
+
+def test_writers_put_in_side_by_side(store, url):
+    """Each item once, whoever puts it in, and in the order of each."""
+
+    def write(own):
+        with open_store(url) as mine:
+            for turn in range(10):
+                first = own * 1000 + turn * 10
+                mine.add(Items([f"{first + i}" for i in range(10)], np.zeros((10, 4))))
+                with suppress(StoreError):  # one of the two is too late
+                    mine.add(Items([f"same {turn}", f"too {own} {turn}"], np.ones((2, 4))))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, range(2)))
+    found = [id_ for batch in list_all(store) for id_ in batch.ids]
+    assert len(found) == len(set(found)) == 2 * 100 + 2 * 10
+    for own in range(2):
+        mine = [int(id_) for id_ in found if id_.isdigit() and int(id_) // 1000 == own]
+        assert mine == sorted(mine)
+
+
+# --- how items are kept
+
+
+LAYOUTS = {
+    "parts": "partitions=4",
+    "column": "partition_by=label&partitions=3",
+    "halves": "vectors=float16",
+    "all": "partition_by=label&vectors=float16",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_layouts_answer_as_a_folder_does(url, layout, tmp_path):
+    items = some(40)
+    metadata = [{"label": ("a", "b", 1, 1.0, None)[i % 5], "row": i} for i in range(35)] + [{}] * 5
+    items = Items(items.ids, items.vectors, metadata)
+    with (
+        create_store(f"{url}&{layout}", SIGNATURE) as store,
+        create_store(str(tmp_path / "a.index"), SIGNATURE) as folder,
+    ):
+        for each in (store, folder):
+            each.add(items)
+            with pytest.raises(StoreError, match="has 'item 7' already"):
+                each.add(Items(["other", "item 7"], np.ones((2, 4))))
+            each.update_metadata(["item 3", "item 4"], [{"label": "a"}, {"label": "moved"}])
+            each.add(Items(["item 5", "new"], np.ones((2, 4))), replace=True)
+            each.remove(["item 6"])
+        with open_store(url) as again:  # without a word of how
+            queries = grid(np.random.default_rng(1), 5, 4)
+            for where in ((), ["label=a"], ["label=1"], ["label=moved", "row=4"], ["label!=a"]):
+                asked = {"k": 7, "where": where}
+                assert again.search(queries, **asked) == folder.search(queries, **asked)
+                assert again.page(2, 5, where=where) == folder.page(2, 5, where=where)
+            assert again.search(queries, k=None, within=2.0) == folder.search(
+                queries, k=None, within=2.0
+            )
+            assert again.columns(2) == folder.columns(2)
+            before = again.version()
+            again.remove(["new"])
+            assert again.version() != before
+            assert [b.ids for b in again.batches(9)] != [b.ids for b in folder.batches(9)]
+            folder.remove(["new"])
+            assert [b.ids for b in again.batches(9)] == [b.ids for b in folder.batches(9)]
+            with create_store(again.beside(), SIGNATURE) as side:
+                assert side._table.layout == store._table.layout
 
 
 def test_writing_between_two_batches(store):
@@ -287,7 +387,7 @@ def index_scans(administrator, store):
 
 
 def flush_statistics(store):
-    with store._connections.borrow() as connection:
+    with store._transactions.connection() as connection:
         connection.execute("SELECT pg_stat_force_next_flush()")
 
 

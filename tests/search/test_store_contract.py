@@ -443,6 +443,27 @@ def test_conditions_hold_as_the_oracle_says(store):
     assert len(answers) > 10  # of all sizes
 
 
+def test_pages_of_what_is_left(store):
+    store.add(some(9))
+    store.remove(["item 2"])
+    for where, held in (
+        ((), [0, 1, 3, 4, 5, 6, 7, 8]),
+        (["label!=shoe"], [1, 3, 5, 7]),
+        (["label=shoe", "row>3"], [4, 6, 8]),
+    ):
+        page = store.page(1, 2, where=where)
+        assert page.ids == tuple(f"item {i}" for i in held[1:3])
+        assert [known["row"] for known in page.metadata] == held[1:3]
+        assert page.total == len(held)
+    assert store.page(99, 5).ids == store.page(0, 0).ids == ()
+    store.update_metadata(["item 0"], [{"label": None, "größe": True}])
+    assert [(c.name, c.kinds, sorted(map(str, c.values))) for c in store.columns()] == [
+        ("größe", ("boolean",), ["True"]),
+        ("label", ("text",), ["shirt", "shoe"]),
+        ("row", ("number",), ["1", "3", "4", "5", "6", "7", "8"]),
+    ]
+
+
 def test_a_condition_with_k_and_within(store):
     store.add(some(50))
     rows = everything(store)

@@ -1,8 +1,9 @@
-"""How a database keeps the items of an index: chosen when it is made, by parameters of its URL."""
+"""Parameters in the URL of an index that all databases share: how items are kept, and patience."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from twinset.search.checked import checked_text
 MOST_PARTITIONS = 1024
 # Where only the column is named, as Milvus has it.
 PARTITIONS = 16
-# What every database has; the first is taken where none is named.
+# Kinds of vectors; what every database has is taken where none is named.
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 
 
@@ -68,3 +69,11 @@ def taken_from(options: dict[str, str], vectors: Sequence[str], shown: str) -> L
             f"Expected vectors={' or '.join(vectors)} for {shown}. Received vectors={kind}."
         )
     return Layout(None if many is None else int(many), column, kind)
+
+
+def patience_from(options: dict[str, str], default: float, shown: str) -> float:
+    """Take out for how many seconds a call waits: for other writers, for a server that is gone."""
+    text = options.pop("patience", "")
+    if text and not re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text, re.ASCII):
+        raise StoreError(f"Expected patience=SECONDS for {shown}. Received patience={text}.")
+    return float(text or default)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,15 +11,16 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from twinset.errors import StoreError
 from twinset.search.items import Signature
+from twinset.search.layout import FLOAT16, FLOAT32, Layout, patience_from, taken_from
 from twinset.search.store import missing, other_format, replaced, taken
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
 # Of the tables that an index is kept in; raised when older versions could not read them.
-FORMAT = 1
-# Tables are renamed or dropped under a reader no faster than this; a writer waits for another.
-PATIENCE = "30s"
+FORMAT = 2
+# Seconds that a call waits for other writers, or for a server that is gone to come back.
+PATIENCE = 30
 # What an index is called while it is filled for a switch, and once another has taken its place.
 NEXT, BEFORE = "{} (next)", "{} (before)"
 
@@ -30,10 +32,10 @@ CREATE TABLE IF NOT EXISTS twinset_indexes (
     model text NOT NULL,
     dim integer NOT NULL,
     distance text NOT NULL,
-    approximation jsonb
+    approximation jsonb,
+    layout jsonb
 )
 """
-
 
 # Of all indexes; made with the first record, as older databases lack it. An index that is dropped
 # takes its own along.
@@ -54,6 +56,17 @@ class Address:
     database: str  # what libpq takes, password included: never to be shown
     index: str  # the index's name
     shown: str  # the address without its password
+    layout: Layout  # what was asked for in the URL
+    patience: float  # seconds that a call waits
+
+    @property
+    def lock_timeout(self) -> str:
+        """The statement by which a transaction waits for others no longer than that."""
+        return f"SET LOCAL lock_timeout = {max(1, round(1000 * self.patience))}"
+
+
+class UnreachableError(StoreError):
+    """A database to which there is no connection now."""
 
 
 def address(url: str) -> Address:
@@ -64,7 +77,7 @@ def address(url: str) -> Address:
     except ValueError as error:
         raise StoreError(f"Expected postgresql://user@host/database?index=NAME: {error}.") from None
     names = [value for name, value in options if name == "index"]
-    rest = [(name, value) for name, value in options if name != "index"]
+    rest = {name: value for name, value in options if name != "index"}
     user, at, host = parts.netloc.rpartition("@")
     server = user.partition(":")[0] + at + host
     index = "".join(f"index={name}" for name in names[:1])
@@ -73,9 +86,11 @@ def address(url: str) -> Address:
         raise StoreError(
             f"Expected the name of one index, postgresql://…/database?index=NAME. Received {shown}."
         )
+    layout = taken_from(rest, (FLOAT32, FLOAT16), shown)
+    patience = patience_from(rest, PATIENCE, shown)
     query = urlencode(rest, quote_via=quote)
     database = urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
-    return Address(database, names[0], shown)
+    return Address(database, names[0], shown, layout, patience)
 
 
 def connect(place: Address) -> Connection[Any]:
@@ -88,14 +103,29 @@ def connect(place: Address) -> Connection[Any]:
             f"{place.shown} needs psycopg and pgvector, which are not installed: "
             "pip install 'twinset[postgres]'."
         ) from None
+    # Else a call to a machine that is off the network hangs for hours.
+    waiting: dict[str, Any] = {
+        "connect_timeout": max(2, min(10, round(place.patience))),
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(1000 * place.patience),
+        "application_name": "twinset",
+    }
     try:
+        asked = waiting | psycopg.conninfo.conninfo_to_dict(place.database)
         # No prepared statements: a pool between us and the server may not keep them.
-        return psycopg.connect(place.database, autocommit=True, prepare_threshold=None)
+        return psycopg.connect(**asked, autocommit=True, prepare_threshold=None)
     except psycopg.Error as error:
-        raise StoreError(
-            f"Cannot connect to {place.shown}: {one_line(error)}. Is the server running, and are "
-            "user, password and database right?"
-        ) from None
+        raise unreachable(place, error) from None
+
+
+def unreachable(place: Address, error: Exception) -> UnreachableError:
+    """Make the error for a database to which there is no connection."""
+    return UnreachableError(
+        f"Cannot connect to {place.shown}: {one_line(error)}. Is the server running, and are "
+        "user, password and database right?"
+    )
 
 
 def one_line(error: Exception) -> str:
@@ -115,8 +145,8 @@ def told(place: Address) -> Iterator[None]:
         raise replaced(place.shown) from None
     except errors.LockNotAvailable:
         raise StoreError(
-            f"Another writer has held {place.shown} for {PATIENCE}. Nothing was changed: try again "
-            "when it is done."
+            f"Others have held {place.shown} for {place.patience:g} s. Nothing was changed: try "
+            "again when they are done, or wait longer with patience=SECONDS in the URL."
         ) from None
     except errors.InsufficientPrivilege as error:
         raise StoreError(
@@ -134,19 +164,28 @@ def told(place: Address) -> Iterator[None]:
 
 def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: bool) -> int:
     """Put an index into the catalogue, having made what is missing: pgvector, the catalogue."""
-    cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'".encode())
+    cursor.execute(place.lock_timeout.encode())
     # Two that create at once would both find nothing, and one would fail on the other's.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('twinset_indexes'))")
     _make_extension(cursor, place)
     cursor.execute(_CATALOGUE)
+    cursor.execute(
+        "SELECT 1 FROM pg_attribute WHERE attname = 'layout' "
+        "AND attrelid = 'twinset_indexes'::regclass"
+    )
+    if cursor.fetchone() is None:  # made by an earlier version
+        cursor.execute("ALTER TABLE twinset_indexes ADD COLUMN layout jsonb")
     if drop(cursor, place.index) and not overwrite:
         raise taken(place.shown, "name")  # the transaction, and so the deletion, is undone
     for other in (NEXT, BEFORE):  # they are of what was here
         drop(cursor, other.format(place.index))
     cursor.execute(
-        "INSERT INTO twinset_indexes (name, format, model, dim, distance) "
-        "VALUES (%s, %s, %s, %s, %s) RETURNING id",
-        [place.index, FORMAT, signature.model, signature.dim, signature.distance],
+        "INSERT INTO twinset_indexes (name, format, model, dim, distance, layout) "
+        "VALUES (%s, %s, %s, %s, %s, %s::jsonb) RETURNING id",
+        [
+            *(place.index, FORMAT, signature.model, signature.dim, signature.distance),
+            json.dumps(place.layout.filled().parameters()),
+        ],
     )
     row = cursor.fetchone()
     assert row is not None
@@ -164,19 +203,14 @@ def drop(cursor: Cursor[Any], name: str) -> bool:
     return True
 
 
-def find(connection: Connection[Any], place: Address) -> tuple[int, Signature]:
+def find(connection: Connection[Any], place: Address) -> tuple[int, Signature, Layout]:
     """Look an index up."""
     known: list[str] = []
     if connection.execute("SELECT to_regclass('twinset_indexes')").fetchone() != (None,):
-        row = connection.execute(
-            "SELECT id, format, model, dim, distance FROM twinset_indexes WHERE name = %s",
-            [place.index],
-        ).fetchone()
-        if row is not None:
-            number, version, model, dim, distance = row
-            if version != FORMAT:
-                raise other_format(place.shown, FORMAT, version)
-            return number, Signature(model, dim, distance)
+        found = named(connection.cursor(), place)
+        if found is not None:
+            place.layout.check_kept(found[2], place.shown)
+            return found
         # without those that a switch fills and keeps
         rows = connection.execute(
             "SELECT name FROM twinset_indexes WHERE name !~ ' [(](next|before)[)]$' "
@@ -186,11 +220,29 @@ def find(connection: Connection[Any], place: Address) -> tuple[int, Signature]:
     raise missing(place.shown, f"this database has {', '.join(known) or 'none'}")
 
 
+def named(cursor: Cursor[Any], place: Address) -> tuple[int, Signature, Layout] | None:
+    """Read what the catalogue says of the index of this name."""
+    # as JSON, since the catalogue of an earlier version has fewer columns
+    cursor.execute(
+        "SELECT to_jsonb(each) FROM twinset_indexes AS each WHERE name = %s", [place.index]
+    )
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    (kept,) = row
+    if kept["format"] != FORMAT:
+        raise other_format(place.shown, FORMAT, kept["format"])
+    layout = taken_from(dict(kept["layout"]), (FLOAT32, FLOAT16), place.shown)
+    return kept["id"], Signature(kept["model"], kept["dim"], kept["distance"]), layout
+
+
 def record(cursor: Cursor[Any], number: int, kind: str, texts: Sequence[str]) -> None:
     """Append records of an index."""
-    # two that make the table at once: as for the catalogue
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('twinset_indexes'))")
-    cursor.execute(_RECORDS)
+    cursor.execute("SELECT to_regclass('twinset_records')::text")
+    if cursor.fetchone() == (None,):
+        # two that make the table at once: as for the catalogue
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('twinset_indexes'))")
+        cursor.execute(_RECORDS)
     cursor.execute(
         # in the order of the list, which unnest alone does not promise
         "INSERT INTO twinset_records (id, kind, entry) SELECT %s, %s, entry "

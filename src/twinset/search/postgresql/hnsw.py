@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from twinset.errors import StoreError
 from twinset.search.candidates import SPARE, nearest
 from twinset.search.items import Approximation, Neighbour
-from twinset.search.postgresql.table import Table, value
+from twinset.search.layout import FLOAT16, FLOAT32
+from twinset.search.postgresql.table import COLUMNS, Table, value
 from twinset.search.store import Request
 
 if TYPE_CHECKING:
     from psycopg import Cursor
 
-# What pgvector's HNSW takes.
-LARGEST_DIM = 2_000
+# What pgvector's HNSW takes, of each kind of vectors.
+LARGEST_DIM = {FLOAT32: 2_000, FLOAT16: 4_000}
 # How many candidates it keeps while it looks: tried in this order until the recall is reached.
 EFFORTS = (40, 80, 160, 320, 640, 1000)
 SAMPLE, NEAREST = 100, 10
@@ -33,10 +34,11 @@ def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
     """Build the index, and find out how much effort the recall takes."""
     from psycopg.types.json import Jsonb
 
-    if table.dim > LARGEST_DIM:
+    most = LARGEST_DIM[table.layout.vectors or FLOAT32]
+    if table.dim > most:
         raise StoreError(
-            f"pgvector's HNSW takes embeddings of size {LARGEST_DIM:,} or less, and these have "
-            f"{table.dim:,}. Exact search remains."
+            f"pgvector's HNSW takes embeddings of size {most:,} or less, and these have "
+            f"{table.dim:,}. Exact search remains; vectors=float16 takes {LARGEST_DIM[FLOAT16]:,}."
         )
     cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
     version = str(value(cursor))
@@ -48,10 +50,14 @@ def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
     cursor.execute(table.sql("SELECT count(*) FROM {table}"))
     count = int(value(cursor))
     # The graph is built far faster where it fits into memory: the vectors, and 16 links twice.
-    megabytes = min(count * (4 * table.dim + 512) // 2**20 + 64, 2047)
+    each = (2 if table.layout.vectors == FLOAT16 else 4) * table.dim + 512
+    megabytes = min(count * each // 2**20 + 64, 2047)
     cursor.connection.execute(f"SET LOCAL maintenance_work_mem = '{megabytes}MB'".encode())
     cursor.execute(table.sql("DROP INDEX IF EXISTS {hnsw}"))
-    cursor.execute(table.sql("CREATE INDEX {hnsw} ON {table} USING hnsw (embedding vector_l2_ops)"))
+    operators = f"{table.type.partition('(')[0]}_l2_ops"
+    cursor.execute(
+        table.sql(f"CREATE INDEX {{hnsw}} ON {{table}} USING hnsw (embedding {operators})")
+    )
     effort, found, queries = _tune(cursor, table, recall)
     made = Approximation(f"pgvector HNSW, ef_search {effort}", count, found, queries)
     # JSON has no NaN
@@ -63,15 +69,14 @@ def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
     return made
 
 
-def read(cursor: Cursor[Any], table: Table) -> tuple[Approximation, int] | None:
-    """Read what was built, and the effort it takes; None where nothing was."""
-    cursor.execute("SELECT approximation FROM twinset_indexes WHERE id = %s", [table.number])
-    kept = value(cursor)
+def told(kept: Any) -> Approximation | None:
+    """Say what the catalogue keeps of an index; None where there is none."""
     if kept is None:
         return None
-    effort = int(kept.pop("effort"))
-    recall = math.nan if kept["recall"] is None else kept["recall"]
-    return Approximation(**kept | {"recall": recall}), effort
+    kept = {name: value for name, value in kept.items() if name != "effort"}
+    return Approximation(
+        **kept | {"recall": math.nan if kept["recall"] is None else kept["recall"]}
+    )
 
 
 def search(
@@ -85,7 +90,7 @@ def search(
         "SET LOCAL hnsw.iterative_scan = strict_order; "
         f"SET LOCAL hnsw.ef_search = {min(max(effort, limit), EFFORTS[-1])}".encode()
     )
-    found = table.nearest(cursor, query, request.where, limit)
+    found = table.nearest(cursor, query, request.where, limit, approximate=True)
     if len(found) < limit and request.where:
         return None
     return nearest(query, found, request.k, request.within)
@@ -93,21 +98,31 @@ def search(
 
 def _tune(cursor: Cursor[Any], table: Table, wanted: float) -> tuple[int, float, int]:
     cursor.execute(
-        table.sql("SELECT embedding FROM {table} ORDER BY hashint8(position) LIMIT %s"), [SAMPLE]
+        table.sql(f"SELECT {COLUMNS} FROM {{table}} ORDER BY hashint8(position) LIMIT %s"), [SAMPLE]
     )
-    queries = np.array([row[0].to_numpy() for row in cursor], np.float32)
-    if not len(queries):
+    sample = table.candidates(cursor.fetchall())
+    if not len(sample):
         return EFFORTS[0], math.nan, 0
-    request = Request(queries, NEAREST, None, (), exact=False)
-    exact = [{hit.id for hit in table.exact(cursor, query, request)} for query in queries]
-    recall = 0.0
+    # each finds itself, which says nothing: one more is looked for, and that one left out
+    request = Request(sample.vectors, NEAREST + 1, None, (), exact=False)
+
+    def others(own: str, hits: list[Neighbour] | None) -> set[str]:
+        return set([hit.id for hit in hits or () if hit.id != own][:NEAREST])
+
+    exact = [
+        others(own, table.exact(cursor, query, request, among=True))
+        for own, query in zip(sample.ids, sample.vectors, strict=True)
+    ]
+    count = sum(map(len, exact))
+    recall = 1.0
     for effort in EFFORTS:
-        found = [search(cursor, table, query, request, effort) or [] for query in queries]
-        pairs = zip(exact, found, strict=True)
-        recall = sum(hit.id in true for true, hits in pairs for hit in hits)
-        recall /= sum(map(len, exact))
+        hits = sum(
+            len(true & others(own, search(cursor, table, query, request, effort)))
+            for true, own, query in zip(exact, sample.ids, sample.vectors, strict=True)
+        )
+        recall = hits / count if count else 1.0
         if recall >= wanted:
-            return effort, recall, len(queries)
+            return effort, recall, len(sample)
     raise StoreError(
         f"HNSW finds {recall:.1%} of the true {NEAREST} nearest at its best, and not {wanted:.1%}. "
         "Ask for less, or keep to exact search. Nothing was changed."

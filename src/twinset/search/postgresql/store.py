@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
-from twinset.search.connections import Connections
+from twinset.search.checked import Metadata
 from twinset.search.items import Approximation, Items, Neighbour, Signature
+from twinset.search.layout import Layout
+from twinset.search.paging import Column, Page
 from twinset.search.postgresql import hnsw, switching
 from twinset.search.postgresql.catalogue import (
-    PATIENCE,
     Address,
     address,
     connect,
@@ -21,8 +22,10 @@ from twinset.search.postgresql.catalogue import (
     register,
     told,
 )
-from twinset.search.postgresql.table import COLUMNS, Table, mapping_json, value
-from twinset.search.store import Request, Store, known_ids, replaced, unknown_ids
+from twinset.search.postgresql.table import COLUMNS, Table, value
+from twinset.search.postgresql.transactions import Transactions
+from twinset.search.store import Request, Store, known_ids, unknown_ids
+from twinset.search.where import Condition
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -32,19 +35,22 @@ class PostgresStore(Store):
     """Items in a table of a Postgres database, changed in transactions, searched by pgvector.
 
     Exact search reads the whole table; `build_approximate` adds an HNSW index, which the server
-    keeps up to date. Writers of one index wait for each other; readers wait for nobody. Threads
-    may share a store.
+    keeps up to date. Writers who put in new items do so side by side, others take turns; readers
+    wait for nobody. Threads may share a store. A call whose connection is lost is repeated, and
+    never done twice.
     """
 
     largest_dim = 16_000, "pgvector"
 
     def __init__(
-        self, place: Address, number: int, signature: Signature, connection: Connection[Any]
+        self,
+        place: Address,
+        found: tuple[int, Signature, Layout],
+        connection: Connection[Any],
     ) -> None:
-        self.signature = signature
         self._place = place
-        self._table = Table(number, signature.dim)
-        self._connections = Connections(self._connect, connection)
+        self._transactions = Transactions(place, found[0], connection)
+        self._follow(*found)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -54,198 +60,187 @@ class PostgresStore(Store):
             connection = connect(place)
             undo.callback(connection.close)
             with told(place):
-                number, signature = find(connection, place)
+                found = find(connection, place)
                 register(connection)
             undo.pop_all()
-        return cls(place, number, signature, connection)
+        return cls(place, found, connection)
 
     @classmethod
     def create(cls, url: str, signature: Signature, *, overwrite: bool = False) -> Self:
         """Make a new, empty store; see `create_store`."""
         place = address(url)
+        layout = place.layout.filled()
         with ExitStack() as undo:
             connection = connect(place)
             undo.callback(connection.close)
             with told(place):
                 with connection.transaction(), connection.cursor() as cursor:
                     number = ready(cursor, place, signature, overwrite)
-                    Table(number, signature.dim).create(cursor, place.index)
+                    Table(number, signature.dim, layout).create(cursor, place.index)
                 register(connection)
             undo.pop_all()
-        return cls(place, number, signature, connection)
+        return cls(place, (number, signature, layout), connection)
 
     def __len__(self) -> int:
-        with self._reading() as cursor:
+        def count(cursor: Cursor[Any], _: Any) -> int:
             cursor.execute(self._table.sql("SELECT count(*) FROM {table}"))
             return int(value(cursor))
 
+        return self._transactions.read(count)
+
     def version(self) -> str:
         """Return a text that is another one after each change of the items."""
-        # no column counts changes, but each row bears the number of the transaction that put it in
-        with self._reading() as cursor:
-            return self._version(cursor)
+        return self._transactions.read(lambda cursor, _: self._version(cursor))
 
     def _version(self, cursor: Cursor[Any]) -> str:
+        # no column counts changes, but each row bears the number of the transaction that put it in
         rows = "count(*), sum(hashtextextended(xmin::text, position))"
         cursor.execute(self._table.sql(f"SELECT concat_ws('/', {rows}) FROM {{table}}"))
         return f"{self._table.number}/{value(cursor)}"
 
     def beside(self) -> str:
         """Return the URL of the index that the next model fills."""
-        return switching.beside(self._place)
+        return switching.beside(self._place, self._table.layout)
 
     def switch(self, version: str) -> bool:
         """Take the name and the records of this index for the one beside, in one transaction."""
-        with self._writing() as cursor:
+
+        def take(cursor: Cursor[Any]) -> tuple[int, Signature, Layout] | None:
             if self._version(cursor) != version:
-                return False
-            new = switching.take(cursor, self._place, self._table.number)
-        self._follow(*new)
-        return True
+                return None
+            return switching.take(cursor, self._place, self._table.number)
+
+        new = self._transactions.write(take)
+        if new is not None:
+            self._follow(*new)
+        return new is not None
 
     def roll_back(self) -> None:
         """Exchange names with the index before, in one transaction."""
-        with self._writing() as cursor:
-            new = switching.go_back(cursor, self._place, self._table.number)
+        number = self._table.number
+        new = self._transactions.write(
+            lambda cursor: switching.go_back(cursor, self._place, number)
+        )
         self._follow(*new)
 
-    def _follow(self, number: int, signature: Signature) -> None:
-        self._table, self.signature = Table(number, signature.dim), signature
+    def _follow(self, number: int, signature: Signature, layout: Layout) -> None:
+        self._table, self.signature = Table(number, signature.dim, layout), signature
+        self._transactions.number = number
 
     def close(self) -> None:
-        """Let go of the connection; twice does no harm."""
-        self._connections.close()
+        """Let go of the connections; twice does no harm."""
+        self._transactions.close()
 
     @property
     def approximation(self) -> Approximation | None:
         """The HNSW index that answers searches where it may; None if all are exact."""
-        with self._reading() as cursor:
-            built = hnsw.read(cursor, self._table)
-        return None if built is None else built[0]
+        return self._transactions.read(lambda _, built: hnsw.told(built))
 
     def _build_approximate(self, recall: float) -> Approximation:
         # writers wait until it is built, readers do not
-        with self._writing() as cursor:
-            return hnsw.build(cursor, self._table, recall)
+        return self._transactions.write(lambda cursor: hnsw.build(cursor, self._table, recall))
 
     def _add(self, items: Items, replace: bool) -> None:
-        from pgvector import Vector
-        from psycopg.types.json import Jsonb
+        from psycopg import errors
 
         table = self._table
-        with self._writing() as cursor:
+        table.check(items)
+        # Postgres itself keeps ids apart, but where rows are parted by something else than these.
+        alone = replace or table.layout.partition_by is not None
+
+        def put(cursor: Cursor[Any]) -> None:
             if replace:
                 deletion = table.sql("DELETE FROM {table} WHERE id = ANY(%s)")
                 cursor.execute(deletion, [list(items.ids)])
-            elif there := table.known(cursor, items.ids):
+            elif alone and table.known(cursor, items.ids):
+                raise _TakenError
+            try:
+                table.put(cursor, items)
+            except errors.UniqueViolation:
+                raise _TakenError from None
+
+        while True:
+            try:
+                return self._transactions.write(put, alone=alone)
+            except _TakenError:
+                there = self._transactions.read(lambda cursor, _: table.known(cursor, items.ids))
+            if there:  # else another writer has just removed it again
                 raise known_ids([id_ for id_ in items.ids if id_ in there])
-            cursor.execute(table.sql("SELECT coalesce(max(position) + 1, 0) FROM {table}"))
-            first = int(value(cursor))
-            copying = table.sql(f"COPY {{table}} ({COLUMNS}) FROM STDIN (FORMAT BINARY)")
-            with cursor.copy(copying) as copy:
-                copy.set_types(["int8", "text", "vector", "jsonb"])
-                rows = zip(items.ids, items.vectors, items.metadata, strict=True)
-                for position, (id_, vector, known) in enumerate(rows, first):
-                    copy.write_row((position, id_, Vector(vector), Jsonb(known, mapping_json)))
 
     def _remove(self, ids: tuple[str, ...]) -> None:
-        with self._writing() as cursor:
+        def take_out(cursor: Cursor[Any]) -> None:
             deletion = self._table.sql("DELETE FROM {table} WHERE id = ANY(%s) RETURNING id")
             cursor.execute(deletion, [list(ids)])
-            gone = {id_ for (id_,) in cursor}
-            if len(gone) < len(ids):  # within the transaction, which the error undoes
-                raise unknown_ids([id_ for id_ in ids if id_ not in gone], "remove")
+            _all_there(ids, {id_ for (id_,) in cursor}, "remove")
+
+        self._transactions.write(take_out)
+
+    def _update_metadata(self, ids: tuple[str, ...], metadata: Sequence[Metadata]) -> None:
+        def change(cursor: Cursor[Any]) -> None:
+            _all_there(ids, self._table.update_metadata(cursor, ids, metadata), "change")
+
+        self._transactions.write(change)
 
     def _get(self, ids: tuple[str, ...]) -> Items:
-        with self._reading() as cursor:
+        def read(cursor: Cursor[Any], _: Any) -> Items:
             wanted = self._table.sql(f"SELECT {COLUMNS} FROM {{table}} WHERE id = ANY(%s)")
             cursor.execute(wanted, [list(ids)])
             return self._table.candidates(cursor.fetchall()).named(ids)
 
+        return self._transactions.read(read)
+
     def _search(self, request: Request) -> list[list[Neighbour]]:
         table = self._table
-        with self._reading() as cursor:
-            built = None if request.exact or request.k is None else hnsw.read(cursor, table)
+
+        def answer(cursor: Cursor[Any], built: Any) -> list[list[Neighbour]]:
+            effort = built and not request.exact and request.k is not None and built["effort"]
             answers = []
             for query in request.queries:
-                hits = built and hnsw.search(cursor, table, query, request, built[1])
-                answers.append(table.exact(cursor, query, request) if hits is None else hits)
+                hits = hnsw.search(cursor, table, query, request, effort) if effort else None
+                if hits is None:
+                    hits = table.exact(cursor, query, request, among=built is not None)
+                answers.append(hits)
             return answers
 
+        return self._transactions.read(answer)
+
+    def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
+        return self._transactions.read(
+            lambda cursor, _: self._table.page(cursor, offset, limit, where)
+        )
+
+    def columns(self, most: int = 1000) -> list[Column]:
+        """List the names of the metadata, sorted, each with at most so many different values."""
+        return self._transactions.read(lambda cursor, _: self._table.columns(cursor, most))
+
     def _batches(self, size: int) -> Iterator[Items]:
+        table = self._table
         with ExitStack() as stack:
-            connection = stack.enter_context(self._connection())
+            connection = stack.enter_context(self._transactions.connection())
             with told(self._place):
-                stack.enter_context(_snapshot(connection))
-                _check(connection, self._place, self._table)
+                stack.enter_context(self._transactions.snapshot(connection))
                 cursor = stack.enter_context(connection.cursor("items", binary=True))
-                everything = f"SELECT {COLUMNS} FROM {{table}} ORDER BY position"
-                cursor.execute(self._table.sql(everything))
+                cursor.execute(table.sql(f"SELECT {COLUMNS} FROM {{table}} ORDER BY position"))
             while True:
                 with told(self._place):
                     rows = cursor.fetchmany(size)
                 if not rows:
                     return
-                yield self._table.candidates(rows).items()
+                yield table.candidates(rows).items()
 
     def _record(self, kind: str, texts: tuple[str, ...]) -> None:
-        with self._writing() as cursor:
-            record(cursor, self._table.number, kind, texts)
+        number = self._table.number
+        self._transactions.write(lambda cursor: record(cursor, number, kind, texts), alone=False)
 
     def _records(self, kind: str) -> list[str]:
-        with self._reading() as cursor:
-            return records(cursor, self._table.number, kind)
-
-    @contextmanager
-    def _reading(self) -> Iterator[Cursor[Any]]:
-        # One state of the index, however many statements ask for it.
-        with (
-            self._connection() as connection,
-            told(self._place),
-            _snapshot(connection),
-            connection.cursor(binary=True) as cursor,
-        ):
-            _check(connection, self._place, self._table)
-            yield cursor
-
-    @contextmanager
-    def _writing(self) -> Iterator[Cursor[Any]]:
-        # A transaction that no other writer of this index shares.
-        with (
-            self._connection() as connection,
-            told(self._place),
-            connection.transaction(),
-            connection.cursor(binary=True) as cursor,
-        ):
-            connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'".encode())
-            _check(connection, self._place, self._table, " FOR UPDATE")
-            yield cursor
-
-    def _connection(self) -> AbstractContextManager[Connection[Any]]:
-        # one that was lost, as the call before has told, is not used again
-        return self._connections.borrow(lambda one: not one.closed)
-
-    def _connect(self) -> Connection[Any]:
-        connection = connect(self._place)
-        with told(self._place):
-            register(connection)
-        return connection
+        return self._transactions.read(lambda cursor, _: records(cursor, self._table.number, kind))
 
 
-@contextmanager
-def _snapshot(connection: Connection[Any]) -> Iterator[None]:
-    with connection.transaction():
-        # All statements see what the first one saw.
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        yield
+class _TakenError(Exception):
+    """An id that is there already."""
 
 
-def _check(connection: Connection[Any], place: Address, table: Table, lock: str = "") -> None:
-    # See that the index is still there; a writer locks its row, and so every other writer out.
-    # By name, too: one that was switched to another model is kept under another.
-    found = connection.execute(
-        f"SELECT 1 FROM twinset_indexes WHERE id = %s AND name = %s{lock}".encode(),
-        [table.number, place.index],
-    ).fetchone()
-    if found is None:
-        raise replaced(place.shown)
+def _all_there(ids: Sequence[str], found: set[str], action: str) -> None:
+    # within the transaction, which the error undoes
+    if len(found) < len(ids):
+        raise unknown_ids([id_ for id_ in ids if id_ not in found], action)

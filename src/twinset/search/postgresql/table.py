@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.errors import StoreError
 from twinset.search.candidates import SPARE, Candidates, measure, nearest, rounding, settled
-from twinset.search.checked import Metadata, Scalar, kind
-from twinset.search.items import Neighbour
+from twinset.search.checked import Kind, Metadata, Scalar, kind
+from twinset.search.items import Items, Neighbour
+from twinset.search.layout import FLOAT16, Layout
+from twinset.search.paging import Column, Page
 from twinset.search.postgresql.catalogue import table_name
 from twinset.search.store import Request
 from twinset.search.where import Condition
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
     from psycopg.sql import Composed
 
 COLUMNS = "position, id, embedding, metadata"
+LARGEST_FLOAT16 = 65_504
+# Rows that are written in one piece.
+_PIECE = 500
 
 
 def value(cursor: Cursor[Any]) -> Any:
@@ -37,6 +44,12 @@ class Table:
 
     number: int  # the index's, from the catalogue
     dim: int  # the size of an embedding
+    layout: Layout
+
+    @property
+    def type(self) -> str:
+        """The type of an embedding, in SQL."""
+        return f"{'halfvec' if self.layout.vectors == FLOAT16 else 'vector'}({self.dim})"
 
     def sql(self, statement: str) -> Composed:
         """Put the names of the table and of its HNSW index into a statement."""
@@ -45,20 +58,99 @@ class Table:
         return sql.SQL(statement).format(
             table=sql.Identifier(table_name(self.number)),
             hnsw=sql.Identifier(f"twinset_hnsw_{self.number}"),
+            known=sql.Identifier(f"twinset_known_{self.number}"),
         )
 
     def create(self, cursor: Cursor[Any], name: str) -> None:
-        """Make the table."""
+        """Make the table, and its parts."""
         from psycopg import sql
 
-        cursor.execute(
-            self.sql(
-                'CREATE TABLE {table} (position bigint PRIMARY KEY, id text COLLATE "C" NOT NULL '
-                f"UNIQUE, embedding vector({self.dim}) NOT NULL, metadata jsonb NOT NULL)"
-            )
+        column, parts = self.layout.partition_by, self.layout.partitions or 1
+        whole = column is None and parts == 1
+        keys, key = ("PRIMARY KEY", "UNIQUE") if whole else ("", "")
+        statement = self.sql(
+            f'CREATE TABLE {{table}} (position bigserial {keys}, id text COLLATE "C" NOT NULL '
+            f"{key}, embedding {self.type} NOT NULL, metadata jsonb NOT NULL)"
         )
+        if not whole:
+            by = sql.SQL("id")
+            if column is not None:
+                by = sql.SQL("(metadata -> {})").format(sql.Literal(column))
+            statement += sql.SQL(" PARTITION BY HASH ({})").format(by)
+        cursor.execute(statement)
+        for part in range(0 if whole else parts):
+            cursor.execute(
+                sql.SQL(
+                    "CREATE TABLE {} PARTITION OF {} "
+                    f"FOR VALUES WITH (MODULUS {parts}, REMAINDER {part})"
+                ).format(
+                    sql.Identifier(f"{table_name(self.number)}_{part}"),
+                    sql.Identifier(table_name(self.number)),
+                )
+            )
+        if not whole:
+            # Postgres has no unique index over parts that the id does not decide.
+            unique = "UNIQUE " if column is None else ""
+            cursor.execute(self.sql(f"CREATE {unique}INDEX ON {{table}} (id)"))
+            cursor.execute(self.sql("CREATE INDEX ON {table} (position)"))
         comment = sql.Literal(f"twinset index {name}")
         cursor.execute(self.sql("COMMENT ON TABLE {table} IS ") + comment)
+
+    def check(self, items: Items) -> None:
+        """See that the table can hold items."""
+        largest = np.abs(items.vectors).max()
+        if self.layout.vectors == FLOAT16 and largest > LARGEST_FLOAT16:
+            raise StoreError(
+                f"Expected vectors within ±{LARGEST_FLOAT16:,}, as this index keeps float16. "
+                f"Received {largest:g}. Nothing was put in."
+            )
+
+    def put(self, cursor: Cursor[Any], items: Items) -> None:
+        """Append items, in the binary format of COPY."""
+        from psycopg.copy import QueuedLibpqWriter
+
+        statement = self.sql("COPY {table} (id, embedding, metadata) FROM STDIN (FORMAT BINARY)")
+        # a thread sends one piece while the next is made
+        with cursor.copy(statement, writer=QueuedLibpqWriter(cursor)) as copy:
+            copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+            for start in range(0, len(items), _PIECE):
+                copy.write(self._rows(items, slice(start, start + _PIECE)))
+            copy.write(b"\xff\xff")
+
+    def _rows(self, items: Items, which: slice) -> bytes:
+        # A row is the number of its fields, and each field's size and bytes, most significant
+        # first. An embedding: its size, 0, numbers. jsonb: 1 for the version, text.
+        vectors = items.vectors[which]
+        numbers = vectors.astype(">f2" if self.layout.vectors == FLOAT16 else ">f4")
+        width = numbers.itemsize * self.dim
+        fields = np.empty((len(vectors), 8 + width), np.uint8)
+        fields[:, :8] = np.frombuffer(struct.pack(">ihh", 4 + width, self.dim, 0), np.uint8)
+        fields[:, 8:] = numbers.view(np.uint8)
+        parts = []
+        for id_, field, known in zip(items.ids[which], fields, items.metadata[which], strict=True):
+            name, text = id_.encode(), mapping_json(known).encode()
+            parts += (
+                struct.pack(">hi", 3, len(name)),
+                name,
+                field.data,
+                struct.pack(">ib", len(text) + 1, 1),
+                text,
+            )
+        return b"".join(parts)
+
+    def update_metadata(
+        self, cursor: Cursor[Any], ids: Sequence[str], metadata: Sequence[Metadata]
+    ) -> set[str]:
+        """Replace what is known of items; tell which of them are there."""
+        cursor.execute(
+            self.sql(
+                "UPDATE {table} AS items SET metadata = given.known::jsonb "
+                "FROM unnest(%s::text[], %s::text[]) AS given (id, known) "
+                "WHERE items.id = given.id RETURNING items.id"
+            ),
+            [list(ids), [mapping_json(known) for known in metadata]],
+        )
+        return {id_ for (id_,) in cursor}
 
     def known(self, cursor: Cursor[Any], ids: Sequence[str]) -> set[str]:
         """Tell which of these ids are there."""
@@ -73,6 +165,42 @@ class Table:
         positions = np.array([row[0] for row in rows], np.int64)
         return Candidates(positions, [row[1] for row in rows], vectors, [row[3] for row in rows])
 
+    def page(
+        self, cursor: Cursor[Any], offset: int, limit: int, where: Sequence[Condition]
+    ) -> Page:
+        """List some of the items for which conditions hold, and count them."""
+        condition, parameters = self._where(where)
+        cursor.execute(self.sql("SELECT count(*) FROM {table}") + condition, parameters)
+        total = int(value(cursor))
+        listing = self.sql("SELECT id, metadata FROM {table}") + condition
+        cursor.execute(
+            listing + self.sql(" ORDER BY position OFFSET %s LIMIT %s"),
+            [*parameters, offset, limit],
+        )
+        rows = cursor.fetchall()
+        return Page(tuple(row[0] for row in rows), tuple(row[1] for row in rows), total)
+
+    def columns(self, cursor: Cursor[Any], most: int) -> list[Column]:
+        """List names, each with its kinds and different values."""
+        cursor.execute(
+            self.sql(
+                "SELECT name, value FROM (SELECT name, value, row_number() OVER "
+                "(PARTITION BY name ORDER BY value = 'null', value) AS place FROM "
+                "(SELECT DISTINCT key AS name, value FROM {table}, jsonb_each(metadata)) AS pairs) "
+                'AS each WHERE place <= %s ORDER BY name COLLATE "C", place'
+            ),
+            [max(most, 1)],
+        )
+        found: dict[str, list[tuple[Kind, Scalar]]] = {}
+        for name, each in cursor:
+            held = found.setdefault(name, [])
+            if each is not None and len(held) < most:
+                held.append((kind(each), each))
+        return [
+            Column(name, tuple(sorted({k for k, _ in held})), tuple(v for _, v in sorted(held)))
+            for name, held in found.items()
+        ]
+
     def nearest(
         self,
         cursor: Cursor[Any],
@@ -80,31 +208,56 @@ class Table:
         where: Sequence[Condition],
         limit: int | None,
         reach: float | None = None,
+        *,
+        approximate: bool = False,
     ) -> Candidates:
         """Let the database find the items nearest to a query, in its arithmetic."""
         from psycopg import sql
 
+        distance = sql.SQL("embedding <-> %s")
+        if self.layout.vectors == FLOAT16:
+            # An index of halves compares halves; what is exact takes the query as it is.
+            cast = f"embedding <-> %s::{self.type}" if approximate else "embedding::vector <-> %s"
+            distance = sql.SQL(cast)
+        condition, parameters = self._where(where)
+        if reach is not None:
+            condition += sql.SQL(" AND " if where else " WHERE ") + distance + sql.SQL(" <= %s")
+            parameters += [query, reach]
+        statement = self.sql(f"SELECT {COLUMNS} FROM {{table}}") + condition
+        statement += sql.SQL(" ORDER BY ") + distance + sql.SQL(" LIMIT %s")
+        cursor.execute(statement, [*parameters, query, limit])
+        return self.candidates(cursor.fetchall())
+
+    def _where(self, where: Sequence[Condition]) -> tuple[Composed, list[Any]]:
+        from psycopg import sql
+
+        if not where:
+            return sql.Composed([]), []
         texts, parameters = [], []
         for condition in where:
             text, values = sql_of(condition)
             texts.append(text)
             parameters += values
-        if reach is not None:
-            texts.append(sql.SQL("embedding <-> %s <= %s").format())
-            parameters += [query, reach]
-        statement = self.sql(f"SELECT {COLUMNS} FROM {{table}}")
-        if texts:
-            statement += sql.SQL(" WHERE ") + sql.SQL(" AND ").join(texts)
-        statement += sql.SQL(" ORDER BY embedding <-> %s LIMIT %s").format()
-        cursor.execute(statement, [*parameters, query, limit])
-        return self.candidates(cursor.fetchall())
+            if condition.operator == "=" and condition.name == self.layout.partition_by:
+                # the same once more, from which Postgres sees which part has it
+                texts.append(sql.SQL("(metadata -> %s) = %s::jsonb").format())
+                parameters += [condition.name, scalar_json(condition.value)]
+        return sql.SQL(" WHERE ") + sql.SQL(" AND ").join(texts), parameters
 
     def exact(
-        self, cursor: Cursor[Any], query: NDArray[np.float32], request: Request
+        self,
+        cursor: Cursor[Any],
+        query: NDArray[np.float32],
+        request: Request,
+        *,
+        among: bool = False,
     ) -> list[Neighbour]:
-        """Find the true neighbours of a query."""
-        # Where there is an HNSW index, it serves ORDER BY unless index scans are off.
-        cursor.connection.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = on")
+        """Find the true neighbours of a query; `among` where there is an HNSW index as well."""
+        if among:
+            # it serves ORDER BY unless index scans are off
+            cursor.connection.execute(
+                "SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = on"
+            )
         k, within = request.k, request.within
         # a little more than asked for, in pgvector's rounding; `nearest` drops what is too far
         reach = None if within is None else (within**2 + rounding(self.dim, within**2)) ** 0.5

@@ -172,6 +172,7 @@ def _parts(values: Sequence[Any]) -> Iterator[str]:
 def chosen(db: sqlite3.Connection, conditions: Sequence[Condition], rows: int) -> NDArray[np.int64]:
     """Find the items for which all conditions hold."""
     keep = np.ones(rows, bool)
+    keep[dead(db)] = False  # which != alone would keep
     for condition in conditions:
         symbol = "=" if condition.operator == "!=" else condition.operator
         found = db.execute(

@@ -1,0 +1,180 @@
+"""Transactions of one index: each call has a connection, and is repeated where one was lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twinset.errors import StoreError
+from twinset.search.connections import Connections
+from twinset.search.postgresql.catalogue import (
+    Address,
+    UnreachableError,
+    connect,
+    register,
+    told,
+    unreachable,
+)
+from twinset.search.store import replaced
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Cursor
+
+Answer = TypeVar("Answer")
+
+# Seconds between two attempts to reach a server that is gone.
+_PAUSE = 0.1
+
+
+class Transactions:
+    """The transactions of a store."""
+
+    def __init__(self, place: Address, number: int, first: Connection[Any]) -> None:
+        self.number = number  # the index's; another one after a switch
+        self._place = place
+        self._connections = Connections(self._connect, first)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._connections.close()
+
+    def read(self, action: Callable[[Cursor[Any], Any], Answer]) -> Answer:
+        """Read one state of the index, however many statements ask for it.
+
+        The action is given a cursor, and what the catalogue has of the approximate index.
+        """
+
+        def attempt(connection: Connection[Any]) -> Answer:
+            with self.snapshot(connection) as built, connection.cursor(binary=True) as cursor:
+                return action(cursor, built)
+
+        return self._repeated(attempt)
+
+    def write(self, action: Callable[[Cursor[Any]], Answer], *, alone: bool = True) -> Answer:
+        """Write in one transaction, which shares the index with those that need not be alone."""
+        tried: tuple[int, str] | None = None
+        answer: Any = None
+
+        def attempt(connection: Connection[Any]) -> Answer:
+            nonlocal tried, answer
+            if tried is not None and self._committed(connection, *tried):
+                return answer  # all was done but hearing of it
+            with connection.transaction(), connection.cursor(binary=True) as cursor:
+                connection.execute(self._place.lock_timeout.encode())
+                # Not a lock of the table: autovacuum would be kept out by it, and keep it waiting.
+                lock = "pg_advisory_xact_lock" + ("" if alone else "_shared")
+                cursor.execute(
+                    f"SELECT {lock}(hashtext('twinset_items'), %s::int), pg_backend_pid(), "
+                    "pg_current_xact_id()::text".encode(),
+                    [self.number],
+                )
+                row = cursor.fetchone()
+                assert row is not None
+                tried = row[1], row[2]
+                cursor.execute(
+                    "SELECT name, NULL FROM twinset_indexes WHERE id = %s", [self.number]
+                )
+                self._checked(cursor.fetchone())
+                answer = action(cursor)
+            return answer
+
+        return self._repeated(attempt)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[Any]]:
+        """Lend a connection that has just answered."""
+        self.read(lambda *_: None)
+        with self._borrow() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self, connection: Connection[Any]) -> Iterator[Any]:
+        """Let all statements see what the first one saw; give what `read` gives as well."""
+        import psycopg
+
+        # one text, as each statement is a way to the server and back
+        opening = (
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+            f"SELECT name, approximation FROM twinset_indexes WHERE id = {self.number}"
+        )
+        try:
+            answer = connection.execute(opening.encode())
+            answer.nextset()
+            yield self._checked(answer.fetchone())
+        except BaseException:
+            with suppress(psycopg.Error):
+                connection.rollback()
+            raise
+        connection.commit()
+
+    def _repeated(self, attempt: Callable[[Connection[Any]], Answer]) -> Answer:
+        # Until it ends by something else than a lost connection, or patience does.
+        import psycopg
+        from psycopg import errors
+
+        again = errors.DeadlockDetected, errors.SerializationFailure
+        failing: float | None = None  # since when
+        while True:
+            try:
+                with self._borrow() as connection, told(self._place):
+                    try:
+                        return attempt(connection)
+                    except psycopg.OperationalError as error:
+                        lost = connection.closed or isinstance(error, again)
+                        if not lost or self._late(failing):
+                            raise
+            except UnreachableError:
+                if self._late(failing):
+                    raise
+            failing = failing or time.monotonic()
+            time.sleep(_PAUSE)
+
+    def _late(self, failing: float | None) -> bool:
+        return failing is not None and time.monotonic() > failing + self._place.patience
+
+    def _borrow(self) -> AbstractContextManager[Connection[Any]]:
+        # not one that was found lost by the call before
+        return self._connections.borrow(lambda one: not one.closed)
+
+    def _committed(self, connection: Connection[Any], process: int, transaction: str) -> bool:
+        # Tell what became of a transaction whose connection was lost.
+        deadline = time.monotonic() + self._place.patience
+        while True:
+            row = connection.execute(
+                "SELECT pg_xact_status(%s::text::xid8)", [transaction]
+            ).fetchone()
+            if row != ("in progress",):
+                return row == ("committed",)
+            # the server has not noticed yet that nobody is there
+            connection.execute("SELECT pg_terminate_backend(%s)", [process])
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"The connection to {self._place.shown} was lost while it wrote, and the "
+                    "server does not say yet whether that is done. Look there before you write it "
+                    "again."
+                )
+            time.sleep(_PAUSE)
+
+    def _checked(self, row: Any) -> Any:
+        # See that the index is still there; by name, too, as one that was switched to another model
+        # is kept under another.
+        if row is None or row[0] != self._place.index:
+            raise replaced(self._place.shown)
+        return row[1]
+
+    def _connect(self) -> Connection[Any]:
+        import psycopg
+
+        connection = connect(self._place)
+        try:
+            with told(self._place):
+                try:
+                    register(connection)
+                except psycopg.OperationalError as error:
+                    raise unreachable(self._place, error) from None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
