@@ -23,7 +23,7 @@ from twinset.search.where import Condition
 
 if TYPE_CHECKING:
     from psycopg import Cursor
-    from psycopg.sql import Composed
+    from psycopg.sql import Composable, Composed
 
 COLUMNS = "position, id, embedding, metadata"
 LARGEST_FLOAT16 = 65_504
@@ -73,7 +73,7 @@ class Table:
             f"{key}, embedding {self.type} NOT NULL, metadata jsonb NOT NULL)"
         )
         if not whole:
-            by = sql.SQL("id")
+            by: Composable = sql.SQL("id")
             if column is not None:
                 by = sql.SQL("(metadata -> {})").format(sql.Literal(column))
             statement += sql.SQL(" PARTITION BY HASH ({})").format(by)
@@ -126,7 +126,7 @@ class Table:
         fields = np.empty((len(vectors), 8 + width), np.uint8)
         fields[:, :8] = np.frombuffer(struct.pack(">ihh", 4 + width, self.dim, 0), np.uint8)
         fields[:, 8:] = numbers.view(np.uint8)
-        parts = []
+        parts: list[Any] = []
         for id_, field, known in zip(items.ids[which], fields, items.metadata[which], strict=True):
             name, text = id_.encode(), mapping_json(known).encode()
             parts += (

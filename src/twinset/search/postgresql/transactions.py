@@ -55,12 +55,12 @@ class Transactions:
     def write(self, action: Callable[[Cursor[Any]], Answer], *, alone: bool = True) -> Answer:
         """Write in one transaction, which shares the index with those that need not be alone."""
         tried: tuple[int, str] | None = None
-        answer: Any = None
+        answers: list[Answer] = []
 
         def attempt(connection: Connection[Any]) -> Answer:
-            nonlocal tried, answer
+            nonlocal tried
             if tried is not None and self._committed(connection, *tried):
-                return answer  # all was done but hearing of it
+                return answers[-1]  # all was done but hearing of it
             with connection.transaction(), connection.cursor(binary=True) as cursor:
                 connection.execute(self._place.lock_timeout.encode())
                 # Not a lock of the table: autovacuum would be kept out by it, and keep it waiting.
@@ -77,8 +77,8 @@ class Transactions:
                     "SELECT name, NULL FROM twinset_indexes WHERE id = %s", [self.number]
                 )
                 self._checked(cursor.fetchone())
-                answer = action(cursor)
-            return answer
+                answers.append(action(cursor))
+            return answers[-1]
 
         return self._repeated(attempt)
 
