@@ -110,50 +110,98 @@ def postgres() -> Iterator[Postgres]:
 
 _MILVUS = """
 import sys, milvus
-server = milvus.MilvusServer(
-    milvus.MilvusServerConfig(data_dir=sys.argv[1]), wait_for_started=False
-)
+folder, template, port = sys.argv[1:]
+config = milvus.MilvusServerConfig()
+logging = config.glog_conf_file
+config = milvus.MilvusServerConfig(data_dir=folder, template=template)
+config.glog_conf_file = logging  # which the package forgets with a template of one's own
+if port != "0":
+    config.update(proxy_port=port)
+server = milvus.MilvusServer(config, wait_for_started=False)
 try:
     server.start()
-    server.wait_started(60_000)
-    print(server.listen_port, flush=True)
+    server.wait_started(120_000)
+    print(server.listen_port, server.server_proc.pid, flush=True)
     sys.stdin.read()
 finally:
     server.stop()
 """
+# A port of its own for the etcd inside, which all servers of a machine would share otherwise.
+_ETCD = """
+name: default
+listen-client-urls: http://127.0.0.1:0
+advertise-client-urls: http://127.0.0.1:0
+listen-peer-urls: http://127.0.0.1:0
+initial-advertise-peer-urls: http://127.0.0.1:0
+initial-cluster: default=http://127.0.0.1:0
+"""
 
 
-@contextmanager
-def milvus() -> Iterator[str]:
-    """Run a Milvus server, and tell its host and port; skip where it is not installed.
+class Milvus:
+    """A server of the package milvus: of 2024, the last that is on PyPI; for Linux on x86-64.
 
-    The wheel `milvus` is no dependency: it is old and large, and starts only on some systems. To
-    use a server that is running, name it: TWINSET_TEST_MILVUS=localhost:19530.
+    A read that is to see all that was written before waits for the server's next tick, in ms.
     """
-    _folder_of("pymilvus", "pymilvus")
-    if running := os.environ.get("TWINSET_TEST_MILVUS"):
-        yield running
-        return
-    if importlib.util.find_spec("milvus") is None:
-        pytest.skip("needs a Milvus server: pip install milvus, or set TWINSET_TEST_MILVUS")
-    with (
-        tempfile.TemporaryDirectory(prefix="twinset-", dir="/tmp") as folder,
-        subprocess.Popen(
-            [sys.executable, "-c", _MILVUS, folder],
+
+    def __init__(self, folder: Path, tick: int = 200) -> None:
+        package = _folder_of("milvus", "milvus")
+        self.folder, self.port = folder, 0
+        etcd, self._template = folder / "etcd.yaml", folder / "template"
+        etcd.write_text(_ETCD)
+        text = (package / "data" / "config.yaml.template").read_text()
+        text = text.replace("\netcd:\n", f"\netcd:\n  config:\n    path: {etcd}\n", 1)
+        text = text.replace("timeTickInterval: 200", f"timeTickInterval: {tick}", 1)
+        self._template.write_text(text)
+        # its programs are unpacked once for all sessions, which takes longer than its start
+        programs = Path(tempfile.gettempdir(), f"twinset-milvus-{os.getuid()}")
+        programs.mkdir(mode=0o700, exist_ok=True)
+        (folder / "bin").symlink_to(programs)
+        self._process: subprocess.Popen[str] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, at the port that it had, and wait until it answers."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _MILVUS, self.folder, self._template, str(self.port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-        ) as process,
-    ):
-        port = process.stdout.readline().strip()
+        )
+        said = self._process.stdout.readline().split()
+        if not said:
+            self.stop()
+            raise AssertionError((self.folder / "logs" / "milvus-stderr.log").read_text())
+        self.port, self._server = map(int, said)
+
+    def kill(self) -> None:
+        """End the server at once, as a power cut would."""
+        os.kill(self._server, signal.SIGKILL)
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the server."""
+        if self._process is not None:
+            self._process.communicate()
+        self._process = None
+
+    @property
+    def place(self) -> str:
+        """Where it is, as host and port."""
+        return f"localhost:{self.port}"
+
+
+@contextmanager
+def milvus(tick: int = 200) -> Iterator[Milvus]:
+    """Run a Milvus server; skip where its package is not, as on all but Linux on x86-64."""
+    _folder_of("pymilvus", "pymilvus")
+    _folder_of("milvus", "milvus")
+    with tempfile.TemporaryDirectory(prefix="twinset-", dir="/tmp") as folder:
+        server = Milvus(Path(folder), tick)
         try:
-            if not port:
-                pytest.skip("the Milvus server of the wheel does not start on this system")
-            yield f"localhost:{port}"
+            yield server
         finally:
-            process.stdin.close()
-            process.wait()
+            server.stop()
 
 
 def _folder_of(module: str, package: str) -> Path:

@@ -5,27 +5,38 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from twinset.errors import StoreError
+from twinset.search.layout import FLOAT32, INT8, Layout, taken_from
 from twinset.search.store import missing
 
 FORM = "milvus://host:19530?index=NAME or milvus:///path/of/file.db?index=NAME"
-# Seconds until a server counts as gone.
-PATIENCE = 30
+# Seconds until a server, or another writer of the index, counts as gone.
+PATIENCE = 30.0
+# How embeddings may be held in memory. Milvus' own type float16 is not among them: a server of 2.3
+# takes it, and then finds none of the true neighbours.
+LAYOUTS = FLOAT32, INT8
 _WHOLE = "What was being written is there whole or not at all."
+
+Answer = TypeVar("Answer")
 
 # How many stores of this process have a file open: the last one lets go of it.
 _files: Counter[str] = Counter()
 _lock = threading.Lock()
-# Of an index: what a thread of this process holds that writes to it.
-_turns: defaultdict[tuple[str, str, str], threading.RLock] = defaultdict(threading.RLock)
+# What a server says that has not found itself again after a restart; its codes differ by version.
+_RECOVERING = re.compile(
+    "not (fully )?loaded|not (fully )?available|not ready|not healthy|no available|offline|"
+    "NodeNotMatch|node not match|lack of replica|channel not found|not serving|leader",
+    re.IGNORECASE,
+)
 # Behind the name of an index: what is filled for the next model, before a switch.
 _NEXT = " (next)"
 
@@ -39,6 +50,8 @@ class Address:
     url: str  # the whole address, never to be shown
     shown: str  # the address without its password
     consistency: str  # which state a read may see, in Milvus' terms
+    layout: Layout  # how its items are to be kept, where it is made
+    timeout: float = PATIENCE  # seconds that a request may take, or another writer be silent
     token: str = ""  # user and password, never to be shown; "" for none
     database: str = ""  # the server's database; "" for its default
 
@@ -61,6 +74,12 @@ class Address:
     def prefix(self) -> str:
         """How the names of its collections begin, those of the one beside as well."""
         return f"twinset_{self.main.index}_"
+
+    def made_as(self, layout: Layout) -> Address:
+        """The address with a layout, so that what is made there is kept alike."""
+        place, _, query = self.url.partition("?")
+        options = dict(parse_qsl(query)) | layout.parameters()
+        return replace(self, layout=layout, url=f"{place}?{urlencode(options)}")
 
     def _named(self, index: str) -> Address:
         place, _, query = self.url.partition("?")
@@ -85,22 +104,31 @@ def address(url: str) -> Address:
             f"Expected {FORM}, the name of at most 100 letters, digits and underscores, not "
             f"beginning with a digit. Received {shown}."
         )
+    layout = taken_from(options, LAYOUTS, shown)
     consistency = options.pop("consistency", "bounded").capitalize()
     secure = options.pop("secure", "false")
-    if options or consistency not in ("Bounded", "Strong") or secure not in ("true", "false"):
+    timeout = options.pop("timeout", f"{PATIENCE:g}")
+    if (
+        options
+        or consistency not in ("Bounded", "Strong")
+        or secure not in ("true", "false")
+        or not re.fullmatch(r"(?=.*[1-9])\d{1,6}(\.\d{1,3})?", timeout, re.ASCII)
+    ):
         raise StoreError(
-            f"Expected consistency=bounded or strong, and secure=true or false, beside the index "
-            f"of {shown}. Received {parts.query!r}."
+            "Expected consistency=bounded or strong, secure=true or false, timeout={seconds}, and "
+            "partitions, partition_by or vectors where an index is made, beside the index of "
+            f"{shown}. Received {parts.query!r}."
         )
     if not parts.hostname:
         # a drive of Windows follows the slash: milvus:///C:/photos.db
         path = re.sub(r"^/(?=[A-Za-z]:)", "", unquote(parts.path))
         if not path.endswith(".db") or parts.netloc:
             raise StoreError(f"Expected {FORM}, where .db marks a file. Received {shown}.")
-        return Address(path, name, url, shown, consistency)
+        return Address(path, name, url, shown, consistency, layout)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     server = f"{'https' if secure == 'true' else 'http'}://{host}:{port}"
-    return Address(server, name, url, shown, consistency, unquote(user), parts.path.strip("/"))
+    known = unquote(user), parts.path.strip("/")
+    return Address(server, name, url, shown, consistency, layout, float(timeout), *known)
 
 
 def connect(place: Address, *, create: bool) -> Any:
@@ -118,7 +146,7 @@ def connect(place: Address, *, create: bool) -> Any:
     if not place.local:
         with told(place, "Is the server running, and are user, password and database right?"):
             return MilvusClient(
-                place.server, token=place.token, db_name=place.database, timeout=PATIENCE
+                place.server, token=place.token, db_name=place.database, timeout=place.timeout
             )
     path = Path(place.server)
     if not path.exists() and not create:
@@ -128,12 +156,6 @@ def connect(place: Address, *, create: bool) -> Any:
         client = MilvusClient(place.server)
         _files[place.server] += 1
     return client
-
-
-def turn(place: Address) -> threading.RLock:
-    """Return what a thread holds while it writes to an index or to the one beside it."""
-    with _lock:
-        return _turns[place.server, place.database, place.main.index]
 
 
 def disconnect(place: Address, client: Any) -> None:
@@ -148,6 +170,20 @@ def disconnect(place: Address, client: Any) -> None:
             _files[place.server] -= 1
             if not _files[place.server]:
                 server_manager_instance.release_server(place.server)
+
+
+def patiently(place: Address, question: Callable[[], Answer]) -> Answer:
+    """Ask what may be asked again, until a server that was restarted has loaded what it holds."""
+    from pymilvus.exceptions import MilvusException
+
+    until = time.monotonic() + place.timeout
+    while True:
+        try:
+            return question()
+        except MilvusException as error:
+            if place.local or time.monotonic() > until or not _RECOVERING.search(str(error)):
+                raise
+        time.sleep(0.2)
 
 
 @contextmanager

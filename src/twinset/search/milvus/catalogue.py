@@ -10,21 +10,27 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from twinset.errors import StoreError
 from twinset.search.items import Signature
-from twinset.search.milvus.address import PATIENCE, Address
+from twinset.search.layout import Layout, taken_from
+from twinset.search.milvus.address import LAYOUTS, Address, patiently
 from twinset.search.store import missing, other_format, replaced
 
 CATALOGUE = "twinset_indexes"
 FORMAT = 1
 # Of an index that was switched to another model: older versions would not find its records.
 SWITCHED = 2
-# By how much the version grows with a switch: a writer that had begun before and knows nothing of
-# it ends at a version in between, which then counts no more.
+# Of one with a layout, gaps or an approximate index: older versions would write or read it wrongly.
+LAID_OUT = 3
+# By how much the version grows with a switch, or once a writer was taken for dead: a writer that
+# had begun before and knows nothing of it ends at a version in between, which counts no more.
 LEAP = 1000
+# How many positions are given up with a writer that was taken for dead; one call writes fewer.
+GAP = 2**30
 # Of positions to delete, in one row: a JSON field holds 65,536 bytes.
 _RANGES = 1000
 
@@ -42,6 +48,10 @@ class State:
     removed: int = 0
     # ranges of positions, end excluded, that hold items no more, though rows may be there
     dead: tuple[tuple[int, int], ...] = ()
+    # ranges of positions where rows of a writer that was taken for dead may still arrive
+    gaps: tuple[tuple[int, int], ...] = ()
+    layout: Layout = field(default_factory=Layout().filled)  # how the items are kept
+    approximation: Mapping[str, Any] | None = None  # the approximate index; None where all is exact
     # Of an index that was switched: by what its records are found, which a switch does not touch;
     # what was replaced; and when, in seconds since 1970 by the clock of who did it.
     keeper: str = ""
@@ -60,7 +70,18 @@ class State:
     def visible(self) -> str:
         """Write the filter for rows that are items."""
         dead = self.dead_positions()
-        return f"position < {self.next}" + (f" and position not in {dead}" if dead else "")
+        return (
+            f"position < {self.next}"
+            + (f" and position not in {dead}" if dead else "")
+            + "".join(f" and not (position >= {a} and position < {b})" for a, b in self.gaps)
+        )
+
+    def spans(self, step: int) -> Iterator[tuple[int, int]]:
+        """Cut the positions where items may be into ranges of at most `step`."""
+        ends = [0, *(end for gap in self.gaps for end in gap), self.next]
+        for start, stop in zip(ends[::2], ends[1::2], strict=True):
+            for first in range(start, stop, step):
+                yield first, min(first + step, stop)
 
     def changed(self, *, added: int, dead: Iterable[int]) -> State:
         """Return the state after a change."""
@@ -72,6 +93,15 @@ class State:
             next=self.next + added,
             removed=self.removed + len(gone),
             dead=_ranges(gone),
+        )
+
+    def fenced(self) -> State:
+        """Return the state that counts whatever a writer still does that was taken for dead."""
+        gaps = [*self.gaps, (self.next, self.next + GAP)]
+        if len(gaps) > 1 and gaps[-2][1] == self.next:  # nobody has written since the one before
+            gaps[-2:] = [(gaps[-2][0], gaps[-1][1])]
+        return dataclasses.replace(
+            self, version=self.version + LEAP, next=self.next + GAP, gaps=tuple(gaps)
         )
 
     def purged(self) -> State:
@@ -93,10 +123,10 @@ def create_catalogue(client: Any, place: Address) -> None:
     make_collection(client, CATALOGUE, schema)
 
 
-def make_collection(client: Any, name: str, schema: Any) -> None:
+def make_collection(client: Any, name: str, schema: Any, **more: Any) -> None:
     """Make a collection with an exact index, and load it."""
     # One shard: an insertion is seen whole or not at all within one.
-    client.create_collection(name, schema=schema, num_shards=1, consistency_level="Bounded")
+    client.create_collection(name, schema=schema, num_shards=1, consistency_level="Bounded", **more)
     _index(client, name)
     client.load_collection(name)
 
@@ -137,7 +167,7 @@ def read(client: Any, place: Address, consistency: str) -> tuple[State, list[str
     if not newest:
         raise missing(place.shown, "none of this name")
     one = newest[0]
-    if one["format"] not in (FORMAT, SWITCHED):
+    if one["format"] not in (FORMAT, SWITCHED, LAID_OUT):
         raise other_format(place.shown, FORMAT, one["format"])
     dead = tuple(sorted((start, end) for part in newest for start, end in part["dead"]))
     state = _state(one, dead)
@@ -161,7 +191,32 @@ def write(client: Any, place: Address, state: State) -> None:
     newest, old = read(client, place, "Strong")
     if newest.collection != state.collection:  # switched or made anew meanwhile
         raise replaced(place.shown)
+    if newest.version != state.version:
+        raise overtaken(place)
     tidy(client, place, state, old)
+
+
+def overtaken(place: Address) -> StoreError:
+    """Make the error for a writer that was taken for dead."""
+    return StoreError(
+        f"{place.shown}: another writer took the place of this one, which had said nothing for "
+        f"{place.timeout:g} seconds. Nothing was changed: try again."
+    )
+
+
+def supersede(client: Any, place: Address, state: State, new: State) -> State | None:
+    """Make a new state known that leaps over another; None if that one was written on meanwhile."""
+    insert(client, place, new)  # from here on it counts
+    newest, old = read(client, place, "Strong")
+    if newest.collection != new.collection:
+        raise replaced(place.shown)
+    # a writer in another process that was done after our state was read: it was told so, and
+    # what it has written must not be lost
+    if any(version > state.version for version in map(version_of, old)):
+        withdraw(client, place, (new.version,))
+        return None
+    tidy(client, place, new, old)
+    return new
 
 
 def version_of(key: str) -> int:
@@ -177,7 +232,8 @@ def collections(client: Any, place: Address) -> set[str]:
 def insert(client: Any, place: Address, state: State) -> None:
     """Put in the rows of a state, at one moment."""
     chunks = [state.dead[i : i + _RANGES] for i in range(0, len(state.dead), _RANGES)] or [()]
-    switched = {}
+    switched: dict[str, Any] = {}
+    laid_out = _laid_out(state) or (state.before is not None and _laid_out(state.before))
     if state.before is not None:
         switched = {
             "format": SWITCHED,
@@ -196,17 +252,18 @@ def insert(client: Any, place: Address, state: State) -> None:
                 "dead": [list(pair) for pair in chunk],
                 **_told(state),
                 **switched,
+                **({"format": LAID_OUT} if laid_out else {}),
             },
         }
         for part, chunk in enumerate(chunks)
     ]
-    client.insert(CATALOGUE, rows, timeout=PATIENCE)
+    client.insert(CATALOGUE, rows, timeout=place.timeout)
 
 
 def tidy(client: Any, place: Address, state: State, old: Sequence[str]) -> None:
     """Delete the rows of older states, once a newer one counts."""
     if old:
-        client.delete(CATALOGUE, ids=list(old), timeout=PATIENCE)
+        client.delete(CATALOGUE, ids=list(old), timeout=place.timeout)
     # Milvus Lite has told the system, but not yet the disk. Where rows are still to be deleted,
     # another state follows before the call returns.
     if place.local and not state.dead:
@@ -218,7 +275,7 @@ def withdraw(client: Any, place: Address, versions: Iterable[int] = ()) -> None:
     rows = _rows(client, place, "Strong")
     gone = [key for key, row in rows.items() if not versions or row["version"] in versions]
     if gone:
-        client.delete(CATALOGUE, ids=gone, timeout=PATIENCE)
+        client.delete(CATALOGUE, ids=gone, timeout=place.timeout)
         _rows(client, place, "Strong")  # waits until readers see it
         if place.local:
             client.flush(CATALOGUE)
@@ -242,11 +299,11 @@ def sweep(client: Any, place: Address) -> None:
         filter=f'name like "{place.prefix}%"',
         output_fields=["name"],
         consistency_level="Strong",
-        timeout=PATIENCE,
+        timeout=place.timeout,
     )
     for keeper in {row["name"].partition("/")[0] for row in found} - keepers:
         if name.fullmatch(keeper):
-            client.delete(CATALOGUE, filter=f'name like "{keeper}/%"', timeout=PATIENCE)
+            client.delete(CATALOGUE, filter=f'name like "{keeper}/%"', timeout=place.timeout)
 
 
 def _newest(client: Any, place: Address, consistency: str) -> tuple[list[Any], list[str]]:
@@ -263,17 +320,20 @@ def _newest(client: Any, place: Address, consistency: str) -> tuple[list[Any], l
 
 
 def _rows(client: Any, place: Address, consistency: str) -> dict[str, Any]:
-    return named(client, place.index, consistency)
+    return named(client, place, place.index, consistency)
 
 
-def named(client: Any, name: str, consistency: str) -> dict[str, Any]:
+def named(client: Any, place: Address, name: str, consistency: str) -> dict[str, Any]:
     """Read what rows of a name hold, by their keys."""
-    found = client.query(
-        CATALOGUE,
-        filter=f'name == "{name}"',
-        output_fields=["key", "content"],
-        consistency_level=consistency,
-        timeout=PATIENCE,
+    found = patiently(
+        place,
+        lambda: client.query(
+            CATALOGUE,
+            filter=f'name == "{name}"',
+            output_fields=["key", "content"],
+            consistency_level=consistency,
+            timeout=place.timeout,
+        ),
     )
     return {row["key"]: row["content"] for row in found}  # once each, see `Rows.candidates`
 
@@ -286,7 +346,18 @@ def _told(state: State) -> dict[str, Any]:
         "count": state.count,
         "next": state.next,
         "removed": state.removed,
+        **_laid_out(state),
     }
+
+
+def _laid_out(state: State) -> dict[str, Any]:
+    # what older versions do not know, where it is there
+    found = {
+        "layout": state.layout.parameters() if state.layout != Layout().filled() else None,
+        "gaps": [list(gap) for gap in state.gaps],
+        "approximation": state.approximation,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _state(told: Mapping[str, Any], dead: tuple[tuple[int, int], ...] = ()) -> State:
@@ -298,6 +369,9 @@ def _state(told: Mapping[str, Any], dead: tuple[tuple[int, int], ...] = ()) -> S
         told["next"],
         told["removed"],
         dead,
+        tuple((start, end) for start, end in told.get("gaps", ())),
+        taken_from(dict(told.get("layout", {})), LAYOUTS, "the catalogue").filled(),
+        told.get("approximation"),
     )
 
 

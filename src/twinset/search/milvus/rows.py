@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from twinset.errors import StoreError
 from twinset.search.candidates import Candidates
-from twinset.search.checked import kind
+from twinset.search.checked import Metadata, kind
 from twinset.search.items import Items
-from twinset.search.milvus.address import PATIENCE
-from twinset.search.milvus.catalogue import make_collection
+from twinset.search.milvus.address import Address, patiently
+from twinset.search.milvus.catalogue import State, make_collection
 from twinset.search.where import Condition
 
 # Milvus' own limits.
@@ -33,11 +33,21 @@ _FIELDS = ("position", "item", "embedding", "metadata")
 
 @dataclass(frozen=True)
 class Rows:
-    """A collection of items."""
+    """The collection of a state."""
 
     client: Any  # of the server
-    collection: str  # its name
-    dim: int  # the size of an embedding
+    place: Address
+    state: State
+
+    @property
+    def collection(self) -> str:
+        """Its name."""
+        return self.state.collection
+
+    @property
+    def dim(self) -> int:
+        """The size of an embedding."""
+        return self.state.signature.dim
 
     def create(self) -> None:
         """Make the collection."""
@@ -45,40 +55,53 @@ class Rows:
 
         schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("position", DataType.INT64, is_primary=True)
-        schema.add_field("key", DataType.INT64)
+        cut = self.state.layout.partitions != 1
+        by_id = self.state.layout.partition_by is None
+        schema.add_field("key", DataType.INT64, is_partition_key=cut and by_id)
+        if not by_id:
+            schema.add_field("part", DataType.INT64, is_partition_key=cut)
         schema.add_field("item", DataType.VARCHAR, max_length=LONGEST_ID)
         # Milvus takes no embeddings of size 1: a 0 behind it changes no distance.
         schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=max(self.dim, 2))
         schema.add_field("metadata", DataType.JSON)
-        make_collection(self.client, self.collection, schema)
+        more = {"num_partitions": self.state.layout.partitions} if cut else {}
+        make_collection(self.client, self.collection, schema, **more)
 
     @property
     def at_once(self) -> int:
         """How many rows one message may hold."""
         return max(1, min(MOST_HITS, _BYTES // (4 * self.dim + 512)))
 
-    def insert(self, items: Items, first: int) -> None:
-        """Put items in, at positions from `first` on."""
+    def filter(self, where: Sequence[Condition]) -> str:
+        """Write the expressible ones of conditions; "" where there are none."""
+        return expression(where, self.state.layout.partition_by)
+
+    def insert(self, items: Items, first: int, renew: Callable[[], None]) -> None:
+        """Put items in, at positions from `first` on; what renews the lease is called meanwhile."""
         rows: list[dict[str, Any]] = []
         size = 0
         padding = np.zeros(max(0, 2 - self.dim), np.float32)
+        column = self.state.layout.partition_by
         everything = zip(items.ids, items.vectors, items.metadata, strict=True)
         for position, (id_, vector, known) in enumerate(everything, first):
-            rows.append(
-                {
-                    "position": position,
-                    "key": key(id_),
-                    "item": id_,
-                    "embedding": np.concatenate([vector, padding]) if padding.size else vector,
-                    "metadata": dict(known),
-                }
-            )
+            row = {
+                "position": position,
+                "key": key(id_),
+                "item": id_,
+                "embedding": np.concatenate([vector, padding]) if padding.size else vector,
+                "metadata": dict(known),
+            }
+            if column is not None:
+                row["part"] = part(column, known)
+            rows.append(row)
             size += 4 * self.dim + 4 * len(id_) + 4 * sum(len(str(pair)) for pair in known.items())
             if size > _BYTES or len(rows) == 10_000:
-                self.client.insert(self.collection, rows, timeout=PATIENCE)
+                renew()
+                self.client.insert(self.collection, rows, timeout=self.place.timeout)
                 rows, size = [], 0
         if rows:
-            self.client.insert(self.collection, rows, timeout=PATIENCE)
+            renew()
+            self.client.insert(self.collection, rows, timeout=self.place.timeout)
 
     def positions(self, filter_: str, expected: int) -> Sequence[int]:
         """Find where rows are, having waited for all that was written before.
@@ -91,11 +114,12 @@ class Rows:
         found = self._query(filter_, ["position"], "Strong")
         return sorted({int(row["position"]) for row in found})
 
-    def delete(self, positions: Sequence[int]) -> None:
+    def delete(self, positions: Sequence[int], renew: Callable[[], None]) -> None:
         """Delete rows, and wait until no reader sees them."""
         for start in range(0, len(positions), _NAMED):
-            part = list(positions[start : start + _NAMED])
-            self.client.delete(self.collection, ids=part, timeout=PATIENCE)
+            some = list(positions[start : start + _NAMED])
+            renew()
+            self.client.delete(self.collection, ids=some, timeout=self.place.timeout)
         # They are done in this order, so that the last ones stand for all.
         if positions and self.positions(f"position in {list(positions[-_NAMED:])}", 0):
             raise StoreError(
@@ -127,14 +151,17 @@ class Rows:
         padded = np.zeros(max(self.dim, 2), np.float32)
         padded[: self.dim] = query
         # One query at a time: Milvus Lite holds q × n × d numbers at once.
-        (hits,) = self.client.search(
-            self.collection,
-            data=[padded],
-            filter=filter_,
-            limit=limit,
-            output_fields=list(_FIELDS),
-            consistency_level=consistency,
-            timeout=PATIENCE,
+        (hits,) = patiently(
+            self.place,
+            lambda: self.client.search(
+                self.collection,
+                data=[padded],
+                filter=filter_,
+                limit=limit,
+                output_fields=list(_FIELDS),
+                consistency_level=consistency,
+                timeout=self.place.timeout,
+            ),
         )
         return self.candidates([hit["entity"] for hit in hits]), len(hits) < limit
 
@@ -160,27 +187,40 @@ class Rows:
     ) -> Iterator[Any]:
         step = min(_NAMED, self.at_once)
         for start in range(0, len(ids), step):
-            part = ids[start : start + step]
-            wanted = set(part)
+            some = ids[start : start + step]
+            wanted = set(some)
             # By a number made of it: an id may hold what would break out of an expression.
-            filter_ = f"key in {[key(id_) for id_ in part]} and {visible}"
+            filter_ = f"key in {[key(id_) for id_ in some]} and {visible}"
             found = self._query(filter_, fields, consistency)
             yield from (row for row in found if row["item"] in wanted)
 
     def _query(self, filter_: str, fields: list[str], consistency: str) -> Any:
-        return self.client.query(
-            self.collection,
-            filter=filter_,
-            output_fields=fields,
-            consistency_level=consistency,
-            timeout=PATIENCE,
+        return patiently(
+            self.place,
+            lambda: self.client.query(
+                self.collection,
+                filter=filter_,
+                output_fields=fields,
+                consistency_level=consistency,
+                timeout=self.place.timeout,
+            ),
         )
 
 
-def key(id_: str) -> int:
-    """Make a number of 64 bits of an id; two ids may have the same."""
-    digest = hashlib.blake2b(id_.encode(), digest_size=8).digest()
+def key(text: str) -> int:
+    """Make a number of 64 bits of an id, or another text; two texts may have the same."""
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
+
+
+def part(column: str, known: Metadata) -> int:
+    """Make a number of what is known of an item in a column: equal values have the same."""
+    if column not in known:
+        return key("missing")
+    value = known[column]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 1.0 equals 1
+    return key(f"{kind(value)} {value}")
 
 
 def check(items: Items) -> None:
@@ -208,9 +248,11 @@ _PLAIN_TEXT = re.compile(r"[\w .,:;/@#+-]*")
 _EXACT = 2**53
 
 
-def expressible(condition: Condition) -> bool:
+def expressible(condition: Condition, column: str | None = None) -> bool:
     """Tell whether Milvus finds all items for which a condition holds."""
     value = condition.value
+    if condition.operator == "=" and condition.name == column:  # by its number, see `part`
+        return True
     if condition.operator == "!=" or not _PLAIN_NAME.fullmatch(condition.name):
         return False
     if kind(value) == "number":
@@ -221,11 +263,18 @@ def expressible(condition: Condition) -> bool:
     return isinstance(value, str) and _PLAIN_TEXT.fullmatch(value) is not None
 
 
-def expression(where: Sequence[Condition]) -> str:
-    """Write the expressible ones of conditions as a filter; "" where there are none."""
+def expression(where: Sequence[Condition], column: str | None = None) -> str:
+    """Write the expressible ones of conditions as a filter; "" where there are none.
+
+    Those on the column by which the items are partitioned let Milvus look into one part alone.
+    """
     parts = []
-    for condition in filter(expressible, where):
+    for condition in where:
         value = condition.value
+        if condition.operator == "=" and condition.name == column:
+            parts.append(f"part == {part(column, {column: value})}")
+        if not expressible(condition):
+            continue
         if isinstance(value, bool):
             literal = "true" if value else "false"
         else:

@@ -6,14 +6,12 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twinset.errors import StoreError
-from twinset.search.candidates import SPARE, Candidates, best, measure, nearest, rounding, settled
 from twinset.search.items import Items, Neighbour, Signature
 from twinset.search.milvus import catalogue, records, switching
 from twinset.search.milvus.address import (
@@ -22,10 +20,11 @@ from twinset.search.milvus.address import (
     connect,
     disconnect,
     told,
-    turn,
 )
 from twinset.search.milvus.catalogue import LEAP, State
-from twinset.search.milvus.rows import Rows, check, expressible, expression
+from twinset.search.milvus.lease import Lease, writing
+from twinset.search.milvus.reading import RowsMissingError, answers, pages
+from twinset.search.milvus.rows import Rows, check
 from twinset.search.store import (
     Request,
     Store,
@@ -44,16 +43,12 @@ ATTEMPTS = 20
 Answer = TypeVar("Answer")
 
 
-class _RowsMissingError(Exception):
-    """A reading of all rows that found fewer than there are."""
-
-
 class MilvusStore(Store):
     """Items in a collection of Milvus, or of a file of Milvus Lite, with exact search.
 
-    Threads of one process that write wait for each other; one process at a time is the callers'
-    affair, as Milvus has no locks. A call that writes is done whole or not at all all the same,
-    and readers see the old state or the new one: see `catalogue`. What was written is seen by
+    Who writes waits for others that do, in this process and elsewhere: see `lease`. A call that
+    writes is done whole or not at all, though Milvus has no transactions, and readers see the
+    old state or the new one: see `catalogue`. What was written is seen by
     every read that begins after the call; where a server keeps several replicas in memory,
     `consistency=strong` in the URL is needed for that.
     """
@@ -65,7 +60,6 @@ class MilvusStore(Store):
         self._place = place
         self._client = client  # None once closed
         self._state = state
-        self._turn = turn(place)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -78,6 +72,7 @@ class MilvusStore(Store):
                 if not catalogue.load(client, place, catalogue.CATALOGUE):
                     raise missing(place.shown, "none of this name")
                 state, _ = catalogue.read(client, place, place.consistency)
+                place.layout.check_kept(state.layout, place.shown)
                 catalogue.load(client, place, state.collection)
             undo.pop_all()
         return cls(place, client, state)
@@ -89,9 +84,10 @@ class MilvusStore(Store):
         with ExitStack() as undo:
             client = connect(place, create=True)
             undo.callback(disconnect, place, client)
-            with turn(place), told(place):
+            with told(place):
                 catalogue.create_catalogue(client, place)
-                state = _create(client, place, signature, overwrite)
+                with writing(client, place):
+                    state = _create(client, place, signature, overwrite)
             undo.pop_all()
         return cls(place, client, state)
 
@@ -111,21 +107,21 @@ class MilvusStore(Store):
     def beside(self) -> str:
         """Return the URL of the index that the next model fills."""
         self._check_open()
-        with self._turn, told(self._place):
+        with self._writing():
             state = self._refresh("Strong")
             switching.let_go(self._client, self._place, state)
-        return self._place.beside.url
+        return self._place.beside.made_as(state.layout).url
 
     def switch(self, version: str) -> bool:
         """Take the name and the records of this index for what is beside, by one new state."""
         self._check_open()
-        with self._turn, told(self._place):
+        with self._writing() as lease:
             state = self._refresh("Strong")
             if f"{state.collection}/{state.version}" != version:
                 return False
             with type(self).open(self._place.beside.url) as side:
-                other = side._begin()  # tidied up, as a state before another names no dead rows
-            new = switching.exchange(self._client, self._place, self._begin(), other)
+                other = side._begin(lease)  # tidied, as a state before another names no dead rows
+            new = switching.exchange(self._client, self._place, self._begin(lease), other)
             if new is not None:
                 self._follow(new)
         return new is not None
@@ -133,10 +129,10 @@ class MilvusStore(Store):
     def roll_back(self) -> None:
         """Exchange the items for those before, by one new state."""
         self._check_open()
-        with self._turn, told(self._place):
+        with self._writing() as lease:
             new = None
             while new is None:  # else another process has written meanwhile
-                state = self._begin()
+                state = self._begin(lease)
                 if state.before is None:
                     raise none_before(self._place.shown)
                 new = switching.exchange(self._client, self._place, state, state.before)
@@ -155,29 +151,26 @@ class MilvusStore(Store):
     def _add(self, items: Items, replace: bool) -> None:
         self._check_open()
         check(items)
-        with self._turn, told(self._place):
-            state = self._begin()
+        with self._writing() as lease:
+            state = self._begin(lease)
             there = self._rows.at(items.ids, state.visible())
             if there and not replace:
                 raise known_ids([id_ for id_ in items.ids if id_ in there])
-            self._rows.insert(items, state.next)
+            self._rows.insert(items, state.next, lease.renew)
             # Waits until all of them can be seen, before anybody looks for them.
             came = len(self._rows.positions(f"position >= {state.next}", len(items)))
             if came != len(items):
-                raise StoreError(
-                    f"{self._place.shown} has {came:,} new rows instead of {len(items):,}. Is "
-                    "another process writing to this index? Nothing was put in."
-                )
-            self._commit(state.changed(added=len(items), dead=there.values()))
+                raise catalogue.overtaken(self._place)
+            self._commit(state.changed(added=len(items), dead=there.values()), lease)
 
     def _remove(self, ids: tuple[str, ...]) -> None:
         self._check_open()
-        with self._turn, told(self._place):
-            state = self._begin()
+        with self._writing() as lease:
+            state = self._begin(lease)
             there = self._rows.at(ids, state.visible())
             if len(there) < len(ids):
                 raise unknown_ids([id_ for id_ in ids if id_ not in there], "remove")
-            self._commit(state.changed(added=0, dead=there.values()))
+            self._commit(state.changed(added=0, dead=there.values()), lease)
 
     def _get(self, ids: tuple[str, ...]) -> Items:
         level = self._place.consistency
@@ -185,7 +178,7 @@ class MilvusStore(Store):
         return found.named(ids)
 
     def _search(self, request: Request) -> list[list[Neighbour]]:
-        return self._read(lambda state: self._answers(state, request))
+        return self._read(lambda state: answers(self._rows_of(state), request))
 
     def _batches(self, size: int) -> Iterator[Items]:
         self._check_open()
@@ -193,7 +186,7 @@ class MilvusStore(Store):
         with told(self._place):
             state = self._refresh(self._place.consistency)
         waiting = self._rows_of(state).candidates([])
-        for page in self._pages(state, ""):
+        for page in pages(self._rows_of(state)):
             # Milvus keeps no old states: what was taken out meanwhile may be missing here.
             with told(self._place):
                 after = self._refresh(self._place.consistency, state, began)
@@ -236,7 +229,7 @@ class MilvusStore(Store):
                     found = answer(before)
                 except StoreError:
                     raise
-                except _RowsMissingError:
+                except RowsMissingError:
                     before = self._refresh(level, first, began)
                     continue
                 except Exception:
@@ -252,72 +245,6 @@ class MilvusStore(Store):
             "attempts to read it. Try again."
         )
 
-    def _answers(self, state: State, request: Request) -> list[list[Neighbour]]:
-        # What Milvus cannot look for at all would be most of what it returns.
-        plain = all(expressible(each) or each.operator == "!=" for each in request.where)
-        found = [
-            self._nearest(state, query, request) if plain else None for query in request.queries
-        ]
-        left = [at for at, hits in enumerate(found) if hits is None]
-        if left:
-            scanned = self._scan(state, request.queries[left], request)
-            for at, hits in zip(left, scanned, strict=True):
-                found[at] = hits
-        return [hits or [] for hits in found]
-
-    def _nearest(
-        self, state: State, query: NDArray[np.float32], request: Request
-    ) -> list[Neighbour] | None:
-        # Find neighbours by Milvus' own search; None if it returns too few to be sure.
-        rows, k, within = self._rows_of(state), request.k, request.within
-        limit = (k or 100) + SPARE
-        length = float(np.linalg.norm(query.astype(np.float64)))
-        filter_ = _both(state.visible(), expression(request.where))
-        while limit <= rows.at_once:
-            found, all_came = rows.nearest(query, filter_, limit, self._place.consistency)
-            held = found.that_hold(request.where)
-            hits = nearest(query, held, k, within)
-            if all_came:
-                # Milvus Lite may miss rows that another thread is writing: then all are read.
-                whole = bool(request.where) or len(found.positions) >= state.count
-                return hits if whole else None
-            farthest = float(measure(query, found).max())
-            # Some of its ways to compute distances cancel digits far from the origin.
-            slack = rounding(rows.dim, (2 * length + farthest) ** 2)
-            if settled(farthest, hits, k, within, slack):
-                return hits
-            limit = rows.at_once if limit < rows.at_once < limit * 4 else limit * 4
-        return None
-
-    def _scan(
-        self, state: State, queries: NDArray[np.float32], request: Request
-    ) -> list[list[Neighbour]]:
-        # Find neighbours by reading all items, as Milvus returns no more than 16,384.
-        kept = [self._rows_of(state).candidates([]) for _ in queries]
-        seen = 0
-        for page in self._pages(state, expression(request.where)):
-            seen += len(page.positions)
-            held = page.that_hold(request.where)
-            for at, query in enumerate(queries):
-                joined = kept[at].joined(held)
-                chosen = best(measure(query, joined), joined.positions, request.k, request.within)
-                kept[at] = joined.take(chosen)
-        if not request.where and seen < state.count:  # Milvus Lite, while another thread writes
-            raise _RowsMissingError
-        return [
-            nearest(query, each, request.k, request.within)
-            for query, each in zip(queries, kept, strict=True)
-        ]
-
-    def _pages(self, state: State, filter_: str) -> Iterator[Candidates]:
-        rows = self._rows_of(state)
-        step = rows.at_once
-        wanted = _both(state.visible(), filter_)
-        for start in range(0, state.next, step):
-            with told(self._place):
-                page = rows.page(start, start + step, wanted, self._place.consistency)
-            yield page
-
     # --- the state
 
     @property
@@ -325,7 +252,7 @@ class MilvusStore(Store):
         return self._rows_of(self._state)
 
     def _rows_of(self, state: State) -> Rows:
-        return Rows(self._client, state.collection, state.signature.dim)
+        return Rows(self._client, self._place, state)
 
     def _refresh(
         self, consistency: str, held: State | None = None, began: float = math.inf
@@ -342,25 +269,38 @@ class MilvusStore(Store):
             return old
         raise replaced(self._place.shown)
 
-    def _begin(self) -> State:
+    @contextmanager
+    def _writing(self) -> Iterator[Lease]:
+        self._check_open()
+        with told(self._place), writing(self._client, self._place) as lease:
+            yield lease
+
+    def _begin(self, lease: Lease) -> State:
         # Read the state to change, and remove what a writer that was killed has left.
         state = self._refresh("Strong")
+        start = state.next
+        while lease.dead:
+            fenced = catalogue.supersede(self._client, self._place, state, state.fenced())
+            if fenced is not None:
+                lease.drop(*lease.dead)
+                lease.dead = ()
+            state = self._refresh("Strong")
         if state.dead:
-            state = self._purge(state)
-        if left := self._rows.positions(f"position >= {state.next}", 0):
-            self._rows.delete(left)
+            state = self._purge(state, lease)
+        if left := self._rows.positions(f"position >= {start}", 0):
+            self._rows.delete(left, lease.renew)
         return state
 
-    def _commit(self, state: State) -> None:
+    def _commit(self, state: State, lease: Lease) -> None:
         if self._place.local:  # to the disk, before the state names it
             self._client.flush(state.collection)
         catalogue.write(self._client, self._place, state)
         self._state = state
         if state.dead:
-            self._purge(state)
+            self._purge(state, lease)
 
-    def _purge(self, state: State) -> State:
-        self._rows.delete(state.dead_positions())
+    def _purge(self, state: State, lease: Lease) -> State:
+        self._rows.delete(state.dead_positions(), lease.renew)
         if self._place.local:
             self._client.flush(state.collection)
         purged = state.purged()
@@ -378,15 +318,11 @@ def _create(client: Any, place: Address, signature: Signature, overwrite: bool) 
     if old and not overwrite:
         raise taken(place.shown, "name")
     name = place.prefix + secrets.token_hex(4)
-    Rows(client, name, signature.dim).create()
-    state = State(old + LEAP, name, signature)
+    state = State(old + LEAP, name, signature, layout=place.layout.filled())
+    Rows(client, place, state).create()
     catalogue.write(client, place, state)
     if old:
         if place.index == place.main.index:
             catalogue.withdraw(client, place.beside)
         catalogue.sweep(client, place)
     return state
-
-
-def _both(first: str, second: str) -> str:
-    return f"{first} and {second}" if second else first

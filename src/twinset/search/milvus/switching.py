@@ -9,7 +9,6 @@ from typing import Any
 from twinset.search.milvus import catalogue
 from twinset.search.milvus.address import Address
 from twinset.search.milvus.catalogue import LEAP, State
-from twinset.search.store import replaced
 
 
 def exchange(client: Any, place: Address, state: State, other: State) -> State | None:
@@ -22,17 +21,7 @@ def exchange(client: Any, place: Address, state: State, other: State) -> State |
         before=replace(state, keeper="", before=None, since=0.0),
         since=time.time(),
     )
-    catalogue.insert(client, place, new)  # from here on it is switched
-    newest, old = catalogue.read(client, place, "Strong")
-    if newest.collection != new.collection:
-        raise replaced(place.shown)
-    # a writer in another process that was done after our state was read: it was told so, and
-    # what it has written must not be lost
-    if any(version > state.version for version in map(catalogue.version_of, old)):
-        catalogue.withdraw(client, place, (new.version,))
-        return None
-    catalogue.tidy(client, place, new, old)
-    return new
+    return catalogue.supersede(client, place, state, new)
 
 
 def let_go(client: Any, place: Address, state: State) -> None:

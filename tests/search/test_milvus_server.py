@@ -1,0 +1,190 @@
+"""A real Milvus server: writers in many places, layouts, restarts."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from search_oracles import grid, nearest
+from search_writing import check_what_is_left, kill_a_writer
+from twinset.errors import StoreError
+from twinset.search.milvus import catalogue
+from twinset.search.milvus.lease import Lease
+from twinset.search.milvus.rows import Rows
+from twinset.search.store import Items, Signature, create_store, open_store
+from twinset.search.where import Condition, conditions, holds
+
+SIGNATURE = Signature("digest-of-a-model", 4)
+
+
+def some(n, seed=0, prefix="item"):
+    vectors = grid(np.random.default_rng(seed), n, 4)
+    known = [{"row": i, "label": ("hat", "shoe", 7, True, None)[i % 5]} for i in range(n)]
+    return Items([f"{prefix} {i}" for i in range(n)], vectors, known)
+
+
+def names(store):
+    return [id_ for items in store.batches() for id_ in items.ids]
+
+
+def fails(*_, **__):
+    raise RuntimeError("killed here")
+
+
+def test_on_a_server(milvus_server):
+    """A short walk; TWINSET_TEST_MILVUS=host:port lets all tests of the contract run there."""
+    url = f"milvus://{milvus_server.place}?index=walk"
+    items = some(300)
+    with (
+        create_store(url, SIGNATURE, overwrite=True) as store,
+        open_store(f"{url}&consistency=strong") as reader,
+    ):
+        store.add(items)
+        assert names(reader) == list(items.ids)
+        store.remove(items.ids[:7])
+        store.add(Items(["item 8"], items.vectors[8:9], [{"row": -1}]), replace=True)
+        kept = [*range(7, 8), *range(9, 300), 8]
+        for k, within, where in ((5, None, ()), (None, 1.5, ()), (5, None, {"row": {">": 150}})):
+            (hits,) = reader.search(np.ones((1, 4)), k=k, within=within, where=where)
+            found = nearest(
+                items.vectors[kept],
+                np.ones(4),
+                k=k,
+                within=within,
+                metadata=[{"row": i if i != 8 else -1} for i in kept],
+                where=conditions(where),
+            )
+            assert [hit.id for hit in hits] == [f"item {kept[at]}" for _, at in found]
+        with pytest.raises(StoreError, match="'item 7', 'item 8', 'item 9' and 290 more"):
+            store.add(items)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(catalogue, "write", fails)
+            with pytest.raises(RuntimeError, match="killed here"):
+                store.add(some(12, seed=1), replace=True)
+        assert len(reader) == len(names(reader)) == 293
+    with create_store(url, SIGNATURE, overwrite=True) as new:
+        assert len(new) == 0
+
+
+@pytest.mark.parametrize("asked", ["partitions=4", "partitions=3&partition_by=label"])
+def test_partitions(milvus_server, asked):
+    url = f"milvus://{milvus_server.place}?index=parts"
+    items = some(60)
+    create_store(f"{url}&{asked}", SIGNATURE, overwrite=True).close()
+    with open_store(url) as store:
+        parts = store._client.list_partitions(store._rows.collection)
+        assert len(parts) == int(asked.partition("=")[2][0])
+        store.add(items)
+        store.add(Items(["none"], np.zeros((1, 4))))
+        store.update_metadata(["item 1"], [{"label": "hat"}])
+        moved = [*items.ids[:1], *items.ids[2:], "none", "item 1"]
+        assert names(store) == moved
+        known = {row: each for b in store.batches() for row, each in zip(b.ids, b.metadata)}
+        for value in ("hat", 7, 7.0, True, None, "it's"):
+            (hits,) = store.search(np.ones((1, 4)), k=99, where={"label": value})
+            condition = Condition("label", "=", value)
+            expected = {name for name, each in known.items() if holds(condition, each)}
+            assert {hit.id for hit in hits} == expected
+            assert bool(expected) == (value != "it's")
+        store.remove(["item 2"])
+        assert f"&{asked}" in store.beside()
+    with pytest.raises(StoreError, match="Received partitions=5: leave such parameters out"):
+        open_store(f"{url}&partitions=5")
+
+
+# --- writers in two places: the same server by two names, as two machines would have it
+
+
+@pytest.fixture
+def two(milvus_server):
+    near, far = (f"milvus://{h}:{milvus_server.port}?index=two" for h in ("localhost", "127.0.0.1"))
+    create_store(near, SIGNATURE, overwrite=True).close()
+    with open_store(near) as one, open_store(f"{far}&timeout=1") as other:
+        yield one, other
+
+
+def test_two_writers_take_turns(two):
+    def write(store, name):
+        for turn in range(3):
+            store.add(some(5, prefix=f"{name} {turn}"))
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(write, store, str(at)) for at, store in enumerate(two)]:
+            done.result()
+    assert sorted(names(two[0])) == sorted(
+        f"{at} {turn} {i}" for at in range(2) for turn in range(3) for i in range(5)
+    )
+    assert len(two[1]) == 30
+
+
+@pytest.fixture
+def pausing(monkeypatch):
+    """The first insertion of items waits, before or after it has put them in."""
+    reached, go_on = threading.Event(), threading.Event()
+    insert = Rows.insert
+
+    def pause(when):
+        def paused(self, items, first, renew):
+            monkeypatch.setattr(Rows, "insert", insert)
+            if when == "after":
+                insert(self, items, first, renew)
+            reached.set()
+            while not go_on.wait(0.05):
+                if when == "alive":
+                    renew()
+            if when != "after":
+                insert(self, items, first, renew)
+
+        monkeypatch.setattr(Rows, "insert", paused)
+        return reached, go_on
+
+    return pause
+
+
+def test_a_writer_that_lives_keeps_others_out(two, pausing):
+    one, other = two
+    object.__setattr__(one._place, "timeout", 1)
+    reached, go_on = pausing("alive")
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(one.add, some(5))
+        assert reached.wait(30)
+        with pytest.raises(StoreError, match="Another writer has held .* for 1.5 seconds. Nothing"):
+            other.add(some(3, prefix="other"))
+        go_on.set()
+        done.result()
+    assert names(other) == list(some(5).ids)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_writer_that_was_taken_for_dead(two, pausing, when):
+    """Whatever it still does counts no more, and it is told."""
+    one, other = two
+    one.add(some(5))
+    reached, go_on = pausing(when)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(one.add, some(5, prefix="late"))
+        assert reached.wait(30)
+        other.add(some(3, prefix="other"))
+        expected = [*some(5).ids, *some(3, prefix="other").ids]
+        assert names(other) == expected
+        go_on.set()
+        with pytest.raises(StoreError, match="took the place of this one, .* Nothing was ch"):
+            done.result()
+    for store in two:
+        assert names(store) == expected
+        assert len(store.search(np.ones((1, 4)), k=99)[0]) == len(store) == 8
+    one.remove(["item 0"])
+    assert names(other) == expected[1:]
+
+
+def test_a_writer_is_killed(milvus_server):
+    url = f"milvus://{milvus_server.place}?index=killed"
+    create_store(url, SIGNATURE, overwrite=True).close()
+    last = 0
+    for after in (0.1, 0.6):
+        said = kill_a_writer(f"{url}&timeout=1", first=last + 1, turns=1, after=after)
+        last = check_what_is_left(f"{url}&consistency=strong", said)
+    with open_store(f"{url}&timeout=1") as store:
+        store.add(some(5))
+        assert len(names(store)) == len(store)
