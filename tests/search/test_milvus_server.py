@@ -10,7 +10,6 @@ from search_oracles import grid, nearest
 from search_writing import check_what_is_left, kill_a_writer
 from twinset.errors import StoreError
 from twinset.search.milvus import catalogue
-from twinset.search.milvus.lease import Lease
 from twinset.search.milvus.rows import Rows
 from twinset.search.store import Items, Signature, create_store, open_store
 from twinset.search.where import Condition, conditions, holds
@@ -80,7 +79,9 @@ def test_partitions(milvus_server, asked):
         store.update_metadata(["item 1"], [{"label": "hat"}])
         moved = [*items.ids[:1], *items.ids[2:], "none", "item 1"]
         assert names(store) == moved
-        known = {row: each for b in store.batches() for row, each in zip(b.ids, b.metadata)}
+        known = {
+            row: each for b in store.batches() for row, each in zip(b.ids, b.metadata, strict=True)
+        }
         for value in ("hat", 7, 7.0, True, None, "it's"):
             (hits,) = store.search(np.ones((1, 4)), k=99, where={"label": value})
             condition = Condition("label", "=", value)
