@@ -17,7 +17,7 @@ import numpy as np
 import ledger
 from twinset.data.labelled import VectorInput
 from twinset.decision import Threshold
-from twinset.metrics.joining import RULES
+from twinset.metrics.trials import RULES
 from twinset.models.card import TrainedOn
 from twinset.models.embedder import Embedder
 from twinset.search.identification import IdentitySettings

@@ -20,10 +20,8 @@ import promised_rates
 import twinset
 from twinset.backbones import lite0
 from twinset.metrics.growth import Growth
-from twinset.metrics.joining import RULES
-from twinset.metrics.joining_choice import choose_rule
-from twinset.metrics.open_set import cmc, compare_references
-from twinset.metrics.trials import leave_out
+from twinset.metrics.open_set import choose_rule, cmc, compare_references
+from twinset.metrics.trials import RULES, leave_out
 
 CLOTHES = "Fashion-MNIST"
 

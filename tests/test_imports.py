@@ -34,7 +34,6 @@ ROOMS = (
         "registry",
         "tables",
         "settings",
-        "makers",
         "cores",
         "distance",
         "nearest",

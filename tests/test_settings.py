@@ -9,16 +9,18 @@ import pytest
 from pydantic import AfterValidator, Field, ValidationError
 
 from twinset.errors import RecipeError
-from twinset.makers import Maker, Makers, modules_of
 from twinset.settings import (
     Count,
     CountOrNone,
+    Maker,
+    Makers,
     Number,
     Positive,
     Share,
     Units,
     checked,
     config_of,
+    modules_of,
     named,
     parameters,
     read,

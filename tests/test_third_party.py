@@ -15,8 +15,8 @@ from twinset.data import sources
 from twinset.data.load import source_of
 from twinset.data.sources import read_listing
 from twinset.errors import DataError, RecipeError
-from twinset.makers import Makers
 from twinset.registry import Registry
+from twinset.settings import Makers
 
 PACKAGE = Path(__file__).parent / "third_party"
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from twinset.models.onnx_model import load_model as load_model
     from twinset.networks.layers import siamese as siamese
     from twinset.recipe import Recipe as Recipe
-    from twinset.report.review_page import write_review as write_review
+    from twinset.report.index_page import write_review as write_review
     from twinset.run import train as train
     from twinset.search.decisions import Decided as Decided
     from twinset.search.decisions import Decision as Decision
@@ -118,7 +118,7 @@ _HOMES = {
     "split": "twinset.data.named_parts",
     "train": "twinset.run",
     "tutorial_pairs": "twinset.data.pairs",
-    "write_review": "twinset.report.review_page",
+    "write_review": "twinset.report.index_page",
 }
 
 _MODULES = {"losses", "networks"}

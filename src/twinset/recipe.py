@@ -14,9 +14,18 @@ import tomli_w
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from twinset.errors import RecipeError
-from twinset.makers import Maker, Makers, Part
 from twinset.registry import suggestion
-from twinset.settings import Count, CountOrNone, Positive, Section, descriptions, explain
+from twinset.settings import (
+    Count,
+    CountOrNone,
+    Maker,
+    Makers,
+    Part,
+    Positive,
+    Section,
+    descriptions,
+    explain,
+)
 
 # What is declared elsewhere and found when a recipe is read. A recipe is read whole, or it would be
 # wrong without a word until it is used. The price is the import of Keras, seconds where all else is

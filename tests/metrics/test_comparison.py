@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from twinset.errors import DataError
-from twinset.metrics.comparison import Comparison
-from twinset.metrics.differences import Difference, differences
+from twinset.metrics.comparison import Comparison, Difference, differences
 from twinset.metrics.intervals import Interval
 from twinset.metrics.measured import Part
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twinset.distance import of_pairs
 from twinset.metrics import all_pairs
 from twinset.metrics.all_pairs import AllPairs
-from twinset.metrics.hardest import hardest_pairs
+from twinset.metrics.listed_pairs import hardest_pairs
 
 
 def by_sorting(points, labels, count):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import retrieval_oracles as oracles
 from twinset.errors import DataError
-from twinset.metrics.health import embedding_health
+from twinset.metrics.baselines import embedding_health
 
 
 @st.composite

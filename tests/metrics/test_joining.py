@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 
 from twinset.errors import DataError
-from twinset.metrics.joining import RULES, join, spreads
-from twinset.metrics.joining_choice import choose_rule
-from twinset.metrics.trials import jackknifed, leave_out
+from twinset.metrics.open_set import choose_rule
+from twinset.metrics.trials import RULES, jackknifed, join, leave_out, spreads
 
 
 def joined(query, references, rule):

@@ -5,9 +5,8 @@ import pytest
 
 from twinset.errors import DataError
 from twinset.metrics.all_pairs import AllPairs
-from twinset.metrics.hardest import hardest_pairs
 from twinset.metrics.intervals import auc_estimate, fmr_estimate, fnmr_estimate
-from twinset.metrics.listed_pairs import ListedPairs
+from twinset.metrics.listed_pairs import ListedPairs, hardest_pairs
 from twinset.metrics.measure import calibrate, measure
 from twinset.metrics.measured import Part
 from twinset.metrics.pairs import auc

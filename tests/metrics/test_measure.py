@@ -7,8 +7,8 @@ import pytest
 
 from twinset.metrics import measured as parts
 from twinset.metrics.all_pairs import AllPairs
-from twinset.metrics.hardest import hardest_pairs
 from twinset.metrics.intervals import band_thresholds, bands, eer_at, eer_threshold, tpr_at
+from twinset.metrics.listed_pairs import hardest_pairs
 from twinset.metrics.measure import calibrate, measure
 from twinset.metrics.measured import FPRS, PROBE_STRENGTHS, Part
 from twinset.metrics.pairs import rates_at, tpr_at_fpr

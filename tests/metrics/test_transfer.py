@@ -11,9 +11,8 @@ from twinset.decision import Threshold
 from twinset.errors import DataError
 from twinset.metrics import intervals
 from twinset.metrics.intervals import cross_match_estimate
-from twinset.metrics.measure import Calibration, calibrate, measure
+from twinset.metrics.measure import Calibration, calibrate, measure, transfer
 from twinset.metrics.measured import Part
-from twinset.metrics.transfer import transfer
 
 
 @pytest.mark.parametrize("tile", [3, 1024])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twinset.metrics.health import embedding_health
+from twinset.metrics.baselines import embedding_health
 from twinset.models.history import UNKNOWN, batch_statistics
 
 

@@ -14,7 +14,7 @@ from twinset.errors import DataError
 from twinset.figures import Panel
 from twinset.figures.canvas import MUTED
 from twinset.models.history import BatchStatistics, EpochRecord, ValidationScores
-from twinset.report.health_words import health_picture, sentences, validation_sentences
+from twinset.report.run_report import health_picture, sentences, validation_sentences
 
 GOOD = BatchStatistics(0.25, 1.0, 0.1, -2.0, 9.0, 0.0, 0.0, 64)
 

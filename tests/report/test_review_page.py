@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from browsing import opened
-from twinset.report.review_page import write_review
+from twinset.report.index_page import write_review
 from twinset.search.review import Question, Review
 
 

@@ -11,9 +11,8 @@ from halves import Halves, write
 from search_oracles import grid
 from twinset import distance
 from twinset.errors import DataError, StoreError
-from twinset.metrics.joining import RULES, join, spreads
-from twinset.metrics.posterior import fit_posterior, posterior
-from twinset.metrics.trials import leave_out
+from twinset.metrics.fusion import fit_posterior, posterior
+from twinset.metrics.trials import RULES, join, leave_out, spreads
 from twinset.search.gallery import Gallery, View, rank
 from twinset.search.identification import IdentitySettings
 from twinset.search.index import Index

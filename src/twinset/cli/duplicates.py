@@ -38,7 +38,7 @@ def duplicates(args: Namespace) -> int:
         write_bytes(args.csv, found.to_csv().encode())
     if args.picture is not None and found.groups:  # without groups there is nothing to draw
         from twinset import figures
-        from twinset.report.index_pictures import draw_duplicates
+        from twinset.report.index_page import draw_duplicates
 
         figures.save(draw_duplicates(found), args.picture)
     plan = None

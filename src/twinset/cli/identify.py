@@ -45,7 +45,7 @@ def identify(args: Namespace) -> int:
     answers: list[Identification] = [found] if args.together else found
     if args.picture is not None:  # before a word is said: whoever reads may stop listening
         from twinset import figures
-        from twinset.report.index_pictures import draw_identities
+        from twinset.report.index_page import draw_identities
 
         figures.save(draw_identities(answers), args.picture)
     if args.json:

@@ -20,7 +20,7 @@ def review(args: Namespace) -> int:
         twinset review photos.index --out doubts
     """
     from twinset.files import write_bytes
-    from twinset.report.review_page import write_review
+    from twinset.report.index_page import write_review
     from twinset.search.index import Index
 
     with Index.open(args.index, args.model) as opened:

@@ -49,7 +49,7 @@ def search(args: Namespace) -> int:
             answers = [found] if args.together else found
     if args.picture is not None:  # before a word is said: whoever reads may stop listening
         from twinset import figures
-        from twinset.report.index_pictures import draw_answers
+        from twinset.report.index_page import draw_answers
 
         figures.save(draw_answers(answers), args.picture)
     if args.json:

@@ -21,12 +21,10 @@ from twinset.errors import DataError
 from twinset.evaluation import folds
 from twinset.evaluation.baselines import baseline_of, baselines_of, left_out
 from twinset.files import plain, write_bytes
-from twinset.metrics.comparison import Comparison
-from twinset.metrics.differences import differences
+from twinset.metrics.comparison import Comparison, differences
 from twinset.metrics.intervals import Interval
-from twinset.metrics.measure import Calibration, measure
+from twinset.metrics.measure import Calibration, Measurements, OperatingPoint, measure
 from twinset.metrics.measured import Part
-from twinset.metrics.measurements import Measurements, OperatingPoint
 from twinset.metrics.table import METRICS
 from twinset.progress import Progress, Wanted, reporting
 

@@ -23,9 +23,8 @@ from twinset.evaluation.choice import Choice
 from twinset.evaluation.crossfit import CrossFitted
 from twinset.metrics.pairs import PairScores, best_accuracy_threshold, hardest_mistakes, score_pairs
 from twinset.recipe import AUGMENTATION, Recipe
-from twinset.report.health_words import health_picture
 from twinset.report.page import Picture
-from twinset.report.run_report import Report
+from twinset.report.run_report import Report, health_picture
 
 if TYPE_CHECKING:
     from twinset.models.keras_model import SiameseModel

@@ -31,11 +31,9 @@ from twinset.evaluation.folds import (
 from twinset.files import plain, write_bytes
 from twinset.metrics.baselines import unit_norm
 from twinset.metrics.intervals import Estimate, Interval, normal_quantile, t_interval
-from twinset.metrics.measure import measure
+from twinset.metrics.measure import RATES, Measurements, measure, transfer
 from twinset.metrics.measured import Measured, Part
-from twinset.metrics.measurements import Measurements
 from twinset.metrics.table import METRICS, measured_by, of_kind
-from twinset.metrics.transfer import RATES, transfer
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
 from twinset.report.unseen import UnseenSection, unseen_section

@@ -6,16 +6,19 @@ orange means different, everywhere; what colour says is also said in words or by
 """
 
 from twinset.figures.canvas import png_bytes, save
-from twinset.figures.contact_sheets import contact_sheet
-from twinset.figures.curves import Panel, distance_histogram, loss_curve, training_health
-from twinset.figures.evaluation_plots import class_matrix, reliability
-from twinset.figures.fold_dots import folds
-from twinset.figures.look_alike_sheets import look_alikes
-from twinset.figures.neighbour_sheets import Row, neighbours
+from twinset.figures.curves import (
+    Panel,
+    det,
+    distance_histogram,
+    growth,
+    loss_curve,
+    roc,
+    training_health,
+)
+from twinset.figures.evaluation_plots import class_matrix, folds, reliability
 from twinset.figures.network_drawing import LayerRow, network
-from twinset.figures.occlusion_sheets import occlusion
-from twinset.figures.pair_sheets import pairs
-from twinset.figures.rate_curves import det, growth, roc
+from twinset.figures.pair_sheets import occlusion, pairs
+from twinset.figures.sheets import Row, contact_sheet, look_alikes, neighbours
 
 __all__ = [
     "LayerRow",

@@ -15,9 +15,8 @@ from typing import Any
 import keras
 
 from twinset.errors import RecipeError
-from twinset.makers import absent, defined_in
 from twinset.recipe import LOSSES
-from twinset.settings import Section
+from twinset.settings import Section, absent, defined_in
 
 
 def _public(value: Any) -> bool:

@@ -1,7 +1,8 @@
-"""What a model has to beat: raw pixels, their directions, and their principal components."""
+"""An embedding by itself: the baselines a model has to beat, and whether it is healthy."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,3 +90,135 @@ def checked_vectors(vectors: ArrayLike) -> NDArray[np.float64]:
             f"({len(np.unique(wrong[:, 0]))} rows in all): the embeddings are broken, train again."
         )
     return x
+
+
+def checked(vectors: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Check that vectors can be measured and that each has a label."""
+    x, classes = checked_vectors(vectors), np.asarray(labels)
+    if classes.shape != x.shape[:1]:
+        raise DataError(
+            f"Expected one label per row, shape ({len(x)},). Received shape {classes.shape}."
+        )
+    return x, classes
+
+
+@dataclass(frozen=True)
+class EmbeddingHealth:
+    """Signs of collapse and of waste in n embeddings of d coordinates.
+
+    Args:
+        alignment: mean ‖u − v‖² over all pairs of one class, u and v scaled to length 1; in
+            [0, 4], 0 if each class is one direction. Do not read it as separation: an embedding
+            that maps everything to one point has 0 as well. NaN if no class has two members.
+        uniformity: log of the mean exp(−2 ‖u − v‖²) over pairs of any class; in [−8, 0], 0 if all
+            point one way, about −3.9 if spread evenly over a sphere of many dimensions. Do not
+            read it as "lower is better" alone: noise is lowest. Read it beside the alignment.
+        effective_rank: exp of the entropy of the covariance's eigenvalues as shares, in [1, d];
+            0 if all embeddings are equal. Do not read it as the number of dimensions needed: ten
+            well-parted classes fill about nine, whatever d.
+        zero_share: share of coordinates that are exactly 0, in [0, 1]. Do not read it as
+            sparseness worth having: rows of nothing but zeros are collapsed.
+        dead_coordinates: number of the d coordinates that are constant over the set. Do not read
+            0 as all in use: a coordinate that repeats another counts as alive.
+        within_between: variance within classes over variance between their means,
+            Σ_c Σ_{x ∈ c} ‖x − μ_c‖² / Σ_c n_c ‖μ_c − μ‖², in [0, ∞]; ∞ if the means coincide. Do
+            not read it across widths or data sets: chance alone gives about n over the number of
+            classes less one, and one stretched coordinate outweighs all others.
+    """
+
+    alignment: float
+    uniformity: float
+    effective_rank: float
+    zero_share: float
+    dead_coordinates: int
+    within_between: float
+
+
+def embedding_health(
+    embeddings: ArrayLike, labels: ArrayLike, *, pairs: int = 200_000, seed: int = 0
+) -> EmbeddingHealth:
+    """Examine embeddings for collapse and waste."""
+    # Everything is exact but the uniformity of a large set, which is that of random pairs.
+    # Wang, Isola (2020), Understanding Contrastive Representation Learning through Alignment and
+    # Uniformity on the Hypersphere; Roy, Vetterli (2007), The Effective Rank.
+    x, classes = checked(embeddings, labels)
+    if len(x) < 2:
+        raise DataError(f"Expected two embeddings or more. Received {len(x)}.")
+    y = np.unique(classes, return_inverse=True)[1]
+    directions = unit_norm(x)
+    # from here on, differences to the first row and of size 1: equal rows give exact zeros
+    offsets = x - x[0]
+    offsets = np.ldexp(offsets, -np.frexp(np.abs(offsets).max())[1])
+    return EmbeddingHealth(
+        alignment=alignment(directions, y),
+        uniformity=uniformity(directions, pairs, seed),
+        effective_rank=effective_rank(offsets),
+        zero_share=float((x == 0).mean()),
+        dead_coordinates=int((offsets == 0).all(axis=0).sum()),
+        within_between=_within_between(offsets, y),
+    )
+
+
+def alignment(directions: NDArray[np.float64], classes: NDArray[np.intp]) -> float:
+    """Average ‖u − v‖² over the pairs of one class; classes count from 0."""
+    # a class's ordered pairs sum to 2 n_c Σ ‖u − μ_c‖²: no pair need be visited
+    sizes, means = _class_means(directions, classes)
+    scatter = np.bincount(classes, np.square(directions - means[classes]).sum(axis=1))
+    ordered_pairs = float((sizes * (sizes - 1)).sum())
+    return float((2 * sizes * scatter).sum() / ordered_pairs) if ordered_pairs else float("nan")
+
+
+def uniformity(
+    directions: NDArray[np.float64], pairs: int, seed: int = 0, chunk: int = 8192
+) -> float:
+    """Take the log of the mean exp(−2 ‖u − v‖²), over all pairs or so many random ones."""
+    n = len(directions)
+    if n * (n - 1) // 2 <= pairs:
+        apart = squared_distances(directions)[np.triu_indices(n, 1)]
+        return float(np.log(np.exp(-2 * apart).mean()))
+    rng = np.random.default_rng(seed)
+    left, right = rng.integers(n, size=pairs), rng.integers(1, n, size=pairs)
+    right = (left + right) % n  # any other
+    total = 0.0
+    for start in range(0, pairs, chunk):
+        part = slice(start, start + chunk)
+        apart = np.square(directions[left[part]] - directions[right[part]]).sum(axis=1)
+        total += float(np.exp(-2 * apart).sum())
+    return float(np.log(total / pairs))
+
+
+def effective_rank(x: NDArray[np.float64]) -> float:
+    """Take exp of the entropy of the covariance's spectrum; 0 if all rows are equal."""
+    centred = x - x.mean(axis=0)
+    # the smaller of the two Gram matrices has the same spectrum, but for zeros
+    wide = centred.shape[1] > len(centred)
+    gram = centred @ centred.T if wide else centred.T @ centred
+    variances = np.maximum(np.linalg.eigvalsh(gram), 0)
+    if not variances.any():
+        return 0.0
+    shares = variances[variances > 0] / variances.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def squared_distances(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Measure ‖x_i − x_j‖² of all rows, (n, n), by one product."""
+    lengths = np.square(x).sum(axis=1)
+    squared: NDArray[np.float64] = lengths[:, None] + lengths - 2 * (x @ x.T)
+    return np.maximum(squared, 0)
+
+
+def _within_between(x: NDArray[np.float64], y: NDArray[np.intp]) -> float:
+    sizes, means = _class_means(x, y)
+    within = float(np.square(x - means[y]).sum())
+    between = float((sizes * np.square(means - x.mean(axis=0)).sum(axis=1)).sum())
+    return within / between if between else float("inf")
+
+
+def _class_means(
+    x: NDArray[np.float64], y: NDArray[np.intp]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Count each class and average its rows: (classes,) and (classes, d)."""
+    sizes = np.bincount(y).astype(np.int64)
+    order = np.argsort(y, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    return sizes, np.add.reduceat(x[order], starts, axis=0) / sizes[:, None]

@@ -8,8 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from twinset.metrics.intervals import Interval
-from twinset.metrics.joining import Floats, Ints
-from twinset.metrics.trials import Jackknifed, Trials
+from twinset.metrics.trials import Floats, Ints, Jackknifed, Trials
 
 LEVELS = 24
 # Between this share of the gallery and all of it the trend is measured.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twinset.decision import Calibrator, Threshold
 from twinset.metrics import intervals
 from twinset.metrics.all_pairs import AllPairs, PerImage
-from twinset.metrics.health import EmbeddingHealth, embedding_health
+from twinset.metrics.baselines import EmbeddingHealth, embedding_health
 from twinset.metrics.intervals import Estimate, Interval, share_interval
 from twinset.metrics.listed_pairs import ListedPairs
 from twinset.metrics.pairs import Curve, Rates, tpr_at_fpr

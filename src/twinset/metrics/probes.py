@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset.errors import DataError
-from twinset.metrics.baselines import unit_norm
+from twinset.metrics.baselines import checked, unit_norm
 from twinset.metrics.intervals import Estimate, Interval
-from twinset.metrics.retrieval import GRID_BITS, checked
+from twinset.metrics.retrieval import GRID_BITS
 from twinset.nearest import Matrix
 
 

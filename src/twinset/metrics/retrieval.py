@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset.cores import cores
 from twinset.errors import DataError
-from twinset.metrics.baselines import checked_vectors
+from twinset.metrics.baselines import checked
 from twinset.metrics.intervals import Estimate
 
 # Rows of whole numbers up to 2²⁴: their products add up in float64 without rounding.
@@ -92,16 +92,6 @@ def bootstrap_interval(
     means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(samples)]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def checked(vectors: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Check that vectors can be measured and that each has a label."""
-    x, classes = checked_vectors(vectors), np.asarray(labels)
-    if classes.shape != x.shape[:1]:
-        raise DataError(
-            f"Expected one label per row, shape ({len(x)},). Received shape {classes.shape}."
-        )
-    return x, classes
 
 
 def _classified(

@@ -14,8 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.errors import ModelError
-from twinset.metrics.baselines import unit_norm
-from twinset.metrics.health import alignment, effective_rank, squared_distances, uniformity
+from twinset.metrics.baselines import (
+    alignment,
+    effective_rank,
+    squared_distances,
+    uniformity,
+    unit_norm,
+)
 
 NAN = float("nan")
 HISTORY = "history.csv"

@@ -16,10 +16,9 @@ from typing import Any
 import keras
 
 from twinset.backbones.session import Provenance
-from twinset.makers import absent, defined_in
 from twinset.networks.own import check_encoder as check_encoder
 from twinset.recipe import ENCODERS
-from twinset.settings import Section
+from twinset.settings import Section, absent, defined_in
 
 
 def _public(value: Any) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twinset.metrics.measure import RATES, Rate
 from twinset.metrics.table import METRICS, Metric
-from twinset.metrics.transfer import RATES, Rate
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.errors import StoreError
-from twinset.metrics.joining import join, joined, spreads
+from twinset.metrics.trials import join, joined, spreads
 from twinset.nearest import Matrix
 from twinset.search.checked import Scalar, kind
 from twinset.search.store import Store

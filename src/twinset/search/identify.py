@@ -238,7 +238,7 @@ class Identifying:
         images: int,
         prior: float,
     ) -> Identification:
-        from twinset.metrics.posterior import posterior
+        from twinset.metrics.fusion import posterior
 
         m = len(gallery.names)
         shares, nobody = None, None

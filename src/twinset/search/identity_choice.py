@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from twinset.errors import StoreError
-from twinset.metrics.joining_choice import choose_rule
+from twinset.metrics.fusion import fit_posterior
 from twinset.metrics.measure import RULES
+from twinset.metrics.open_set import choose_rule
 from twinset.metrics.pairs import choose_threshold, curve_of_pairs, parse_rule
-from twinset.metrics.posterior import fit_posterior
 from twinset.metrics.trials import leave_out
 from twinset.models.embedder import Embedder
 from twinset.search.gallery import Gallery

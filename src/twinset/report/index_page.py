@@ -1,23 +1,32 @@
-"""Pictures of what an index found: answers to queries, and groups of duplicates."""
+"""What an index found, to look at: pictures of answers and duplicates, the page of a review."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import FileSource, TableSource, picture_of
 from twinset.errors import DataError
-from twinset.search.answer import Answer
+from twinset.files import write_bytes
+from twinset.report.page import render
+from twinset.search.answer import Answer, for_people
+from twinset.search.checked import Metadata
 from twinset.search.duplicates import Duplicates
 from twinset.search.identification import Identification
 from twinset.search.items import Neighbour
+from twinset.search.review import Review
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
 
 SIDE = 160
 GROUPS = 30
@@ -97,11 +106,9 @@ def _label(metadata: Mapping[str, Any]) -> str:
     return "" if label is None else str(label)
 
 
-def _thumbnail(source: FileSource | TableSource | None) -> NDArray[np.uint8] | None:
-    return thumbnail(source, SIDE)
-
-
-def thumbnail(source: FileSource | TableSource | None, size: int) -> NDArray[np.uint8] | None:
+def _thumbnail(
+    source: FileSource | TableSource | None, size: int = SIDE
+) -> NDArray[np.uint8] | None:
     """Read an image as a square with white borders; None where there is none to read."""
     if source is None:
         return None
@@ -114,3 +121,55 @@ def thumbnail(source: FileSource | TableSource | None, size: int) -> NDArray[np.
     # small images keep their pixels, as squares
     rows = np.arange(size) * side // size
     return pixels[rows][:, rows]
+
+
+EMBEDDED = 256  # pixels of an image in a page
+
+
+def write_review(review: Review, path: str | Path, *, title: str = "Review") -> None:
+    """Write a page that shows both images of each question, and takes the answers.
+
+    It needs no network and no other file. S is the same, D different, the space bar skips, U takes
+    the last answer back; "Save decisions" downloads a table for `Index.decide`. What was answered
+    is kept in the browser until then.
+
+    Args:
+        review: as `Index.review` made it.
+        path: of the page. Images are read from the paths in the metadata; of one that is not there
+            the id is shown.
+        title: of the page. Defaults to "Review".
+
+    Example:
+        >>> from twinset.search.review import Question, Review
+        >>> question = Question("a", "b", 0.5, 0.4, "near the threshold", 0.4)
+        >>> write_review(Review((question,), {"a": {}, "b": {"label": "cat"}}, "label"), "r.html")
+    """
+    items = {own: _told(own, known) for own, known in review.known.items()}
+    questions = [
+        {
+            "left": one.left,
+            "right": one.right,
+            "distance": f"{one.distance:.6f}",
+            "probability": "" if one.probability is None else f"{one.probability:.4f}",
+            "why": one.why,
+        }
+        for one in review.questions
+    ]
+    page = render("review.html.j2", report={"title": title}, items=items, questions=questions)
+    write_bytes(path, page.encode(errors="backslashreplace"))
+
+
+def _told(own: str, known: Metadata) -> dict[str, Any]:
+    # the id says it already, or nearly so
+    told = for_people({name: value for name, value in known.items() if name != "path"})
+    facts = {name: str(value) for name, value in told.items() if value is not None}
+    return {"id": own, "facts": facts, "image": _image(known)}
+
+
+def _image(known: Metadata) -> str:
+    pixels = _thumbnail(picture_of(known), EMBEDDED)
+    if pixels is None:
+        return ""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
