@@ -16,8 +16,7 @@ import twinset
 from serving import running
 from twinset.server.app import create_app
 from twinset.server.guard import Guard
-from twinset.server.opening import open_service
-from twinset.server.renewing import Current
+from twinset.server.opening import Current, open_service
 
 ITEMS = {"left_item": "items/00", "right_item": "items/01"}
 
@@ -163,7 +162,7 @@ import sys, urllib.request
 from twinset.server.app import create_app
 from twinset.server.guard import Guard
 from twinset.server.opening import open_service
-from twinset.server.renewing import Current
+from twinset.server.opening import Current
 from twinset.server.running import in_background
 
 with in_background(open_service(*sys.argv[1:])) as url:

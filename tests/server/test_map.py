@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 import twinset
 from twinset.server.child import ChildError
 from twinset.server.collection_map import CollectionMap, columns_of
-from twinset.server.mistakes import find_mistakes, mistakes_of
-from twinset.server.projection import Tsne, between, principal_axes, spread
+from twinset.server.projection import (
+    Tsne,
+    between,
+    find_mistakes,
+    mistakes_of,
+    principal_axes,
+    spread,
+)
 from twinset.server.running import in_background, open_service
 
 

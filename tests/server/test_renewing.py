@@ -17,8 +17,7 @@ import httpx
 import pytest
 
 import twinset
-from twinset.server.opening import open_service
-from twinset.server.renewing import Current
+from twinset.server.opening import Current, open_service
 
 ITEMS = {"left_item": "items/00", "right_item": "items/04"}
 

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from twinset.server.searches import Searches
+from twinset.server.batching import Searches
 
 
 class Slow:

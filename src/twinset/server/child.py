@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -23,15 +24,15 @@ class ChildError(TwinsetError):
     """What was to be computed in a process of its own was not."""
 
 
-def in_child(what: str, module: str, seconds: float, **given: Any) -> Arrays:
-    """Run a module, which calls `as_child`, with arrays; `what` is computed, for messages."""
+def in_child(what: str, compute: Callable[..., Arrays], seconds: float, **given: Any) -> Arrays:
+    """Call a function of a module with arrays; `what` is computed, for messages."""
     with tempfile.TemporaryDirectory(prefix="twinset-map-") as name:
         folder = Path(name)
         np.savez(folder / "given.npz", **given)
         # One thread: the other cores answer requests.
         settings = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         low = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)  # of Windows
-        command = [sys.executable, "-m", module, name]
+        command = [sys.executable, "-m", __name__, compute.__module__, compute.__name__, name]
         # The child ends when its input does: a server that is killed leaves none behind.
         with (
             (folder / "said.txt").open("wb") as said,
@@ -54,12 +55,13 @@ def in_child(what: str, module: str, seconds: float, **given: Any) -> Arrays:
             return dict(found)
 
 
-def as_child(compute: Callable[..., Arrays]) -> None:
-    """Compute what the parent asks for; what a module does that is run by `in_child`."""
+def _as_child(module: str, name: str, place: str) -> None:
+    # what the process does
     Thread(target=_end_with_input, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(10)
-    folder = Path(sys.argv[1])
+    folder = Path(place)
+    compute = getattr(importlib.import_module(module), name)
     with np.load(folder / "given.npz") as given:
         found: dict[str, Any] = compute(**given)
     np.savez(folder / "found.npz", **found)
@@ -68,3 +70,7 @@ def as_child(compute: Callable[..., Arrays]) -> None:
 def _end_with_input() -> None:
     os.read(0, 1)  # not sys.stdin, whose lock this thread would hold when Python ends
     os._exit(1)
+
+
+if __name__ == "__main__":
+    _as_child(*sys.argv[1:])

@@ -19,8 +19,8 @@ from twinset.search.items import Neighbour
 from twinset.search.paging import Page
 from twinset.search.points import Point
 from twinset.search.review import Question, Review
-from twinset.server import received
-from twinset.server.sender import ClientImage, Sender, encoded, quoted, single
+from twinset.server import wire
+from twinset.server.wire import ClientImage, Sender, encoded, quoted, single
 
 if TYPE_CHECKING:
     from twinset.search.duplicates import Duplicates
@@ -112,7 +112,7 @@ class Client:
             prior: share of same pairs where the verdict will be used, in (0, 1). Defaults to 0.5.
             point: operating point whose threshold is used. Defaults to none.
         """
-        return received.verdict(self._pair("/compare", left, right, prior, point))
+        return wire.verdict(self._pair("/compare", left, right, prior, point))
 
     def explain(
         self, left: ClientImage | Item, right: ClientImage | Item, *, prior: float = 0.5
@@ -157,12 +157,12 @@ class Client:
         """
         asked = {"k": k, "within": within, "where": list(where), "point": point}
         if isinstance(images, Item):
-            return received.answer(
+            return wire.answer(
                 self._sender.form("/search", {}, asked | {"item": images.id})["answers"][0]
             )
         told = self._ask("/search", images, asked | {"together": together})
         return _one_or_all(
-            [received.answer(each) for each in told["answers"]], single(images) or together
+            [wire.answer(each) for each in told["answers"]], single(images) or together
         )
 
     def identify(
@@ -182,7 +182,7 @@ class Client:
         """
         asked = {"k": k, "together": together, "where": list(where), "prior": prior}
         told = self._ask("/identify", images, asked | {"point": point})
-        found = [received.identification(each) for each in told["answers"]]
+        found = [wire.identification(each) for each in told["answers"]]
         return _one_or_all(found, single(images) or together)
 
     def page(self, offset: int = 0, limit: int = 100, *, where: Sequence[str] = ()) -> Page:
@@ -251,7 +251,7 @@ class Client:
     def review(self, count: int = 50, *, column: str | None = None) -> Review:
         """Choose the pairs that are worth asking a person about; see `Index.review`."""
         told = self._sender.get("/review", count=count, column=column)
-        questions = tuple(received.made(Question, each) for each in told["questions"])
+        questions = tuple(wire.made(Question, each) for each in told["questions"])
         return Review(questions, told["items"], told["claims"])
 
     def decisions(self, *, all: bool = False) -> list[Decision]:  # noqa: A002
@@ -259,7 +259,7 @@ class Client:
         found: list[Decision] = []
         while True:
             told = self._sender.get("/decisions", all=all, offset=len(found), limit=1000)
-            found += [received.made(Decision, each) for each in told["decisions"]]
+            found += [wire.made(Decision, each) for each in told["decisions"]]
             if len(found) >= told["total"] or not told["decisions"]:
                 return found[::-1]
 
@@ -277,7 +277,7 @@ class Client:
         body = [dict(zip(names, row, strict=False)) for row in rows]
         path = "/decisions/undo" if undo else "/decisions"
         told = self._sender.send("POST", path, json=body, params={"who": who}).json()
-        return received.made(Decided, told)
+        return wire.made(Decided, told)
 
     def duplicates(self, *, within: float | None = None, point: str | None = None) -> Duplicates:
         """Find groups of duplicates; see `twinset.duplicates`. Waits while they are computed.
@@ -295,13 +295,11 @@ class Client:
                 about = {"within": within, "point": point, "offset": at, "limit": 200}
                 told = self._sender.get("/duplicates", kind=kind, **about)
                 for group in told["groups"]:
-                    members = tuple(received.made(Neighbour, one) for one in group["members"])
+                    members = tuple(wire.made(Neighbour, one) for one in group["members"])
                     groups.append(DuplicateGroup(members, group["diameter"], group["kind"]))
                 at, total = at + 200, told["total"]
-        links = tuple(received.made(Edge, each) for each in told["links"])
-        return Duplicates(
-            tuple(groups), received.threshold(told["threshold"]), told["items"], links
-        )
+        links = tuple(wire.made(Edge, each) for each in told["links"])
+        return Duplicates(tuple(groups), wire.threshold(told["threshold"]), told["items"], links)
 
     # --- thresholds
 
@@ -309,16 +307,16 @@ class Client:
         """Read both error rates over thresholds; None where the model keeps none."""
         # without counts, for which the server would look for the neighbours of all items
         curve = self._sender.get("/threshold", counts=False)["curve"]
-        return None if curve is None else received.made(ErrorCurve, curve)
+        return None if curve is None else wire.made(ErrorCurve, curve)
 
     def points(self) -> dict[str, Point]:
         """List the operating points by name."""
-        return {each["name"]: received.made(Point, each) for each in self._sender.get("/points")}
+        return {each["name"]: wire.made(Point, each) for each in self._sender.get("/points")}
 
     def save_point(self, name: str, threshold: float, *, who: str = "") -> Point:
         """Name a threshold; needs the token; see `Index.save_point`."""
         body = {"name": name, "threshold": threshold, "who": who}
-        return received.made(Point, self._sender.send("POST", "/points", json=body).json())
+        return wire.made(Point, self._sender.send("POST", "/points", json=body).json())
 
     def remove_point(self, name: str) -> None:
         """Take an operating point away; needs the token."""

@@ -21,8 +21,16 @@ from twinset.errors import StoreError, TwinsetError
 from twinset.files import write_bytes
 from twinset.search.checked import Metadata
 from twinset.search.index import Index
-from twinset.server.mistakes import Mistakes, mistakes_of
-from twinset.server.projection import Axes, Points, Tsne, between, principal_axes, spread
+from twinset.server.projection import (
+    Axes,
+    Mistakes,
+    Points,
+    Tsne,
+    between,
+    mistakes_of,
+    principal_axes,
+    spread,
+)
 from twinset.server.telling import shown
 
 LOG = logging.getLogger("twinset.server")

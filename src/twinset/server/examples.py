@@ -8,9 +8,8 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from twinset.search.answer import for_people
-from twinset.server.answers import answer
 from twinset.server.service import Service, TheService
-from twinset.server.telling import PATH
+from twinset.server.telling import PATH, answer
 
 # Stand in examples for ids and a column of whatever index is served.
 FIRST, SECOND, COLUMN = "items/00", "items/04", "label"

@@ -10,11 +10,11 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twinset.errors import ReplacedError
-from twinset.server.asked import ASKED, Asked
 from twinset.server.limits import Limits
+from twinset.server.opening import Current
 from twinset.server.problems import Problem, respond
-from twinset.server.renewing import Current
 from twinset.server.service import Service
+from twinset.server.uploads import ASKED, Asked
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "

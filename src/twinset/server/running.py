@@ -22,8 +22,7 @@ from twinset.server.app import LOCAL, create_app
 from twinset.server.connection import Connection
 from twinset.server.kept import kept
 from twinset.server.limits import Limits
-from twinset.server.opening import open_service
-from twinset.server.renewing import Current
+from twinset.server.opening import Current, open_service
 from twinset.server.service import Service
 
 if TYPE_CHECKING:

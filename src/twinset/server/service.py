@@ -25,12 +25,11 @@ from twinset.models.embedder import Embedder, batch_size
 from twinset.search.answer import Answer
 from twinset.search.index import Index
 from twinset.server import uploads
-from twinset.server.asked import ASKED
-from twinset.server.batching import Batcher, late, tell
+from twinset.server.batching import Batcher, Searches, late, tell
 from twinset.server.limits import Limits
 from twinset.server.measures import Measures
 from twinset.server.problems import Problem
-from twinset.server.searches import Searches
+from twinset.server.uploads import ASKED
 
 Given = ParamSpec("Given")
 Made = TypeVar("Made")

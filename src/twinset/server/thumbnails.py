@@ -6,14 +6,16 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
 
 from twinset.data.decoding.decode import Preprocessing
+from twinset.data.decoding.image_file import EncodedImage, read_bytes
 from twinset.data.image_sources import picture_of
 from twinset.errors import DataError
+from twinset.search.index import Index
 from twinset.server.problems import Problem
 from twinset.server.service import Service
 
@@ -88,3 +90,35 @@ def drawn(metadata: Mapping[str, Any], size: int) -> bytes:
         file, "WEBP", quality=82, method=1, lossless=shape[0] * shape[1] <= _SMALL
     )
     return file.getvalue()
+
+
+def pictures_of(index: Index, ids: Sequence[str]) -> list[EncodedImage]:
+    """Read the pictures of items, in the order of their ids; takes as long as a disk does.
+
+    Raises:
+        UnknownItemError: no such item.
+        Problem: 404, an item without a picture, or whose picture is gone.
+    """
+    items = index.get(ids)
+    found = []
+    for own, metadata in zip(items.ids, items.metadata, strict=True):
+        source = picture_of(metadata)
+        if source is None:
+            raise Problem(
+                404,
+                f"Expected an item with a picture. {own!r} was put in as an embedding.",
+                name="no-picture",
+            )
+        try:
+            data = source.encoded()
+            if not isinstance(data, EncodedImage):
+                data = EncodedImage(read_bytes(data), own)
+        except DataError:
+            # not its own words, which name a path of the host
+            raise Problem(
+                404,
+                f"Expected the picture of {own!r} where the index found it. It is there no longer.",
+                name="no-picture",
+            ) from None
+        found.append(EncodedImage(data.data, own))
+    return found

@@ -1,10 +1,11 @@
-"""A request's bytes as checked pixels: no path of the host is ever taken from a request."""
+"""A request, and its bytes as checked pixels: no path of the host is ever taken from it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, get_origin
 
@@ -12,17 +13,52 @@ import numpy as np
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.types import Message, Receive
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.decoding.image_file import EncodedImage
-from twinset.server.asked import ASKED
 from twinset.server.limits import Limits
 from twinset.server.problems import Problem
 
+
+@dataclass(eq=False)
+class Asked:
+    """A request that is being answered."""
+
+    deadline: float  # by time.monotonic
+    receive: Receive
+    body: bytes | None = None  # once it was read whole
+
+    async def left(self) -> None:
+        """Wait until the client hangs up; for ever while a body may come instead."""
+        if self.body is None:
+            await asyncio.get_running_loop().create_future()
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    def again(self) -> Receive:
+        """Give what brings the body that was read once more."""
+        given = False
+
+        async def received() -> Message:
+            nonlocal given
+            if given or self.body is None:
+                return await self.receive()
+            given = True
+            return {"type": "http.request", "body": self.body, "more_body": False}
+
+        return received
+
+
+# A request's own task sets it, so that what is called for it need not hand it on.
+ASKED: ContextVar[Asked | None] = ContextVar("twinset-asked", default=None)
+
+
 Options = TypeVar("Options", bound=BaseModel)
+Given = TypeVar("Given")
 
 _MAX_PARTS = 10_000
 _MAX_FIELD = 64 * 1024
@@ -238,6 +274,18 @@ def options_of(form: Form, kind: type[Options]) -> Options:
         ) from None
 
 
+async def body_of(request: Request, limits: Limits, kind: type[Given]) -> Given:
+    """Read a body of JSON within the limits of the server, and check it."""
+    # not by FastAPI's own way, which reads a body of any size, for as long as it takes
+    body = await read_body(request, limits)
+    try:
+        return TypeAdapter(kind).validate_json(body or b"null")
+    except ValidationError as error:
+        raise RequestValidationError(
+            [each | {"loc": ("body", *each["loc"])} for each in error.errors()]
+        ) from None
+
+
 def decoded(
     images: Sequence[EncodedImage], preprocessing: Preprocessing, most: int
 ) -> NDArray[np.uint8]:
@@ -245,4 +293,48 @@ def decoded(
     found = np.empty((len(images), *preprocessing.shape), np.uint8)
     for row, image in enumerate(images):
         found[row] = preprocessing.pixels(replace(image, most=most))
+    return found
+
+
+def takes(
+    options: type[BaseModel], *fields: str, many: bool = False, example: Any = None
+) -> dict[str, Any]:
+    """Describe a request that brings images in these fields and options, for `openapi_extra`.
+
+    Images come as a form; where there is one field, a single image may be the whole body, with the
+    options in the query.
+    """
+    # by hand, as FastAPI would parse the form before it knew what may be in it
+    schema = options.model_json_schema()
+    file: dict[str, Any] = {"type": "string", "format": "binary"}
+    one = {"type": "array", "items": file, "minItems": 1} if many else file
+    properties = {**dict.fromkeys(fields, one), **schema.get("properties", {})}
+    form = {"type": "object", "properties": properties}
+    content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
+    if example is not None:
+        content["multipart/form-data"]["example"] = example
+    if len(fields) == 1:
+        content["image/*"] = {"schema": file}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def takes_json(kind: Any, example: Any) -> dict[str, Any]:
+    """Describe a body of JSON, for `openapi_extra`."""
+    schema = TypeAdapter(kind).json_schema(ref_template="#/$defs/{model}")
+    content = {"application/json": {"schema": _inlined(schema), "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    # a definition beside a body has no place in an OpenAPI document
+    known = schema.pop("$defs", {})
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                return walk(known[value["$ref"].rsplit("/", 1)[-1]])
+            return {name: walk(each) for name, each in value.items()}
+        return [walk(each) for each in value] if isinstance(value, list) else value
+
+    found: dict[str, Any] = walk(schema)
     return found

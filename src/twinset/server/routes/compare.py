@@ -13,9 +13,7 @@ from starlette.responses import Response
 from twinset import distance as distances
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.models.explanation import explain_pixels
-from twinset.server.answers import answer
 from twinset.server.examples import FIRST, SECOND
-from twinset.server.pictures import pictures
 from twinset.server.problems import Problem
 from twinset.server.schemas import (
     CompareOptions,
@@ -23,10 +21,11 @@ from twinset.server.schemas import (
     EmbedOptions,
     ExplanationOut,
     VerdictOut,
-    takes,
 )
 from twinset.server.service import Service, TheService
-from twinset.server.uploads import Form
+from twinset.server.telling import answer
+from twinset.server.thumbnails import pictures_of
+from twinset.server.uploads import Form, takes
 
 router = APIRouter(tags=["compare"])
 SIDES = ("left", "right")
@@ -83,7 +82,7 @@ async def explain(request: Request, service: TheService) -> Response:
     held: dict[str, EncodedImage] = {}
     if ids:
         index = service.index_or_problem()
-        held = dict(zip(ids, await service.call(pictures, index, ids), strict=True))
+        held = dict(zip(ids, await service.call(pictures_of, index, ids), strict=True))
     pixels = await service.pixels([held[one] if isinstance(one, str) else one for one in given])
     loop = asyncio.get_running_loop()
     context = copy_context()  # of the request, with its deadline

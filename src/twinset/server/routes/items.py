@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Query, Request
+from numpy.typing import NDArray
 from starlette.responses import Response
 
-from twinset.data.image_sources import picture_of
+from twinset.data.decoding.image_file import EncodedImage
+from twinset.data.image_sources import FileSource, picture_of
+from twinset.errors import StoreError, UnknownItemError
+from twinset.files import write_bytes
+from twinset.search.checked import checked_metadata
 from twinset.search.index import Index
-from twinset.server import adding
-from twinset.server.answers import answer
+from twinset.search.index_changes import STAMP
+from twinset.search.items import Items
+from twinset.search.store import scheme_of
 from twinset.server.problems import Problem
-from twinset.server.schemas import takes
-from twinset.server.search_schemas import Added, AddOptions, IndexOut, ItemOut, ItemsOut, Removed
+from twinset.server.schemas import Added, AddOptions, IndexOut, ItemOut, ItemsOut, Removed
 from twinset.server.service import Service, TheIndex, TheService, TheWriter
-from twinset.server.telling import PATH, checked_where, shown, threshold_told
+from twinset.server.telling import PATH, answer, checked_where, shown, threshold_told
 from twinset.server.thumbnails import MEDIA, SIZES, WHOLE, pictures, tag_of
+from twinset.server.uploads import takes
 
 router = APIRouter(tags=["items"])
 LISTED, COUNTED = 100, 1000  # values of a column that are listed, and counted
@@ -101,11 +111,11 @@ async def add(request: Request, service: TheWriter, index: TheIndex) -> Response
     options, form = await service.read(request, AddOptions, "image")
     given = form.image("image")
     # all that can be refused is refused before the image costs an inference
-    metadata = adding.known_of(options.metadata)
-    folder = adding.folder_of(index, service.uploads)
+    metadata = known_of(options.metadata)
+    folder = folder_of(index, service.uploads)
     [vector] = await service.embed_images([given])
     new = given, vector, options.id, metadata
-    own, held = await service.call(lambda: adding.put(index, folder, *new))
+    own, held = await service.call(lambda: put(index, folder, *new))
     return answer(_told(own, held), 201)
 
 
@@ -158,3 +168,90 @@ async def _picture(
     # a browser that has it already was told so above, without a pixel read
     data = await service.call(pictures(service).get, tag, held.metadata[0], size)
     return Response(data, media_type=MEDIA, headers=headers)
+
+
+UPLOADS = "uploads"  # in the folder of an index
+_SUFFIXES = {b"\xff\xd8": "jpg", b"\x89PNG": "png", b"GIF": "gif", b"BM": "bmp", b"RIFF": "webp"}
+
+
+def folder_of(index: Index, given: Path | None = None) -> Path:
+    """Tell where uploaded images are kept: in the index's own folder, unless told otherwise.
+
+    Raises:
+        Problem: 409, the index is in a database, and no folder was named.
+    """
+    if given is not None:
+        return given.absolute()
+    if scheme_of(index.url):
+        raise Problem(
+            409,
+            "Expected a folder for uploaded images. This index is in a database, which keeps none: "
+            "start the server with --uploads FOLDER.",
+            name="no-uploads",
+        )
+    return Path(index.url).absolute() / UPLOADS
+
+
+def known_of(text: str) -> dict[str, Any]:
+    """Read what is to be known of an item.
+
+    Raises:
+        Problem: 422, no JSON object of scalars, or a name that the index keeps for itself.
+    """
+    try:
+        known = json.loads(text)
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, Mapping):
+        raise Problem(422, 'Expected `metadata` as a JSON object, such as {"label": "red"}.')
+    checked = checked_metadata(known, "the new item")
+    for name in checked:
+        # whoever could name a path could have any image of the host shown
+        if name == PATH or name.startswith("_"):
+            raise Problem(
+                422, f"Expected `metadata` without {name!r}: the index keeps this name for itself."
+            )
+    return checked
+
+
+def put(
+    index: Index,
+    folder: Path,
+    image: EncodedImage,
+    vector: NDArray[np.float32],
+    id_: str | None,
+    known: Mapping[str, Any],
+) -> tuple[str, dict[str, Any]]:
+    """Write an image that was decoded already, and make it an item; both are on disk then."""
+    digest = hashlib.sha256(image.data).hexdigest()[:32]
+    own = id_ if id_ is not None else f"{UPLOADS}/{digest}"
+    path = folder / f"{digest}.{_suffix(image.data)}"
+    _refuse(index, own)
+    if not path.is_file():
+        write_bytes(path, image.data)
+    stamp = FileSource(str(path), path.name).stamp()
+    metadata = {**known, PATH: str(path), STAMP: stamp}
+    try:
+        index.put(Items([own], vector[None], [metadata]))
+    except StoreError:
+        _refuse(index, own)  # another put it in meanwhile
+        raise
+    return own, metadata
+
+
+def _suffix(data: bytes) -> str:
+    # for people who look into the folder: whoever reads a file goes by its first bytes
+    return next((name for mark, name in _SUFFIXES.items() if data.startswith(mark)), "image")
+
+
+def _refuse(index: Index, own: str) -> None:
+    try:
+        index.get([own])
+    except UnknownItemError:
+        return
+    raise Problem(
+        409,
+        f"Expected the id of a new item. Received {own!r}, which is there already: remove it "
+        "first, or choose another id.",
+        name="known-id",
+    )

@@ -12,13 +12,12 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from twinset.search.index import Index
-from twinset.server.answers import answer
 from twinset.server.collection_map import Chart, CollectionMap, Work
 from twinset.server.problems import Computing, Problem
 from twinset.server.projection import COMPUTED
-from twinset.server.schemas import takes
 from twinset.server.service import Service, TheIndex, TheService
-from twinset.server.telling import answer_told
+from twinset.server.telling import answer, answer_told
+from twinset.server.uploads import takes
 
 router = APIRouter(tags=["map"])
 

@@ -6,14 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
 from twinset.data.labelled import VectorInput
-from twinset.server.answers import answer
 from twinset.server.problems import Problem
 from twinset.server.schemas import ModelCard
 from twinset.server.service import Service, TheService
-from twinset.server.telling import threshold_told
+from twinset.server.telling import answer, threshold_told
 
 router = APIRouter(tags=["model"])
 
@@ -74,3 +73,35 @@ def card(service: Service) -> dict[str, Any]:
         "writable": service.token is not None,
         "limits": asdict(service.limits),
     }
+
+
+health = APIRouter(tags=["health"])
+
+
+@health.get("/health/live", summary="The process answers.")
+async def live() -> Response:
+    """Tell that the process answers."""
+    # neither index nor queue is asked: a server that has much to do must not be killed for it
+    return answer({"status": "alive"})
+
+
+@health.get("/health/ready", summary="Model and index are loaded, and there is room in the queue.")
+async def ready(service: TheService) -> Response:
+    """Tell whether new requests would be answered."""
+    # whoever shares out requests among servers sends none here while the queue is full
+    waiting, most = service.batcher.waiting_images, service.limits.queue_images
+    if waiting >= most:
+        raise service.batcher.full()
+    return answer({"status": "ready", "waiting": waiting})
+
+
+@health.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
+async def metrics(service: TheService) -> Response:
+    """Tell queue, batches, answers and what was refused, in Prometheus' text format."""
+    waiting = service.batcher
+    text = service.measures.text(
+        queue_images=waiting.waiting_images,
+        queue_bytes=waiting.waiting_bytes,
+        requests_active=service.users,
+    )
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

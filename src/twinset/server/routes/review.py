@@ -14,21 +14,13 @@ from twinset.search.decisions import Decided
 from twinset.search.duplicates import PICTURE, THING, DuplicateGroup, Duplicates, duplicates
 from twinset.search.index import Index
 from twinset.search.keep import RULES, keep_plan
-from twinset.server.answers import answer
 from twinset.server.examples import FIRST, SECOND
 from twinset.server.kept import kept
 from twinset.server.problems import Problem
-from twinset.server.review_schemas import (
-    DecidedOut,
-    DecisionIn,
-    DuplicatesOut,
-    PairIn,
-    ReviewOut,
-    body_of,
-    takes_json,
-)
+from twinset.server.schemas import DecidedOut, DecisionIn, DuplicatesOut, PairIn, ReviewOut
 from twinset.server.service import Service, TheIndex, TheService, TheWriter, the_writer
-from twinset.server.telling import PATH, shown, threshold_told
+from twinset.server.telling import PATH, answer, shown, threshold_told
+from twinset.server.uploads import body_of, takes_json
 
 router = APIRouter(tags=["review"])
 # Members of a group beyond which it is a class rather than one thing that was put in so often.
@@ -94,7 +86,7 @@ async def decisions(
 )
 async def decide(request: Request, service: TheWriter, index: TheIndex, who: Who = "") -> Response:
     """Record decisions, all or none; they count from now on, and are on disk then."""
-    given = await body_of(request, service, list[DecisionIn])
+    given = await body_of(request, service.limits, list[DecisionIn])
     rows = [(one.left, one.right, one.same, one.why) for one in given]
     return answer(await service.call(_decide, index, rows, who, undo=False))
 
@@ -107,7 +99,7 @@ async def decide(request: Request, service: TheWriter, index: TheIndex, who: Who
 )
 async def undo(request: Request, service: TheWriter, index: TheIndex, who: Who = "") -> Response:
     """Take back the latest decision on each of these pairs; without a body the latest of all."""
-    given = await body_of(request, service, list[PairIn] | None)  # type: ignore[arg-type]
+    given = await body_of(request, service.limits, list[PairIn] | None)  # type: ignore[arg-type]
     if given is None:
         last = (await service.call(index.decisions))[-1:]
         given = [PairIn(left=one.left, right=one.right) for one in last]

@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from twinset.errors import StoreError
 from twinset.search.reach import reach
-from twinset.server.answers import answer
 from twinset.server.kept import kept
 from twinset.server.problems import Problem
-from twinset.server.review_schemas import PointIn, PointOut, ThresholdCosts, body_of, takes_json
+from twinset.server.schemas import PointIn, PointOut, ThresholdCosts
 from twinset.server.service import Service, TheIndex, TheService, TheWriter
-from twinset.server.telling import threshold_told
+from twinset.server.telling import answer, threshold_told
+from twinset.server.uploads import body_of, takes_json
 
 router = APIRouter(tags=["threshold"])
 
@@ -84,7 +84,7 @@ async def points(service: TheService, index: TheIndex) -> Response:
 )
 async def save(request: Request, service: TheWriter, index: TheIndex) -> Response:
     """Save an operating point; one of the same name is replaced."""
-    given = await body_of(request, service, PointIn)
+    given = await body_of(request, service.limits, PointIn)
     made = await service.call(index.save_point, given.name, given.threshold, who=given.who)
     return answer(made.to_dict(), 201)
 
