@@ -238,7 +238,7 @@ def identify_all(
     Args:
         embeddings: (n, d).
         identities: a label of each, (n,).
-        rule: of joining, from `metrics.joining`. Defaults to the one that cross-validation chooses.
+        rule: of joining, from `metrics.trials`. Defaults to the one that cross-validation chooses.
         seed: of the draw of queries and of the folds. Defaults to 0.
 
     Returns:
