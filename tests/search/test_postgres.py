@@ -348,10 +348,9 @@ def test_far_from_the_origin(store, offset):
 
 def test_texts_are_compared_by_code_points():
     """Read from the SQL: this server knows no language, in whose order it would show."""
-    pytest.importorskip("psycopg")
     for sign in ("<", "<=", ">", ">="):
         text, parameters = sql_of(Condition("name", sign, "B"))
-        assert f'(metadata ->> %s) COLLATE "C" {sign} %s' in text.as_string(None)
+        assert f'(metadata ->> %s) COLLATE "C" {sign} %s' in text
         assert parameters == ["name", "name", "B"]
 
 

@@ -50,6 +50,7 @@ class PostgresStore(Store):
     ) -> None:
         self._place = place
         self._transactions = Transactions(place, found[0], connection)
+        self._effort = 0  # of HNSW, as the last search found it; what the next one begins with
         self._follow(*found)
 
     @classmethod
@@ -192,17 +193,26 @@ class PostgresStore(Store):
     def _search(self, request: Request) -> list[list[Neighbour]]:
         table = self._table
 
+        k = None if request.exact else request.k
+        guess = self._effort if k is not None else 0
+        settings = hnsw.settings(k, guess) if k is not None and guess else ""
+
         def answer(cursor: Cursor[Any], built: Any) -> list[list[Neighbour]]:
-            effort = built and not request.exact and request.k is not None and built["effort"]
+            effort = 0 if k is None or built is None else built["effort"]
+            ready = effort == guess
             answers = []
             for query in request.queries:
-                hits = hnsw.search(cursor, table, query, request, effort) if effort else None
+                if k is not None and effort and not ready:
+                    cursor.connection.execute(hnsw.settings(k, effort).encode())
+                hits = hnsw.search(cursor, table, query, request) if effort else None
+                ready = hits is not None  # else what follows turns the index off
                 if hits is None:
                     hits = table.exact(cursor, query, request, among=built is not None)
                 answers.append(hits)
+            self._effort = effort or self._effort
             return answers
 
-        return self._transactions.read(answer)
+        return self._transactions.read(answer, settings)
 
     def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
         return self._transactions.read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 from collections.abc import Sequence
@@ -23,7 +24,6 @@ from twinset.search.where import Condition
 
 if TYPE_CHECKING:
     from psycopg import Cursor
-    from psycopg.sql import Composable, Composed
 
 COLUMNS = "position, id, embedding, metadata"
 LARGEST_FLOAT16 = 65_504
@@ -51,41 +51,35 @@ class Table:
         """The type of an embedding, in SQL."""
         return f"{'halfvec' if self.layout.vectors == FLOAT16 else 'vector'}({self.dim})"
 
-    def sql(self, statement: str) -> Composed:
-        """Put the names of the table and of its HNSW index into a statement."""
-        from psycopg import sql
-
-        return sql.SQL(statement).format(
-            table=sql.Identifier(table_name(self.number)),
-            hnsw=sql.Identifier(f"twinset_hnsw_{self.number}"),
-            known=sql.Identifier(f"twinset_known_{self.number}"),
+    def sql(self, statement: str) -> bytes:
+        """Put the names of the table and of its indexes, made of its number, into a statement."""
+        return (
+            statement.replace("{table}", table_name(self.number))
+            .replace("{hnsw}", f"twinset_hnsw_{self.number}")
+            .replace("{known}", f"twinset_known_{self.number}")
+            .encode()
         )
 
     def create(self, cursor: Cursor[Any], name: str) -> None:
         """Make the table, and its parts."""
-        from psycopg import sql
+        from psycopg.sql import SQL, Literal
 
         column, parts = self.layout.partition_by, self.layout.partitions or 1
         whole = column is None and parts == 1
         keys, key = ("PRIMARY KEY", "UNIQUE") if whole else ("", "")
+        by = "" if whole else " PARTITION BY HASH (" + ("id)" if column is None else "(")
         statement = self.sql(
             f'CREATE TABLE {{table}} (position bigserial {keys}, id text COLLATE "C" NOT NULL '
-            f"{key}, embedding {self.type} NOT NULL, metadata jsonb NOT NULL)"
+            f"{key}, embedding {self.type} NOT NULL, metadata jsonb NOT NULL){by}"
         )
-        if not whole:
-            by: Composable = sql.SQL("id")
-            if column is not None:
-                by = sql.SQL("(metadata -> {})").format(sql.Literal(column))
-            statement += sql.SQL(" PARTITION BY HASH ({})").format(by)
+        if column is not None:
+            statement += SQL("metadata -> {}))").format(Literal(column)).as_bytes(cursor)
         cursor.execute(statement)
         for part in range(0 if whole else parts):
             cursor.execute(
-                sql.SQL(
-                    "CREATE TABLE {} PARTITION OF {} "
+                self.sql(
+                    f"CREATE TABLE {{table}}_{part} PARTITION OF {{table}} "
                     f"FOR VALUES WITH (MODULUS {parts}, REMAINDER {part})"
-                ).format(
-                    sql.Identifier(f"{table_name(self.number)}_{part}"),
-                    sql.Identifier(table_name(self.number)),
                 )
             )
         if not whole:
@@ -93,7 +87,7 @@ class Table:
             unique = "UNIQUE " if column is None else ""
             cursor.execute(self.sql(f"CREATE {unique}INDEX ON {{table}} (id)"))
             cursor.execute(self.sql("CREATE INDEX ON {table} (position)"))
-        comment = sql.Literal(f"twinset index {name}")
+        comment = Literal(f"twinset index {name}").as_bytes(cursor)
         cursor.execute(self.sql("COMMENT ON TABLE {table} IS ") + comment)
 
     def check(self, items: Items) -> None:
@@ -126,17 +120,18 @@ class Table:
         fields = np.empty((len(vectors), 8 + width), np.uint8)
         fields[:, :8] = np.frombuffer(struct.pack(">ihh", 4 + width, self.dim, 0), np.uint8)
         fields[:, 8:] = numbers.view(np.uint8)
-        parts: list[Any] = []
-        for id_, field, known in zip(items.ids[which], fields, items.metadata[which], strict=True):
-            name, text = id_.encode(), mapping_json(known).encode()
-            parts += (
-                struct.pack(">hi", 3, len(name)),
-                name,
-                field.data,
-                struct.pack(">ib", len(text) + 1, 1),
-                text,
+        data = memoryview(fields.tobytes())
+        names = [id_.encode() for id_ in items.ids[which]]
+        texts = [mapping_json(known).encode() for known in items.metadata[which]]
+        head, tail, size = struct.Struct(">hi").pack, struct.Struct(">ib").pack, 8 + width
+        return b"".join(
+            part
+            for at, (name, text) in enumerate(zip(names, texts, strict=True))
+            for part in (
+                *(head(3, len(name)), name),
+                *(data[at * size : (at + 1) * size], tail(len(text) + 1, 1), text),
             )
-        return b"".join(parts)
+        )
 
     def update_metadata(
         self, cursor: Cursor[Any], ids: Sequence[str], metadata: Sequence[Metadata]
@@ -170,13 +165,10 @@ class Table:
     ) -> Page:
         """List some of the items for which conditions hold, and count them."""
         condition, parameters = self._where(where)
-        cursor.execute(self.sql("SELECT count(*) FROM {table}") + condition, parameters)
+        cursor.execute(self.sql(f"SELECT count(*) FROM {{table}}{condition}"), parameters)
         total = int(value(cursor))
-        listing = self.sql("SELECT id, metadata FROM {table}") + condition
-        cursor.execute(
-            listing + self.sql(" ORDER BY position OFFSET %s LIMIT %s"),
-            [*parameters, offset, limit],
-        )
+        listing = f"SELECT id, metadata FROM {{table}}{condition} ORDER BY position"
+        cursor.execute(self.sql(f"{listing} OFFSET %s LIMIT %s"), [*parameters, offset, limit])
         rows = cursor.fetchall()
         return Page(tuple(row[0] for row in rows), tuple(row[1] for row in rows), total)
 
@@ -212,37 +204,31 @@ class Table:
         approximate: bool = False,
     ) -> Candidates:
         """Let the database find the items nearest to a query, in its arithmetic."""
-        from psycopg import sql
-
-        distance = sql.SQL("embedding <-> %s")
+        distance = "embedding <-> %s"
         if self.layout.vectors == FLOAT16:
             # An index of halves compares halves; what is exact takes the query as it is.
-            cast = f"embedding <-> %s::{self.type}" if approximate else "embedding::vector <-> %s"
-            distance = sql.SQL(cast)
+            exact = "embedding::vector <-> %s"
+            distance = f"embedding <-> %s::{self.type}" if approximate else exact
         condition, parameters = self._where(where)
         if reach is not None:
-            condition += sql.SQL(" AND " if where else " WHERE ") + distance + sql.SQL(" <= %s")
+            condition += f"{' AND' if where else ' WHERE'} {distance} <= %s"
             parameters += [query, reach]
-        statement = self.sql(f"SELECT {COLUMNS} FROM {{table}}") + condition
-        statement += sql.SQL(" ORDER BY ") + distance + sql.SQL(" LIMIT %s")
-        cursor.execute(statement, [*parameters, query, limit])
+        statement = f"SELECT {COLUMNS} FROM {{table}}{condition} ORDER BY {distance} LIMIT %s"
+        cursor.execute(self.sql(statement), [*parameters, query, limit])
         return self.candidates(cursor.fetchall())
 
-    def _where(self, where: Sequence[Condition]) -> tuple[Composed, list[Any]]:
-        from psycopg import sql
-
-        if not where:
-            return sql.Composed([]), []
-        texts, parameters = [], []
+    def _where(self, where: Sequence[Condition]) -> tuple[str, list[Any]]:
+        texts: list[str] = []
+        parameters: list[Any] = []
         for condition in where:
             text, values = sql_of(condition)
             texts.append(text)
             parameters += values
             if condition.operator == "=" and condition.name == self.layout.partition_by:
                 # the same once more, from which Postgres sees which part has it
-                texts.append(sql.SQL("(metadata -> %s) = %s::jsonb").format())
+                texts.append("(metadata -> %s) = %s::jsonb")
                 parameters += [condition.name, scalar_json(condition.value)]
-        return sql.SQL(" WHERE ") + sql.SQL(" AND ").join(texts), parameters
+        return " WHERE " + " AND ".join(texts) if texts else "", parameters
 
     def exact(
         self,
@@ -276,44 +262,34 @@ class Table:
 # --- Conditions in SQL, over jsonb: what `where.holds` says, to the letter.
 
 
-def sql_of(condition: Condition) -> tuple[Composed, list[Any]]:
+def sql_of(condition: Condition) -> tuple[str, list[Any]]:
     """Write a condition as SQL.
 
     Names and values travel as parameters, never as text of the statement. jsonb keeps the kinds
     apart and compares numbers exactly. It orders texts by the database's collation, though, so
     they are compared as texts, by code points.
     """
-    from psycopg import sql
-
-    value = sql.SQL("(metadata -> %s)")
-    if condition.operator == "!=":  # holds for an item that lacks the name as well
-        return value + sql.SQL(" IS DISTINCT FROM %s::jsonb"), [
-            condition.name,
-            scalar_json(condition.value),
-        ]
-    if condition.operator == "=":
+    name, symbol, asked = condition.name, condition.operator, condition.value
+    if symbol == "!=":  # holds for an item that lacks the name as well
+        return "(metadata -> %s) IS DISTINCT FROM %s::jsonb", [name, scalar_json(asked)]
+    if symbol == "=":
         # through the whole object, as an index on it can serve (GIN, jsonb_path_ops)
-        return sql.SQL("metadata @> %s::jsonb").format(), [
-            mapping_json({condition.name: condition.value})
-        ]
-    symbol = sql.SQL(condition.operator)
-    if kind(condition.value) == "text":
-        text = sql.SQL(
-            "(jsonb_typeof({value}) = 'string' AND (metadata ->> %s) COLLATE \"C\" {} %s)"
-        )
-        return text.format(symbol, value=value), [condition.name, condition.name, condition.value]
-    number = sql.SQL("(jsonb_typeof({value}) = 'number' AND {value} {} %s::jsonb)")
-    return number.format(symbol, value=value), [
-        condition.name,
-        condition.name,
-        scalar_json(condition.value),
-    ]
+        return "metadata @> %s::jsonb", [mapping_json({name: asked})]
+    if kind(asked) == "text":
+        alike = "jsonb_typeof(metadata -> %s) = 'string'"
+        return f'({alike} AND (metadata ->> %s) COLLATE "C" {symbol} %s)', [name, name, asked]
+    alike = "jsonb_typeof(metadata -> %s) = 'number'"
+    text = f"({alike} AND (metadata -> %s) {symbol} %s::jsonb)"
+    return text, [name, name, scalar_json(asked)]
 
 
 def mapping_json(metadata: Metadata) -> str:
     """Write metadata as JSON that comes back from jsonb as it was."""
-    pairs = (f"{json.dumps(name)}: {scalar_json(value)}" for name, value in metadata.items())
+    pairs = [f"{_quoted(name)}: {scalar_json(value)}" for name, value in metadata.items()]
     return "{" + ", ".join(pairs) + "}"
+
+
+_quoted = functools.lru_cache(4096)(json.dumps)  # names are the same for most items
 
 
 def scalar_json(value: Scalar) -> str:
@@ -324,4 +300,5 @@ def scalar_json(value: Scalar) -> str:
     """
     if isinstance(value, float) and value.is_integer():
         return f"{int(value)}.0"
-    return json.dumps(value)
+    # json.dumps takes two microseconds for a number, and a load has millions
+    return str(value) if type(value) is int else json.dumps(value)

@@ -40,14 +40,17 @@ class Transactions:
         """Let go of the connections."""
         self._connections.close()
 
-    def read(self, action: Callable[[Cursor[Any], Any], Answer]) -> Answer:
+    def read(self, action: Callable[[Cursor[Any], Any], Answer], settings: str = "") -> Answer:
         """Read one state of the index, however many statements ask for it.
 
         The action is given a cursor, and what the catalogue has of the approximate index.
         """
 
         def attempt(connection: Connection[Any]) -> Answer:
-            with self.snapshot(connection) as built, connection.cursor(binary=True) as cursor:
+            with (
+                self.snapshot(connection, settings) as built,
+                connection.cursor(binary=True) as cursor,
+            ):
                 return action(cursor, built)
 
         return self._repeated(attempt)
@@ -90,14 +93,14 @@ class Transactions:
             yield connection
 
     @contextmanager
-    def snapshot(self, connection: Connection[Any]) -> Iterator[Any]:
+    def snapshot(self, connection: Connection[Any], settings: str = "") -> Iterator[Any]:
         """Let all statements see what the first one saw; give what `read` gives as well."""
         import psycopg
 
         # one text, as each statement is a way to the server and back
         opening = (
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-            f"SELECT name, approximation FROM twinset_indexes WHERE id = {self.number}"
+            f"SELECT name, approximation FROM twinset_indexes WHERE id = {self.number};{settings}"
         )
         try:
             answer = connection.execute(opening.encode())
