@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from twinset.metrics.fusion import Fusion as Fusion
     from twinset.metrics.fusion import fuse as fuse
     from twinset.metrics.pairs import score_pairs as score_pairs
+    from twinset.models.bulk import embed_images as embed_images
     from twinset.models.compare_pairs import Joint as Joint
     from twinset.models.compare_pairs import compare_pairs as compare_pairs
     from twinset.models.embedder import Embedder as Embedder
@@ -101,6 +102,7 @@ _HOMES = {
     "compare_models": "twinset.evaluation.evaluate",
     "compare_pairs": "twinset.models.compare_pairs",
     "duplicates": "twinset.search.duplicates",
+    "embed_images": "twinset.models.bulk",
     "evaluate": "twinset.evaluation.evaluate",
     "export": "twinset.exporters.export",
     "fit": "twinset.training.fit",

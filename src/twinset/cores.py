@@ -16,7 +16,10 @@ Made = TypeVar("Made")
 @cache
 def cores() -> int:
     """Count the processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # by which Ray, Slurm and people give each of many processes its share
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(here, int(wanted)) if wanted.isdecimal() and int(wanted) else here
 
 
 def in_order(

@@ -8,12 +8,17 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twinset.errors import RecipeError
 
+if TYPE_CHECKING:
+    from twinset.data.image_sources import Skipped
+
 INTERRUPTED = 130  # as shells count an end by Ctrl-C: 128 and the number of the signal
+SKIPPED = 10  # so many get a line
 BACKENDS = ("jax", "tensorflow", "torch")
 RECIPES = sorted(path.stem for path in Path(__file__).parents[1].glob("recipes/*.toml"))
 A_RECIPE = f"A built-in recipe ({', '.join(RECIPES)}), or the path of a .toml file."
@@ -137,6 +142,14 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Print what is no answer."""
     print(text, file=sys.stderr)  # noqa: T201
+
+
+def tell_skipped(command: str, skipped: Sequence[Skipped]) -> None:
+    """Print what could not be used, a line each, up to SKIPPED."""
+    for bad in skipped[:SKIPPED]:
+        note(f"{command}: skipped {bad.name}: {bad.reason}")
+    if len(skipped) > SKIPPED:
+        note(f"{command}: skipped {len(skipped) - SKIPPED:,} more; --json lists them")
 
 
 def plural(count: int, noun: str) -> str:

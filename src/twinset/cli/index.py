@@ -8,9 +8,9 @@ from collections import Counter
 from typing import Any
 
 from twinset import tables
-from twinset.cli.arguments import INDEX_PLACE, Arguments, note, plural, say
+from twinset.cli.arguments import INDEX_PLACE, Arguments, note, plural, say, tell_skipped
 
-LABELS, SKIPPED = 20, 10  # so many get a line
+LABELS = 20  # so many get a line
 
 
 def index(args: Namespace) -> int:
@@ -45,10 +45,7 @@ def index(args: Namespace) -> int:
             told["approximation"] = {"kind": found.kind, "recall": found.recall}
         say(json.dumps(told))
         return 0
-    for bad in changes.skipped[:SKIPPED]:
-        note(f"index: skipped {bad.name}: {bad.reason}")
-    if len(changes.skipped) > SKIPPED:
-        note(f"index: skipped {len(changes.skipped) - SKIPPED:,} more; --json lists them")
+    tell_skipped("index", changes.skipped)
     say(f"{args.out}: {plural(count, 'item')}; {changes.sentence()}")
     if found is not None:
         say(f"approximate: {found.kind}, recall@10 {found.recall:.3f}")

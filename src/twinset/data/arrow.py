@@ -28,7 +28,7 @@ OPEN_FILES = 4
 
 def open_table(path: Path) -> ParquetTable | ArrowTable:
     """Open a Parquet or Arrow file."""
-    _arrow()
+    need_arrow()
     with _damage(path):
         return ParquetTable(path) if path.suffix.lower() == ".parquet" else ArrowTable(path)
 
@@ -57,7 +57,8 @@ def _opened(path: Path, stamp: tuple[int, ...]) -> tuple[ParquetTable | ArrowTab
     return open_table(path), threading.Lock()
 
 
-def _arrow() -> Any:
+def need_arrow() -> Any:
+    """Import pyarrow, or say how to install it."""
     try:
         import pyarrow
     except ImportError:
@@ -73,7 +74,7 @@ def _damage(path: Path) -> Iterator[None]:
     """Turn what pyarrow raises on a missing, cut or forged file into one error."""
     try:
         yield
-    except (_arrow().ArrowException, OSError, UnicodeDecodeError) as error:
+    except (need_arrow().ArrowException, OSError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: expected a whole Parquet or Arrow file. {first}") from None
 
@@ -196,7 +197,7 @@ class ArrowTable:
     """
 
     def __init__(self, path: Path) -> None:
-        arrow = _arrow()
+        arrow = need_arrow()
         self.path = path
         # a stream, as Hugging Face's `save_to_disk` writes it, or in the format for files;
         # kept open by the batches, which are views into it
@@ -215,7 +216,7 @@ class ArrowTable:
 
     def columns(self, names: Sequence[str]) -> Any:
         """Read small columns whole, as one Arrow table."""
-        return _arrow().Table.from_batches(self._batches, self.schema).select(list(names))
+        return need_arrow().Table.from_batches(self._batches, self.schema).select(list(names))
 
     def empty(self, column: str) -> NDArray[np.bool_]:
         """Tell which cells of a column of encoded images hold no bytes, (rows,)."""
@@ -236,7 +237,7 @@ Table: TypeAlias = ParquetTable | ArrowTable
 
 
 def _nulls(cells: Any) -> NDArray[np.bool_]:
-    if hasattr(cells, "flatten") and _arrow().types.is_struct(cells.type):
+    if hasattr(cells, "flatten") and need_arrow().types.is_struct(cells.type):
         cells = cells.flatten()[cells.type.get_field_index("bytes")]
     nulls: NDArray[np.bool_] = cells.is_null().to_numpy(zero_copy_only=False)
     return nulls
@@ -244,7 +245,7 @@ def _nulls(cells: Any) -> NDArray[np.bool_]:
 
 def is_encoded(kind: Any) -> bool:
     """Tell whether an Arrow type can hold encoded images: bytes, or a struct with "bytes"."""
-    types = _arrow().types
+    types = need_arrow().types
     if types.is_struct(kind):
         place = kind.get_field_index("bytes")
         return place >= 0 and is_encoded(kind.field(place).type)
@@ -253,7 +254,7 @@ def is_encoded(kind: Any) -> bool:
 
 def scalars(table: Table, *, leave_out: str) -> dict[str, list[Any]]:
     """Read the columns that hold one text, number or boolean per row; times become text."""
-    types = _arrow().types
+    types = need_arrow().types
     plain = [
         field.name
         for field in table.schema
@@ -286,7 +287,7 @@ def features(schema: Any) -> Mapping[str, Mapping[str, Any]]:
 
 def _paths(column: Any) -> list[str | None]:
     """Return the field "path" of a column of structs; None for each row without one."""
-    if not _arrow().types.is_struct(column.type) or column.type.get_field_index("path") < 0:
+    if not need_arrow().types.is_struct(column.type) or column.type.get_field_index("path") < 0:
         return [None] * len(column)
     import pyarrow.compute as pc
 
@@ -300,7 +301,7 @@ def texts(column: Any) -> Texts:
     """
     import pyarrow.compute as pc
 
-    arrow = _arrow()
+    arrow = need_arrow()
 
     if arrow.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -320,7 +321,7 @@ def texts(column: Any) -> Texts:
 
 def strings(column: Any) -> list[str | None]:
     """Turn a column of text that hardly repeats, such as paths, into a list."""
-    arrow = _arrow()
+    arrow = need_arrow()
     if arrow.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = str(column.type)

@@ -103,10 +103,12 @@ class HeldSource(NamedTuple):  # made in a third of a dataclass's time, and ther
     rows: Any
     row: int
     name: str = ""
+    mark: str = ""  # its stamp, where that is known
+    picture: FileSource | TableSource | None = None  # what an embedding was made of
 
     def stamp(self) -> str:
         """Return the fingerprint of the pixels or numbers."""
-        return fingerprint(self.rows[self.row]).hex()
+        return self.mark or fingerprint(self.rows[self.row]).hex()
 
     def probe(self) -> tuple[int, int, str]:
         """Tell width, height and mode of the pixels."""

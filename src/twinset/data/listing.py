@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.data.image_sources import FileSource, ImageSource, Remark, Skipped, TableSource
+from twinset.data.image_sources import (
+    FileSource,
+    HeldSource,
+    ImageSource,
+    Remark,
+    Skipped,
+    TableSource,
+)
 from twinset.data.judged import taken
 from twinset.data.names import in_order, shown
 from twinset.data.pairs import Pairs
@@ -59,6 +66,7 @@ class Listing:
             not searched for near duplicates. Defaults to False.
         judged: pairs of which people said whether they show the same, by position. Defaults to
             none: the labels tell.
+        model: digest of the model that made the vectors. Defaults to "", for not known.
 
     Raises:
         DataError: lengths, dtypes, labels or parts do not fit together.
@@ -90,6 +98,7 @@ class Listing:
     mirrors: bool = False
     published: bool = False
     judged: Pairs | None = None
+    model: str = ""
 
     def __post_init__(self) -> None:
         sources = tuple(self.sources)
@@ -146,6 +155,8 @@ class Listing:
         if label >= 0:
             told["label"] = self.class_names[label]
         source = self.sources[position]
+        if isinstance(source, HeldSource) and source.picture is not None:
+            source = source.picture
         if isinstance(source, FileSource | TableSource):
             told["path"] = shown(os.path.abspath(source.path))  # noqa: PTH100 - bare text
         if isinstance(source, TableSource):

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from twinset.data.image_sources import Skipped
 from twinset.data.listing import Listing
 from twinset.errors import DataError
+from twinset.models.bulk import BATCH, Embedded, embed
 from twinset.progress import Progress, Wanted, reporting
 from twinset.search.answer import Changes
-from twinset.search.index_sources import BATCH, Embedded, embed
 from twinset.search.items import Items
 from twinset.search.store import Store
 

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinset.data.cache import decode_batches
 from twinset.data.decoding.decode import ImageLike
 from twinset.data.decoding.image_file import EncodedImage
-from twinset.data.image_sources import HeldSource, Skipped
+from twinset.data.image_sources import HeldSource
 from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages, VectorInput
 from twinset.data.listing import Listing
 from twinset.data.names import shown
 from twinset.data.sources import list_files, read_listing
-from twinset.errors import DataError, StoreError
+from twinset.errors import DataError
 from twinset.models.embedder import Embedder
 from twinset.models.given import one_or_many
 from twinset.search.items import Items
 from twinset.search.where import Where
 
-BATCH = 1024
 Within: TypeAlias = Literal["threshold"] | float | None
 PathLike: TypeAlias = str | os.PathLike[str]
 Source: TypeAlias = (
@@ -45,15 +42,6 @@ class Asked(TypedDict, total=False):
     where: Where
     exact: bool
     point: str | None
-
-
-@dataclass(frozen=True, eq=False)
-class Embedded:
-    """Embeddings of some images of a listing, and what could not be embedded."""
-
-    positions: NDArray[np.int64]  # of the images, (m,)
-    vectors: NDArray[np.float32]  # their embeddings, (m, d)
-    skipped: tuple[Skipped, ...] = ()  # what failed, with the reasons
 
 
 def listing_of(source: Source) -> Listing:
@@ -103,29 +91,6 @@ class _ItemsListing(Listing):
 
     def metadata(self, position: int) -> dict[str, Any]:
         return dict(self.columns["metadata"][position])
-
-
-def embed(listing: Listing, positions: NDArray[np.int64], model: Embedder) -> Iterator[Embedded]:
-    """Embed images of a listing, a batch at a time; the next is decoded meanwhile."""
-    rows: Any = listing.rows
-    if rows is None:
-        chosen = [listing.sources[position] for position in positions.tolist()]
-        for batch in decode_batches(chosen, model.preprocessing):
-            vectors = model.embed(batch.pixels)
-            yield Embedded(positions[batch.positions], vectors, tuple(batch.skipped.values()))
-        return
-    # vectors are embeddings already, unless the model was trained on such as a file holds
-    made = rows.dtype != np.uint8 and not (
-        listing.place and isinstance(model.preprocessing, VectorInput)
-    )
-    if made and rows.shape[1] != model.dim:
-        raise StoreError(
-            f"Expected embeddings of size {model.dim}, as the index's model makes them. "
-            f"Received {rows.shape[1]}: they come from another model."
-        )
-    for start in range(0, len(positions), BATCH):
-        part = positions[start : start + BATCH]
-        yield Embedded(part, rows[part] if made else model.embed(rows[part]))
 
 
 def embed_queries(model: Embedder, given: Any) -> tuple[NDArray[np.float32], list[str], bool]:

@@ -12,11 +12,12 @@ from twinset.data.image_sources import Skipped, picture_of
 from twinset.data.listing import Listing
 from twinset.decision import Threshold
 from twinset.errors import DataError, StoreError
+from twinset.models.bulk import embed
 from twinset.progress import Progress, Wanted, reporting
 from twinset.search import index_model
 from twinset.search.index_changes import STAMP
 from twinset.search.index_model import Model
-from twinset.search.index_sources import Source, embed, listing_of
+from twinset.search.index_sources import Source, listing_of
 from twinset.search.items import Items, Signature
 from twinset.search.store import Store, create_store, open_store
 from twinset.search.switched import Switched, compared

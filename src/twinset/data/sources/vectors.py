@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.arrow import open_table, scalars, texts
-from twinset.data.image_sources import HeldSource
+from twinset.data.embedding_file import EMBEDDING, ID, noted
+from twinset.data.image_sources import HeldSource, picture_of
 from twinset.data.labelled import finite
 from twinset.data.listing import Listing
 from twinset.data.names import shown
@@ -24,8 +25,8 @@ from twinset.errors import DataError
 TABLES = (".parquet", ".arrow")
 SUFFIXES = (".npy", ".npz", *TABLES)
 # What files call the two; where none of these is there, the only array that can be meant is taken.
-VECTORS = ("embeddings", "embedding", "features", "vectors", "vector", "x")
-IDS = ("ids", "id", "names", "name", "paths", "path", "files", "file", "file_name")
+VECTORS = (EMBEDDING, "embeddings", "features", "vectors", "vector", "x")
+IDS = (ID, "ids", "names", "name", "paths", "path", "files", "file", "file_name")
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,15 @@ def read_vectors(place: str, asked: Asked) -> Listing:
     """
     asked.refuse(place, SOURCE.takes, "classes")
     file = Path(place)
-    vectors, ids = _from_table(file) if file.suffix.lower() in TABLES else _from_numpy(file)
+    in_table = file.suffix.lower() in TABLES
+    note = noted(open_table(file).schema) if in_table else {}
+    vectors, ids = _from_table(file) if in_table else _from_numpy(file)
     vectors = _checked(vectors, file)
     known = _checked_ids(ids, len(vectors), file)
     table = _table(file, len(vectors), asked)
     told: dict[str, Texts | None] = dict.fromkeys(("label", "group", "split"))
     if table is not None:
-        image = _vector_column(file) if file.suffix.lower() in TABLES else None
+        image = _vector_column(file) if in_table else None
         place = shown(str(table.place))
         found = Columns.found(table.names, place, replace(asked, image=image), "image")
         for what in told:
@@ -60,11 +63,21 @@ def read_vectors(place: str, asked: Asked) -> Listing:
     names = known or [""] * len(vectors)
     # arrays of a .npz are not further columns: nobody can tell which belong to the rows
     others = {}
-    if not asked.labelled and file.suffix.lower() in TABLES:
-        cells = scalars(open_table(file), leave_out="").items()
-        others = {name: values for name, values in cells if name not in IDS}
+    cells = scalars(open_table(file), leave_out="") if in_table else {}
+    if not asked.labelled:
+        aside = (ID,) if note else IDS
+        others = {name: values for name, values in cells.items() if name not in aside}
+    sources = [HeldSource(vectors, row, name) for row, name in enumerate(names)]
+    if note:  # it knows what the images were, so that an index of them goes on from here
+        columns = {name: cells[name] for name in ("path", "_row", "_column") if name in cells}
+        rows = zip(*columns.values(), strict=True)
+        pictures = (picture_of(dict(zip(columns, row, strict=True))) for row in rows)
+        sources = [
+            each._replace(mark=mark or "", picture=picture)
+            for each, mark, picture in zip(sources, cells["_stamp"], pictures, strict=True)
+        ]
     return assembled(
-        [HeldSource(vectors, row, name) for row, name in enumerate(names)],
+        sources,
         told,
         others,
         file,
@@ -72,6 +85,7 @@ def read_vectors(place: str, asked: Asked) -> Listing:
         where=lambda row: f"row {row}",
         ids=known or [f"{shown(file.name)}[{row}]" for row in range(len(vectors))],
         rows=vectors,
+        model=note.get("model", ""),
     )
 
 
