@@ -180,7 +180,7 @@ def test_two_at_once_are_told_apart():
 
 
 def test_the_command(command, monkeypatch):
-    monkeypatch.setattr("twinset.models.load.load_model", Halves.load)
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
     Path("run").mkdir()
     Halves().save("run")
     Path("photos/a/broken.png").write_bytes(b"no image")

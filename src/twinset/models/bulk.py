@@ -141,7 +141,7 @@ def embed_images(
     target = Path(out)
     _check(target, engine, address, overwrite, shard)
     if not isinstance(model, Embedder):
-        from twinset.models.load import load_model
+        from twinset.models.onnx_model import load_model
 
         model = load_model(Path(model))
     listing = read_listing(source, labelled=False)
@@ -177,7 +177,7 @@ def _engine(
         return _locally
     from twinset.models.on_ray import on_ray  # here, as it is an extra
 
-    return partial(on_ray, address=address)
+    return partial(on_ray, embed_shard, address=address)
 
 
 def _locally(model: Embedder, works: Works, done: Done) -> Iterator[tuple[Path, Embedded]]:

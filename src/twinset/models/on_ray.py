@@ -8,35 +8,36 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twinset.cores import cores
 from twinset.data.listing import Listing
 from twinset.errors import ModelError, TwinsetError
-from twinset.models.bulk import Embedded, embed_shard
 from twinset.models.embedder import Embedder
 
+Found = TypeVar("Found")
 VERSION = version("twinset")
 AGAIN = 10  # times that a task is tried anew where its worker or machine dies
 
 
 def on_ray(
+    embed: Callable[[Embedder, Listing], Found],
     model: Embedder,
     works: Iterable[tuple[Path, Listing]],
     done: Callable[[int], None],
     *,
     address: str | None,
-) -> Iterator[tuple[Path, Embedded]]:
+) -> Iterator[tuple[Path, Found]]:
     """Embed listings on a cluster, in whatever order they are done."""
     # Tasks, and not Ray Data: rows that name files need none of its blocks, and it takes ten times
     # as long to start. Workers keep the model; whoever dies is replaced, and joins as it comes.
     with _cluster(address) as ray:
         shared = ray.put(model)
-        task = ray.remote(num_cpus=1, max_retries=AGAIN)(_embed)
+        task = ray.remote(num_cpus=1, max_retries=AGAIN)(_run)
         waiting: dict[Any, tuple[Path, int]] = {}
         for file, work in works:
             # in a list, as Ray would read it for each task else
-            asked = task.remote([shared], model.digest, VERSION, work)
+            asked = task.remote(embed, [shared], model.digest, VERSION, work)
             waiting[asked] = file, len(work)
             # no more than keeps all busy, or the whole list would lie in the cluster's memory
             if len(waiting) >= 2 * ray.cluster_resources().get("CPU", 1):
@@ -47,11 +48,11 @@ def on_ray(
 
 def _next(
     ray: Any, waiting: dict[Any, tuple[Path, int]], done: Callable[[int], None]
-) -> tuple[Path, Embedded]:
+) -> tuple[Path, Any]:
     [ready], _ = ray.wait([*waiting], num_returns=1)
     file, count = waiting.pop(ready)
     try:
-        found: Embedded = ray.get(ready)
+        found = ray.get(ready)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, TwinsetError):
@@ -100,7 +101,13 @@ def _cluster(address: str | None) -> Iterator[Any]:
 _MODEL: dict[str, Embedder] = {}  # that of this worker, by digest
 
 
-def _embed(shared: list[Any], digest: str, theirs: str, work: Listing) -> Embedded:
+def _run(
+    embed: Callable[[Embedder, Listing], Found],
+    shared: list[Any],
+    digest: str,
+    theirs: str,
+    work: Listing,
+) -> Found:
     if theirs != VERSION:
         raise ModelError(
             f"Expected twinset {theirs} on all machines of the Ray cluster. Received "
@@ -111,4 +118,4 @@ def _embed(shared: list[Any], digest: str, theirs: str, work: Listing) -> Embedd
 
         _MODEL.clear()
         _MODEL[digest] = ray.get(shared[0])
-    return embed_shard(_MODEL[digest], work)
+    return embed(_MODEL[digest], work)
