@@ -142,6 +142,7 @@ def test_the_commands_are_listed_with_what_they_do(command):
         "decide",
         "decisions",
         "duplicates",
+        "embed",
         "evaluate",
         "explain",
         "export",

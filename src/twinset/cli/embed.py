@@ -10,9 +10,9 @@ from twinset.cli.arguments import Arguments, plural, say, tell_skipped
 
 
 def embed(args: Namespace) -> int:
-    """Embed all images of a source into one Parquet file, on all cores or on a Ray cluster.
+    """Embed all images of a source into one Parquet file.
 
-    The file has a row for each image: its id, embedding, label, path, and a table's other columns.
+    On all cores of this machine, or on those of a Ray cluster. The file has a row for each image: its id, embedding, label, path, and a table's other columns.
     `twinset index` takes it in place of the images. Files that cannot be read are listed and
     skipped. If interrupted, the same command continues.
 
