@@ -12,9 +12,10 @@ from twinset.cli.arguments import Arguments, plural, say, tell_skipped
 def embed(args: Namespace) -> int:
     """Embed all images of a source into one Parquet file.
 
-    On all cores of this machine, or on those of a Ray cluster. The file has a row for each image: its id, embedding, label, path, and a table's other columns.
-    `twinset index` takes it in place of the images. Files that cannot be read are listed and
-    skipped. If interrupted, the same command continues.
+    On all cores of this machine, or on those of a Ray cluster. The file has a row for each image:
+    its id, embedding, label, path, and a table's other columns. `twinset index` takes it in place
+    of the images. Files that cannot be read are listed and skipped. If interrupted, the same
+    command continues.
 
         twinset embed runs/first photos/ --out vectors.parquet
         twinset index runs/first vectors.parquet --out photos.index
