@@ -38,7 +38,7 @@ def make(folder, count, size):
 
 
 def read(folder, cache):
-    from twinset.data.read import read_images
+    from twinset.data.data_set import read_images
 
     started = time.perf_counter()
     images = read_images(folder, cache=cache, size="auto")

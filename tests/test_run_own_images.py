@@ -11,7 +11,7 @@ from sklearn import datasets
 
 import twinset
 from twinset.data import load as run_data
-from twinset.data.stored import StoredPixels
+from twinset.data.image_sources import StoredPixels
 from twinset.errors import DataError
 from twinset.evaluation.of_run import evaluate_run
 

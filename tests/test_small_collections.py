@@ -9,7 +9,7 @@ from PIL import Image
 
 import twinset
 from twinset.data.parts import divide
-from twinset.data.turns import comparable
+from twinset.data.split import comparable
 
 QUICK = ("--set", "epochs=1", "--set", "encoder.units=[8]", "--out", "run")
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from twinset import losses as losses
     from twinset import networks as networks
     from twinset.data.checks.check import check_data as check_data
+    from twinset.data.data_set import read_features as read_features
+    from twinset.data.data_set import read_images as read_images
     from twinset.data.labelled import LabelledFeatures as LabelledFeatures
     from twinset.data.labelled import LabelledImages as LabelledImages
     from twinset.data.named_parts import split as split
     from twinset.data.pairs import Pairs as Pairs
     from twinset.data.pairs import tutorial_pairs as tutorial_pairs
-    from twinset.data.read import read_features as read_features
-    from twinset.data.read import read_images as read_images
     from twinset.data.sources.fashion_mnist import load_fashion_mnist as load_fashion_mnist
     from twinset.decision import Threshold as Threshold
     from twinset.decision import Verdict as Verdict
@@ -112,8 +112,8 @@ _HOMES = {
     "load_model": "twinset.models.onnx_model",
     "losses": "twinset.losses",
     "networks": "twinset.networks",
-    "read_features": "twinset.data.read",
-    "read_images": "twinset.data.read",
+    "read_features": "twinset.data.data_set",
+    "read_images": "twinset.data.data_set",
     "score_pairs": "twinset.metrics.pairs",
     "serve": "twinset.server.running",
     "siamese": "twinset.networks.layers",

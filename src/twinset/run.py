@@ -17,7 +17,7 @@ from twinset.data.load import DEFAULT, load_parts, write_members
 from twinset.data.pair_tables import read_pair_table
 from twinset.data.parts import Parts
 from twinset.data.sources import is_path, source_for
-from twinset.data.turns import comparable
+from twinset.data.split import comparable
 from twinset.errors import DataError, TrainingError, TwinsetError, UnfinishedError
 from twinset.evaluation.candidates import check_own
 from twinset.evaluation.choice import Choice, choose

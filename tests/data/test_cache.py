@@ -17,8 +17,7 @@ from twinset.cache_folder import in_use
 from twinset.data import cache
 from twinset.data.cache import decode_all
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.fingerprints import fingerprints
-from twinset.data.image_sources import FileSource
+from twinset.data.image_sources import FileSource, fingerprints
 from twinset.errors import DataError
 from twinset.progress import Progress
 

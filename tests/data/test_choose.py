@@ -6,10 +6,10 @@ from PIL import Image
 
 from twinset.data.checks.check import check
 from twinset.data.choose import Looked, choose_preprocessing
+from twinset.data.data_set import read_images
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import FileSource
 from twinset.data.load import load_parts
-from twinset.data.read import read_images
 from twinset.errors import DataError, RecipeError
 from twinset.recipe import Recipe
 

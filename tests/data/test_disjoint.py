@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import calibration_oracles as oracles
-from twinset.data.fingerprints import fingerprints
+from twinset.data.image_sources import fingerprints
 from twinset.data.parts import prove_disjoint
 from twinset.errors import DataError
 

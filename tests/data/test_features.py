@@ -7,9 +7,9 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
+from twinset.data.data_set import read_features
 from twinset.data.labelled import LabelledFeatures, VectorInput
 from twinset.data.parts import Shares, divide
-from twinset.data.read import read_features
 from twinset.data.sources import vectors as source
 from twinset.errors import DataError
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import twinset
 from twinset import LabelledFeatures, LabelledImages, Pairs
-from twinset.data.judged import closed_labels, pairs_to_learn, settle
+from twinset.data.pairs import closed_labels, pairs_to_learn, settle
 from twinset.errors import DataError, RecipeError
 
 NONE = np.full(9, -1)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinset.data.image_sources import Remark
-from twinset.data.layout import laid_out
 from twinset.data.names import parts_of
+from twinset.data.sources.folder import laid_out
 
 
 def found(*folders):

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from twinset.data.names import (
     PART_SPELLINGS,
+    PARTS,
     class_name,
     in_order,
     natural_key,
     part_of,
     shown,
 )
-from twinset.data.row_facts import PARTS
 
 
 def test_the_natural_order():

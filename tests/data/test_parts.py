@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from twinset.data.labelled import LabelledImages
 from twinset.data.parts import Shares, divide
-from twinset.data.split import PROTOCOL_SIZES
-from twinset.data.turns import comparable, trainable
+from twinset.data.split import PROTOCOL_SIZES, comparable, trainable
 from twinset.errors import DataError
 
 

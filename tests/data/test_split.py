@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import calibration_oracles as oracles
 from twinset.data import split as split_module
-from twinset.data.fingerprints import fingerprints
+from twinset.data.image_sources import fingerprints
 from twinset.data.parts import prove_disjoint
 from twinset.data.split import (
     PROTOCOL_SEED,

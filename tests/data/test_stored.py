@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import LabelledImages
-from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 
 WHOLE = np.arange(7 * 3 * 2 * 3, dtype=np.uint8).reshape(7, 3, 2, 3)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import twinset
-from twinset.data.turns import take_turns
+from twinset.data.split import take_turns
 from twinset.distance import of_pairs
 from twinset.errors import DataError
 from twinset.evaluation.crossfit import CrossFitted, cross_calibrated, crossfit

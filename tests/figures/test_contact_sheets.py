@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 
 from sheets import drawn, pixels, texts, tops, troubles
 from twinset import figures
-from twinset.data.stored import StoredPixels
+from twinset.data.image_sources import StoredPixels
 from twinset.errors import DataError
 from twinset.figures import canvas
 

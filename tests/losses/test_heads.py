@@ -275,7 +275,7 @@ def test_no_other_source_names_the_module_of_a_loss():
     """So that to add one touches its own file alone."""
     root = Path(twinset.__file__).parent
     homes = {LOSSES.load(name).__module__ for name in LOSSES.names()}
-    assert len(homes) > 3
+    assert len(homes) > 2
     for path in root.rglob("*.py"):
         for home in homes:
             assert home not in path.read_text("utf-8"), f"{path} names {home}"

@@ -8,7 +8,7 @@ from keras import ops
 from loss_cases import CASES, DIM, batch, compile_for_jax, measure, of, value, values
 from twinset import losses
 from twinset.losses import batch as all_pairs
-from twinset.losses import triplet
+from twinset.losses import distances
 
 EACH = pytest.mark.parametrize("name", CASES)
 HEADED = [name for name, case in CASES.items() if hasattr(case.make().head, "directions")]
@@ -193,7 +193,7 @@ def test_turns_and_sorting_agree(name, monkeypatch):
     labels, points = batch(3)
     found = []
     for sort in (False, True):
-        monkeypatch.setattr(triplet, "SORT", sort)
+        monkeypatch.setattr(distances, "SORT", sort)
         if keras.backend.backend() == "jax":
             found.append([np.asarray(part) for part in compile_for_jax(of(name))(points, labels)])
         else:

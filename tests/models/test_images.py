@@ -6,8 +6,8 @@ from PIL import Image
 
 import twinset
 from twinset.data.decoding.decode import Preprocessing
+from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import LabelledFeatures, VectorInput
-from twinset.data.stored import StoredPixels
 from twinset.errors import DataError, ImageFileError
 from twinset.models.embedder import Embedder
 from twinset.models.given import one_or_many

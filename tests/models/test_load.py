@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 import twinset
+from twinset.data.image_sources import StoredPixels
 from twinset.data.pairs import Pairs
-from twinset.data.stored import StoredPixels
 from twinset.decision import Calibrator
 from twinset.errors import DataError, ImageFileError, ModelError
 from twinset.models.embedder import batch_size

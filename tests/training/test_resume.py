@@ -12,7 +12,7 @@ import pytest
 
 import twinset
 from resuming import Killed, save_at_every_look
-from twinset.data.stored import StoredPixels
+from twinset.data.image_sources import StoredPixels
 from twinset.errors import ModelError
 from twinset.training import checkpoints
 from twinset.training.checkpoints import Keeper

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +20,12 @@ from numpy.typing import NDArray
 
 from twinset.backbones.session import INPUT, OUTPUT, open_session
 from twinset.cache_folder import cache_folder, in_use, prune, tag
-from twinset.data.cache import decode_batches
-from twinset.data.decoding.decode import Preprocessing
-from twinset.data.fingerprints import SIZE, as_keys
-from twinset.data.image_sources import ImageSource
+from twinset.data.image_sources import SIZE, StoredPixels, as_keys
 from twinset.data.labelled import Labelled, LabelledImages
-from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 from twinset.progress import Progress, Report, Wanted, reporting
 
-Images: TypeAlias = "Labelled | NDArray[np.uint8] | StoredPixels | Sequence[ImageSource]"
+Images: TypeAlias = "Labelled | NDArray[np.uint8] | StoredPixels"
 
 # Pixels that go through at once. More win nothing on a CPU, and a deep network's activations take
 # some 200 bytes for each.
@@ -74,26 +70,18 @@ class Backbone:
         seen = self.pixels or self.image_shape[0] * self.image_shape[1]
         return 1 << (max(1, PIXELS // seen).bit_length() - 1)
 
-    def encode(
-        self,
-        images: Images,
-        *,
-        preprocessing: Preprocessing | None = None,
-        progress: Wanted = False,
-    ) -> NDArray[np.float32]:
+    def encode(self, images: Images, *, progress: Wanted = False) -> NDArray[np.float32]:
         """Compute the features of images, on all cores that this process may use.
 
         Args:
-            images: `LabelledImages`, a uint8 array or `StoredPixels` of shape (n, *image_shape),
-                or image sources such as `FileSource(path, name)`, which are decoded here.
-            preprocessing: of sources. Defaults to padding to `image_shape`.
+            images: `LabelledImages`, a uint8 array or `StoredPixels` of shape (n, *image_shape).
             progress: as for `reporting`. Defaults to False.
 
         Returns:
             float32 of shape (n, d), in the order of the images.
 
         Raises:
-            DataError: images of another shape or dtype, or a source that cannot be read.
+            DataError: images of another shape or dtype.
 
         Example:
             >>> import numpy as np
@@ -102,15 +90,14 @@ class Backbone:
             >>> found.shape, found.dtype.name
             ((2, 320), 'float32')
         """
-        parts = self._pixels_of(images, preprocessing)
-        total = len(images)
-        result = np.empty((total, self.dim), np.float32)
-        done = 0
+        rows = self._rows(images)
+        result = np.empty((len(rows), self.dim), np.float32)
         with reporting(progress) as tell:
-            for pixels in parts:
-                result[done : done + len(pixels)] = self._session.run([OUTPUT], {INPUT: pixels})[0]
-                done += len(pixels)
-                tell(Progress("encode", done, total, "images"))
+            for start in range(0, len(rows), self.batch):
+                pixels = np.ascontiguousarray(rows[start : start + self.batch])
+                done = start + len(pixels)
+                result[start:done] = self._session.run([OUTPUT], {INPUT: pixels})[0]
+                tell(Progress("encode", done, len(rows), "images"))
         return result
 
     def encode_once(
@@ -139,22 +126,9 @@ class Backbone:
             progress=progress,
         )
 
-    def _pixels_of(
-        self, images: Images, preprocessing: Preprocessing | None
-    ) -> Iterator[NDArray[np.uint8]]:
-        if isinstance(images, Labelled | StoredPixels | np.ndarray):
-            rows = self._rows(images)
-            for start in range(0, len(rows), self.batch):
-                yield np.ascontiguousarray(rows[start : start + self.batch])
-            return
-        how = preprocessing or Preprocessing(self.image_shape)
-        for batch in decode_batches(images, how, size=self.batch):
-            if batch.skipped:
-                raise DataError(next(iter(batch.skipped.values())).reason)
-            yield batch.pixels
-
     def _rows(self, images: Any) -> Any:
         rows = images.rows if isinstance(images, Labelled) else images
+        rows = rows if isinstance(rows, StoredPixels) else np.asarray(rows)
         right = rows.dtype == np.uint8 and tuple(rows.shape[1:]) == self.image_shape
         if not right or (isinstance(images, Labelled) and not isinstance(images, LabelledImages)):
             raise DataError(

@@ -51,25 +51,10 @@ PLAN = (
 GRID = 3
 # A stage by its channels, averaged over the image, or over a grid of 3 × 3 cells; or the answers of
 # the classifier, before the softmax.
-Feature: TypeAlias = Literal[
-    "16",
-    "24",
-    "40",
-    "80",
-    "112",
-    "192",
-    "320",
-    "1280",
-    "16-grid3",
-    "24-grid3",
-    "40-grid3",
-    "80-grid3",
-    "112-grid3",
-    "192-grid3",
-    "320-grid3",
-    "1280-grid3",
-    "classes",
-]
+_Stages: TypeAlias = Literal["16", "24", "40", "80", "112", "192", "320", "1280"]
+_Small: TypeAlias = Literal["16-grid3", "24-grid3", "40-grid3", "80-grid3"]
+_Large: TypeAlias = Literal["112-grid3", "192-grid3", "320-grid3", "1280-grid3"]
+Feature: TypeAlias = Literal[_Stages, _Small, _Large, "classes"]
 
 
 class Convolution(NamedTuple):

@@ -44,30 +44,8 @@ def backbone(
 ) -> Backbone:
     """Make a frozen network of an ONNX file: uint8 images in, features (n, d) out.
 
-    What is not said comes from a `preprocessor_config.json`, in the format of Hugging Face, beside
-    the file or in the folder above, and from the shapes in the file. Images are resized to the
-    whole of what the network takes, bilinear; nothing is cropped.
-
-    Args:
-        image_shape: shape of one image, (h, w) or (h, w, 3).
-        file: the path of an .onnx file of one input, which is images.
-        size: the side that the network takes. Defaults to 0: from the file or its configuration.
-        mean: of pixels that were multiplied by `rescale`, which is subtracted: one, or one for
-            each channel. Defaults to (): from the configuration.
-        std: their standard deviation, by which they are divided. Likewise.
-        rescale: factor for pixels from 0 to 255. Defaults to 0: the configuration's, or
-            1/255.
-        layout: "NCHW" or "NHWC". Defaults to "auto": by the shape in the file.
-        output: name of the output. Defaults to "": the only one, "image_embeds" or
-            "pooler_output", or else the first.
-        pooling: of an output of one vector for each token, (n, tokens, d): "cls" takes the first,
-            "mean" their mean; one of a map of places is averaged. Defaults to "auto", which is
-            "cls".
-
-    Raises:
-        ModelError: no such file, or no graph of one input of images.
-        RecipeError: it is not known how images are to be prepared, or a setting contradicts the
-            file.
+    The arguments, their defaults and the errors are those of `twinset.networks.onnx`, which puts
+    an embedding on it.
 
     Example:
         >>> import tempfile
@@ -86,23 +64,15 @@ def backbone(
     about = [each for each in (path, *configurations(path)) if each.is_file()]
     stamps = tuple((each, each.stat().st_mtime_ns, each.stat().st_size) for each in about)
     settings = (size, tuple(mean), tuple(std), rescale, layout, output, pooling)
-    return _backbone(tuple(image_shape), path, stamps, *settings)
+    return _backbone(tuple(image_shape), path, stamps, settings)
 
 
 @lru_cache(maxsize=1)  # a large one is in memory once, however often it is asked for
 def _backbone(
-    image_shape: tuple[int, ...],
-    path: Path,
-    stamps: tuple[Any, ...],
-    size: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    rescale: float,
-    layout: Layout,
-    output: str,
-    pooling: Pooling,
+    image_shape: tuple[int, ...], path: Path, stamps: tuple[Any, ...], settings: tuple[Any, ...]
 ) -> Backbone:
     del stamps  # only part of the key: another file under the same name is another network
+    size, mean, std, rescale, layout, output, pooling = settings
     model, told = _read(path), configured(path)
     graph_input = _input(model, path)
     dims = [d.dim_value or None for d in graph_input.type.tensor_type.shape.dim]

@@ -57,10 +57,7 @@ SHARED: dict[str, dict[str, Any]] = {
         "default": [],
         "metavar": "CONDITION",
     },
-    "--point": {
-        "about": "Judge by this operating point, saved with the index.",
-        "metavar": "NAME",
-    },
+    "--point": {"about": "Judge by this operating point, saved with the index.", "metavar": "NAME"},
     "--picture": {"about": "Draw the results to this file.", "type": Path, "metavar": "PNG"},
     "--backend": {
         "about": "Keras backend. Default: $KERAS_BACKEND, else jax.",

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.text_tables import Texts
+from twinset.data.names import Texts
 from twinset.errors import DataError, ImageFileError
 
 # Up to OPEN_FILES · KEPT_BLOCKS blocks are in memory at a time, and a page of each open file.

@@ -34,12 +34,7 @@ def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> N
 
 
 def class_batches(
-    labels: NDArray[np.integer],
-    batch_size: int,
-    *,
-    per_class: int = 0,
-    seed: int,
-    epoch: int,
+    labels: NDArray[np.integer], batch_size: int, *, per_class: int = 0, seed: int, epoch: int
 ) -> NDArray[np.int32]:
     """Draw batches of m images of each of k classes, so that every image has partners.
 

@@ -23,10 +23,8 @@ from numpy.typing import NDArray
 from twinset.cache_folder import cache_folder, in_use, prune, tag
 from twinset.cores import cores
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.fingerprints import SIZE, fingerprint
-from twinset.data.image_sources import ImageSource, Skipped
+from twinset.data.image_sources import SIZE, ImageSource, Skipped, StoredPixels, fingerprint
 from twinset.data.labelled import VectorInput
-from twinset.data.stored import StoredPixels
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.progress import Progress, Report, Wanted, reporting

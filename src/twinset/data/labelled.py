@@ -13,12 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.fingerprints import fingerprints
-from twinset.data.image_sources import Remark, Skipped
-from twinset.data.judged import Settled, settle, taken
-from twinset.data.pairs import Pairs
-from twinset.data.row_facts import check_parts, label_codes, texts_of
-from twinset.data.stored import StoredPixels
+from twinset.data.image_sources import Remark, Skipped, StoredPixels, fingerprints
+from twinset.data.names import check_parts, label_codes, texts_of
+from twinset.data.pairs import Pairs, Settled, settle, taken
 from twinset.errors import DataError
 
 _PER_ROW = ("groups", "parts", "names")

@@ -19,20 +19,12 @@ from twinset.data.image_sources import (
     Skipped,
     TableSource,
 )
-from twinset.data.judged import taken
-from twinset.data.names import in_order, shown
-from twinset.data.pairs import Pairs
-from twinset.data.row_facts import check_parts, label_codes, texts_of
+from twinset.data.names import check_parts, in_order, label_codes, shown, texts_of
+from twinset.data.pairs import Pairs, taken
 from twinset.errors import DataError
 
 # what a listing itself says of an image; further columns of these names give way
 OWN = ("label", "path", "_row", "_column", "_source", "_stamp")
-
-
-def _nowhere(position: int) -> str:
-    """Tell nothing."""
-    del position
-    return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +85,7 @@ class Listing:
     skipped: tuple[Skipped, ...] = ()
     remarks: tuple[Remark, ...] = ()
     faults: Mapping[int, str] = field(default_factory=dict)
-    where: Callable[[int], str] = _nowhere
+    where: Callable[[int], str] = "".format  # nothing
     all_classes: bool = True
     mirrors: bool = False
     published: bool = False

@@ -12,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.checks.check import DIVISION, check
-from twinset.data.checks.kept_duplicates import kept_duplicates
+from twinset.data.checks.near_duplicates import kept_duplicates
 from twinset.data.data_set import load_images
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.fingerprints import as_keys
+from twinset.data.image_sources import as_keys
 from twinset.data.labelled import LabelledImages, VectorInput
 from twinset.data.pair_parts import kinds_of
-from twinset.data.parts import Parts, divide
-from twinset.data.possible import left_out_by
+from twinset.data.parts import Parts, divide, left_out_by
 from twinset.data.sources import is_path
-from twinset.data.turns import comparable
+from twinset.data.split import comparable
 from twinset.errors import DataError, ModelError
 from twinset.files import write_bytes
 from twinset.progress import Wanted
@@ -95,10 +94,7 @@ def _checked(images: LabelledImages, allow_leaks: bool, say: Tell) -> NDArray[np
 
 
 def write_members(
-    folder: str | Path,
-    parts: Parts,
-    source: str | Path | None,
-    pairs: str | Path | None = None,
+    folder: str | Path, parts: Parts, source: str | Path | None, pairs: str | Path | None = None
 ) -> None:
     """Note in a run's folder which images were in which part, by their fingerprints."""
     file = io.BytesIO()

@@ -12,9 +12,8 @@ from twinset.data.checks.near_duplicates import find_duplicates
 from twinset.data.labelled import Labelled, LabelledImages
 from twinset.data.pair_parts import ties_of
 from twinset.data.pairs import class_indices
-from twinset.data.split import By, cut_points
+from twinset.data.split import By, cut_points, units_of
 from twinset.data.split import split as positions_of
-from twinset.data.units import units_of
 from twinset.errors import DataError
 
 Data = TypeVar("Data", bound=Labelled)

@@ -8,12 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.judged import closed_labels, hanging_together, known_pairs, pairs_to_learn, taken
 from twinset.data.labelled import Labelled
-from twinset.data.pairs import Pairs, tutorial_pairs
-from twinset.data.split import split
-from twinset.data.turns import FOLDS, Turn, Turns
-from twinset.data.units import units_of
+from twinset.data.pairs import (
+    Pairs,
+    closed_labels,
+    hanging_together,
+    known_pairs,
+    pairs_to_learn,
+    taken,
+    tutorial_pairs,
+)
+from twinset.data.split import FOLDS, Turn, Turns, split, units_of
 from twinset.errors import DataError
 
 # Pairs of either kind that a part needs to be judged on, and a fit to learn from.

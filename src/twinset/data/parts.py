@@ -1,4 +1,7 @@
-"""`divide`: which images fit, tune, calibrate and test a model; what belongs together stays so."""
+"""`divide`: which images fit, tune, calibrate and test a model; what belongs together stays so.
+
+`check` and `train` ask the same question here, so what is called fit for training trains.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,207 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from twinset.data.labelled import Labelled
-from twinset.data.possible import division_of
-from twinset.data.split import By, is_protocol_data, protocol_split
-from twinset.data.turns import Turns
+from twinset.data.pair_parts import divide_pairs
+from twinset.data.split import (
+    ENOUGH,
+    By,
+    Turns,
+    comparable,
+    is_protocol_data,
+    protocol_split,
+    split,
+    take_turns,
+    trainable,
+    units_of,
+)
 from twinset.errors import DataError
+from twinset.recipe import Recipe
 from twinset.settings import Section, Share
+
+# Pairs of either kind below which a part that is drawn says less than images left out in turn do.
+ROOM = 10
+# In which order parts are given up.
+_DISPENSABLE = ("calibration", "tune", "test")
+_WORDS = {"calibration": "the threshold", "test": "the report"}
+
+
+# Classes from which on a model is meant for things that it has not seen, where nobody says.
+MANY_CLASSES = 20
+
+
+def left_out_by(recipe: Recipe, labels: NDArray[np.integer]) -> By | None:
+    """Tell what a recipe is judged on: whole classes, or images of each; None: nobody says."""
+    wanted = recipe.choice.purpose
+    if wanted == "auto" and recipe.choice.candidates == "none":
+        return None
+    if wanted == "auto":
+        counts = np.unique(labels, return_counts=True)[1]
+        wanted = "unseen" if int((counts > 1).sum()) >= MANY_CLASSES else "seen"
+    return "class" if wanted == "unseen" else "image"
+
+
+@dataclass(frozen=True, eq=False)
+class Division:
+    """Where each image goes, and what is left out in turn where a part has no room."""
+
+    place: NDArray[np.str_]  # "fit", "test", "tune", "calibration", or "" for what is not used
+    turns: Turns | None = None  # positions among the images of the fit
+    notes: tuple[str, ...] = ()
+    twofold: bool = False  # whether validation images calibrate too
+
+
+def division_of(
+    images: Labelled,
+    wanted: Mapping[str, float],
+    *,
+    together: NDArray[np.integer] | None = None,
+    by: By | None = None,
+    crossed: bool = False,
+    tested: bool = False,
+    seed: int = 0,
+) -> Division:
+    """Divide images into the parts that are wanted, as far as they have room.
+
+    What the owner put into a part stays there; the rest is drawn. Equal pixels, groups and what
+    `together` names as one stay together. `by` says whether whole classes go to the other parts, or
+    images of each; None: whatever the sizes of the classes allow. `crossed` leaves images out in
+    turn in any case; with `tested` there is a test part elsewhere.
+    """
+    if sum(wanted.values()) >= 1:
+        raise DataError(f"Expected shares that leave images for the fit. Received {dict(wanted)}.")
+    wanted = dict(wanted)
+    owned = np.full(len(images), "", "<U11") if images.parts is None else images.parts
+    place = np.where(np.isin(owned, ("", "train", "fit")), "fit", owned).astype("<U11")
+    if images.judged is not None:
+        how: Any = {"together": together, "crossed": crossed, "seed": seed}
+        return Division(*divide_pairs(images, place, wanted, **how))
+    units = units_of(images, together)
+    # set aside by the owner for whatever must not be fitted on: the fit gives up none for it
+    twofold = (
+        "calibration" in wanted
+        and not (place == "calibration").any()
+        and all(comparable(images.labels[place == "tune"]))
+    )
+    if twofold:
+        wanted.pop("calibration")
+    there = [name for name in wanted if (place == name).any()]
+    # what the owner set aside for a part that this run has no use for is not fitted on either
+    place[~np.isin(place, ("fit", "tune", *wanted))] = ""
+    notes = []
+    for name in there:
+        if not all(comparable(images.labels[place == name])) and name != "tune":
+            notes.append(f"the part {name!r} is not used: it has no pairs of both kinds")
+            place[place == name] = ""
+    drawn, by = _drawn(
+        images, place, units, {n: s for n, s in wanted.items() if n not in there}, by, seed
+    )
+    place[drawn != ""] = drawn[drawn != ""]
+    fit = np.flatnonzero(place == "fit")
+    if not trainable(images.labels[fit]):
+        raise DataError(_too_few(images, fit))
+    lacking = [name for name in wanted if not (place == name).any()]
+    needed = [name for name in lacking if name in _WORDS and not (name == "test" and tested)]
+    if not (needed or crossed):
+        return Division(place, None, tuple(notes), twofold)
+    try:
+        turns = take_turns(images.labels[fit], by=by, units=units[fit], seed=seed)
+    except DataError:
+        if "test" in needed:
+            raise DataError(_too_few(images, fit)) from None
+        notes.append(
+            "there are too few images to choose a threshold on: it stays at what the recipe says"
+        )
+        return Division(place, None, tuple(notes), twofold)
+    if needed:
+        notes.append(
+            f"there are too few images for a part {' and a part '.join(map(repr, needed))}: "
+            f"{' and '.join(_WORDS[name] for name in needed)} {'are' if needed[1:] else 'is'} "
+            f"cross-fitted over {turns.across}, by {len(turns.all)} more trainings"
+        )
+    notes += [turns.note] if turns.note else []
+    return Division(place, turns, tuple(notes), twofold)
+
+
+def _too_few(images: Labelled, fit: NDArray[np.int64]) -> str:
+    counts = np.bincount(images.labels[fit])
+    grouped = "" if images.groups is None else " Groups and copies are never parted."
+    return (
+        f"Expected images enough to learn from some and to be judged on others: {ENOUGH}. "
+        f"Received {len(fit)} images to fit on, with two or more of {(counts > 1).sum()} classes."
+        f"{grouped} Add images."
+    )
+
+
+def _drawn(
+    images: Labelled,
+    place: NDArray[np.str_],
+    units: NDArray[np.int64],
+    wanted: Mapping[str, float],
+    asked: By | None,
+    seed: int,
+) -> tuple[NDArray[np.str_], By]:
+    """Draw the parts that the owner left to us; those without room are given up, one by one."""
+    free = np.flatnonzero(place == "fit")
+    left = dict(wanted)
+    while True:
+        grouped = images.groups is not None and bool((images.groups[free] != "").any())
+        by = asked or _way(images.labels[free], grouped, list(left.values()))
+        found = _draw(images.labels[free], units[free], left, by, seed)
+        short = [
+            name for name in _DISPENSABLE if name in left and not _room(images, free, found, name)
+        ]
+        if not short and left and not trainable(images.labels[free][found == "fit"]):
+            short = [name for name in _DISPENSABLE if name in left]
+        if not short:
+            drawn = np.full(len(place), "", place.dtype)
+            drawn[free] = found
+            return drawn, by
+        del left[short[0]]
+
+
+def _room(images: Labelled, free: NDArray[np.int64], found: NDArray[np.str_], name: str) -> bool:
+    chosen = images.labels[free][found == name]
+    return bool(len(chosen)) if name == "tune" else min(comparable(chosen)) >= ROOM
+
+
+def _way(labels: NDArray[np.int64], grouped: bool, shares: Sequence[float]) -> By:
+    # By class where most classes are too small to be divided: the test is then on classes that were
+    # not seen. Where nothing is drawn, images left out in turn take 4 for two a turn.
+    if grouped:
+        return "group"
+    _, counts = np.unique(labels, return_counts=True)
+    least = 1 / min([*shares, 1 - sum(shares)]) if shares else 4
+    return "class" if len(counts) and np.median(counts) < least else "image"
+
+
+def _draw(
+    labels: NDArray[np.int64],
+    units: NDArray[np.int64],
+    wanted: Mapping[str, float],
+    by: By,
+    seed: int,
+) -> NDArray[np.str_]:
+    place = np.full(len(labels), "fit", "<U11")
+    if not wanted:
+        return place
+    sizes = {"fit": 1 - sum(wanted.values()), **wanted}
+    large = np.arange(len(labels))
+    if by == "image":  # classes that are too small go to the fit
+        large = large[np.bincount(labels)[labels] >= 1 / min(sizes.values())]
+    if not len(large):
+        return place
+    groups = units if by == "group" else None
+    try:
+        found = split(labels[large], sizes, by=by, groups=groups, seed=seed)
+    except DataError:  # nothing for one of the parts
+        return place
+    for name, positions in found.items():
+        place[large[positions]] = name
+    # each unit follows its first image
+    _, first, unit = np.unique(units, return_index=True, return_inverse=True)
+    followed: NDArray[np.str_] = place[first][unit]
+    return followed
+
 
 PLACES = ("fit", "test", "tune", "calibration")
 

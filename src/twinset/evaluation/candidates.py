@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from twinset.backbones import lite0
 from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages
 from twinset.data.pair_parts import labels_to_fit
-from twinset.data.turns import FOLDS
+from twinset.data.split import FOLDS
 from twinset.errors import RecipeError
 from twinset.progress import Report
 from twinset.recipe import Recipe

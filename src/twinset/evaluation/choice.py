@@ -30,8 +30,8 @@ from twinset import tables
 from twinset.cores import cores
 from twinset.data.labelled import Labelled
 from twinset.data.pair_parts import pairs_of, too_few, turns_of_pairs
-from twinset.data.possible import MANY_CLASSES, left_out_by
-from twinset.data.turns import Turns, take_turns
+from twinset.data.parts import MANY_CLASSES, left_out_by
+from twinset.data.split import Turns, take_turns
 from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.candidates import Candidate, Features, candidates_for
 from twinset.evaluation.crossfit import CrossFitted, crossfit

@@ -26,8 +26,7 @@ from twinset import distance as distances
 from twinset.data.labelled import Labelled
 from twinset.data.pair_parts import listed, too_few, turns_of_pairs
 from twinset.data.pairs import Pairs, balanced_pairs
-from twinset.data.split import By
-from twinset.data.turns import FOLDS, Turn, Turns, able, comparable, take_turns, turns_of
+from twinset.data.split import FOLDS, By, Turn, Turns, able, comparable, take_turns, turns_of
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.metrics.measure import Calibration, calibrate

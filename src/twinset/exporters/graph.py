@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from twinset.backbones.onnx_writer import UnwritableError
 from twinset.backbones.session import INPUT, OUTPUT, open_session
+from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import VectorInput
-from twinset.data.stored import StoredPixels
 from twinset.errors import ModelError
 from twinset.exporters import onnx_layers
 from twinset.models.card import Essentials

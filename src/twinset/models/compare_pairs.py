@@ -20,6 +20,7 @@ from twinset.data.decoding.decode import ImageLike
 from twinset.data.image_sources import FileSource
 from twinset.data.names import shown
 from twinset.data.pair_tables import PairTable, read_pair_table
+from twinset.data.pairs import hanging_together
 from twinset.decision import Threshold, Verdict, check_prior
 from twinset.errors import DataError
 from twinset.files import write_bytes
@@ -177,15 +178,11 @@ class Joint:
 def _groups(table: PairTable, used: np.ndarray[Any, Any]) -> tuple[Any, int]:
     # Pairs that are linked by images are left out together, as long as they fall apart at all;
     # where all hang together, three numbers that are fitted remember no image.
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     pairs = [pair for pair, kept in zip(table.pairs, used, strict=True) if kept]
     names = {name: at for at, name in enumerate(dict.fromkeys(n for pair in pairs for n in pair))}
     left, right = (np.array([names[pair[side]] for pair in pairs]) for side in (0, 1))
-    links = coo_array((np.ones(len(pairs)), (left, right)), shape=(len(names), len(names)))
-    count, of = connected_components(links, directed=False)
-    return (of[left] if count >= 2 * FOLDS else None), len(names)
+    of = hanging_together(len(names), (left, right))
+    return (of[left] if of.max() + 1 >= 2 * FOLDS else None), len(names)
 
 
 COLUMNS = ("left", "right")
@@ -250,11 +247,7 @@ class PairVerdicts:
 
 
 def compare_pairs(
-    model: Embedder | Joint,
-    table: str | Path,
-    *,
-    prior: float = 0.5,
-    progress: Wanted = False,
+    model: Embedder | Joint, table: str | Path, *, prior: float = 0.5, progress: Wanted = False
 ) -> PairVerdicts:
     r"""Compare the two images of each row of a table; each image is read and embedded once.
 

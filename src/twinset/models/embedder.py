@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from twinset import distance as distances
 from twinset.backbones.session import Provenance
 from twinset.data.decoding.decode import ImageLike, Preprocessing
+from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import Labelled, VectorInput
 from twinset.data.pair_parts import listed
 from twinset.data.pairs import Pairs
-from twinset.data.stored import StoredPixels
 from twinset.decision import Calibrator, ErrorCurve, Threshold, Verdict, judge
 from twinset.errors import DataError
 from twinset.models.card import TrainedOn

@@ -13,8 +13,8 @@ from PIL import Image
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.decoding.image_file import EncodedImage
+from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import Labelled, VectorInput
-from twinset.data.stored import StoredPixels
 from twinset.errors import DataError, ImageFileError
 
 EXPECTED = (

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from twinset.backbones.backbone import Backbone
 from twinset.backbones.session import Provenance
 from twinset.data.decoding.decode import Preprocessing
+from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import LabelledImages, VectorInput
-from twinset.data.stored import StoredPixels
 from twinset.decision import Calibrator, ErrorCurve, Threshold
 from twinset.errors import ModelError
 from twinset.files import write_bytes

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from twinset.backbones.session import INPUT, OUTPUT, Provenance, name_of, open_session
 from twinset.data.decoding.decode import Preprocessing
+from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import VectorInput
-from twinset.data.stored import StoredPixels
 from twinset.decision import Calibrator, ErrorCurve, Threshold
 from twinset.errors import ModelError
 from twinset.models.card import (
@@ -224,10 +224,7 @@ Engine: TypeAlias = Literal["auto", "onnx", "keras"]
 
 
 def load_model(
-    folder: str | Path,
-    *,
-    engine: Engine = "auto",
-    tell: Callable[[str], None] | None = None,
+    folder: str | Path, *, engine: Engine = "auto", tell: Callable[[str], None] | None = None
 ) -> Embedder:
     """Load a trained model to use it: to embed and compare images, to index and search them.
 

@@ -147,16 +147,9 @@ class Convolution(keras.layers.Conv2D):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Convolve a batch (b, h, w, c)."""
-        if not (training and _on_cpu_by_jax() and self._plain()):
-            return super().call(inputs)
-        found = by_product(inputs, self.kernel, self.strides, self.padding)
-        if self.use_bias:
-            found = found + self.bias
-        return found if self.activation is None else self.activation(found)
-
-    def _plain(self) -> bool:
-        last = self.data_format == "channels_last"
-        return last and self.groups == 1 and tuple(self.dilation_rate) == (1, 1)
+        if training and self.groups == 1 and _quicker(self):
+            return _finished(self, by_product(inputs, self.kernel, self.strides, self.padding))
+        return super().call(inputs)
 
 
 @keras.saving.register_keras_serializable("twinset")
@@ -184,37 +177,32 @@ class DepthwiseConvolution(keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Convolve a batch (b, h, w, c)."""
-        if not (training and _on_cpu_by_jax() and self._plain()):
-            return super().call(inputs)
-        found = by_shifts(inputs, self.kernel, self.strides, self.padding)
-        if self.use_bias:
-            found = found + self.bias
-        return found if self.activation is None else self.activation(found)
-
-    def _plain(self) -> bool:
-        last = self.data_format == "channels_last"
-        return last and self.depth_multiplier == 1 and tuple(self.dilation_rate) == (1, 1)
+        if training and self.depth_multiplier == 1 and _quicker(self):
+            return _finished(self, by_shifts(inputs, self.kernel, self.strides, self.padding))
+        return super().call(inputs)
 
 
 def by_shifts(x: Any, kernel: Any, strides: tuple[int, int], padding: str) -> Any:
     """Convolve each channel of images (b, h, w, c) with its own kernel, (u, v, c, 1)."""
-    rows, columns = kernel.shape[:2]
-    (down, _, above), (right, _, left) = (
-        _places(length, size, stride, padding)
-        for length, size, stride in zip(x.shape[1:3], (rows, columns), strides, strict=True)
-    )
-    x = ops.pad(x, ((0, 0), above, left, (0, 0)))
-    found = 0
-    for u in range(rows):
-        for v in range(columns):
-            shifted = x[:, u : u + down : strides[0], v : v + right : strides[1], :]
-            found = found + shifted * kernel[u, v, :, 0]
-    return found
+    shifted, _ = _shifted(x, kernel, strides, padding)
+    factors = ops.reshape(kernel, (len(shifted), -1))  # (u v, c)
+    return sum(each * factors[at] for at, each in enumerate(shifted))
 
 
 def by_product(x: Any, kernel: Any, strides: tuple[int, int], padding: str) -> Any:
     """Convolve images (b, h, w, c) with a kernel (u, v, c, d) to (b, h', w', d)."""
-    rows, columns, channels, width = kernel.shape
+    shifted, (high, wide) = _shifted(x, kernel, strides, padding)
+    patches = ops.concatenate(shifted, axis=-1)  # (b, h', w', u v c)
+    width = kernel.shape[3]
+    flat = ops.reshape(patches, (-1, patches.shape[-1]))
+    return ops.reshape(ops.matmul(flat, ops.reshape(kernel, (-1, width))), (-1, high, wide, width))
+
+
+def _shifted(
+    x: Any, kernel: Any, strides: tuple[int, int], padding: str
+) -> tuple[list[Any], tuple[int, int]]:
+    # what each place of the kernel sees, (b, h', w', c), and how large that is
+    rows, columns = kernel.shape[:2]
     (down, high, above), (right, wide, left) = (
         _places(length, size, stride, padding)
         for length, size, stride in zip(x.shape[1:3], (rows, columns), strides, strict=True)
@@ -225,11 +213,7 @@ def by_product(x: Any, kernel: Any, strides: tuple[int, int], padding: str) -> A
         for u in range(rows)
         for v in range(columns)
     ]
-    patches = ops.concatenate(seen, axis=-1)  # (b, h', w', u v c)
-    found = ops.matmul(
-        ops.reshape(patches, (-1, rows * columns * channels)), ops.reshape(kernel, (-1, width))
-    )
-    return ops.reshape(found, (-1, high, wide, width))
+    return seen, (high, wide)
 
 
 def _places(length: int, size: int, stride: int, padding: str) -> tuple[int, int, tuple[int, int]]:
@@ -243,9 +227,20 @@ def _places(length: int, size: int, stride: int, padding: str) -> tuple[int, int
     return (count - 1) * stride + 1, count, (extra // 2, extra - extra // 2)
 
 
+def _quicker(layer: Any) -> bool:
+    # of the kind that is written here
+    plain = layer.data_format == "channels_last" and tuple(layer.dilation_rate) == (1, 1)
+    return plain and _on_cpu_by_jax()
+
+
 def _on_cpu_by_jax() -> bool:
     if keras.backend.backend() != "jax":
         return False
     import jax
 
     return bool(jax.default_backend() == "cpu")
+
+
+def _finished(layer: Any, found: Any) -> Any:
+    found = found + layer.bias if layer.use_bias else found
+    return found if layer.activation is None else layer.activation(found)

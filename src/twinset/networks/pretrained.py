@@ -96,12 +96,7 @@ def pretrained(
     network = Frozen(backbone, name="network") if freeze else backbone
     x = _pooled(network(preprocess(image)), pooling)
     x = embed(
-        x,
-        Seeds(seed),
-        embedding=embedding,
-        dropout=dropout,
-        normalize=normalize,
-        units=units,
+        x, Seeds(seed), embedding=embedding, dropout=dropout, normalize=normalize, units=units
     )
     return keras.Model(image, x, name="pretrained")
 

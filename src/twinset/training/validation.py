@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.labelled import Labelled
-from twinset.data.turns import comparable
+from twinset.data.split import comparable
 from twinset.errors import DataError, RecipeError
 from twinset.metrics.all_pairs import AllPairs
 from twinset.metrics.pairs import auc

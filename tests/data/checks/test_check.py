@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from twinset.data.checks.check import check
 from twinset.data.checks.findings import SEVERITIES, about_classes, about_leaks, about_skipped
 from twinset.data.checks.near_duplicates import Duplicates, find_duplicates, judge_duplicates
-from twinset.data.image_sources import Remark, Skipped
+from twinset.data.image_sources import Remark, Skipped, StoredPixels
 from twinset.data.labelled import LabelledImages
-from twinset.data.stored import StoredPixels
 
 RNG = np.random.default_rng(0)
 

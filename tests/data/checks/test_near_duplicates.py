@@ -10,13 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from twinset.data.checks import kept_duplicates, near_duplicates
-from twinset.data.checks.kept_duplicates import FEW
-from twinset.data.checks.near_duplicates import Duplicates, _candidates, find_duplicates
+from twinset.data.checks import near_duplicates
+from twinset.data.checks.near_duplicates import FEW, Duplicates, _candidates, find_duplicates
 from twinset.data.checks.thumbnails import signatures
-from twinset.data.fingerprints import fingerprints
+from twinset.data.image_sources import StoredPixels, fingerprints
 from twinset.data.labelled import LabelledImages
-from twinset.data.stored import StoredPixels
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "near_duplicates.py"
 
@@ -238,25 +236,25 @@ def test_what_was_found_is_kept(tmp_path, monkeypatch):
         looked.append(1)
         return find_duplicates(*arguments, **named)
 
-    monkeypatch.setattr(kept_duplicates, "find_duplicates", counted)
+    monkeypatch.setattr(near_duplicates, "find_duplicates", counted)
     for labels in (np.arange(FEW) % 2, np.arange(FEW) % 3):
         images = LabelledImages(pixels, labels, ("a", "b", "c"))
         for _ in range(2):
-            found = kept_duplicates.kept_duplicates(images, tmp_path / "kept")
+            found = near_duplicates.kept_duplicates(images, tmp_path / "kept")
             same(found, find_duplicates(pixels))
             assert found.pairs.tolist() == [[3, 7], [5, 9]]
     assert len(looked) == 1
     other = LabelledImages(pixels + np.uint8(1), labels, ("a", "b", "c"))
-    kept_duplicates.kept_duplicates(other, tmp_path / "kept")
+    near_duplicates.kept_duplicates(other, tmp_path / "kept")
     assert len(looked) == 2
     for path in (tmp_path / "kept").glob("*.npz"):
         path.write_bytes(path.read_bytes()[:100])  # a disk that was full
-    same(kept_duplicates.kept_duplicates(images, tmp_path / "kept"), find_duplicates(pixels))
+    same(near_duplicates.kept_duplicates(images, tmp_path / "kept"), find_duplicates(pixels))
     assert len(looked) == 3
     # few are looked at anew, and a folder that cannot be written is no reason to end
     (tmp_path / "file").touch()
-    kept_duplicates.kept_duplicates(images, tmp_path / "file")
-    kept_duplicates.kept_duplicates(images.subset(np.arange(9)), tmp_path / "few")
+    near_duplicates.kept_duplicates(images, tmp_path / "file")
+    near_duplicates.kept_duplicates(images.subset(np.arange(9)), tmp_path / "few")
     assert not (tmp_path / "few").exists()
 
 

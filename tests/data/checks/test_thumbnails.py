@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from twinset.data.checks.thumbnails import aligned_distances, chunks, signatures, thumbnails
-from twinset.data.stored import StoredPixels
+from twinset.data.image_sources import StoredPixels
 
 RNG = np.random.default_rng(0)
 

@@ -23,7 +23,7 @@ from PIL import Image, features
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # when run as a program
 from memory import peak_megabytes
-from twinset.data.decoding import image_limits
+from twinset.data.decoding import image_file
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.errors import ImageFileError
@@ -270,7 +270,7 @@ def main():
     parser.add_argument("--count", type=int, default=COUNT)
     options = parser.parse_args()
     # so that what is accepted is small, and memory tells of what is not
-    image_limits.MAX_PIXELS = 2**20
+    image_file.MAX_PIXELS = 2**20
     warnings.simplefilter("error")
     files = list(whole_files())
     adapts = [

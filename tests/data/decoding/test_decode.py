@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from twinset.data.decoding import image_limits
+from twinset.data.decoding import image_file
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.decoding.image_file import open_image
 from twinset.errors import DataError, ImageFileError
@@ -533,7 +533,7 @@ def test_truncated_files(kind, share):
 
 
 def test_too_many_bytes(monkeypatch):
-    monkeypatch.setattr(image_limits, "MAX_FILE_BYTES", 2**20)
+    monkeypatch.setattr(image_file, "MAX_FILE_BYTES", 2**20)
     path = saved("large.png", GRAY)
     os.truncate(path, 2**20)
     np.testing.assert_array_equal(Preprocessing((6, 4)).pixels(path), GRAY)
@@ -544,9 +544,9 @@ def test_too_many_bytes(monkeypatch):
 
 
 def test_too_many_pixels(monkeypatch):
-    monkeypatch.setattr(image_limits, "MAX_PIXELS", 24)
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 24)
     np.testing.assert_array_equal(Preprocessing((6, 4)).pixels(saved("a.png", GRAY)), GRAY)
-    monkeypatch.setattr(image_limits, "MAX_PIXELS", 23)
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 23)
     message = refused("a.png")
     assert message.endswith("million pixels. Received 4 x 6: scale the image down first.")
 

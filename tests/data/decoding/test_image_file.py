@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from twinset.data.decoding import image_limits
+from twinset.data.decoding import image_file
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.decoding.image_file import (
     EncodedImage,
@@ -174,10 +174,10 @@ def test_probe_refuses_what_decoding_refuses(monkeypatch):
         with pytest.raises(ImageFileError) as probing:
             probe(path)
         assert str(probing.value) == str(decoding.value)
-    monkeypatch.setattr(image_limits, "MAX_PIXELS", 23)
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 23)
     with pytest.raises(ImageFileError, match=r"million pixels. Received 4 x 6"):
         probe("a.png")
-    monkeypatch.setattr(image_limits, "MAX_FILE_BYTES", 20)
+    monkeypatch.setattr(image_file, "MAX_FILE_BYTES", 20)
     with pytest.raises(ImageFileError, match="expected at most 0 MiB"):
         probe("a.png")
 

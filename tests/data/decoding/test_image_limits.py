@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from memory import peak_megabytes
-from twinset.data.decoding import image_limits
+from twinset.data.decoding import image_file
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.errors import ImageFileError
@@ -262,5 +262,5 @@ def test_refusing_is_quick():
 
 
 def test_limits_are_what_the_messages_say():
-    assert image_limits.MAX_FILE_BYTES == 64 * 2**20
+    assert image_file.MAX_FILE_BYTES == 64 * 2**20
     assert "67 million" in refused(gif((9000, 9000), (1, 1)))

@@ -24,26 +24,23 @@ from twinset.data.checks.findings import (
     about_contrast,
     about_copies,
     about_leaks,
-    about_remarks,
+    about_pairs,
     about_skipped,
 )
-from twinset.data.checks.kept_duplicates import kept_duplicates
 from twinset.data.checks.near_duplicates import (
     Alike,
     Duplicates,
     Judged,
     image_name,
     judge_duplicates,
+    kept_duplicates,
 )
-from twinset.data.checks.pair_findings import about_pairs
 from twinset.data.data_set import listing_of, loaded
 from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
-from twinset.data.pairs import Pairs
-from twinset.data.parts import wishes
-from twinset.data.possible import division_of
-from twinset.data.turns import trainable
+from twinset.data.parts import division_of, wishes
+from twinset.data.split import trainable
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
@@ -211,6 +208,8 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
         for name, count in zip(data.class_names, data.class_counts.tolist(), strict=False)
     )
     told = data.judged is not None  # in pairs: classes, if there are any, are not all
+    same = [] if data.judged is None else data.judged.same.tolist()
+    pairs = (sum(same), len(same) - sum(same)) if told else None
     contents = [
         *(
             ()
@@ -229,7 +228,7 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
         *about_copies(judged, len(data), found.skipped),
         *contents,
         *about_contrast(found.spreads),
-        *about_remarks(data.remarks),
+        *(Finding(each.severity, "reading", each.text, 1) for each in data.remarks),
     ]
     return DataCheck(
         name=data.name,
@@ -243,13 +242,8 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
         constant=constant,
         threshold=found.threshold,
         findings=tuple(sorted(findings, key=lambda each: SEVERITIES.index(each.severity))),
-        pairs=None if data.judged is None else _kinds(data.judged),
+        pairs=pairs,
     )
-
-
-def _kinds(pairs: Pairs) -> tuple[int, int]:
-    same = int(pairs.same.sum())
-    return same, len(pairs) - same
 
 
 def _about_division(data: LabelledImages, found: Duplicates) -> Iterator[Finding]:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import io
+import sys
+import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from twinset.cache_folder import cache_folder, prune, tag
 from twinset.data.checks.thumbnails import aligned_distances, chunks, signatures, thumbnails
-from twinset.data.fingerprints import as_keys
-from twinset.data.fingerprints import fingerprints as fingerprints_of
+from twinset.data.image_sources import StoredPixels, as_keys
+from twinset.data.image_sources import fingerprints as fingerprints_of
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
-from twinset.data.stored import StoredPixels
+from twinset.data.pairs import hanging_together
+from twinset.files import write_bytes
 
 FLAT = 2  # gray levels: what varies no more is the noise of a file format
 LEAST_SIDE = 8  # pixels; below, many different images are alike by chance
@@ -66,9 +75,7 @@ class Duplicates:
     def groups(self) -> list[NDArray[np.int64]]:
         """Join pairs that share an image, whatever a chain's ends: the largest group first."""
         count = len(self.first)
-        links = (np.ones(len(self.pairs), bool), (self.pairs[:, 0], self.pairs[:, 1]))
-        graph = coo_array(links, shape=(count, count))
-        component = connected_components(graph, directed=False)[1] if count else self.first
+        component = hanging_together(count, self.pairs.T) if count else self.first
         order = np.argsort(component, kind="stable")
         families = np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
         several = [family for family in families if len(family) > 1]
@@ -112,7 +119,9 @@ def find_duplicates(
     `neighbours` nearest candidates of each image are verified, which bounds the work where all
     images are alike.
     """
-    first = _first_with(fingerprints_of(images) if fingerprints is None else fingerprints)
+    keys = as_keys(fingerprints_of(images) if fingerprints is None else fingerprints)
+    _, at, kind = np.unique(keys, return_index=True, return_inverse=True)
+    first = at[kind].astype(np.int64)  # the first position of each image's fingerprint
     small, spreads = thumbnails(images)
     new = first == np.arange(len(first))
     again = np.flatnonzero(~new)
@@ -139,12 +148,6 @@ def find_duplicates(
         threshold or 0.0,
         skipped,
     )
-
-
-def _first_with(fingerprints: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Give each image the first position that has its fingerprint."""
-    _, first, inverse = np.unique(as_keys(fingerprints), return_index=True, return_inverse=True)
-    return first[inverse.ravel()].astype(np.int64)
 
 
 def _look_around(small: NDArray[np.uint8], known: NDArray[np.float32]) -> tuple[float, float]:
@@ -299,3 +302,38 @@ def _different(
             if a != b:
                 return i, j
     return None
+
+
+# Half a file, or one of something else, is as good as none.
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+FEW = 200  # images below which looking again takes no longer than to read a file
+
+
+def kept_duplicates(images: LabelledImages, folder: Path | None = None) -> Duplicates:
+    """Find duplicates as `find_duplicates` does, or read what an earlier call has found."""
+    if len(images) < FEW:
+        return find_duplicates(images.images, fingerprints=images.fingerprints)
+    base = cache_folder("duplicates") if folder is None else folder
+    pixels = hashlib.blake2b(repr((_code(), images.images.shape)).encode(), digest_size=16)
+    pixels.update(np.ascontiguousarray(images.fingerprints).data)
+    path = base / f"{pixels.hexdigest()}.npz"
+    with suppress(*_UNREADABLE), np.load(io.BytesIO(path.read_bytes())) as file:
+        read = {each.name: file[each.name] for each in fields(Duplicates)}
+        numbers = {"threshold": float(read["threshold"]), "skipped": int(read["skipped"])}
+        return Duplicates(**{**read, **numbers})
+    found = find_duplicates(images.images, fingerprints=images.fingerprints)
+    file_ = io.BytesIO()
+    kept: dict[str, Any] = {each.name: getattr(found, each.name) for each in fields(found)}
+    np.savez(file_, **kept)
+    with suppress(OSError):  # no room, or not allowed: it is found anew next time
+        tag(base)
+        write_bytes(path, file_.getvalue())
+        prune(base, keep=path)
+    return found
+
+
+@cache
+def _code() -> str:
+    # What is found changes with the code and not with our version: so nobody has to remember it.
+    homes = (sys.modules[name] for name in (__name__, thumbnails.__module__))
+    return "".join(map(inspect.getsource, homes))

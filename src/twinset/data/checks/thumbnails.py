@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from twinset.cores import cores
-from twinset.data.stored import StoredPixels
+from twinset.data.image_sources import StoredPixels
 from twinset.nearest import one_blas_thread
 
 Floats: TypeAlias = NDArray[np.float32]

@@ -14,14 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
 
-from twinset.data.decoding.image_file import (
-    SIDEWAYS,
-    Box,
-    EncodedImage,
-    decoded,
-    read_bytes,
-    turn,
-)
+from twinset.data.decoding.image_file import SIDEWAYS, Box, EncodedImage, decoded, read_bytes, turn
 from twinset.errors import DataError
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | EncodedImage | Image.Image | NDArray[np.uint8]"

@@ -20,9 +20,16 @@ from twinset.data import arrow
 from twinset.data.arrow import strings, texts
 from twinset.data.image_sources import FileSource, ImageSource, TableSource
 from twinset.data.listing import Listing
-from twinset.data.names import PART_SPELLINGS, class_name, parts_of, shown
+from twinset.data.names import (
+    PART_SPELLINGS,
+    TEXT_TABLES,
+    Texts,
+    class_name,
+    parts_of,
+    read_csv,
+    shown,
+)
 from twinset.data.sources import Asked, Source
-from twinset.data.text_tables import TEXT_TABLES, Texts, read_csv
 from twinset.errors import DataError
 
 SUFFIXES = (*TEXT_TABLES, ".parquet")

@@ -1,9 +1,9 @@
-"""Vectors that another model made of images (.npy, .npz, .parquet), and what each belongs to."""
+"""Arrays: images in a .npz, or vectors that another model made (.npy, .npz, .parquet, .arrow)."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,23 @@ from twinset.data.embedding_file import EMBEDDING, ID, noted
 from twinset.data.image_sources import HeldSource, picture_of
 from twinset.data.labelled import finite
 from twinset.data.listing import Listing
-from twinset.data.names import shown
+from twinset.data.names import TEXT_TABLES, Texts, read_csv, shown
 from twinset.data.sources import Asked, Source
 from twinset.data.sources.table import Columns, assembled
-from twinset.data.text_tables import TEXT_TABLES, Texts, read_csv
 from twinset.errors import DataError
 
+PARTS = (("train", "train"), ("val", "tune"), ("test", "test"))
 TABLES = (".parquet", ".arrow")
 SUFFIXES = (".npy", ".npz", *TABLES)
 # What files call the two; where none of these is there, the only array that can be meant is taken.
 VECTORS = (EMBEDDING, "embeddings", "features", "vectors", "vector", "x")
+# (images, labels, part), as files call them: one pair alone, Keras' names, and MedMNIST's
+IMAGES = (
+    ("images", "labels", ""),
+    ("x", "y", ""),
+    *((f"x_{name}", f"y_{name}", part) for name, part in PARTS),
+    *((f"{name}_images", f"{name}_labels", part) for name, part in PARTS),
+)
 IDS = (ID, "ids", "names", "name", "paths", "path", "files", "file", "file_name")
 
 
@@ -37,19 +44,26 @@ class _Table:
     column: Callable[[str], Texts]
 
 
-def read_vectors(place: str, asked: Asked) -> Listing:
-    """List vectors, with what they show where the file says so.
+def read_arrays(place: str, asked: Asked) -> Listing:
+    """List images or vectors, with what they show where the file says so.
 
-    `twinset.read_features` tells the formats. Nothing is unpickled.
+    Images are of uint8, (n, h, w) or (n, h, w, 3), their labels (n,) or (n, 1), in a `.npz`;
+    `twinset.read_features` tells the formats of vectors. Nothing is unpickled.
     """
     asked.refuse(place, SOURCE.takes, "classes")
     file = Path(place)
     in_table = file.suffix.lower() in TABLES
+    arrays = {} if in_table else _arrays(file)
+    # "x" may also be vectors
+    images = [each for each in IMAGES if each[0] in arrays and arrays[each[0]].ndim > 2]
+    if images:
+        asked.refuse(place, "images as arrays", "image", "label", "group", "split")
+        return _images(arrays, images, file, asked)
     note = noted(open_table(file).schema) if in_table else {}
-    vectors, ids = _from_table(file) if in_table else _from_numpy(file)
+    vectors, ids = _from_table(file) if in_table else _from_arrays(arrays, file)
     vectors = _checked(vectors, file)
     known = _checked_ids(ids, len(vectors), file)
-    table = _table(file, len(vectors), asked)
+    table = _table(file, arrays, len(vectors), asked)
     told: dict[str, Texts | None] = dict.fromkeys(("label", "group", "split"))
     if table is not None:
         image = _vector_column(file) if in_table else None
@@ -89,16 +103,78 @@ def read_vectors(place: str, asked: Asked) -> Listing:
     )
 
 
-def _from_numpy(source: Path) -> tuple[Any, Any]:
+def _images(
+    arrays: Mapping[str, NDArray[Any]], found: Sequence[tuple[str, ...]], file: Path, asked: Asked
+) -> Listing:
+    try:
+        pixels = np.concatenate([_pixels(arrays[name], name, file) for name, _, _ in found])
+    except ValueError as error:
+        raise DataError(
+            f"{shown(str(file))}: expected arrays of images of one size. {error}"
+        ) from None
+    labels = [_labels(arrays, images, name, file, asked) for images, name, _ in found]
+    parts = [part for (_, _, part), each in zip(found, labels, strict=True) for _ in each]
+    told = {"label": [text for each in labels for text in each], "group": [], "split": parts}
+    return assembled(
+        [HeldSource(pixels, row) for row in range(len(pixels))],
+        {what: Texts.of(texts) if any(texts) else None for what, texts in told.items()},
+        {},
+        file,
+        asked,
+        where=lambda row: f"row {row}",
+        ids=[f"{shown(file.name)}[{row}]" for row in range(len(pixels))],
+        rows=pixels,
+    )
+
+
+def _pixels(array: NDArray[Any], name: str, file: Path) -> NDArray[np.uint8]:
+    shape = array.shape[:3] if array.ndim == 4 and array.shape[3] == 1 else array.shape
+    fits = array.dtype == np.uint8 and len(shape) in (3, 4) and shape[3:] in ((), (3,))
+    if not fits or 0 in shape:
+        raise DataError(
+            f"{shown(str(file))}: expected pixels of type uint8, of shape (n, h, w) or "
+            f"(n, h, w, 3), in {name!r}. Received {array.dtype} of shape {array.shape}: save them "
+            "so."
+        )
+    return array.reshape(shape)
+
+
+def _labels(
+    arrays: Mapping[str, NDArray[Any]], images: str, name: str, file: Path, asked: Asked
+) -> list[str]:
+    count = len(arrays[images])
+    if name not in arrays:
+        if asked.labelled:
+            raise DataError(
+                f"{shown(str(file))}: expected labels in {name!r} beside {images!r}. Received "
+                f"{sorted(arrays)}."
+            )
+        return [""] * count
+    labels = arrays[name]
+    if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iuU":
+        raise DataError(
+            f"{shown(str(file))}: expected {count} labels, whole numbers or texts, in {name!r}. "
+            f"Received {labels.dtype} of shape {labels.shape}."
+        )
+    return [str(label) for label in labels.ravel().tolist()]
+
+
+def _arrays(file: Path) -> dict[str, NDArray[Any]]:
+    # by name; that of a `.npy` is ""
     try:
         # a pickle runs whatever its writer wants
-        loaded = np.load(source, allow_pickle=False)
+        loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return loaded, None
+            return {"": loaded}
         with loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
+            return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{source}: expected arrays of numbers or text. {error}") from None
+        raise DataError(f"{file}: expected arrays of numbers or text. {error}") from None
+
+
+def _from_arrays(arrays: Mapping[str, NDArray[Any]], source: Path) -> tuple[Any, Any]:
+    if "" in arrays:
+        return arrays[""], None
     plain = [name for name, a in arrays.items() if a.ndim == 2 and a.dtype.kind in "fiu"]
     ids = next((arrays[name] for name in IDS if name in arrays), None)
     return arrays[_choose(list(arrays), plain, source)], ids
@@ -182,7 +258,9 @@ def _checked_ids(values: Any, count: int, source: Path) -> list[str] | None:
     return ids
 
 
-def _table(source: Path, count: int, asked: Asked) -> _Table | None:
+def _table(
+    source: Path, arrays: Mapping[str, NDArray[Any]], count: int, asked: Asked
+) -> _Table | None:
     """Find what says what the vectors show; None where nothing does, and nobody asks."""
     kind = source.suffix.lower()
     if kind in TABLES:
@@ -191,9 +269,8 @@ def _table(source: Path, count: int, asked: Asked) -> _Table | None:
             source, table.schema.names, lambda name: texts(table.columns([name]).column(name))
         )
     if kind == ".npz":
-        with np.load(source, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if file[name].ndim == 1}
-        return _aligned({n: map(str, each.tolist()) for n, each in arrays.items()}, count, source)
+        texts_ = {n: map(str, each.tolist()) for n, each in arrays.items() if each.ndim == 1}
+        return _aligned(texts_, count, source)
     beside = [source.with_suffix(suffix) for suffix in TEXT_TABLES]
     place = next((path for path in beside if path.is_file()), None)
     if place is not None:
@@ -229,4 +306,8 @@ def _claims(place: str) -> bool:
     )
 
 
-SOURCE = Source("a file of vectors (.npy, .npz, .parquet, .arrow)", _claims, read_vectors)
+SOURCE = Source(
+    "images as arrays (.npz), a file of vectors (.npy, .npz, .parquet, .arrow)",
+    _claims,
+    read_arrays,
+)
