@@ -108,8 +108,7 @@ class Rows:
 
         Where there are as many as expected, any numbers in this number.
         """
-        found = self._query(filter_, ["count(*)"], "Strong")
-        if int(found[0]["count(*)"]) == expected:
+        if self.count(filter_, "Strong") == expected:
             return range(expected)
         found = self._query(filter_, ["position"], "Strong")
         return sorted({int(row["position"]) for row in found})
@@ -144,10 +143,22 @@ class Rows:
         found = self._query(wanted, list(_FIELDS), consistency)
         return self.candidates(sorted(found, key=lambda row: int(row["position"])))
 
+    def numbered(self, positions: Sequence[int]) -> Candidates:
+        """Read the items at some positions."""
+        filter_ = f"position in {list(positions)} and {self.state.visible()}"
+        return self.candidates(self._query(filter_, list(_FIELDS), "Strong"))
+
+    def count(self, filter_: str, consistency: str) -> int:
+        """Count rows."""
+        return int(self._query(filter_, ["count(*)"], consistency)[0]["count(*)"])
+
     def nearest(
         self, query: NDArray[np.float32], filter_: str, limit: int, consistency: str
     ) -> tuple[Candidates, bool]:
         """Let Milvus find the rows nearest to a query, and say whether these are all there are."""
+        effort = (self.state.approximation or {}).get("effort", {})
+        if "ef" in effort:  # Milvus wants no less
+            effort = {"ef": max(effort["ef"], limit)}
         padded = np.zeros(max(self.dim, 2), np.float32)
         padded[: self.dim] = query
         # One query at a time: Milvus Lite holds q × n × d numbers at once.
@@ -158,6 +169,7 @@ class Rows:
                 data=[padded],
                 filter=filter_,
                 limit=limit,
+                search_params={"metric_type": "L2", "params": effort},
                 output_fields=list(_FIELDS),
                 consistency_level=consistency,
                 timeout=self.place.timeout,
