@@ -185,10 +185,9 @@ class Milvus:
             self._process.communicate()
         self._process = None
 
-    @property
-    def place(self) -> str:
-        """Where it is, as host and port."""
-        return f"localhost:{self.port}"
+    def url(self, index: str, host: str = "localhost") -> str:
+        """The URL of an index."""
+        return f"milvus://{host}:{self.port}?index={index}"
 
 
 @contextmanager

@@ -608,5 +608,7 @@ def test_two_that_record_at_once(store, url, monkeypatch):
 
 def test_milvus_lite_has_exact_search_only(store):
     assert store.approximation is None
-    with pytest.raises(StoreError, match="photos.db.index=shoes has exact search only, as a file of Milvus"):
+    with pytest.raises(
+        StoreError, match="photos.db.index=shoes has exact search only, as a file of Milvus"
+    ):
         store.build_approximate()

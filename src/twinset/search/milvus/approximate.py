@@ -1,4 +1,4 @@
-"""Milvus' approximate indexes: HNSW, or IVF_SQ8 for `vectors=int8`, with a recall that was measured.
+"""Milvus' approximate indexes, with a measured recall: HNSW, or IVF_SQ8 for `vectors=int8`.
 
 Malkov, Yashunin (2018), Efficient and Robust Approximate Nearest Neighbor Search Using Hierarchical
 Navigable Small World Graphs; Jégou, Douze, Schmid (2011), Product Quantization for Nearest Neighbor

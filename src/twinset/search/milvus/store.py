@@ -55,6 +55,7 @@ class MilvusStore(Store):
     """
 
     largest_dim = 32_768, "Milvus"
+    best_batch = 50_000
 
     def __init__(self, place: Address, client: Any, state: State) -> None:
         self.signature = state.signature
