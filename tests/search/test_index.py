@@ -22,11 +22,11 @@ from halves import Halves, write
 from twinset.data import cache
 from twinset.data.labelled import LabelledFeatures, VectorInput
 from twinset.errors import DataError, StoreError
+from twinset.models.bulk import Embedded
 from twinset.progress import Progress
 from twinset.search.answer import Changes
 from twinset.search.index import Index
 from twinset.search.index_changes import gathered
-from twinset.search.index_sources import Embedded
 from twinset.search.indexing import index_images
 from twinset.search.store import Items
 
