@@ -39,8 +39,8 @@ class BatchLoss(keras.losses.Loss):
 
     An interface; each objective implements `per_image` (of ours, most give the sums that it is the
     mean of), and keeps each argument as an attribute of the same name. `call` takes labels and
-    embeddings of any float type, computes in float32, and moves the embeddings to the unit sphere
-    first. A zero vector has no direction: it stays where it is and gets no gradient.
+    embeddings of any float type, computes in float32 or wider, and moves the embeddings to the
+    unit sphere first. A zero vector has no direction: it stays where it is, without a gradient.
 
     With `prefixes` (Kusupati et al. 2022, Matryoshka) the first numbers of an embedding are an
     embedding too: L = Σ_k loss(labels, embeddings[:, :k]), each prefix moved to the unit sphere by
@@ -84,7 +84,7 @@ class BatchLoss(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Compute one value per image, of shape (b,), unreduced."""
-        embeddings = ops.cast(y_pred, "float32")
+        embeddings = wide(y_pred)
         labels = ops.reshape(y_true, (-1,))
         if not self.prefixes:
             return self._of(labels, embeddings)
@@ -107,7 +107,7 @@ class BatchLoss(keras.losses.Loss):
         return self.per_image(labels, unit(embeddings) if self.normalize else embeddings)
 
     def per_image(self, labels: Any, embeddings: Any) -> Any:
-        """Compute one value per image from labels (b,) and float32 embeddings (b, d)."""
+        """Compute one value per image from labels (b,) and wide embeddings (b, d)."""
         return mean_over(*by_anchor(self._terms, labels, embeddings))
 
     def _terms(self, rows: Rows) -> tuple[Any, ...]:
@@ -154,6 +154,12 @@ class Rows:
         squared = self.squared_distance()
         apart = squared > 1e-12
         return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)
+
+
+def wide(values: Any) -> Any:
+    """Take floats of 16 bits as 32, and wider ones as they are."""
+    values = ops.convert_to_tensor(values)
+    return ops.cast(values, keras.backend.result_type(values.dtype, "float32"))
 
 
 def unit(vectors: Any) -> Any:

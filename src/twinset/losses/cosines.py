@@ -230,7 +230,8 @@ class LogisticScale(keras.layers.Layer):
     """
 
     def __init__(self, log_scale: float, bias: float, **kwargs: Any) -> None:
-        super().__init__(**{"dtype": "float32", "name": "logistic_scale", **kwargs})
+        dtype = keras.backend.result_type(keras.config.floatx(), "float32")
+        super().__init__(**{"dtype": dtype, "name": "logistic_scale", **kwargs})
         self.started = {"log_scale": float(log_scale), "bias": float(bias)}
         self.log_scale, self.bias = (
             self.add_weight(name=name, shape=(), initializer=keras.initializers.Constant(value))

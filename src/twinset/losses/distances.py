@@ -337,4 +337,4 @@ class Triplet(BatchLoss):
         if self.soft:
             return ops.softplus(excess), ops.sigmoid(excess)
         cost = ops.maximum(excess + self.margin, 0.0)
-        return cost, ops.cast(cost > 0, "float32")
+        return cost, ops.cast(cost > 0, cost.dtype)

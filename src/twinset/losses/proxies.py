@@ -53,8 +53,9 @@ class Proxies(keras.layers.Layer):
     def __init__(
         self, classes: Count, dim: Count, multiplier: Positive = 1.0, seed: int = 0, **kwargs: Any
     ) -> None:
-        # float32 under any policy: the cosines of many classes differ by little
-        super().__init__(**{"dtype": "float32", "name": "proxies", **kwargs})
+        # never 16 bits, whatever the policy: the cosines of many classes differ by little
+        dtype = keras.backend.result_type(keras.config.floatx(), "float32")
+        super().__init__(**{"dtype": dtype, "name": "proxies", **kwargs})
         self.classes, self.dim = classes, dim
         self.multiplier, self.seed = multiplier, seed
         drawn = np.random.default_rng(self.seed).normal(size=(self.classes, self.dim))

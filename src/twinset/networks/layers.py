@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from twinset import distance as distances
 from twinset.errors import RecipeError
-from twinset.losses.batch import unit
+from twinset.losses.batch import unit, wide
 
 
 @keras.saving.register_keras_serializable("twinset")
@@ -190,7 +190,7 @@ class UnitNorm(keras.layers.Layer):
 
     A zero vector has no direction: it stays zero and gets the gradient 0, where the plain formula
     gives 0/0 = NaN, and `keras.layers.UnitNormalization` a gradient of 10⁶ that throws the weights
-    far away. Computes in float32 whatever the float type: in float16 squares of 256 overflow.
+    far away. Computes in float32 at least: in float16 squares of 256 overflow.
 
     Example:
         >>> import numpy as np
@@ -201,7 +201,7 @@ class UnitNorm(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Normalise the rows."""
-        return ops.cast(unit(ops.cast(inputs, "float32")), inputs.dtype)
+        return ops.cast(unit(wide(inputs)), inputs.dtype)
 
 
 @keras.saving.register_keras_serializable("twinset")

@@ -131,7 +131,14 @@ class Current:
                 await self.renew(service)
 
     async def renew(self, old: Service) -> Service:
-        """Open model and index again, and let new requests have them."""
+        """Open model and index again, and let new requests have them.
+
+        Args:
+            old: the service that is to go; where another has its place already, nothing is done.
+
+        Raises:
+            TwinsetError: they cannot be opened; what is served stays.
+        """
         async with self._lock:
             if self.service is not old:
                 return self.service

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from twinset.cache_folder import cache_folder, prune
+from twinset.losses.batch import wide
 from twinset.models.history import BatchStatistics, batch_statistics
 from twinset.networks.conv import Convolution, DepthwiseConvolution
 from twinset.training.checkpoints import Keeper
@@ -108,7 +109,7 @@ def _compile(job: Job, devices: Devices, state: Any, fed: Fed) -> Any:
 
     def objective(embeddings: Any, weights: Any, targets: Any, scale: Any) -> Any:
         with keras.StatelessScope(state_mapping=list(zip(heads, weights, strict=True))):
-            found = task.objective(targets, embeddings.astype("float32"), settle=_settled)
+            found = task.objective(targets, wide(embeddings), settle=_settled)
         return found[0] * scale, found
 
     def step(i: Any, carry: Any, held: Any, offset: Any) -> Any:
@@ -130,10 +131,10 @@ def _compile(job: Job, devices: Devices, state: Any, fed: Fed) -> Any:
         )
         slopes = [*pull((slope, jnp.asarray(scale, penalty.dtype)))[0], *head_slopes]
         trainable, slots = optimizer.stateless_apply(slots, slopes, trainable)
-        slope = slope.astype("float32") / scale
+        slope = wide(slope) / scale
         norm = jnp.sqrt(jnp.sum(jnp.square(slope)))
         active = jnp.mean(jnp.any(slope != 0, axis=-1).astype("float32"))
-        seen = seen.at[i].set(jnp.stack([loss + penalty, spread, norm, active]))
+        seen = seen.at[i].set(jnp.stack([loss + penalty, spread, norm, active]).astype(seen.dtype))
         return (trainable, [*moved, *other[others:]], slots), seen, embeddings
 
     def begin() -> Any:  # what each step saw, and the last embeddings
