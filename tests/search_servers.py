@@ -70,10 +70,10 @@ class Postgres:
                 time.sleep(0.05)
         raise AssertionError((self.folder / "log").read_text())
 
-    def stop(self) -> None:
-        """Stop the server; connections are cut."""
+    def stop(self, how: int = signal.SIGINT) -> None:
+        """Stop the server; connections are cut. SIGQUIT is as a crash."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(how)
             self._process.wait()
         self._process = None
 
@@ -185,10 +185,9 @@ class Milvus:
             self._process.communicate()
         self._process = None
 
-    @property
-    def place(self) -> str:
-        """Where it is, as host and port."""
-        return f"localhost:{self.port}"
+    def url(self, index: str, host: str = "localhost") -> str:
+        """The URL of an index."""
+        return f"milvus://{host}:{self.port}?index={index}"
 
 
 @contextmanager

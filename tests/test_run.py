@@ -1,11 +1,9 @@
-import importlib.util
 import json
 import shutil
 from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,7 +14,6 @@ import twinset.run
 from resuming import save_at_every_look
 from twinset.data import load as run_data
 from twinset.errors import DataError, NonFiniteLossError, RecipeError, UnfinishedError
-from twinset.evaluation.of_test_pairs import plot_model
 
 QUICK = {"epochs": 3, "batch_size": 16, "encoder": {"units": [8]}}
 LOAD = run_data.load_images
@@ -64,7 +61,7 @@ def test_a_run_is_folder_model_and_report(run):
     assert run.report.title == "twinset run: tutorial on shades/train"
     assert run.report.threshold_rule == run.model.threshold.rule
     pictures = [f"{name}.png" for name in PICTURES]
-    assert set(names(run.folder)) - {"plot_model.png"} == {
+    assert set(names(run.folder)) == {
         *MODEL,
         *pictures,
         "parts.npz",
@@ -160,25 +157,6 @@ def test_augmentation_is_drawn_as_it_is_trained_on(run):
         levels = np.asarray(image.convert("L"))
     assert len(np.unique(levels)) > 50
     assert "augmentation.png" in names(folder)
-
-
-def test_keras_own_diagram_is_drawn_where_graphviz_is(run):
-    here = shutil.which("dot") is not None and importlib.util.find_spec("pydot") is not None
-    assert (run.folder / "plot_model.png").exists() is here
-    if here:
-        with Image.open(run.folder / "plot_model.png") as image:
-            image.verify()
-
-
-def test_what_keras_diagram_shows(run, monkeypatch, tmp_path):
-    def draw(model, to_file, **options):
-        assert [tuple(tensor.shape) for tensor in model.inputs] == [(None, 6, 5)] * 2
-        assert options["expand_nested"]
-        Path(to_file).write_bytes(b"drawn")
-
-    monkeypatch.setattr(keras.utils, "plot_model", draw)
-    plot_model(run.model, tmp_path)
-    assert (tmp_path / "plot_model.png").read_bytes() == b"drawn"
 
 
 def test_the_checkpoint_stays_until_the_model_is_saved(run, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from contextlib import contextmanager
 
 import pytest
@@ -18,33 +19,74 @@ PHONE = {
 LOOKS = pytest.mark.parametrize("look", [DESK, PHONE], ids=["desk-en", "phone-fr"])
 
 
+# A tab of each look for each browser. To load the page is to ask for 86 files, which takes a second
+# of a core; and a new tab compiles them anew.
+_TABS = weakref.WeakKeyDictionary()
+# To another view, as by a link; what was there is unmounted first, by way of an address of no view.
+_LEAVE = """() => {
+    const untouched = !localStorage.length && !sessionStorage.length;
+    localStorage.clear();
+    sessionStorage.clear();
+    history.pushState(null, "", "/left");
+    dispatchEvent(new PopStateEvent("popstate"));
+    return untouched;
+}"""
+_GO = """(url) => {
+    document.querySelector("h1").dataset.left = "";
+    history.pushState(null, "", url);
+    dispatchEvent(new PopStateEvent("popstate"));
+}"""
+
+
 @contextmanager
-def visited(browser, url, *, noisy=False, **look):
-    """Open a page of the server, and insist on silence and on no request to anybody else."""
-    context = browser.new_context(**(DESK | look))
-    page = context.new_page()
-    page.set_default_timeout(8000)
-    host, noise = "/".join(url.split("/")[:3]), []
-    # software rendering complains about screenshots, not about the page
-    page.on(
-        "console",
-        lambda message: "due to ReadPixels" in message.text or noise.append(message.text),
-    )
-    page.on("pageerror", lambda error: noise.append(str(error)))
-    page.on("dialog", lambda dialog: noise.append(dialog.message))
-    foreign = []
-    page.on(
-        "request",
-        lambda request: (
+def visited(browser, url, *, noisy=False, kept=True, **look):
+    """Open a page of the server, and insist on silence and on no request to anybody else.
+
+    The next visit of this look goes on in the same tab: by a link, where nothing was stored and the
+    server is the same. Not so without `kept`, for what a tab would remember, nor after a failure.
+    """
+    tabs = _TABS.setdefault(browser, {})
+    name = tuple(sorted((key, str(value)) for key, value in look.items()))
+    page = tabs.pop(name, None) if kept else None
+    if page is None:
+        page = browser.new_context(**(DESK | look)).new_page()
+        page.set_default_timeout(8000)
+    host, noise, foreign = "/".join(url.split("/")[:3]), [], []
+    heard = {
+        # software rendering complains about screenshots, not about the page
+        "console": lambda message: (
+            "due to ReadPixels" in message.text or noise.append(message.text)
+        ),
+        "pageerror": lambda error: noise.append(str(error)),
+        "dialog": lambda dialog: noise.append(dialog.message),
+        "request": lambda request: (
             request.url.startswith((host, "blob:", "data:")) or foreign.append(request.url)
         ),
-    )
+    }
+    for event, listen in heard.items():
+        page.on(event, listen)
     try:
-        page.goto(url)
-        page.locator("h1").wait_for()
+        if page.url == f"{host}/left":
+            page.evaluate(_GO, url)
+        else:
+            page.goto(url)
+        page.locator("h1:not([data-left])").wait_for()
         yield page
+        if kept:
+            untouched = page.evaluate(_LEAVE)
+            page.locator("h1", has_text=re.compile("^(Not found|Introuvable)$")).wait_for()
+            if noisy or not untouched:
+                page.goto("about:blank")
+    except BaseException:
+        kept = False
+        raise
     finally:
-        context.close()
+        for event, listen in heard.items():
+            page.remove_listener(event, listen)
+        if kept:
+            tabs[name] = page
+        else:
+            page.context.close()
     assert not foreign, "\n".join(foreign)
     assert noisy or not noise, "\n".join(noise)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -50,6 +51,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write what `plain` can read as a JSON file, in one step."""
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=1)
+    # half a character of a broken file name becomes \udcXX, which is how JSON spells it
+    write_bytes(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def run_folder(

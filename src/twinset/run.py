@@ -22,7 +22,7 @@ from twinset.errors import DataError, TrainingError, TwinsetError, UnfinishedErr
 from twinset.evaluation.candidates import check_own
 from twinset.evaluation.choice import Choice, choose
 from twinset.evaluation.crossfit import CROSSFIT, CrossFitted, cross_calibrated, crossfit
-from twinset.evaluation.of_test_pairs import judged_on, plot_model, score, shown_pairs
+from twinset.evaluation.of_test_pairs import judged_on, score, shown_pairs
 from twinset.exporters.export import ready
 from twinset.files import run_folder
 from twinset.metrics.pairs import parse_rule
@@ -262,7 +262,6 @@ def _write(report: Report, model: SiameseModel, folder: Path) -> None:
     with _step(folder, "a picture"):
         for picture in report.pictures:
             picture.write(folder)
-        plot_model(model, folder)
 
 
 @contextmanager

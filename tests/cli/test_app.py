@@ -36,8 +36,8 @@ FILES = {
     "test_pairs.png",
     "training_pairs.png",
 }
-# there is one only if a verdict was wrong, and only where graphviz is installed
-SOMETIMES = {"mistakes.png", "plot_model.png"}
+# there is one only if a verdict was wrong
+SOMETIMES = {"mistakes.png"}
 
 
 def shades(count, seed, name):

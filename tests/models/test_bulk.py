@@ -1,7 +1,10 @@
 """Bulk embedding: what is in the file, what a kill leaves, and what an index makes of it."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +198,19 @@ def test_the_command(command, monkeypatch):
     answer = json.loads(told.out)
     assert (answer["rows"], answer["resumed"]) == (10, 0)
     assert [bad["name"] for bad in answer["skipped"]] == ["a/broken.png"]
+
+
+def test_two_raylets_write_the_same_though_a_worker_is_killed(monkeypatch):
+    Path("photos/b/broken.png").write_bytes(b"no image")
+    script = Path(__file__).with_name("two_raylets.py")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    # both machines have worked, and "killed" stands beside their names
+    assert done.stdout.splitlines()[-1:] == ["10 3 ['b/broken.png']"], done.stderr
+    embed_images(Halves(), "photos", "local.parquet")
+    assert parquet.read_table("ray.parquet").equals(parquet.read_table("local.parquet"))
+
+
+def test_a_cluster_that_is_not_there_is_told(monkeypatch):
+    with pytest.raises(ModelError, match="nowhere: expected the address of a running Ray cluster"):
+        embed_images(Halves(), "photos", "new.parquet", engine="ray", address="nowhere")

@@ -22,9 +22,11 @@ from halves import Halves, write
 from twinset.data import cache
 from twinset.data.labelled import LabelledFeatures, VectorInput
 from twinset.errors import DataError, StoreError
+from twinset.models.bulk import Embedded
 from twinset.progress import Progress
 from twinset.search.answer import Changes
 from twinset.search.index import Index
+from twinset.search.index_changes import gathered
 from twinset.search.indexing import index_images
 from twinset.search.store import Items
 
@@ -629,3 +631,23 @@ def _held(index):
 def test_the_public_name():
     assert twinset.Index is Index
     assert textwrap.dedent(Index.__doc__)
+
+
+@pytest.mark.parametrize(
+    ("least", "sizes"), [(1, [2, 3, 1, 4]), (4, [5, 5]), (6, [6, 4]), (99, [10])]
+)
+def test_batches_are_joined_for_stores_that_want_large_ones(least, sizes):
+    cuts = np.split(np.arange(10), [2, 5, 6])
+    batches = [Embedded(each, np.float32(each)[:, None]) for each in cuts]
+    joined = list(gathered(batches, least))
+    assert [len(each.positions) for each in joined] == sizes
+    for name in ("positions", "vectors"):
+        every = np.concatenate([getattr(each, name) for each in joined])
+        np.testing.assert_array_equal(every.ravel(), np.arange(10))
+
+
+def test_batches_that_come_slowly_are_not_waited_for(monkeypatch):
+    monkeypatch.setattr("twinset.search.index_changes.PATIENCE", 0.0)
+    batches = [Embedded(np.arange(2), np.zeros((2, 1), np.float32))] * 3
+    assert len(list(gathered(batches, 99))) == 3
+    assert list(gathered([], 99)) == []

@@ -84,7 +84,7 @@ def test_no_such_index(store, url):
         ("milvus://host:port?index=a", "Received an address that is none: Port could not be cast"),
         ("milvus://host?index=a&nonsense=1", "Received 'index=a&nonsense=1'"),
         ("milvus://host?index=a&timeout=0", "Expected .*timeout={seconds}, .*Received .*timeout=0"),
-        ("milvus://host?index=a&vectors=float16", "Expected vectors=float32 for milvus:"),
+        ("milvus://host?index=a&vectors=float16", "Expected vectors=float32 or int8 for milvus:"),
         ("milvus://host?index=a&consistency=weak", "Expected consistency=bounded or strong"),
         ("milvus:///tmp/photos?index=a", "where .db marks a file. Received milvus:///tmp/photos"),
     ],
@@ -606,7 +606,9 @@ def test_two_that_record_at_once(store, url, monkeypatch):
         assert sorted(one["who"] for one in other.records("decisions")) == ["anna", "ben"]
 
 
-def test_milvus_has_exact_search_only(store):
+def test_milvus_lite_has_exact_search_only(store):
     assert store.approximation is None
-    with pytest.raises(StoreError, match="MilvusStore has exact search only"):
+    with pytest.raises(
+        StoreError, match="photos.db.index=shoes has exact search only, as a file of Milvus"
+    ):
         store.build_approximate()

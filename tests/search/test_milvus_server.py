@@ -33,7 +33,7 @@ def fails(*_, **__):
 
 def test_on_a_server(milvus_server):
     """A short walk; TWINSET_TEST_MILVUS=host:port lets all tests of the contract run there."""
-    url = f"milvus://{milvus_server.place}?index=walk"
+    url = milvus_server.url("walk")
     items = some(300)
     with (
         create_store(url, SIGNATURE, overwrite=True) as store,
@@ -68,7 +68,7 @@ def test_on_a_server(milvus_server):
 
 @pytest.mark.parametrize("asked", ["partitions=4", "partitions=3&partition_by=label"])
 def test_partitions(milvus_server, asked):
-    url = f"milvus://{milvus_server.place}?index=parts"
+    url = milvus_server.url("parts")
     items = some(60)
     create_store(f"{url}&{asked}", SIGNATURE, overwrite=True).close()
     with open_store(url) as store:
@@ -99,7 +99,7 @@ def test_partitions(milvus_server, asked):
 
 @pytest.fixture
 def two(milvus_server):
-    near, far = (f"milvus://{h}:{milvus_server.port}?index=two" for h in ("localhost", "127.0.0.1"))
+    near, far = (milvus_server.url("two", host) for host in ("localhost", "127.0.0.1"))
     create_store(near, SIGNATURE, overwrite=True).close()
     with open_store(near) as one, open_store(f"{far}&timeout=1") as other:
         yield one, other
@@ -180,7 +180,7 @@ def test_a_writer_that_was_taken_for_dead(two, pausing, when):
 
 
 def test_a_writer_is_killed(milvus_server):
-    url = f"milvus://{milvus_server.place}?index=killed"
+    url = milvus_server.url("killed")
     create_store(url, SIGNATURE, overwrite=True).close()
     last = 0
     for after in (0.1, 0.6):
@@ -189,3 +189,47 @@ def test_a_writer_is_killed(milvus_server):
     with open_store(f"{url}&timeout=1") as store:
         store.add(some(5))
         assert len(names(store)) == len(store)
+
+
+# --- approximate indexes
+
+
+@pytest.mark.parametrize(("vectors", "kind"), [("float32", "HNSW"), ("int8", "IVF_SQ8")])
+def test_an_approximate_index(milvus_server, vectors, kind):
+    url = milvus_server.url("near")
+    rng = np.random.default_rng(0)
+    places, query = rng.normal(size=(600, 8)).astype(np.float32), np.ones(8, np.float32)
+    known = [{"row": i, "tenth": i % 10} for i in range(600)]
+    items = Items([str(i) for i in range(600)], places, known)
+    with create_store(f"{url}&vectors={vectors}", Signature("m", 8), overwrite=True) as store:
+        store.add(items)
+        assert store.approximation is None
+        built = store.build_approximate(recall=0.9)
+        assert kind in built.kind
+        assert (built.items, built.queries, built.recall >= 0.9) == (600, 100, True)
+        # what cannot come from the index is exact
+        for k, within, where, exact in (
+            (10, None, (), True),
+            (None, 2.0, (), False),
+            (5, None, ["row<3"], False),
+            (5, None, ["tenth!=3", "row<100"], False),
+        ):
+            (hits,) = store.search(query[None], k=k, within=within, where=where, exact=exact)
+            asked = {"k": k, "within": within, "metadata": known, "where": conditions(where)}
+            assert [int(hit.id) for hit in hits] == [
+                at for _, at in nearest(places, query, **asked)
+            ]
+        store.add(Items(["new"], query[None]))
+        (hits,) = store.search(query[None], k=3)
+        assert (hits[0].id, hits[0].distance) == ("new", 0)
+        with open_store(url) as other:
+            assert other.approximation == built
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store._client, "create_index", fails)
+            with pytest.raises(RuntimeError, match="killed here"):
+                store.build_approximate()
+    with open_store(f"{url}&consistency=strong&timeout=1") as store:
+        assert store.approximation is None
+        (hits,) = store.search(query[None], k=10)
+        true = [at for _, at in nearest(places, query, k=9)]
+        assert [hit.id for hit in hits] == ["new", *map(str, true)]

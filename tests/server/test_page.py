@@ -43,14 +43,16 @@ def test_comparing(browser, server, home, look):
         page.get_by_role("slider").focus()
         for _ in range(20):
             page.keyboard.press("ArrowRight")
+            page.evaluate("() => new Promise(requestAnimationFrame)")  # the next goes on from there
         page.wait_for_url(re.compile(r"[?&]prior=0\.909"))  # odds of ten to one
         assert "91" in page.get_by_role("slider").get_attribute("aria-valuetext")
         page.get_by_role("button", name="accordent" if french else "agree").click()
         page.locator(".why .small.measure").wait_for()
-        painted = """() => [...document.querySelectorAll(".overlay")].map((one) =>
-            one.getContext("2d").getImageData(0, 0, one.width, one.height).data.some((n) => n)
-        )"""
-        assert page.evaluate(painted) == [True, True]
+        page.wait_for_function(
+            """() => String([...document.querySelectorAll(".overlay")].map((one) =>
+                one.getContext("2d").getImageData(0, 0, one.width, one.height).data.some((n) => n)
+            )) === "true,true\""""
+        )
         check(page)
         away = "Retirer : Première" if french else "Take away: First"
         page.get_by_role("button", name=away).click()
@@ -84,7 +86,7 @@ def test_a_photo_from_a_computer_s_camera(browser, server):
         return drawn.captureStream(20);
     }}"""
     none = "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('no')) }"
-    with visited(browser, f"{server.url}/compare?right=items/00") as page:
+    with visited(browser, f"{server.url}/compare?right=items/00", kept=False) as page:
         page.evaluate(stream)
         page.get_by_role("group", name="First").get_by_role("button", name="Photo").click()
         page.wait_for_function("document.querySelector('video').videoWidth > 0")
@@ -190,6 +192,8 @@ def test_identities_and_a_new_item_with_the_token(browser, writable, home):
 def test_a_threshold_says_what_it_costs(browser, server, look):
     with visited(browser, f"{server.url}/threshold", **look) as page:
         page.locator(".cost").nth(1).wait_for()
+        counted = "() => !/Counting|Comptage/.test(document.querySelector('.costs').innerText)"
+        page.wait_for_function(counted)
         own = page.locator(".costs").inner_text()
         page.get_by_role("slider").focus()
         page.keyboard.press("Home")
@@ -198,7 +202,7 @@ def test_a_threshold_says_what_it_costs(browser, server, look):
         assert page.locator(".cost .big").first.inner_text().startswith("0")  # no false match
         page.locator(".place").first.click()
         page.wait_for_url("**/threshold")
-        assert page.locator(".costs").inner_text() == own
+        page.wait_for_function("own => document.querySelector('.costs').innerText === own", arg=own)
         check(page)
 
 
@@ -221,9 +225,9 @@ def test_an_operating_point_is_saved_and_chosen(browser, writable, home):
 @LOOKS
 def test_the_report(browser, server, look):
     with visited(browser, f"{server.url}/report", **look) as page:
-        assert page.locator(".table tbody tr").count() == 1 + len(
-            server.http.get("/api/v1/model").json()["alternatives"]
-        )
+        others = len(server.http.get("/api/v1/model").json()["alternatives"])
+        page.locator(".table tbody tr").nth(others).wait_for()
+        assert page.locator(".table tbody tr").count() == 1 + others
         check(page)
 
 
@@ -262,7 +266,8 @@ def test_mounted_at_a_path_of_another_application(browser, home):
         thread = threading.Thread(target=one.run, args=([place],))
         thread.start()
         url = f"http://127.0.0.1:{place.getsockname()[1]}/twins"
-        with visited(browser, f"{url}/compare?left=items/00&right=items/04") as page:
+        pair = "left=items/00&right=items/04"
+        with visited(browser, f"{url}/compare?{pair}", kept=False) as page:
             page.locator(".verdict.same").wait_for()
             page.get_by_role("link", name="Search").click()
             page.wait_for_url(f"{url}/search")
@@ -278,7 +283,7 @@ def test_mounted_at_a_path_of_another_application(browser, home):
 
 
 def test_by_keyboard_alone(browser, server):
-    with visited(browser, f"{server.url}/compare") as page:
+    with visited(browser, f"{server.url}/compare", kept=False) as page:
         page.keyboard.press("Tab")
         assert page.locator(":focus").inner_text() == "Skip to the content"
         for _ in range(9):
@@ -318,7 +323,7 @@ def test_a_cut_network_is_said_and_can_be_tried_again(browser, server, home):
 
 
 def test_what_is_no_image_is_said_in_one_s_language_and_the_server_s_words(browser, server):
-    with visited(browser, f"{server.url}/compare?lang=fr", noisy=True) as page:
+    with visited(browser, f"{server.url}/compare?lang=fr", noisy=True, kept=False) as page:
         lie = {"name": "a.png", "mimeType": "image/png", "buffer": b"no image"}
         page.locator("input[type=file]:not([capture])").first.set_input_files([lie, lie])
         page.get_by_role("alert").get_by_text("a.png: expected an image").wait_for()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from twinset.cli.arguments import Arguments, plural, say, tell_skipped
@@ -22,15 +24,16 @@ def embed(args: Namespace) -> int:
     """
     from twinset.models.bulk import embed_images
 
-    made = embed_images(
-        args.run,
-        args.source,
-        args.out,
-        engine=args.engine,
-        address=args.address,
-        overwrite=args.overwrite,
-        progress=not args.json,
-    )
+    with redirect_stdout(sys.stderr):  # where Ray tells that a worker has died: no answer
+        made = embed_images(
+            args.run,
+            args.source,
+            args.out,
+            engine=args.engine,
+            address=args.address,
+            overwrite=args.overwrite,
+            progress=not args.json,
+        )
     if args.json:
         skipped = [{"name": bad.name, "reason": bad.reason} for bad in made.skipped]
         told = {"out": str(made.path), "rows": made.rows, "resumed": made.resumed}

@@ -15,7 +15,6 @@ Reference:
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ from twinset.data.split import Turns, take_turns
 from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.candidates import Candidate, Features, candidates_for
 from twinset.evaluation.crossfit import CrossFitted, crossfit
-from twinset.files import plain, write_bytes
+from twinset.files import plain, write_json
 from twinset.metrics.intervals import Estimate, Interval, auc_estimate, normal_quantile
 from twinset.metrics.retrieval import recall_key, retrieve
 from twinset.progress import Progress, Wanted, reporting
@@ -159,8 +158,7 @@ class Choice:
 
     def write(self, folder: Path) -> None:
         """Write choice.json."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
-        write_bytes(folder / FILE, text.encode() + b"\n")
+        write_json(folder / FILE, self.to_dict())
 
 
 def _no_time(candidate: Candidate) -> str:

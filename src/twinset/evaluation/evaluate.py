@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import sys
 import time
@@ -20,7 +19,7 @@ from twinset.data.pair_parts import listed
 from twinset.errors import DataError
 from twinset.evaluation import folds
 from twinset.evaluation.baselines import baseline_of, baselines_of, left_out
-from twinset.files import plain, write_bytes
+from twinset.files import plain, write_bytes, write_json
 from twinset.metrics.comparison import Comparison, differences
 from twinset.metrics.intervals import Interval
 from twinset.metrics.measure import Calibration, Measurements, OperatingPoint, measure
@@ -108,8 +107,7 @@ class Evaluation:
 
     def write_json(self, path: str | Path) -> None:
         """Write the JSON file in one step."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
-        write_bytes(path, text.encode() + b"\n")
+        write_json(path, self.to_dict())
 
     def to_markdown(self) -> str:
         """Write a model card: what the model is, how good with 95% intervals, beside what."""
@@ -360,7 +358,7 @@ def _versions() -> dict[str, str]:
 
 
 def _cell(number: Interval | None) -> str:
-    return "-" if number is None else f"{number.value:.4f} [{number.low:.4f}, {number.high:.4f}]"
+    return "-" if number is None else f"{number:.4f}"
 
 
 def _sentence(point: OperatingPoint) -> str:
@@ -368,7 +366,6 @@ def _sentence(point: OperatingPoint) -> str:
     promise = f" ({threshold.promise})" if threshold.promise else ""
     few = "" if point.rates.enough_errors else ", rests on fewer than 30 errors"
     return (
-        f"threshold {threshold.value:.4f}, {threshold.origin}: false match rate "
-        f"{point.fmr.value:.2%} [{point.fmr.low:.2%}, {point.fmr.high:.2%}], false non-match rate "
-        f"{point.fnmr.value:.2%} [{point.fnmr.low:.2%}, {point.fnmr.high:.2%}]{promise}{few}"
+        f"threshold {threshold.value:.4f}, {threshold.origin}: false match rate {point.fmr:.2%}, "
+        f"false non-match rate {point.fnmr:.2%}{promise}{few}"
     )

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from twinset.data.labelled import Labelled
 from twinset.errors import DataError
-from twinset.files import plain, write_bytes
+from twinset.files import plain, write_json
 from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe import Recipe
 
@@ -184,7 +184,7 @@ def run_units(
             if result is None:
                 found = _run(data, unit, recipe, judge, train)
                 result = plain({"schema": SCHEMA, "key": asked, "unit": told, **found})
-                write_bytes(path, json.dumps(result, allow_nan=False).encode())
+                write_json(path, result)
             results.append(result)
         tell(Progress("train and evaluate", len(units), len(units), "trainings"))
     return results

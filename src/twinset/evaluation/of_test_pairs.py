@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -296,23 +294,3 @@ def _of_the_epochs(model: SiameseModel) -> dict[str, str | int | float]:
         "loss in the last epoch": last.loss,
         "images per second in the last epoch": round(last.images_per_second),
     }
-
-
-def plot_model(model: SiameseModel, folder: Path) -> None:
-    """Draw Keras' own diagram as plot_model.png, where pydot and graphviz are installed."""
-    import keras
-
-    from twinset.networks.layers import siamese
-
-    if shutil.which("dot") is None:  # first: the network to draw takes half a second to build
-        return
-    try:
-        keras.utils.plot_model(
-            siamese(model.encoder, model.recipe.distance),
-            to_file=folder / "plot_model.png",
-            show_shapes=True,
-            show_layer_activations=True,
-            expand_nested=True,
-        )
-    except (ImportError, OSError, AssertionError):  # none of them, or a broken graphviz
-        return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -28,7 +27,7 @@ from twinset.evaluation.folds import (
     recipe_key,
     run_units,
 )
-from twinset.files import plain, write_bytes
+from twinset.files import plain, write_bytes, write_json
 from twinset.metrics.baselines import unit_norm
 from twinset.metrics.intervals import Estimate, Interval, normal_quantile, t_interval
 from twinset.metrics.measure import RATES, Measurements, measure, transfer
@@ -109,8 +108,7 @@ def run_study(
     }
     summary: dict[str, Any] = plain(content)
     target = Path(folder)
-    text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1)
-    write_bytes(target / "protocol.json", text.encode())
+    write_json(target / "protocol.json", summary)
     write_bytes(target / "protocol.md", markdown(summary).encode(errors="backslashreplace"))
     return summary
 

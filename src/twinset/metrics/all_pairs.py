@@ -114,12 +114,12 @@ class AllPairs:
         # a bin, `per_image` counts exactly.
         kept = np.arange(len(self._block_sizes)) != without
         positives, negatives = self._by_block[:, kept].sum(axis=1)
-        used = np.concatenate([[True], (positives > 0) | (negatives > 0)])
+        used = np.flatnonzero(positives + negatives)
         return Curve(
-            self.edges[used],
-            np.concatenate([[0], np.cumsum(positives)])[used],
-            np.concatenate([[0], np.cumsum(negatives)])[used],
-            np.concatenate([self.edges[:1], self.edges[:-1]])[used],
+            self.edges[np.append(0, used + 1)],
+            np.append(0, np.cumsum(positives[used])),
+            np.append(0, np.cumsum(negatives[used])),
+            self.edges[np.append(0, used)],
         )
 
     def per_image(self, thresholds: Sequence[float]) -> PerImage:
@@ -238,8 +238,9 @@ class AllPairs:
 
     def tiles(self) -> Iterator[Tile]:
         """Walk over all pairs, each once, a tile at a time."""
-        room = np.empty(TILE * TILE, np.float32)
-        no_pair = np.tril(np.ones((TILE, TILE), bool))
+        side = min(TILE, int(self._block_sizes.max()))  # many small sets are walked too
+        room = np.empty(side * side, np.float32)
+        no_pair = np.tri(side, dtype=bool)
         for rows, columns in self._places():
             height, width = rows.stop - rows.start, columns.stop - columns.start
             values = distances.cross(
@@ -337,9 +338,12 @@ def _edges(scale: np.float32) -> NDArray[np.float64]:
     above, lowest = np.arange(BINS + 1, dtype=np.float32), np.float32(-np.inf)
     edges = np.nextafter(above / scale, lowest)
     for _ in range(4):
+        before = edges
         edges = np.where(edges * scale < above, edges, np.nextafter(edges, lowest))
         higher = np.nextafter(edges, -lowest)
         edges = np.where(higher * scale < above, higher, edges)
+        if np.array_equal(before, edges):
+            break
     result: NDArray[np.float64] = edges.astype(np.float64)
     return result
 

@@ -36,6 +36,9 @@ class Interval:
     error: float  # standard error
     level: float = 0.95  # share of repetitions whose interval holds the true number
 
+    def __format__(self, spec: str) -> str:
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
@@ -97,13 +100,13 @@ def share_interval(share: float, count: int, level: float = 0.95) -> Interval:
 
 def fmr_estimate(counts: PerImage, k: int) -> Estimate:
     """Estimate the false match rate at the k-th threshold of the counts."""
-    return _ratio(counts.false_matches[k], counts.negatives, counts.clusters)
+    return ratio_estimate(counts.false_matches[k], counts.negatives, counts.clusters)
 
 
 def fnmr_estimate(counts: PerImage, k: int) -> Estimate:
     """Estimate the false non-match rate at the k-th threshold of the counts."""
     missed = counts.positives - counts.true_matches[k]
-    return _ratio(missed, counts.positives, counts.clusters, within=True)
+    return ratio_estimate(missed, counts.positives, counts.clusters, within=True)
 
 
 def auc_estimate(pairs: AllPairs | ListedPairs) -> Estimate:
@@ -249,7 +252,7 @@ def wilson(p: float, n: float, z: float) -> tuple[float, float]:
     return max(min(middle - half, p), 0.0), min(max(middle + half, p), 1.0)
 
 
-def _ratio(
+def ratio_estimate(
     errors: NDArray[np.int64],
     pairs: NDArray[np.int64],
     clusters: NDArray[np.int64] | None = None,

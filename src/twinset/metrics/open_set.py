@@ -74,7 +74,12 @@ class JoiningChoice:
     def summary(self) -> str:
         """Lay the rules out as a table for a terminal."""
         rows = [
-            ["->" if row.rule == self.chosen else "", row.rule, _cell(row.score), _cell(row.rank_1)]
+            [
+                "->" if row.rule == self.chosen else "",
+                row.rule,
+                f"{row.score:.1%}",
+                f"{row.rank_1:.1%}",
+            ]
             for row in self.rows
         ]
         table = [tables.text(["", "rule", ">identified", ">rank 1"], rows)] if rows else []
@@ -217,14 +222,14 @@ class OpenSet:
 
     def sentences(self) -> list[str]:
         """Say the main numbers, a line each."""
-        share = ", ".join(f"rank {k} {_cell(number)}" for k, number in self.ranks)
+        share = ", ".join(f"rank {k} {number:.1%}" for k, number in self.ranks)
         told = [
             f"Identification among {self.identities:,} identities, {self.queries:,} queries, "
             f"references joined by {self.rule}: {share}"
         ]
         told += [
-            f"  threshold {each.threshold:.4f}: takes {_cell(each.fpir)} of strangers for "
-            f"somebody, misses {_cell(each.fnir)} of those known"
+            f"  threshold {each.threshold:.4f}: takes {each.fpir:.1%} of strangers for "
+            f"somebody, misses {each.fnir:.1%} of those known"
             for each in self.points
         ]
         return told
@@ -382,7 +387,3 @@ def _curve(trials: Trials) -> tuple[tuple[float, float, float], ...]:
     fpir = np.searchsorted(strangers, every[at], side="right") / len(strangers)
     fnir = 1 - np.searchsorted(right, every[at], side="right") / known.sum()
     return tuple(zip(every[at].tolist(), fpir.tolist(), fnir.tolist(), strict=True))
-
-
-def _cell(number: Interval) -> str:
-    return f"{number.value:.1%} [{number.low:.1%}, {number.high:.1%}]"

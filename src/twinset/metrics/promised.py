@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twinset.decision import ErrorCurve, Threshold
 from twinset.errors import DataError
 from twinset.metrics.all_pairs import AllPairs
-from twinset.metrics.intervals import Estimate, Interval, band_thresholds
+from twinset.metrics.intervals import Interval, band_thresholds, ratio_estimate
 from twinset.metrics.listed_pairs import ListedPairs
 from twinset.metrics.measured import Part
 from twinset.metrics.pairs import choose_threshold
@@ -89,7 +89,7 @@ def promise(
         matched = counts.false_matches[rows, mine]
         if units is None:
             fmr, fnmr = (
-                _over_images(*each)
+                ratio_estimate(*each).interval()
                 for each in ((matched, counts.negatives), (missed, counts.positives))
             )
         else:
@@ -128,7 +128,7 @@ def error_curve(
         }
         for name, each in errors.items():
             found = (
-                _over_images(*each)
+                ratio_estimate(*each).interval()
                 if units is None
                 else units.interval(*each, None, between=name == "fmr")
             )
@@ -159,13 +159,6 @@ def _blocks(part: Part) -> NDArray[np.intp]:
         return np.zeros(len(part), np.intp)
     codes: NDArray[np.intp] = np.unique(part.blocks, return_inverse=True)[1]
     return codes
-
-
-def _over_images(errors: NDArray[np.int64], pairs: NDArray[np.int64]) -> Interval:
-    total = float(pairs.sum()) / 2
-    rate = float(errors.sum()) / 2 / total
-    pulls = (errors - rate * pairs) / total
-    return Estimate(rate, pulls, rate * (1 - rate) / total).interval()
 
 
 class _Units:

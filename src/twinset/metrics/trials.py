@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -247,22 +247,11 @@ class Jackknifed:
 
 def jackknifed(trials: Trials, statistic: Callable[[Scores], float]) -> Jackknifed:
     """Compute a statistic of all queries, and without each group of identities."""
-    return jackknifed_all(trials, lambda scores: [statistic(scores)])[0]
-
-
-def jackknifed_all(
-    trials: Trials, statistics: Callable[[Scores], Sequence[float] | Floats]
-) -> list[Jackknifed]:
-    """Compute several statistics at once."""
     # Efron, Stein (1981), The Jackknife Estimate of Variance. An identity counts as query and as
     # somebody whom others are taken for: it is left out as both.
     groups = range(len(trials.kept) - 1)
-    without = np.array([statistics(trials.without(group)) for group in groups])
-    values = statistics(trials)
-    return [
-        Jackknifed(float(value), column, trials.units)
-        for value, column in zip(values, without.T, strict=True)
-    ]
+    without = np.array([statistic(trials.without(group)) for group in groups])
+    return Jackknifed(float(statistic(trials)), without, trials.units)
 
 
 def leave_out(

@@ -5,7 +5,9 @@ Each batch is on disk before the next is begun: who kills this and calls it agai
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,8 @@ from twinset.search.store import Store
 if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
 
+# Seconds of work that a kill may cost.
+PATIENCE = 10.0
 STAMP, SOURCE, PATH = "_stamp", "_source", "path"
 
 
@@ -123,7 +127,7 @@ def carry_out(
     """Put into an index what was planned, a batch at a time."""
     changed = set(made.changed)
     added = replaced = 0
-    for batch in batches:
+    for batch in gathered(batches, store.best_batch):
         positions = batch.positions.tolist()
         store.add(_items(listing, made, positions, batch.vectors), replace=True)
         again = sum(position in changed for position in positions)
@@ -136,6 +140,23 @@ def carry_out(
         store.remove(gone[start : start + BATCH])
     counts = added, replaced, len(made.relabelled), made.unchanged, len(gone)
     return Changes(*counts, tuple(made.skipped))
+
+
+def gathered(batches: Iterable[Embedded], least: int) -> Iterator[Embedded]:
+    """Join batches until they hold so many items, or as many as came within some seconds."""
+    held: list[Embedded] = []
+    until = 0.0
+    for batch in itertools.chain(batches, [None]):
+        if batch is not None:
+            until = until if held else time.monotonic() + PATIENCE
+            held.append(batch)
+            few = sum(len(each.positions) for each in held) < least
+            if few and time.monotonic() < until:
+                continue
+        if held:
+            positions = np.concatenate([each.positions for each in held])
+            yield Embedded(positions, np.concatenate([each.vectors for each in held]))
+        held = []
 
 
 def _items(

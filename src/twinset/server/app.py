@@ -120,11 +120,6 @@ class Direct:
     enters a dozen layers: half of what the verdict on two small images costs. A handler whose path
     is fixed, and which takes the request and what `Depends` gives alone, needs none of it. It is
     still FastAPI that describes it.
-
-    Args:
-        app: that answers all other requests.
-        routers: with the handlers.
-        prefix: of their paths.
     """
 
     def __init__(self, app: ASGIApp, routers: Iterable[APIRouter], prefix: str) -> None:

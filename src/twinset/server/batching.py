@@ -41,13 +41,6 @@ class Batcher:
 
     There is no waiting window: the worker takes whatever is queued, up to `most` images, the moment
     it is free. So a request alone waits for nobody, and what came during a batch goes together.
-
-    Args:
-        encode: pixels (n, ...) to vectors (n, d).
-        most: images of a batch, and of an entry.
-        images: that may wait.
-        room: bytes of pixels that may wait.
-        measures: count batches. Defaults to counting for nobody.
     """
 
     def __init__(
@@ -72,16 +65,7 @@ class Batcher:
         self._worker.start()
 
     def put(self, pixels: Pixels, deadline: float, answer: asyncio.Future[Vectors]) -> None:
-        """Queue images, at most a batch of them; from any thread.
-
-        Args:
-            pixels: of the model's own size, 1 image or more.
-            deadline: after which they are not embedded any more, by `time.monotonic`.
-            answer: is given their embeddings; where it is done already, they are not queued.
-
-        Raises:
-            Problem: 503, the queue is full, or so long that the answer would come too late.
-        """
+        """Queue images, at most a batch of them; from any thread."""
         entry = Entry(pixels, deadline, answer)
         with self._changed:
             if answer.done():  # its client has left while the images were decoded
@@ -112,11 +96,7 @@ class Batcher:
                     break  # else it is in the model already
 
     def full(self, coming: int = 0) -> Problem:
-        """Tell that nothing more is taken, and when there will be room.
-
-        Args:
-            coming: images that are on their way into the queue. Defaults to 0.
-        """
+        """Tell that nothing more is taken, and when there will be room."""
         waiting = self.waiting_images + coming
         wait = int(waiting * self.pace) + 1
         return Problem(
@@ -236,10 +216,6 @@ class Searches:
 
     One query waits for the memory to bring all vectors; for sixteen together it brings them once,
     which takes a quarter of the time for each. As before the model, nobody waits for company.
-
-    Args:
-        call: calls a function in a thread.
-        most: queries that go together.
     """
 
     def __init__(self, call: Callable[..., Awaitable[Any]], most: int) -> None:

@@ -35,13 +35,7 @@ _CLIENTS = 10_000  # whose rate is remembered
 
 
 class Guard:
-    """An ASGI application before another one.
-
-    Args:
-        app: that answers.
-        current: the service that new requests are answered by.
-        hosts: names that a request's Host may have; addresses always may. "*" lets all pass.
-    """
+    """An ASGI application before another one."""
 
     def __init__(self, app: ASGIApp, current: Current, hosts: Collection[str]) -> None:
         self._app = app

@@ -36,11 +36,7 @@ class _Work:
 
 
 class Kept:
-    """Results by kind and state; of many that ask for one, one computes it.
-
-    Args:
-        patience: seconds that a request waits for one. Defaults to 3.
-    """
+    """Results by kind and state; of many that ask for one, one computes it."""
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
@@ -96,11 +92,7 @@ class Kept:
             )
 
     async def get(self, key: Hashable, make: Callable[[Report], Made], what: str) -> Made:
-        """Give what is computed, or say that it is still under way.
-
-        Raises:
-            Computing: it takes longer than a request should wait.
-        """
+        """Give what is computed, or say that it is still under way."""
         work = self._begun(key, make)
         future = asyncio.wrap_future(work.future)
         end = time.monotonic() + self._patience

@@ -65,11 +65,7 @@ class Measures:
         self.inference.add(seconds)
 
     def text(self, **now: float) -> str:
-        """Write all in Prometheus' text format.
-
-        Args:
-            **now: values of this moment, such as the length of the queue.
-        """
+        """Write all in Prometheus' text format."""
         from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
         registry = CollectorRegistry()

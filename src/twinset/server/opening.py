@@ -131,14 +131,7 @@ class Current:
                 await self.renew(service)
 
     async def renew(self, old: Service) -> Service:
-        """Open model and index again, and let new requests have them.
-
-        Args:
-            old: the service that is to go; where another has its place already, nothing is done.
-
-        Raises:
-            TwinsetError: they cannot be opened; what is served stays.
-        """
+        """Open model and index again, and let new requests have them."""
         async with self._lock:
             if self.service is not old:
                 return self.service

@@ -33,15 +33,7 @@ AWHILE = 9.0  # seconds: what takes longer is asked for less often
 
 
 class Problem(Exception):  # noqa: N818 - what RFC 9457 calls it
-    """An answer that is an error.
-
-    Args:
-        status: of HTTP.
-        detail: what was expected, what came, what to do.
-        name: the last part of the problem's type. Defaults to the words of the status.
-        headers: further ones of the answer.
-        **more: further members of the problem.
-    """
+    """An answer that is an error."""
 
     def __init__(
         self,

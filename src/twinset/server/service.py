@@ -46,19 +46,6 @@ class Service:
     """One model, perhaps one index, and the queue before them; a reload makes another.
 
     A request keeps the service that it began with, so model and index are of one moment.
-
-    Args:
-        model: that embeds.
-        index: that is searched. Defaults to none.
-        limits: Defaults to those of `Limits`.
-        token: that writes must bring. Defaults to none: nobody may write.
-        folder: of the model's run. Defaults to none.
-        reopen: opens model and index anew; where there is none, they are somebody else's to close.
-        measures: that count what happens. Defaults to new ones.
-        uploads: folder for the images of added items. Defaults to one in the index's own.
-
-    Attributes:
-        caches: for what routes compute once for this model and index, by a name of their own.
     """
 
     def __init__(
@@ -69,6 +56,7 @@ class Service:
         limits: Limits | None = None,
         token: str | None = None,
         folder: Path | None = None,
+        # opens both anew; where there is none, they are somebody else's to close
         reopen: Callable[[], Service] | None = None,
         measures: Measures | None = None,
         uploads: Path | None = None,
@@ -82,6 +70,7 @@ class Service:
         self.limits = limits or Limits()
         self.token = token
         self.measures = measures or Measures()
+        # what routes compute once for this model and index, by a name of their own
         self.caches: dict[str, Any] = {}
         shape = () if isinstance(model.preprocessing, VectorInput) else model.preprocessing.shape
         self.most = min(self.limits.batch, batch_size(shape)) if shape else self.limits.batch
@@ -111,11 +100,7 @@ class Service:
         return next((page for page in pages if page.is_file()), None)
 
     def index_or_problem(self) -> Index:
-        """Give the index.
-
-        Raises:
-            Problem: 404, no index is served.
-        """
+        """Give the index."""
         if self.index is None:
             raise Problem(
                 404,
@@ -139,23 +124,14 @@ class Service:
         return lambda distance: judge(distance, threshold, index.calibrator, prior)
 
     def vectors_of(self, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Read the embeddings of items; in a thread, by `call`.
-
-        Raises:
-            Problem: 404, no index.
-            UnknownItemError: no such item.
-        """
+        """Read the embeddings of items; in a thread, by `call`."""
         items = self.index_or_problem().get(ids)
         return dict(zip(items.ids, items.vectors, strict=True))
 
     async def call(
         self, function: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs
     ) -> Made:
-        """Call what takes time, such as an index's search, in a thread.
-
-        Raises:
-            Problem: 503, the answer would come too late.
-        """
+        """Call what takes time, such as an index's search, in a thread."""
         loop = asyncio.get_running_loop()
         work = partial(function, *args, **kwargs)
         end = self._deadline()
@@ -170,13 +146,7 @@ class Service:
     async def read(
         self, request: Request, kind: type[Options], field: str = "images"
     ) -> tuple[Options, uploads.Form]:
-        """Read a request: its options, checked, and its form with the images as they came.
-
-        Args:
-            request: with a form, or one image as the body and the options in the query.
-            kind: of the options.
-            field: the name of an image that is the whole body.
-        """
+        """Read a request: its options, checked, and its form with the images as they came."""
         form = await uploads.read_form(request, self.limits, field)
         return uploads.options_of(form, kind), form
 
@@ -193,17 +163,7 @@ class Service:
         return uploads.decoded(images, preprocessing, self.limits.image_pixels)
 
     async def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed pixels of the model's own size, together with what others ask meanwhile.
-
-        Args:
-            pixels: uint8 of shape (n, *shape), as `pixels` makes them.
-
-        Returns:
-            Embeddings of shape (n, d), float32.
-
-        Raises:
-            Problem: 503, the queue is full, or the answer would come too late.
-        """
+        """Embed pixels of the model's own size, together with what others ask meanwhile."""
         end = self._deadline()
         # Cut, not refused: two parts at a time, so that others come in between.
         parts = [pixels[at : at + self.most] for at in range(0, len(pixels), self.most)]
@@ -245,16 +205,7 @@ class Service:
     async def search(
         self, index: Index, vectors: NDArray[np.float32], **asked: Any
     ) -> list[Answer]:
-        """Search an index, together with what others look for in the same way meanwhile.
-
-        Args:
-            index: to search.
-            vectors: embeddings of shape (n, d).
-            **asked: as for `Index.search`, without `together`.
-
-        Raises:
-            Problem: 503, the answer would come too late.
-        """
+        """Search an index, together with what others look for in the same way meanwhile."""
         one = self._searches.put(index, vectors, asked)
         try:
             return await _answer(one.answer, self._deadline())
@@ -341,20 +292,12 @@ async def the_service(request: Request) -> Service:
 
 
 async def the_index(request: Request) -> Index:
-    """Give a request the index; for `Depends`.
-
-    Raises:
-        Problem: 404, no index is served.
-    """
+    """Give a request the index; for `Depends`."""
     return (await the_service(request)).index_or_problem()
 
 
 async def the_writer(request: Request) -> Service:
-    """Give a request that may write the service; for `Depends`.
-
-    Raises:
-        Problem: 403, the server is read-only; 401, another token or none.
-    """
+    """Give a request that may write the service; for `Depends`."""
     service = await the_service(request)
     if service.token is None:
         raise Problem(

@@ -36,11 +36,7 @@ class Pictures:
         self._left = room
 
     def get(self, tag: str, metadata: Mapping[str, Any], size: int) -> bytes:
-        """Give the picture of an item, made now or before.
-
-        Raises:
-            Problem: 404, it has none that can be read.
-        """
+        """Give the picture of an item, made now or before."""
         with self._lock:
             if tag in self._held:
                 self._held.move_to_end(tag)
@@ -93,12 +89,7 @@ def drawn(metadata: Mapping[str, Any], size: int) -> bytes:
 
 
 def pictures_of(index: Index, ids: Sequence[str]) -> list[EncodedImage]:
-    """Read the pictures of items, in the order of their ids; takes as long as a disk does.
-
-    Raises:
-        UnknownItemError: no such item.
-        Problem: 404, an item without a picture, or whose picture is gone.
-    """
+    """Read the pictures of items, in the order of their ids; takes as long as a disk does."""
     items = index.get(ids)
     found = []
     for own, metadata in zip(items.ids, items.metadata, strict=True):

@@ -84,11 +84,7 @@ class Form:
         return [each.image for each in self.uploads if each.name == name]
 
     def image(self, name: str) -> EncodedImage:
-        """Give the one image of a field.
-
-        Raises:
-            Problem: 422, none, or several.
-        """
+        """Give the one image of a field."""
         found = self.images(name)
         if len(found) != 1:
             raise Problem(422, f"Expected one image in the field `{name}`. Received {len(found)}.")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from twinset.errors import StoreError
-from twinset.search.layout import FLOAT32, Layout, taken_from
+from twinset.search.layout import FLOAT32, INT8, Layout, taken_from
 from twinset.search.store import missing
 
 FORM = "milvus://host:19530?index=NAME or milvus:///path/of/file.db?index=NAME"
@@ -23,7 +23,7 @@ FORM = "milvus://host:19530?index=NAME or milvus:///path/of/file.db?index=NAME"
 PATIENCE = 30.0
 # How embeddings may be held in memory. Milvus' own type float16 is not among them: a server of 2.3
 # takes it, and then finds none of the true neighbours.
-LAYOUTS = (FLOAT32,)
+LAYOUTS = FLOAT32, INT8
 _WHOLE = "What was being written is there whole or not at all."
 
 Answer = TypeVar("Answer")

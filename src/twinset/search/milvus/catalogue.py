@@ -127,7 +127,7 @@ def make_collection(client: Any, name: str, schema: Any, **more: Any) -> None:
     """Make a collection with an exact index, and load it."""
     # One shard: an insertion is seen whole or not at all within one.
     client.create_collection(name, schema=schema, num_shards=1, consistency_level="Bounded", **more)
-    _index(client, name)
+    make_index(client, name)
     client.load_collection(name)
 
 
@@ -140,7 +140,7 @@ def load(client: Any, place: Address, name: str) -> bool:
     if client.get_load_state(name)["state"].name == "Loaded":
         return True
     if not client.list_indexes(name):  # one that made it was killed before it had done so
-        _index(client, name)
+        make_index(client, name)
     try:
         client.load_collection(name)
     except MilvusException:
@@ -149,15 +149,16 @@ def load(client: Any, place: Address, name: str) -> bool:
         # Milvus Lite does not write index files in one step: one that was killed may have left
         # half of one. It is made of the vectors, which are safe.
         client.drop_index(name, "embedding")
-        _index(client, name)
+        make_index(client, name)
         client.load_collection(name)
     return True
 
 
-def _index(client: Any, name: str) -> None:
+def make_index(client: Any, name: str, kind: str = "FLAT", made: Any = None) -> None:
+    """Let a collection be searched, exactly by default."""
     index = client.prepare_index_params()
     # Named, as the default may be approximate, or none at all until rows are sealed.
-    index.add_index("embedding", index_type="FLAT", metric_type="L2", params={})
+    index.add_index("embedding", index_type=kind, metric_type="L2", params=made or {})
     client.create_index(name, index, sync=False)
 
 

@@ -21,8 +21,10 @@ class RowsMissingError(Exception):
 def answers(rows: Rows, request: Request) -> list[list[Neighbour]]:
     """Find the neighbours of each query."""
     # What Milvus cannot look for at all would be most of what it returns.
-    column = rows.state.layout.partition_by
+    column, built = rows.state.layout.partition_by, rows.state.approximation
     plain = all(expressible(each, column) or each.operator == "!=" for each in request.where)
+    if built is not None and (request.exact or request.k is None or "effort" not in built):
+        plain = False
     found = [_nearest(rows, query, request) if plain else None for query in request.queries]
     left = [at for at, hits in enumerate(found) if hits is None]
     if left:
@@ -35,7 +37,12 @@ def answers(rows: Rows, request: Request) -> list[list[Neighbour]]:
 def pages(rows: Rows, filter_: str = "") -> Iterator[Candidates]:
     """Read all items that a filter lets through, in their order, some at a time."""
     wanted = _both(rows.state.visible(), filter_)
-    for start, stop in rows.state.spans(rows.at_once):
+    spans = rows.state.spans(rows.at_once)
+    if filter_:
+        with told(rows.place):
+            few = rows.count(wanted, rows.place.consistency) <= rows.at_once
+        spans = iter([(0, rows.state.next)]) if few else spans
+    for start, stop in spans:
         with told(rows.place):
             page = rows.page(start, stop, wanted, rows.place.consistency)
         yield page
@@ -51,6 +58,9 @@ def _nearest(rows: Rows, query: NDArray[np.float32], request: Request) -> list[N
         found, all_came = rows.nearest(query, filter_, limit, rows.place.consistency)
         held = found.that_hold(request.where)
         hits = nearest(query, held, k, within)
+        if rows.state.approximation is not None:
+            # so few meet the conditions that it may err
+            return None if all_came and request.where else hits
         if all_came:
             # Milvus Lite may miss rows that another thread is writing: then all are read.
             whole = bool(request.where) or len(found.positions) >= rows.state.count

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,11 @@ MOST_HITS = 16_384
 _BYTES = 16 * 2**20
 # How many items are named in one expression.
 _NAMED = 5_000
+# How many requests of one call are under way at once.
+_SIDE_BY_SIDE = 4
+
+Given = TypeVar("Given")
+Answer = TypeVar("Answer")
 
 _FIELDS = ("position", "item", "embedding", "metadata")
 
@@ -78,6 +85,10 @@ class Rows:
 
     def insert(self, items: Items, first: int, renew: Callable[[], None]) -> None:
         """Put items in, at positions from `first` on; what renews the lease is called meanwhile."""
+        for _ in self._side_by_side(self._put, self._messages(items, first)):
+            renew()
+
+    def _messages(self, items: Items, first: int) -> Iterator[list[dict[str, Any]]]:
         rows: list[dict[str, Any]] = []
         size = 0
         padding = np.zeros(max(0, 2 - self.dim), np.float32)
@@ -96,20 +107,36 @@ class Rows:
             rows.append(row)
             size += 4 * self.dim + 4 * len(id_) + 4 * sum(len(str(pair)) for pair in known.items())
             if size > _BYTES or len(rows) == 10_000:
-                renew()
-                self.client.insert(self.collection, rows, timeout=self.place.timeout)
+                yield rows
                 rows, size = [], 0
         if rows:
-            renew()
-            self.client.insert(self.collection, rows, timeout=self.place.timeout)
+            yield rows
+
+    def _put(self, rows: list[dict[str, Any]]) -> None:
+        self.client.insert(self.collection, rows, timeout=self.place.timeout)
+
+    def _side_by_side(
+        self, ask: Callable[[Given], Answer], given: Iterable[Given]
+    ) -> Iterator[Answer]:
+        # A server has its waits: for its next tick, or for what a request is packed into.
+        if self.place.local:
+            yield from map(ask, given)
+            return
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+            waiting: deque[Future[Answer]] = deque()
+            for each in given:
+                waiting.append(pool.submit(ask, each))
+                if len(waiting) > _SIDE_BY_SIDE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def positions(self, filter_: str, expected: int) -> Sequence[int]:
         """Find where rows are, having waited for all that was written before.
 
         Where there are as many as expected, any numbers in this number.
         """
-        found = self._query(filter_, ["count(*)"], "Strong")
-        if int(found[0]["count(*)"]) == expected:
+        if self.count(filter_, "Strong") == expected:
             return range(expected)
         found = self._query(filter_, ["position"], "Strong")
         return sorted({int(row["position"]) for row in found})
@@ -144,10 +171,22 @@ class Rows:
         found = self._query(wanted, list(_FIELDS), consistency)
         return self.candidates(sorted(found, key=lambda row: int(row["position"])))
 
+    def numbered(self, positions: Sequence[int]) -> Candidates:
+        """Read the items at some positions."""
+        filter_ = f"position in {list(positions)} and {self.state.visible()}"
+        return self.candidates(self._query(filter_, list(_FIELDS), "Strong"))
+
+    def count(self, filter_: str, consistency: str) -> int:
+        """Count rows."""
+        return int(self._query(filter_, ["count(*)"], consistency)[0]["count(*)"])
+
     def nearest(
         self, query: NDArray[np.float32], filter_: str, limit: int, consistency: str
     ) -> tuple[Candidates, bool]:
         """Let Milvus find the rows nearest to a query, and say whether these are all there are."""
+        effort = (self.state.approximation or {}).get("effort", {})
+        if "ef" in effort:  # Milvus wants no less
+            effort = {"ef": max(effort["ef"], limit)}
         padded = np.zeros(max(self.dim, 2), np.float32)
         padded[: self.dim] = query
         # One query at a time: Milvus Lite holds q × n × d numbers at once.
@@ -158,6 +197,7 @@ class Rows:
                 data=[padded],
                 filter=filter_,
                 limit=limit,
+                search_params={"metric_type": "L2", "params": effort},
                 output_fields=list(_FIELDS),
                 consistency_level=consistency,
                 timeout=self.place.timeout,
@@ -186,13 +226,17 @@ class Rows:
         self, ids: Sequence[str], visible: str, fields: list[str], consistency: str
     ) -> Iterator[Any]:
         step = min(_NAMED, self.at_once)
-        for start in range(0, len(ids), step):
-            some = ids[start : start + step]
+
+        def find(some: Sequence[str]) -> list[Any]:
             wanted = set(some)
             # By a number made of it: an id may hold what would break out of an expression.
             filter_ = f"key in {[key(id_) for id_ in some]} and {visible}"
             found = self._query(filter_, fields, consistency)
-            yield from (row for row in found if row["item"] in wanted)
+            return [row for row in found if row["item"] in wanted]
+
+        parts = (ids[start : start + step] for start in range(0, len(ids), step))
+        for found in self._side_by_side(find, parts):
+            yield from found
 
     def _query(self, filter_: str, fields: list[str], consistency: str) -> Any:
         return patiently(

@@ -7,13 +7,14 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from twinset.errors import StoreError
-from twinset.search.items import Items, Neighbour, Signature
-from twinset.search.milvus import catalogue, records, switching
+from twinset.search.items import Approximation, Items, Neighbour, Signature
+from twinset.search.milvus import approximate, catalogue, records, switching
 from twinset.search.milvus.address import (
     Address,
     address,
@@ -44,7 +45,7 @@ Answer = TypeVar("Answer")
 
 
 class MilvusStore(Store):
-    """Items in a collection of Milvus, or of a file of Milvus Lite, with exact search.
+    """Items in a collection of Milvus, or of a file of Milvus Lite, with exact search by default.
 
     Who writes waits for others that do, in this process and elsewhere: see `lease`. A call that
     writes is done whole or not at all, though Milvus has no transactions, and readers see the
@@ -54,6 +55,7 @@ class MilvusStore(Store):
     """
 
     largest_dim = 32_768, "Milvus"
+    best_batch = 50_000
 
     def __init__(self, place: Address, client: Any, state: State) -> None:
         self.signature = state.signature
@@ -141,6 +143,21 @@ class MilvusStore(Store):
     def _follow(self, new: State) -> None:
         self._state, self.signature = new, new.signature
         switching.let_go(self._client, self._place, new)
+
+    @property
+    def approximation(self) -> Approximation | None:
+        """The approximate index that answers searches where it may; None if all are exact."""
+        self._check_open()
+        with told(self._place):
+            return approximate.read(self._refresh(self._place.consistency))
+
+    def _build_approximate(self, recall: float) -> Approximation:
+        # searches wait until it is built, as the server lets the collection go for that
+        with self._writing() as lease:
+            rows = self._rows_of(self._begin(lease))
+            write = partial(catalogue.write, self._client, self._place)
+            self._state, made = approximate.build(rows, recall, lease, write)
+        return made
 
     def close(self) -> None:
         """Let go of the server, or of the file; twice does no harm."""

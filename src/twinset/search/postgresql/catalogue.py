@@ -37,6 +37,15 @@ CREATE TABLE IF NOT EXISTS twinset_indexes (
 )
 """
 
+# Which writing calls are done, for those that lost their connection before they heard of it. The
+# number of a transaction would not do: after a crash Postgres may give it to another.
+_CALLS = """
+CREATE TABLE IF NOT EXISTS twinset_calls (
+    call bigint PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
 # Of all indexes; made with the first record, as older databases lack it. An index that is dropped
 # takes its own along.
 _RECORDS = """
@@ -169,6 +178,9 @@ def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: 
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('twinset_indexes'))")
     _make_extension(cursor, place)
     cursor.execute(_CATALOGUE)
+    cursor.execute(_CALLS)
+    # each writer takes its own away but for the last
+    cursor.execute("DELETE FROM twinset_calls WHERE at < now() - interval '1 day'")
     cursor.execute(
         "SELECT 1 FROM pg_attribute WHERE attname = 'layout' "
         "AND attrelid = 'twinset_indexes'::regclass"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twinset.errors import StoreError
 from twinset.search.connections import Connections
 from twinset.search.postgresql.catalogue import (
     Address,
@@ -26,6 +26,11 @@ Answer = TypeVar("Answer")
 
 # Seconds between two attempts to reach a server that is gone.
 _PAUSE = 0.1
+# Whoever holds the lock of a call.
+_END_OF_CALL = """
+SELECT pg_terminate_backend(pid) FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint = %s AND objid::bigint = %s
+"""
 
 
 class Transactions:
@@ -34,6 +39,7 @@ class Transactions:
     def __init__(self, place: Address, number: int, first: Connection[Any]) -> None:
         self.number = number  # the index's; another one after a switch
         self._place = place
+        self._heard: list[int] = []  # calls that are done, and need not be remembered
         self._connections = Connections(self._connect, first)
 
     def close(self) -> None:
@@ -57,33 +63,45 @@ class Transactions:
 
     def write(self, action: Callable[[Cursor[Any]], Answer], *, alone: bool = True) -> Answer:
         """Write in one transaction, which shares the index with those that need not be alone."""
-        tried: tuple[int, str] | None = None
+        call = secrets.randbits(62)
+        heard, self._heard = self._heard, []
+        tried = False
         answers: list[Answer] = []
 
         def attempt(connection: Connection[Any]) -> Answer:
             nonlocal tried
-            if tried is not None and self._committed(connection, *tried):
-                return answers[-1]  # all was done but hearing of it
+            if tried:
+                # where the server has not noticed yet that nobody is there
+                connection.execute(_END_OF_CALL.encode(), [call >> 32, call & 0xFFFF_FFFF])
             with connection.transaction(), connection.cursor(binary=True) as cursor:
                 connection.execute(self._place.lock_timeout.encode())
                 # Not a lock of the table: autovacuum would be kept out by it, and keep it waiting.
                 lock = "pg_advisory_xact_lock" + ("" if alone else "_shared")
                 cursor.execute(
-                    f"SELECT {lock}(hashtext('twinset_items'), %s::int), pg_backend_pid(), "
-                    "pg_current_xact_id()::text".encode(),
-                    [self.number],
+                    "SELECT pg_advisory_xact_lock(%s::bigint), "
+                    f"{lock}(hashtext('twinset_items'), %s::int)".encode(),
+                    [call, self.number],
                 )
-                row = cursor.fetchone()
-                assert row is not None
-                tried = row[1], row[2]
+                if tried:
+                    cursor.execute("SELECT 1 FROM twinset_calls WHERE call = %s", [call])
+                    if cursor.fetchone() is not None:
+                        return answers[-1]  # all was done but hearing of it
+                tried = True
                 cursor.execute(
                     "SELECT name, NULL FROM twinset_indexes WHERE id = %s", [self.number]
                 )
                 self._checked(cursor.fetchone())
+                cursor.execute(
+                    "WITH heard AS (DELETE FROM twinset_calls WHERE call = ANY(%s::bigint[])) "
+                    "INSERT INTO twinset_calls (call) VALUES (%s)",
+                    [heard, call],
+                )
                 answers.append(action(cursor))
             return answers[-1]
 
-        return self._repeated(attempt)
+        answer = self._repeated(attempt)
+        self._heard.append(call)
+        return answer
 
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
@@ -140,25 +158,6 @@ class Transactions:
     def _borrow(self) -> AbstractContextManager[Connection[Any]]:
         # not one that was found lost by the call before
         return self._connections.borrow(lambda one: not one.closed)
-
-    def _committed(self, connection: Connection[Any], process: int, transaction: str) -> bool:
-        # Tell what became of a transaction whose connection was lost.
-        deadline = time.monotonic() + self._place.patience
-        while True:
-            row = connection.execute(
-                "SELECT pg_xact_status(%s::text::xid8)", [transaction]
-            ).fetchone()
-            if row != ("in progress",):
-                return row == ("committed",)
-            # the server has not noticed yet that nobody is there
-            connection.execute("SELECT pg_terminate_backend(%s)", [process])
-            if time.monotonic() > deadline:
-                raise StoreError(
-                    f"The connection to {self._place.shown} was lost while it wrote, and the "
-                    "server does not say yet whether that is done. Look there before you write it "
-                    "again."
-                )
-            time.sleep(_PAUSE)
 
     def _checked(self, row: Any) -> Any:
         # See that the index is still there; by name, too, as one that was switched to another model

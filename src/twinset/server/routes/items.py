@@ -175,11 +175,7 @@ _SUFFIXES = {b"\xff\xd8": "jpg", b"\x89PNG": "png", b"GIF": "gif", b"BM": "bmp",
 
 
 def folder_of(index: Index, given: Path | None = None) -> Path:
-    """Tell where uploaded images are kept: in the index's own folder, unless told otherwise.
-
-    Raises:
-        Problem: 409, the index is in a database, and no folder was named.
-    """
+    """Tell where uploaded images are kept: in the index's own folder, unless told otherwise."""
     if given is not None:
         return given.absolute()
     if scheme_of(index.url):
@@ -193,11 +189,7 @@ def folder_of(index: Index, given: Path | None = None) -> Path:
 
 
 def known_of(text: str) -> dict[str, Any]:
-    """Read what is to be known of an item.
-
-    Raises:
-        Problem: 422, no JSON object of scalars, or a name that the index keeps for itself.
-    """
+    """Read what is to be known of an item."""
     try:
         known = json.loads(text)
     except (ValueError, RecursionError):
