@@ -14,7 +14,7 @@ from twinset.errors import StoreError
 from twinset.search.postgresql import catalogue
 from twinset.search.postgresql.table import mapping_json, sql_of
 from twinset.search.store import Items, Signature, create_store, open_store
-from twinset.search.where import Condition
+from twinset.search.where import Condition, conditions
 
 SIGNATURE = Signature("digest-of-a-model", 4)
 
@@ -433,6 +433,44 @@ def test_conditions_with_hnsw(url, clusters):
             (hits,) = hasty.search(query, where={"rare": True})
             assert sorted(hit.id for hit in hits) == ["0", "1000", "500"]
         assert store.search(query, within=1e-9) == store.search(query, within=1e-9, exact=True)
+
+
+def test_conditions_use_the_index_on_metadata_and_one_part(url, clusters, administrator):
+    def plan(store, where):
+        text, parameters = store._table._where(conditions(where))
+        statement = store._table.sql(f"EXPLAIN SELECT id FROM {{table}}{text}")
+        return "\n".join(row[0] for row in administrator.execute(statement, parameters))
+
+    with create_store(f"{url}&partition_by=even&partitions=3", Signature("m", 16)) as store:
+        store.add(clusters)
+        administrator.execute(store._table.sql("ANALYZE {table}"))
+        assert plan(store, {"rare": True}).count("Seq Scan on twinset_items") == 3
+        assert plan(store, {"even": True}).count("Scan on twinset_items") == 1
+        store.build_approximate(recall=0.9)
+        # one part is empty
+        assert plan(store, {"rare": True}).count("Bitmap Index Scan") == 2
+        (hits,) = store.search(clusters.vectors[:1], where={"rare": True})
+        assert sorted(hit.id for hit in hits) == ["0", "1000", "500"]
+
+
+def test_halves_keep_the_neighbours(url, clusters):
+    """What is lost by two bytes a number, and that HNSW answers over them."""
+    with create_store(f"{url}&vectors=float16", Signature("m", 16)) as store:
+        with pytest.raises(
+            StoreError, match="within ±65,504, as this index keeps float16. Received"
+        ):
+            store.add(Items(["far"], np.full((1, 16), 1e5)))
+        store.add(clusters)
+        kept = np.float32(np.float16(clusters.vectors))
+        assert (store.get(clusters.ids).vectors == kept).all()
+        store.build_approximate(recall=0.9)
+        for answers in (store.search(clusters.vectors[:20], exact=True), store.search(kept[:20])):
+            truth = [nearest(clusters.vectors, query, k=10) for query in clusters.vectors[:20]]
+            shares = [
+                len({int(hit.id) for hit in hits} & {at for _, at in true}) / 10
+                for hits, true in zip(answers, truth, strict=True)
+            ]
+            assert np.mean(shares) > 0.9
 
 
 def test_hnsw_over_nothing(store):
