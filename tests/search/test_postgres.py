@@ -229,15 +229,17 @@ def test_writers_put_in_side_by_side(store, url):
     def write(own):
         with open_store(url) as mine:
             for turn in range(10):
+                mine.add(Items([f"again {i}" for i in range(3)], np.ones((3, 4))), replace=True)
                 first = own * 1000 + turn * 10
-                mine.add(Items([f"{first + i}" for i in range(10)], np.zeros((10, 4))))
+                new = Items([f"{first + i}" for i in range(10)], np.zeros((10, 4)))
+                mine.add(new, replace=turn % 2 == 0)
                 with suppress(StoreError):  # one of the two is too late
                     mine.add(Items([f"same {turn}", f"too {own} {turn}"], np.ones((2, 4))))
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(write, range(2)))
     found = [id_ for batch in list_all(store) for id_ in batch.ids]
-    assert len(found) == len(set(found)) == 2 * 100 + 2 * 10
+    assert len(found) == len(set(found)) == 2 * 100 + 2 * 10 + 3
     for own in range(2):
         mine = [int(id_) for id_ in found if id_.isdigit() and int(id_) // 1000 == own]
         assert mine == sorted(mine)

@@ -446,6 +446,9 @@ def test_conditions_hold_as_the_oracle_says(store):
 def test_pages_of_what_is_left(store):
     store.add(some(9))
     store.remove(["item 2"])
+    assert [(own, dict(known)) for own, known in store.listed()] == [
+        (own, known) for own, _, known in everything(store)
+    ]
     for where, held in (
         ((), [0, 1, 3, 4, 5, 6, 7, 8]),
         (["label!=shoe"], [1, 3, 5, 7]),

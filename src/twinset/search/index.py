@@ -299,8 +299,7 @@ class Index(Pointing, Identifying, Deciding, Switching):
 
     def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Go through ids and metadata, in the order in which they were put in."""
-        for batch in self.store.batches():
-            yield from zip(batch.ids, map(dict, batch.metadata), strict=True)
+        return ((own, dict(known)) for own, known in self.store.listed())
 
     @overload  # a text is a path here, though also a sequence of texts
     def search(  # type: ignore[overload-overlap]

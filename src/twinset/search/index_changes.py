@@ -66,16 +66,15 @@ def plan(listing: Listing, store: Store | None) -> Plan:
     if place and not made.stamps:
         raise _all_failed(listing, made, len(place))
     known: set[int] = set()
-    for items in store.batches() if store is not None else ():
-        for own, metadata in zip(items.ids, items.metadata, strict=True):
-            at = place.get(own)
-            if at is None:
-                if listing.place and metadata.get(SOURCE) == listing.place:
-                    made.missing.append(own)
-                continue
-            known.add(at)
-            if at in made.stamps:
-                _judge(made, listing, at, dict(metadata))
+    for own, metadata in store.listed() if store is not None else ():
+        at = place.get(own)
+        if at is None:
+            if listing.place and metadata.get(SOURCE) == listing.place:
+                made.missing.append(own)
+            continue
+        known.add(at)
+        if at in made.stamps:
+            _judge(made, listing, at, dict(metadata))
     made.new = [position for position in made.stamps if position not in known]
     return made
 

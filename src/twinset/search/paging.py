@@ -74,6 +74,12 @@ class Paged:
         if wanted:
             self._update_metadata(wanted, known)
 
+    def listed(self) -> Iterator[tuple[str, Metadata]]:
+        """Go through ids and metadata, in the order in which the items were put in."""
+        # embeddings are most of what travels: a store that can leave them out does
+        for batch in self.batches():
+            yield from zip(batch.ids, batch.metadata, strict=True)
+
     def page(self, offset: int = 0, limit: int = 100, *, where: Where = ()) -> Page:
         """List some items, in the order in which they were put in.
 
@@ -94,8 +100,8 @@ class Paged:
     def columns(self, most: int = 1000) -> list[Column]:
         """List the names of the metadata, sorted, each with at most so many different values."""
         found: dict[str, dict[tuple[Kind, Scalar], None]] = {}
-        for batch in self.batches():
-            for name, value in (each for known in batch.metadata for each in known.items()):
+        for _, known in self.listed():
+            for name, value in known.items():
                 held = found.setdefault(name, {})
                 if value is not None and len(held) < most:
                     held[kind(value), value] = None
@@ -112,10 +118,9 @@ class Paged:
         # by reading all: a store that can do better does
         found: list[tuple[str, Metadata]] = []
         total = 0
-        for batch in self.batches():
-            for own, known in zip(batch.ids, batch.metadata, strict=True):
-                if all(holds(each, known) for each in where):
-                    if offset <= total < offset + limit:
-                        found.append((own, known))
-                    total += 1
+        for own, known in self.listed():
+            if all(holds(each, known) for each in where):
+                if offset <= total < offset + limit:
+                    found.append((own, known))
+                total += 1
         return Page(tuple(own for own, _ in found), tuple(known for _, known in found), total)

@@ -148,11 +148,7 @@ _Known = dict[str, dict[str, Any]]
 
 def _wanted(store: Store, source: Source | None) -> tuple[list[Listing], _Known, list[Skipped]]:
     # What is to be embedded, what will be known of it, and which images are gone.
-    before = {
-        own: dict(known)
-        for items in store.batches()
-        for own, known in zip(items.ids, items.metadata, strict=True)
-    }
+    before = {own: dict(known) for own, known in store.listed()}
     listings: list[Listing] = []
     given: set[str] = set()
     if source is not None:

@@ -30,6 +30,9 @@ from twinset.search.where import Condition
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
+# Items whose metadata are read at a time.
+_LISTED = 10_000
+
 
 class PostgresStore(Store):
     """Items in a table of a Postgres database, changed in transactions, searched by pgvector.
@@ -146,14 +149,20 @@ class PostgresStore(Store):
 
         table = self._table
         table.check(items)
-        # Postgres itself keeps ids apart, but where rows are parted by something else than these.
-        alone = replace or table.layout.partition_by is not None
+
+        def there(cursor: Cursor[Any], _: Any = None) -> set[str]:
+            return table.known(cursor, items.ids)
+
+        # Postgres itself keeps ids apart, but where rows are parted by something else than these;
+        # and what replaces nothing is new.
+        parted = table.layout.partition_by is not None
+        alone = parted or (replace and bool(self._transactions.read(there)))
 
         def put(cursor: Cursor[Any]) -> None:
-            if replace:
+            if replace and alone:
                 deletion = table.sql("DELETE FROM {table} WHERE id = ANY(%s)")
                 cursor.execute(deletion, [list(items.ids)])
-            elif alone and table.known(cursor, items.ids):
+            elif alone and there(cursor):
                 raise _TakenError
             try:
                 table.put(cursor, items)
@@ -164,9 +173,10 @@ class PostgresStore(Store):
             try:
                 return self._transactions.write(put, alone=alone)
             except _TakenError:
-                there = self._transactions.read(lambda cursor, _: table.known(cursor, items.ids))
-            if there:  # else another writer has just removed it again
-                raise known_ids([id_ for id_ in items.ids if id_ in there])
+                found = self._transactions.read(there)
+            if found and not replace:  # else another writer has just removed it again
+                raise known_ids([id_ for id_ in items.ids if id_ in found])
+            alone = parted or replace
 
     def _remove(self, ids: tuple[str, ...]) -> None:
         def take_out(cursor: Cursor[Any]) -> None:
@@ -223,20 +233,30 @@ class PostgresStore(Store):
         """List the names of the metadata, sorted, each with at most so many different values."""
         return self._transactions.read(lambda cursor, _: self._table.columns(cursor, most))
 
+    def listed(self) -> Iterator[tuple[str, Metadata]]:
+        """Go through ids and metadata, in the order in which the items were put in."""
+        for rows in self._read_all("id, metadata", _LISTED):
+            yield from rows
+
     def _batches(self, size: int) -> Iterator[Items]:
         table = self._table
+        for rows in self._read_all(COLUMNS, size):
+            yield table.candidates(rows).items()
+
+    def _read_all(self, columns: str, size: int) -> Iterator[list[Any]]:
         with ExitStack() as stack:
             connection = stack.enter_context(self._transactions.connection())
             with told(self._place):
                 stack.enter_context(self._transactions.snapshot(connection))
                 cursor = stack.enter_context(connection.cursor("items", binary=True))
-                cursor.execute(table.sql(f"SELECT {COLUMNS} FROM {{table}} ORDER BY position"))
+                everything = f"SELECT {columns} FROM {{table}} ORDER BY position"
+                cursor.execute(self._table.sql(everything))
             while True:
                 with told(self._place):
                     rows = cursor.fetchmany(size)
                 if not rows:
                     return
-                yield table.candidates(rows).items()
+                yield rows
 
     def _record(self, kind: str, texts: tuple[str, ...]) -> None:
         number = self._table.number

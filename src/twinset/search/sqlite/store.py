@@ -28,6 +28,8 @@ from twinset.search.where import Condition
 
 # Times that a reader looks for the vectors of the state that it reads.
 _ATTEMPTS = 5
+# Items whose metadata are read at a time.
+_LISTED = 10_000
 APPROXIMATE = "approximate.faiss"
 
 
@@ -195,6 +197,14 @@ class SqliteStore(Store):
                 at = [position for position, _, _ in found]
                 ids, known = [id_ for _, id_, _ in found], [each for _, _, each in found]
                 yield Items(ids, now.vectors[at], known)
+
+    def listed(self) -> Iterator[tuple[str, Metadata]]:
+        """Go through ids and metadata, in the order in which the items were put in."""
+        with self._reading() as now:
+            last = -1
+            while found := rows.after(now.db, last, _LISTED):
+                last = found[-1][0]
+                yield from ((own, known) for _, own, known in found)
 
     def _record(self, kind: str, texts: tuple[str, ...]) -> None:
         # the state stays: what readers keep of the items is still true
