@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from twinset import figures
-from twinset.errors import DataError
 from twinset.figures import canvas
 from twinset.figures.evaluation_plots import _short
 from twinset.metrics.pairs import curve_of_pairs
@@ -133,12 +132,6 @@ def test_a_band_can_be_seen_in_grey(curves):
     assert 200 < np.median(shade) < 235, "darker than paper, lighter than any line"
 
 
-@pytest.mark.parametrize("draw", [figures.roc, figures.det])
-def test_a_band_that_does_not_fit_is_refused(curves, draw):
-    with pytest.raises(DataError, match=r"Received shapes \(2,\), \(1,\) and \(2,\)"):
-        draw(curves, ([0.1, 1], [0.5], [0.6, 1]))
-
-
 def test_a_straight_piece_is_bent_as_the_logarithm_bends_it():
     x, y = lines(figures.roc({"two": ([0, 1], [1, 0])}))["two"].get_data()
     np.testing.assert_allclose(x, y)
@@ -162,21 +155,6 @@ def test_det_ticks_are_written_as_rates(curves):
     np.testing.assert_allclose(axes.get_xticks()[5], 0)
 
 
-@pytest.mark.parametrize("draw", [figures.roc, figures.det])
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({}, "at least one curve"),
-        ({"m": ([], [])}, "'m'"),
-        ({"m": ([0.1, 1], [1])}, r"shapes \(2,\) and \(1,\)"),
-        ({"m": ([0, np.nan], [1, 0])}, "finite"),
-    ],
-)
-def test_curves_that_do_not_fit_are_refused(draw, wrong, words):
-    with pytest.raises(DataError, match=words):
-        draw(wrong)
-
-
 def test_perfect_curves_can_be_drawn():
     for draw in (figures.roc, figures.det):
         assert figures.png_bytes(draw({"perfect": ([0, 0, 1], [1, 0, 0])}))[:4] == b"\x89PNG"
@@ -191,19 +169,6 @@ def test_reliability_holds_the_full_bins():
     assert [each.tolist() for each in curve.get_data()] == [[0.1, 0.9], [0.2, 0.8]]
     assert [bar.get_height() for bar in figure.axes[1].patches] == [0.4, 0.6]
     assert clashes(figure) == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        (([], [], []), r"\(0,\)"),
-        (([0.5], [np.nan], [0.0]), "all empty"),
-        (([0.5], [0.5, 0.6], [1.0]), r"\(2,\)"),
-    ],
-)
-def test_reliability_of_nothing_is_refused(table, words):
-    with pytest.raises(DataError, match=words):
-        figures.reliability(*table)
 
 
 # --- class by class
@@ -278,14 +243,6 @@ def test_hostile_names_are_text():
 
 
 @pytest.mark.parametrize(
-    "wrong", [([], np.empty((0, 0)), []), (["a"], [[1, 2]], [1]), (["a"], [[1]], [1, 2])]
-)
-def test_a_matrix_that_does_not_fit_is_refused(wrong):
-    with pytest.raises(DataError, match="classes, and rates of shapes"):
-        figures.class_matrix(*wrong)
-
-
-@pytest.mark.parametrize(
     ("rate", "text"),
     [
         (0, "0"),
@@ -352,20 +309,6 @@ def test_words_of_folds_never_overlap(panels, series):
     figure = figures.folds(FOLDS, titles, marks={"panel 0": 1.0}, mark="a dashed line")
     assert clashes(figure) == ([], [])
     assert figure.get_figwidth() == pytest.approx(canvas.WIDTH)
-
-
-@pytest.mark.parametrize(
-    ("names", "panels", "words"),
-    [
-        ([], {"rate": {"a": []}}, "Received 0 folds"),
-        (["x"], {}, "0 series"),
-        (["x"], {"rate": {"a": [0.1, 0.2]}}, r"shapes \[\(2,\)\]"),
-        (["x"], {"rate": {name: [0.1] for name in "abcd"}}, "4 series"),
-    ],
-)
-def test_folds_that_do_not_fit_are_refused(names, panels, words):
-    with pytest.raises(DataError, match=words):
-        figures.folds(names, panels)
 
 
 def test_no_pyplot():

@@ -333,11 +333,6 @@ def test_long_names_in_a_network_stay_in_their_columns():
     assert overlaps(figures.network(layers, heading="W" * 90, distance="M" * 60)) == []
 
 
-def test_network_without_layers_is_refused():
-    with pytest.raises(DataError, match=r"Expected the layers of an encoder\. Received 1"):
-        figures.network(LAYERS[:1], heading="none")
-
-
 @given(st.text(max_size=40), st.floats(0.3, 3), st.integers(1, 3))
 def test_fitted_text_keeps_its_bounds(text, width, lines):
     ascii_text = text.encode("ascii", "replace").decode()

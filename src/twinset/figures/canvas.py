@@ -141,16 +141,6 @@ def sheet(height: float, heading: str | None, width: float = WIDTH) -> tuple[Fig
     return figure, top
 
 
-def check_images(shape: tuple[int, ...], dtype: Any = np.uint8) -> None:
-    """Refuse what is not a set of images (n, h, w) or (n, h, w, 3) of uint8."""
-    good = len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)
-    if not good or 0 in shape or dtype != np.uint8:
-        raise DataError(
-            "Expected uint8 images of shape (n, h, w) or (n, h, w, 3), at least one. "
-            f"Received {np.dtype(dtype)} of shape {shape}."
-        )
-
-
 def proportion(shape: tuple[int, ...]) -> float:
     """Give the height over the width of images (n, h, w, …), within what a row can bear."""
     return float(np.clip(shape[1] / shape[2], 0.25, 3))

@@ -67,8 +67,6 @@ class Panel:
 def training_health(epochs: ArrayLike, panels: Sequence[Panel]) -> Figure:
     """Draw the statistics of each epoch; a dashed grey line is where a guard stops the training."""
     x = np.asarray(epochs, np.float64)
-    if not len(panels) or not x.size:
-        raise DataError(f"Expected panels and epochs. Received {len(panels)} and {x.size}.")
     rows = -(-len(panels) // COLUMNS)
     with canvas.style():
         figure = Figure(figsize=(WIDTH, 0.3 + rows * (HEIGHT + 0.62)))
@@ -86,8 +84,6 @@ def _draw_panel(axes: Axes, x: np.ndarray, panel: Panel) -> None:
     tops = []
     for (label, values), style in zip(panel.lines.items(), STYLES, strict=False):
         y = np.asarray(values, np.float64) * (100 if panel.share else 1)
-        if y.shape != x.shape:
-            raise DataError(f"Expected {x.size} values of {label!r}. Received shape {y.shape}.")
         axes.plot(
             x,
             y,
@@ -334,16 +330,14 @@ def _draw_rates(
     axes: Axes, curves: Rates, bands: Bands | None, place: Place, line: tuple[Floats, str]
 ) -> None:
     """Draw curves, a line to hold them against, and the band of the first."""
-    if not curves:
-        raise DataError("Expected at least one curve. Received none.")
     for i, (name, rates) in enumerate(curves.items()):
         # the model is drawn last, over the others
         look = {**_LINES[min(i, len(_LINES) - 1)], "zorder": 2 if i else 4}
-        axes.plot(*place(*_dense(name, *rates)), label=name, **look)
+        axes.plot(*place(*_dense(*rates)), label=name, **look)
     axes.plot(line[0], line[0], color=RULE, linewidth=1.1, zorder=1, label=line[1])
     if bands is None:
         return
-    edges = np.array(canvas.columns("false match rates and both ends of the band", *bands))
+    edges = np.asarray(bands, np.float64)
     x, low, high = edges[:, np.isfinite(edges).all(axis=0)]
     (across, bottom), (_, top) = place(x, 1 - high), place(x, 1 - low)
     # the thin edge is for print, where a light fill may get lost
@@ -352,14 +346,9 @@ def _draw_rates(
     axes.fill_between(across, bottom, top, linewidth=0.6, zorder=3, label=name, **shade)
 
 
-def _dense(name: str, fmr: ArrayLike, fnmr: ArrayLike) -> tuple[Floats, Floats]:
+def _dense(fmr: ArrayLike, fnmr: ArrayLike) -> tuple[Floats, Floats]:
     # with points in between: what is a straight line between two rates is none on these axes
     x, y = np.asarray(fmr, np.float64), np.asarray(fnmr, np.float64)
-    if x.ndim != 1 or x.shape != y.shape or len(x) < 2 or not np.isfinite([x, y]).all():
-        raise DataError(
-            f"Expected two or more finite rates of both kinds as curve {name!r}. "
-            f"Received shapes {x.shape} and {y.shape}."
-        )
     grid = np.geomspace(LOWEST / 10, 1, 400)
     across, down = np.r_[x, grid], np.r_[y, np.interp(grid, x, y)]
     # where one rate stands still, the other tells the order

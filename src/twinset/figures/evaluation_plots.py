@@ -12,7 +12,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.errors import DataError
 from twinset.figures import canvas
 from twinset.figures.canvas import DIFFERENT, INK, LINE, MUTED, RULE, SAME, SMALL, WIDTH
 
@@ -26,10 +25,8 @@ def reliability(predicted: ArrayLike, observed: ArrayLike, mass: ArrayLike) -> F
 
     `mass` is the share of all pairs in each bin. An empty bin (no mass, or a NaN) is left out.
     """
-    p, o, m = canvas.columns("predicted, observed and mass", predicted, observed, mass)
+    p, o, m = (np.asarray(each, np.float64) for each in (predicted, observed, mass))
     full = (m > 0) & np.isfinite(p) & np.isfinite(o)
-    if not full.any():
-        raise DataError(f"Expected at least one bin with pairs. Received {len(p)} bins, all empty.")
     p, o, m = p[full], o[full], m[full]
     with canvas.style():
         figure = Figure(figsize=(WIDTH, 5.25))
@@ -67,11 +64,6 @@ def class_matrix(class_names: Sequence[str], fmr: ArrayLike, fnmr: ArrayLike) ->
     """
     rates, own = np.array(fmr, np.float64), np.asarray(fnmr, np.float64)
     count = len(class_names)
-    if not count or rates.shape != (count, count) or own.shape != (count,):
-        raise DataError(
-            "Expected a rate for each two of the classes, and one for each. Received "
-            f"{count} classes, and rates of shapes {rates.shape} and {own.shape}."
-        )
     np.fill_diagonal(rates, own)
     top = float(np.max(rates, initial=0.0, where=np.isfinite(rates)))
     many = count > MANY_CLASSES
@@ -171,7 +163,6 @@ def folds(
         title: {name: np.asarray(each, np.float64) for name, each in panel.items()}
         for title, panel in panels.items()
     }
-    _check_folds(names, values, series)
     rows = [canvas.fit(name, FOLD_NAMES - 0.14, SMALL, lines=3) for name in names]
     step = LINE * max(len(lines) for lines in rows) + 0.06
     height, below = step * len(names), 0.5 + 0.2 * ((len(series) + 2) // 2)
@@ -187,19 +178,6 @@ def folds(
             axes.tick_params(axis="y", labelcolor=INK, length=0)
         canvas.legend(figure, 0.02, 1.85)
     return figure
-
-
-def _check_folds(
-    names: Sequence[str],
-    values: Mapping[str, Mapping[str, NDArray[np.float64]]],
-    series: Sequence[str],
-) -> None:
-    shapes = {each.shape for panel in values.values() for each in panel.values()}
-    if not names or shapes != {(len(names),)} or len(series) > len(_MARKS):
-        raise DataError(
-            f"Expected one to {len(_MARKS)} series with a value for each of the folds. Received "
-            f"{len(names)} folds, {len(series)} series, and values of shapes {sorted(shapes)}."
-        )
 
 
 def _draw_fold_panel(

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from twinset.errors import DataError
 from twinset.figures import canvas
 from twinset.figures.canvas import INK, LARGE, MUTED, RULE, SMALL, WASH, WIDTH
 
@@ -35,8 +34,6 @@ def network(
 ) -> Figure:
     """Draw two images that go through one and the same encoder, and what becomes of them."""
     rows = [layer for layer in layers if layer.kind != "InputLayer"]
-    if not rows:
-        raise DataError(f"Expected the layers of an encoder. Received {len(layers)} layers.")
     inputs = [layer.output_shape for layer in layers if layer.kind == "InputLayer"]
     total = sum(layer.weights for layer in rows)
     table = [(row.name, row.kind, _shape(row.output_shape), f"{row.weights:,}") for row in rows]

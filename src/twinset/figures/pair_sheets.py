@@ -138,7 +138,12 @@ def _number(value: float, digits: int = 3) -> str:
 
 
 def _check(left: NDArray[np.uint8], right: NDArray[np.uint8], **captions: ArrayLike | None) -> None:
-    canvas.check_images(left.shape, left.dtype)
+    good = left.ndim == 3 or (left.ndim == 4 and left.shape[3] == 3)
+    if not good or not left.size or left.dtype != np.uint8:
+        raise DataError(
+            "Expected uint8 images of shape (n, h, w) or (n, h, w, 3), at least one. "
+            f"Received {left.dtype} of shape {left.shape}."
+        )
     if right.shape != left.shape or right.dtype != left.dtype:
         raise DataError(
             f"Expected left and right images of one shape and dtype. Received {left.shape} and "

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.errors import DataError
 from twinset.figures import canvas
 
 # Lengths in inches.
@@ -46,14 +45,6 @@ def contact_sheet(
     tells how many classes there are beyond `classes`.
     """
     values = np.asarray(labels)
-    canvas.check_images(images.shape)
-    check_range(values, "labels", len(class_names))
-    if values.shape != (images.shape[0],) or per_class < 1 or classes < 1:
-        raise DataError(
-            "Expected one label per image, and at least 1 image and 1 class to draw. Received "
-            f"labels of shape {values.shape} for images of shape {images.shape}, "
-            f"per_class={per_class}, classes={classes}."
-        )
     rows = min(len(class_names), classes)
     cell = (canvas.WIDTH - 2 * canvas.MARGIN - _NAMES) / per_class
     tall = (cell - _GAP) * canvas.proportion(images.shape)
@@ -101,15 +92,6 @@ def _name_class(figure: Figure, name: str, count: str, y: float, row: float) -> 
         )
 
 
-def check_range(values: ArrayLike, what: str, count: int) -> None:
-    """Refuse what is not from 0 up to below a count."""
-    least, most = np.min(values, initial=0), np.max(values, initial=0)
-    if least < 0 or most >= count:
-        raise DataError(
-            f"Expected {what} from 0 to {count - 1}. Received {least if least < 0 else most}."
-        )
-
-
 # Lengths in inches.
 _CELL, _IMAGE, _BETWEEN = 0.94, 0.86, 0.1
 _COLUMNS = 5  # of look-alikes
@@ -130,18 +112,6 @@ def look_alikes(
     of each image, such as its class.
     """
     marks = [[""] * len(group) for group in groups] if marks is None else marks
-    sizes = [[len(each) for each in values] for values in (groups, names, marks)]
-    if not groups or not all(sizes[0]) or any(size != sizes[0] for size in sizes[1:]):
-        raise DataError(
-            "Expected groups of images, with a name and a mark for each image. Received groups of "
-            f"{sizes[0]} images, {sizes[1]} names and {sizes[2]} marks."
-        )
-    if len(titles) != len(groups):
-        raise DataError(
-            f"Expected one title per group, {len(groups)}. Received {len(titles)} titles."
-        )
-    canvas.check_images(images.shape)
-    check_range([place for group in groups for place in group], "positions", images.shape[0])
     tall = _IMAGE * canvas.proportion(images.shape)
     places, bands = _flow([min(len(group), _COLUMNS) for group in groups])
     with canvas.style():
@@ -209,14 +179,6 @@ class Row:
     distances: Sequence[float]
     note: str = "nothing similar enough"
 
-    def __post_init__(self) -> None:
-        sizes = [len(v) for v in (self.names, self.images, self.labels, self.distances)]
-        if len(set(sizes)) > 1:
-            raise DataError(
-                "Expected a name, an image, a label and a distance of each that was found. "
-                f"Received {', '.join(map(str, sizes))}."
-            )
-
     @property
     def bands(self) -> int:
         """How many lines of images it takes."""
@@ -228,8 +190,6 @@ def neighbours(rows: Sequence[Row], *, threshold: float, heading: str | None = N
 
     Images are fitted into squares; what has no picture is a hatched square.
     """
-    if not rows:
-        raise DataError("Expected at least one query to draw. Received none.")
     with canvas.style():
         captions = [_captions(row, threshold) for row in rows]
         bands = [_IMAGE + canvas.LINE * max(map(len, words)) + 0.2 for words in captions]
@@ -287,5 +247,4 @@ def _picture(figure: Figure, image: Picture, x: float, y: float) -> None:
         square.set(edgecolor=canvas.RULE, linewidth=0)
         figure.axes[0].add_patch(square)
         return
-    canvas.check_images((1, *image.shape), image.dtype)
     canvas.show(figure, image, x, y, _IMAGE, _IMAGE)
