@@ -15,7 +15,7 @@ from twinset.evaluation import folds, study
 from twinset.evaluation.folds import Fold, Unit
 from twinset.evaluation.study import markdown
 from twinset.metrics.intervals import Estimate
-from twinset.report.unseen import unseen_section
+from twinset.report.evaluation_page import unseen_section
 
 QUICK = {"encoder": {"units": [24, 8]}, "batch_size": 32, "epochs": 6}
 FOLDS = (

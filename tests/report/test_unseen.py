@@ -3,7 +3,7 @@
 import pytest
 
 from twinset.metrics.table import METRICS
-from twinset.report.unseen import Fold, unseen_section
+from twinset.report.evaluation_page import Fold, unseen_section
 
 SEED = {"unit": {"kind": "seed", "seed": 0}, "numbers": [], "measurements": {}}
 

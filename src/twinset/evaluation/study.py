@@ -35,7 +35,7 @@ from twinset.metrics.measured import Measured, Part
 from twinset.metrics.table import METRICS, measured_by, of_kind
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
-from twinset.report.unseen import UnseenSection, unseen_section
+from twinset.report.evaluation_page import UnseenSection, unseen_section
 
 SEEDS = (0, 1, 2, 3, 4)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twinset.metrics.trials import Trials
 
 
+Floats = NDArray[np.float64]
 FOLDS = 5
 
 
@@ -203,8 +204,6 @@ def _checked(scores: ArrayLike, columns: int | None = None) -> Floats:
         raise DataError(f"Expected finite scores. Received {x[row, column]} of pair {row}.")
     return x
 
-
-Floats = NDArray[np.float64]
 
 # Of the other identities so many of the nearest are weighed; what farther ones add is lost in them.
 NEAREST = 50

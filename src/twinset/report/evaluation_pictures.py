@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from twinset import figures
 from twinset.data.labelled import Labelled, LabelledImages
 from twinset.metrics.table import METRICS
+from twinset.report.evaluation_page import UnseenSection, unseen_section
 from twinset.report.page import Picture
-from twinset.report.unseen import UnseenSection, unseen_section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
