@@ -10,7 +10,6 @@ from PIL import Image
 
 import twinset
 from twinset import figures
-from twinset.errors import DataError
 from twinset.figures import Panel
 from twinset.figures.canvas import MUTED
 from twinset.models.history import BatchStatistics, EpochRecord, ValidationScores
@@ -91,10 +90,6 @@ def test_each_panel_has_its_lines_and_its_guard():
     np.testing.assert_array_equal(share.lines[0].get_ydata(), [50, 100])
     assert [text.get_text() for text in share.get_yticklabels()] == ["0%", "50%", "100%"]
     assert len(share.lines) == 1
-    with pytest.raises(DataError, match="Expected 2 values of 'x'"):
-        figures.training_health([1, 2], [Panel("share", {"x": [0.5]})])
-    with pytest.raises(DataError, match="Received 0 and 2"):
-        figures.training_health([1, 2], [])
 
 
 def test_the_history_holds_the_statistics(stripes, tmp_path):
