@@ -44,7 +44,7 @@ class Run:
 
     folder: Path
     model: SiameseModel
-    report: Report
+    report: Report | None  # None in all processes of a training but the first
 
 
 def train(
@@ -98,21 +98,29 @@ def train(
     usual = _usual(data, pairs)
     chosen = Recipe.load(usual if recipe is None else recipe, **overrides)
     _check(chosen)
-    folder = run_folder(out, chosen.name, overwrite=overwrite, resume=resume)
+    # here, as Keras takes long to import, and what is said wrong above should not
+    from twinset.training import processes
+
+    folder = Path(
+        processes.from_first(
+            lambda: str(run_folder(out, chosen.name, overwrite=overwrite, resume=resume))
+        )
+    )
+    first = not processes.index()  # who writes, and speaks
+    if not first:
+        progress, tell = False, None
     state = folder / CHECKPOINT
     try:
         parts = load_parts(
             data, chosen, pairs=pairs, allow_leaks=allow_leaks, progress=progress, tell=tell
         )
-        if not resume:
+        if not resume and first:
             state.unlink(missing_ok=True)
 
         from twinset.training.fit import fit
 
         shown = shown_pairs(parts.fit, chosen.seed)
-        choice = _choice(parts, chosen, folder, progress, tell)
-        if choice is not None:
-            chosen = choice.recipe
+        chosen, choice = _choice(parts, chosen, folder, progress, tell)
         started = time.perf_counter()
         model = fit(
             parts.fit,
@@ -124,24 +132,16 @@ def train(
             keep_checkpoint=True,
         )
     except BaseException:
-        if not any(folder.iterdir()):  # leave no empty folder behind
+        if first and not any(folder.iterdir()):  # leave no empty folder behind
             folder.rmdir()
         raise
     seconds = time.perf_counter() - started
+    processes.leave()
+    if not first:
+        return Run(folder, model, None)
     _save(model, folder, parts, (data, pairs))
-    with _step(folder, "the cross-fitting", f"evaluate {folder} on other images"):
-        found = None if choice is None else choice.found
-        if found is None and parts.turns is not None:
-            found = _left_out(parts, model, progress, tell)
-        if found is not None:
-            found.write(folder / CROSSFIT)
-    with _step(folder, "the choice of its threshold"):
-        if parts.calibration is not None:
-            model = model.calibrate(parts.calibration)
-            model.save_decision(folder)
-        elif found is not None and chosen.holdout != "none":
-            model = cross_calibrated(model, found)
-            model.save_decision(folder)
+    found = None if choice is None else choice.found
+    model, found = _calibrated(model, folder, parts, found, progress, tell)
     with _step(folder, "its graph for ONNX Runtime"):
         if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
             ready(model, folder, tell)
@@ -150,6 +150,29 @@ def train(
         report = score(model, parts.fit, judged, shown, fit_seconds=seconds, choice=choice)
     _write(report, model, folder)
     return Run(folder, model, report)
+
+
+def _calibrated(
+    model: SiameseModel,
+    folder: Path,
+    parts: Parts,
+    found: CrossFitted | None,
+    progress: Wanted,
+    tell: Callable[[str], None] | None,
+) -> tuple[SiameseModel, CrossFitted | None]:
+    with _step(folder, "the cross-fitting", f"evaluate {folder} on other images"):
+        if found is None and parts.turns is not None:
+            found = _left_out(parts, model, progress, tell)
+        if found is not None:
+            found.write(folder / CROSSFIT)
+    with _step(folder, "the choice of its threshold"):
+        if parts.calibration is not None:
+            model = model.calibrate(parts.calibration)
+            model.save_decision(folder)
+        elif found is not None and model.recipe.holdout != "none":
+            model = cross_calibrated(model, found)
+            model.save_decision(folder)
+    return model, found
 
 
 def _usual(data: str | Path | None, pairs: str | Path | None) -> str:
@@ -174,14 +197,23 @@ def _choice(
     folder: Path,
     progress: Wanted,
     tell: Callable[[str], None] | None,
-) -> Choice | None:
+) -> tuple[Recipe, Choice | None]:
+    from twinset.training.processes import from_first
+
     if recipe.choice.candidates == "none":
-        return None
-    found = choose(parts.fit, recipe, turns=parts.turns, progress=progress)
-    found.write(folder)
-    if tell is not None:
-        tell(f"candidates\n{found.summary()}")
-    return found
+        return recipe, None
+    held: list[Choice] = []
+
+    def make() -> dict[str, Any]:
+        found = choose(parts.fit, recipe, turns=parts.turns, progress=progress)
+        held.append(found)
+        found.write(folder)
+        if tell is not None:
+            tell(f"candidates\n{found.summary()}")
+        return found.recipe.model_dump(mode="json")
+
+    values = from_first(make)
+    return (held[0].recipe, held[0]) if held else (Recipe.parse(values), None)
 
 
 def _validation(parts: Parts, tell: Callable[[str], None] | None) -> Labelled | None:

@@ -55,7 +55,10 @@ def run(words: Sequence[str]) -> int:
     name = words[0] if words else ""
     if name in commands():
         # intermixed, so that options may stand before, between and after the names of files
-        return commands()[name][0](arguments_of(name).parser.parse_intermixed_args(words[1:]))
+        parser = arguments_of(name).parser
+        # whole, for who starts the same command in other processes
+        given = Namespace(words=list(words))
+        return commands()[name][0](parser.parse_intermixed_args(words[1:], given))
     overview = _overview()
     if name.startswith("-"):
         overview.parse_args(words[:1])  # ends here, with what was asked for or an error

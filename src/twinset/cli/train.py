@@ -7,6 +7,7 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
+from twinset.cli import processes
 from twinset.cli.arguments import (
     A_RECIPE,
     INTERRUPTED,
@@ -34,6 +35,14 @@ def train(args: Namespace) -> int:
     if args.data is None and args.pairs is None:
         raise DataError(NO_DATA)
     choose_backend(args.backend)
+    place = processes.given()
+    if place is None and processes.asked(args):
+        return processes.supervise(args)
+    with processes.joined(place):
+        return _trained(args)
+
+
+def _trained(args: Namespace) -> int:
     from twinset.recipe import Recipe, parse_setting
     from twinset.run import train as run_training
 
@@ -55,6 +64,8 @@ def train(args: Namespace) -> int:
         tell=None if args.json else lambda text: note(f"train: {text}"),
         **changes,
     )
+    if run.report is None:  # another process has it, and says what follows
+        return INTERRUPTED if run.model.interrupted else 0
     if args.json:
         say(json.dumps({"folder": str(run.folder), "report": run.report.to_dict()}))
     else:
@@ -104,6 +115,7 @@ def _train(takes: Arguments) -> None:
     takes.option("--seed", "Random seed. Default: the recipe's.", type=int)
     takes.flag("--overwrite", "Replace the run in --out.")
     takes.flag("--resume", "Continue the interrupted run in --out.")
+    processes.declare(takes)
     takes.flag("--allow-leaks", "Train even if an image is in two parts of the data.")
     takes.shared("--backend", "--json")
 

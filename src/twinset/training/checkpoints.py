@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -12,12 +13,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.data.labelled import Labelled
+from twinset.data.pairs import Pairs
 from twinset.errors import ModelError
 from twinset.files import write_bytes
 from twinset.models.history import EpochRecord
+from twinset.models.keras_model import beginning
+from twinset.recipe import Recipe
+from twinset.training import processes
 from twinset.training.guards import Guards
 from twinset.training.monitor import Monitor
 
@@ -68,7 +75,7 @@ class Keeper:
         """Write a checkpoint whole, or leave the one before and say so, once."""
         # A training is worth more than its checkpoint: on a full disk it goes on, and tries again.
         # To take the arrays off the device counts as saving, so they come one by one.
-        if self._path is None:
+        if self._path is None or processes.index():
             return
         started = self._clock()
         self._write(self._path, epoch, step, arrays, monitor)
@@ -105,11 +112,14 @@ class Keeper:
 
     def load(self) -> Checkpoint | None:
         """Read the checkpoint of this training, if there is one; a ModelError tells of others."""
-        if self._path is None or not self._path.exists():
+        if self._path is None:
+            return None
+        held = processes.bytes_from_first(self._read)
+        if held is None:
             return None
         try:
             # from memory: numpy leaves a damaged file open
-            with np.load(io.BytesIO(self._path.read_bytes())) as file:
+            with np.load(io.BytesIO(held)) as file:
                 about = json.loads(file["about"].tobytes())
                 names = [name for name in file.files if name != "about"]
                 arrays, best = (
@@ -124,9 +134,7 @@ class Keeper:
             )
             key = about["key"]
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ModelError(
-                f"{self._path}: expected a checkpoint. {error!r}: remove it, and train anew."
-            ) from None
+            raise self._none(error) from None
         if key != self._key():
             raise ModelError(
                 f"{self._path}: expected a checkpoint of this training. It is of another recipe, "
@@ -134,9 +142,21 @@ class Keeper:
             )
         return found
 
+    def _read(self) -> bytes | None:
+        path = self._path
+        try:
+            return path.read_bytes() if path is not None and path.exists() else None
+        except OSError as error:
+            raise self._none(error) from None
+
+    def _none(self, error: Exception) -> ModelError:
+        return ModelError(
+            f"{self._path}: expected a checkpoint. {error!r}: remove it, and train anew."
+        )
+
     def remove(self) -> None:
         """Delete the file: the training is done."""
-        if self._path is not None:
+        if self._path is not None and not processes.index():
             self._path.unlink(missing_ok=True)
 
 
@@ -144,3 +164,33 @@ def _storable(array: NDArray[Any]) -> NDArray[Any]:
     # numpy's files know no bfloat16; in 32 bits each is the same number, and comes back as it was
     values = np.asarray(array)
     return values.astype(np.float32) if values.dtype.name == "bfloat16" else values
+
+
+def facts_of(
+    recipe: Recipe,
+    data: Labelled,
+    validation: Labelled | None,
+    pairs: Pairs | None,
+    encoder: keras.Model,
+    augmentation: Any,
+) -> Callable[[], dict[str, str]]:
+    """Note all that a training depends on, before it begins; what is returned tells it."""
+    # late, as it takes time, and only checkpoints and other processes ask for it
+    facts = {
+        "recipe": _sha(recipe.model_copy(update={"name": ""}).to_toml().encode()),
+        # the recipe's words are not all: files of weights change, and data says what "auto" means
+        "data": data.digest,
+        "back end": keras.backend.backend(),
+        "augmentation": str(augmentation),
+        # it may say which weights are kept, and when the training ends
+        "validation": "" if validation is None else validation.digest,
+        "pairs": ""
+        if pairs is None
+        else _sha(*(each.tobytes() for each in (pairs.left, pairs.right, pairs.same))),
+    }
+    start = beginning(encoder)
+    return lambda: {**facts, "weights": start()}
+
+
+def _sha(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -14,6 +14,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
+from twinset.errors import RecipeError
+from twinset.training import processes
 from twinset.training.tasks import Batches
 
 # Kept whole on the device up to here; a GPU says itself how much it has.
@@ -31,10 +33,19 @@ class Devices:
 
     @classmethod
     def dividing(cls, batches: Batches) -> Devices:
-        """Take as many devices as divide a batch evenly."""
-        found = jax.devices()
+        """Take as many devices as divide a batch evenly, of each process the same number."""
+        found = processes.devices()
         width = math.gcd(batches.positions.shape[1], batches.targets.shape[1])
-        return cls(found[: max(n for n in range(1, len(found) + 1) if width % n == 0)])
+        count, each = processes.count(), len(found) // processes.count()
+        fit = [n for n in range(1, each + 1) if width % (n * count) == 0]
+        if not fit:
+            less = width // count * count
+            raise RecipeError(
+                f"Expected batches that {count} processes can share evenly. Received one of "
+                f"{width}: take a batch_size that makes it {f'{less} or ' * bool(less)}"
+                f"{less + count}, or another number of processes."
+            )
+        return cls([found[p * each + n] for p in range(count) for n in range(fit[-1])])
 
     def __len__(self) -> int:
         return int(self._mesh.size)
@@ -140,7 +151,7 @@ class Feed:
 
 
 def _resident() -> int:
-    device: Any = jax.devices()[0]
+    device: Any = jax.local_devices()[0]
     stats: Callable[[], Any] = getattr(device, "memory_stats", lambda: None)
     limit = (stats() or {}).get("bytes_limit")
     return RESIDENT if limit is None else int(limit) // 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -19,15 +19,16 @@ from twinset.data.pairs import Pairs
 from twinset.decision import Threshold
 from twinset.errors import DataError, RecipeError
 from twinset.models.card import TrainedOn
-from twinset.models.keras_model import SiameseModel, beginning, identity
+from twinset.models.keras_model import SiameseModel, identity
 from twinset.progress import Report, Wanted, reporting
 from twinset.recipe import AUGMENTATION, OPTIMIZER, Recipe
 from twinset.settings import Section
 from twinset.training import frozen_trunk as features
+from twinset.training import processes
 from twinset.training import validation as validating
 from twinset.training.blend import blended
 from twinset.training.callbacks import Callbacks
-from twinset.training.checkpoints import Keeper
+from twinset.training.checkpoints import Keeper, facts_of
 from twinset.training.monitor import Monitor
 from twinset.training.one_step import (
     attached,
@@ -122,6 +123,7 @@ def fit(
     chosen, built = _chosen(data, recipe, encoder, overrides)
     validating.fitting(data, validation, chosen.stopping)
     check_frozen(chosen)
+    processes.check(callbacks)
     if in_one_step(chosen):
         return _in_one_step(chosen, built, data, progress)
     task = _task(chosen, data, pairs, int(built.output_shape[-1]))
@@ -153,8 +155,8 @@ def fit(
             judged = _blended(built, blend) if trained is built and not blend.nothing else trained
             own = _rows(chosen, built, validation, tell)
             kept = _kept_out(chosen, validation, own, (judged, trained), batches.positions.size)
-        key = _key(chosen, data, validation, pairs, built, augmentation)
-        keeper = Keeper(None if checkpoint is None else Path(checkpoint), key)
+        facts = facts_of(chosen, data, validation, pairs, built, augmentation)
+        keeper = _keeper(checkpoint, facts)
         told = Callbacks(callbacks, trained, job.optimizer, chosen.epochs) if callbacks else None
         monitor = Monitor(
             epochs=chosen.epochs,
@@ -196,6 +198,13 @@ def _optimizer(recipe: Recipe, trunk: keras.Model | None, steps: int) -> keras.o
         trunk=() if trunk is None else trunk.trainable_variables,
     )
     return made
+
+
+def _keeper(checkpoint: str | Path | None, facts: Callable[[], dict[str, str]]) -> Keeper:
+    if processes.count() > 1:
+        processes.agree({**facts(), "checkpoint": "" if checkpoint is None else "kept"})
+    path = None if checkpoint is None else Path(checkpoint)
+    return Keeper(path, lambda: json.dumps(facts(), sort_keys=True))
 
 
 def _model(recipe: Recipe, encoder: keras.Model, data: Labelled, **more: Any) -> SiameseModel:
@@ -341,28 +350,6 @@ def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None, dim: int) -> Task
         per_class=recipe.per_class,
         seed=recipe.seed,
     )
-
-
-def _key(
-    recipe: Recipe,
-    data: Labelled,
-    validation: Labelled | None,
-    pairs: Pairs | None,
-    encoder: keras.Model,
-    augmentation: Any,
-) -> Callable[[], str]:
-    # A training's name is all that it depends on. To be called before it begins; what it returns
-    # gives the name, which only a checkpoint asks for.
-    sha = hashlib.sha256(recipe.model_copy(update={"name": ""}).to_toml().encode())
-    # the recipe's words are not all: files of weights change, and data says what "auto" means
-    sha.update(f"{data.digest} {keras.backend.backend()} {augmentation}".encode())
-    if validation is not None:  # it may say which weights are kept, and when the training ends
-        sha.update(validation.digest.encode())
-    if pairs is not None:
-        for positions in (pairs.left, pairs.right, pairs.same):
-            sha.update(positions.tobytes())
-    start = beginning(encoder)
-    return lambda: f"{sha.hexdigest()} {start()}"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from twinset.cache_folder import cache_folder, prune
 from twinset.losses.batch import wide
 from twinset.models.history import BatchStatistics, batch_statistics
 from twinset.networks.conv import Convolution, DepthwiseConvolution
+from twinset.training import processes
 from twinset.training.checkpoints import Keeper
 from twinset.training.feed import Devices, Fed, Feed
 from twinset.training.gradient_cache import embedder
@@ -63,10 +64,11 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
                 offset = current * len(batches.positions) + fed.first
                 first = step - fed.first
                 while first < fed.steps:
+                    steps, due = monitor.agree(pace.steps, keeper.due)
                     if monitor.stop:
                         return
-                    last = min(first + pace.steps, fed.steps)
-                    with pace.measure(last - first):
+                    last = min(first + steps, fed.steps)
+                    with pace.measure(last - first), processes.naming_who_is_lost():
                         state, seen, embeddings = loop(state, fed, first, last, offset)
                         seen = np.asarray(seen)[first:last]  # (steps, 4), waits for the device
                     first, step = last, fed.first + last
@@ -77,7 +79,7 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
                         state = _shared(job, monitor, devices, state, tell)
                     else:
                         tell()
-                    if keeper.due and not monitor.finished:
+                    if due and not monitor.finished:
                         place = (current + 1, 0) if ended else (current, step)
                         arrays = (np.asarray(value) for value in jax.tree.leaves(state))
                         keeper.save(*place, arrays, monitor)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.models.history import NAN, UNKNOWN, BatchStatistics, EpochRecord
+from twinset.models.history import NAN, UNKNOWN, BatchStatistics, EpochRecord, ValidationScores
 from twinset.progress import Progress, Report
+from twinset.training import processes
 from twinset.training.callbacks import Callbacks
 from twinset.training.guards import Guards, on_interrupt, refuse_dead
 from twinset.training.validation import Validation
@@ -44,7 +45,7 @@ class Monitor:
     ) -> None:
         self.epochs = epochs
         self.history: list[EpochRecord] = []
-        self.interrupted = False
+        self.interrupted = self._asked = False
         self.finished = False
         self._sizes = np.asarray(sizes, np.float64)
         self._images = images
@@ -60,6 +61,14 @@ class Monitor:
     def stop(self) -> bool:
         """Whether the engine is to end the training: interrupted, told so, or at the best."""
         return self.interrupted or self.finished
+
+    def agree(self, steps: int, due: bool) -> tuple[int, bool]:
+        """Agree with the other processes whether to stop, and when to look and save next."""
+        # each has a clock and a keyboard of its own: process 0 decides
+        steps, due, self.interrupted = processes.from_first(
+            lambda: (steps, due, self.interrupted or self._asked or processes.asked_to_stop())
+        )
+        return steps, due
 
     @property
     def looks(self) -> bool:
@@ -145,7 +154,7 @@ class Monitor:
             gradient_norm=self._mean(1),
             active=self._mean(2),
             statistics=statistics() if statistics is not None else UNKNOWN,
-            validation=None if self._validation is None else self._validation.scores(),
+            validation=self._scores(),
         )
         self._report(record.loss, record.images_per_second, record.health)
         self.history.append(record)
@@ -157,6 +166,12 @@ class Monitor:
         self._seen, self._epoch_started = [], time.perf_counter()
         refuse_dead([each.statistics.dead_share for each in self.history[-2:]], record.epoch)
 
+    def _scores(self) -> ValidationScores | None:
+        if self._validation is None:
+            return None
+        scores = self._validation.scores
+        return ValidationScores(**processes.from_first(lambda: asdict(scores())))
+
     @contextmanager
     def watch(self) -> Iterator[Monitor]:
         """Turn Ctrl-C into `interrupted` until training ends; a second one is as usual."""
@@ -167,4 +182,9 @@ class Monitor:
                 self._finish_epoch()
 
     def _interrupt(self) -> None:
-        self.interrupted = True
+        if processes.index():
+            processes.ask_to_stop()
+        elif processes.count() > 1:  # not before the others know
+            self._asked = True
+        else:
+            self.interrupted = True
