@@ -48,8 +48,8 @@ def devices() -> list[Any]:
     """List the devices of all processes that train together."""
     import jax
 
-    found: list[Any] = jax.devices() if count() > 1 else jax.local_devices()
-    return found
+    here = jax.process_index()
+    return [each for each in jax.devices() if count() > 1 or each.process_index == here]
 
 
 _alone = False
