@@ -17,7 +17,7 @@ from twinset.errors import StoreError
 from twinset.search.candidates import SPARE, nearest
 from twinset.search.items import Approximation, Neighbour
 from twinset.search.layout import FLOAT16, FLOAT32
-from twinset.search.postgresql.table import COLUMNS, Table, value
+from twinset.search.postgresql.table import Table, value
 from twinset.search.store import Request
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def search(
 
 def _tune(cursor: Cursor[Any], table: Table, wanted: float) -> tuple[int, float, int]:
     cursor.execute(
-        table.sql(f"SELECT {COLUMNS} FROM {{table}} ORDER BY hashint8(position) LIMIT %s"), [SAMPLE]
+        table.sql(f"SELECT {table.columns} FROM {{table}} ORDER BY hashint8(position) LIMIT %s"),
+        [SAMPLE],
     )
     sample = table.candidates(cursor.fetchall())
     if not len(sample):

@@ -22,7 +22,7 @@ from twinset.search.postgresql.catalogue import (
     register,
     told,
 )
-from twinset.search.postgresql.table import COLUMNS, Table, value
+from twinset.search.postgresql.table import Table, value
 from twinset.search.postgresql.transactions import Transactions
 from twinset.search.store import Request, Store, known_ids, unknown_ids
 from twinset.search.where import Condition
@@ -194,7 +194,9 @@ class PostgresStore(Store):
 
     def _get(self, ids: tuple[str, ...]) -> Items:
         def read(cursor: Cursor[Any], _: Any) -> Items:
-            wanted = self._table.sql(f"SELECT {COLUMNS} FROM {{table}} WHERE id = ANY(%s)")
+            wanted = self._table.sql(
+                f"SELECT {self._table.columns} FROM {{table}} WHERE id = ANY(%s)"
+            )
             cursor.execute(wanted, [list(ids)])
             return self._table.candidates(cursor.fetchall()).named(ids)
 
@@ -231,7 +233,7 @@ class PostgresStore(Store):
 
     def columns(self, most: int = 1000) -> list[Column]:
         """List the names of the metadata, sorted, each with at most so many different values."""
-        return self._transactions.read(lambda cursor, _: self._table.columns(cursor, most))
+        return self._transactions.read(lambda cursor, _: self._table.names(cursor, most))
 
     def listed(self) -> Iterator[tuple[str, Metadata]]:
         """Go through ids and metadata, in the order in which the items were put in."""
@@ -240,7 +242,7 @@ class PostgresStore(Store):
 
     def _batches(self, size: int) -> Iterator[Items]:
         table = self._table
-        for rows in self._read_all(COLUMNS, size):
+        for rows in self._read_all(table.columns, size):
             yield table.candidates(rows).items()
 
     def _read_all(self, columns: str, size: int) -> Iterator[list[Any]]:

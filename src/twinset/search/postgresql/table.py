@@ -25,7 +25,6 @@ from twinset.search.where import Condition
 if TYPE_CHECKING:
     from psycopg import Cursor
 
-COLUMNS = "position, id, embedding, metadata"
 LARGEST_FLOAT16 = 65_504
 # Rows that are written in one piece.
 _PIECE = 500
@@ -50,6 +49,16 @@ class Table:
     def type(self) -> str:
         """The type of an embedding, in SQL."""
         return f"{'halfvec' if self.layout.vectors == FLOAT16 else 'vector'}({self.dim})"
+
+    @property
+    def numbers(self) -> np.dtype[Any]:
+        """The numbers of an embedding, most significant byte first."""
+        return np.dtype(">f2" if self.layout.vectors == FLOAT16 else ">f4")
+
+    @property
+    def columns(self) -> str:
+        """What `candidates` takes; an embedding as the bytes that the server sends."""
+        return f"position, id, {self.type.partition('(')[0]}_send(embedding), metadata"
 
     def sql(self, statement: str) -> bytes:
         """Put the names of the table and of its indexes, made of its number, into a statement."""
@@ -115,7 +124,7 @@ class Table:
         # A row is the number of its fields, and each field's size and bytes, most significant
         # first. An embedding: its size, 0, numbers. jsonb: 1 for the version, text.
         vectors = items.vectors[which]
-        numbers = vectors.astype(">f2" if self.layout.vectors == FLOAT16 else ">f4")
+        numbers = vectors.astype(self.numbers)
         width = numbers.itemsize * self.dim
         fields = np.empty((len(vectors), 8 + width), np.uint8)
         fields[:, :8] = np.frombuffer(struct.pack(">ihh", 4 + width, self.dim, 0), np.uint8)
@@ -154,9 +163,10 @@ class Table:
 
     def candidates(self, rows: Sequence[Any]) -> Candidates:
         """Turn rows into arrays."""
-        vectors = np.empty((len(rows), self.dim), np.float32)
-        for at, row in enumerate(rows):
-            vectors[at] = row[2].to_numpy()
+        # each begins with its size and a 0, 4 bytes
+        sent = np.frombuffer(b"".join(row[2] for row in rows), np.uint8)
+        numbers = sent.reshape(len(rows), 4 + self.numbers.itemsize * self.dim)[:, 4:].copy()
+        vectors = numbers.view(self.numbers).astype(np.float32)
         positions = np.array([row[0] for row in rows], np.int64)
         return Candidates(positions, [row[1] for row in rows], vectors, [row[3] for row in rows])
 
@@ -172,7 +182,7 @@ class Table:
         rows = cursor.fetchall()
         return Page(tuple(row[0] for row in rows), tuple(row[1] for row in rows), total)
 
-    def columns(self, cursor: Cursor[Any], most: int) -> list[Column]:
+    def names(self, cursor: Cursor[Any], most: int) -> list[Column]:
         """List names, each with its kinds and different values."""
         cursor.execute(
             self.sql(
@@ -213,7 +223,7 @@ class Table:
         if reach is not None:
             condition += f"{' AND' if where else ' WHERE'} {distance} <= %s"
             parameters += [query, reach]
-        statement = f"SELECT {COLUMNS} FROM {{table}}{condition} ORDER BY {distance} LIMIT %s"
+        statement = f"SELECT {self.columns} FROM {{table}}{condition} ORDER BY {distance} LIMIT %s"
         cursor.execute(self.sql(statement), [*parameters, query, limit])
         return self.candidates(cursor.fetchall())
 
