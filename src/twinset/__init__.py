@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from twinset.search.keep import KeepPlan as KeepPlan
     from twinset.search.keep import keep_plan as keep_plan
     from twinset.search.review import Review as Review
-    from twinset.search.switched import Switched as Switched
+    from twinset.search.switching import Switched as Switched
     from twinset.server.client import Client as Client
     from twinset.server.running import serve as serve
     from twinset.training.fit import fit as fit
@@ -93,7 +93,7 @@ _HOMES = {
     "Recipe": "twinset.recipe",
     "Review": "twinset.search.review",
     "SiameseModel": "twinset.models.keras_model",
-    "Switched": "twinset.search.switched",
+    "Switched": "twinset.search.switching",
     "Threshold": "twinset.decision",
     "TwinsetError": "twinset.errors",
     "Verdict": "twinset.decision",

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csgraph
 
-from twinset.search import reach as module
+from twinset.search import thresholds as module
 from twinset.search.items import Items, Signature
-from twinset.search.reach import reach, reach_of
 from twinset.search.store import create_store
+from twinset.search.thresholds import reach, reach_of
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 6)] * 2), max_size=6))

@@ -21,9 +21,8 @@ from twinset.search.answer import Answer
 from twinset.search.checked import checked_k
 from twinset.search.decisions import Decided, Decision, Judged, Judgements, Settled
 from twinset.search.items import Items, Neighbour
-from twinset.search.points import this_user
-from twinset.search.recalibrating import Recalibrating
 from twinset.search.review import Review, review
+from twinset.search.thresholds import Recalibrating, this_user
 from twinset.search.where import Where, conditions, holds
 
 

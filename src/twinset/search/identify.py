@@ -110,8 +110,7 @@ class Identifying:
             StoreError: no item has a value there, the share is out of range, or the store keeps no
                 records.
         """
-        from twinset.search.gallery import Gallery
-        from twinset.search.identity_choice import choose_settings
+        from twinset.search.gallery import Gallery, choose_settings
 
         checked_text(column, "the column of identities")
         if strangers is not None and not 0 < strangers < 1:
@@ -283,7 +282,7 @@ class Identifying:
             again = replace(own, **{name: getattr(known, name) for name in _FITTED})
             if (known.other, known.together) == (digest, together) and again == known:
                 return known
-        from twinset.search.identity_choice import choose_settings
+        from twinset.search.gallery import choose_settings
 
         views = [gallery]
         models = [self.model]

@@ -33,9 +33,9 @@ from twinset.search.index_sources import (
     listing_of,
 )
 from twinset.search.items import Items, Signature
-from twinset.search.points import Pointing
 from twinset.search.store import Store, create_store, open_store
 from twinset.search.switching import Switching
+from twinset.search.thresholds import Pointing
 from twinset.search.where import Where
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from twinset.decision import ErrorCurve, Verdict
 from twinset.search.decisions import Decided, Decision
 from twinset.search.items import Neighbour
 from twinset.search.paging import Page
-from twinset.search.points import Point
 from twinset.search.review import Question, Review
+from twinset.search.thresholds import Point
 from twinset.server import wire
 from twinset.server.wire import ClientImage, Sender, encoded, quoted, single
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from twinset.errors import StoreError
-from twinset.search.reach import reach
+from twinset.search.thresholds import reach
 from twinset.server.kept import kept
 from twinset.server.problems import Problem
 from twinset.server.schemas import PointIn, PointOut, ThresholdCosts
