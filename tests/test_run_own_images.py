@@ -115,6 +115,37 @@ def test_digits_from_folder_to_verdict(digits, command):
     assert same.out.startswith("same: ")
 
 
+def test_columns_of_any_name_from_check_to_index(digits, command):
+    """A table of somebody's own, with two columns that could be the label."""
+    pixels, labels = digits
+    write_tree(Path("scans"), pixels[:300], labels[:300], [str(digit) for digit in range(10)])
+    with Path("own.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["scan", "label", "class", "writer"])
+        for i, label in enumerate(labels[:300]):
+            writer.writerow([f"scans/{label}/{i:05}.png", i % 2, f"digit {label}", i // 10])
+    unclear = command("check", "own.csv", "--image", "scan")
+    assert unclear.code == 2
+    assert "name the one for the label with --label COLUMN" in unclear.err
+    named = ("--image", "scan", "--label", "class", "--group", "writer")
+    found = json.loads(command("check", "own.csv", *named, "--json").out)
+    assert [each["name"] for each in found["classes"]][:2] == ["digit 0", "digit 1"]
+    quick = ("--recipe", "fast", "--set", "epochs=2", "--out", "run", "--allow-leaks")
+    shown = command("train", "own.csv", *named, *quick)
+    assert shown.code == 0, shown.err
+    # the run knows them, for its own data and for the same table named again
+    for data in ((), ("own.csv",)):
+        judged = command("evaluate", "run", *data, "--no-baselines", "--json")
+        assert judged.code == 0, judged.err
+        assert json.loads(judged.out)["class_names"][0] == "digit 0"
+    made = command("index", "run", "own.csv", *named[:4], "--out", "own.index")
+    assert made.code == 0, made.err
+    assert "300 items" in made.out
+    asked = ("search", "own.index", "scans/7/00007.png", "-k", "1", "--json")
+    ((hit,),) = (each["neighbours"] for each in json.loads(command(*asked).out))
+    assert (hit["metadata"]["label"], hit["metadata"]["writer"]) == ("digit 7", 0)
+
+
 def test_colour_trains_and_keeps_its_rule(tiles, tmp_path):
     pixels, labels = tiles
     write_tree(tmp_path / "tiles", pixels[::2], labels[::2], ["roof", "flower"])
@@ -131,7 +162,9 @@ def test_a_run_is_never_judged_on_what_it_has_used(tiles, tmp_path):
     write_tree(tmp_path / "tiles", pixels[::4], labels[::4], ["roof", "flower"])
     run = twinset.train(tmp_path / "tiles", "fast", out=tmp_path / "run", **QUICK)
     recipe, how = run.model.recipe, run.model.preprocessing
-    parts = run_data.evaluation_parts(tmp_path / "run", tmp_path / "tiles", recipe, how)
+    parts = run_data.evaluation_parts(
+        tmp_path / "run", run_data.Origin(tmp_path / "tiles"), recipe, how
+    )
     used = {
         bytes(key)
         for key in np.concatenate([parts.fit.fingerprints, parts.calibration.fingerprints])
@@ -140,7 +173,9 @@ def test_a_run_is_never_judged_on_what_it_has_used(tiles, tmp_path):
     assert len(parts.fit) + len(parts.calibration) + len(parts.test) == 124
     # more images in the same folder: the new ones are for the test
     write_tree(tmp_path / "tiles", pixels[1::4], labels[1::4], ["roof", "flower"], kind="bmp")
-    more = run_data.evaluation_parts(tmp_path / "run", tmp_path / "tiles", recipe, how)
+    more = run_data.evaluation_parts(
+        tmp_path / "run", run_data.Origin(tmp_path / "tiles"), recipe, how
+    )
     assert len(more.test) == len(parts.test) + 124
     assert not used & set(map(bytes, more.test.fingerprints))
     fitted = tmp_path / "fitted"
@@ -148,7 +183,7 @@ def test_a_run_is_never_judged_on_what_it_has_used(tiles, tmp_path):
         (fitted / name).parent.mkdir(parents=True, exist_ok=True)
         (fitted / name).write_bytes((tmp_path / "tiles" / name).read_bytes())
     with pytest.raises(DataError, match="images that the model has not seen. All"):
-        run_data.evaluation_parts(tmp_path / "run", fitted, recipe, how)
+        run_data.evaluation_parts(tmp_path / "run", run_data.Origin(fitted), recipe, how)
 
 
 def test_a_folder_of_validation_images_is_looked_at_after_each_epoch(tiles, tmp_path, command):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import twinset
-from twinset.data.load import source_of
+from twinset.data.load import origin_of
 from twinset.errors import DataError, RecipeError
 from twinset.evaluation.of_run import compare_runs, evaluate_run, study_run
 from twinset.run import train
@@ -64,7 +64,7 @@ def run(signatures, tmp_path_factory):
 
 def test_a_run_from_pairs_alone(run, signatures):
     found, told = run
-    assert source_of(found.folder) == (None, str(signatures / "pairs.csv"))
+    assert origin_of(found.folder) == (None, str(signatures / "pairs.csv"), {})
     assert found.model.class_names == ()
     assert found.model.threshold.calibrated
     assert 0 <= found.model.threshold.fmr_range[0] <= found.model.threshold.fmr

@@ -12,7 +12,7 @@ from PIL import Image
 
 import twinset
 from twinset.data import sources
-from twinset.data.load import source_of
+from twinset.data.load import origin_of
 from twinset.data.sources import read_listing
 from twinset.errors import DataError, RecipeError
 from twinset.registry import Registry
@@ -76,7 +76,7 @@ def test_a_source_of_data(trained):
     assert (found["name"], found["images"]) == ("stripes", 40)
     assert "40 added" in run("index", trained, "stripes://20", "--out", "stripes.index")
     # the run remembers where its data was, though that is no path
-    assert source_of(trained) == ("stripes://20", None)
+    assert origin_of(trained) == ("stripes://20", None, {})
 
 
 def test_their_sources_are_named_where_none_claims_a_place(monkeypatch):

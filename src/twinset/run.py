@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled
-from twinset.data.load import DEFAULT, load_parts, write_members
+from twinset.data.load import DEFAULT, Origin, load_parts, write_members
 from twinset.data.pair_tables import read_pair_table
 from twinset.data.parts import Parts
 from twinset.data.sources import is_path, source_for
@@ -52,6 +52,7 @@ def train(
     recipe: str | Path | Recipe | None = None,
     *,
     pairs: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -76,6 +77,9 @@ def train(
             group. Left and right are ids of the data, or paths. Classes of the data, where it has
             some, give pairs as well; a judgement goes before them. "tutorial" and "batch" are the
             recipe's own field. Defaults to none.
+        columns: of a table of images, those that are not called as usual: {"image": "photo",
+            "label": "person"}, and "group" and "split" if there are any. Remembered by the run.
+            Defaults to the usual names.
         out: the folder. Defaults to a new one, `runs/<recipe's name>` or that with a number.
         overwrite: replace the run in `out`, if there is one. Defaults to False.
         resume: go on with the training that was stopped in `out`; begin where there was none.
@@ -112,7 +116,12 @@ def train(
     state = folder / CHECKPOINT
     try:
         parts = load_parts(
-            data, chosen, pairs=pairs, allow_leaks=allow_leaks, progress=progress, tell=tell
+            *(data, chosen),
+            pairs=pairs,
+            columns=columns,
+            allow_leaks=allow_leaks,
+            progress=progress,
+            tell=tell,
         )
         if not resume and first:
             state.unlink(missing_ok=True)
@@ -139,7 +148,7 @@ def train(
     processes.leave()
     if not first:
         return Run(folder, model, None)
-    _save(model, folder, parts, (data, pairs))
+    _save(model, folder, parts, Origin(data, pairs, columns or {}))
     found = None if choice is None else choice.found
     model, found = _calibrated(model, folder, parts, found, progress, tell)
     with _step(folder, "its graph for ONNX Runtime"):
@@ -268,14 +277,14 @@ def _save(
     model: SiameseModel,
     folder: Path,
     parts: Parts,
-    sources: tuple[str | Path | None, str | Path | None],
+    origin: Origin,
 ) -> None:
     try:
         for pattern in _WRITTEN:
             for path in filter(Path.is_file, folder.glob(pattern)):
                 path.unlink()
         # first: without them nobody knows which images the model must not be judged on
-        write_members(folder, parts, *sources)
+        write_members(folder, parts, origin)
         model.save(folder)
     except OSError as error:
         raise DataError(

@@ -125,7 +125,12 @@ def test_the_working_folder_may_change_after_listing(monkeypatch):
     ("path", "arguments", "words"),
     [
         ("nowhere", {}, "nowhere: expected .*, a folder of images, .*a table.*Received nothing"),
-        ("photos.zip", {}, r"Received a file .zip: unpack an archive first"),
+        ("photos.zip", {}, r"Received a file .zip: it is an archive; unpack it"),
+        ("book.XLSX", {}, r"Received a file .XLSX: it is a spreadsheet; save it as CSV"),
+        ("labels.txt", {}, r"Received a file .txt: write what it says as a table"),
+        ("one.jpg", {}, r"Received a file .jpg: it is one image; pass the folder"),
+        ("https://example.org/photos", {}, "Received an address: download what is there"),
+        ("shop://shoes", {}, "source of data out of .*Received 'shop'"),
         ("bare", {}, "Received a file without suffix"),
         ("pets.csv", {"classes": "top"}, "no `classes` for a table of images .*Received 'top'"),
         ("photos", {"label": "species"}, "no `label` for a folder of images. Received 'species'"),
@@ -134,7 +139,7 @@ def test_the_working_folder_may_change_after_listing(monkeypatch):
 )
 def test_what_cannot_be_listed(path, arguments, words):
     picture("photos/cat/a.png")
-    for name in ("photos.zip", "bare", "pets.csv"):
+    for name in ("photos.zip", "bare", "pets.csv", "book.XLSX", "labels.txt", "one.jpg"):
         Path(name).touch()
     with pytest.raises(DataError, match=words):
         read_listing(path, **arguments)

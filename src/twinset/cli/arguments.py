@@ -37,6 +37,18 @@ SHARED: dict[str, dict[str, Any]] = {
         "type": Path,
         "metavar": "TABLE",
     },
+    **{
+        f"--{what}": {
+            "about": f"Of a table of images: the column {of}. Default: {usual}.",
+            "metavar": "COLUMN",
+        }
+        for what, of, usual in (
+            ("image", "with paths or images", "one called path, image, file or the like"),
+            ("label", "that says what an image shows", "label, class or the like"),
+            ("group", "of images that stay together in one part", "group, if there is one"),
+            ("split", "of parts: train, val, test", "split or part, if there is one"),
+        )
+    },
     "--set": {
         "about": "Change a value of the recipe, such as loss.margin=2. Repeatable.",
         "action": "append",
@@ -65,6 +77,15 @@ SHARED: dict[str, dict[str, Any]] = {
     },
     "--json": {"about": "Print JSON instead of text.", "action": "store_true"},
 }
+
+
+COLUMNS = ("image", "label", "group", "split")
+
+
+def columns_of(args: argparse.Namespace) -> dict[str, str]:
+    """Return the columns of a table of images that were named."""
+    asked = {what: getattr(args, what, None) for what in COLUMNS}
+    return {what: name for what, name in asked.items() if name is not None}
 
 
 class Arguments:

@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from twinset.cli.arguments import Arguments, choose_backend, note, say
+from twinset.cli.arguments import COLUMNS, Arguments, choose_backend, columns_of, note, say
 from twinset.errors import RecipeError
 
 
@@ -33,19 +33,25 @@ def evaluate(args: Namespace) -> int:
     choose_backend(args.backend)
     from twinset.evaluation.of_run import compare_runs, evaluate_run, study_run
 
+    named = columns_of(args)
     if args.against is not None:
-        comparison = compare_runs(args.run, args.against, args.data, pairs=args.pairs)
+        comparison = compare_runs(
+            args.run, args.against, args.data, pairs=args.pairs, columns=named
+        )
         say(json.dumps(comparison.to_dict()) if args.json else comparison.summary())
         return 0
     tell = None if args.json else lambda text: note(f"evaluate: {text}")
     if args.protocol == "full":
-        summary, text = study_run(args.run, args.data, progress=tell is not None, tell=tell)
+        summary, text = study_run(
+            args.run, args.data, columns=named, progress=tell is not None, tell=tell
+        )
         say(json.dumps(summary) if args.json else text)
         return 0
     found = evaluate_run(
         args.run,
         args.data,
         pairs=args.pairs,
+        columns=named,
         baselines=not args.no_baselines,
         progress=tell is not None,
         tell=tell,
@@ -64,7 +70,7 @@ def _evaluate(takes: Arguments) -> None:
         "left out. Default: the run's own.",
         nargs="?",
     )
-    takes.shared("--pairs")
+    takes.shared("--pairs", *(f"--{what}" for what in COLUMNS))
     takes.option(
         "--protocol",
         "test: this model on the test part. full: its recipe, retrained over seeds and folds.",

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from twinset import tables
-from twinset.cli.arguments import INDEX_PLACE, Arguments, note, plural, say, tell_skipped
+from twinset.cli.arguments import (
+    INDEX_PLACE,
+    Arguments,
+    columns_of,
+    note,
+    plural,
+    say,
+    tell_skipped,
+)
 from twinset.errors import StoreError
 
 LABELS = 20  # so many get a line
@@ -33,6 +41,7 @@ def index(args: Namespace) -> int:
         args.out,
         identity=args.identity,
         strangers=args.strangers,
+        columns=columns_of(args),
         overwrite=args.overwrite,
         remove_missing=args.remove_missing,
         progress=not args.json,
@@ -65,6 +74,7 @@ def _index(takes: Arguments) -> None:
         "A folder of images, or a table of images (.csv, .tsv, .parquet) or embeddings (.npy, "
         ".npz, .parquet).",
     )
+    takes.shared(*(f"--{what}" for what in COLUMNS if what in ("image", "label")))
     takes.option("--out", f"The index: {INDEX_PLACE}.", required=True, metavar="INDEX")
     takes.option(
         "--identity",

@@ -10,10 +10,12 @@ from typing import Any
 from twinset.cli import processes
 from twinset.cli.arguments import (
     A_RECIPE,
+    COLUMNS,
     INTERRUPTED,
     SHARED,
     Arguments,
     choose_backend,
+    columns_of,
     note,
     say,
 )
@@ -56,6 +58,7 @@ def _trained(args: Namespace) -> int:
     run = run_training(
         args.data,
         recipe,
+        columns=columns_of(args),
         out=args.out,
         overwrite=args.overwrite,
         resume=args.resume,
@@ -128,7 +131,7 @@ NO_DATA = (
 
 def _data(takes: Arguments) -> None:
     takes.option("data", f"{SHARED['data']['about']} May be left out with --pairs.", nargs="?")
-    takes.shared("--pairs")
+    takes.shared("--pairs", *(f"--{what}" for what in COLUMNS))
 
 
 def check(args: Namespace) -> int:
@@ -147,7 +150,12 @@ def check(args: Namespace) -> int:
 
     shown = not args.json
     found = check_data(
-        args.data, pairs=args.pairs, size=args.size, pictures=args.pictures, progress=shown
+        args.data,
+        pairs=args.pairs,
+        columns=columns_of(args),
+        size=args.size,
+        pictures=args.pictures,
+        progress=shown,
     )
     say(json.dumps(found.to_dict()) if args.json else found.summary())
     return 0 if found.ok else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,7 @@ def load_images(
     *,
     preprocessing: Preprocessing | VectorInput | None = None,
     pairs: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Wanted = False,
 ) -> tuple[Labelled, Labelled | None]:
     """Load a data set: its training part and test part where these are published, or all of it.
@@ -36,13 +37,14 @@ def load_images(
     `data` is what a source of data takes: "fashion-mnist", or the path of a folder, a table, or a
     file of vectors. The section `images` of a recipe says what the user's own images become,
     unless a model's `preprocessing` does. `pairs` is a table of judged pairs, whose images may be
-    those of the data, or with None those that it names itself.
+    those of the data, or with None those that it names itself. `columns` names those of the data's
+    table that are not called as usual: {"image": "photo", "label": "person"}.
 
     Raises:
         DataError: no such data, nothing that can be read, or not what the model takes.
         DownloadError: no source could provide the built-in set.
     """
-    listing = listing_of(data, pairs, progress=progress)
+    listing = listing_of(data, pairs, progress=progress, **(columns or {}))
     vectors = listing.rows is not None and listing.rows.dtype != np.uint8
     if isinstance(preprocessing, VectorInput) and not vectors:
         raise DataError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,7 @@ def load_parts(
     recipe: Recipe,
     *,
     pairs: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     allow_leaks: bool = False,
     progress: Wanted = False,
     tell: Tell | None = None,
@@ -45,14 +48,14 @@ def load_parts(
 
     Near duplicates stay in one part where this draws the parts. Where the data's owner drew them,
     leaks between them are refused, unless `allow_leaks` says to go on. The recipe's `holdout`,
-    `split` and `seed` say how to divide. `pairs` is a table of judged pairs. `tell` hears what
-    comes next, and what the check found.
+    `split` and `seed` say how to divide. `pairs` is a table of judged pairs; `columns` is as for
+    `load_images`. `tell` hears what comes next, and what the check found.
 
     Raises:
         DataError: the data is not fit for training, or as `load_images`.
     """
     say = tell or (lambda _: None)
-    images, test = load_images(data, recipe.images, pairs=pairs, progress=progress)
+    images, test = load_images(data, recipe.images, pairs=pairs, columns=columns, progress=progress)
     if test is not None:
         parts = divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
         _tell_notes(parts, say)
@@ -93,29 +96,46 @@ def _checked(images: LabelledImages, allow_leaks: bool, say: Tell) -> NDArray[np
     return copies.together()
 
 
-def write_members(
-    folder: str | Path, parts: Parts, source: str | Path | None, pairs: str | Path | None = None
-) -> None:
+class Origin(NamedTuple):
+    """Where images are from: a data set, judged pairs, or both, and what a table's columns mean."""
+
+    data: str | Path | None = None
+    pairs: str | Path | None = None
+    columns: Mapping[str, str] = MappingProxyType({})  # as for `load_images`
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return str(self.data or self.pairs)
+
+    @property
+    def lasting(self) -> Origin:
+        """The same from whatever folder this runs in."""
+        data, pairs = self.data, self.pairs
+        if data is not None and is_path(str(data)):
+            data = str(Path(data).absolute())
+        return Origin(data, None if pairs is None else str(Path(pairs).absolute()), self.columns)
+
+
+def write_members(folder: str | Path, parts: Parts, origin: Origin) -> None:
     """Note in a run's folder which images were in which part, by their fingerprints."""
     file = io.BytesIO()
     prints: dict[str, Any] = {name: part.fingerprints for name, part in parts.named().items()}
-    if source is not None and is_path(str(source)):
-        source = Path(source).absolute()
-    places = {"source": source, "pairs": None if pairs is None else Path(pairs).absolute()}
-    for name, place in places.items():
-        if place is not None:  # as bytes, since a path need not be text
-            prints[name] = np.frombuffer(os.fsencode(place), np.uint8)
+    data, pairs, columns = origin.lasting
+    told = {"source": data, "pairs": pairs, "columns": json.dumps(dict(columns))}
+    for name, text in told.items():
+        if text is not None:  # as bytes, since a path need not be text
+            prints[name] = np.frombuffer(os.fsencode(text), np.uint8)
     np.savez(file, **prints)
     write_bytes(Path(folder) / MEMBERS, file.getvalue())
 
 
 def evaluation_parts(
     folder: str | Path,
-    data: str | Path | None,
+    origin: Origin,
     recipe: Recipe,
     preprocessing: Preprocessing | VectorInput,
     *,
-    pairs: str | Path | None = None,
     cross_fitted: bool = False,
     tell: Tell | None = None,
 ) -> Parts:
@@ -123,7 +143,10 @@ def evaluation_parts(
 
     A run with cross-fitted distances can do without.
     """
-    images, test = load_images(data, recipe.images, preprocessing=preprocessing, pairs=pairs)
+    data, pairs, columns = origin
+    images, test = load_images(
+        data, recipe.images, preprocessing=preprocessing, pairs=pairs, columns=columns
+    )
     if test is not None:
         return divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
     members = _members(Path(folder))
@@ -147,7 +170,7 @@ def evaluation_parts(
         rest = rest[:0]
     elif not len(rest):
         raise DataError(
-            f"{data or pairs}: expected images that the model has not seen. All {len(images)} were "
+            f"{origin.name}: expected images that the model has not seen. All {len(images)} were "
             "used for its training: evaluate on others."
         )
     if tell is not None and len(used) and len(rest):
@@ -158,18 +181,20 @@ def evaluation_parts(
     return Parts(**parts)
 
 
-def source_of(
-    folder: str | Path, data: str | None = None, pairs: str | Path | None = None
-) -> tuple[str | None, str | Path | None]:
-    """Tell the data and the table of judged pairs that are asked for, else those of the run."""
-    if data is not None or pairs is not None:
-        return data, pairs
+def origin_of(folder: str | Path, asked: Origin = Origin()) -> Origin:  # noqa: B008 - frozen
+    """Tell where the images are from that are asked for; where none are, those of the run."""
     found = _members(Path(folder))
-    own, judged = (
+    data, pairs, columns = (
         os.fsdecode(found[name].tobytes()) if name in found else None
-        for name in ("source", "pairs")
+        for name in ("source", "pairs", "columns")
     )
-    return (DEFAULT if own is None and judged is None else own), judged
+    own = Origin(
+        DEFAULT if data is None and pairs is None else data, pairs, json.loads(columns or "{}")
+    )
+    if asked.data is None and asked.pairs is None:
+        return own._replace(columns=asked.columns or own.columns)
+    same = asked.lasting.data == own.data  # the run's own table, named again
+    return asked._replace(columns=own.columns) if same and not asked.columns else asked
 
 
 def _members(folder: Path) -> Mapping[str, NDArray[np.uint8]]:

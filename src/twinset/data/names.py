@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -216,7 +217,7 @@ class Texts:
         return [values[code] for code in self.codes.tolist()]
 
 
-TEXT_TABLES = (".csv", ".tsv")
+TEXT_TABLES = (".csv", ".tsv", ".jsonl")
 T = TypeVar("T")
 
 
@@ -246,7 +247,7 @@ class CsvTable:
 def read_csv(
     file: Path, choose: Callable[[Sequence[str]], T], *, errors: str = "strict"
 ) -> tuple[CsvTable, T]:
-    """Read a table in UTF-8 whose first line names the columns.
+    """Read a table in UTF-8: its first line names the columns, or each line is a JSON object.
 
     The delimiter is ",", ";" or a tab: the first with which `choose`, which finds the columns that
     are needed among the names of all, is content. `errors` is as for `bytes.decode`, since names of
@@ -254,6 +255,9 @@ def read_csv(
     """
     # not by splitlines(): to that, U+2028 and some controls in a cell would end a line as well
     lines = list(io.StringIO(_text(file, errors), newline=""))
+    if file.suffix.lower() == ".jsonl":
+        table = _objects(file, lines)
+        return table, choose(table.header)
     delimiter, chosen = _delimiter(file, lines, choose)
     found = [(start, record) for start, record in _records(file, lines, delimiter) if record]
     header, records = found[0][1], [record for _, record in found[1:]]
@@ -267,6 +271,36 @@ def read_csv(
         # cells that are missing at the end are empty, as spreadsheets write them
         record += [""] * (len(header) - len(record))
     return CsvTable(header, records, [start for start, _ in found[1:]], faults), chosen
+
+
+def _objects(file: Path, lines: Sequence[str]) -> CsvTable:
+    # what is no text is told as JSON tells it, and read again as the cells of a .csv are
+    found = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = [_object(file, number, line) for number, line in found]
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    records = [[_cell(row.get(name)) for name in header] for row in rows]
+    return CsvTable(header, records, [number for number, _ in found])
+
+
+def _object(file: Path, number: int, line: str) -> dict[str, object]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        row, received = None, f"other text: {error}"
+    else:
+        received = line.strip()[:40]
+    if not isinstance(row, dict):
+        raise DataError(
+            f"{shown(str(file))}, line {number}: expected one JSON object in each line, such as "
+            f'{{"file_name": "1.png", "label": "cat"}}. Received {shown(received)}.'
+        )
+    return row
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _text(file: Path, errors: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from twinset.data import load as run_data
 from twinset.data.labelled import Labelled
+from twinset.data.load import Origin
 from twinset.data.parts import Parts
 from twinset.data.sources import is_path
 from twinset.errors import DataError
@@ -111,6 +112,7 @@ def evaluate_run(
     data: str | None = None,
     *,
     pairs: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     baselines: bool = True,
     progress: Wanted = True,
     tell: Callable[[str], None] | None = None,
@@ -118,20 +120,20 @@ def evaluate_run(
     """Evaluate the model of a run on the images that it has not used."""
     # Writes evaluation.json, .md (a model card) and .html (with pictures) beside the model. The
     # page also tells of classes that the training never saw, if `study_run` was there before.
-    data, pairs = run_data.source_of(run, data, pairs)
-    model, parts = _loaded(run, data, pairs, tell)
+    origin = run_data.origin_of(run, Origin(data, pairs, columns or {}))
+    model, parts = _loaded(run, origin, tell)
     fit = parts.fit if len(parts.fit) else None
     if parts.test is None and fit is not None:
         left = CrossFitted.read(Path(run) / CROSSFIT)
         test, found = evaluate_left_out(model, left, fit, baselines=baselines, progress=progress)
     else:
-        test = _test_of(parts, data or pairs)
+        test = _test_of(parts, origin)
         found = evaluate(
             model, test, fitted=fit, tune=parts.tune, baselines=baselines, progress=progress
         )
     found.write_json(Path(run) / NUMBERS)
     found.write_markdown(Path(run) / "evaluation.md")
-    study = None if data is None else _stored_study(Path(run), model, data)
+    study = None if origin.data is None else _stored_study(Path(run), model, str(origin.data))
     _write_page(Path(run), found.to_dict(), test, study)
     return found
 
@@ -140,6 +142,7 @@ def study_run(
     run: str | Path,
     data: str | None = None,
     *,
+    columns: Mapping[str, str] | None = None,
     progress: Wanted = True,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], str]:
@@ -148,22 +151,24 @@ def study_run(
     from twinset.models.keras_model import SiameseModel
 
     model = SiameseModel.load(run)
-    own, judged = run_data.source_of(run)
-    source = data or own
-    if source is None or (judged is not None and data is None):
+    own = run_data.origin_of(run)
+    origin = run_data.origin_of(run, Origin(data, columns=columns or {}))
+    if origin.data is None or origin.pairs is not None:
         raise DataError(
             f"{run}: expected classes for the full protocol, which leaves some of them out. "
             "Received a run on judged pairs: name data with classes, or take --protocol test."
         )
     # The run's own data passed the check when it was trained on, or its leaks were allowed then: to
     # ask again would refuse for good what --allow-leaks let pass.
+    source = str(origin.data)
     parts = run_data.load_parts(
         source,
         Recipe.load(model.recipe, holdout="auto"),  # a calibration part, whatever the recipe says
-        allow_leaks=own in (source, str(Path(source).absolute())),
+        columns=origin.columns,
+        allow_leaks=origin.lasting.data == own.data,
         tell=tell,
     )
-    test = _test_of(parts, source)
+    test = _test_of(parts, origin)
     summary = run_study(
         parts, model.recipe, Path(run) / STUDY, about=_about(model, source), progress=progress
     )
@@ -181,15 +186,16 @@ def compare_runs(
     data: str | None = None,
     *,
     pairs: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Tell which of two runs has the better model, on images that neither has used."""
     # Writes nothing: a comparison belongs to neither folder.
-    data, pairs = run_data.source_of(run, data, pairs)
-    (a, of_a), (b, of_b) = (_loaded(each, data, pairs, None) for each in (run, other))
-    tests = [_test_of(parts, data or pairs) for parts in (of_a, of_b)]
+    origin = run_data.origin_of(run, Origin(data, pairs, columns or {}))
+    (a, of_a), (b, of_b) = (_loaded(each, origin, None) for each in (run, other))
+    tests = [_test_of(parts, origin) for parts in (of_a, of_b)]
     if tests[0].digest != tests[1].digest:
         raise DataError(
-            f"Expected two runs with the same test images. Of {data or pairs}, {run} has not used "
+            f"Expected two runs with the same test images. Of {origin.name}, {run} has not used "
             f"{len(tests[0]):,} and {other} {len(tests[1]):,}, and these are not the same: compare "
             "on images that neither has used, or train both with one seed and one image size."
         )
@@ -198,8 +204,7 @@ def compare_runs(
 
 def _loaded(
     run: str | Path,
-    data: str | None,
-    pairs: str | Path | None,
+    origin: Origin,
     tell: Callable[[str], None] | None,
 ) -> tuple[SiameseModel, Parts]:
     from twinset.models.keras_model import SiameseModel
@@ -207,18 +212,19 @@ def _loaded(
     model = SiameseModel.load(run)
     return model, run_data.evaluation_parts(
         run,
-        data,
+        origin,
         model.recipe,
         model.preprocessing,
-        pairs=pairs,
         cross_fitted=(Path(run) / CROSSFIT).is_file(),
         tell=tell,
     )
 
 
-def _test_of(parts: Parts, data: str | Path | None) -> Labelled:
+def _test_of(parts: Parts, origin: Origin) -> Labelled:
     if parts.test is None:
-        raise DataError(f"{data}: expected a test part. Received none: evaluate on other images.")
+        raise DataError(
+            f"{origin.name}: expected a test part. Received none: evaluate on other images."
+        )
     return parts.test
 
 

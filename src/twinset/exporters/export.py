@@ -199,10 +199,8 @@ def _images(
             "Expected images for the quantisation of a model in memory. Received none: pass "
             "LabelledImages as data."
         )
-    source, judged = run_data.source_of(home, data)
-    parts = run_data.evaluation_parts(
-        home, source, model.recipe, model.preprocessing, pairs=judged, tell=say
-    )
+    origin = run_data.origin_of(home, run_data.Origin(data))
+    parts = run_data.evaluation_parts(home, origin, model.recipe, model.preprocessing, tell=say)
     test = parts.test
     assert isinstance(test, LabelledImages), "export_graph refused what is no model of images"
     seen = parts.fit if len(parts.fit) else test

@@ -44,8 +44,8 @@ class Asked(TypedDict, total=False):
     point: str | None
 
 
-def listing_of(source: Source) -> Listing:
-    """List what is to be put into an index."""
+def listing_of(source: Source, **columns: Any) -> Listing:
+    """List what is to be put into an index; of a table, columns that are not called as usual."""
     if isinstance(source, Listing):
         return source
     if isinstance(source, LabelledImages | LabelledFeatures):
@@ -53,7 +53,7 @@ def listing_of(source: Source) -> Listing:
     if isinstance(source, Items):
         return _of_items(source)
     if isinstance(source, str | os.PathLike):
-        return read_listing(source, labelled=False)
+        return read_listing(source, labelled=False, **columns)
     paths = list(source)
     if not all(isinstance(path, str | os.PathLike) for path in paths):
         raise DataError(

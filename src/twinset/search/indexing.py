@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from twinset.errors import StoreError
@@ -10,7 +11,7 @@ from twinset.progress import Wanted
 from twinset.search import index_model
 from twinset.search.index import Index
 from twinset.search.index_model import Model
-from twinset.search.index_sources import Source
+from twinset.search.index_sources import Source, listing_of
 from twinset.search.store import open_store, scheme_of
 
 
@@ -21,6 +22,7 @@ def index_images(
     *,
     identity: str | None = None,
     strangers: float | None = None,
+    columns: Mapping[str, str] | None = None,
     overwrite: bool = False,
     remove_missing: bool = False,
     progress: Wanted = False,
@@ -33,6 +35,8 @@ def index_images(
         )
     embedder = index_model.loaded(model)
     place = os.fspath(url)
+    if columns:
+        source = listing_of(source, **columns)
     there = None if overwrite else _opened(place, embedder)
     made = there
     if made is None:

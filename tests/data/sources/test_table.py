@@ -109,14 +109,45 @@ def test_columns_by_name():
     assert rows(listing) == [("b.png", "cat", "Ann", "test")]
 
 
+def test_a_line_of_json_for_each_image():
+    """As Hugging Face has them beside images: metadata.jsonl."""
+    files("a.png", "b.png")
+    path = table(
+        '{"file_name": "a.png", "label": "cat", "legs": 4, "tame": true}\n\n'
+        '{"label": "Möwe", "file_name": "b.png", "legs": null, "seen": ["x", 1]}\n',
+        "metadata.jsonl",
+    )
+    assert rows(read_listing(path)) == [("a.png", "cat"), ("b.png", "Möwe")]
+    kept = read_listing(path, labelled=False)
+    assert [kept.metadata(i).get("seen", kept.metadata(i)) for i in (0, 1)] == [
+        {**kept.metadata(0), "label": "cat", "legs": 4, "tame": True},
+        '["x", 1]',
+    ]
+
+
+@pytest.mark.parametrize("line", ["a.png,cat", '["a.png", "cat"]', "3", "[" * 100_000])
+def test_lines_that_are_no_objects(line):
+    path = table('{"path": "a.png", "label": "cat"}\n' + line, "t.jsonl")
+    with pytest.raises(DataError, match=r"t.jsonl, line 2: expected one JSON object in each line"):
+        read_listing(path)
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "words"),
     [
-        ("name,label\n", {}, "one column path or image or .*columns 'name', 'label': .* image=…"),
+        (
+            "name,label\n",
+            {},
+            "one column path or image or .*columns 'name', 'label': .* --image COLUMN",
+        ),
         ("path,file,label\n", {}, "one column path or .*'path', 'file', 'label'"),
-        ("path,colour\n", {}, "one column label or .*for the label with label=…"),
+        ("path,colour\n", {}, "one column label or .*for the label with --label COLUMN"),
         ("path,label,class\n", {}, "one column label or labels or class"),
-        ("path,label\n", {"group": "who"}, "one column 'who'. .* for the group with group=…"),
+        (
+            "path,label\n",
+            {"group": "who"},
+            "one column 'who'. .* for the group with --group COLUMN, or group=… ",
+        ),
         ("path,label,label\n", {"label": "label"}, "one column 'label'"),
         ("path,label\n", {}, "t.csv: expected images with labels. Received none"),
         ("", {}, "t.csv: expected a table. Received an empty file"),

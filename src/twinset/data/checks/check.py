@@ -324,6 +324,7 @@ def check_data(
     data: str | Path | None = None,
     *,
     pairs: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     size: int | None = None,
     pictures: str | Path | None = None,
     progress: Wanted = False,
@@ -334,6 +335,7 @@ def check_data(
         data: a folder or a table of images, or the name of a built-in set. Defaults to none, where
             there are pairs.
         pairs: a table of judged pairs, as for `train`. Defaults to none.
+        columns: of a table of images, as for `train`. Defaults to the usual names.
         size: side that they are brought to. Defaults to what a training would take.
         pictures: a folder to draw to: classes.png, some images of each class, or pairs.png, some of
             those that were judged; and look_alikes.png, the worst copies and label conflicts, if
@@ -345,7 +347,7 @@ def check_data(
         DataError: nothing there, or nothing that can be read.
     """
     wanted = IMAGES.read({} if size is None else {"size": size}, "images")
-    listing = listing_of(data, pairs, progress=progress)
+    listing = listing_of(data, pairs, progress=progress, **(columns or {}))
     images = loaded(listing, wanted.model_dump(), progress=progress)
     if not isinstance(images, LabelledImages):
         raise DataError(

@@ -67,6 +67,26 @@ def _builtin() -> dict[str, str]:
     return {name.replace("_", "-"): f"{__name__}.{name}:SOURCE" for name in modules}
 
 
+_ADDRESSES = ("http", "https", "ftp", "s3", "gs", "file")
+# What a file is that no source reads, and what to do with it.
+_ANY_FILE = "pass a folder, or a table with a line for each image"
+_HINTS = (
+    ((".arrow",), "pass the folder it is in"),
+    (
+        (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"),
+        "it is an archive; unpack it (`tar -xf FILE` reads most), and pass the folder",
+    ),
+    ((".xlsx", ".xls", ".ods", ".numbers"), "it is a spreadsheet; save it as CSV, and pass that"),
+    (
+        (".txt", ".json", ".xml", ".yaml", ".yml"),
+        "write what it says as a table (.csv) with the columns path and label, and pass that",
+    ),
+    (
+        (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+        "it is one image; pass the folder that holds all of them",
+    ),
+)
+
 SOURCES = Registry("source of data", "twinset.sources", _builtin, DataError)
 
 
@@ -119,6 +139,11 @@ def source_for(place: str) -> Source:
     scheme, mark, _ = place.partition("://")
     # a folder may be called "a:"; what is there is not an address
     if mark and not Path(place).exists():
+        if scheme.lower() in _ADDRESSES:
+            raise DataError(
+                f"{shown(place)}: expected a path or the name of a data set. Received an address: "
+                "download what is there, and pass the file or the folder."
+            )
         source: Source = SOURCES.load(scheme)
         return source
     takes = []
@@ -146,5 +171,6 @@ def _in_turn() -> Iterator[Source]:
 def _received(path: Path) -> str:
     if not path.exists():
         return "nothing: no such file or folder"
-    hint = "pass the folder it is in" if path.suffix == ".arrow" else "unpack an archive first"
-    return f"a file {path.suffix or 'without suffix'}: {hint}"
+    suffix = path.suffix.lower()
+    hint = next((hint for suffixes, hint in _HINTS if suffix in suffixes), _ANY_FILE)
+    return f"a file {shown(path.suffix) or 'without suffix'}: {hint}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from twinset.data.image_sources import FileSource, Remark, Skipped
 from twinset.data.listing import Listing
-from twinset.data.names import class_name, in_order, natural_key, parts_of, shown
+from twinset.data.names import TEXT_TABLES, class_name, in_order, natural_key, parts_of, shown
 from twinset.data.sources import Asked, Classes, Source
 from twinset.errors import DataError
 
@@ -343,7 +343,7 @@ def _nothing(root: Path, images: int, bad: list[Skipped], asked: Asked) -> str:
         received = f"no image, but {bad[0].name} ({bad[0].reason})"
     else:
         received = "an empty folder"
-    tables = [one.name for one in bad if one.name.lower().endswith((".csv", ".tsv", ".parquet"))]
+    tables = [one.name for one in bad if one.name.lower().endswith((*TEXT_TABLES, ".parquet"))]
     if tables:
         received += f"; to read the table that is there, pass {shown(str(root / tables[0]))}"
     if not asked.labelled:

@@ -1,4 +1,4 @@
-"""A table that names images: text (.csv, .tsv) or Parquet, with paths or the images themselves."""
+"""A table that names images: in text or Parquet, with paths or the images themselves."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ class Columns:
         wanted = repr(chosen) if chosen is not None else " or ".join(USUAL_NAMES[what])
         raise DataError(
             f"{place}: expected one column {wanted}. Received the columns "
-            f"{', '.join(map(repr, names))}: name the one for the {what} with {what}=…"
+            f"{', '.join(map(repr, names))}: name the one for the {what} with --{what} COLUMN, or "
+            f"{what}=… in Python."
         )
 
 
@@ -345,4 +346,4 @@ def _claims(place: str) -> bool:
     return Path(place).suffix.lower() in SUFFIXES and Path(place).is_file()
 
 
-SOURCE = Source("a table of images (.csv, .tsv, .parquet)", _claims, read_table, last=True)
+SOURCE = Source(f"a table of images ({', '.join(SUFFIXES)})", _claims, read_table, last=True)
