@@ -141,6 +141,8 @@ def test_columns_of_any_name_from_check_to_index(digits, command):
     made = command("index", "run", "own.csv", *named[:4], "--out", "own.index")
     assert made.code == 0, made.err
     assert "300 items" in made.out
+    vectors = command("embed", "run", "own.csv", *named[:4], "--out", "own.parquet", "--json")
+    assert json.loads(vectors.out)["rows"] == 300
     asked = ("search", "own.index", "scans/7/00007.png", "-k", "1", "--json")
     ((hit,),) = (each["neighbours"] for each in json.loads(command(*asked).out))
     assert (hit["metadata"]["label"], hit["metadata"]["writer"]) == ("digit 7", 0)

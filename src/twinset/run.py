@@ -115,14 +115,8 @@ def train(
         progress, tell = False, None
     state = folder / CHECKPOINT
     try:
-        parts = load_parts(
-            *(data, chosen),
-            pairs=pairs,
-            columns=columns,
-            allow_leaks=allow_leaks,
-            progress=progress,
-            tell=tell,
-        )
+        told: dict[str, Any] = {"allow_leaks": allow_leaks, "progress": progress, "tell": tell}
+        parts = load_parts(data, chosen, pairs=pairs, columns=columns, **told)
         if not resume and first:
             state.unlink(missing_ok=True)
 

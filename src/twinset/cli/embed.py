@@ -8,7 +8,7 @@ from argparse import Namespace
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from twinset.cli.arguments import Arguments, plural, say, tell_skipped
+from twinset.cli.arguments import Arguments, columns_of, plural, say, tell_skipped
 
 
 def embed(args: Namespace) -> int:
@@ -29,6 +29,7 @@ def embed(args: Namespace) -> int:
             args.run,
             args.source,
             args.out,
+            columns=columns_of(args),
             engine=args.engine,
             address=args.address,
             overwrite=args.overwrite,
@@ -51,6 +52,7 @@ def _embed(takes: Arguments) -> None:
         "source",
         "A folder of images, or a table of images (.csv, .tsv, .parquet).",
     )
+    takes.shared("--image", "--label")
     takes.option("--out", "The file to write, .parquet.", required=True, type=Path, metavar="FILE")
     takes.option(
         "--engine",

@@ -74,7 +74,7 @@ def _index(takes: Arguments) -> None:
         "A folder of images, or a table of images (.csv, .tsv, .parquet) or embeddings (.npy, "
         ".npz, .parquet).",
     )
-    takes.shared(*(f"--{what}" for what in COLUMNS if what in ("image", "label")))
+    takes.shared("--image", "--label")
     takes.option("--out", f"The index: {INDEX_PLACE}.", required=True, metavar="INDEX")
     takes.option(
         "--identity",

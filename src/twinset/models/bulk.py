@@ -7,7 +7,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -91,6 +91,7 @@ def embed_images(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    columns: Mapping[str, str] | None = None,
     engine: BulkEngine = "local",
     address: str | None = None,
     overwrite: bool = False,
@@ -114,6 +115,7 @@ def embed_images(
         source: what `twinset index` takes: a folder of images, a table (.csv, .tsv, .parquet) of
             images, or vectors for a model that was trained on such.
         out: the file, which ends in .parquet.
+        columns: of a table of images, as for `train`. Defaults to the usual names.
         engine: "local" for all cores of this machine, or "ray" for those of a cluster, whose
             machines must find images and twinset where this one does. Defaults to "local".
         address: of the Ray cluster: "auto", HOST:PORT or ray://HOST:PORT. Defaults to a
@@ -144,7 +146,7 @@ def embed_images(
         from twinset.models.onnx_model import load_model
 
         model = load_model(Path(model))
-    listing = read_listing(source, labelled=False)
+    listing = read_listing(source, labelled=False, **dict[str, Any](columns or {}))
     drafts = target.with_name(f".{target.name}.parts")
     with _alone(drafts, target):
         shards = _shards(listing, model, shard, drafts)

@@ -135,18 +135,14 @@ def test_lines_that_are_no_objects(line):
 @pytest.mark.parametrize(
     ("text", "arguments", "words"),
     [
-        (
-            "name,label\n",
-            {},
-            "one column path or image or .*columns 'name', 'label': .* --image COLUMN",
-        ),
+        ("name,label\n", {}, "one column path or .*columns 'name', 'label': .* --image COLUMN"),
         ("path,file,label\n", {}, "one column path or .*'path', 'file', 'label'"),
         ("path,colour\n", {}, "one column label or .*for the label with --label COLUMN"),
         ("path,label,class\n", {}, "one column label or labels or class"),
         (
             "path,label\n",
             {"group": "who"},
-            "one column 'who'. .* for the group with --group COLUMN, or group=… ",
+            "one column 'who'. .* for the group with --group COLUMN",
         ),
         ("path,label,label\n", {"label": "label"}, "one column 'label'"),
         ("path,label\n", {}, "t.csv: expected images with labels. Received none"),
