@@ -238,7 +238,7 @@ def _repeated(layer):
 def _mirrored(*chain, shape=(12, 11, 3)):
     image = keras.Input(shape)
     sides = []
-    for x in (image, networks.Mirror()(image)):
+    for x in (image, keras.ops.flip(image, axis=2)):
         for layer in chain:
             x = layer(x)
         sides.append(x)

@@ -8,6 +8,7 @@ import twinset
 from twinset import networks
 from twinset.data.decoding.decode import Preprocessing
 from twinset.models.keras_model import identity
+from twinset.networks.layers import Scaling
 
 HOW = Preprocessing((16, 16))
 
@@ -76,7 +77,7 @@ def test_a_layer_without_weights_counts_in_a_network_within():
 def test_preprocessing_within_a_frozen_network_counts():
     def frozen(offset):
         image = keras.Input((4, 4))
-        x = networks.Preprocess([1.0] * 3, [offset] * 3)(image)
+        x = Scaling([1.0] * 3, [offset] * 3)(image)
         inner = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Rescaling(2 + offset)])
         return keras.Model(image, keras.layers.Flatten()(networks.Frozen(inner)(x)))
 

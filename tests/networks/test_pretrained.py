@@ -9,7 +9,7 @@ from keras import ops
 
 from twinset import networks
 from twinset.errors import DownloadError, ModelError, RecipeError
-from twinset.networks.layers import Preprocess, from_function
+from twinset.networks.layers import Scaling, from_function
 from twinset.networks.pretrained import names
 
 # The network of the fewest layers, so the quickest to build. Its channels are BGR.
@@ -77,8 +77,8 @@ def test_the_families_differ():
     found = set()
     for family in FAMILIES:
         function = importlib.import_module(f"keras.applications.{family}").preprocess_input
-        layer = from_function(function)
-        found.add((*layer.scale, *layer.offset, layer.reverse))
+        scaling = from_function(function)
+        found.add((*scaling.scale, *scaling.offset, scaling.reverse))
     assert len(found) == 4
 
 
@@ -88,10 +88,12 @@ def test_what_is_no_scaling_is_refused():
             from_function(function)
 
 
-def test_preprocess_survives_its_config():
-    layer = Preprocess([1.0, 2.0, 3.0], [0.0, -1.0, 0.5], reverse=True, name="p")
-    again = Preprocess.from_config(layer.get_config())
-    assert again.get_config() == layer.get_config()
+def test_preprocessing_is_saved_with_a_network(tmp_path):
+    image = keras.Input((2, 2, 3))
+    keras.Model(image, Scaling([1.0, 2.0, 3.0], [0.0, -1.0, 0.5], reverse=True)(image)).save(
+        tmp_path / "p.keras"
+    )
+    again = keras.saving.load_model(tmp_path / "p.keras")
     x = some((2, 2, 3))
     np.testing.assert_allclose(
         ops.convert_to_numpy(again(x)),
@@ -99,7 +101,6 @@ def test_preprocess_survives_its_config():
         rtol=1e-6,
         atol=1e-6,
     )
-    assert layer(keras.Input((2, 2))).shape == (None, 2, 2, 3)
 
 
 # --- the whole

@@ -86,6 +86,7 @@ _ARITHMETIC = {
     "keras.Subtract": "Sub",
     "keras.Multiply": "Mul",
     "keras.Divide": "Div",
+    "keras.Maximum": "Max",
     "keras.TrueDivide": "Div",
 }
 
@@ -305,27 +306,12 @@ def _relu(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     return Tensor(name, x.shape, x.first)
 
 
-def _square_root(writer: Writer, _: Layer, tensors: list[Tensor]) -> Tensor:
-    (x,) = tensors
-    name = writer.node("Sqrt", writer.node("Max", x.name, writer.constant(0)))
-    return Tensor(name, x.shape, x.first)
-
-
-def _preprocess(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
-    (x,) = tensors
-    if len(x.shape) == 2:
-        x = writer.channels_first(writer.reshaped(x, (*x.shape, 1)))
-    elif layer.reverse:
-        x = writer.channels_last(x)
-        order = writer.constant([2, 1, 0], np.int64)
-        x = Tensor(writer.node("Gather", x.name, order, axis=3), x.shape)
-    found = writer.scale_shift(x, layer.scale, layer.offset)
-    return Tensor(found.name, (*x.shape[:2], 3), x.first)
-
-
-def _mirror(writer: Writer, _: Layer, tensors: list[Tensor]) -> Tensor:
+def _flip(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     x = writer.channels_last(tensors[0])
-    bounds = ([-1], [np.iinfo(np.int64).min], [2], [-1])  # from the last column to the first
+    if not isinstance(layer.axis, int):
+        raise UnwritableError(f"{layer.name}: along {layer.axis}")
+    axis = layer.axis % (len(x.shape) + 1)
+    bounds = ([-1], [np.iinfo(np.int64).min], [axis], [-1])  # from the last place to the first
     name = writer.node("Slice", x.name, *(writer.constant(each, np.int64) for each in bounds))
     return Tensor(name, x.shape)
 
@@ -360,6 +346,7 @@ _WRITERS: dict[str, Write] = {
     "keras.DepthwiseConv2D": _convolution,
     "keras.Dropout": lambda writer, layer, x: x[0],
     "keras.Flatten": _reshape,
+    "keras.Flip": _flip,
     "keras.GlobalAveragePooling2D": _over_places("ReduceMean"),
     "keras.GlobalMaxPooling2D": _over_places("ReduceMax"),
     "keras.LayerNormalization": _layer_norm,
@@ -372,15 +359,15 @@ _WRITERS: dict[str, Write] = {
     "keras.Rescaling": lambda writer, layer, x: writer.scale_shift(x[0], layer.scale, layer.offset),
     "keras.Reshape": _reshape,
     "keras.Resizing": _resizing,
+    "keras.Sqrt": lambda writer, layer, x: Tensor(
+        writer.node("Sqrt", x[0].name), x[0].shape, x[0].first
+    ),
     "keras.ZeroPadding2D": _zero_padding,
     "twinset.Convolution": _convolution,
     "twinset.DepthwiseConvolution": _convolution,
     "twinset.Dropout": lambda writer, layer, x: x[0],
     "twinset.Frozen": lambda writer, layer, x: _model(writer, layer.network, x[0]),
     "twinset.GridMean": lambda writer, layer, x: writer.grid(x[0], layer.cells),
-    "twinset.Mirror": _mirror,
     "twinset.OnnxTrunk": _onnx_trunk,
-    "twinset.Preprocess": _preprocess,
-    "twinset.SquareRoot": _square_root,
     "twinset.UnitNorm": _unit_norm,
 }

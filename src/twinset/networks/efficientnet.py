@@ -13,7 +13,7 @@ from twinset.backbones import lite0
 from twinset.backbones.onnx_writer import grid_shares
 from twinset.networks.conv import Convolution, DepthwiseConvolution
 from twinset.networks.dense import MOMENTUM, embed
-from twinset.networks.layers import Frozen, Preprocess, expect_images
+from twinset.networks.layers import Frozen, Scaling, expect_images
 from twinset.networks.seeded import Filled, HeNormal, Seeds
 from twinset.settings import Count, CountOrNone, Share, named
 
@@ -76,7 +76,7 @@ def efficientnet_lite0(
     seen = lite0.seen_size(shape, size)
     backbone = network((*seen, 3), features)
     image = keras.Input(shape, name="image")
-    x = Preprocess([lite0.SCALE] * 3, [lite0.OFFSET] * 3, name="preprocess")(image)
+    x = Scaling([lite0.SCALE] * 3, [lite0.OFFSET] * 3)(image)
     if seen != shape[:2]:
         x = keras.layers.Resizing(*seen, name="resize")(x)
     x = (Frozen(backbone, name="network") if freeze else backbone)(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -15,53 +15,29 @@ from twinset.errors import RecipeError
 from twinset.losses.batch import unit, wide
 
 
-@keras.saving.register_keras_serializable("twinset")
-class Preprocess(keras.layers.Layer):
-    """A layer that scales and shifts each colour channel, and makes three equal ones of gray.
+class Scaling(NamedTuple):
+    """The scaling and shift of each colour channel that a network wants.
 
     y_c = scale_c · x_π(c) + offset_c, where π reverses the channels if `reverse`, from floats in
-    [0, 1], (n, h, w) or (n, h, w, 3), to (n, h, w, 3).
-
-    Args:
-        scale: of each channel of the result, (3,).
-        offset: likewise.
-        reverse: whether RGB becomes BGR. Defaults to False.
-        **kwargs: as for any Keras layer.
-
-    Example:
-        >>> import numpy as np
-        >>> layer = Preprocess([2.0, 2.0, 2.0], [-1.0, -1.0, -1.0])
-        >>> keras.ops.convert_to_numpy(layer(np.ones((1, 1, 1), "float32"))).tolist()
-        [[[[1.0, 1.0, 1.0]]]]
+    [0, 1], (n, h, w) or (n, h, w, 3), to (n, h, w, 3): gray makes three equal channels.
     """
 
-    def __init__(
-        self, scale: Sequence[float], offset: Sequence[float], reverse: bool = False, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.scale = [float(value) for value in scale]
-        self.offset = [float(value) for value in offset]
-        self.reverse = bool(reverse)
+    scale: list[float]
+    offset: list[float]
+    reverse: bool = False  # RGB becomes BGR
 
-    def call(self, inputs: Any) -> Any:
-        """Transform the pixels."""
-        gray = len(inputs.shape) == 3
-        x = ops.expand_dims(inputs, -1) if gray else inputs
-        if self.reverse and not gray:
-            x = ops.flip(x, axis=-1)
-        return x * self._row(self.scale, x) + self._row(self.offset, x)  # gray is broadcast
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        config = {"scale": self.scale, "offset": self.offset, "reverse": self.reverse}
-        return {**super().get_config(), **config}
-
-    def _row(self, values: list[float], like: Any) -> Any:
-        return ops.convert_to_tensor(np.array(values), dtype=like.dtype)
+    def __call__(self, image: Any) -> Any:
+        """Add it to a graph."""
+        if len(image.shape) == 3:
+            gray = keras.layers.Reshape((*image.shape[1:], 1), name="gray")(image)
+            image = keras.layers.Concatenate(name="colour")([gray] * 3)
+        elif self.reverse:
+            image = ops.flip(image, axis=-1)
+        return keras.layers.Rescaling(self.scale, self.offset, name="preprocess")(image)
 
 
-def from_function(function: Callable[[NDArray[np.float64]], Any], **kwargs: Any) -> Preprocess:
-    """Find the layer that does what a family's own preprocessing does, by trying it on colours."""
+def from_function(function: Callable[[NDArray[np.float64]], Any]) -> Scaling:
+    """Find the scaling that does what a family's own preprocessing does, by trying it."""
 
     # So no table of the families' habits is needed, nor kept up to date. The function takes values
     # of 0 to 255, and may resize the images.
@@ -76,15 +52,15 @@ def from_function(function: Callable[[NDArray[np.float64]], Any], **kwargs: Any)
     slopes = tried(np.eye(3)) - offset  # (from channel, to channel)
     reverse = bool(np.abs(slopes[0, 2]) > np.abs(slopes[0, 0]))
     scale = (slopes[::-1] if reverse else slopes).diagonal()
-    layer = Preprocess(scale.round(9).tolist(), offset.round(9).tolist(), reverse, **kwargs)
+    found = Scaling(scale.round(9).tolist(), offset.round(9).tolist(), reverse)
     some = np.random.default_rng(0).random((8, 3))
-    expected = (some[:, ::-1] if reverse else some) * layer.scale + layer.offset
+    expected = (some[:, ::-1] if reverse else some) * found.scale + found.offset
     if not np.allclose(expected, tried(some), rtol=1e-3, atol=1e-3 * np.abs(scale).max()):
         raise RecipeError(
             f"Expected a preprocessing that scales and shifts each channel. Received {function!r}, "
             "which does something else: build the encoder yourself, as a keras.Model."
         )
-    return layer
+    return found
 
 
 def expect_images(shape: Sequence[int], name: str) -> None:
@@ -138,48 +114,6 @@ class Frozen(keras.layers.Layer):
         """Make the layer that `get_config` described."""
         network = keras.saving.deserialize_keras_object(config["network"])
         return cls(**{**config, "network": network})
-
-
-@keras.saving.register_keras_serializable("twinset")
-class Mirror(keras.layers.Layer):
-    """A layer that mirrors each image left and right.
-
-    y[i, j] = x[i, w − 1 − j], for (n, h, w) or (n, h, w, channels) of any dtype.
-
-    Example:
-        >>> import numpy as np
-        >>> keras.ops.convert_to_numpy(Mirror()(np.array([[[1.0, 2.0, 3.0]]], "float32"))).tolist()
-        [[[3.0, 2.0, 1.0]]]
-    """
-
-    def call(self, inputs: Any) -> Any:
-        """Mirror the images."""
-        return ops.flip(inputs, axis=2)
-
-
-@keras.saving.register_keras_serializable("twinset")
-class SquareRoot(keras.layers.Layer):
-    """A layer that takes the square root of each number.
-
-    y = √max(x, 0), of any shape.
-
-    The cosine of two images' roots is the Bhattacharyya coefficient of where they are bright: a
-    few very bright pixels do not decide it alone. Not for training through: the slope at 0 is
-    infinite.
-
-    Reference:
-        Arandjelović, Zisserman (2012), Three Things Everyone Should Know to Improve Object
-        Retrieval.
-
-    Example:
-        >>> import numpy as np
-        >>> keras.ops.convert_to_numpy(SquareRoot()(np.array([[4.0, 0.0]], "float32"))).tolist()
-        [[2.0, 0.0]]
-    """
-
-    def call(self, inputs: Any) -> Any:
-        """Take the roots."""
-        return ops.sqrt(ops.maximum(inputs, 0))
 
 
 @keras.saving.register_keras_serializable("twinset")

@@ -20,7 +20,7 @@ from twinset.backbones import onnx_file
 from twinset.backbones.backbone import Backbone
 from twinset.errors import DownloadError, ModelError, RecipeError
 from twinset.networks.dense import embed
-from twinset.networks.layers import Frozen, Preprocess, expect_images, from_function
+from twinset.networks.layers import Frozen, Scaling, expect_images, from_function
 from twinset.networks.seeded import Seeds, redraw, reseed
 from twinset.registry import suggestion
 from twinset.settings import Count, CountOrNone, NotNegative, Number, Positive, Share, named
@@ -107,7 +107,7 @@ def names() -> list[str]:
     return [name for name, make in functions if "include_top" in inspect.signature(make).parameters]
 
 
-def _from_keras(name: str, shape: tuple[int, ...], weights: str) -> tuple[Preprocess, keras.Model]:
+def _from_keras(name: str, shape: tuple[int, ...], weights: str) -> tuple[Scaling, keras.Model]:
     if name not in names():
         hint = suggestion(name, names()) or f": take one of {names()}"
         raise RecipeError(f"Expected a network of keras.applications. Received {name!r}{hint}.")
@@ -127,10 +127,10 @@ def _from_keras(name: str, shape: tuple[int, ...], weights: str) -> tuple[Prepro
         if downloaded is None:
             raise
         raise _no_download(name, error) from error
-    return from_function(family.preprocess_input, name="preprocess"), backbone
+    return from_function(family.preprocess_input), backbone
 
 
-def _from_hub(preset: str, shape: tuple[int, ...], weights: str) -> tuple[Preprocess, keras.Model]:
+def _from_hub(preset: str, shape: tuple[int, ...], weights: str) -> tuple[Scaling, keras.Model]:
     try:
         hub = importlib.import_module("keras_hub")
     except ImportError:
@@ -150,7 +150,7 @@ def _from_hub(preset: str, shape: tuple[int, ...], weights: str) -> tuple[Prepro
         ) from None
     except Exception as error:
         raise _no_download(HUB + preset, error) from error
-    return from_function(converter, name="preprocess"), backbone
+    return from_function(converter), backbone
 
 
 def _no_download(name: str, error: Exception) -> DownloadError:

@@ -6,11 +6,12 @@ import math
 from typing import Any, Literal
 
 import keras
+from keras import ops
 from pydantic import model_validator
 
 from twinset.errors import RecipeError
 from twinset.networks.dense import cells
-from twinset.networks.layers import Mirror, SquareRoot, UnitNorm
+from twinset.networks.layers import UnitNorm
 from twinset.networks.seeded import Dropout
 from twinset.settings import NotNegative, Section
 
@@ -98,8 +99,8 @@ def _with_mirror_images(encoder: keras.Model) -> keras.Model:
             "image: leave it out."
         )
     image = keras.Input(shape, name="image")
-    mirrored = Mirror(name="blend_mirror")(image)
-    both = keras.layers.Add(name="blend_both")([encoder(image), encoder(mirrored)])
+    sides = [encoder(image), encoder(ops.flip(image, axis=2))]
+    both = keras.layers.Add(name="blend_both")(sides)
     return keras.Model(image, UnitNorm(name="blend_both_unit")(both), name=encoder.name)
 
 
@@ -138,5 +139,8 @@ def _given(tensor: Any) -> Any:
 def _looks(image: Any) -> Any:
     if len(image.shape) == 2:
         return image
-    roots = SquareRoot(name="blend_roots")(cells(image, SIDE, "blend_"))
+    # Of roots the cosine is the Bhattacharyya coefficient of where two images are bright, so that a
+    # few very bright pixels do not decide it alone (Arandjelović, Zisserman 2012). Nothing trains
+    # through them: the slope at 0 is infinite.
+    roots = ops.sqrt(ops.maximum(cells(image, SIDE, "blend_"), 0))
     return keras.layers.Flatten(name="blend_flatten")(roots)
