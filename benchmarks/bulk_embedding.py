@@ -75,6 +75,7 @@ class Killer:
         self.lock = threading.Lock()
 
     def __call__(self, done):
+        """Kill what is due."""
         with self.lock:
             while self.due and done >= self.due[0]:
                 self.due.pop(0)

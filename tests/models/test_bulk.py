@@ -203,6 +203,7 @@ def test_the_command(command, monkeypatch):
 def test_two_raylets_write_the_same_though_a_worker_is_killed(monkeypatch):
     Path("photos/b/broken.png").write_bytes(b"no image")
     script = Path(__file__).with_name("two_raylets.py")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     # both machines have worked, and "killed" stands beside their names

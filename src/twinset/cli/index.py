@@ -72,7 +72,7 @@ def _index(takes: Arguments) -> None:
     takes.option(
         "source",
         "A folder of images, or a table of images (.csv, .tsv, .parquet) or embeddings (.npy, "
-        ".npz, .parquet).",
+        ".npz, .parquet); also by address: s3://….",
     )
     takes.shared("--image", "--label")
     takes.option("--out", f"The index: {INDEX_PLACE}.", required=True, metavar="INDEX")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
+import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.data.addresses import is_address, opened
 from twinset.data.names import Texts
 from twinset.errors import DataError, ImageFileError
 
@@ -26,19 +29,24 @@ KEPT_BLOCKS = 2
 OPEN_FILES = 4
 
 
-def open_table(path: Path) -> ParquetTable | ArrowTable:
-    """Open a Parquet or Arrow file."""
+def open_table(path: Path | str) -> ParquetTable | ArrowTable:
+    """Open a Parquet or Arrow file; the address of a Parquet file is a text."""
     need_arrow()
     with _damage(path):
-        return ParquetTable(path) if path.suffix.lower() == ".parquet" else ArrowTable(path)
+        if isinstance(path, str) or path.suffix.lower() == ".parquet":
+            return ParquetTable(path)
+        return ArrowTable(path)
 
 
-def read_cell(path: Path, column: str, row: int) -> bytes:
+def read_cell(path: str, column: str, row: int) -> bytes:
     """Read one encoded image; safe to call from several threads."""
     try:
-        status = path.stat()
-        # a file that was written anew is opened anew
-        table, lock = _opened(path, (status.st_size, status.st_mtime_ns, status.st_ino))
+        if is_address(path):
+            table, lock = _opened(path, ())
+        else:  # a file that was written anew is opened anew
+            status = os.stat(path)  # noqa: PTH116 - bare text
+            stamp = status.st_size, status.st_mtime_ns, status.st_ino
+            table, lock = _opened(Path(path), stamp)
         with lock, _damage(path):
             if column not in table.schema.names or not 0 <= row < table.rows:
                 raise DataError(f"no row {row} of a column {column!r}, the file has changed")
@@ -51,7 +59,7 @@ def read_cell(path: Path, column: str, row: int) -> bytes:
 
 
 @lru_cache(maxsize=OPEN_FILES)
-def _opened(path: Path, stamp: tuple[int, ...]) -> tuple[ParquetTable | ArrowTable, threading.Lock]:
+def _opened(path: Path | str, stamp: tuple[int, ...]) -> tuple[Table, threading.Lock]:
     del stamp  # a part of the key
     # with a lock, as a reader goes on where it stopped, which is no work for two threads
     return open_table(path), threading.Lock()
@@ -70,7 +78,7 @@ def need_arrow() -> Any:
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
+def _damage(path: Path | str) -> Iterator[None]:
     """Turn what pyarrow raises on a missing, cut or forged file into one error."""
     try:
         yield
@@ -103,12 +111,16 @@ class ParquetTable:
     group has that many: hundreds of MiB for large images. `datasets` writes groups of 100 images.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         from pyarrow.parquet import ParquetFile
 
-        self.path = path
+        self.path = path if isinstance(path, Path) else Path(path.rpartition("/")[2])
+        where: Any = path
+        if isinstance(path, str):
+            where = opened(path)
+            weakref.finalize(self, where.close)  # Arrow closes what it has opened itself
         # with a buffer, a column is read as it is decoded, and not whole at first
-        self._file = ParquetFile(path, buffer_size=2**20, pre_buffer=False)
+        self._file = ParquetFile(where, buffer_size=2**20, pre_buffer=False)
         meta = self._file.metadata
         self.rows: int = meta.num_rows
         self.schema = self._file.schema_arrow

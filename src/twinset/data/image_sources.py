@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinset.data import arrow
+from twinset.data import addresses, arrow
 from twinset.data.decoding import image_file
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.errors import DataError, ImageFileError
@@ -223,17 +223,23 @@ class FileSource:
     # best as text where there are millions: a `Path` takes ten times the room
     path: str | os.PathLike[str]
     name: str
+    mark: str = ""  # its stamp, where that is known
 
     def stamp(self) -> str:
         """Return the file's size, time of change and inode."""
-        return _stamp(self.path, self.name)
+        return self.mark or _stamp(self.path, self.name)
 
     def probe(self) -> tuple[int, int, str]:
         """Read the header."""
-        return image_file.probe(self.path)
+        encoded = self.encoded()
+        if isinstance(encoded, EncodedImage):
+            return image_file.probe_encoded(encoded.data, encoded.name)
+        return image_file.probe(encoded)
 
-    def encoded(self) -> str | os.PathLike[str]:
-        """Return the path."""
+    def encoded(self) -> str | os.PathLike[str] | EncodedImage:
+        """Return the path, or what is behind an address."""
+        if addresses.is_address(self.path):
+            return EncodedImage(addresses.read(str(self.path)), self.name)
         return self.path
 
 
@@ -261,7 +267,7 @@ class TableSource:
 
     def encoded(self) -> EncodedImage:
         """Read the bytes."""
-        return EncodedImage(arrow.read_cell(Path(self.path), self.column, self.row), self.name)
+        return EncodedImage(arrow.read_cell(os.fspath(self.path), self.column, self.row), self.name)
 
 
 class HeldSource(NamedTuple):  # made in a third of a dataclass's time, and there may be millions
@@ -288,6 +294,8 @@ class HeldSource(NamedTuple):  # made in a third of a dataclass's time, and ther
 
 
 def _stamp(path: str | os.PathLike[str], name: str) -> str:
+    if addresses.is_address(path):
+        return addresses.mark(str(path))
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path for each of a million files takes seconds
     except (OSError, ValueError) as error:

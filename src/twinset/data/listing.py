@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twinset.data.addresses import absolute
 from twinset.data.image_sources import (
     FileSource,
     HeldSource,
@@ -150,7 +151,7 @@ class Listing:
         if isinstance(source, HeldSource) and source.picture is not None:
             source = source.picture
         if isinstance(source, FileSource | TableSource):
-            told["path"] = shown(os.path.abspath(source.path))  # noqa: PTH100 - bare text
+            told["path"] = shown(absolute(source.path))
         if isinstance(source, TableSource):
             told |= {"_row": source.row, "_column": source.column}
         return told | {"_source": self.place} if self.place else told

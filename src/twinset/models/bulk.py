@@ -113,7 +113,7 @@ def embed_images(
     Args:
         model: a model, or its folder.
         source: what `twinset index` takes: a folder of images, a table (.csv, .tsv, .parquet) of
-            images, or vectors for a model that was trained on such.
+            images, the address of either, or vectors for a model that was trained on such.
         out: the file, which ends in .parquet.
         columns: of a table of images, as for `train`. Defaults to the usual names.
         engine: "local" for all cores of this machine, or "ray" for those of a cluster, whose

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from twinset.data.addresses import is_known
 from twinset.data.image_sources import FileSource
 from twinset.data.listing import Listing
 from twinset.data.names import shown
@@ -67,7 +68,6 @@ def _builtin() -> dict[str, str]:
     return {name.replace("_", "-"): f"{__name__}.{name}:SOURCE" for name in modules}
 
 
-_ADDRESSES = ("http", "https", "ftp", "s3", "gs", "file")
 # What a file is that no source reads, and what to do with it.
 _ANY_FILE = "pass a folder, or a table with a line for each image"
 _HINTS = (
@@ -139,12 +139,8 @@ def source_for(place: str) -> Source:
     scheme, mark, _ = place.partition("://")
     # a folder may be called "a:"; what is there is not an address
     if mark and not Path(place).exists():
-        if scheme.lower() in _ADDRESSES:
-            raise DataError(
-                f"{shown(place)}: expected a path or the name of a data set. Received an address: "
-                "download what is there, and pass the file or the folder."
-            )
-        source: Source = SOURCES.load(scheme)
+        own = scheme in SOURCES or not is_known(scheme)
+        source: Source = SOURCES.load(scheme if own else "remote")
         return source
     takes = []
     for source in _in_turn():

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
+from twinset.data.addresses import absolute, is_address
 from twinset.data.image_sources import FileSource, Remark, Skipped
 from twinset.data.listing import Listing
 from twinset.data.names import TEXT_TABLES, class_name, in_order, natural_key, parts_of, shown
@@ -184,17 +185,28 @@ _EXPECTED = """\
 Received {received}."""
 
 
+class Entry(NamedTuple):
+    """A file that is behind an address."""
+
+    path: str
+    name: str
+    mark: str  # as `FileSource` has it
+
+
 @dataclass(frozen=True)
-class _Folder:
+class Folder:
+    """A folder of a tree, and the images directly in it."""
+
     path: str  # as reached, through links
     real: str  # without links: what tells folders apart
     names: tuple[str, ...] = ()  # from the root
     key: tuple[Any, ...] = ()  # for the natural order
-    files: list[os.DirEntry[str]] = field(default_factory=list)
+    files: list[os.DirEntry[str] | Entry] = field(default_factory=list)
 
-    def below(self, entry: os.DirEntry[str], real: str) -> _Folder:
+    def below(self, entry: os.DirEntry[str], real: str) -> Folder:
+        """Make a folder in this one."""
         key = (*self.key, natural_key(entry.name))
-        return _Folder(entry.path, real, (*self.names, entry.name), key)
+        return Folder(entry.path, real, (*self.names, entry.name), key)
 
 
 def _refused(names: tuple[str, ...], reason: str) -> Skipped:
@@ -217,9 +229,16 @@ def read_folder(place: str, asked: Asked) -> Listing:
     asked.refuse(place, SOURCE.takes, "image", "label", "group", "split")
     if asked.classes not in get_args(Classes):
         raise DataError(f"Expected classes='path' or classes='top'. Received {asked.classes!r}.")
-    root = Path(place)
     bad: list[Skipped] = []
-    folders = [folder for folder in _walk(root, bad) if folder.files]
+    folders = _walk(Path(place), bad)
+    return listed_below(place, folders, bad, asked)
+
+
+def listed_below(
+    place: str, folders: Sequence[Folder], bad: list[Skipped], asked: Asked
+) -> Listing:
+    """List the images of folders that were found below a place."""
+    folders = [folder for folder in folders if folder.files]
     layout = laid_out([f.names for f in folders], [len(f.files) for f in folders])
     listed = list(zip(folders, layout.places, strict=True))
     if asked.labelled:
@@ -233,49 +252,51 @@ def read_folder(place: str, asked: Asked) -> Listing:
         listed = [(folder, it) for folder, it in listed if it.names and not it.aside]
     bad.sort(key=lambda one: natural_key(one.name))
     if not listed:
-        raise DataError(_nothing(root, sum(len(folder.files) for folder in folders), bad, asked))
-    return _listing(root, listed, layout, asked.classes, bad)
+        count = sum(len(folder.files) for folder in folders)
+        raise DataError(_nothing(place, count, bad, asked))
+    return _listing(place, listed, layout, asked.classes, bad)
 
 
 def _listing(
-    root: Path,
-    listed: list[tuple[_Folder, Place]],
+    place: str,
+    listed: list[tuple[Folder, Place]],
     layout: Layout,
     classes: Classes,
     bad: list[Skipped],
 ) -> Listing:
     end = None if classes == "path" else 1
-    names = [class_name("/".join(place.names[:end])) for _, place in listed]
+    names = [class_name("/".join(it.names[:end])) for _, it in listed]
     class_names = in_order(filter(None, names))
-    number = {name: label for label, name in enumerate(class_names)} | {"": -1}
-    grouped = end is not None and any(len(place.names) > end for _, place in listed)
+    number = {own: label for label, own in enumerate(class_names)} | {"": -1}
+    grouped = end is not None and any(len(it.names) > end for _, it in listed)
     sources, groups = list[FileSource](), list[str]()
-    for folder, place in listed:
-        above = "".join(f"{shown(name)}/" for name in folder.names)
-        group = above[:-1] if len(place.names) > 1 else ""
+    for folder, it in listed:
+        above = "".join(f"{shown(each)}/" for each in folder.names)
+        group = above[:-1] if len(it.names) > 1 else ""
         for file in folder.files:
-            sources.append(FileSource(file.path, above + shown(file.name)))
+            mark = file.mark if isinstance(file, Entry) else ""
+            sources.append(FileSource(file.path, above + shown(file.name), mark))
             groups.append(group)
     sizes = [len(folder.files) for folder, _ in listed]
     return Listing(
         sources,
-        shown(root.resolve().name),
-        np.repeat([number[name] for name in names], sizes),
+        _name(place),
+        np.repeat([number[own] for own in names], sizes),
         class_names,
         np.array(groups) if grouped else None,
-        np.repeat([place.part for _, place in listed], sizes) if layout.parted else None,
-        place=shown(os.path.abspath(root)),  # noqa: PTH100 - links stay as they are
+        np.repeat([it.part for _, it in listed], sizes) if layout.parted else None,
+        place=shown(absolute(place)),
         skipped=tuple(bad),
         remarks=layout.remarks,
     )
 
 
-def _walk(root: Path, bad: list[Skipped]) -> list[_Folder]:
+def _walk(root: Path, bad: list[Skipped]) -> list[Folder]:
     """Meet every folder below a root once; the folders in order, each with its images in order."""
-    met: dict[str, _Folder] = {}
+    met: dict[str, Folder] = {}
     # links wait until all folders were met, so that what is met twice keeps its own name
-    folders = [_Folder(os.path.abspath(root), os.path.realpath(root))]  # noqa: PTH100 - bare text
-    links: list[_Folder] = []
+    folders = [Folder(os.path.abspath(root), os.path.realpath(root))]  # noqa: PTH100 - bare text
+    links: list[Folder] = []
     while folders or links:
         folder = folders.pop() if folders else links.pop(0)
         if folder.real in met:
@@ -297,7 +318,7 @@ def _walk(root: Path, bad: list[Skipped]) -> list[_Folder]:
     return sorted(met.values(), key=lambda folder: folder.key)
 
 
-def _entries(folder: _Folder, bad: list[Skipped]) -> Iterator[tuple[os.DirEntry[str], bool]]:
+def _entries(folder: Folder, bad: list[Skipped]) -> Iterator[tuple[os.DirEntry[str], bool]]:
     """Give the images and folders in a folder, in order; refuse what is neither."""
     try:
         with os.scandir(folder.path) as scan:
@@ -335,7 +356,12 @@ def _about(suffix: str) -> str:
     return f"{shown(suffix)} is none of the suffixes" if suffix else "it has no suffix"
 
 
-def _nothing(root: Path, images: int, bad: list[Skipped], asked: Asked) -> str:
+def _name(place: str) -> str:
+    parts = place.rstrip("/").split("/")
+    return shown(parts[-1] if is_address(place) else Path(place).resolve().name)
+
+
+def _nothing(place: str, images: int, bad: list[Skipped], asked: Asked) -> str:
     """Say what was there instead of images in classes."""
     if images:
         received = f"{images} image{'s' * (images > 1)} directly in the root or in a part"
@@ -345,11 +371,12 @@ def _nothing(root: Path, images: int, bad: list[Skipped], asked: Asked) -> str:
         received = "an empty folder"
     tables = [one.name for one in bad if one.name.lower().endswith((*TEXT_TABLES, ".parquet"))]
     if tables:
-        received += f"; to read the table that is there, pass {shown(str(root / tables[0]))}"
+        received += (
+            f"; to read the table that is there, pass {shown(place.rstrip('/'))}/{tables[0]}"
+        )
     if not asked.labelled:
-        return f"{shown(str(root))}: expected images. Received {received}."
-    name = shown(root.resolve().name)
-    return _EXPECTED.format(root=shown(str(root)), name=name, received=received)
+        return f"{shown(place)}: expected images. Received {received}."
+    return _EXPECTED.format(root=shown(place), name=_name(place), received=received)
 
 
 # last, as it claims every folder, those of Hugging Face too

@@ -1,0 +1,150 @@
+"""Files behind addresses, as in object stores: found and read through fsspec, pyarrow or HTTP."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from twinset.data.decoding.image_file import MAX_FILE_BYTES, check_length
+from twinset.errors import DataError, ImageFileError
+
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+# Told to need an extra, where that is missing; all others would seem misspelt.
+_USUAL = {"abfs", "az", "gcs", "gs", "hdfs", "http", "https", "s3"}
+_CHANGES = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+SECONDS = 60  # without a byte
+
+
+def is_address(place: object) -> bool:
+    """Tell an address from the path of a file."""
+    return _ADDRESS.match(str(place)) is not None
+
+
+def absolute(place: str | os.PathLike[str]) -> str:
+    """Make a path absolute, leaving links as they are; an address is."""
+    text = os.fspath(place)
+    return text if is_address(text) else os.path.abspath(text)  # noqa: PTH100 - bare text
+
+
+def is_known(scheme: str) -> bool:
+    """Tell whether what begins with a scheme can be read, if need be with an extra."""
+    if scheme in _USUAL or importlib.util.find_spec("fsspec") is None:
+        return scheme in _USUAL
+    import fsspec
+
+    return scheme in fsspec.available_protocols()
+
+
+def find(address: str) -> dict[str, str]:
+    """List the files behind an address, each by its own: what tells whether it has changed."""
+    with _told(address):
+        files, path = _files(address)
+        found = files.find(path, detail=True)
+        return {files.unstrip_protocol(name): _mark(info) for name, info in found.items()}
+
+
+def root(address: str) -> str:
+    """Spell an address as `find` spells what is below it."""
+    files, path = _files(address)
+    name: str = files.unstrip_protocol(path)
+    return name
+
+
+@lru_cache
+def mark(address: str) -> str:
+    """Tell whether a file has changed since: if so, this is another."""
+    with _told(address):
+        files, path = _files(address)
+        return _mark(files.info(path))
+
+
+def read(address: str) -> bytes:
+    """Read a file whole; safe to call from several threads."""
+    with _told(address, ImageFileError):
+        files, path = _files(address)
+        data: bytes = files.cat_file(path)
+    check_length(len(data), address)
+    return data
+
+
+def opened(address: str) -> Any:
+    """Open a file to be read in parts."""
+    with _told(address):
+        files, path = _files(address)
+        return files.open(path, "rb")
+
+
+def _mark(info: dict[str, Any]) -> str:
+    known = (str(info[name]) for name in _CHANGES if info.get(name))
+    return f"{info.get('size')}-{next(known, '')}"
+
+
+@contextmanager
+def _told(address: str, kind: type[DataError] = DataError) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each service raises classes of its own
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise kind(f"{address}: expected a file or folder that can be read. {words}") from None
+
+
+def _files(address: str) -> tuple[Any, str]:
+    if address.startswith(("http://", "https://")):
+        return _Http(), address
+    try:
+        import fsspec
+        from fsspec.implementations.arrow import ArrowFSWrapper
+        from pyarrow.fs import FileSystem
+    except ImportError:
+        raise DataError(
+            f"{address}: expected the packages fsspec and pyarrow. Received an installation "
+            "without one: `pip install 'twinset[remote]'`."
+        ) from None
+    try:
+        files, path = fsspec.url_to_fs(address)
+    except ImportError:  # the package of a service, of which pyarrow knows some by itself
+        native, path = FileSystem.from_uri(address)
+        files = ArrowFSWrapper(native)
+        files.protocol = address.partition("://")[0]
+    return files, path
+
+
+class _Http:
+    # What fsspec has needs aiohttp, and lists what servers may show in any form: single files
+    # do without. The whole file comes at once, onto the disk and not into memory.
+
+    def cat_file(self, address: str) -> bytes:
+        with urllib.request.urlopen(address, timeout=SECONDS) as answer:
+            data: bytes = answer.read(MAX_FILE_BYTES + 1)
+            return data
+
+    def info(self, address: str) -> dict[str, Any]:
+        asked = urllib.request.Request(address, method="HEAD")
+        with urllib.request.urlopen(asked, timeout=SECONDS) as answer:
+            told = answer.headers
+            changed = told["ETag"] or told["Last-Modified"]
+            return {"size": told["Content-Length"], "etag": changed}
+
+    def open(self, address: str, mode: str) -> Any:
+        del mode
+        with urllib.request.urlopen(address, timeout=SECONDS) as answer:
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the table is open
+            shutil.copyfileobj(answer, file)
+        file.seek(0)
+        return file
+
+    def find(self, address: str, detail: bool) -> Any:
+        del detail
+        raise DataError(
+            f"{address}: expected the address of a .parquet file, as HTTP lists no folders."
+        )
