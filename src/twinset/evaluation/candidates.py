@@ -77,19 +77,12 @@ _PIXELS = {"name": "pixels"}
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe to try.
-
-    Args:
-        name: what the table calls it.
-        recipe: whole, as it would be trained.
-        trains: whether it goes through epochs, and so takes time.
-        seconds: that its trainings take at least, where that is known before. Defaults to 0.
-    """
+    """A recipe to try."""
 
     name: str
     recipe: Recipe
-    trains: bool = False
-    seconds: float = 0.0
+    trains: bool = False  # goes through epochs, and so takes time
+    seconds: float = 0.0  # that its trainings take at least, where that is known before
 
     def fitter(self, data: Labelled, known: Features) -> tuple[Labelled, Callable[[Labelled], Any]]:
         """Say what it is fitted to, images or their features, and how."""

@@ -44,18 +44,10 @@ class JudgedRule:
 
 @dataclass(frozen=True)
 class JoiningChoice:
-    """The rules of joining, judged by cross-validation over identities, and the one taken.
-
-    Args:
-        chosen: name of the rule to use.
-        rows: one for each rule, simplest first; empty where there was nothing to choose by.
-        identities: how many there are.
-        probes: how many queries were left out in turn.
-        together: images of one query.
-    """
+    """The rules of joining, judged by cross-validation over identities, and the one taken."""
 
     chosen: str
-    rows: tuple[JudgedRule, ...]
+    rows: tuple[JudgedRule, ...]  # simplest first; none where there was nothing to choose by
     identities: int
     probes: int
     together: int = 1
@@ -91,7 +83,11 @@ class JoiningChoice:
 
 
 def choose_rule(
-    embeddings: ArrayLike, identities: ArrayLike, *, together: int = 1, seed: int = 0
+    embeddings: ArrayLike,  # (n, d)
+    identities: ArrayLike,  # a label of each, (n,)
+    *,
+    together: int = 1,  # images of one query
+    seed: int = 0,
 ) -> JoiningChoice:
     """Choose the rule of joining by cross-validation over identities.
 
@@ -101,19 +97,6 @@ def choose_rule(
     false positive identification rate is up to 10%; these come from the other folds' identities.
     The simplest rule within one standard error of the best is taken, the error of the difference
     by a jackknife over identities.
-
-    Args:
-        embeddings: (n, d).
-        identities: a label of each, (n,).
-        together: images that are one query. Defaults to 1.
-        seed: of the folds, and of the draw where there are more than enough images. Defaults to 0.
-
-    Returns:
-        The rule with the table of all. "nearest" with no table where fewer than two identities have
-        more than `together` images.
-
-    Raises:
-        DataError: embeddings are not finite, or not one label for each.
 
     Reference:
         Breiman, Friedman, Olshen, Stone (1984), Classification and Regression Trees (one standard

@@ -39,22 +39,9 @@ def promise(
     the spread badly: with k of them, n is 2 / (2 + k) of the way from there to the worst case, in
     which all pairs of a class, or of two classes, err together; where none erred, all the way.
 
-    Args:
-        part: what neither the model, nor that of its block, was fitted on.
-        rules: as for `choose_threshold`.
-        over: what is new where the threshold will be used: "image", of known classes, or "class",
-            where each block held whole classes. Defaults to "image": Wilson's interval over images.
-        classes: number of new classes on which rates will be counted. The intervals then hold 95%
-            of the rates that come out there, as far as classes differ: the quantiles of a
-            beta-binomial draw. Defaults to None: they hold the rates to expect in the long run.
-
-    Returns:
-        For each rule a threshold with `fmr` and `fnmr`, in [0, 1], and the 95% intervals
-        `fmr_range` and `fnmr_range`.
-
-    Raises:
-        DataError: no pairs of both kinds, no such rule, or a number of classes below 2 or with
-            `over="image"`.
+    Over images, what is new where the threshold will be used is images of known classes: Wilson's
+    interval. For a number of new `classes` the intervals hold 95% of the rates that come out there
+    (quantiles of a beta-binomial draw), without it the rates to expect in the long run.
 
     References:
         Fogliato, Patil, Perona (2024), Confidence Intervals for Error Rates in 1:1 Matching Tasks;

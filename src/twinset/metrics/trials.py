@@ -33,19 +33,9 @@ def join(
     - "best two": the mean of the two smallest d; of one, that one
     - "mean evidence": mean d, which has the mean log-likelihood ratio
 
-    Args:
-        distances: of p queries to c references, (p, c), or (p, q, c) where q images are one query.
-            Infinite ones do not count.
-        identities: of each reference, whole numbers from 0 to m − 1, (c,), in any order.
-        rule: out of `RULES`.
-        spread: for "mean embedding": `spreads` of the references plus that of the query, (m,) or
-            (p, m). Defaults to 0, which holds for one image against single references.
-
-    Returns:
-        Distances of shape (p, m); infinite where an identity has no reference that counts.
-
-    Raises:
-        DataError: there is no such rule, or the shapes differ.
+    Distances are (p, c), or (p, q, c) where q images are one query; infinite ones do not count.
+    Identities number the c references from 0; found are distances (p, m), infinite where none
+    counts. Of `spreads` goes in that of the references plus that of the query, (m,) or (p, m).
 
     Reference:
         Kittler, Hatef, Duin, Matas (1998), On Combining Classifiers.
@@ -97,13 +87,6 @@ def spreads(vectors: ArrayLike, identities: ArrayLike) -> Floats:
     """Compute the mean squared distance of each identity's vectors to their mean.
 
     It is all that "mean embedding" needs beside distances: ‖q − mean‖² = mean ‖q − r‖² − spread.
-
-    Args:
-        vectors: (n, d).
-        identities: whole numbers from 0 to m − 1, (n,).
-
-    Returns:
-        Float64 of shape (m,); 0 for one vector.
 
     Example:
         >>> spreads([[0.0], [2.0], [7.0]], [0, 0, 1]).tolist()
