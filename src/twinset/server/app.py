@@ -1,4 +1,4 @@
-"""`create_app`: the application of one service: its routes, its guard, its page."""
+"""`create_app`: the application of one service: its routes, guard, page and description."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from twinset.search.answer import for_people
 from twinset.server import problems
-from twinset.server.examples import add_openapi
 from twinset.server.guard import Guard
 from twinset.server.opening import Current
 from twinset.server.routes import compare, items, model, review, search, threshold
 from twinset.server.routes.map import router as map_router
-from twinset.server.schemas import ProblemOut
-from twinset.server.service import Service
+from twinset.server.schemas import COLUMN, FIRST, POINT, SECOND, ProblemOut
+from twinset.server.service import Service, TheService
+from twinset.server.telling import PATH, answer
 
 PAGE = Path(__file__).parent / "page"
 PREFIX = "/api/v1"
@@ -155,3 +156,51 @@ def _taken(handler: Any) -> list[tuple[str, Any]] | None:
             return None
         found.append((name, gives[0].dependency if gives else None))
     return found
+
+
+_OF_PARAMETERS = {("path", "item"): FIRST, ("path", "name"): POINT, ("query", "name"): COLUMN}
+
+
+def add_openapi(app: FastAPI) -> None:
+    """Serve the description of an application."""
+
+    async def openapi(service: TheService) -> Response:
+        if "openapi" not in service.caches:
+            there = await service.call(_of_index, service)
+            service.caches["openapi"] = answer(_filled(_with_parameters(app.openapi()), there))
+        found: Response = service.caches["openapi"]
+        return found
+
+    app.add_api_route("/openapi.json", openapi, include_in_schema=False, methods=["GET"])
+
+
+def _with_parameters(schema: dict[str, Any]) -> dict[str, Any]:
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            for each in operation.get("parameters", ()):
+                if example := _OF_PARAMETERS.get((each["in"], each["name"])):
+                    each["example"] = example
+    return schema
+
+
+def _of_index(service: Service) -> dict[str, str]:
+    """Find ids and a column of the index, each under what stands for it."""
+    if service.index is None:
+        return {}
+    page = service.index.store.page(0, 2)
+    columns = [name for each in page.metadata for name in for_people(each) if name != PATH]
+    found = {FIRST: page.ids[:1], SECOND: page.ids[-1:], COLUMN: columns[:1]}
+    if COLUMN in columns:
+        del found[COLUMN]
+    return {ours: theirs[0] for ours, theirs in found.items() if theirs}
+
+
+def _filled(value: Any, there: dict[str, str], *, example: bool = False) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _filled(each, there, example=example or name == "example")
+            for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_filled(each, there, example=example) for each in value]
+    return there.get(value, value) if example and isinstance(value, str) else value

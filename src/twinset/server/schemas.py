@@ -6,6 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# Stand in examples for ids and a column of whatever index is served.
+FIRST, SECOND, COLUMN = "items/00", "items/04", "label"
+POINT = "strict"
+
 
 class EmbedOptions(BaseModel):
     """Options of `embed`: none yet."""

@@ -13,9 +13,10 @@ from starlette.responses import Response
 from twinset import distance as distances
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.models.explanation import explain_pixels
-from twinset.server.examples import FIRST, SECOND
 from twinset.server.problems import Problem
 from twinset.server.schemas import (
+    FIRST,
+    SECOND,
     CompareOptions,
     Embeddings,
     EmbedOptions,

@@ -14,10 +14,17 @@ from twinset.search.decisions import Decided
 from twinset.search.duplicates import PICTURE, THING, DuplicateGroup, Duplicates, duplicates
 from twinset.search.index import Index
 from twinset.search.keep import RULES, keep_plan
-from twinset.server.examples import FIRST, SECOND
 from twinset.server.kept import kept
 from twinset.server.problems import Problem
-from twinset.server.schemas import DecidedOut, DecisionIn, DuplicatesOut, PairIn, ReviewOut
+from twinset.server.schemas import (
+    FIRST,
+    SECOND,
+    DecidedOut,
+    DecisionIn,
+    DuplicatesOut,
+    PairIn,
+    ReviewOut,
+)
 from twinset.server.service import Service, TheIndex, TheService, TheWriter, the_writer
 from twinset.server.telling import PATH, answer, shown, threshold_told
 from twinset.server.uploads import body_of, takes_json

@@ -12,9 +12,8 @@ from starlette.responses import Response
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.search.answer import Answer
 from twinset.search.index import Index
-from twinset.server.examples import FIRST
 from twinset.server.problems import Problem
-from twinset.server.schemas import Answers, Identifications, IdentifyOptions, SearchOptions
+from twinset.server.schemas import FIRST, Answers, Identifications, IdentifyOptions, SearchOptions
 from twinset.server.service import TheIndex, TheService
 from twinset.server.telling import answer, answer_told, checked_where, identification_told
 from twinset.server.uploads import takes
