@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,28 @@ def name_of(source: Path | bytes) -> str:
     return "the graph" if isinstance(source, bytes) else str(source)
 
 
+# A name of 1.29 to 1.32, and that of newer ones.
+_NO_TELEMETRY = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
+
+
+def runtime() -> Any:
+    """Import ONNX Runtime, without its telemetry.
+
+    From 1.29 on it writes a device id and a database to the user's cache while it is imported, and
+    sends events to its maker, unless the environment says not to. What the user's environment says
+    goes before, and is as it was afterwards.
+    """
+    ours = dict.fromkeys((name for name in _NO_TELEMETRY if name not in os.environ), "1")
+    os.environ.update(ours)
+    try:
+        import onnxruntime
+    finally:
+        for name in ours:
+            del os.environ[name]
+    onnxruntime.disable_telemetry_events()  # which somebody may have imported before
+    return onnxruntime
+
+
 def open_session(graph: Path | bytes) -> Any:
     """Make an `onnxruntime.InferenceSession` on the CPU from a file or its content."""
     name = name_of(graph)
@@ -27,13 +50,12 @@ def open_session(graph: Path | bytes) -> Any:
             f"`twinset export {graph.parent}`."
         )
     try:
-        import onnxruntime
+        onnxruntime = runtime()
     except ImportError:
         raise ModelError(
             "Expected the package onnxruntime to run an exported model. Received an installation "
             "without it: `pip install onnxruntime`, or take the engine keras."
         ) from None
-    onnxruntime.disable_telemetry_events()  # which its builds for Windows send to their maker
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone: they are raised as well
     # its own count is of the machine, of which a container may have two

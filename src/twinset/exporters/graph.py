@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from twinset.backbones.onnx_writer import UnwritableError
-from twinset.backbones.session import INPUT, OUTPUT, open_session
+from twinset.backbones.session import INPUT, OUTPUT, open_session, runtime
 from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import VectorInput
 from twinset.errors import ModelError
@@ -157,6 +157,7 @@ def some_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 def quantised(graph: bytes, images: NDArray[np.uint8] | StoredPixels) -> Any:
     """Quantise weights for each channel, and activations by what some images give (Jacob 2018)."""
+    runtime()  # without its telemetry
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
