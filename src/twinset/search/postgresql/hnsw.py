@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.errors import StoreError
-from twinset.search.candidates import SPARE, nearest
+from twinset.search.candidates import nearest
 from twinset.search.items import Approximation, Neighbour
 from twinset.search.layout import FLOAT16, FLOAT32
 from twinset.search.postgresql.table import Table, value
@@ -28,6 +28,8 @@ LARGEST_DIM = {FLOAT32: 2_000, FLOAT16: 4_000}
 # How many candidates it keeps while it looks: tried in this order until the recall is reached.
 EFFORTS = (40, 80, 160, 320, 640, 1000)
 SAMPLE, NEAREST = 100, 10
+# Asked for beyond k, as two next to each other may have changed places; exact search takes more.
+SPARE = 2
 
 
 def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
