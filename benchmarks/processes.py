@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 import ledger
-import twinset
+from twinset import SiameseModel
 
 CHILD = "TWINSET_PROCESS"  # by which the command tells its processes who they are
 # In the processes of `kills`: a checkpoint twice a second.
@@ -41,8 +41,14 @@ WEIGHTS = """
 import sys, keras, jax, numpy as np
 keras.config.set_floatx("float64")
 jax.config.update("jax_enable_x64", True)
+from keras.src.backend.common import dtypes
+dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
+import importlib
 import twinset
 from twinset.training import processes
+training = importlib.import_module("twinset.training.fit")
+policy = training._precision  # a recipe knows no 64 bits
+training._precision = lambda name: policy("float64")
 index, count, address, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 labels = np.arange(640) % 10
 images = np.random.default_rng(0).integers(0, 128, (640, 16, 16)) + 12 * labels[:, None, None]
@@ -51,6 +57,7 @@ settings = dict(pairs="batch", batch_size=60, epochs=5, seed=1, loss={"name": "s
 settings["encoder"] = {"name": "conv", "widths": [8, 16]}
 with processes.together(address, count, index):
     model = twinset.fit(data, progress=False, **settings)
+assert all(weight.dtype == "float64" for weight in model.encoder.trainable_weights)
 assert sum(record.steps for record in model.history) == 50, model.history
 np.savez(out, *map(np.asarray, model.encoder.get_weights()))
 """
@@ -189,8 +196,8 @@ def photos(folder):
 
 
 def saved(folder):
-    encoder = twinset.load_model(folder).encoder
-    return [weight.tobytes() for weight in encoder.get_weights()]
+    model = SiameseModel.load(folder)
+    return [weight.tobytes() for weight in model.encoder.get_weights()]
 
 
 def arrays(path):
