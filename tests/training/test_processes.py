@@ -1,9 +1,94 @@
-"""Training in several processes: joining, agreeing, being lost. Real processes, two to a test."""
+"""Training in several processes: joining, agreeing, being lost. Two real ones do it all at once."""
 
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import keras
+import numpy as np
 import pytest
 
+import twinset
 from twinset.cli import processes as started
+from twinset.errors import RecipeError, TrainingError
 from twinset.training import processes
+from two_processes import SETTINGS, stripes
+
+jax_only = pytest.mark.skipif(
+    keras.backend.backend() != "jax" or sys.platform == "win32",
+    reason="several processes are JAX's, on Linux and macOS",
+)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """What two processes said and did, of which one was killed at last."""
+    folder = tmp_path_factory.mktemp("both")
+    script = Path(__file__).parents[1] / "two_processes.py"
+    address = f"127.0.0.1:{free_port()}"
+    running = []
+    for index in range(2):
+        command = [sys.executable, str(script), str(index), address, str(folder)]
+        with (folder / f"log{index}").open("wb") as log:
+            running.append(subprocess.Popen(command, stdout=log, stderr=log))
+    killed = running[1].wait(300)
+    since = time.monotonic()
+    running[0].wait(60)
+    took = time.monotonic() - since
+    logs = [(folder / f"log{i}").read_text(encoding="utf-8", errors="replace") for i in range(2)]
+    assert killed == -signal.SIGKILL, logs
+    told = [json.loads((folder / f"told{i}.json").read_text(encoding="utf-8")) for i in range(2)]
+    weights = []
+    for index in range(2):
+        with np.load(folder / f"weights{index}.npz") as file:
+            weights.append([file[name] for name in file.files])
+    return Namespace(told=told, weights=weights, took=took)
+
+
+@jax_only
+def test_two_processes_train_what_one_does(both):
+    assert [each["place"] for each in both.told] == [[0, 2], [1, 2]]
+    model = twinset.fit(
+        stripes(), validation=stripes(1).subset(np.arange(12)), batch_size=12, **SETTINGS
+    )
+    for mine, first, second in zip(model.encoder.get_weights(), *both.weights, strict=True):
+        assert first.tobytes() == second.tobytes()
+        np.testing.assert_allclose(first, mine, atol=1e-3)  # in 32 bits, after 15 steps
+    assert both.told[0]["history"] == both.told[1]["history"]
+    wanted = [[each.loss, each.validation.auc] for each in model.history]
+    np.testing.assert_allclose(both.told[0]["history"], wanted, atol=1e-3)
+
+
+@jax_only
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("other data", "DataError: Expected all processes to train with the same data. Process 1"),
+        ("other recipe", "DataError: Expected all processes to train with the same recipe. Proc"),
+        ("odd batch", "RecipeError: Expected batches that 2 processes can share evenly. Received"),
+    ],
+)
+def test_what_cannot_be_trained_together_is_refused_by_both(both, what, words):
+    assert both.told[0][what].startswith(words)
+    assert both.told[0][what] == both.told[1][what]
+
+
+@jax_only
+def test_who_is_killed_is_named(both):
+    expected = "TrainingError: Expected 2 processes. Process 1 does not answer any more"
+    assert both.told[0]["killed"].startswith(expected)
+    assert both.took < 20
 
 
 def test_one_process_asks_nobody():
@@ -12,6 +97,41 @@ def test_one_process_asks_nobody():
     assert processes.from_first(lambda: (1, "a")) == (1, "a")
     assert processes.bytes_from_first(lambda: None) is None
     processes.agree({"data": "a"})
+
+
+@jax_only
+def test_a_coordinator_that_is_not_there():
+    address = f"127.0.0.1:{free_port()}"
+    with (
+        pytest.raises(TrainingError, match=f"Expected process 0 at {address}, as HOST:PORT"),
+        processes.together(address, 2, 1, timeout=0),
+    ):
+        pass
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX can")
+def test_other_back_ends_train_in_one():
+    with (
+        pytest.raises(TrainingError, match="Expected the back end jax to train in several"),
+        processes.together("127.0.0.1:1", 2, 1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"processes": 2, "coordinator": "a:1"}, "Received both"),
+        ({"processes": 0}, "--processes of 1 or more. Received 0"),
+        ({"num_processes": 2}, "Expected --coordinator HOST:PORT with"),
+        ({"coordinator": "a:1", "num_processes": 2}, "Received 2 and None"),
+        ({"coordinator": "a:1", "num_processes": 2, "process_id": 2}, "Received 2 and 2"),
+    ],
+)
+def test_options_that_do_not_fit(given, words):
+    none = dict.fromkeys(("processes", "coordinator", "num_processes", "process_id"))
+    with pytest.raises(RecipeError, match=words):
+        started.asked(Namespace(**none | given))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,60 @@
+"""One of two processes that train together: `python two_processes.py INDEX ADDRESS FOLDER`."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import twinset
+from twinset.errors import TwinsetError
+from twinset.training import processes
+
+SETTINGS = {"epochs": 3, "seed": 1, "progress": False, "encoder": {"units": [16], "dropout": 0.2}}
+
+
+def stripes(brighter=0):
+    """Three classes of stripes, in noise."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 100, (60, 6, 5)).astype(np.uint8)
+    labels = np.arange(60) % 3
+    for kind in range(3):
+        images[labels == kind, :, kind] += 100
+    images[0, 0, 4] += brighter
+    return twinset.LabelledImages(images, labels, ("a", "b", "c"))
+
+
+def main(index, address, folder):
+    told = {}
+    path = folder / f"told{index}.json"
+
+    def expect(name, data, **settings):
+        try:
+            twinset.fit(data, **SETTINGS | settings)
+        except TwinsetError as error:
+            told[name] = f"{type(error).__name__}: {error}"
+        path.write_text(json.dumps(told), encoding="utf-8")
+
+    def end(now):
+        if index == 1 and now.task.startswith("epoch 3/"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with processes.together(address, 2, index, timeout=100):
+        told["place"] = [processes.index(), processes.count()]
+        model = twinset.fit(
+            stripes(), validation=stripes(1).subset(np.arange(12)), batch_size=12, **SETTINGS
+        )
+        np.savez(folder / f"weights{index}.npz", *model.encoder.get_weights())
+        told["history"] = [[each.loss, each.validation.auc] for each in model.history]
+        expect("other data", stripes(brighter=index))
+        expect("other recipe", stripes(), batch_size=12 + 2 * index)
+        expect("odd batch", stripes(), batch_size=15)
+        told["since"] = time.time()
+        expect("killed", stripes(), epochs=10_000, progress=end, batch_size=12)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
