@@ -60,6 +60,10 @@ class ReplacedError(StoreError):
     """An index that was made anew, or switched to another model, since it was opened."""
 
 
+class TakenError(StoreError):
+    """A place for a new index that has one already."""
+
+
 class ServerError(TwinsetError, RuntimeError):
     """A server of twinset that says no, or does not answer.
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from twinset.errors import StoreError
+from twinset.errors import StoreError, TakenError
 from twinset.progress import Wanted
 from twinset.search import index_model
 from twinset.search.index import Index
@@ -37,10 +37,15 @@ def index_images(
     place = os.fspath(url)
     if columns:
         source = listing_of(source, **columns)
-    there = None if overwrite else _opened(place, embedder)
-    made = there
+    made = there = None if overwrite else _opened(place, embedder)
     if made is None:
-        made = Index.build(embedder, source, place, overwrite=overwrite, progress=progress)
+        try:
+            made = Index.build(embedder, source, place, overwrite=overwrite, progress=progress)
+        except TakenError:
+            # another process has made it meanwhile, and this one adds what that one has not
+            made = there = None if overwrite else _opened(place, embedder)
+            if made is None:
+                raise
     try:
         if there is not None:
             index_model.keep(embedder, place)  # it may have been calibrated anew

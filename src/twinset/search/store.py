@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.errors import ReplacedError, StoreError, UnknownItemError
+from twinset.errors import ReplacedError, StoreError, TakenError, UnknownItemError
 from twinset.registry import Registry
 from twinset.search.checked import checked_ids, checked_k, checked_metadata, checked_vectors
 from twinset.search.items import Approximation, Items, Neighbour, Signature
@@ -356,9 +356,9 @@ def closed() -> StoreError:
     return StoreError("This index is closed. Open it again.")
 
 
-def taken(place: object, choose: str) -> StoreError:
+def taken(place: object, choose: str) -> TakenError:
     """Make the error for a place that has an index already."""
-    return StoreError(
+    return TakenError(
         f"There is an index at {place} already. Open it, overwrite it, or choose another {choose}."
     )
 

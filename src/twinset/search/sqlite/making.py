@@ -36,14 +36,20 @@ def make(folder: Path, signature: Signature, *, overwrite: bool) -> None:
                 _replace_damaged(folder, signature)
             return
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            if _remains(folder):
+                raise taken(folder, "place")
             raise StoreError(f"{folder} is there and is no index. Choose another place.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = _draft(folder, signature)
         try:
-            if folder.is_dir():  # an empty one, which Windows would not rename another to
-                folder.rmdir()
-            # fails where another process has made one meanwhile
-            draft.rename(folder)
+            try:
+                if folder.is_dir():  # an empty one, which Windows would not rename another to
+                    folder.rmdir()
+                draft.rename(folder)
+            except OSError:
+                if _remains(folder):  # another process has made one meanwhile
+                    raise taken(folder, "place") from None
+                raise
             vector_file.sync_folder(folder.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
