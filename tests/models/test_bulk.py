@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -169,7 +170,7 @@ def test_nothing_that_can_be_read():
         Path("photos", name).write_bytes(b"no image")
     with pytest.raises(DataError, match="All 10 failed, the last: b/4.png"):
         embed_images(Halves(), "photos", "vectors.parquet")
-    assert not Path("vectors.parquet").exists()
+    assert [path.name for path in Path.cwd().iterdir()] == ["photos"]
 
 
 def test_two_at_once_are_told_apart():
@@ -198,6 +199,20 @@ def test_the_command(command, monkeypatch):
     answer = json.loads(told.out)
     assert (answer["rows"], answer["resumed"]) == (10, 0)
     assert [bad["name"] for bad in answer["skipped"]] == ["a/broken.png"]
+
+
+def test_the_page(command, monkeypatch):
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
+    Path("runs/first").mkdir(parents=True)
+    Halves().save("runs/first")
+    page = Path(__file__).parents[2].joinpath("docs", "bulk.md").read_text("utf-8")
+    first, *_ = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    for line in first.splitlines():
+        assert command(*line.split()[1:]).code == 0
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    names = {}
+    exec(program, names)
+    np.testing.assert_allclose(names["vectors"], [*GRAYS.values()], atol=0.002)
 
 
 def test_two_raylets_write_the_same_though_a_worker_is_killed(monkeypatch):

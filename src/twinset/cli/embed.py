@@ -63,8 +63,7 @@ def _embed(takes: Arguments) -> None:
     )
     takes.option(
         "--address",
-        "Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one on this machine, "
-        "started and ended.",
+        "Of the Ray cluster: auto or HOST:PORT. Default: one on this machine, started and ended.",
     )
     takes.flag("--overwrite", "Replace a file that is there.")
     takes.shared("--json")

@@ -118,8 +118,8 @@ def embed_images(
         columns: of a table of images, as for `train`. Defaults to the usual names.
         engine: "local" for all cores of this machine, or "ray" for those of a cluster, whose
             machines must find images and twinset where this one does. Defaults to "local".
-        address: of the Ray cluster: "auto", HOST:PORT or ray://HOST:PORT. Defaults to a
-            cluster on this machine, started and ended.
+        address: of the Ray cluster: "auto" or HOST:PORT. Defaults to one on this machine, started
+            and ended.
         overwrite: replace a file that is there. Defaults to False.
         shard: images that are kept together, 1 or more. Defaults to 2,048.
         progress: True for a bar, or a function that is told. Defaults to False.
@@ -282,6 +282,7 @@ def _write(
             if len(places):
                 write(vectors, places.tolist(), [_stamp(listing, at) for at in places])
     if not rows:
+        shutil.rmtree(draft.parent, ignore_errors=True)  # as all may be back the next time
         last = bad[-1]
         raise DataError(
             f"{listing.place or listing.name}: expected images that can be read. All "
