@@ -284,6 +284,26 @@ def test_nothing_to_do_is_done(store):
     assert store.search(np.zeros((0, 4))) == []
 
 
+def test_the_version_is_another_one_after_each_change(store, url):
+    with open_store(url) as other:
+        seen = [store.version()]
+        for change in (
+            lambda: store.add(some(3)),
+            lambda: other.add(some(2, prefix="other")),
+            lambda: store.remove(["item 0"]),
+            lambda: other.add(some(2), replace=True),
+            lambda: store.update_metadata(["item 1"], [{}]),
+            lambda: store.remove([row[0] for row in everything(store)]),
+        ):
+            change()
+            assert store.version() == other.version()
+            seen.append(store.version())
+            store.record("decisions", [{"a": 1}])
+            other.record("decisions", [{"a": 1}])
+            assert store.version() == seen[-1]  # the items are as they were
+        assert seen == [""] * 7 or len(set(seen)) == 7
+
+
 def test_a_reader_sees_what_a_writer_has_done(store, url):
     with open_store(url) as reader:
         assert len(reader) == 0

@@ -38,10 +38,12 @@ CREATE TABLE IF NOT EXISTS twinset_indexes (
 """
 
 # Which writing calls are done, for those that lost their connection before they heard of it. The
-# number of a transaction would not do: after a crash Postgres may give it to another.
+# number of a transaction would not do: after a crash Postgres may give it to another. And which
+# index each one changed: every change leaves other calls here, by which it is noticed.
 _CALLS = """
 CREATE TABLE IF NOT EXISTS twinset_calls (
     call bigint PRIMARY KEY,
+    id bigint,
     at timestamptz NOT NULL DEFAULT now()
 )
 """
@@ -180,7 +182,7 @@ def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: 
     cursor.execute(_CATALOGUE)
     cursor.execute(_CALLS)
     # each writer takes its own away but for the last
-    cursor.execute("DELETE FROM twinset_calls WHERE at < now() - interval '1 day'")
+    cursor.execute("DELETE FROM twinset_calls WHERE id IS NULL AND at < now() - interval '1 day'")
     cursor.execute(
         "SELECT 1 FROM pg_attribute WHERE attname = 'layout' "
         "AND attrelid = 'twinset_indexes'::regclass"
@@ -206,12 +208,11 @@ def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: 
 
 def drop(cursor: Cursor[Any], name: str) -> bool:
     """Drop an index, if there is one of this name, and tell so; within a transaction."""
-    from psycopg import sql
-
     cursor.execute("DELETE FROM twinset_indexes WHERE name = %s RETURNING id", [name])
     if (old := cursor.fetchone()) is None:
         return False
-    cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(table_name(old[0]))))
+    cursor.execute("DELETE FROM twinset_calls WHERE id = %s", [old[0]])
+    cursor.execute(f"DROP TABLE {table_name(old[0])}".encode())
     return True
 
 

@@ -97,10 +97,9 @@ class PostgresStore(Store):
         return self._transactions.read(lambda cursor, _: self._version(cursor))
 
     def _version(self, cursor: Cursor[Any]) -> str:
-        # no column counts changes, but each row bears the number of the transaction that put it in
-        rows = "count(*), sum(hashtextextended(xmin::text, position))"
-        cursor.execute(self._table.sql(f"SELECT concat_ws('/', {rows}) FROM {{table}}"))
-        return f"{self._table.number}/{value(cursor)}"
+        number = self._table.number
+        cursor.execute("SELECT sum(call)::text FROM twinset_calls WHERE id = %s", [number])
+        return f"{number}/{value(cursor) or 0}"
 
     def beside(self) -> str:
         """Return the URL of the index that the next model fills."""
@@ -114,7 +113,7 @@ class PostgresStore(Store):
                 return None
             return switching.take(cursor, self._place, self._table.number)
 
-        new = self._transactions.write(take)
+        new = self._transactions.write(take, items=False)
         if new is not None:
             self._follow(*new)
         return new is not None
@@ -123,7 +122,7 @@ class PostgresStore(Store):
         """Exchange names with the index before, in one transaction."""
         number = self._table.number
         new = self._transactions.write(
-            lambda cursor: switching.go_back(cursor, self._place, number)
+            lambda cursor: switching.go_back(cursor, self._place, number), items=False
         )
         self._follow(*new)
 
@@ -142,7 +141,9 @@ class PostgresStore(Store):
 
     def _build_approximate(self, recall: float) -> Approximation:
         # writers wait until it is built, readers do not
-        return self._transactions.write(lambda cursor: hnsw.build(cursor, self._table, recall))
+        return self._transactions.write(
+            lambda cursor: hnsw.build(cursor, self._table, recall), items=False
+        )
 
     def _add(self, items: Items, replace: bool) -> None:
         from psycopg import errors
@@ -262,7 +263,9 @@ class PostgresStore(Store):
 
     def _record(self, kind: str, texts: tuple[str, ...]) -> None:
         number = self._table.number
-        self._transactions.write(lambda cursor: record(cursor, number, kind, texts), alone=False)
+        self._transactions.write(
+            lambda cursor: record(cursor, number, kind, texts), alone=False, items=False
+        )
 
     def _records(self, kind: str) -> list[str]:
         return self._transactions.read(lambda cursor, _: records(cursor, self._table.number, kind))

@@ -39,7 +39,9 @@ class Transactions:
     def __init__(self, place: Address, number: int, first: Connection[Any]) -> None:
         self.number = number  # the index's; another one after a switch
         self._place = place
-        self._heard: list[int] = []  # calls that are done, and need not be remembered
+        # Calls that are done and need not be remembered; those that changed items go when the next
+        # of these comes, as without any the index would look as if it were new.
+        self._heard: dict[bool, list[int]] = {True: [], False: []}
         self._connections = Connections(self._connect, first)
 
     def close(self) -> None:
@@ -61,10 +63,12 @@ class Transactions:
 
         return self._repeated(attempt)
 
-    def write(self, action: Callable[[Cursor[Any]], Answer], *, alone: bool = True) -> Answer:
-        """Write in one transaction, which shares the index with those that need not be alone."""
+    def write(
+        self, action: Callable[[Cursor[Any]], Answer], *, alone: bool = True, items: bool = True
+    ) -> Answer:
+        """Write in one transaction; `alone` keeps other writers out, `items` says what changes."""
         call = secrets.randbits(62)
-        heard, self._heard = self._heard, []
+        heard, self._heard[items] = self._heard[items], []
         tried = False
         answers: list[Answer] = []
 
@@ -93,14 +97,14 @@ class Transactions:
                 self._checked(cursor.fetchone())
                 cursor.execute(
                     "WITH heard AS (DELETE FROM twinset_calls WHERE call = ANY(%s::bigint[])) "
-                    "INSERT INTO twinset_calls (call) VALUES (%s)",
-                    [heard, call],
+                    "INSERT INTO twinset_calls (call, id) VALUES (%s, %s)",
+                    [heard, call, self.number if items else None],
                 )
                 answers.append(action(cursor))
             return answers[-1]
 
         answer = self._repeated(attempt)
-        self._heard.append(call)
+        self._heard[items].append(call)
         return answer
 
     @contextmanager
