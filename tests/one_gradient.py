@@ -192,15 +192,20 @@ def job_of(
 
 def trained(job, count):
     """Train on the first `count` devices; give what changed, and the network's last kernel."""
-    everyone = jax.devices
+    everyone = jax.devices()
+    names = ("devices", "local_devices")
+    usual = {name: getattr(jax, name) for name in names}
     before = [keras.ops.convert_to_numpy(each) for group in job.variables()[:2] for each in group]
-    jax.devices = lambda: everyone()[:count]
     try:
+        for name in names:
+            setattr(jax, name, lambda: everyone[:count])
         batches = job.task.draw(0)
+        assert len(feed.Devices.dividing(batches)) == count
         monitor = Monitor(epochs=job.epochs, sizes=batches.sizes, images=BATCH)
         train(job, monitor, Keeper(None, lambda: ""))
     finally:
-        jax.devices = everyone
+        for name in names:
+            setattr(jax, name, usual[name])
     after = [keras.ops.convert_to_numpy(each) for group in job.variables()[:2] for each in group]
     moved = [(new - old) / RATE for old, new in zip(before, after, strict=True)]
     kernel = len(job.encoder.trainable_variables) - 1

@@ -212,10 +212,18 @@ def _gathered(x: Any, rows: Any, columns: Any) -> Any:
     if keras.backend.backend() == "jax":
         # a gather of all places at once: 0.1 ms for 256 × 28 × 28, where a product with one-hot
         # matrices takes 1.2 ms, and a choice among all shifts 0.3
-        import jax.numpy as jnp
+        import jax
 
-        images = jnp.arange(x.shape[0])[:, None, None]
-        return x.at[images, rows[:, :, None], columns[:, None, :]].get(mode="promise_in_bounds")
+        # image by image: else XLA would send all pixels to all devices that share a batch
+        def of_one(image: Any, down: Any, right: Any) -> Any:
+            return image.at[down[:, None], right[None, :]].get(mode="promise_in_bounds")
+
+        own = [0 if len(each) == len(x) else None for each in (rows, columns)]
+        shared = [
+            each[0] if axis is None else each
+            for each, axis in zip((rows, columns), own, strict=True)
+        ]
+        return jax.vmap(of_one, (0, *own))(x, *shared)
     count, height, width = ops.shape(x)[:3]
     first = ops.reshape(ops.arange(count, dtype="int32") * (height * width), (-1, 1, 1))
     places = first + (rows * width)[:, :, None] + columns[:, None, :]  # (b, h, w)

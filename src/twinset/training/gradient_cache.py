@@ -56,13 +56,17 @@ def _in_parts(network: keras.Model, job: Job, *, unroll: bool, training: bool = 
     # embed all without keeping activations; the gradient at the embeddings is that of the whole
     # batch; embed part by part again, now for the gradient of the weights. This is what a scan
     # over recomputed parts does, so that JAX derives it and nothing can differ.
-    size = job.micro_batch
+    most = job.micro_batch
 
     def embed(weights: Any, others: Any, images: Any) -> Any:
-        count = -(-len(images) // size)
+        count = -(-len(images) // most)
+        size = -(-len(images) // count)
         # filled up with images of the batch, whose embeddings are cut off: no gradient
         rows = jnp.arange(count * size) % len(images)
         parts = images[rows] if count * size > len(images) else images
+        # Part i has every image whose place is i modulo the count: of devices that share a batch
+        # each then has its share of every part, where neighbours would be on one of them.
+        parts = jnp.swapaxes(jnp.reshape(parts, (size, count, *images.shape[1:])), 0, 1)
 
         def of_part(others: Any, part: Any) -> Any:
             with _holding(job.encoder, weights, others) as held:
@@ -73,9 +77,10 @@ def _in_parts(network: keras.Model, job: Job, *, unroll: bool, training: bool = 
         others, (found, penalties) = lax.scan(
             jax.checkpoint(of_part),
             others,
-            jnp.reshape(parts, (count, size, *images.shape[1:])),
+            parts,
             unroll=count if unroll else 1,
         )
+        found = jnp.swapaxes(found, 0, 1)
         found = jnp.reshape(found, (count * size, *found.shape[2:]))[: len(images)]
         # a penalty on weights is that of any part, one on activations a mean over images
         return (found, jnp.mean(penalties)), others
