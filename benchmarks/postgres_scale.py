@@ -212,6 +212,7 @@ def batch(writer, turn, dim=32):
 def write(url, writer):
     """Put in a batch, say so; remove every third one again, say so."""
     with open_store(url) as store:
+        print("ready", flush=True)
         for turn in range(10**6):
             print("putting", writer, turn, flush=True)
             store.add(batch(writer, turn))
@@ -254,16 +255,22 @@ def mixed(server, options):
 
     readers = [start("read", url, seed, stop) for seed in range(4)]
     numbers = iter(range(10**6))
-    writers = [start("write", url, next(numbers)) for _ in range(2)]
+
+    def ready():
+        writer = start("write", url, next(numbers))
+        assert writer.stdout.readline() == "ready\n"
+        return writer
+
+    writers = [ready(), ready()]
     said, kills, ends = [], 0, time.monotonic() + options.seconds
     while time.monotonic() < ends:
         time.sleep(min(options.every, max(0, ends - time.monotonic())))
+        writers.append(ready())
         victim = writers.pop(0)
         victim.send_signal(signal.SIGKILL)
         kills += 1
         said += victim.stdout.read().splitlines()
         victim.wait()
-        writers.append(start("write", url, next(numbers)))
     for writer in writers:
         writer.send_signal(signal.SIGKILL)
         said += writer.stdout.read().splitlines()
