@@ -6,7 +6,8 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,30 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     every byte of the new file is on disk.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, as a rename is atomic within one file system only. Opened by hand because
     # `tempfile` makes files that nobody but their owner can read, and the rename would keep that.
     draft = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    with naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with draft.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(target: Path) -> Iterator[None]:
+    """Have errors of the system name the file that was asked for, and not a draft of it."""
     try:
-        with draft.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def plain(value: Any) -> Any:

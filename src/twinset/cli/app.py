@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import io
+import logging
 import os
 import pkgutil
 import sys
@@ -87,6 +88,8 @@ def main() -> None:
         # names of files hold half characters, and a terminal may not know all of ours
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # of a home that cannot be written it says three lines, and goes on in a temporary folder
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()

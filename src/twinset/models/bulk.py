@@ -26,7 +26,7 @@ from twinset.data.labelled import VectorInput
 from twinset.data.listing import Listing
 from twinset.data.sources import read_listing
 from twinset.errors import DataError, ModelError, StoreError
-from twinset.files import write_bytes
+from twinset.files import naming, write_bytes
 from twinset.models.embedder import Embedder
 from twinset.progress import Progress, Wanted, reporting
 
@@ -221,7 +221,8 @@ def _check(target: Path, engine: str, address: str | None, overwrite: bool, shar
 @contextmanager
 def _alone(drafts: Path, target: Path) -> Iterator[None]:
     try:
-        drafts.mkdir(parents=True, exist_ok=True)
+        with naming(target):
+            drafts.mkdir(parents=True, exist_ok=True)
         with FileLock(drafts / ".lock", timeout=0):
             yield
     except Timeout:

@@ -19,6 +19,7 @@ from twinset.models.card import CARD, GRAPH, read_card
 from twinset.models.embedder import Embedder
 from twinset.models.onnx_model import OnnxModel
 from twinset.search.items import Signature
+from twinset.search.sqlite.database import told
 from twinset.search.store import scheme_of
 
 # The folder in an index's own: in it one for each copy, and a file that names the current one.
@@ -116,9 +117,10 @@ def keep(model: Embedder, url: str) -> None:
     # a class of the user's own may have no way to be kept: it is passed when the index is opened
     if home is None or not (isinstance(model, OnnxModel) or hasattr(model, "save")):
         return
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / ".lock"):
-        _keep(model, home, _kept_in(url, model.digest))
+    with told(home.parent):
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(home / ".lock"):
+            _keep(model, home, _kept_in(url, model.digest))
 
 
 def _keep(model: Embedder, home: Path, before: Path | None) -> None:

@@ -142,11 +142,20 @@ def told(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _in_words(folder, error) from error
+    except PermissionError as error:
+        raise _not_writable(folder, error.strerror) from error
     except OSError as error:
         raise StoreError(
             f"{folder}: the index could not be read or written: {error.strerror or error}. "
             "Nothing in it was changed."
         ) from error
+
+
+def _not_writable(folder: Path, reason: object) -> StoreError:
+    return StoreError(
+        f"{folder}: the index may not be opened or written: {reason}. To change it takes the right "
+        "to write to its folder and to all that is in it; to search, the right to read."
+    )
 
 
 def _in_words(folder: Path, error: sqlite3.Error) -> StoreError:
@@ -162,7 +171,7 @@ def _in_words(folder: Path, error: sqlite3.Error) -> StoreError:
             f"{folder}: the index could not be read or written: {error}. Nothing in it was changed."
         )
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return StoreError(f"{folder}: the index may not be opened or written: {error}.")
+        return _not_writable(folder, error)
     return DamagedError(
         f"{folder}: the index is damaged ({error}). Restore it from a copy, or make it again."
     )

@@ -36,7 +36,7 @@ def make(folder: Path, signature: Signature, *, overwrite: bool) -> None:
                 _replace_damaged(folder, signature)
             return
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            if _remains(folder):
+            if folder.is_dir() and _remains(folder):  # made since the look above
                 raise taken(folder, "place")
             raise StoreError(f"{folder} is there and is no index. Choose another place.")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def make(folder: Path, signature: Signature, *, overwrite: bool) -> None:
                     folder.rmdir()
                 draft.rename(folder)
             except OSError:
-                if _remains(folder):  # another process has made one meanwhile
+                if folder.is_dir() and _remains(folder):  # another process has made one meanwhile
                     raise taken(folder, "place") from None
                 raise
             vector_file.sync_folder(folder.parent)
