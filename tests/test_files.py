@@ -42,10 +42,10 @@ def test_what_cannot_be_written_is_named_as_asked_for(tmp_path):
     """Not the draft beside it, of which nobody has heard."""
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Not a directory|File exists") as caught:
-        write_bytes(tmp_path / "file" / "x.png", b"x")
+        atomic.write_bytes(tmp_path / "file" / "x.png", b"x")
     assert caught.value.filename == str(tmp_path / "file" / "x.png")
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="directory|denied") as caught:
-        write_bytes(tmp_path / "folder", b"x")
+        atomic.write_bytes(tmp_path / "folder", b"x")
     assert caught.value.filename == str(tmp_path / "folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
