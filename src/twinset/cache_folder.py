@@ -54,6 +54,17 @@ def in_use(folder: Path) -> Iterator[None]:
         yield
 
 
+def held(folder: Path) -> bool:
+    """Tell whether somebody has one cache `in_use` right now."""
+    from filelock import Timeout
+
+    try:
+        with _lock(folder, wait=False):
+            return False
+    except Timeout:
+        return True
+
+
 def prune(base: Path, *, keep: Path | None = None, limit: float | None = None) -> list[Path]:
     """Throw away the caches that were used least recently, until all are within a limit."""
     # Each folder or file in `base` is one. What a process holds (`in_use`) stays.

@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from twinset.cache_folder import cache_folder, in_use, prune, tag
+from twinset.cache_folder import cache_folder, held, in_use, prune, tag
 from twinset.cores import cores
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import SIZE, ImageSource, Skipped, StoredPixels, fingerprint
@@ -32,6 +33,8 @@ from twinset.progress import Progress, Report, Wanted, reporting
 FORMAT = 2  # a part of each cache's name: another layout starts anew
 # images that a thread takes at a time: few, so that Ctrl-C ends soon
 CHUNK = 16
+# chunks that a process which helps another takes in their order, as archives are read
+SPAN = 64
 STAMP = 16
 READ, BAD = 1, 2  # marks; 0: not yet tried
 PIXELS, PRINTS, MARKS, STAMPS, REASONS = (
@@ -67,7 +70,11 @@ def decode_all(
     workers: int | None = None,
     progress: Wanted = False,
 ) -> Decoded:
-    """Decode images into a cache in `folder`, each one once, by a thread per processor core."""
+    """Decode images into a cache in `folder`, each one once, by a thread per processor core.
+
+    Processes that do so at the same time, on one machine or on several with one disk, share the
+    work.
+    """
     # threads, as Pillow decodes without holding Python's lock
     base = cache_folder("images") if folder is None else folder
     stamps = [stamp(f"{len(source.name)}:{source.name}{source.stamp()}") for source in sources]
@@ -76,12 +83,15 @@ def decode_all(
     store = _Store(base / _key(stamps, preprocessing), stamps, preprocessing.shape)
     try:
         tag(base)
-        # of two processes with the same list one decodes and the other waits
-        with in_use(store.folder), reporting(progress) as tell, store.opened():
-            store.adopt()
-            reused = len(sources) - len(store.pending())
-            _decode(store, sources, preprocessing, workers or cores(), tell)
-            found = store.decoded([source.name for source in sources], reused)
+        job = (store, sources, preprocessing, workers or cores())
+        with reporting(progress) as tell:
+            helped = _help(*job, tell)
+            # of two processes with the same list one has it; the other has helped, and now waits
+            with in_use(store.folder), store.opened():
+                store.adopt()
+                reused = len(sources) - len(store.pending()) - helped
+                _decode(*job, tell)
+                found = store.decoded([source.name for source in sources], reused)
         prune(base, keep=store.folder)
     except OSError as error:
         raise DataError(
@@ -102,34 +112,62 @@ def _key(stamps: Sequence[bytes], preprocessing: Preprocessing) -> str:
     return f"{how.hexdigest()[:12]}-{hashlib.sha256(b''.join(stamps)).hexdigest()[:32]}"
 
 
+def _help(
+    store: _Store,
+    sources: Sequence[ImageSource],
+    preprocessing: Preprocessing,
+    workers: int,
+    tell: Report,
+) -> int:
+    # Take part while another process decodes this list, and count what was decoded. It begins at
+    # the list's start; whoever helps takes pieces at random, so that two are seldom at the same.
+    # Where they are, both write the same bytes, so nobody need be asked, and who dies is no loss.
+    while held(store.folder):
+        if store.begun:
+            with store.opened(helping=True):
+                return _decode(store, sources, preprocessing, workers, tell, helping=True)
+        time.sleep(0.05)
+    return 0
+
+
 def _decode(
     store: _Store,
     sources: Sequence[ImageSource],
     preprocessing: Preprocessing,
     workers: int,
     tell: Report,
-) -> None:
+    *,
+    helping: bool = False,
+) -> int:
     pending = store.pending()
     chunks = [pending[start : start + CHUNK] for start in range(0, len(pending), CHUNK)]
+    if helping:
+        spans = [chunks[start : start + SPAN] for start in range(0, len(chunks), SPAN)]
+        order = np.random.default_rng().permutation(len(spans))
+        chunks = [chunk for place in order.tolist() for chunk in spans[place]]
     done = len(sources) - len(pending)
 
-    def work(positions: NDArray[np.int64]) -> int:
-        for position in positions.tolist():
+    def work(chunk: NDArray[np.int64]) -> tuple[int, int]:
+        kept = 0
+        for position in store.left(chunk, helping=helping).tolist():
             found = _decoded(sources[position], preprocessing)
-            if isinstance(found, str):
-                store.refuse(position, found)
-            else:
+            if not isinstance(found, str):
                 store.keep(position, found)
-        return len(positions)
+                kept += 1
+            elif not helping:  # the other finds out why by itself
+                store.refuse(position, found)
+        return len(chunk), kept
 
+    total = 0
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
-        for count in pool.map(work, chunks):
-            done += count
+        for count, kept in pool.map(work, chunks):
+            done, total = done + count, total + kept
             tell(Progress("decode", done, len(sources), "images"))
     finally:
         # after Ctrl-C or a full disk the chunks in hand are finished, and no other is begun
         pool.shutdown(cancel_futures=True)
+    return total
 
 
 class _Store:
@@ -150,26 +188,36 @@ class _Store:
     def size(self) -> int:
         return self._count * (sum(self._sizes.values()) + STAMP)
 
-    @contextmanager
-    def opened(self) -> Iterator[None]:
-        """Open the files, made anew unless all of them are whole."""
-        paths = {name: self.folder / name for name in self._sizes}
-        whole = all(
+    @property
+    def begun(self) -> bool:
+        """Whether all files have their size, so that others can write to them as well."""
+        return (self.folder / STAMPS).exists() and all(
             path.exists() and path.stat().st_size == self._sizes[name] * self._count
-            for name, path in paths.items()
+            for name, path in self._paths().items()
         )
+
+    def _paths(self) -> dict[str, Path]:
+        return {name: self.folder / name for name in self._sizes}
+
+    @contextmanager
+    def opened(self, *, helping: bool = False) -> Iterator[None]:
+        """Open the files, made anew unless all of them are whole."""
+        paths, whole = self._paths(), helping or self.begun
         if not whole:  # new, or a start that was cut short: no mark may stay
             for path in paths.values():
                 path.write_bytes(b"")
             if shutil.disk_usage(self.folder).free < self.size:
                 # told before the first image is decoded, and not after the last
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if not whole or not (self.folder / STAMPS).exists():
             write_bytes(self.folder / STAMPS, b"".join(self._stamps))
         with ExitStack() as stack:
             for name, path in paths.items():
                 self._files[name] = stack.enter_context(path.open("r+b", buffering=0))
-                self._files[name].truncate(self._sizes[name] * self._count)
+                if not whole:
+                    self._files[name].truncate(self._sizes[name] * self._count)
+            if helping:
+                yield
+                return
             # what could not be read is tried again, so old reasons go
             reasons = (self.folder / REASONS).open("wb", buffering=0)
             self._files[REASONS] = stack.enter_context(reasons)
@@ -215,6 +263,13 @@ class _Store:
 
     def pending(self) -> NDArray[np.int64]:
         return np.flatnonzero(self._marks() != READ)
+
+    def left(self, positions: NDArray[np.int64], *, helping: bool) -> NDArray[np.int64]:
+        """Tell which of some neighbours nobody has decoded meanwhile."""
+        first, last = int(positions[0]), int(positions[-1])
+        marks = np.fromfile(self.folder / MARKS, np.uint8, last + 1 - first, offset=first)
+        mark = marks[positions - first]
+        return positions[mark == 0 if helping else mark != READ]
 
     def keep(self, position: int, pixels: NDArray[np.uint8]) -> None:
         self._put(position, {PIXELS: pixels.tobytes(), PRINTS: fingerprint(pixels)})
