@@ -269,7 +269,8 @@ class _Store:
         first, last = int(positions[0]), int(positions[-1])
         marks = np.fromfile(self.folder / MARKS, np.uint8, last + 1 - first, offset=first)
         mark = marks[positions - first]
-        return positions[mark == 0 if helping else mark != READ]
+        found: NDArray[np.int64] = positions[mark == 0 if helping else mark != READ]
+        return found
 
     def keep(self, position: int, pixels: NDArray[np.uint8]) -> None:
         self._put(position, {PIXELS: pixels.tobytes(), PRINTS: fingerprint(pixels)})
