@@ -5,13 +5,16 @@
 Both read PNG files of Fashion-MNIST's size, run the same ONNX graph and write the same Parquet
 file. The raylets, of Ray's own `cluster_utils`, have half of the cores each. Rates are without the
 start: over the last nine tenths of the images. Then workers are killed by SIGKILL, evenly over
-one more run, and the rows of its file are counted.
+one more run, and the rows of its file are counted; and so is the command itself on one machine,
+each time that it has embedded some shards more, and called again.
 """
 
 import argparse
 import os
 import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -84,6 +87,27 @@ class Killer:
                     self.killed += 1
 
 
+def kill_command(place, out, kills):
+    """Kill `twinset embed` so many times, and let it end then; return how often it was killed."""
+    command = [sys.executable, "-m", "twinset", "embed", place / "run", place / "images"]
+    drafts, killed = out.with_name(f".{out.name}.parts"), 0
+    for number in range(kills + 1):
+        process = subprocess.Popen(
+            [*command, "--out", out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        there = len([*drafts.glob("*.npz")])
+        while process.poll() is None:
+            if number < kills and len([*drafts.glob("*.npz")]) >= there + 3:
+                process.kill()
+                killed += 1
+                process.wait()
+                assert not out.exists()
+            time.sleep(0.01)
+        if process.returncode == 0:
+            return killed
+    raise AssertionError(f"it ended with {process.returncode}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=100_000)
@@ -107,13 +131,29 @@ def main():
             nodes = [cluster.add_node(num_cpus=half, include_dashboard=False) for _ in range(2)]
             ray = {"engine": "ray", "address": cluster.address}
             raylets = {node.all_processes["raylet"][0].process.pid for node in nodes}
-            compete(options, model, place, ray, raylets)
+            what = f"{options.images:,} PNG files of 28 × 28, recipe {options.recipe}"
+            if options.rounds:
+                compete(options, what, model, place, ray)
+            if options.kills:
+                count_after_kills(options, what, model, place, ray, raylets)
         finally:
             cluster.shutdown()
 
 
-def compete(options, model, place, ray, raylets):
-    what = f"{options.images:,} PNG files of 28 × 28, recipe {options.recipe}"
+def count_after_kills(options, what, model, place, ray, raylets):
+    killer = Killer(raylets, options.images, options.kills)
+    timed(model, place / "images", place / "workers.parquet", kill=killer, **ray)
+    killed = kill_command(place, place / "command.parquet", options.kills)
+    for victims, times in (("workers", killer.killed), ("command", killed)):
+        ids = parquet.read_table(place / f"{victims}.parquet", columns=["id"])["id"].to_pylist()
+        ledger.say(
+            f"bulk embedding, {what}: rows after {times} kills, {victims}",
+            f"{len(ids):,}, of them {len(ids) - len(set(ids)):,} twice; in order: "
+            f"{ids == sorted(ids)}",
+        )
+
+
+def compete(options, what, model, place, ray):
     images = place / "images"
     ratios, speeds = [], {"local": [], "ray": []}
     for number in range(options.rounds):
@@ -135,14 +175,6 @@ def compete(options, model, place, ray, raylets):
         f"bulk embedding, {what}: two raylets / one process on all cores, images/s without start",
         f"{ledger.spread(ratios)}; {remote:,.0f} / {local:,.0f} images/s; all other columns equal: "
         f"{same}, embeddings within {gap:.1g}",
-    )
-    killer = Killer(raylets, options.images, options.kills)
-    timed(model, images, place / "killed.parquet", kill=killer, **ray)
-    ids = parquet.read_table(place / "killed.parquet", columns=["id"])["id"].to_pylist()
-    ledger.say(
-        f"bulk embedding, {what}: rows after {killer.killed} workers were killed",
-        f"{len(ids):,}, of them {len(ids) - len(set(ids)):,} twice; in order: "
-        f"{ids == one['id'].to_pylist()}",
     )
 
 

@@ -173,6 +173,22 @@ def test_nothing_that_can_be_read():
     assert [path.name for path in Path.cwd().iterdir()] == ["photos"]
 
 
+def test_a_full_disk_loses_nothing():
+    resource = pytest.importorskip("resource", reason="Windows limits no process")
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # each shard has less, and the whole file more
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2500, usual[1]))
+    try:
+        with pytest.raises(DataError, match=r"vectors\.parquet: expected room .* same command"):
+            embed_images(Halves(), "photos", "vectors.parquet", shard=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not Path("vectors.parquet").exists()
+    model = Halves()
+    made = embed_images(model, "photos", "vectors.parquet", shard=2)
+    assert (made.rows, made.resumed, model.embedded) == (10, 10, 0)
+
+
 def test_two_at_once_are_told_apart():
     class Slow(Halves):
         def encode(self, pixels):

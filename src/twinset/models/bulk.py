@@ -227,6 +227,11 @@ def _alone(drafts: Path, target: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise DataError(f"{target}: another process is writing it. Wait for its end.") from None
+    except OSError as error:
+        raise DataError(
+            f"{target}: expected room and permission to write it, and a folder beside it. "
+            f"{error.strerror or error}: mend this, and the same command goes on."
+        ) from error
 
 
 def _shards(listing: Listing, model: Embedder, size: int, drafts: Path) -> list[Shard]:
