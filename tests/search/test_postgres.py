@@ -108,7 +108,10 @@ def test_any_text_is_a_name(server, name):
         ("postgresql://me@host/photos?index", "Expected postgresql://user@host/database"),
         ("postgresql://me@host/photos?index=a&partitions=0", "Expected partitions={1 to 1,024}"),
         ("postgresql://me@host/photos?index=a&vectors=int8", "Expected vectors=float32 or float16"),
-        ("postgresql://me@host/photos?index=a&patience=long", "Expected patience=SECONDS for"),
+        (
+            "postgresql://me@host/photos?index=a&timeout=long",
+            "Expected timeout={seconds}, more than 0, for",
+        ),
     ],
 )
 def test_addresses_that_are_none(url, words):
@@ -203,7 +206,7 @@ def test_an_index_that_was_made_anew(store, url):
 
 def test_a_second_writer_waits_and_then_says_so(store, url, administrator):
     store.add(some(3))
-    with open_store(f"{url}&patience=0.05") as hasty:
+    with open_store(f"{url}&timeout=0.05") as hasty:
         with administrator.transaction():
             administrator.execute(
                 "SELECT pg_advisory_xact_lock_shared(hashtext('twinset_items'), %s::int)",

@@ -43,7 +43,7 @@ def direct(postgres_server, request):
 @pytest.fixture
 def url(proxy, direct, request):
     name = request.node.name.replace("[", "%5B").replace("]", "%5D")
-    return f"postgresql://owner@127.0.0.1:{proxy.port}/postgres?index={name}&patience=20"
+    return f"postgresql://owner@127.0.0.1:{proxy.port}/postgres?index={name}&timeout=20"
 
 
 def batch(turn, n=50):
@@ -139,7 +139,7 @@ def test_the_server_begins_anew_while_it_is_written_to(postgres_server, direct, 
 
 
 def test_a_server_that_stays_away(postgres_server, direct, url):
-    with open_store(url.replace("patience=20", "patience=0.3")) as store:
+    with open_store(url.replace("timeout=20", "timeout=0.3")) as store:
         store.add(batch(0))
         postgres_server.stop()
         try:

@@ -1,4 +1,4 @@
-"""Parameters in the URL of an index that all databases share: how items are kept, and patience."""
+"""Parameters of the URL of an index that all databases share: how items are kept, a time-out."""
 
 from __future__ import annotations
 
@@ -71,9 +71,11 @@ def taken_from(options: dict[str, str], vectors: Sequence[str], shown: str) -> L
     return Layout(None if many is None else int(many), column, kind)
 
 
-def patience_from(options: dict[str, str], default: float, shown: str) -> float:
+def timeout_from(options: dict[str, str], default: float, shown: str) -> float:
     """Take out for how many seconds a call waits: for other writers, for a server that is gone."""
-    text = options.pop("patience", "")
-    if text and not re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text, re.ASCII):
-        raise StoreError(f"Expected patience=SECONDS for {shown}. Received patience={text}.")
-    return float(text or default)
+    text = options.pop("timeout", f"{default:g}")
+    if not re.fullmatch(r"(?=.*[1-9])\d{1,6}(\.\d{1,3})?", text, re.ASCII):
+        raise StoreError(
+            f"Expected timeout={{seconds}}, more than 0, for {shown}. Received timeout={text}."
+        )
+    return float(text)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from twinset.errors import StoreError
-from twinset.search.layout import FLOAT32, INT8, Layout, taken_from
+from twinset.search.layout import FLOAT32, INT8, Layout, taken_from, timeout_from
 from twinset.search.store import missing
 
 FORM = "milvus://host:19530?index=NAME or milvus:///path/of/file.db?index=NAME"
@@ -107,13 +107,8 @@ def address(url: str) -> Address:
     layout = taken_from(options, LAYOUTS, shown)
     consistency = options.pop("consistency", "bounded").capitalize()
     secure = options.pop("secure", "false")
-    timeout = options.pop("timeout", f"{PATIENCE:g}")
-    if (
-        options
-        or consistency not in ("Bounded", "Strong")
-        or secure not in ("true", "false")
-        or not re.fullmatch(r"(?=.*[1-9])\d{1,6}(\.\d{1,3})?", timeout, re.ASCII)
-    ):
+    timeout = timeout_from(options, PATIENCE, shown)
+    if options or consistency not in ("Bounded", "Strong") or secure not in ("true", "false"):
         raise StoreError(
             "Expected consistency=bounded or strong, secure=true or false, timeout={seconds}, and "
             "partitions, partition_by or vectors where an index is made, beside the index of "
@@ -128,7 +123,7 @@ def address(url: str) -> Address:
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     server = f"{'https' if secure == 'true' else 'http'}://{host}:{port}"
     known = unquote(user), parts.path.strip("/")
-    return Address(server, name, url, shown, consistency, layout, float(timeout), *known)
+    return Address(server, name, url, shown, consistency, layout, timeout, *known)
 
 
 def connect(place: Address, *, create: bool) -> Any:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from twinset.errors import StoreError
 from twinset.search.items import Signature
-from twinset.search.layout import FLOAT16, FLOAT32, Layout, patience_from, taken_from
+from twinset.search.layout import FLOAT16, FLOAT32, Layout, taken_from, timeout_from
 from twinset.search.store import missing, other_format, replaced, taken
 
 if TYPE_CHECKING:
@@ -68,12 +68,12 @@ class Address:
     index: str  # the index's name
     shown: str  # the address without its password
     layout: Layout  # what was asked for in the URL
-    patience: float  # seconds that a call waits
+    timeout: float  # seconds that a call waits
 
     @property
     def lock_timeout(self) -> str:
         """The statement by which a transaction waits for others no longer than that."""
-        return f"SET LOCAL lock_timeout = {max(1, round(1000 * self.patience))}"
+        return f"SET LOCAL lock_timeout = {max(1, round(1000 * self.timeout))}"
 
 
 class UnreachableError(StoreError):
@@ -98,10 +98,10 @@ def address(url: str) -> Address:
             f"Expected the name of one index, postgresql://…/database?index=NAME. Received {shown}."
         )
     layout = taken_from(rest, (FLOAT32, FLOAT16), shown)
-    patience = patience_from(rest, PATIENCE, shown)
+    timeout = timeout_from(rest, PATIENCE, shown)
     query = urlencode(rest, quote_via=quote)
     database = urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
-    return Address(database, names[0], shown, layout, patience)
+    return Address(database, names[0], shown, layout, timeout)
 
 
 def connect(place: Address) -> Connection[Any]:
@@ -116,11 +116,11 @@ def connect(place: Address) -> Connection[Any]:
         ) from None
     # Else a call to a machine that is off the network hangs for hours.
     waiting: dict[str, Any] = {
-        "connect_timeout": max(2, min(10, round(place.patience))),
+        "connect_timeout": max(2, min(10, round(place.timeout))),
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
-        "tcp_user_timeout": round(1000 * place.patience),
+        "tcp_user_timeout": round(1000 * place.timeout),
         "application_name": "twinset",
     }
     try:
@@ -156,8 +156,8 @@ def told(place: Address) -> Iterator[None]:
         raise replaced(place.shown) from None
     except errors.LockNotAvailable:
         raise StoreError(
-            f"Others have held {place.shown} for {place.patience:g} s. Nothing was changed: try "
-            "again when they are done, or wait longer with patience=SECONDS in the URL."
+            f"Others have held {place.shown} for {place.timeout:g} s. Nothing was changed: try "
+            "again when they are done, or wait longer with timeout=SECONDS in the URL."
         ) from None
     except errors.InsufficientPrivilege as error:
         raise StoreError(

@@ -19,7 +19,7 @@ _MOVING = "{} (moving)"
 def beside(place: Address, layout: Layout) -> str:
     """Return the URL of the index that the next model fills, kept like this one."""
     parts = urlsplit(place.database)
-    own = {"index": NEXT.format(place.index), "patience": f"{place.patience:g}"}
+    own = {"index": NEXT.format(place.index), "timeout": f"{place.timeout:g}"}
     name = urlencode(own | layout.parameters(), quote_via=quote)
     query = f"{parts.query}&{name}" if parts.query else name
     return urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))

@@ -135,7 +135,7 @@ class Transactions:
         connection.commit()
 
     def _repeated(self, attempt: Callable[[Connection[Any]], Answer]) -> Answer:
-        # Until it ends by something else than a lost connection, or patience does.
+        # Until it ends by something else than a lost connection, or the time does.
         import psycopg
         from psycopg import errors
 
@@ -157,7 +157,7 @@ class Transactions:
             time.sleep(_PAUSE)
 
     def _late(self, failing: float | None) -> bool:
-        return failing is not None and time.monotonic() > failing + self._place.patience
+        return failing is not None and time.monotonic() > failing + self._place.timeout
 
     def _borrow(self) -> AbstractContextManager[Connection[Any]]:
         # not one that was found lost by the call before
