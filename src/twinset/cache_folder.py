@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from twinset.errors import DataError
 from twinset.files import write_bytes
 
 CACHE_GB = 20.0  # of each kind of cache, unless TWINSET_CACHE_GB says otherwise
@@ -63,6 +65,20 @@ def held(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def unwritten(folder: Path, error: OSError, size: int, what: str) -> DataError:
+    """Make the error for a cache that could not be written, by the reason: no room, or no right."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+        return DataError(
+            f"{folder}: expected room for {size / 1e9:.2f} GB of {what}. {error.strerror}: free "
+            "some, or set XDG_CACHE_HOME to another disk."
+        )
+    place = error.filename or folder
+    return DataError(
+        f"{folder}: expected a folder to keep {what} in. {place}: {error.strerror or error}: set "
+        "XDG_CACHE_HOME to a folder that can be written."
+    )
 
 
 def prune(base: Path, *, keep: Path | None = None, limit: float | None = None) -> list[Path]:

@@ -292,3 +292,12 @@ def test_no_images_and_missing_files(tmp_path):
     assert found.pixels.shape == (0, 6, 5)
     assert "No such file" in found.skipped[0].reason
     assert cache.CHUNK == 16
+
+
+def test_a_cache_that_cannot_be_made_is_no_want_of_room(files, tmp_path):
+    (tmp_path / "file").touch()
+    words = (
+        r"file/cache: expected a folder to keep decoded images in. .*: set XDG_CACHE_HOME to a f"
+    )
+    with pytest.raises(DataError, match=words):
+        decode_all(files, SHAPE, folder=tmp_path / "file" / "cache")

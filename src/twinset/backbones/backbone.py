@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.backbones.session import INPUT, OUTPUT, open_session
-from twinset.cache_folder import cache_folder, in_use, prune, tag
+from twinset.cache_folder import cache_folder, in_use, prune, tag, unwritten
 from twinset.data.image_sources import SIZE, StoredPixels, as_keys
 from twinset.data.labelled import Labelled, LabelledImages
 from twinset.errors import DataError
@@ -163,10 +163,7 @@ def encoded_once(
             found = _completed(base / key, make, fingerprints, dim, chunk, tell)
         prune(base, keep=base / key)
     except OSError as error:
-        raise DataError(
-            f"{base}: expected room for {4 * dim * len(fingerprints) / 1e9:.2f} GB of features. "
-            f"{error.strerror or error}: free some, or set XDG_CACHE_HOME to another disk."
-        ) from None
+        raise unwritten(base, error, 4 * dim * len(fingerprints), "features") from None
     return found
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from twinset.cache_folder import cache_folder, held, in_use, prune, tag
+from twinset.cache_folder import cache_folder, held, in_use, prune, tag, unwritten
 from twinset.cores import cores
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import SIZE, ImageSource, Skipped, StoredPixels, fingerprint
@@ -94,10 +94,7 @@ def decode_all(
                 found = store.decoded([source.name for source in sources], reused)
         prune(base, keep=store.folder)
     except OSError as error:
-        raise DataError(
-            f"{base}: expected room for {store.size / 1e9:.2f} GB of decoded images. "
-            f"{error.strerror or error}: free some, or set XDG_CACHE_HOME to another disk."
-        ) from None
+        raise unwritten(base, error, store.size, "decoded images") from None
     return found
 
 
