@@ -88,7 +88,28 @@ def test_partitions(milvus_server, asked):
             expected = {name for name, each in known.items() if holds(condition, each)}
             assert {hit.id for hit in hits} == expected
             assert bool(expected) == (value != "it's")
-        store.remove(["item 2"])
+        store.remove(["item 2", *(f"item {i}" for i in range(20, 40))])
+        left = [
+            (own, known)
+            for batch in store.batches()
+            for own, known in zip(batch.ids, batch.metadata, strict=True)
+        ]
+        for offset, limit, where in (
+            (0, 5, {}),
+            (17, 7, {}),
+            (35, 99, {}),
+            (50, 9, {}),
+            (0, 0, {}),
+            (1, 3, {"label": "hat"}),
+            (2, 9, ["row>50"]),
+            (0, 9, {"label": "none"}),
+        ):
+            page = store.page(offset, limit, where=where)
+            expected = [e for e in left if all(holds(c, e[1]) for c in conditions(where))]
+            assert (
+                list(zip(page.ids, page.metadata, strict=True)) == expected[offset : offset + limit]
+            )
+            assert page.total == len(expected)
         assert f"&{asked}" in store.beside()
     with pytest.raises(StoreError, match="Received partitions=5: leave such parameters out"):
         open_store(f"{url}&partitions=5")

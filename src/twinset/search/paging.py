@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from twinset.errors import StoreError
@@ -116,11 +116,18 @@ class Paged:
 
     def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
         # by reading all: a store that can do better does
-        found: list[tuple[str, Metadata]] = []
-        total = 0
-        for own, known in self.listed():
-            if all(holds(each, known) for each in where):
-                if offset <= total < offset + limit:
-                    found.append((own, known))
-                total += 1
-        return Page(tuple(own for own, _ in found), tuple(known for _, known in found), total)
+        return paged(self.listed(), offset, limit, where)
+
+
+def paged(
+    items: Iterable[tuple[str, Metadata]], offset: int, limit: int, where: tuple[Condition, ...]
+) -> Page:
+    """Cut a page out of all items for which conditions hold."""
+    found: list[tuple[str, Metadata]] = []
+    total = 0
+    for own, known in items:
+        if all(holds(each, known) for each in where):
+            if offset <= total < offset + limit:
+                found.append((own, known))
+            total += 1
+    return Page(tuple(own for own, _ in found), tuple(known for _, known in found), total)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from twinset.search.items import Neighbour
 from twinset.search.milvus.address import told
 from twinset.search.milvus.rows import Rows, expressible
 from twinset.search.store import Request
+from twinset.search.where import Condition
 
 
 class RowsMissingError(Exception):
@@ -34,8 +36,8 @@ def answers(rows: Rows, request: Request) -> list[list[Neighbour]]:
     return [hits or [] for hits in found]
 
 
-def pages(rows: Rows, filter_: str = "") -> Iterator[Candidates]:
-    """Read all items that a filter lets through, in their order, some at a time."""
+def pages(rows: Rows, filter_: str = "", *, known: bool = False) -> Iterator[Candidates]:
+    """Read all items that a filter lets through, in their order, or what is known of them."""
     wanted = _both(rows.state.visible(), filter_)
     spans = rows.state.spans(rows.at_once)
     if filter_:
@@ -44,8 +46,41 @@ def pages(rows: Rows, filter_: str = "") -> Iterator[Candidates]:
         spans = iter([(0, rows.state.next)]) if few else spans
     for start, stop in spans:
         with told(rows.place):
-            page = rows.page(start, stop, wanted, rows.place.consistency)
+            page = rows.page(start, stop, wanted, rows.place.consistency, known=known)
         yield page
+
+
+def listing(
+    rows: Rows, offset: int, limit: int, where: Sequence[Condition]
+) -> tuple[Candidates, int] | None:
+    """Let the server find a page of what is known, and count; None where it may miscount."""
+    column = rows.state.layout.partition_by
+    if rows.place.local or any((each.name, each.operator) != (column, "=") for each in where):
+        return None
+    wanted, level, state = (
+        _both(rows.state.visible(), rows.filter(where)),
+        rows.place.consistency,
+        rows.state,
+    )
+    total = rows.count(wanted, level) if where else state.count
+
+    def behind(number: int) -> int:
+        # behind which position so many are: by halves, as the server counts in no time
+        start, stop = (number, number) if total == state.next else (0, state.next)
+        while start < stop and number:
+            middle = (start + stop) // 2
+            if rows.count(f"{wanted} and position < {middle}", level) < number:
+                start = middle + 1
+            else:
+                stop = middle
+        return start
+
+    found, end = rows.candidates([]), min(offset + limit, total)
+    cuts = [behind(number) for number in (*range(offset, end, rows.at_once), end)]
+    for start, stop in itertools.pairwise(cuts if offset < end else ()):
+        page = rows.page(start, stop, wanted, level, known=True)
+        found = found.joined(page) if len(found) else page
+    return found, total
 
 
 def _nearest(rows: Rows, query: NDArray[np.float32], request: Request) -> list[Neighbour] | None:

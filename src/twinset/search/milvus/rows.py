@@ -35,7 +35,8 @@ _SIDE_BY_SIDE = 4
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")
 
-_FIELDS = ("position", "item", "embedding", "metadata")
+_KNOWN = ("position", "item", "metadata")
+_FIELDS = (*_KNOWN, "embedding")
 
 
 @dataclass(frozen=True)
@@ -165,10 +166,12 @@ class Rows:
         """Read items by their ids."""
         return self.candidates(list(self._named(ids, visible, list(_FIELDS), consistency)))
 
-    def page(self, start: int, end: int, filter_: str, consistency: str) -> Candidates:
-        """Read the items at positions from `start` to before `end`, in this order."""
+    def page(
+        self, start: int, end: int, filter_: str, consistency: str, *, known: bool = False
+    ) -> Candidates:
+        """Read items at positions from `start` to before `end`; only what is known, if asked."""
         wanted = f"position >= {start} and position < {end} and {filter_}"
-        found = self._query(wanted, list(_FIELDS), consistency)
+        found = self._query(wanted, list(_KNOWN if known else _FIELDS), consistency)
         return self.candidates(sorted(found, key=lambda row: int(row["position"])))
 
     def numbered(self, positions: Sequence[int]) -> Candidates:
@@ -212,8 +215,9 @@ class Rows:
         forgetting its log reads the log again.
         """
         rows = list({row["position"]: row for row in found}.values())
-        vectors = np.empty((len(rows), self.dim), np.float32)
-        for at, row in enumerate(rows):
+        bare = bool(rows) and "embedding" not in rows[0]
+        vectors = np.empty((len(rows), 0 if bare else self.dim), np.float32)
+        for at, row in enumerate(rows if not bare else ()):
             vectors[at] = row["embedding"][: self.dim]
         return Candidates(
             np.array([row["position"] for row in rows], np.int64),

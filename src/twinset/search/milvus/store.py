@@ -13,6 +13,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from twinset.errors import StoreError
+from twinset.search.candidates import Candidates
+from twinset.search.checked import Metadata
 from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.milvus import approximate, catalogue, records, switching
 from twinset.search.milvus.address import (
@@ -24,8 +26,9 @@ from twinset.search.milvus.address import (
 )
 from twinset.search.milvus.catalogue import LEAP, State
 from twinset.search.milvus.lease import Lease, writing
-from twinset.search.milvus.reading import RowsMissingError, answers, pages
+from twinset.search.milvus.reading import RowsMissingError, answers, listing, pages
 from twinset.search.milvus.rows import Rows, check
+from twinset.search.paging import Page, paged
 from twinset.search.store import (
     Request,
     Store,
@@ -37,6 +40,7 @@ from twinset.search.store import (
     unknown_ids,
 )
 from twinset.search.switchable import none_before
+from twinset.search.where import Condition
 
 # How often a reader begins again because a writer has taken items out meanwhile.
 ATTEMPTS = 20
@@ -198,12 +202,37 @@ class MilvusStore(Store):
         return self._read(lambda state: answers(self._rows_of(state), request))
 
     def _batches(self, size: int) -> Iterator[Items]:
+        waiting = self._rows.candidates([])
+        for page in self._pages(()):
+            waiting = waiting.joined(page)
+            while len(waiting) >= size:
+                yield waiting.take(np.arange(size)).items()
+                waiting = waiting.take(np.arange(size, len(waiting)))
+        if len(waiting):
+            yield waiting.items()
+
+    def listed(self) -> Iterator[tuple[str, Metadata]]:
+        """Go through ids and metadata, without embeddings."""
+        return self._known(())
+
+    def _known(self, where: tuple[Condition, ...]) -> Iterator[tuple[str, Metadata]]:
+        for page in self._pages(where, known=True):
+            yield from zip(page.ids, page.metadata, strict=True)
+
+    def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
+        found = self._read(lambda state: listing(self._rows_of(state), offset, limit, where))
+        if found is None:
+            return paged(self._known(where), offset, limit, where)
+        page, total = found
+        return Page(tuple(page.ids), tuple(page.metadata), total)
+
+    def _pages(self, where: tuple[Condition, ...], *, known: bool = False) -> Iterator[Candidates]:
         self._check_open()
         began = time.time()
         with told(self._place):
             state = self._refresh(self._place.consistency)
-        waiting = self._rows_of(state).candidates([])
-        for page in pages(self._rows_of(state)):
+        rows = self._rows_of(state)
+        for page in pages(rows, rows.filter(where), known=known):
             # Milvus keeps no old states: what was taken out meanwhile may be missing here.
             with told(self._place):
                 after = self._refresh(self._place.consistency, state, began)
@@ -212,12 +241,7 @@ class MilvusStore(Store):
                         f"Items of {self._place.shown} were removed or replaced while all were "
                         "read, and Milvus keeps no old states. Begin again."
                     )
-            waiting = waiting.joined(page)
-            while len(waiting) >= size:
-                yield waiting.take(np.arange(size)).items()
-                waiting = waiting.take(np.arange(size, len(waiting)))
-        if len(waiting):
-            yield waiting.items()
+            yield page
 
     def _record(self, kind: str, texts: tuple[str, ...]) -> None:
         self._check_open()
