@@ -151,6 +151,8 @@ class Milvus:
         text = (package / "data" / "config.yaml.template").read_text()
         text = text.replace("\netcd:\n", f"\netcd:\n  config:\n    path: {etcd}\n", 1)
         text = text.replace("timeTickInterval: 200", f"timeTickInterval: {tick}", 1)
+        # after a kill, what the server was is waited for so long, in s
+        text = text.replace("ttl: 30 #", "ttl: 10 #", 1)
         self._template.write_text(text)
         # its programs are unpacked once for all sessions, which takes longer than its start
         programs = Path(tempfile.gettempdir(), f"twinset-milvus-{os.getuid()}")

@@ -7,11 +7,11 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from twinset.errors import StoreError
@@ -26,15 +26,13 @@ PATIENCE = 30.0
 LAYOUTS = FLOAT32, INT8
 _WHOLE = "What was being written is there whole or not at all."
 
-Answer = TypeVar("Answer")
-
 # How many stores of this process have a file open: the last one lets go of it.
 _files: Counter[str] = Counter()
 _lock = threading.Lock()
-# What a server says that has not found itself again after a restart; its codes differ by version.
-_RECOVERING = re.compile(
+# What is said of a server that starts: by itself, whose codes differ by version, or by the client.
+_STARTING = re.compile(
     "not (fully )?loaded|not (fully )?available|not ready|not healthy|no available|offline|"
-    "NodeNotMatch|node not match|lack of replica|channel not found|not serving|leader",
+    "node not match|lack of replica|channel not found|not serving|leader|Fail connecting",
     re.IGNORECASE,
 )
 # Behind the name of an index: what is filled for the next model, before a switch.
@@ -126,6 +124,35 @@ def address(url: str) -> Address:
     return Address(server, name, url, shown, consistency, layout, timeout, *known)
 
 
+class Patient:
+    """A client whose requests end in time, repeated while a server starts.
+
+    All may be repeated. What is put in has a key, and is read once however often it is there.
+    """
+
+    def __init__(self, client: Any, timeout: float) -> None:
+        self._client, self._timeout = client, timeout
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        if name not in ("query", "search", "insert", "delete"):
+            return method
+
+        def ask(*given: Any, **named: Any) -> Any:
+            from pymilvus.exceptions import MilvusException
+
+            until = time.monotonic() + self._timeout
+            while True:
+                try:
+                    return method(*given, timeout=self._timeout, **named)
+                except MilvusException as error:
+                    if time.monotonic() > until or not _STARTING.search(str(error)):
+                        raise
+                time.sleep(0.2)
+
+        return ask
+
+
 def connect(place: Address, *, create: bool) -> Any:
     """Reach a server, or start Milvus Lite on a file, in this process."""
     try:
@@ -140,9 +167,10 @@ def connect(place: Address, *, create: bool) -> Any:
         ) from None
     if not place.local:
         with told(place, "Is the server running, and are user, password and database right?"):
-            return MilvusClient(
+            client = MilvusClient(
                 place.server, token=place.token, db_name=place.database, timeout=place.timeout
             )
+            return Patient(client, place.timeout)
     path = Path(place.server)
     if not path.exists() and not create:
         raise missing(place.shown, f"no file {path}")
@@ -165,20 +193,6 @@ def disconnect(place: Address, client: Any) -> None:
             _files[place.server] -= 1
             if not _files[place.server]:
                 server_manager_instance.release_server(place.server)
-
-
-def patiently(place: Address, question: Callable[[], Answer]) -> Answer:
-    """Ask what may be asked again, until a server that was restarted has loaded what it holds."""
-    from pymilvus.exceptions import MilvusException
-
-    until = time.monotonic() + place.timeout
-    while True:
-        try:
-            return question()
-        except MilvusException as error:
-            if place.local or time.monotonic() > until or not _RECOVERING.search(str(error)):
-                raise
-        time.sleep(0.2)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 from twinset.errors import StoreError
 from twinset.search.items import Signature
 from twinset.search.layout import Layout, taken_from
-from twinset.search.milvus.address import LAYOUTS, Address, patiently
+from twinset.search.milvus.address import LAYOUTS, Address
 from twinset.search.store import missing, other_format, replaced
 
 CATALOGUE = "twinset_indexes"
@@ -258,13 +258,13 @@ def insert(client: Any, place: Address, state: State) -> None:
         }
         for part, chunk in enumerate(chunks)
     ]
-    client.insert(CATALOGUE, rows, timeout=place.timeout)
+    client.insert(CATALOGUE, rows)
 
 
 def tidy(client: Any, place: Address, state: State, old: Sequence[str]) -> None:
     """Delete the rows of older states, once a newer one counts."""
     if old:
-        client.delete(CATALOGUE, ids=list(old), timeout=place.timeout)
+        client.delete(CATALOGUE, ids=list(old))
     # Milvus Lite has told the system, but not yet the disk. Where rows are still to be deleted,
     # another state follows before the call returns.
     if place.local and not state.dead:
@@ -276,7 +276,7 @@ def withdraw(client: Any, place: Address, versions: Iterable[int] = ()) -> None:
     rows = _rows(client, place, "Strong")
     gone = [key for key, row in rows.items() if not versions or row["version"] in versions]
     if gone:
-        client.delete(CATALOGUE, ids=gone, timeout=place.timeout)
+        client.delete(CATALOGUE, ids=gone)
         _rows(client, place, "Strong")  # waits until readers see it
         if place.local:
             client.flush(CATALOGUE)
@@ -300,11 +300,10 @@ def sweep(client: Any, place: Address) -> None:
         filter=f'name like "{place.prefix}%"',
         output_fields=["name"],
         consistency_level="Strong",
-        timeout=place.timeout,
     )
     for keeper in {row["name"].partition("/")[0] for row in found} - keepers:
         if name.fullmatch(keeper):
-            client.delete(CATALOGUE, filter=f'name like "{keeper}/%"', timeout=place.timeout)
+            client.delete(CATALOGUE, filter=f'name like "{keeper}/%"')
 
 
 def _newest(client: Any, place: Address, consistency: str) -> tuple[list[Any], list[str]]:
@@ -321,20 +320,16 @@ def _newest(client: Any, place: Address, consistency: str) -> tuple[list[Any], l
 
 
 def _rows(client: Any, place: Address, consistency: str) -> dict[str, Any]:
-    return named(client, place, place.index, consistency)
+    return named(client, place.index, consistency)
 
 
-def named(client: Any, place: Address, name: str, consistency: str) -> dict[str, Any]:
+def named(client: Any, name: str, consistency: str) -> dict[str, Any]:
     """Read what rows of a name hold, by their keys."""
-    found = patiently(
-        place,
-        lambda: client.query(
-            CATALOGUE,
-            filter=f'name == "{name}"',
-            output_fields=["key", "content"],
-            consistency_level=consistency,
-            timeout=place.timeout,
-        ),
+    found = client.query(
+        CATALOGUE,
+        filter=f'name == "{name}"',
+        output_fields=["key", "content"],
+        consistency_level=consistency,
     )
     return {row["key"]: row["content"] for row in found}  # once each, see `Rows.candidates`
 

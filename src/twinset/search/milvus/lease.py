@@ -60,7 +60,7 @@ class Lease:
             "embedding": [0.0, 0.0],
             "content": {"writer": self.writer, "beat": self.beat, "number": number},
         }
-        self.client.insert(CATALOGUE, [row], timeout=self.place.timeout)
+        self.client.insert(CATALOGUE, [row])
         self.told = time.monotonic()
         if self.beat > 1:
             self.drop(before)
@@ -68,7 +68,7 @@ class Lease:
     def drop(self, *keys: str) -> None:
         """Delete tickets; this writer's own where none is named."""
         gone = list(keys) or [self._key]
-        self.client.delete(CATALOGUE, ids=gone, timeout=self.place.timeout)
+        self.client.delete(CATALOGUE, ids=gone)
 
     @property
     def _key(self) -> str:
@@ -154,7 +154,7 @@ def _wait(lease: Lease) -> None:
 
 def _others(lease: Lease) -> tuple[bool, dict[str, tuple[int, str]]]:
     # Read the newest ticket of each other writer: its number and key; and whether ours is there.
-    rows = named(lease.client, lease.place, lease.name, "Strong")
+    rows = named(lease.client, lease.name, "Strong")
     newest: dict[str, tuple[int, int, str]] = {}
     for key, row in rows.items():
         found = int(row["beat"]), int(row["number"]), key

@@ -30,7 +30,7 @@ def record(client: Any, place: Address, keeper: str, kind: str, texts: Sequence[
         if sum(map(len, parts[-1])) + len(text) > _RECORD or len(parts[-1]) == _RECORD // 100:
             parts.append([])
         parts[-1].append(text)
-    batches = _batches(client, place, keeper, kind, "Strong")
+    batches = _batches(client, keeper, kind, "Strong")
     number = max((at for at, _ in batches), default=0) + 1
     # two that record at once may take the same number: each has a name of its own, too
     writer = secrets.token_hex(4)
@@ -49,15 +49,15 @@ def record(client: Any, place: Address, keeper: str, kind: str, texts: Sequence[
         }
         for part, each in enumerate(parts)
     ]
-    client.insert(CATALOGUE, rows, timeout=place.timeout)
-    _batches(client, place, keeper, kind, "Strong")  # waits until readers see it
+    client.insert(CATALOGUE, rows)
+    _batches(client, keeper, kind, "Strong")  # waits until readers see it
     if place.local:
         client.flush(CATALOGUE)
 
 
 def records(client: Any, place: Address, keeper: str, kind: str) -> list[str]:
     """Read records of an index."""
-    batches = _batches(client, place, keeper, kind, place.consistency)
+    batches = _batches(client, keeper, kind, place.consistency)
     return [
         text
         for _, parts in sorted(batches.items())
@@ -68,9 +68,9 @@ def records(client: Any, place: Address, keeper: str, kind: str) -> list[str]:
 
 
 def _batches(
-    client: Any, place: Address, keeper: str, kind: str, consistency: str
+    client: Any, keeper: str, kind: str, consistency: str
 ) -> dict[tuple[int, str], list[Any]]:
     batches: dict[tuple[int, str], list[Any]] = {}
-    for row in named(client, place, f"{keeper}/{kind}", consistency).values():
+    for row in named(client, f"{keeper}/{kind}", consistency).values():
         batches.setdefault((int(row["batch"]), row.get("writer", "")), []).append(row)
     return batches

@@ -18,7 +18,7 @@ from twinset.errors import StoreError
 from twinset.search.candidates import Candidates
 from twinset.search.checked import Metadata, kind
 from twinset.search.items import Items
-from twinset.search.milvus.address import Address, patiently
+from twinset.search.milvus.address import Address
 from twinset.search.milvus.catalogue import State, make_collection
 from twinset.search.where import Condition
 
@@ -114,7 +114,7 @@ class Rows:
             yield rows
 
     def _put(self, rows: list[dict[str, Any]]) -> None:
-        self.client.insert(self.collection, rows, timeout=self.place.timeout)
+        self.client.insert(self.collection, rows)
 
     def _side_by_side(
         self, ask: Callable[[Given], Answer], given: Iterable[Given]
@@ -147,7 +147,7 @@ class Rows:
         for start in range(0, len(positions), _NAMED):
             some = list(positions[start : start + _NAMED])
             renew()
-            self.client.delete(self.collection, ids=some, timeout=self.place.timeout)
+            self.client.delete(self.collection, ids=some)
         # They are done in this order, so that the last ones stand for all.
         if positions and self.positions(f"position in {list(positions[-_NAMED:])}", 0):
             raise StoreError(
@@ -155,11 +155,11 @@ class Rows:
                 "this index?"
             )
 
-    def at(self, ids: Sequence[str], visible: str) -> dict[str, int]:
-        """Find where items are, having waited for all that was written before."""
+    def at(self, ids: Sequence[str], visible: str, consistency: str) -> dict[str, int]:
+        """Find where items are."""
         return {
             row["item"]: row["position"]
-            for row in self._named(ids, visible, ["item", "position"], "Strong")
+            for row in self._named(ids, visible, ["item", "position"], consistency)
         }
 
     def named(self, ids: Sequence[str], visible: str, consistency: str) -> Candidates:
@@ -193,18 +193,14 @@ class Rows:
         padded = np.zeros(max(self.dim, 2), np.float32)
         padded[: self.dim] = query
         # One query at a time: Milvus Lite holds q × n × d numbers at once.
-        (hits,) = patiently(
-            self.place,
-            lambda: self.client.search(
-                self.collection,
-                data=[padded],
-                filter=filter_,
-                limit=limit,
-                search_params={"metric_type": "L2", "params": effort},
-                output_fields=list(_FIELDS),
-                consistency_level=consistency,
-                timeout=self.place.timeout,
-            ),
+        (hits,) = self.client.search(
+            self.collection,
+            data=[padded],
+            filter=filter_,
+            limit=limit,
+            search_params={"metric_type": "L2", "params": effort},
+            output_fields=list(_FIELDS),
+            consistency_level=consistency,
         )
         return self.candidates([hit["entity"] for hit in hits]), len(hits) < limit
 
@@ -243,15 +239,11 @@ class Rows:
             yield from found
 
     def _query(self, filter_: str, fields: list[str], consistency: str) -> Any:
-        return patiently(
-            self.place,
-            lambda: self.client.query(
-                self.collection,
-                filter=filter_,
-                output_fields=fields,
-                consistency_level=consistency,
-                timeout=self.place.timeout,
-            ),
+        return self.client.query(
+            self.collection,
+            filter=filter_,
+            output_fields=fields,
+            consistency_level=consistency,
         )
 
 

@@ -174,7 +174,7 @@ class MilvusStore(Store):
         check(items)
         with self._writing() as lease:
             state = self._begin(lease)
-            there = self._rows.at(items.ids, state.visible())
+            there = self._rows.at(items.ids, state.visible(), self._place.consistency)
             if there and not replace:
                 raise known_ids([id_ for id_ in items.ids if id_ in there])
             self._rows.insert(items, state.next, lease.renew)
@@ -188,7 +188,7 @@ class MilvusStore(Store):
         self._check_open()
         with self._writing() as lease:
             state = self._begin(lease)
-            there = self._rows.at(ids, state.visible())
+            there = self._rows.at(ids, state.visible(), self._place.consistency)
             if len(there) < len(ids):
                 raise unknown_ids([id_ for id_ in ids if id_ not in there], "remove")
             self._commit(state.changed(added=0, dead=there.values()), lease)
@@ -318,7 +318,8 @@ class MilvusStore(Store):
 
     def _begin(self, lease: Lease) -> State:
         # Read the state to change, and remove what a writer that was killed has left.
-        state = self._refresh("Strong")
+        # whoever took the lease has waited for all that was written before
+        state = self._refresh(self._place.consistency)
         start = state.next
         while lease.dead:
             fenced = catalogue.supersede(self._client, self._place, state, state.fenced())
