@@ -14,6 +14,7 @@ import pytest
 
 import twinset
 from halves import Halves, write
+from twinset.cores import cores
 from twinset.data.sources import read_listing
 from twinset.errors import DataError, ModelError, StoreError
 from twinset.models.bulk import embed_images
@@ -246,3 +247,13 @@ def test_two_raylets_write_the_same_though_a_worker_is_killed(monkeypatch):
 def test_a_cluster_that_is_not_there_is_told(monkeypatch):
     with pytest.raises(ModelError, match="nowhere: expected the address of a running Ray cluster"):
         embed_images(Halves(), "photos", "new.parquet", engine="ray", address="nowhere")
+
+
+@pytest.mark.parametrize(("told", "most"), [("1", 1), ("", None), ("4,2", None), ("0", None)])
+def test_a_process_takes_the_cores_that_it_is_given(monkeypatch, told, most):
+    """By the variable by which Ray gives each of its workers a share."""
+    count = cores.__wrapped__
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    here = count()
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert count() == (most or here)
