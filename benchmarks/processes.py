@@ -178,6 +178,7 @@ def kills(folder, options):
             if launcher.wait():
                 raise SystemExit(f"{out}: could not be resumed")
         equal += saved(out) == wanted
+        print(f"{out.name}: process {victim}, {seconds[-1]:.1f} s, {named} named, {equal} equal")
     ledger.say("SIGKILL of one of two processes: the others ended after, s", ledger.spread(seconds))
     ledger.say(
         "of these kills: its name said by all; resumed to the weights of a training undisturbed",

@@ -196,3 +196,17 @@ def test_the_table_of_pairs_and_the_program_of_pairs(tmp_path):
         program.replace("...", "given").replace('"tutorial"', '"tutorial", epochs=1'),
         known | {"given": pixels[:4]},
     )
+
+
+def test_the_program_of_processes(tmp_path, monkeypatch):
+    """As the only process, which need not meet others; two are in tests/training."""
+    (program,) = blocks("processes.md", "python")
+    random = np.random.default_rng(0)
+    for kind in "ab":
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for i in range(4):
+            pixels = random.integers(0, 256, (8, 8), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / kind / f"{i}.png")
+    monkeypatch.setattr(sys, "argv", ["train.py", "0", "1"])
+    exec(program, {})
+    assert twinset.load_model(tmp_path / "together")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -93,6 +94,7 @@ def joined(place: Place | None) -> Iterator[None]:
         yield
         return
     _apart()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     from twinset.training.processes import together
 
     with together(
@@ -115,6 +117,13 @@ def _apart() -> None:
         kept = os.fdopen(os.dup(number), "w", encoding=stream.encoding, errors="backslashreplace")
         os.dup2(elsewhere, number)
         setattr(sys, name, kept)
+
+
+def _end_with(parent: int) -> None:
+    # who started this was killed, and could not end it
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def supervise(args: Namespace) -> int:
