@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 
 import jax
@@ -212,6 +213,26 @@ def trained(job, count):
     return moved, kernel
 
 
+def images_sent(program):
+    """Count the images or batches of them that a compiled program's devices send each other."""
+    kinds = "all-gather|all-to-all|all-reduce|collective-permute"
+    sent = re.findall(rf"= (.+?) (?:{kinds})(?:-start)?\(", program)
+    return sum(f",{SIDE[0]},{SIDE[1]}]" in each for each in sent)
+
+
+def recorded():
+    """Keep the text of every program that is compiled from now on."""
+    programs, usual = [], jax.stages.Lowered.compile
+
+    def compiled(self, *args, **settings):
+        made = usual(self, *args, **settings)
+        programs.append(made.as_text())
+        return made
+
+    jax.stages.Lowered.compile = compiled
+    return programs
+
+
 def one_gradient(names, counts, *, whole=None, resident=None, **way):
     """Compare some devices with one: {name or "the rest": a difference for each count}."""
     kept = all_pairs.WHOLE, all_pairs.BLOCK_ELEMENTS, feed.RESIDENT
@@ -273,11 +294,13 @@ def main():
     if options.floats == "float64":
         # on JAX the operations of Keras make 32 bits of 64, whatever is asked of them
         dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
+    programs = recorded()
     groups = [[name for name in options.losses if name != PAIRS]]
     if PAIRS in options.losses:
         groups.append([PAIRS])
     found = {}
     for way in options.ways:
+        programs.clear()
         if way == STEPS:
             found[STEPS] = {"weights": many_steps(options.counts)}
             continue
@@ -290,6 +313,9 @@ def main():
                     for name, values in one_gradient(names, options.counts, **WAYS[way]).items()
                 }
             )
+        if way == "everything":
+            assert any("all-reduce" in each for each in programs), "no program of several devices"
+            found[way]["images sent"] = [sum(map(images_sent, programs))]
     json.dump(found, sys.stdout)
 
 

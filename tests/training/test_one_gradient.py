@@ -17,6 +17,8 @@ pytestmark = pytest.mark.jax_alone
 def test_several_devices_find_what_one_finds():
     """Every loss; views, dropout, normalisation, learned heads, prefixes, a network in parts.
 
+    And no device needs the images of another.
+
     In float64, as the order of a sum alone moves float32 by 10⁻⁶. `benchmarks/one_gradient.py`
     takes each by itself, two devices, and float32.
     """
