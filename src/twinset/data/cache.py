@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass
 from io import FileIO
 from pathlib import Path
@@ -120,9 +120,11 @@ def _help(
     # the list's start; whoever helps takes pieces at random, so that two are seldom at the same.
     # Where they are, both write the same bytes, so nobody need be asked, and who dies is no loss.
     while held(store.folder):
-        if store.begun:
-            with store.opened(helping=True):
-                return _decode(store, sources, preprocessing, workers, tell, helping=True)
+        # whoever has it may be about to throw it away: then nothing is there to help with
+        with suppress(FileNotFoundError):
+            if store.begun:
+                with store.opened(helping=True):
+                    return _decode(store, sources, preprocessing, workers, tell, helping=True)
         time.sleep(0.05)
     return 0
 
