@@ -237,7 +237,8 @@ def _join(
         if str(coordinator).startswith("127."):  # nobody else need reach it
             settings["coordinator_bind_address"] = coordinator
     # which would keep SIGTERM to itself, for who asks it whether one came
-    jax.config.update("jax_enable_preemption_service", False)
+    config: Any = jax.config
+    config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator,
