@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import io
 import ipaddress
 import multiprocessing
 import os
@@ -18,9 +19,11 @@ import hypothesis
 import numpy as np
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 import twinset
 from browsing import browser
+from twinset import figures
 from twinset.cli import app as cli
 
 # pymilvus sets up logging when it is imported, for which Python closes the handlers that are
@@ -132,6 +135,17 @@ def stripes():
         image[2 * label : 2 * label + 2] += 180
     images.flags.writeable = labels.flags.writeable = False  # all tests share them
     return twinset.LabelledImages(images, labels, ("top", "middle", "bottom"), "stripes")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures are composed, and blank: to draw them is most of what a short run takes.
+
+    Each is drawn in `tests/figures` and `tests/report`, and all of a run in `tests/test_run.py`.
+    """
+    blank = io.BytesIO()
+    Image.new("L", (8, 8)).save(blank, "PNG")
+    monkeypatch.setattr(figures, "png_bytes", lambda figure: blank.getvalue())
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from twinset.evaluation.folds import Unit
 from twinset.evaluation.of_run import evaluate_run
 from twinset.evaluation.study import run_study
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 QUICK = {"epochs": 10, "batch_size": 40, "encoder": {"embedding": 8}}
 
 

@@ -148,6 +148,7 @@ def test_columns_of_any_name_from_check_to_index(digits, command):
     assert (hit["metadata"]["label"], hit["metadata"]["writer"]) == ("digit 7", 0)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_colour_trains_and_keeps_its_rule(tiles, tmp_path):
     pixels, labels = tiles
     write_tree(tmp_path / "tiles", pixels[::2], labels[::2], ["roof", "flower"])
@@ -159,6 +160,7 @@ def test_colour_trains_and_keeps_its_rule(tiles, tmp_path):
     assert run.report.scores.auc > 0.7
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_is_never_judged_on_what_it_has_used(tiles, tmp_path):
     pixels, labels = tiles
     write_tree(tmp_path / "tiles", pixels[::4], labels[::4], ["roof", "flower"])
@@ -188,6 +190,7 @@ def test_a_run_is_never_judged_on_what_it_has_used(tiles, tmp_path):
         run_data.evaluation_parts(tmp_path / "run", run_data.Origin(fitted), recipe, how)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_folder_of_validation_images_is_looked_at_after_each_epoch(tiles, tmp_path, command):
     pixels, labels = tiles
     parts = {"train": slice(0, None, 3), "val": slice(1, None, 9), "test": slice(2, None, 9)}
@@ -211,6 +214,7 @@ def test_a_folder_of_validation_images_is_looked_at_after_each_epoch(tiles, tmp_
     assert "Expected validation images for stopping.keep = 'best'" in refused.err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_owners_parts_that_leak_are_refused(tiles, tmp_path, command):
     pixels, labels = tiles
     write_tree(tmp_path / "data" / "train", pixels[::4], labels[::4], ["roof", "flower"])

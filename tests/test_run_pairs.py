@@ -12,6 +12,8 @@ from twinset.errors import DataError, RecipeError
 from twinset.evaluation.of_run import compare_runs, evaluate_run, study_run
 from twinset.run import train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 FAST = {"encoder.units": [16], "epochs": 3, "batch_size": 32, "images.size": 8}
 
 

@@ -11,6 +11,8 @@ import twinset
 from twinset.data.parts import divide
 from twinset.data.split import comparable
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 QUICK = ("--set", "epochs=1", "--set", "encoder.units=[8]", "--out", "run")
 
 

@@ -19,6 +19,8 @@ import twinset.run
 from twinset.cli.app import arguments_of, commands
 from twinset.errors import DownloadError, TrainingError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 QUICK = ("--set", "epochs=2", "--set", "encoder.units=[8]", "--set", "batch_size=16")
 FILES = {
     "distances.png",

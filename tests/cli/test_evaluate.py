@@ -14,6 +14,8 @@ from twinset.evaluation import of_run as run_evaluation
 from twinset.evaluation import study
 from twinset.files import write_bytes
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def _shades(count, seed, name):
     rng = np.random.default_rng(seed)
