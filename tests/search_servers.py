@@ -109,8 +109,20 @@ def postgres() -> Iterator[Postgres]:
 
 
 _MILVUS = """
-import sys, milvus
+import contextlib, socket, sys, milvus
 folder, template, port = sys.argv[1:]
+
+def bind(self, port):
+    # also where connections of a server that was killed are not forgotten yet
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with contextlib.suppress(OSError):
+        sock.bind(("127.0.0.1", port))
+        sock.listen()
+        return sock
+    sock.close()
+
+milvus.MilvusServerConfig.try_bind_port = bind
 config = milvus.MilvusServerConfig()
 logging = config.glog_conf_file
 config = milvus.MilvusServerConfig(data_dir=folder, template=template)
