@@ -159,6 +159,7 @@ def test_augmentation_is_drawn_as_it_is_trained_on(run):
     assert "augmentation.png" in names(folder)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_checkpoint_stays_until_the_model_is_saved(run, monkeypatch):
     """A disk that is full when the training is done costs half a minute of it, and not all."""
 
@@ -192,6 +193,7 @@ def test_the_model_is_saved_before_it_is_scored(monkeypatch):
     assert len(twinset.SiameseModel.load("out").history) == 3
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("where", "what"),
     [
@@ -244,6 +246,7 @@ def test_the_same_seed_gives_the_same_numbers(run):
         assert by_name[picture.name] == picture.png, picture.name
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_test_images_are_not_trained_on(run, monkeypatch):
     """Other test images: the same weights, another report."""
     monkeypatch.setattr(
@@ -258,6 +261,7 @@ def test_the_test_images_are_not_trained_on(run, monkeypatch):
     assert other.report.baseline.threshold == run.report.baseline.threshold
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_perfect_model_has_no_picture_of_mistakes_nor_those_of_the_run_before(run, monkeypatch):
     shutil.copytree(run.folder, "out")
     Path("out/augmentation.png").touch()
@@ -274,6 +278,7 @@ def test_a_perfect_model_has_no_picture_of_mistakes_nor_those_of_the_run_before(
     assert not {"augmentation.png", "mistakes.png"} & set(names("out"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_progress_is_told_when_wanted(capfd, monkeypatch):
     wanted = []
     monkeypatch.setattr(

@@ -115,6 +115,7 @@ def test_digits_from_folder_to_verdict(digits, command):
     assert same.out.startswith("same: ")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_columns_of_any_name_from_check_to_index(digits, command):
     """A table of somebody's own, with two columns that could be the label."""
     pixels, labels = digits
