@@ -133,7 +133,7 @@ def kills(folder, options):
     (folder / "often" / "sitecustomize.py").write_text(OFTEN, encoding="utf-8")
     path = os.pathsep.join([str(folder / "often"), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = os.environ | {"PYTHONPATH": path}
-    words = ["--recipe", "tutorial", "--set", "epochs=300"]
+    words = ["--recipe", "tutorial", "--set", "epochs=150"]
 
     def start(out, index=None, address="", resume=False):
         how = ["--processes", "2"]

@@ -238,7 +238,8 @@ class _Children:
         return [process.poll() for process in self._running]
 
     def _explain(self, place: int, code: int, first: int | None) -> int:
-        number, count = self._numbers[place], len(self._running)
+        number = self._numbers[place]
+        who = "A process" if number is None else f"Process {number}"
         if code == -signal.SIGABRT and number != 0:
             note(
                 "twinset: Expected process 0 to the end. It was lost: it was killed, or its "
@@ -249,14 +250,14 @@ class _Children:
         if code < 0:
             name = signal.Signals(-code).name
             note(
-                f"twinset: Expected {count} processes to the end. Process {number} was ended by "
-                f"{name}; the others were told to end. Start again with --resume, which goes on "
-                "from the last checkpoint."
+                f"twinset: Expected all processes to the end. {who} was ended by {name}; the "
+                "others end as well. Start all again with --resume, which goes on from the last "
+                "checkpoint."
             )
             return 128 - code
         if place and first is None:  # which would have said why
             tail = self._log(number).read_text(encoding="utf-8", errors="replace").strip()
-            note(f"twinset: Process {number} ended. {tail.splitlines()[-1] if tail else ''}")
+            note(f"twinset: {who} ended. {tail.splitlines()[-1] if tail else ''}")
         return code if first in (None, 0) else int(first)
 
     def _interrupt(self, *_: Any) -> None:
