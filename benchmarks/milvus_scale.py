@@ -12,7 +12,7 @@ collection with the same columns, until a read sees them all; in turns by 50,000
 search: HNSW (or the index of bytes) built for a recall of 0.95; each query by `store.search` and by
 `client.search` over the same index with the same effort, in turns; recall of new queries against
 exact search.
-mixed: as in `postgres_scale`; a writer that was killed counts as dead after 2 s.
+mixed: as in `postgres_scale`; a writer that was killed counts as dead after 3 s.
 """
 
 import argparse
@@ -135,7 +135,7 @@ def search(server, options):
 
 def mixed(server, options):
     place = SimpleNamespace(
-        folder=server.folder, url=lambda index: f"{server.url(index)}&timeout=2"
+        folder=server.folder, url=lambda index: f"{server.url(index)}&timeout=3"
     )
     postgres_scale.mixed(place, options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import secrets
 import time
@@ -213,18 +214,19 @@ class MilvusStore(Store):
 
     def listed(self) -> Iterator[tuple[str, Metadata]]:
         """Go through ids and metadata, without embeddings."""
-        return self._known(())
-
-    def _known(self, where: tuple[Condition, ...]) -> Iterator[tuple[str, Metadata]]:
-        for page in self._pages(where, known=True):
+        for page in self._pages((), known=True):
             yield from zip(page.ids, page.metadata, strict=True)
 
     def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
-        found = self._read(lambda state: listing(self._rows_of(state), offset, limit, where))
-        if found is None:
-            return paged(self._known(where), offset, limit, where)
-        page, total = found
-        return Page(tuple(page.ids), tuple(page.metadata), total)
+        def look(state: State) -> Page:
+            rows = self._rows_of(state)
+            if found := listing(rows, offset, limit, where):
+                return Page(tuple(found[0].ids), tuple(found[0].metadata), found[1])
+            every = pages(rows, rows.filter(where), known=True)
+            pairs = (zip(page.ids, page.metadata, strict=True) for page in every)
+            return paged(itertools.chain.from_iterable(pairs), offset, limit, where)
+
+        return self._read(look)
 
     def _pages(self, where: tuple[Condition, ...], *, known: bool = False) -> Iterator[Candidates]:
         self._check_open()
