@@ -142,7 +142,10 @@ def search(server, options):
     register_vector(plain)
     plain.execute(f"SET hnsw.ef_search = {effort}")
     table = store._table.sql("{table}").decode()
-    statement = f"SELECT id, embedding <-> %s AS far FROM {table} ORDER BY far LIMIT 10"
+    # what `store.search` returns of each: id, distance and metadata
+    statement = (
+        f"SELECT id, metadata, embedding <-> %s AS far FROM {table} ORDER BY far LIMIT 10"
+    )
     ways = {
         "ours": lambda q: [hit.id for hit in store.search(q[None])[0]],
         "plain SQL": lambda q: [row[0] for row in plain.execute(statement, [q])],

@@ -338,7 +338,7 @@ def test_where_embedding_fails_nothing_stays_open(photos, url, monkeypatch, tmp_
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     with pytest.raises(RuntimeError, match="out of memory"):
         Index.build(Failing(), photos, url)
-    with pytest.raises(OSError, match="no space left") if url else contextlib.nullcontext():
+    with pytest.raises(StoreError, match="no space left") if url else contextlib.nullcontext():
         Index.build(Unkept(), photos, url, overwrite=True).close()
     if url:
         Index.build(Halves(), photos, url, overwrite=True).close()

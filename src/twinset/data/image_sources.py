@@ -231,10 +231,9 @@ class FileSource:
 
     def probe(self) -> tuple[int, int, str]:
         """Read the header."""
-        encoded = self.encoded()
-        if isinstance(encoded, EncodedImage):
-            return image_file.probe_encoded(encoded.data, encoded.name)
-        return image_file.probe(encoded)
+        if addresses.is_address(self.path):
+            return image_file.probe_encoded(addresses.read(str(self.path)), self.name)
+        return image_file.probe(self.path)
 
     def encoded(self) -> str | os.PathLike[str] | EncodedImage:
         """Return the path, or what is behind an address."""

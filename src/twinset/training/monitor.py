@@ -65,9 +65,11 @@ class Monitor:
     def agree(self, steps: int, due: bool) -> tuple[int, bool]:
         """Agree with the other processes whether to stop, and when to look and save next."""
         # each has a clock and a keyboard of its own: process 0 decides
-        steps, due, self.interrupted = processes.from_first(
+        steps, due, stop = processes.from_first(
             lambda: (steps, due, self.interrupted or self._asked or processes.asked_to_stop())
         )
+        if stop:  # never taken back: Ctrl-C may come at any moment, here too
+            self.interrupted = True
         return steps, due
 
     @property
