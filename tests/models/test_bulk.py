@@ -232,6 +232,7 @@ def test_the_page(command, monkeypatch):
     np.testing.assert_allclose(names["vectors"], [*GRAYS.values()], atol=0.002)
 
 
+@pytest.mark.clusters
 def test_two_raylets_write_the_same_though_a_worker_is_killed(monkeypatch):
     Path("photos/b/broken.png").write_bytes(b"no image")
     script = Path(__file__).with_name("two_raylets.py")

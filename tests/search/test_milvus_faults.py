@@ -10,6 +10,8 @@ from tcp_proxy import Proxy
 from twinset.errors import StoreError
 from twinset.search.store import Items, Signature, create_store, open_store
 
+pytestmark = pytest.mark.clusters
+
 
 def batch(number):
     names = [f"{number} {i}" for i in range(20)]

@@ -14,6 +14,8 @@ from twinset.search.milvus.rows import Rows
 from twinset.search.store import Items, Signature, create_store, open_store
 from twinset.search.where import Condition, conditions, holds
 
+pytestmark = pytest.mark.clusters
+
 SIGNATURE = Signature("digest-of-a-model", 4)
 
 
