@@ -143,9 +143,7 @@ def search(server, options):
     plain.execute(f"SET hnsw.ef_search = {effort}")
     table = store._table.sql("{table}").decode()
     # what `store.search` returns of each: id, distance and metadata
-    statement = (
-        f"SELECT id, metadata, embedding <-> %s AS far FROM {table} ORDER BY far LIMIT 10"
-    )
+    statement = f"SELECT id, metadata, embedding <-> %s AS far FROM {table} ORDER BY far LIMIT 10"
     ways = {
         "ours": lambda q: [hit.id for hit in store.search(q[None])[0]],
         "plain SQL": lambda q: [row[0] for row in plain.execute(statement, [q])],
