@@ -137,7 +137,9 @@ def test_it_trains_in_a_thread_and_in_a_spawned_process(stripes):
 
 def test_progress_without_a_terminal_is_a_line_per_epoch(stripes, capsys):
     twinset.fit(stripes, progress=True, **QUICK | {"epochs": 2})
-    lines = capsys.readouterr().err.strip().splitlines()
+    told = capsys.readouterr().err.strip().splitlines()
+    # where an epoch takes long, as the first may on a busy machine, there is a line every 5 s too
+    lines = [line for line in told if re.search(r" (\d+) of \1 steps", line)]
     assert len(lines) == 2
     words = r"epoch 2/2 (\d+) of \1 steps  loss 0\.\d+  images/s \S+"
     for name in ("same", "different", "active", "alignment", "uniformity", "rank", "gradient"):
