@@ -6,7 +6,6 @@ import difflib
 import importlib
 import inspect
 import io
-import logging
 import os
 import pkgutil
 import sys
@@ -88,8 +87,11 @@ def main() -> None:
         # names of files hold half characters, and a terminal may not know all of ours
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # of a home that cannot be written it says three lines, and goes on in a temporary folder
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111 - at each start
+        from twinset.cache_folder import cache_folder
+
+        # else matplotlib makes a new folder in each process, and says so in three lines
+        os.environ.setdefault("MPLCONFIGDIR", str(cache_folder("matplotlib")))
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()

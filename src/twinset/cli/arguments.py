@@ -25,6 +25,13 @@ A_RECIPE = f"A built-in recipe ({', '.join(RECIPES)}), or the path of a .toml fi
 A_MODEL = "Folder of a run, as `twinset train` wrote it, or of an exported model."
 INDEX_PLACE = "a folder, postgresql://…?index=NAME or milvus://…?index=NAME"
 
+COLUMNS = {
+    "image": "with paths or images. Default: one called path, image, file or the like",
+    "label": "that says what an image shows. Default: label, class or the like",
+    "group": "of images that stay together in one part. Default: group, if there is one",
+    "split": "of parts: train, val, test. Default: split or part, if there is one",
+}
+
 SHARED: dict[str, dict[str, Any]] = {
     "data": {
         "about": "The name of a data set (fashion-mnist), a folder with one subfolder of images "
@@ -38,16 +45,8 @@ SHARED: dict[str, dict[str, Any]] = {
         "metavar": "TABLE",
     },
     **{
-        f"--{what}": {
-            "about": f"Of a table of images: the column {of}. Default: {usual}.",
-            "metavar": "COLUMN",
-        }
-        for what, of, usual in (
-            ("image", "with paths or images", "one called path, image, file or the like"),
-            ("label", "that says what an image shows", "label, class or the like"),
-            ("group", "of images that stay together in one part", "group, if there is one"),
-            ("split", "of parts: train, val, test", "split or part, if there is one"),
-        )
+        f"--{what}": {"about": f"Of a table of images: the column {of}.", "metavar": "COLUMN"}
+        for what, of in COLUMNS.items()
     },
     "--set": {
         "about": "Change a value of the recipe, such as loss.margin=2. Repeatable.",
@@ -77,9 +76,6 @@ SHARED: dict[str, dict[str, Any]] = {
     },
     "--json": {"about": "Print JSON instead of text.", "action": "store_true"},
 }
-
-
-COLUMNS = ("image", "label", "group", "split")
 
 
 def columns_of(args: argparse.Namespace) -> dict[str, str]:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -17,10 +13,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from twinset.cli.arguments import Arguments, note
 from twinset.errors import RecipeError
+
+# What starts processes is imported where it is used: each command imports this module.
+if TYPE_CHECKING:
+    import subprocess
 
 ENVIRONMENT, LOG = "TWINSET_PROCESS", "TWINSET_PROCESS_LOG"
 # For the others to say by themselves why they end, once one has; and then to end when told to.
@@ -93,6 +93,8 @@ def joined(place: Place | None) -> Iterator[None]:
     if place is None:
         yield
         return
+    import threading
+
     _apart()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     from twinset.training.processes import together
@@ -151,6 +153,8 @@ def supervise(args: Namespace) -> int:
 
 
 def _free_port() -> int:
+    import socket
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -169,6 +173,8 @@ class _Children:
     # the processes of a training that run on this machine, and what becomes of them
 
     def __init__(self, words: Sequence[str], places: Sequence[Place], held: ExitStack) -> None:
+        import tempfile
+
         self._held = held
         self._folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="twinset-")))
         self._numbers = [place.index for place in places]
@@ -193,6 +199,8 @@ class _Children:
     def _start(
         self, command: Sequence[str], place: Place, *, shown: bool
     ) -> subprocess.Popen[bytes]:
+        import subprocess
+
         log: IO[bytes] | None = None
         if not shown:
             log = self._held.enter_context(self._log(place.index).open("wb"))
@@ -273,6 +281,8 @@ class _Children:
         sys.exit(128 + signal.SIGTERM)
 
     def _stop(self) -> None:
+        import subprocess
+
         for process in self._running:
             if process.poll() is None:
                 process.terminate()

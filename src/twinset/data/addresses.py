@@ -10,7 +10,6 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 from twinset.data.decoding.image_file import MAX_FILE_BYTES, check_length
@@ -58,7 +57,6 @@ def root(address: str) -> str:
     return name
 
 
-@lru_cache
 def mark(address: str) -> str:
     """Tell whether a file has changed since: if so, this is another."""
     with _told(address):

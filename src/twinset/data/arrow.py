@@ -38,11 +38,11 @@ def open_table(path: Path | str) -> ParquetTable | ArrowTable:
         return ArrowTable(path)
 
 
-def read_cell(path: str, column: str, row: int) -> bytes:
-    """Read one encoded image; safe to call from several threads."""
+def read_cell(path: str, column: str, row: int, mark: str = "") -> bytes:
+    """Read one encoded image, of a file as its mark says; safe to call from several threads."""
     try:
         if is_address(path):
-            table, lock = _opened(path, ())
+            table, lock = _opened(path, (mark,))
         else:  # a file that was written anew is opened anew
             status = os.stat(path)  # noqa: PTH116 - bare text
             stamp = status.st_size, status.st_mtime_ns, status.st_ino
@@ -59,7 +59,7 @@ def read_cell(path: str, column: str, row: int) -> bytes:
 
 
 @lru_cache(maxsize=OPEN_FILES)
-def _opened(path: Path | str, stamp: tuple[int, ...]) -> tuple[Table, threading.Lock]:
+def _opened(path: Path | str, stamp: tuple[Any, ...]) -> tuple[Table, threading.Lock]:
     del stamp  # a part of the key
     # with a lock, as a reader goes on where it stopped, which is no work for two threads
     return open_table(path), threading.Lock()

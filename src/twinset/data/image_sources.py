@@ -254,10 +254,11 @@ class TableSource:
     row: int
     column: str
     name: str
+    mark: str = ""  # the file's stamp, where that is known
 
     def stamp(self) -> str:
         """Return the file's size, time of change and inode, and the row."""
-        return f"{_stamp(self.path, self.name)}-{self.row}"
+        return f"{self.mark or _stamp(self.path, self.name)}-{self.row}"
 
     def probe(self) -> tuple[int, int, str]:
         """Read the header."""
@@ -266,7 +267,8 @@ class TableSource:
 
     def encoded(self) -> EncodedImage:
         """Read the bytes."""
-        return EncodedImage(arrow.read_cell(os.fspath(self.path), self.column, self.row), self.name)
+        data = arrow.read_cell(os.fspath(self.path), self.column, self.row, self.mark)
+        return EncodedImage(data, self.name)
 
 
 class HeldSource(NamedTuple):  # made in a third of a dataclass's time, and there may be millions

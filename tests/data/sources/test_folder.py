@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from twinset.data.decoding.image_file import FORMATS
+from twinset.data.decoding.image_file import FORMATS, SUFFIXES
 from twinset.data.sources import read_listing
-from twinset.data.sources.folder import SUFFIXES
 from twinset.errors import DataError
 
 

@@ -109,6 +109,21 @@ def test_tables_in_a_store(store):
     np.testing.assert_allclose(vectors, expected, atol=0.002)
 
 
+def test_a_table_that_has_changed_is_read_anew_by_the_same_process(store):
+    table("one.parquet")
+    store.put("one.parquet", "/bucket/one.parquet")
+    with index_images(Halves(), "memory://bucket/one.parquet", "made.index") as made:
+        assert made.changes.added == 5
+    for name in NAMES:
+        write(f"photos/{name}", 1, 1)
+    table("one.parquet")
+    store.put("one.parquet", "/bucket/one.parquet")
+    with index_images(Halves(), "memory://bucket/one.parquet", "made.index") as made:
+        assert (made.changes.changed, made.changes.unchanged) == (5, 0)
+        found = made.get(["one.parquet[0]", "one.parquet[4]"]).vectors
+    np.testing.assert_allclose(found, [[1, 1], [1, 1]])
+
+
 def test_a_table_over_http_and_what_an_index_shows_of_it(web):
     table()
     embed_images(Halves(), "cells.parquet", "here.parquet")

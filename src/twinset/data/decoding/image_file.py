@@ -28,6 +28,13 @@ from PIL import (
 
 from twinset.errors import ImageFileError
 
+# Of the names of files in the formats that are opened here.
+SUFFIXES = frozenset(
+    (
+        *(".apng", ".avif", ".avifs", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo"),
+        *(".pbm", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    )
+)
 MAX_FILE_BYTES = 64 * 2**20
 MAX_PIXELS = 64 * 2**20
 MAX_EXIF_BYTES = 4 * 2**20

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from twinset.data.addresses import is_known
+from twinset.data.decoding.image_file import SUFFIXES
 from twinset.data.image_sources import FileSource
 from twinset.data.listing import Listing
 from twinset.data.names import shown
@@ -81,10 +82,7 @@ _HINTS = (
         (".txt", ".json", ".xml", ".yaml", ".yml"),
         "write what it says as a table (.csv) with the columns path and label, and pass that",
     ),
-    (
-        (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
-        "it is one image; pass the folder that holds all of them",
-    ),
+    (SUFFIXES, "it is one image; pass the folder that holds all of them"),
 )
 
 SOURCES = Registry("source of data", "twinset.sources", _builtin, DataError)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from twinset.data.addresses import absolute, is_address
+from twinset.data.decoding.image_file import SUFFIXES
 from twinset.data.image_sources import FileSource, Remark, Skipped
 from twinset.data.listing import Listing
 from twinset.data.names import TEXT_TABLES, class_name, in_order, natural_key, parts_of, shown
@@ -158,13 +159,6 @@ def _doubt(folders: Sequence[Names]) -> Iterator[Remark]:
         )
 
 
-# of the formats that `image_file` opens
-SUFFIXES = frozenset(
-    (
-        *(".apng", ".avif", ".avifs", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo"),
-        *(".pbm", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-    )
-)
 # what systems leave in folders; names with a dot in front are passed over as well
 _LITTER = frozenset(
     (

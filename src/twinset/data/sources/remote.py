@@ -9,11 +9,12 @@ from typing import Any
 
 from twinset.data import addresses
 from twinset.data.arrow import open_table
+from twinset.data.decoding.image_file import SUFFIXES
 from twinset.data.image_sources import Skipped, TableSource
 from twinset.data.listing import Listing, joined
 from twinset.data.names import natural_key, shown
 from twinset.data.sources import Asked, Source
-from twinset.data.sources.folder import SUFFIXES, Entry, Folder, listed_below
+from twinset.data.sources.folder import Entry, Folder, listed_below
 from twinset.data.sources.table import table_listing
 from twinset.errors import DataError
 
@@ -65,7 +66,9 @@ def _tables(place: str, files: Sequence[str], asked: Asked) -> Listing:
                 f"{file}: expected the images themselves in a table behind an address. Received "
                 "paths in some rows: copy the table and its files to a disk."
             )
-        listings.append(replace(one, sources=[replace(each, path=file) for each in inside]))
+        mark = addresses.mark(file)  # asked once, and not for each row
+        found = [replace(each, path=file, mark=mark) for each in inside]
+        listings.append(replace(one, sources=found))
     return joined(listings, name=_name(place.rstrip("/")), place=place)
 
 
