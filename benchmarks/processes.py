@@ -1,14 +1,16 @@
 """Training in two processes: how fast, how equal, and what becomes of it when one is killed.
 
 ./task bench processes --part speed --what tutorial|conv [--rounds 3] [--epochs 5]
+./task bench processes --part epochs
 ./task bench processes --part weights
 ./task bench processes --part kills [--kills 20] [--seed 1]
 
 speed: whole commands of `twinset train`, in two processes and in one, in turns, on the same two
-cores. weights: those after 50 steps in 64 bits, of one process and of two. kills: one of two
-processes is stopped with SIGKILL at a random moment of the training, which then goes on with
---resume; the others must end within 20 s with its name, and the weights be those of a training
-that nobody disturbed, bit for bit.
+cores. epochs: seconds of an epoch of 6,000 images, after the first, of one process and of two, and
+the time of one sum over two processes by JAX with nothing around it. weights: those after 50 steps
+in 64 bits, of one process and of two. kills: one of two processes is stopped with SIGKILL at a
+random moment of the training, which then goes on with --resume; the others must end within 20 s
+with its name, and the weights be those of a training that nobody disturbed, bit for bit.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import os
 import random
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -62,10 +65,41 @@ assert sum(record.steps for record in model.history) == 50, model.history
 np.savez(out, *map(np.asarray, model.encoder.get_weights()))
 """
 
+EPOCHS = """
+import json, sys
+import numpy as np
+import twinset
+from twinset.training import processes
+index, count, address, recipe = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+data = twinset.load_fashion_mnist()[0].subset(np.arange(6000))
+with processes.together(address, count, index):
+    model = twinset.fit(data, recipe, epochs=4, progress=False)
+print(json.dumps([each.seconds for each in model.history[1:]]))
+"""
+EXCHANGES = 50
+SUM = f"""
+import sys, time
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+jax.distributed.initialize(sys.argv[3], int(sys.argv[2]), int(sys.argv[1]))
+mesh = Mesh(np.array(jax.devices()), ("batch",))
+parts, whole = NamedSharding(mesh, P("batch")), NamedSharding(mesh, P())
+x = jax.make_array_from_process_local_data(parts, np.ones((1, 1000), "f4"), (2, 1000))
+def loop(x):
+    def step(i, carry):
+        return carry / 2 + jnp.sum(x * carry, axis=0, keepdims=True) / 8
+    return jax.lax.fori_loop(0, {EXCHANGES}, step, jnp.ones((1, 1000)))
+run = jax.jit(loop, out_shardings=whole)
+run(x).block_until_ready()
+started = time.perf_counter()
+run(x).block_until_ready()
+print(1000 * (time.perf_counter() - started) / {EXCHANGES})
+"""
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=("speed", "weights", "kills"), required=True)
+    parser.add_argument("--part", choices=("speed", "epochs", "weights", "kills"), required=True)
     parser.add_argument("--what", choices=("tutorial", "conv"), default="tutorial")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
@@ -74,7 +108,8 @@ def main():
     options = parser.parse_args()
     print(ledger.machine())
     with tempfile.TemporaryDirectory() as folder:
-        {"speed": speed, "weights": weights, "kills": kills}[options.part](Path(folder), options)
+        parts = {"speed": speed, "epochs": epochs, "weights": weights, "kills": kills}
+        parts[options.part](Path(folder), options)
 
 
 def command(data, out, *words):
@@ -106,17 +141,43 @@ def speed(folder, options):
     )
 
 
+def at_once(script, count, last):
+    """Run a script in so many processes that meet; return the last line that process 0 prints."""
+    address = f"127.0.0.1:{free_port()}"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(index), str(count), address, last(index)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for index in range(count)
+    ]
+    said = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
+        raise SystemExit("a process failed")
+    return said[0].splitlines()[-1] if said[0] else ""
+
+
+def epochs(folder, options):
+    del folder
+    for recipe in ("tutorial", "conv"):
+        took = {1: [], 2: []}
+        for turn in range(options.rounds):
+            for count in (1, 2) if turn % 2 else (2, 1):
+                took[count] += json.loads(at_once(EPOCHS, count, lambda _, name=recipe: name))
+        for count, seconds in took.items():
+            ledger.say(f"{recipe}, 6,000 images, {count} processes: s", ledger.spread(seconds))
+        ratio = statistics.median(took[1]) / statistics.median(took[2])
+        ledger.say(f"{recipe}: two processes over one, times its speed", f"{ratio:.2f}")
+    sums = [float(at_once(SUM, 2, lambda _: "")) for _ in range(options.rounds)]
+    ledger.say("one sum over two processes by JAX alone, ms", ledger.spread(sums))
+
+
 def weights(folder, options):
     del options
     for count in (1, 2):
-        address = f"127.0.0.1:{free_port()}"
-        running = []
-        for index in range(count):
-            told = [str(index), str(count), address, str(folder / f"{count}-{index}.npz")]
-            started = [sys.executable, "-c", WEIGHTS, *told]
-            running.append(subprocess.Popen(started, stdout=subprocess.DEVNULL))
-        if any(process.wait() for process in running):
-            raise SystemExit("a process failed")
+        at_once(WEIGHTS, count, lambda index, count=count: str(folder / f"{count}-{index}.npz"))
     one, *two = (arrays(folder / f"{name}.npz") for name in ("1-0", "2-0", "2-1"))
     apart = max(float(np.abs(a - b).max()) for a, b in zip(one, two[0], strict=True))
     same = all(a.tobytes() == b.tobytes() for a, b in zip(*two, strict=True))

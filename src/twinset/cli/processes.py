@@ -162,7 +162,7 @@ def _free_port() -> int:
 
 def shares(cores: Sequence[int], count: int) -> list[set[int]]:
     """Divide cores among processes; all have all where each would get but one."""
-    # on a single core JAX's own threads wait for each other: an exchange takes 4 ms, not 1 to 3
+    # on a single core JAX's own threads wait for each other, and an epoch takes longer
     if len(cores) < 2 * count:
         return [set(cores)] * count
     edges = [len(cores) * i // count for i in range(count + 1)]
