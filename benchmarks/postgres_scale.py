@@ -141,7 +141,11 @@ def search(server, options):
     plain = psycopg.connect(server.database("owner", "postgres"), autocommit=True)
     register_vector(plain)
     plain.execute(f"SET hnsw.ef_search = {effort}")
-    table = store._table.sql("{table}").decode()
+    table, graph = (store._table.sql(name).decode() for name in ("{table}", "{hnsw}"))
+    sizes = "SELECT pg_total_relation_size(%s::regclass), pg_relation_size(%s::regclass)"
+    whole, hnsw = plain.execute(sizes, [table, graph]).fetchone()
+    ledger.say("bytes of an item, without HNSW", f"{(whole - hnsw) / options.items:.0f}")
+    ledger.say("bytes of an item in HNSW", f"{hnsw / options.items:.0f}")
     # what `store.search` returns of each: id, distance and metadata
     statement = f"SELECT id, metadata, embedding <-> %s AS far FROM {table} ORDER BY far LIMIT 10"
     ways = {

@@ -60,7 +60,7 @@ def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
     cursor.execute(
         table.sql(f"CREATE INDEX {{hnsw}} ON {{table}} USING hnsw (embedding {operators})")
     )
-    # for conditions on equality; earlier it would make loads half as fast
+    # for conditions on equality; earlier it would slow loads down
     cursor.execute(table.sql("CREATE INDEX {known} ON {table} USING gin (metadata jsonb_path_ops)"))
     effort, found, queries = _tune(cursor, table, recall)
     made = Approximation(f"pgvector HNSW, ef_search {effort}", count, found, queries)
