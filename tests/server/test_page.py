@@ -195,6 +195,11 @@ def test_a_threshold_says_what_it_costs(browser, server, look):
         counted = "() => !/Counting|Comptage/.test(document.querySelector('.costs').innerText)"
         page.wait_for_function(counted)
         own = page.locator(".costs").inner_text()
+        left, right = sorted(
+            (name.bounding_box() for name in page.locator(".scale .name").all()),
+            key=lambda box: box["x"],
+        )
+        assert left["x"] + left["width"] <= right["x"], "a name of a hill covers the other"
         page.get_by_role("slider").focus()
         page.keyboard.press("Home")
         page.wait_for_url("**/threshold?at=0*")

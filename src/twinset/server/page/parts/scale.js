@@ -58,6 +58,13 @@ export function Scale({ curves, threshold, distance, kind, tall = 120, errors, l
     const k = curves[which].indexOf(Math.max(...curves[which]));
     return Math.min(width - 40, Math.max(40, x(curves.distance[k])));
   };
+  // beside each other where the crests are near: no name covers the other
+  const names = () => {
+    const [first, second] = ["same", "different"].sort((a, b) => crest(a) - crest(b));
+    const room = 80;
+    const right = Math.min(width - 40, Math.max(crest(second), (crest(first) + crest(second) + room) / 2, 40 + room));
+    return [[first, Math.min(crest(first), right - room)], [second, right]];
+  };
   const cutEdge = x(threshold) > width / 2 ? "end" : "start";
   const hereEdge = distance !== undefined && x(distance) > width - 60 ? "end" : distance !== undefined && x(distance) < 60 ? "start" : "middle";
   return html`<div ref=${self}>
@@ -68,7 +75,7 @@ export function Scale({ curves, threshold, distance, kind, tall = 120, errors, l
       ${ticks(0, high, Math.floor(width / 90)).filter((d) => distance === undefined || Math.abs(x(d) - x(distance)) > 24).map((d) => html`<g><line class="axis" x1=${x(d)} x2=${x(d)} y1=${base} y2=${base + 5} /><text x=${x(d)} y=${base + 18} text-anchor="middle">${far(d).replace(/0{1,2}$/, "")}</text></g>`)}
       <line class="cut" x1=${x(threshold)} x2=${x(threshold)} y1=${top - 8} y2=${base + 5} />
       <text class="cut-text" x=${x(threshold) + (cutEdge === "end" ? -7 : 7)} y=${top - 6} text-anchor=${cutEdge}>${t("scale.threshold", { at: far(threshold) })}</text>
-      ${curves && ["same", "different"].map((which) => html`<text class=${`name ${which}`} x=${crest(which)} y=${base - 8} text-anchor="middle">${t(`scale.${which}`)}</text>`)}
+      ${curves && names().map(([which, middle]) => html`<text class=${`name ${which}`} x=${middle} y=${base - 8} text-anchor="middle">${t(`scale.${which}`)}</text>`)}
       ${distance !== undefined && html`<path class=${`here ${kind}`} d=${`M${x(distance)} ${base + 1}l7 12h-14z`} />
         <line class="cut" x1=${x(distance)} x2=${x(distance)} y1=${base - (curves ? hump * 0.25 : 10)} y2=${base} />
         <text class="cut-text" x=${x(distance)} y=${base + 32} text-anchor=${hereEdge}>${t("scale.here", { at: far(distance) })}</text>`}
