@@ -434,6 +434,20 @@ def test_reading_all_while_another_removes(store, url, monkeypatch):
             list(batches)
 
 
+def test_fewer_items_than_there_are_are_no_answer(store, url):
+    """A server that restarts may for a while show less than it has."""
+    store.add(some(30))
+    place = addresses.address(url)
+    client = addresses.connect(place, create=False)
+    state, _ = catalogue.read(client, place, "Strong")
+    client.delete(state.collection, ids=[7])
+    addresses.disconnect(place, client)
+    with pytest.raises(StoreError, match="fewer items than the 30 of milvus://.*Begin again"):
+        names(store)
+    with pytest.raises(StoreError, match="fewer items than the 30 of milvus://"):
+        list(store.listed())
+
+
 def test_a_reader_that_is_never_left_in_peace(store, url, monkeypatch):
     monkeypatch.setattr("twinset.search.milvus.store.ATTEMPTS", 4)
     store.add(some(100))

@@ -44,10 +44,15 @@ def pages(rows: Rows, filter_: str = "", *, known: bool = False) -> Iterator[Can
         with told(rows.place):
             few = rows.count(wanted, rows.place.consistency) <= rows.at_once
         spans = iter([(0, rows.state.next)]) if few else spans
+    seen = 0
     for start, stop in spans:
         with told(rows.place):
             page = rows.page(start, stop, wanted, rows.place.consistency, known=known)
+        seen += len(page)
         yield page
+    # Milvus Lite while another thread writes; a server that loads a part of them anew
+    if not filter_ and seen < rows.state.count:
+        raise RowsMissingError
 
 
 def listing(
@@ -112,16 +117,12 @@ def _nearest(rows: Rows, query: NDArray[np.float32], request: Request) -> list[N
 def _scan(rows: Rows, queries: NDArray[np.float32], request: Request) -> list[list[Neighbour]]:
     # Find neighbours by reading all items, as Milvus returns no more than 16,384.
     kept = [rows.candidates([]) for _ in queries]
-    seen = 0
     for page in pages(rows, rows.filter(request.where)):
-        seen += len(page.positions)
         held = page.that_hold(request.where)
         for at, query in enumerate(queries):
             joined = kept[at].joined(held)
             chosen = best(measure(query, joined), joined.positions, request.k, request.within)
             kept[at] = joined.take(chosen)
-    if not request.where and seen < rows.state.count:  # Milvus Lite, while another thread writes
-        raise RowsMissingError
     return [
         nearest(query, each, request.k, request.within)
         for query, each in zip(queries, kept, strict=True)

@@ -204,7 +204,7 @@ class MilvusStore(Store):
 
     def _batches(self, size: int) -> Iterator[Items]:
         waiting = self._rows.candidates([])
-        for page in self._pages(()):
+        for page in self._pages():
             waiting = waiting.joined(page)
             while len(waiting) >= size:
                 yield waiting.take(np.arange(size)).items()
@@ -214,7 +214,7 @@ class MilvusStore(Store):
 
     def listed(self) -> Iterator[tuple[str, Metadata]]:
         """Go through ids and metadata, without embeddings."""
-        for page in self._pages((), known=True):
+        for page in self._pages(known=True):
             yield from zip(page.ids, page.metadata, strict=True)
 
     def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
@@ -228,22 +228,27 @@ class MilvusStore(Store):
 
         return self._read(look)
 
-    def _pages(self, where: tuple[Condition, ...], *, known: bool = False) -> Iterator[Candidates]:
+    def _pages(self, *, known: bool = False) -> Iterator[Candidates]:
         self._check_open()
         began = time.time()
         with told(self._place):
             state = self._refresh(self._place.consistency)
-        rows = self._rows_of(state)
-        for page in pages(rows, rows.filter(where), known=known):
-            # Milvus keeps no old states: what was taken out meanwhile may be missing here.
-            with told(self._place):
-                after = self._refresh(self._place.consistency, state, began)
-                if after.removed != state.removed:
-                    raise StoreError(
-                        f"Items of {self._place.shown} were removed or replaced while all were "
-                        "read, and Milvus keeps no old states. Begin again."
-                    )
-            yield page
+        try:
+            for page in pages(self._rows_of(state), known=known):
+                # Milvus keeps no old states: what was taken out meanwhile may be missing here.
+                with told(self._place):
+                    after = self._refresh(self._place.consistency, state, began)
+                    if after.removed != state.removed:
+                        raise StoreError(
+                            f"Items of {self._place.shown} were removed or replaced while all were "
+                            "read, and Milvus keeps no old states. Begin again."
+                        )
+                yield page
+        except RowsMissingError:
+            raise StoreError(
+                f"Milvus returned fewer items than the {state.count:,} of {self._place.shown}, as "
+                "it may while others write or it starts. Begin again."
+            ) from None
 
     def _record(self, kind: str, texts: tuple[str, ...]) -> None:
         self._check_open()
