@@ -38,10 +38,10 @@ def make(folder, count, size):
 
 
 def read(folder, cache):
-    from twinset.data.data_set import read_images
+    from twinset.data.data_set import load_images
 
     started = time.perf_counter()
-    images = read_images(folder, cache=cache, size="auto")
+    images = load_images(folder, cache=cache, size="auto")
     return {"seconds": time.perf_counter() - started, "images": len(images)}
 
 
@@ -49,7 +49,7 @@ def train(folder, cache, size):
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
     import twinset
 
-    images = twinset.read_images(folder, cache=cache, size=size)
+    images = twinset.load_images(folder, cache=cache, size=size)
     model = twinset.fit(
         images,
         "fast",

@@ -395,6 +395,14 @@ def test_names_that_are_not_public():
         exec("from twinset import Nonsense")
 
 
+@pytest.mark.parametrize("former", sorted(twinset._RENAMED))
+def test_former_names_still_serve_and_warn(former):
+    now = twinset._RENAMED[former]
+    with pytest.warns(DeprecationWarning, match=f"twinset.{former} is called twinset.{now}; "):
+        assert getattr(twinset, former) is getattr(twinset, now)
+    assert former not in dir(twinset)
+
+
 def test_the_version_is_the_packages():
     assert twinset.__version__ == importlib.metadata.version("twinset")
 

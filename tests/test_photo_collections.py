@@ -37,7 +37,7 @@ def test_a_collection_as_a_folder_and_in_memory(collections, name, classes, tmp_
     collections.write(tmp_path / "photos", name, **how)
     images = collections.labelled(name, 32, **how)
     assert np.bincount(images.labels).tolist() == [2] * classes
-    read = twinset.read_images(tmp_path / "photos", cache=tmp_path / "cache")
+    read = twinset.load_images(tmp_path / "photos", cache=tmp_path / "cache")
     assert read.class_names == images.class_names
     np.testing.assert_array_equal(read.images[:], images.images)
     # made twice, and the seed is all that it depends on; views differ, as photographs do

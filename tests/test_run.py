@@ -16,7 +16,7 @@ from twinset.data import load as run_data
 from twinset.errors import DataError, NonFiniteLossError, RecipeError, UnfinishedError
 
 QUICK = {"epochs": 3, "batch_size": 16, "encoder": {"units": [8]}}
-LOAD = run_data.load_images
+LOAD = run_data.load_data_set
 MODEL = ["encoder.keras", "encoder.onnx", "history.csv", "model.json", "recipe.toml"]
 PICTURES = ["loss", "health", "distances", "test_pairs", "mistakes", "training_pairs", "network"]
 
@@ -40,13 +40,13 @@ def run(tmp_path_factory):
     """One run on small data, to be read only."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_data, "load_images", lambda *_, **__: (TRAIN, TEST))
+        patch.setattr(run_data, "load_data_set", lambda *_, **__: (TRAIN, TEST))
         return twinset.train(out=folder, seed=5, **QUICK)
 
 
 @pytest.fixture(autouse=True)
 def _small_data(monkeypatch):
-    monkeypatch.setattr(run_data, "load_images", lambda *_, **__: (TRAIN, TEST))
+    monkeypatch.setattr(run_data, "load_data_set", lambda *_, **__: (TRAIN, TEST))
 
 
 def names(folder):
@@ -250,7 +250,7 @@ def test_the_same_seed_gives_the_same_numbers(run):
 def test_the_test_images_are_not_trained_on(run, monkeypatch):
     """Other test images: the same weights, another report."""
     monkeypatch.setattr(
-        run_data, "load_images", lambda *_, **__: (TRAIN, TEST.subset(np.arange(40)))
+        run_data, "load_data_set", lambda *_, **__: (TRAIN, TEST.subset(np.arange(40)))
     )
     other = twinset.train(out="other", seed=5, **QUICK)
     for ours, theirs in zip(
@@ -270,7 +270,7 @@ def test_a_perfect_model_has_no_picture_of_mistakes_nor_those_of_the_run_before(
     easy = twinset.LabelledImages(equal, [0, 1] * 20, ("dark", "bright"), "easy")
     # the same image in both parts would be refused as a leak
     other = replace(easy, images=equal // 2 + 64)
-    monkeypatch.setattr(run_data, "load_images", lambda *_, **__: (easy, other))
+    monkeypatch.setattr(run_data, "load_data_set", lambda *_, **__: (easy, other))
     # equal images have distance 0, all others more than that
     found = twinset.train(out="out", overwrite=True, threshold=1e-30, **QUICK)
     assert found.report.scores.accuracy == 1
@@ -283,7 +283,7 @@ def test_progress_is_told_when_wanted(capfd, monkeypatch):
     wanted = []
     monkeypatch.setattr(
         run_data,
-        "load_images",
+        "load_data_set",
         lambda *_, progress, **__: wanted.append(progress) or (TRAIN, TEST),
     )
     mine = twinset.Recipe.load(name="mine", **QUICK)  # the recipe may be one
@@ -319,7 +319,7 @@ def test_mistakes_cost_no_training(monkeypatch):
 
 
 def test_an_unknown_data_set(monkeypatch):
-    monkeypatch.setattr(run_data, "load_images", LOAD)
+    monkeypatch.setattr(run_data, "load_data_set", LOAD)
     with pytest.raises(
         DataError, match=r"mnist: expected .*fashion-mnist, .*no such file or folder"
     ):
@@ -336,7 +336,7 @@ def test_a_training_that_breaks_down_leaves_the_run_before(run):
 
 def test_a_test_image_among_the_training_images_is_refused(monkeypatch):
     leaking = TRAIN.subset(np.arange(40))
-    monkeypatch.setattr(run_data, "load_images", lambda *_, **__: (TRAIN, leaking))
+    monkeypatch.setattr(run_data, "load_data_set", lambda *_, **__: (TRAIN, leaking))
     with pytest.raises(DataError, match="position 0 in 'train' and position 80 in 'test'"):
         twinset.train(out="leaking", **QUICK)
     assert not Path("leaking").exists()

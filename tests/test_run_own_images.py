@@ -55,7 +55,7 @@ def test_fashion_mnist_as_a_tree_is_the_built_in_set(fashion_mnist, tmp_path):
     some = train.subset(np.arange(1500))
     names = [name.replace("/", "-") for name in train.class_names]
     write_tree(tmp_path / "tree", some.images, some.labels, names)
-    read = twinset.read_images(tmp_path / "tree")
+    read = twinset.load_images(tmp_path / "tree")
     assert read.image_shape == (28, 28)
     place = np.array([int(Path(name).stem) for name in read.names])
     np.testing.assert_array_equal(read.images[:], some.images[place])
@@ -75,7 +75,7 @@ def test_fashion_mnist_as_a_table_trains_to_the_same_bits(fashion_mnist, tmp_pat
         writer.writerow(["path", "label"])
         for i, label in enumerate(some.labels):
             writer.writerow([f"files/{names[label]}/{i:05}.png", names[label]])
-    read = twinset.read_images(tmp_path / "table.csv")
+    read = twinset.load_images(tmp_path / "table.csv")
     np.testing.assert_array_equal(read.images[:], some.images)
     np.testing.assert_array_equal(read.labels, some.labels)
     ours, theirs = (twinset.fit(each, **QUICK).encoder.get_weights() for each in (read, some))
@@ -237,7 +237,7 @@ def test_owners_parts_that_leak_are_refused(tiles, tmp_path, command):
 def test_pixels_stay_on_disk(digits, tmp_path):
     pixels, labels = digits
     write_tree(tmp_path / "digits", pixels[:300], labels[:300], [str(i) for i in range(10)])
-    read = twinset.read_images(tmp_path / "digits")
+    read = twinset.load_images(tmp_path / "digits")
     assert isinstance(read.images, StoredPixels)
     assert isinstance(read.subset(np.arange(5)).images, StoredPixels)
     model = twinset.fit(read, "fast", holdout="none", **QUICK)

@@ -236,7 +236,7 @@ def test_classes_and_judgements_in_one_run(signatures, tmp_path, monkeypatch):
 
 
 def test_by_hand_in_python(signatures):
-    images = twinset.read_images(pairs=signatures / "pairs.csv", size=8)
+    images = twinset.load_images(pairs=signatures / "pairs.csv", size=8)
     assert repr(images) == "LabelledImages('pairs.csv', 240 images of (8, 8), 240 judged pairs)"
     parts = twinset.split(images, {"train": 0.6, "calibration": 0.2, "test": 0.2})
     assert sum(len(part.judged) for part in parts.values()) == 240
@@ -245,7 +245,7 @@ def test_by_hand_in_python(signatures):
     assert model.threshold.rule == "EER"
     found = twinset.evaluate(model, parts["test"], baselines=False, progress=False)
     assert found.model.numbers["auc"].low > 0.5
-    again = twinset.read_images(signatures / "img", pairs=signatures / "pairs.csv", size=8)
+    again = twinset.load_images(signatures / "img", pairs=signatures / "pairs.csv", size=8)
     assert len(again.judged) == 240
 
 

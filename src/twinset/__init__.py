@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twinset import losses as losses
     from twinset import networks as networks
     from twinset.data.checks.check import check_data as check_data
-    from twinset.data.data_set import read_features as read_features
-    from twinset.data.data_set import read_images as read_images
+    from twinset.data.data_set import load_features as load_features
+    from twinset.data.data_set import load_images as load_images
     from twinset.data.labelled import LabelledFeatures as LabelledFeatures
     from twinset.data.labelled import LabelledImages as LabelledImages
     from twinset.data.named_parts import split as split
@@ -109,11 +110,11 @@ _HOMES = {
     "fuse": "twinset.metrics.fusion",
     "keep_plan": "twinset.search.keep",
     "load_fashion_mnist": "twinset.data.sources.fashion_mnist",
+    "load_features": "twinset.data.data_set",
+    "load_images": "twinset.data.data_set",
     "load_model": "twinset.models.onnx_model",
     "losses": "twinset.losses",
     "networks": "twinset.networks",
-    "read_features": "twinset.data.data_set",
-    "read_images": "twinset.data.data_set",
     "score_pairs": "twinset.metrics.pairs",
     "serve": "twinset.server.running",
     "siamese": "twinset.networks.layers",
@@ -125,11 +126,19 @@ _HOMES = {
 
 _MODULES = {"losses", "networks"}
 
+# Former name → the name now. The former warns for one release, and goes with 0.3.
+_RENAMED = {"read_features": "load_features", "read_images": "load_images"}
+
 # `as` above makes the names public for type checkers, which cannot read this line.
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        now = _RENAMED[name]
+        message = f"twinset.{name} is called twinset.{now}; the former name goes with version 0.3."
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return __getattr__(now)
     if name not in _HOMES:
         raise AttributeError(f"module 'twinset' has no attribute {name!r}")
     home = importlib.import_module(_HOMES[name])

@@ -68,8 +68,8 @@ def train(
     loses nothing, and its error names the folder.
 
     Args:
-        data: "fashion-mnist", or the path of images, as for `read_images`, or of features, as for
-            `read_features`. They are checked, and divided by the recipe's `holdout` and `split`.
+        data: "fashion-mnist", or the path of images, as for `load_images`, or of features, as for
+            `load_features`. They are checked, and divided by the recipe's `holdout` and `split`.
             Defaults to "fashion-mnist"; with pairs, to the images that these name.
         recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial" for
             a data set that has a name, and to "auto" for one's own and for judged pairs.

@@ -57,7 +57,7 @@ TINY = shades(40, 0, "shades/train"), shades(30, 1, "shades/test")
 @pytest.fixture
 def tiny(monkeypatch):
     """Train on a few small images instead of a data set."""
-    monkeypatch.setattr(twinset.data.load, "load_images", lambda *_, **__: TINY)
+    monkeypatch.setattr(twinset.data.load, "load_data_set", lambda *_, **__: TINY)
 
 
 def shell(*arguments, **environment):
@@ -98,7 +98,7 @@ def run(tmp_path_factory):
     """The folder of a short run, to be read only."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(twinset.data.load, "load_images", lambda *_, **__: TINY)
+        patch.setattr(twinset.data.load, "load_data_set", lambda *_, **__: TINY)
         twinset.train(out=folder, epochs=20, batch_size=16, encoder={"units": [8]})
     return folder
 
@@ -467,7 +467,7 @@ def test_training_that_breaks_down(tiny, command):
 def test_a_message_of_several_lines_keeps_them(command, monkeypatch):
     """The library draws what it expects, or lists what was tried, a line for each."""
     failed = failing(DownloadError("Received:\n  a: 404\n  b: \x1b[2J"))
-    monkeypatch.setattr(twinset.data.load, "load_images", failed)
+    monkeypatch.setattr(twinset.data.load, "load_data_set", failed)
     shown = command("train", "fashion-mnist")
     assert (shown.code, shown.out) == (2, "")
     assert shown.err == "twinset: Received:\n  a: 404\n  b: \\x1b[2J\n"
@@ -521,7 +521,7 @@ def test_who_reads_may_stop():
 
 
 def test_ctrl_c_while_data_are_loaded(command, monkeypatch):
-    monkeypatch.setattr(twinset.data.load, "load_images", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(twinset.data.load, "load_data_set", failing(KeyboardInterrupt()))
     shown = command("train", "fashion-mnist")
     assert (shown.code, shown.out) == (130, "")
     assert shown.err.strip() in ("", "twinset: interrupted.")

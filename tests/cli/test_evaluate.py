@@ -37,7 +37,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def run(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_data, "load_images", lambda *args, **options: (TRAIN, TEST))
+    monkeypatch.setattr(run_data, "load_data_set", lambda *args, **options: (TRAIN, TEST))
     return shutil.copytree(trained, tmp_path / "run")
 
 

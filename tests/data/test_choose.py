@@ -6,7 +6,7 @@ from PIL import Image
 
 from twinset.data.checks.check import check
 from twinset.data.choose import Looked, choose_preprocessing
-from twinset.data.data_set import read_images
+from twinset.data.data_set import load_images
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import FileSource
 from twinset.data.load import load_parts
@@ -100,7 +100,7 @@ def test_a_background_that_was_asked_for_stays_and_is_told_of(tmp_path):
     (remark,) = Looked(listed).remarks(found)
     assert remark.severity == "warning"
     assert remark.text.startswith("12 of 12 transparent images that were looked at can hardly be")
-    assert "`--set images.background=255` (or `background` of `read_images`) hides none" in (
+    assert "`--set images.background=255` (or `background` of `load_images`) hides none" in (
         remark.text
     )
     (note,) = Looked(listed).remarks(Preprocessing((40, 40, 3), background=128))
@@ -118,7 +118,7 @@ def test_no_one_background_may_do(tmp_path):
 
 def test_line_art_is_read_so_that_it_can_be_told_apart(tmp_path):
     sources(tmp_path / "art", BLACK)
-    data = read_images(tmp_path / "art", cache=tmp_path / "cache")
+    data = load_images(tmp_path / "art", cache=tmp_path / "cache")
     assert data.preprocessing.background == 255
     assert (np.ptp(data.images, axis=(1, 2)) == 255).all()
     (note,) = [each for each in check(data).findings if each.code == "reading"]
@@ -128,7 +128,7 @@ def test_line_art_is_read_so_that_it_can_be_told_apart(tmp_path):
 
 def test_line_art_on_its_own_colour_is_not_fit_for_training(tmp_path):
     sources(tmp_path / "art", BLACK)
-    found = check(read_images(tmp_path / "art", cache=tmp_path / "cache", background=0))
+    found = check(load_images(tmp_path / "art", cache=tmp_path / "cache", background=0))
     errors = [each for each in found.findings if each.severity == "error"]
     assert [each.code for each in errors] == ["constant-images"]
     assert "set another background (`--set images.background=255`)" in errors[0].message

@@ -7,7 +7,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from twinset.data.data_set import read_features
+from twinset.data.data_set import load_features
 from twinset.data.labelled import LabelledFeatures, VectorInput
 from twinset.data.parts import Shares, divide
 from twinset.data.sources import vectors as source
@@ -124,7 +124,7 @@ def test_a_file_says_it_all(kind):
     paths = [f"{i}.png" for i in range(6)]
     path = write(kind, path=paths, label=LABELS, group=GROUPS, split=SPLITS)
     assert source.SOURCE.claims(path)
-    data = read_features(path)
+    data = load_features(path)
     np.testing.assert_array_equal(data.vectors, VECTORS)
     assert data.class_names == ("cat", "dog")
     assert data.labels.tolist() == [1, 0, 1, 0, 1, 0]
@@ -136,7 +136,7 @@ def test_a_file_says_it_all(kind):
 
 @pytest.mark.parametrize("kind", ["parquet", "npz", "npy"])
 def test_a_row_without_a_label_is_set_aside(kind):
-    data = read_features(write(kind, label=["10", "", "9", "9", "10", "9"], group=GROUPS))
+    data = load_features(write(kind, label=["10", "", "9", "9", "10", "9"], group=GROUPS))
     np.testing.assert_array_equal(data.vectors, VECTORS[[0, 2, 3, 4, 5]])
     assert data.class_names == ("9", "10")
     assert data.labels.tolist() == [1, 0, 0, 1, 0]
@@ -148,19 +148,19 @@ def test_a_row_without_a_label_is_set_aside(kind):
 @pytest.mark.parametrize("kind", ["parquet", "npz", "npy"])
 def test_a_file_without_labels_is_told(kind):
     with pytest.raises(DataError, match="expected one column label or labels or class"):
-        read_features(write(kind, group=GROUPS))
+        load_features(write(kind, group=GROUPS))
 
 
 def test_a_table_beside_must_be_there_and_fit():
     np.save("pets.npy", VECTORS)
     with pytest.raises(DataError, match="no file 'pets.csv': write one with a column `label`"):
-        read_features("pets.npy")
+        load_features("pets.npy")
     Path("pets.csv").write_text("label\ncat\n", "utf-8")
     with pytest.raises(DataError, match=r"pets.csv: expected 6 rows, one per vector. Received 1"):
-        read_features("pets.npy")
+        load_features("pets.npy")
     Path("pets.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=r"pets.csv, line 1: expected text in UTF-8"):
-        read_features("pets.npy")
+        load_features("pets.npy")
 
 
 def test_images_in_a_table_are_no_features():

@@ -70,7 +70,7 @@ def test_the_card_beside_a_graph_describes_it(model, folder, tmp_path, source):
 
 
 def test_8_bits_are_judged_on_the_runs_own_test_part(model, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_data, "load_images", lambda *_, **__: (TRAIN, TEST))
+    monkeypatch.setattr(run_data, "load_data_set", lambda *_, **__: (TRAIN, TEST))
     done = twinset.export(folder, tmp_path / "small", int8=True)
     pairs = twinset.tutorial_pairs(TEST.labels)
     assert done.pairs == len(pairs.same)

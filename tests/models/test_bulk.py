@@ -134,7 +134,7 @@ def test_images_in_a_table_stay_findable():
 
 def test_the_file_trains(stripes):
     embed_images(Halves(), "photos", "vectors.parquet")
-    data = twinset.read_features("vectors.parquet")
+    data = twinset.load_features("vectors.parquet")
     assert (data.class_names, len(data), data.dim) == (("a", "b"), 10, 2)
     model = twinset.fit(data, epochs=1, encoder={"units": [4]}, progress=False)
     made = embed_images(model, "vectors.parquet", "further.parquet", shard=4)

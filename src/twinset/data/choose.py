@@ -71,7 +71,7 @@ def about_ground(contents: Sequence[Content], ground: int) -> Iterator[Remark]:
     )
     if hidden:
         instead = (
-            f"`--set images.background={best}` (or `background` of `read_images`) hides "
+            f"`--set images.background={best}` (or `background` of `load_images`) hides "
             f"{least or 'none'}"
             if least < hidden
             else "no gray level shows all of them, so lay them over a colour of your own"
@@ -150,7 +150,7 @@ def choose_preprocessing(
 
     Args:
         sources: the images; those looked at are spread evenly over the list.
-        size: "auto", one number for squares, or (h, w); as for `read_images`.
+        size: "auto", one number for squares, or (h, w); as for `load_images`.
         colour: "auto", "gray" or "rgb".
         resize: "pad", "stretch" or "crop".
         background: gray level for padding and behind transparency, 0 to 255; "auto" is 0, or what

@@ -23,7 +23,7 @@ from twinset.progress import Wanted
 from twinset.settings import Section
 
 
-def load_images(
+def load_data_set(
     data: str | Path | None,
     images: Section | None = None,
     *,
@@ -164,7 +164,7 @@ def _lost_pairs(before: Pairs | None, after: Pairs | None) -> Iterator[Remark]:
         yield Remark("note", f"Pairs left out, as an image of theirs cannot be read: {lost:,}.")
 
 
-def read_images(
+def load_images(
     path: str | Path | None = None,
     *,
     pairs: str | Path | None = None,
@@ -221,7 +221,7 @@ def read_images(
         ...         file = Path(folder, "photos", name)
         ...         file.parent.mkdir(parents=True, exist_ok=True)
         ...         Image.new("L", (9, 6)).save(file)
-        ...     read_images(f"{folder}/photos", cache=f"{folder}/cache")
+        ...     load_images(f"{folder}/photos", cache=f"{folder}/cache")
         LabelledImages('photos', 3 images of (6, 9), 2 classes)
     """
     asked = {"classes": classes, **columns}
@@ -229,11 +229,11 @@ def read_images(
     how = {"size": size, "colour": colour, "resize": resize, "background": background}
     found = loaded(listing, how, preprocessing, cache=cache, workers=workers, progress=progress)
     if not isinstance(found, LabelledImages):
-        raise DataError(f"{path}: expected images. Received vectors: `read_features` reads these.")
+        raise DataError(f"{path}: expected images. Received vectors: `load_features` reads these.")
     return found
 
 
-def read_features(path: str | Path, *, progress: Wanted = False) -> LabelledFeatures:
+def load_features(path: str | Path, *, progress: Wanted = False) -> LabelledFeatures:
     r"""Read vectors that another model made of images, and what they show.
 
     - `.parquet`, `.arrow`: a column of lists called "embedding" or the like, a column "label", and
@@ -246,7 +246,7 @@ def read_features(path: str | Path, *, progress: Wanted = False) -> LabelledFeat
 
     Args:
         path: the file.
-        progress: as for `read_images`.
+        progress: as for `load_images`.
 
     Raises:
         DataError: the file cannot be read, or does not say what the rows show.
@@ -257,12 +257,12 @@ def read_features(path: str | Path, *, progress: Wanted = False) -> LabelledFeat
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.save(f"{folder}/pets.npy", np.eye(3))
         ...     _ = Path(folder, "pets.csv").write_text("label,group\ncat,a\ndog,b\ndog,b\n")
-        ...     found = read_features(f"{folder}/pets.npy")
+        ...     found = load_features(f"{folder}/pets.npy")
         >>> found, found.groups.tolist()
         (LabelledFeatures('pets.npy', 3 vectors of 3 numbers, 2 classes), ['a', 'b', 'b'])
     """
     listing = read_listing(path, progress=progress)
     found = None if listing.rows is None else loaded(listing)
     if not isinstance(found, LabelledFeatures):
-        raise DataError(f"{path}: expected vectors. Received images: `read_images` reads these.")
+        raise DataError(f"{path}: expected vectors. Received images: `load_images` reads these.")
     return found

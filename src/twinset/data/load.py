@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from twinset.data.checks.check import DIVISION, check
 from twinset.data.checks.near_duplicates import kept_duplicates
-from twinset.data.data_set import load_images
+from twinset.data.data_set import load_data_set
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import as_keys
 from twinset.data.labelled import LabelledImages, VectorInput
@@ -49,13 +49,15 @@ def load_parts(
     Near duplicates stay in one part where this draws the parts. Where the data's owner drew them,
     leaks between them are refused, unless `allow_leaks` says to go on. The recipe's `holdout`,
     `split` and `seed` say how to divide. `pairs` is a table of judged pairs; `columns` is as for
-    `load_images`. `tell` hears what comes next, and what the check found.
+    `load_data_set`. `tell` hears what comes next, and what the check found.
 
     Raises:
-        DataError: the data is not fit for training, or as `load_images`.
+        DataError: the data is not fit for training, or as `load_data_set`.
     """
     say = tell or (lambda _: None)
-    images, test = load_images(data, recipe.images, pairs=pairs, columns=columns, progress=progress)
+    images, test = load_data_set(
+        data, recipe.images, pairs=pairs, columns=columns, progress=progress
+    )
     if test is not None:
         parts = divide(images, test, holdout=recipe.holdout, seed=recipe.seed)
         _tell_notes(parts, say)
@@ -101,7 +103,7 @@ class Origin(NamedTuple):
 
     data: str | Path | None = None
     pairs: str | Path | None = None
-    columns: Mapping[str, str] = MappingProxyType({})  # as for `load_images`
+    columns: Mapping[str, str] = MappingProxyType({})  # as for `load_data_set`
 
     @property
     def name(self) -> str:
@@ -144,7 +146,7 @@ def evaluation_parts(
     A run with cross-fitted distances can do without.
     """
     data, pairs, columns = origin
-    images, test = load_images(
+    images, test = load_data_set(
         data, recipe.images, preprocessing=preprocessing, pairs=pairs, columns=columns
     )
     if test is not None:

@@ -103,7 +103,7 @@ def embed_images(
     The file has a row for each image that can be read, in the order of the source: `id`,
     `embedding` (d numbers, float32), and what an index keeps of an image: label, group, split,
     path, and a table's other columns. `twinset index` takes it in place of the images, and
-    `read_features` trains on it. Its metadata says which model made it; an index of another
+    `load_features` trains on it. Its metadata says which model made it; an index of another
     refuses it.
 
     Embeddings are kept a shard at a time in a folder beside the file, which is written at the

@@ -17,7 +17,7 @@ def saved(tmp_path, **arrays):
 
 
 def test_images_and_labels(tmp_path):
-    data = twinset.read_images(saved(tmp_path, images=PIXELS, labels=LABELS))
+    data = twinset.load_images(saved(tmp_path, images=PIXELS, labels=LABELS))
     assert np.array_equal(data.rows, PIXELS)
     assert data.class_names == ("0", "2", "10")  # in the order that people count
     assert data.labels.tolist() == [0, 2, 1, 1, 0]
@@ -31,14 +31,14 @@ def test_parts_as_keras_and_medmnist_name_them(tmp_path, names):
     for part, rows in (("train", slice(0, 3)), ("val", slice(3, 4)), ("test", slice(4, 5))):
         arrays[names.format(part=part)] = PIXELS[rows]
         arrays[labels.format(part=part)] = LABELS[rows, None].astype(np.uint8)
-    data = twinset.read_images(saved(tmp_path, **arrays))
+    data = twinset.load_images(saved(tmp_path, **arrays))
     assert data.parts.tolist() == ["train", "train", "train", "tune", "test"]
     assert [data.class_names[label] for label in data.labels] == ["0", "10", "2", "2", "0"]
 
 
 def test_texts_as_labels_and_one_channel(tmp_path):
     file = saved(tmp_path, x=PIXELS[..., None], y=np.array(["cat", "dog", "cat", "cat", "dog"]))
-    data = twinset.read_images(file)
+    data = twinset.load_images(file)
     assert data.rows.shape == (5, 4, 3)
     assert data.class_names == ("cat", "dog")
 
@@ -51,7 +51,7 @@ def test_an_index_needs_no_labels(tmp_path):
 
 def test_an_array_of_vectors_is_still_vectors(tmp_path):
     file = saved(tmp_path, x=np.eye(4, dtype=np.float32), label=np.array(["a", "a", "b", "b"]))
-    assert twinset.read_features(file).rows.shape == (4, 4)
+    assert twinset.load_features(file).rows.shape == (4, 4)
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_an_array_of_vectors_is_still_vectors(tmp_path):
 )
 def test_arrays_that_do_not_fit(tmp_path, arrays, words):
     with pytest.raises(DataError, match=words):
-        twinset.read_images(saved(tmp_path, **arrays))
+        twinset.load_images(saved(tmp_path, **arrays))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twinset.data.data_set import load_images
+from twinset.data.data_set import load_data_set
 from twinset.data.sources import fashion_mnist, read_listing
 from twinset.data.sources.fashion_mnist import load_fashion_mnist
 from twinset.errors import DownloadError
@@ -269,7 +269,7 @@ def test_a_cache_that_cannot_be_written_shows_before_anything_is_fetched(
 CHILD = """
 import json, signal, sys
 from pathlib import Path
-from twinset.data.data_set import load_images
+from twinset.data.data_set import load_data_set
 from twinset.data.sources import read_listing
 from twinset.data.sources import fashion_mnist
 
@@ -367,7 +367,7 @@ def test_it_is_a_source_of_data_as_any_other(nothing, store):
     assert (len(listing), listing.class_counts.tolist()) == (40, [4] * 10)
     assert listing.parts.tolist() == ["train"] * 30 + ["test"] * 10
     assert (listing.mirrors, listing.published, listing.place) == (True, True, "fashion-mnist")
-    check_tiny(load_images("fashion-mnist"))
+    check_tiny(load_data_set("fashion-mnist"))
     kept = read_listing("fashion-mnist", labelled=False)
     assert kept.metadata(31) == {"label": "Trouser", "_source": "fashion-mnist"}
     assert kept.ids[31] == "fashion-mnist/31"

@@ -48,7 +48,7 @@ def read_arrays(place: str, asked: Asked) -> Listing:
     """List images or vectors, with what they show where the file says so.
 
     Images are of uint8, (n, h, w) or (n, h, w, 3), their labels (n,) or (n, 1), in a `.npz`;
-    `twinset.read_features` tells the formats of vectors. Nothing is unpickled.
+    `twinset.load_features` tells the formats of vectors. Nothing is unpickled.
     """
     asked.refuse(place, SOURCE.takes, "classes")
     file = Path(place)
