@@ -12,7 +12,9 @@ import numpy as np
 import twinset
 from twinset.errors import TwinsetError
 from twinset.training import processes
+from twinset.training.checkpoints import Keeper
 
+# Three epochs of five steps.
 SETTINGS = {"epochs": 3, "seed": 1, "progress": False, "encoder": {"units": [16], "dropout": 0.2}}
 
 
@@ -25,6 +27,32 @@ def stripes(brighter=0):
         images[labels == kind, :, kind] += 100
     images[0, 0, 4] += brighter
     return twinset.LabelledImages(images, labels, ("a", "b", "c"))
+
+
+def validated(**more):
+    """Train on the stripes, with a validation split."""
+    validation = stripes(1).subset(np.arange(12))
+    return twinset.fit(stripes(), validation=validation, batch_size=12, **SETTINGS | more)
+
+
+def interrupted(checkpoint, index=0):
+    """Train until Ctrl-C in the second epoch, at process 0 alone, and leave the state of the first.
+
+    Tells how long that took. This process saves at each look from here on.
+    """
+    Keeper.__init__.__kwdefaults__.update(seconds=0.0, share=1.0)
+    asked = []
+
+    def end(now):
+        if index == 0 and now.task.startswith("epoch 2/") and not asked:
+            asked.append(True)  # the second one would end the process
+            os.kill(os.getpid(), signal.SIGINT)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
+    model = validated(checkpoint=checkpoint, progress=end)
+    assert model.interrupted
+    assert checkpoint.exists()
+    return model.history[0].seconds
 
 
 def main(index, address, folder):
@@ -44,9 +72,11 @@ def main(index, address, folder):
 
     with processes.together(address, 2, index, timeout=100):
         told["place"] = [processes.index(), processes.count()]
-        model = twinset.fit(
-            stripes(), validation=stripes(1).subset(np.arange(12)), batch_size=12, **SETTINGS
-        )
+        model = validated(checkpoint=folder / "of_one")  # which one process has left
+        told["first epoch"] = model.history[0].seconds
+        np.savez(folder / f"resumed{index}.npz", *model.encoder.get_weights())
+        told["first epoch of two"] = interrupted(folder / "of_two", index)
+        model = validated()
         np.savez(folder / f"weights{index}.npz", *model.encoder.get_weights())
         told["history"] = [[each.loss, each.validation.auc] for each in model.history]
         expect("other data", stripes(brighter=index))

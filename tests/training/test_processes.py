@@ -13,11 +13,11 @@ import keras
 import numpy as np
 import pytest
 
-import twinset
 from twinset.cli import processes as started
 from twinset.errors import RecipeError, TrainingError
 from twinset.training import processes
-from two_processes import SETTINGS, stripes
+from twinset.training.checkpoints import Keeper
+from two_processes import interrupted, validated
 
 jax_only = pytest.mark.skipif(
     keras.backend.backend() != "jax" or sys.platform == "win32",
@@ -37,6 +37,10 @@ def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("both")
     script = Path(__file__).parents[1] / "two_processes.py"
     address = f"127.0.0.1:{free_port()}"
+    before, kept = signal.getsignal(signal.SIGINT), dict(Keeper.__init__.__kwdefaults__)
+    first = interrupted(folder / "of_one")
+    Keeper.__init__.__kwdefaults__.update(kept)
+    signal.signal(signal.SIGINT, before)
     running = []
     for index in range(2):
         command = [sys.executable, str(script), str(index), address, str(folder)]
@@ -49,25 +53,55 @@ def both(tmp_path_factory):
     logs = [(folder / f"log{i}").read_text(encoding="utf-8", errors="replace") for i in range(2)]
     assert killed == -signal.SIGKILL, logs
     told = [json.loads((folder / f"told{i}.json").read_text(encoding="utf-8")) for i in range(2)]
-    weights = []
-    for index in range(2):
-        with np.load(folder / f"weights{index}.npz") as file:
-            weights.append([file[name] for name in file.files])
-    return Namespace(told=told, weights=weights, took=took)
+    trained = [[weights(folder / f"{name}{i}.npz") for i in range(2)] for name in NAMES]
+    return Namespace(
+        folder=folder, first=first, told=told, took=took, **dict(zip(NAMES, trained, strict=True))
+    )
+
+
+NAMES = "weights", "resumed"
+
+
+def weights(path):
+    with np.load(path) as file:
+        return [file[name] for name in file.files]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What one process trains."""
+    return validated()
+
+
+def check_near(found, model):
+    for mine, other in zip(model.encoder.get_weights(), found, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-3)  # in 32 bits, after 15 steps
 
 
 @jax_only
-def test_two_processes_train_what_one_does(both):
+def test_two_processes_train_what_one_does(both, alone):
     assert [each["place"] for each in both.told] == [[0, 2], [1, 2]]
-    model = twinset.fit(
-        stripes(), validation=stripes(1).subset(np.arange(12)), batch_size=12, **SETTINGS
-    )
-    for mine, first, second in zip(model.encoder.get_weights(), *both.weights, strict=True):
+    for first, second in zip(*both.weights, strict=True):
         assert first.tobytes() == second.tobytes()
-        np.testing.assert_allclose(first, mine, atol=1e-3)  # in 32 bits, after 15 steps
+    check_near(both.weights[0], alone)
     assert both.told[0]["history"] == both.told[1]["history"]
-    wanted = [[each.loss, each.validation.auc] for each in model.history]
+    wanted = [[each.loss, each.validation.auc] for each in alone.history]
     np.testing.assert_allclose(both.told[0]["history"], wanted, atol=1e-3)
+
+
+@jax_only
+def test_two_go_on_from_what_one_has_left(both, alone):
+    for first, second in zip(*both.resumed, strict=True):
+        assert first.tobytes() == second.tobytes()
+    check_near(both.resumed[0], alone)
+    assert both.told[0]["first epoch"] == both.first  # and was not trained again
+
+
+@jax_only
+def test_one_goes_on_from_what_two_have_left(both, alone):
+    model = validated(checkpoint=both.folder / "of_two")
+    check_near(model.encoder.get_weights(), alone)
+    assert model.history[0].seconds == both.told[0]["first epoch of two"]
 
 
 @jax_only
