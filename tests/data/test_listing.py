@@ -125,7 +125,8 @@ def test_the_working_folder_may_change_after_listing(monkeypatch):
     ("path", "arguments", "words"),
     [
         ("nowhere", {}, "nowhere: expected .*, a folder of images, .*a table.*Received nothing"),
-        ("photos.zip", {}, r"Received a file .zip: it is an archive; unpack it"),
+        ("photos.zip", {}, r"photos.zip: expected a whole archive. File is not a zip file: fetch"),
+        ("photos.rar", {}, r"Received a file .rar: it is no .zip or .tar; unpack it"),
         ("book.XLSX", {}, r"Received a file .XLSX: it is a spreadsheet; save it as CSV"),
         ("labels.txt", {}, r"Received a file .txt: write what it says as a table"),
         ("one.jpg", {}, r"Received a file .jpg: it is one image; pass the folder"),
@@ -139,7 +140,15 @@ def test_the_working_folder_may_change_after_listing(monkeypatch):
 )
 def test_what_cannot_be_listed(path, arguments, words):
     picture("photos/cat/a.png")
-    for name in ("photos.zip", "bare", "pets.csv", "book.XLSX", "labels.txt", "one.jpg"):
+    for name in (
+        "photos.zip",
+        "photos.rar",
+        "bare",
+        "pets.csv",
+        "book.XLSX",
+        "labels.txt",
+        "one.jpg",
+    ):
         Path(name).touch()
     with pytest.raises(DataError, match=words):
         read_listing(path, **arguments)

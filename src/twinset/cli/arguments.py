@@ -35,8 +35,8 @@ COLUMNS = {
 SHARED: dict[str, dict[str, Any]] = {
     "data": {
         "about": "The name of a data set (fashion-mnist), a folder with one subfolder of images "
-        "per class, in train/, val/ and test/ if you have such parts, or a table (.csv, .parquet) "
-        "of image paths and labels."
+        "per class, in train/, val/ and test/ if you have such parts, an archive of one (.zip, "
+        ".tar, .tar.gz), or a table (.csv, .parquet) of image paths and labels."
     },
     "--pairs": {
         "about": "A table (.csv, .tsv, .parquet) of judged pairs: columns left and right, paths or "

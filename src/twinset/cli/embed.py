@@ -50,8 +50,8 @@ def _embed(takes: Arguments) -> None:
     takes.shared("run")
     takes.option(
         "source",
-        "A folder of images, a table of images (.csv, .tsv, .parquet), or the address of a folder "
-        "or .parquet file: s3://…, gs://…, https://….",
+        "A folder of images or an archive of one (.zip, .tar, .tar.gz), a table of images (.csv, "
+        ".tsv, .parquet), or the address of a folder or .parquet file: s3://…, gs://…, https://….",
     )
     takes.shared("--image", "--label")
     takes.option("--out", "The file to write, .parquet.", required=True, type=Path, metavar="FILE")

@@ -71,8 +71,8 @@ def _index(takes: Arguments) -> None:
     takes.shared("run")
     takes.option(
         "source",
-        "A folder of images, or a table of images (.csv, .tsv, .parquet) or embeddings (.npy, "
-        ".npz, .parquet); also by address: s3://….",
+        "A folder of images, an archive of one (.zip, .tar, .tar.gz), or a table of images (.csv, "
+        ".tsv, .parquet) or embeddings (.npy, .npz, .parquet); also by address: s3://….",
     )
     takes.shared("--image", "--label")
     takes.option("--out", f"The index: {INDEX_PLACE}.", required=True, metavar="INDEX")

@@ -74,8 +74,8 @@ _ANY_FILE = "pass a folder, or a table with a line for each image"
 _HINTS = (
     ((".arrow",), "pass the folder it is in"),
     (
-        (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"),
-        "it is an archive; unpack it (`tar -xf FILE` reads most), and pass the folder",
+        (".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"),
+        "it is no .zip or .tar; unpack it, and pass the folder",
     ),
     ((".xlsx", ".xls", ".ods", ".numbers"), "it is a spreadsheet; save it as CSV, and pass that"),
     (
@@ -151,7 +151,8 @@ def source_for(place: str) -> Source:
 
 def is_path(place: str) -> bool:
     """Tell a path, which is relative to some folder, from a name or an address."""
-    return Path(place).exists() and source_for(place).is_path
+    there = Path(place).exists() or SOURCES.load("archive").claims(place)  # a file in one is there
+    return there and source_for(place).is_path
 
 
 def _in_turn() -> Iterator[Source]:

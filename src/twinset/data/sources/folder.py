@@ -160,7 +160,7 @@ def _doubt(folders: Sequence[Names]) -> Iterator[Remark]:
 
 
 # what systems leave in folders; names with a dot in front are passed over as well
-_LITTER = frozenset(
+LITTER = frozenset(
     (
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"),
         *("$recycle.bin", "system volume information", "lost+found"),
@@ -325,7 +325,7 @@ def _entries(folder: Folder, bad: list[Skipped]) -> Iterator[tuple[os.DirEntry[s
         bad.append(_refused(folder.names, f"cannot be read: {error.strerror}"))
         return
     for entry in entries:
-        if entry.name.startswith(".") or entry.name.casefold() in _LITTER:
+        if entry.name.startswith(".") or entry.name.casefold() in LITTER:
             continue
         names = (*folder.names, entry.name)
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - of bare text
