@@ -54,8 +54,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
-# The collector walks all that Keras and JAX hold, which is garbage never: two fifths of the time that
-# importing the tests took, and a twelfth of the tests'. So it rests until that is put aside.
+# The garbage collector walks all that Keras and JAX hold for good: two fifths of the time in which
+# the tests are imported, and a twelfth of that in which they run. So it rests until that is put
+# aside.
 gc.disable()
 
 
