@@ -51,7 +51,7 @@ def test_vectors_become_float32_and_are_told_apart():
         (np.array([[1e300]]), [0], "finite numbers within float32"),
         (VECTORS, [0], r"one label per vector, shape \(6,\). Received labels of shape \(1,\)"),
         (VECTORS, [0, 1, 2] * 2, "Received 2 at position 2"),
-        (VECTORS, [0.5] * 6, "Expected integer labels. Received dtype float64"),
+        (VECTORS, [0.5] * 6, "Expected labels that name classes. Received 0.5"),
     ],
 )
 def test_what_does_not_fit_is_refused(vectors, labels, words):

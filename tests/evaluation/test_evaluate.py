@@ -276,7 +276,7 @@ def test_progress_counts_model_and_baselines(model):
 
 
 def test_wrong_data(model):
-    with pytest.raises(DataError, match="Expected LabelledImages to evaluate on. Received ndarray"):
+    with pytest.raises(DataError, match="Expected LabelledImages to evaluate on, or .* Rec"):
         twinset.evaluate(model, _shades(2, 8).images)
     with pytest.raises(DataError, match="at least 2 classes. Received 1"):
         twinset.evaluate(model, _shades(2, 8).subset(np.array([0, 4])))

@@ -215,7 +215,7 @@ def test_any_table(tmp_path_factory, rows):
 
 def test_the_batch_of_an_encoder_is_bounded():
     for shape in ((1, 1), (28, 28), (64, 64, 3), (500, 500, 3), (9000, 9000, 3)):
-        size = embedder.batch_size(shape)
+        size = embedder.batch_size_for(shape)
         assert size & (size - 1) == 0
         assert 1 <= size <= 1024
         assert size == 1 or size * np.prod(shape) <= embedder.PIXELS

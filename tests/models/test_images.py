@@ -124,22 +124,18 @@ BLACK = np.zeros(GRAY, np.uint8)
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (BLACK / 255, r"Received float64 of shape \(4, 5\)\. Floats in \[0, 1\] become pixels"),
-        (BLACK[None] / 255, r"Received float64 of shape \(1, 4, 5\)\. Floats in"),
-        ([BLACK / 255], r"Image 0 of those given: .* Floats in \[0, 1\] become"),
-        ([BLACK, BLACK > 1], r"Image 1 of those given: .* A mask becomes pixels"),
-        (BLACK > 1, r"Received bool of shape \(4, 5\)\. A mask becomes"),
-        (BLACK.astype(int), r"Received int64.* Numbers from 0 to 255 become"),
-        (levels(2, 3, 4, 5), r"uint8 of shape \(2, 3, 4, 5\)\. Channels come last here: np.moveax"),
-        (levels(2, 4, 5, 1), r"shape \(2, 4, 5, 1\)\. Drop the last axis"),
-        (levels(4, 5, 1), r"shape \(4, 5, 1\)\. Drop the last axis"),
+        (BLACK - 0.5, r"Received float64 from -0.5 to -0.5: undo what scaled them"),
+        ([BLACK, BLACK + 1.5], r"Image 1 of those given: .* from 1.5 to 1.5: undo"),
+        (BLACK.astype(int) + 256, r"Received int64 from 256 to 256: undo"),
+        (BLACK * np.nan, r"Received float64 with NaN or infinity: replace these"),
+        (BLACK.astype(np.uint16), r"Received uint16, which may count to 255, 4,095 or 65,535"),
+        (BLACK + 0j, r"Received complex128 of shape \(4, 5\)\."),
         (levels(5), r"Received uint8 of shape \(5,\)\."),
         (np.uint8(3), r"Received uint8 of shape \(\)\."),
         (levels(2, 2, 4, 5, 3), r"Received uint8 of shape \(2, 2, 4, 5, 3\)\."),
         (np.zeros((0, 5), np.uint8), r"Received uint8 of shape \(0, 5\)\."),
         (np.zeros((2, 0, 3), np.uint8), r"Received uint8 of shape \(2, 0, 3\)\."),
         (np.array([]), r"Received float64 of shape \(0,\)\."),
-        (b"\x89PNG", r"Received bytes\. Open the bytes of a file with PIL"),
         ({"a.png"}, r"Received set\. Make it a list"),
         ({"a.png": 1}, r"Received dict\. Make it a list"),
         (None, r"Received NoneType\."),
@@ -152,11 +148,83 @@ BLACK = np.zeros(GRAY, np.uint8)
 def test_what_is_neither(shape, given, words):
     with pytest.raises(DataError, match=words) as told:
         Mean(*shape).embed(given)
-    assert str(told.value).startswith(("Expected one image (a path, ", "Image "))
+    assert str(told.value).startswith(("Expected one image (a path, ", "Image ", "Expected pixels"))
+
+
+@SHAPES
+def test_what_is_converted(shape, tmp_path):
+    """Whatever can mean one thing alone: types, channels, files in any form."""
+    model, gray, colour = Mean(*shape), levels(2, *GRAY), levels(2, *COLOUR)
+    for many in (
+        gray.astype(int),
+        gray.astype(np.float32),
+        gray / 255,
+        gray[..., None],
+        np.moveaxis(colour, 3, 1),
+        np.moveaxis(colour, 3, 1) / 255,
+        [image[None] / 255 for image in gray],
+        list(np.moveaxis(colour, 3, 1)),
+    ):
+        assert model.embed(many).tolist() == [[0], [10]]
+    assert model.embed(gray > 5).tolist() == [[0], [255]]
+    assert model.embed([gray[0] > 5, gray[1] > 5]).tolist() == [[0], [255]]
+    file = tmp_path / "a.png"
+    Image.fromarray(colour[1]).save(file)
+    with file.open("rb") as opened:
+        for one in (file.read_bytes(), bytearray(file.read_bytes()), opened):
+            assert model.embed(one).tolist() == [[10]]
+    assert model.embed([file.read_bytes(), file]).tolist() == [[10], [10]]
+    with (
+        file.open(encoding="latin-1") as opened,
+        pytest.raises(DataError, match=r"a\.png: expected a file opened to read bytes"),
+    ):
+        model.embed(opened)
+    with pytest.raises(ImageFileError, match=r"^the bytes given: expected an image \(PNG"):
+        model.embed(b"\x89PNG")
+
+
+@SHAPES
+def test_where_one_image_is_due_channels_may_come_first(shape):
+    model, image = Mean(*shape), np.full(COLOUR, 7, np.uint8)
+    for one in (np.moveaxis(image, 2, 0), image[None], image[..., :1], image[None, ..., 0] / 255):
+        assert model.compare(one, image).distance == 0
+
+
+def test_an_address_is_read(tmp_path):
+    Image.fromarray(BLACK + 7).save(tmp_path / "a.png")
+    address = (tmp_path / "a.png").as_uri()
+    assert Mean(*GRAY).embed(address).tolist() == [[7]]
+    assert Mean(*GRAY).compare(address, tmp_path / "a.png").distance == 0
+    with pytest.raises(ImageFileError, match=r"none\.png: expected a file or folder that can be"):
+        Mean(*GRAY).embed(f"{address}/none.png")
+
+
+def test_batches_and_progress():
+    seen, sizes = [], []
+
+    class Counted(Mean):
+        def encode(self, pixels):
+            sizes.append(len(pixels))
+            return super().encode(pixels)
+
+    images = levels(5, *GRAY)
+    for given, total in ((images, 5), (iter(images), None), (levels(5, 8, 10), None)):
+        seen.clear()
+        sizes.clear()
+        found = Counted(*GRAY).embed(given, batch_size=2, progress=seen.append)
+        assert found.tolist() == [[10 * i] for i in range(5)]
+        assert sizes == [0, 2, 2, 1]
+        assert [(each.task, each.done, each.total) for each in seen] == [
+            ("embed", done, total) for done in (2, 4, 5)
+        ]
+    assert Counted(2).embed([[1, 3], [0, 0]], batch_size=1).tolist() == [[2], [0]]
+    for wrong in (0, 1.5, "32"):
+        with pytest.raises(DataError, match="Expected a batch_size of 1 or more. Received"):
+            Mean(*GRAY).embed(images, batch_size=wrong)
 
 
 def test_channels_first_are_not_guessed_at():
-    with pytest.raises(DataError, match=r"shape \(3, 8, 10\)\. Channels come last.*pass list\(x\)"):
+    with pytest.raises(DataError, match=r"shape \(3, 8, 10\)\. Of one colour.*pass list\(x\)"):
         Mean(*COLOUR).embed(levels(3, 8, 10))
     assert Mean(*COLOUR).embed(list(levels(3, 8, 10))).shape == (3, 1)
     assert Mean(*GRAY).embed(levels(3, 8, 10)).shape == (3, 1)

@@ -11,7 +11,7 @@ from twinset.data.image_sources import StoredPixels
 from twinset.data.pairs import Pairs
 from twinset.decision import Calibrator
 from twinset.errors import DataError, ImageFileError, ModelError
-from twinset.models.embedder import batch_size
+from twinset.models.embedder import batch_size_for
 from twinset.models.onnx_model import OnnxModel
 
 
@@ -106,7 +106,7 @@ def test_every_kind_of_input_gives_the_same(folder, data, tmp_path):
 
 def test_batches_keep_order(folder, data):
     model = twinset.load_model(folder)
-    assert batch_size((6, 5)) == 1024
+    assert batch_size_for((6, 5)) == 1024
     many = np.resize(data.images, (2500, 6, 5))
     whole = model.embed(many)
     for start, stop in ((0, 1), (1023, 1026), (2490, 2500)):

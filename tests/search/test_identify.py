@@ -259,7 +259,7 @@ def test_who_may_only_read_gets_answers(index, monkeypatch):
     [
         ({"k": 0}, StoreError, "Expected k as 1 or more"),
         ({"prior": 1.0}, DataError, "Expected a prior between 0 and 1"),
-        ({"where": "a=1"}, StoreError, "Expected conditions as a mapping or a list"),
+        ({"where": 1}, StoreError, "Expected conditions as a text, a mapping or a list"),
     ],
 )
 def test_questions_that_make_no_sense(index, asked, error, words):

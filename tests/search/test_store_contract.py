@@ -519,7 +519,7 @@ def test_a_condition_with_k_and_within(store):
         (np.zeros((1, 4)), {"within": -1}, "Expected `within` as a distance of 0 or more"),
         (np.zeros((1, 4)), {"within": np.nan}, "Expected `within` as a distance of 0 or more"),
         (np.zeros((1, 4)), {"k": None}, "Expected k, or `within`, or both. Received neither"),
-        (np.zeros((1, 4)), {"where": "a=1"}, "Expected conditions as a mapping or a list"),
+        (np.zeros((1, 4)), {"where": 1}, "Expected conditions as a text, a mapping or a list"),
     ],
 )
 def test_questions_that_make_no_sense(store, queries, asked, words):

@@ -123,8 +123,11 @@ def test_all_forms_are_one():
     assert conditions(["label=shoe", "price<10"]) == expected
     assert conditions(expected) == expected
     assert conditions(["label=shoe", expected[1]]) == expected
+    assert conditions("price<10") == conditions(expected[1]) == expected[1:]
     assert conditions(()) == conditions({}) == ()
-    with pytest.raises(StoreError, match="Expected conditions as a mapping or a list. Received 3"):
+    with pytest.raises(
+        StoreError, match="Expected conditions as a text, a mapping or a .* Rec.* 3"
+    ):
         conditions(3)
     with pytest.raises(StoreError, match="Expected a condition, or a text such as 'price<10'"):
         conditions([3])

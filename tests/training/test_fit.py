@@ -7,9 +7,11 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import twinset
 from twinset.data.batches import shuffled_batches
+from twinset.data.data_set import labelled
 from twinset.data.decoding.decode import Preprocessing
 from twinset.errors import CollapseError, DataError, NonFiniteLossError, RecipeError
 from twinset.recipe import builtin_names
@@ -162,9 +164,45 @@ def test_progress_tells_a_function_of_loss_speed_and_health(stripes):
     assert model.history[0].health["rank"] == model.history[0].statistics.effective_rank
 
 
+def test_arrays_and_files_with_labels(stripes, tmp_path):
+    """As labelled images of the same pixels and names do."""
+    names = np.array(stripes.class_names)[stripes.labels]
+    pictures = [Image.fromarray(image) for image in stripes.images]
+    for images in (stripes.images, stripes.images / 255, pictures):
+        found = labelled(images, names[:, None], class_names=stripes.class_names)
+        assert found.class_names == stripes.class_names
+        np.testing.assert_array_equal(found.labels, stripes.labels)
+        np.testing.assert_array_equal(found.images, stripes.images)
+    files = [tmp_path / f"{at}.png" for at in range(6)]
+    for at, file in enumerate(files):
+        pictures[at].resize((5 + at, 6)).save(file)
+    for images in (files, list(map(str, files)), np.array(files), [*files[:5], pictures[5]]):
+        assert len(labelled(images, names[:6])) == 6
+    with pytest.raises(DataError, match="Expected a label for each of 6 images. Received 2"):
+        labelled(files, ["a", "b"])
+    assert isinstance(labelled(np.eye(60), names), twinset.LabelledFeatures)
+
+    judged = (stripes.images[:30] / 255, names[:30])
+    model = twinset.fit(
+        stripes.images, names, "fast", validation=judged, epochs=1, encoder={"units": [4]}
+    )
+    assert model.class_names == ("bottom", "middle", "top")
+    assert model.history[0].validation
+    others = (255 - stripes.images, names)
+    assert model.calibrate(*others).threshold.calibrated
+    found = twinset.evaluate(model, *others, baselines=False, progress=False)
+    assert found.class_names == model.class_names
+
+
 def test_wrong_data_and_recipes(stripes):
-    with pytest.raises(DataError, match=r"Expected LabelledImages to train on. Received ndarray"):
+    with pytest.raises(DataError, match=r"Expected LabelledImages to train on, or .* without labe"):
         twinset.fit(stripes.images)
+    with pytest.raises(DataError, match=r"Expected no labels beside LabelledImages\('stripes'"):
+        twinset.fit(stripes, stripes.labels)
+    with pytest.raises(DataError, match=r"Received the place 'photos': read it with `twinset.load"):
+        twinset.fit("photos")
+    with pytest.raises(DataError, match=r"Expected LabelledImages to validate on, or images"):
+        twinset.fit(stripes, validation=stripes.images)
     with pytest.raises(RecipeError, match=r"unknown key 'epoch' \(did you mean 'epochs'\?\)"):
         twinset.fit(stripes, epoch=3)
 

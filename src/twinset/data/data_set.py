@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from twinset.data.cache import decode_all
 from twinset.data.choose import Looked, choose_preprocessing
 from twinset.data.decoding.decode import Preprocessing
-from twinset.data.image_sources import Remark
+from twinset.data.given import as_array, as_labels
+from twinset.data.image_sources import FileSource, HeldSource, ImageSource, Remark
 from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages, VectorInput
 from twinset.data.listing import Listing
 from twinset.data.pair_tables import list_pairs
@@ -156,6 +160,70 @@ def loaded(
     )
     images.__dict__["fingerprints"] = found.fingerprints  # made while decoding
     return images
+
+
+def labelled(
+    data: Any, labels: Any = None, *, use: str = "train on", class_names: Sequence[str] = ()
+) -> Labelled:
+    """Make labelled rows of what people pass: such already, or arrays or files with their labels.
+
+    Images are of shape (n, h, w) or (n, h, w, 3), and vectors (n, d); or a list of images of any
+    sizes, or of their files. `class_names` are taken where all labels are among them.
+    """
+    if isinstance(data, tuple) and len(data) == 2 and labels is None:
+        data, labels = data
+    if isinstance(data, Labelled):
+        if labels is not None:
+            raise DataError(f"Expected no labels beside {data!r}, which has its own.")
+        return data
+    if isinstance(data, str | os.PathLike):
+        raise DataError(
+            f"Expected images and labels to {use}. Received the place {os.fspath(data)!r}: read it "
+            "with `twinset.load_images`, or let `twinset.train` read, divide and report on it."
+        )
+    if labels is None:
+        raise DataError(
+            f"Expected LabelledImages to {use}, or images and labels. Received "
+            f"{type(data).__name__} without labels: pass them as `(images, labels)`."
+        )
+    codes, names = as_labels(labels)
+    if set(names) <= set(class_names):
+        codes, names = as_labels(np.array(names)[codes], class_names)
+    rows = _rows_of(data)
+    if isinstance(rows, list):
+        if len(rows) != len(codes):
+            raise DataError(
+                f"Expected a label for each of {len(rows)} images. Received {len(codes)}."
+            )
+        return loaded(Listing(rows, "images", codes, names, place="images"))
+    kind = LabelledFeatures if rows.ndim == 2 else LabelledImages
+    return kind(rows, codes, names)
+
+
+def _rows_of(data: Any) -> NDArray[Any] | list[ImageSource]:
+    if hasattr(data, "__array__"):
+        array = as_array(data)
+        if array.dtype.kind not in "OU":  # paths, or images of many sizes
+            return array
+        data = array.tolist()
+    given: list[Any] = [
+        each if isinstance(each, str | os.PathLike) else _pixels(each) for each in data
+    ]
+    if len({np.shape(each) for each in given}) == 1 and not isinstance(given[0], str | os.PathLike):
+        return np.stack(given)
+    return [
+        FileSource(each, str(each))
+        if isinstance(each, str | os.PathLike)
+        else HeldSource(given, at)
+        for at, each in enumerate(given)
+    ]
+
+
+def _pixels(image: Any) -> NDArray[Any]:
+    if isinstance(image, Image.Image):  # which knows its orientation and its colours
+        turned = ImageOps.exif_transpose(image)
+        return np.asarray(turned if turned.mode in ("L", "RGB") else turned.convert("RGB"))
+    return as_array(image)
 
 
 def _lost_pairs(before: Pairs | None, after: Pairs | None) -> Iterator[Remark]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.data.decoding.decode import Preprocessing
+from twinset.data.given import as_array, as_images, as_labels
 from twinset.data.image_sources import Remark, Skipped, StoredPixels, fingerprints
 from twinset.data.names import check_parts, label_codes, texts_of
 from twinset.data.pairs import Pairs, Settled, settle, taken
@@ -121,6 +122,7 @@ class Labelled(ABC):
         # frozen: set past the dataclass
         known: Any = self.labels
         if self.judged is None:
+            known, names = as_labels(known, names, self._ROW)
             labels = label_codes(known, count, len(names), self._ROW)
         else:
             known = np.full(count, -1) if known is None else known
@@ -141,10 +143,14 @@ class LabelledImages(Labelled):
     """n images of one size, their labels, and the names of the classes.
 
     Args:
-        images: uint8 pixels, (n, h, w) for grayscale or (n, h, w, 3) for colour; an array, or
-            `StoredPixels` where they are read on demand.
-        labels: integers of shape (n,), each an index into `class_names`.
-        class_names: one name per class, in the order of the labels.
+        images: (n, h, w) for grayscale or (n, h, w, 3) for colour, of any array library; kept as
+            uint8 pixels. Floats are in [0, 1], or whole numbers up to 255; masks become black and
+            white; one channel more, or channels first, are understood where nothing else can be
+            meant. Or `StoredPixels`, which are read on demand.
+        labels: of shape (n,) or (n, 1): integers, each an index into `class_names`; texts; or
+            rows of 0s and one 1, (n, k). Kept as integers.
+        class_names: one name per class, in the order of the labels. Defaults to the different
+            labels, in order, as texts; the labels then count these.
         name: what reports call this set. Defaults to "images".
         groups: what must not be torn apart by a split (photographer, burst, patient, product),
             strings of shape (n,). Defaults to none.
@@ -169,6 +175,9 @@ class LabelledImages(Labelled):
         >>> data = LabelledImages(np.zeros((3, 2, 2), np.uint8), [0, 1, 1], ("cat", "dog"))
         >>> len(data), data.image_shape, data.class_counts.tolist()
         (3, (2, 2), [1, 2])
+        >>> data = LabelledImages(np.ones((3, 1, 2, 2)) / 2, ["dog", "cat", "dog"])
+        >>> data.class_names, data.labels.tolist(), data.images[0].tolist()
+        (('cat', 'dog'), [1, 0, 1], [[128, 128], [128, 128]])
     """
 
     images: NDArray[np.uint8] | StoredPixels
@@ -188,8 +197,7 @@ class LabelledImages(Labelled):
     _ROW = "image"
 
     def __post_init__(self) -> None:
-        images = self.images if isinstance(self.images, StoredPixels) else np.asarray(self.images)
-        _check(images)
+        images = self.images if isinstance(self.images, StoredPixels) else as_images(self.images)
         self._check_labels(len(images))
         shape = images.shape[1:]
         preprocessing = self.preprocessing
@@ -214,18 +222,6 @@ class LabelledImages(Labelled):
     def image_shape(self) -> tuple[int, ...]:
         """The shape of one image: (h, w) or (h, w, 3)."""
         return self.images.shape[1:]
-
-
-def _check(images: NDArray[np.uint8] | StoredPixels) -> None:
-    if images.dtype != np.uint8:
-        raise DataError(
-            f"Expected images as uint8 pixels from 0 to 255. Received dtype {images.dtype}; "
-            "for floats in [0, 1] pass `(255 * images).round().astype('uint8')`."
-        )
-    if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
-        raise DataError(
-            f"Expected images of shape (n, h, w) or (n, h, w, 3). Received shape {images.shape}."
-        )
 
 
 @dataclass(frozen=True)
@@ -328,7 +324,7 @@ class LabelledFeatures(Labelled):
     mirrors = False
 
     def __post_init__(self) -> None:
-        vectors = np.asarray(self.vectors)
+        vectors = as_array(self.vectors)
         if vectors.dtype.kind not in "fiu" or vectors.ndim != 2 or not vectors.shape[1]:
             raise DataError(
                 "Expected numbers of shape (n, d). "

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from twinset import tables
+from twinset.data.data_set import labelled
+from twinset.data.decoding.decode import ImageLike
 from twinset.data.labelled import Labelled
 from twinset.data.pair_parts import listed
 from twinset.errors import DataError
@@ -150,7 +153,8 @@ class Evaluation:
 
 def evaluate(
     model: Embedder,
-    data: Labelled,
+    data: Labelled | ArrayLike | Sequence[ImageLike],
+    labels: ArrayLike | None = None,
     *,
     fitted: Labelled | None = None,
     tune: Labelled | None = None,
@@ -167,7 +171,9 @@ def evaluate(
 
     Args:
         model: a trained model, as `fit` or `load_model` returns it.
-        data: the test images, at least two of some class, of at least two classes.
+        data: the test images, as those of `fit`: at least two of some class, of at least two
+            classes.
+        labels: of these, where they have none themselves.
         fitted: the images that the model was fitted on: for the principal components, the votes
             and the probe. Defaults to none.
         tune: images for the probe's choice of its penalty, neither fitted on nor tested on.
@@ -194,6 +200,7 @@ def evaluate(
         >>> 0 <= found.model.numbers["auc"].low <= found.model.numbers["auc"].value <= 1
         True
     """
+    data = labelled(data, labels, use="evaluate on", class_names=model.class_names)
     check_unseen({"the model": model}, data, allow_seen=allow_seen)
     if data.judged is not None:
         near = ()  # of classes, which are not all known
@@ -242,7 +249,8 @@ def evaluate(
 def compare_models(
     a: Embedder,
     b: Embedder,
-    data: Labelled,
+    data: Labelled | ArrayLike | Sequence[ImageLike],
+    labels: ArrayLike | None = None,
     *,
     names: tuple[str, str] = ("A", "B"),
     allow_seen: bool = False,
@@ -259,12 +267,14 @@ def compare_models(
     Args:
         a: the first model.
         b: the second; its recipe, width and image size may be others.
-        data: images that neither was fitted or calibrated on, of two classes at least.
+        data: images that neither was fitted or calibrated on, of two classes at least, as those of
+            `fit`.
+        labels: of these, where they have none themselves.
         names: what to call the models in the summary. Defaults to ("A", "B").
         allow_seen: as for `evaluate`. Defaults to False.
 
     Raises:
-        DataError: no `LabelledImages`, no pairs of both kinds, or a model was fitted or
+        DataError: no labels, no pairs of both kinds, or a model was fitted or
             calibrated on these very images.
 
     Example:
@@ -278,6 +288,7 @@ def compare_models(
         >>> same["auc"].interval.value, same["auc"].verdict
         (0.0, 'cannot tell')
     """
+    data = labelled(data, labels, use="compare on")
     check_unseen(dict(zip(names, (a, b), strict=True)), data, allow_seen=allow_seen)
     known = listed(data)
     of_a, of_b = (Part(model.embed(data), data.labels, judged=known) for model in (a, b))
@@ -295,13 +306,10 @@ def compare_models(
     )
 
 
-def check_unseen(models: Mapping[str, Embedder], data: Any, *, allow_seen: bool = False) -> None:
-    """Refuse what is no labelled data, or what a model was fitted or calibrated on."""
-    if not isinstance(data, Labelled):
-        raise DataError(
-            f"Expected LabelledImages to evaluate on. Received {type(data).__name__}: "
-            "wrap arrays as `LabelledImages(images, labels, class_names)`."
-        )
+def check_unseen(
+    models: Mapping[str, Embedder], data: Labelled, *, allow_seen: bool = False
+) -> None:
+    """Refuse what a model was fitted or calibrated on."""
     for name, model in {} if allow_seen else models.items():
         used = {"fitted": model.trained_on.digest, "calibrated": model.threshold.data}
         for verb, digest in used.items():

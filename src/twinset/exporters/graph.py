@@ -26,7 +26,7 @@ from twinset.data.labelled import VectorInput
 from twinset.errors import ModelError
 from twinset.exporters import onnx_layers
 from twinset.models.card import Essentials
-from twinset.models.embedder import Embedder, batch_size
+from twinset.models.embedder import Embedder, batch_size_for
 from twinset.models.onnx_model import ABOUT
 from twinset.networks.pretrained import OnnxTrunk
 
@@ -142,7 +142,7 @@ def agreement(
 def some_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Draw images for such a check: half of them noise, half of them smooth; none is flat."""
     # 64, or as many as an encoder can take at once
-    count = min(max(BATCHES), max(4, batch_size(shape)))
+    count = min(max(BATCHES), max(4, batch_size_for(shape)))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *shape), np.uint8)
     height, width = shape[:2]

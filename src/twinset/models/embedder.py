@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from twinset import distance as distances
 from twinset.backbones.session import Provenance
+from twinset.data.data_set import labelled
 from twinset.data.decoding.decode import ImageLike, Preprocessing
 from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import Labelled, VectorInput
@@ -22,7 +23,8 @@ from twinset.data.pairs import Pairs
 from twinset.decision import Calibrator, ErrorCurve, Threshold, Verdict, judge
 from twinset.errors import DataError
 from twinset.models.card import TrainedOn
-from twinset.models.given import one_or_many, pixels_of
+from twinset.models.given import one_or_many, pixels_of, the_one
+from twinset.progress import Progress, Wanted, reporting
 
 if TYPE_CHECKING:
     from twinset.metrics.measure import Calibration
@@ -97,16 +99,24 @@ class Embedder(ABC):
             Embeddings of shape (n, d), float32.
         """
 
-    def embed(self, images: Images) -> NDArray[np.float32]:
+    def embed(
+        self, images: Images, *, batch_size: int | None = None, progress: Wanted = False
+    ) -> NDArray[np.float32]:
         """Embed images, or vectors where the model takes such.
 
         Args:
-            images: one image: a path, a PIL image, or a uint8 array of shape (h, w) or (h, w, 3);
-                a list or other iterable of such images; a uint8 array of shape (n, h, w) or
-                (n, h, w, 3); or a `LabelledImages`. Size and colour mode are adapted to the
-                model's. An array of shape (a, b, 3) is one colour image, unless the model's own
-                images have the shape (b, 3). A model that was trained on vectors takes one of
-                shape (d,), numbers of shape (n, d), or `LabelledFeatures`.
+            images: one image: a path, an address (https://…), a file opened to read or its bytes,
+                a PIL image, or an array of shape (h, w) or (h, w, 3); a list or other iterable of
+                such images; an array of shape (n, h, w) or (n, h, w, 3); or a `LabelledImages`.
+                Arrays are of any library, of pixels as `LabelledImages` takes them. Size and
+                colour mode are adapted to the model's. An array of shape (a, b, 3) is one colour
+                image, unless the model's own images have the shape (b, 3). A model that was
+                trained on vectors takes one of shape (d,), numbers of shape (n, d), or
+                `LabelledFeatures`.
+            batch_size: images that go through the encoder at once, 1 or more; it changes memory
+                and time, not the embeddings but for their last digits. Defaults to what suits the
+                images' size, up to 1,024, which is also the most.
+            progress: True for a bar on stderr, or a function that is told. Defaults to False.
 
         Returns:
             Embeddings of shape (n, d), float32; (1, d) for one image.
@@ -124,18 +134,28 @@ class Embedder(ABC):
             ((4, 8), (1, 8))
         """
         given, _ = one_or_many(images, self.preprocessing)
-        if isinstance(self.preprocessing, VectorInput):
-            vectors: Any = self.preprocessing.rows(given)
-            return self.encode(vectors)
-        shape = self.preprocessing.shape
-        if isinstance(given, np.ndarray | StoredPixels) and given.shape[1:] == shape:
-            return self.encode(given)
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise DataError(f"Expected a batch_size of 1 or more. Received {batch_size!r}.")
+        shape, how = self.preprocessing.shape, self.preprocessing
+        parts: Iterator[Any]
+        rows: Any = how.rows(given) if isinstance(how, VectorInput) else given
+        ready = isinstance(rows, np.ndarray | StoredPixels) and rows.shape[1:] == shape
+        if ready and batch_size is None and not progress:
+            return self.encode(rows)  # which goes through them in batches itself
         # so many pixels at a time, or the images of a large folder would be in memory at once
-        found: list[NDArray[np.float32]] = []
-        pixels = pixels_of(given, self.preprocessing)
-        while batch := list(itertools.islice(pixels, batch_size(shape))):
-            found.append(self.encode(np.stack(batch)))
-        return np.concatenate(found) if found else self.encode(np.zeros((0, *shape), np.uint8))
+        size = batch_size or batch_size_for(shape)
+        if ready or isinstance(how, VectorInput):
+            parts = (rows[start : start + size] for start in range(0, len(rows), size))
+        else:
+            single = pixels_of(rows, how)
+            parts = iter(lambda: list(itertools.islice(single, size)), [])
+        found, count = [self.encode(np.zeros((0, *shape), np.uint8))], 0
+        with reporting(progress) as tell:
+            for part in parts:
+                found.append(self.encode(np.asarray(part)))
+                count += len(part)
+                tell(Progress("embed", count, len(rows) if ready else None, "images"))
+        return np.concatenate(found)
 
     def distances(self, images: Images, pairs: Pairs) -> NDArray[np.float32]:
         """Measure the distance of each pair of images; each image is embedded once.
@@ -154,7 +174,7 @@ class Embedder(ABC):
         """Say whether two images show the same, by this model's distance and threshold.
 
         Args:
-            left: the path of a file, a PIL image, or a uint8 array.
+            left: one image, as `embed` takes it; of an array, channels may come first.
             right: likewise.
             prior: share of same pairs where the verdict will be used, in (0, 1). Defaults to 0.5.
 
@@ -168,13 +188,13 @@ class Embedder(ABC):
 
     def _two(self, left: ImageLike, right: ImageLike) -> list[ImageLike]:
         # said here, as the error of `embed` would list what else it takes
-        for image in (left, right):
-            if not one_or_many(image, self.preprocessing)[1]:
-                raise DataError(
-                    "Expected one image on each side. Received many: use `distances` or "
-                    "`compare_pairs`."
-                )
-        return [left, right]
+        both = [the_one(image, self.preprocessing) for image in (left, right)]
+        if any(each is None for each in both):
+            raise DataError(
+                "Expected one image on each side. Received many: use `distances` or "
+                "`compare_pairs`."
+            )
+        return both
 
     def explain(
         self, left: ImageLike, right: ImageLike, *, patch: int | None = None
@@ -199,12 +219,18 @@ class Embedder(ABC):
         a, b = (
             np.ascontiguousarray(p) for p in pixels_of(self._two(left, right), self.preprocessing)
         )
-        size = batch_size(self.preprocessing.shape)
+        size = batch_size_for(self.preprocessing.shape)
         return explain_pixels(
             (a, b), self.encode, self.judge, distance=self.distance, batch=size, patch=patch
         )
 
-    def calibrate(self, images: Labelled, *, rule: str | None = None) -> Self:
+    def calibrate(
+        self,
+        images: Labelled | ArrayLike | Sequence[ImageLike],
+        labels: ArrayLike | None = None,
+        *,
+        rule: str | None = None,
+    ) -> Self:
         """Choose the threshold, and fit the probability, on images that were not fitted on.
 
         All n (n − 1) / 2 pairs of the images are measured; the rule reads the threshold off the
@@ -213,9 +239,10 @@ class Embedder(ABC):
         logistic regression on the same pairs, both kinds weighing one half.
 
         Args:
-            images: `LabelledImages`, or `LabelledFeatures` where the model takes vectors: of what
-                the model will be used on, two or more of some class, of two classes or more. Of
-                their classes the model may have seen any. Where pairs were judged, these count.
+            images: as the data of `fit`: of what the model will be used on, two or more of some
+                class, of two classes or more. Of their classes the model may have seen any. Where
+                pairs were judged, these count.
+            labels: of these, where they have none themselves.
             rule: "balanced accuracy", "EER", "FPR <= 0.01" or "cost 10:1". Defaults to the
                 recipe's, or the one by which the threshold was chosen before.
 
@@ -247,11 +274,7 @@ class Embedder(ABC):
         from twinset.metrics.measured import Part
         from twinset.metrics.promised import Over
 
-        if not isinstance(images, Labelled):
-            raise DataError(
-                f"Expected LabelledImages to calibrate on. Received {type(images).__name__}: "
-                "wrap arrays as `LabelledImages(images, labels, class_names)`."
-            )
+        images = labelled(images, labels, use="calibrate on", class_names=self.class_names)
         if images.digest == self.trained_on.digest:
             raise DataError(
                 f"Expected images that the model has not seen. Received {images.name!r}, on which "
@@ -303,7 +326,7 @@ class Embedder(ABC):
         return judge(distance, self.threshold, self.calibrator, prior)
 
 
-def batch_size(shape: Sequence[int]) -> int:
+def batch_size_for(shape: Sequence[int]) -> int:
     """Choose how many images of a shape go through an encoder at once, a power of two."""
     most = max(1, min(LARGEST, PIXELS // math.prod(shape)))
     return 1 << (most.bit_length() - 1)

@@ -26,11 +26,12 @@ from twinset.decision import Calibrator, ErrorCurve, Threshold
 from twinset.errors import ModelError
 from twinset.files import write_bytes
 from twinset.models.card import CARD, ENCODER, RECIPE, Card, Essentials, TrainedOn, read_card
-from twinset.models.embedder import Embedder, Images, batch_size
+from twinset.models.embedder import Embedder, Images, batch_size_for
 from twinset.models.history import HISTORY, EpochRecord, read_history, to_csv
 from twinset.networks.layers import Frozen
 from twinset.networks.own import load_encoder
 from twinset.networks.pretrained import OnnxTrunk
+from twinset.progress import Wanted
 from twinset.recipe import ENCODERS, Recipe
 from twinset.settings import Section, parameters
 
@@ -81,13 +82,14 @@ class SiameseModel(Embedder):
             return encode(self.encoder, pixels)
         return encode(self._halves.head, self._halves.backbone.encode(pixels))
 
-    def embed(self, images: Images) -> NDArray[np.float32]:
+    def embed(
+        self, images: Images, *, batch_size: int | None = None, progress: Wanted = False
+    ) -> NDArray[np.float32]:
         """Embed images; see `Embedder.embed`. What a frozen network finds in a data set is kept."""
         halves = self._halves
-        if halves is None or not isinstance(images, LabelledImages):
-            return super().embed(images)
-        if images.row_shape != self.preprocessing.shape:
-            return super().embed(images)
+        whole = isinstance(images, LabelledImages) and images.row_shape == self.preprocessing.shape
+        if halves is None or not isinstance(images, LabelledImages) or not whole:
+            return super().embed(images, batch_size=batch_size, progress=progress)
         return encode(halves.head, halves.backbone.encode_once(images))
 
     @cached_property
@@ -178,7 +180,7 @@ def encode(encoder: keras.Model, images: NDArray[Any] | StoredPixels) -> NDArray
     float32 vectors (n, d) are taken as they are.
     """
     result = np.empty((len(images), encoder.output_shape[-1]), np.float32)
-    batch = batch_size(images.shape[1:])
+    batch = batch_size_for(images.shape[1:])
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
         # Every new batch size is compiled anew: a few sizes serve all.

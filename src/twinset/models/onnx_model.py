@@ -27,7 +27,7 @@ from twinset.models.card import (
     parse_essentials,
     read_card,
 )
-from twinset.models.embedder import Embedder, batch_size
+from twinset.models.embedder import Embedder, batch_size_for
 
 if TYPE_CHECKING:
     from twinset.models.history import EpochRecord
@@ -128,7 +128,7 @@ class OnnxModel(Embedder):
     def encode(self, pixels: NDArray[np.uint8] | StoredPixels) -> NDArray[np.float32]:
         """Embed pixels of the model's own size with ONNX Runtime; see `Embedder.encode`."""
         result = np.empty((len(pixels), self.dim), np.float32)
-        size = batch_size(pixels.shape[1:])
+        size = batch_size_for(pixels.shape[1:])
         for start in range(0, len(pixels), size):
             part = np.ascontiguousarray(pixels[start : start + size])
             result[start : start + len(part)] = self.encoder.session.run([OUTPUT], {INPUT: part})[0]

@@ -332,13 +332,13 @@ class Index(Pointing, Identifying, Deciding, Switching):
 
         Args:
             images: one image, or many, as `Embedder.embed` takes them: (h, w, 3) is one colour
-                image. Or embeddings: floats of shape (d,) for one, (n, d) for many. A model that
-                was trained on vectors takes those in their place.
+                image. Or embeddings: floats of shape (d,) for one, (n, d) for many, whatever else
+                such floats may be. A model that was trained on vectors takes those in their place.
             k: at most so many; None for all that are within. Defaults to 10.
             within: the largest distance that counts: a number, or "threshold" for the model's.
                 Defaults to none: the k nearest, of which the answer tells the matches.
-            where: conditions on the metadata: {"label": "shoe", "price": {"<": 10}}, or texts
-                such as "price<10". Defaults to none.
+            where: conditions on the metadata: {"label": "shoe", "price": {"<": 10}}, or a
+                text such as "price<10", or several. Defaults to none.
             exact: leave an approximate index unused, if there is one. Defaults to False.
             point: name of an operating point, whose threshold takes the place of the index's.
                 Defaults to none.

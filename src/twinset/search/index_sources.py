@@ -12,7 +12,8 @@ from PIL import Image
 
 from twinset.data.decoding.decode import ImageLike
 from twinset.data.decoding.image_file import EncodedImage
-from twinset.data.image_sources import HeldSource
+from twinset.data.given import as_array
+from twinset.data.image_sources import HeldSource, StoredPixels
 from twinset.data.labelled import Labelled, LabelledFeatures, LabelledImages, VectorInput
 from twinset.data.listing import Listing
 from twinset.data.names import shown
@@ -95,11 +96,16 @@ class _ItemsListing(Listing):
 
 def embed_queries(model: Embedder, given: Any) -> tuple[NDArray[np.float32], list[str], bool]:
     """Embed one query or many; return their embeddings, their names, and whether it was one."""
-    if isinstance(given, Iterator):
+    if isinstance(given, Iterator) and not hasattr(given, "read"):
         given = list(given)  # gone through twice
     takes_vectors = isinstance(model.preprocessing, VectorInput)
-    fractions = isinstance(given, np.ndarray) and given.dtype.kind == "f"
-    if fractions and not takes_vectors:  # no image has fractions: they are embeddings
+    if hasattr(given, "__array__") and not isinstance(given, Image.Image | StoredPixels):
+        given = as_array(given)
+    # Floats of one axis or two are embeddings, but for one image of the model's own size.
+    fractions = isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.ndim < 3
+    if fractions and given.ndim == 2 and given.shape[1] != model.dim:
+        fractions = given.shape != model.preprocessing.shape[:2]
+    if fractions and not takes_vectors:
         single = given.ndim == 1
         vectors = np.asarray(given[None] if single else given, np.float32)
     else:

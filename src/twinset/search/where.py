@@ -60,7 +60,7 @@ class Condition:
             )
 
 
-Where = Mapping[str, Any] | Iterable[Condition | str]
+Where = Mapping[str, Any] | Iterable[Condition | str] | Condition | str
 
 
 def holds(condition: Condition, metadata: Metadata) -> bool:
@@ -94,10 +94,10 @@ def conditions(where: Where) -> tuple[Condition, ...]:
     """Read conditions in any of their forms, all of which must hold."""
     if isinstance(where, Mapping):
         return tuple(_of_mapping(where))
-    if isinstance(where, str) or not isinstance(where, Iterable):
-        raise StoreError(
-            f"Expected conditions as a mapping or a list. Received {where!r}: write [{where!r}]."
-        )
+    if isinstance(where, Condition | str):
+        return (_of_item(where),)
+    if not isinstance(where, Iterable):
+        raise StoreError(f"Expected conditions as a text, a mapping or a list. Received {where!r}.")
     return tuple(_of_item(item) for item in where)
 
 

@@ -21,7 +21,7 @@ from twinset.cores import cores
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.data.labelled import VectorInput
 from twinset.decision import Verdict, check_prior, judge
-from twinset.models.embedder import Embedder, batch_size
+from twinset.models.embedder import Embedder, batch_size_for
 from twinset.search.answer import Answer
 from twinset.search.index import Index
 from twinset.server import uploads
@@ -73,7 +73,7 @@ class Service:
         # what routes compute once for this model and index, by a name of their own
         self.caches: dict[str, Any] = {}
         shape = () if isinstance(model.preprocessing, VectorInput) else model.preprocessing.shape
-        self.most = min(self.limits.batch, batch_size(shape)) if shape else self.limits.batch
+        self.most = min(self.limits.batch, batch_size_for(shape)) if shape else self.limits.batch
         self.batcher = Batcher(
             model.encode,
             most=self.most,

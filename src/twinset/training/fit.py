@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from numpy.typing import ArrayLike
 
 from twinset import losses, networks
-from twinset.data.decoding.decode import Preprocessing
+from twinset.data.data_set import labelled
+from twinset.data.decoding.decode import ImageLike, Preprocessing
 from twinset.data.labelled import Labelled, LabelledImages, VectorInput
 from twinset.data.pair_parts import pairs_to_fit
 from twinset.data.pairs import Pairs
@@ -44,19 +46,20 @@ _UNSEEN = {"path": "", "digest": ""}
 
 
 def fit(
-    data: Labelled,
+    data: Labelled | ArrayLike | Sequence[ImageLike],
+    labels: ArrayLike | str | Path | Recipe | None = None,
     recipe: str | Path | Recipe = "tutorial",
     *,
     encoder: keras.Model | Mapping[str, Any] | None = None,
     pairs: Pairs | str | None = None,
-    validation: Labelled | None = None,
+    validation: Labelled | tuple[Any, ArrayLike] | None = None,
     progress: Wanted = True,
     checkpoint: str | Path | None = None,
     keep_checkpoint: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     **overrides: Any,
 ) -> SiameseModel:
-    """Train a siamese network.
+    """Train a siamese network: `fit(data, recipe)`, or `fit(images, labels, recipe)`.
 
     On the JAX back end the images stay on the device as uint8, or come a few steps ahead where
     there are too many, and many steps run in one compiled loop; on TensorFlow and PyTorch Keras'
@@ -68,8 +71,12 @@ def fit(
     `interrupted` tells.
 
     Args:
-        data: the training images, or vectors that another model made of them. With a frozen
-            network each image is encoded once, into a cache, and a head is trained on that.
+        data: the training images, or vectors that another model made of them: labelled ones, or
+            arrays as `LabelledImages` and `LabelledFeatures` take them, or a list of images or of
+            their files, which may be of several sizes. With a frozen network each image is encoded
+            once, into a cache, and a head is trained on that.
+        labels: of these, as for `LabelledImages`, where the data has none itself. Else the recipe
+            may stand here.
         recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial".
         encoder: a network of your own in place of the recipe's: any `keras.Model` from floats in
             [0, 1], (n, *shape), to (n, d). It is trained itself, not a copy, and from the weights
@@ -78,14 +85,14 @@ def fit(
         pairs: which images to pair, for recipes of pairs = "tutorial". Defaults to what that rule
             draws from the labels; or to the pairs that were judged, with what follows from them. A
             text is the recipe's own field.
-        validation: images, or vectors, that nothing is learned from. After each epoch the network
-            is judged on them, or on at most 1,000 of them, drawn by the seed so that it costs no
-            more than a twentieth of an epoch: recall@1, and AUC over all pairs. Both stand in the
-            progress, the history and the report. The recipe's section `stopping` says whether
-            the best epoch's weights are kept, and when the training ends early. Their classes may
-            be others than those of `data`. Do not read the best epoch's numbers as those of new
-            images, as it was chosen by them; of few images they are known to some digits only.
-            Defaults to none.
+        validation: images, or vectors, that nothing is learned from; arrays come as a tuple
+            (images, labels). After each epoch the network is judged on them, or on at most 1,000
+            of them, drawn by the seed so that it costs no more than a twentieth of an epoch:
+            recall@1, and AUC over all pairs. Both stand in the progress, the history and the
+            report. The recipe's section `stopping` says whether the best epoch's weights are kept,
+            and when the training ends early. Their classes may be others than those of `data`. Do
+            not read the best epoch's numbers as those of new images, as it was chosen by them; of
+            few images they are known to some digits only. Defaults to none.
         progress: True for a bar on stderr, or a line per epoch where that is no terminal; False
             for nothing; or a function of one `twinset.progress.Progress`, whose numbers are the
             loss, images/s, and the validation and health of the last epoch. Defaults to True.
@@ -111,13 +118,13 @@ def fit(
 
     Example:
         >>> import numpy as np
-        >>> from twinset import LabelledImages
         >>> black, white = np.zeros((8, 4, 4), np.uint8), np.full((8, 4, 4), 255, np.uint8)
-        >>> data = LabelledImages(np.concatenate([black, white]), [0] * 8 + [1] * 8, ("b", "w"))
-        >>> model = fit(data, epochs=30, encoder={"units": [8]}, progress=False)
-        >>> model.compare(black[0], white[0]).same
-        False
+        >>> images, labels = np.concatenate([black, white]), ["black"] * 8 + ["white"] * 8
+        >>> model = fit(images, labels, epochs=30, encoder={"units": [8]}, progress=False)
+        >>> model.compare(black[0], white[0]).same, model.class_names
+        (False, ('black', 'white'))
     """
+    data, recipe, validation = _labelled(data, labels, recipe, validation)
     if isinstance(pairs, str):
         overrides, pairs = overrides | {"pairs": pairs}, None
     chosen, built = _chosen(data, recipe, encoder, overrides)
@@ -177,6 +184,16 @@ def fit(
     return _model(
         chosen, finished, data, history=tuple(monitor.history), interrupted=monitor.interrupted
     )
+
+
+def _labelled(
+    data: Any, labels: Any, recipe: Any, validation: Any
+) -> tuple[Labelled, str | Path | Recipe, Labelled | None]:
+    # what stands second is the recipe, where the data has its labels itself
+    if isinstance(labels, str | Path | Recipe):
+        recipe, labels = labels, None
+    validation = None if validation is None else labelled(validation, use="validate on")
+    return labelled(data, labels), recipe, validation
 
 
 def _kept_out(
@@ -243,11 +260,6 @@ def _chosen(
         section = encoder if network is None else {"name": "own", **_UNSEEN}
         overrides = {"encoder": section, **overrides}
     chosen = Recipe.load(recipe, **overrides)
-    if not isinstance(data, Labelled):
-        raise DataError(
-            f"Expected LabelledImages to train on. Received {type(data).__name__}: "
-            "wrap arrays as `LabelledImages(images, labels, class_names)`."
-        )
     chosen = features.fitting(chosen, data)
     # what a frozen network finds is kept, and is the same for a head of any precision
     with _precision("float32" if features.learns_once(chosen) else chosen.precision):
