@@ -421,6 +421,16 @@ def test_approximate_search(url, clusters, administrator):
         with open_store(url) as again:
             assert again.approximation == built
             assert again.search(clusters.vectors[:3]) == found[:3]
+            alone = [again.search(query[None])[0] for query in clusters.vectors[:20]]
+            assert alone == found
+            flush_statistics(again)
+            assert index_scans(administrator, store) == before + 43
+            # what another has changed is noticed, and what is gone as well
+            store.build_approximate(recall=0.9999)
+            assert again.search(clusters.vectors[:20]) == truth
+            administrator.execute(store._table.sql("DROP INDEX {hnsw}"))
+            assert again.search(clusters.vectors[:20]) == truth
+            store.build_approximate(recall=0.9)
         # the server keeps it up to date
         store.add(Items(["new"], clusters.vectors[:1] + 1e-4))
         store.remove(["0"])

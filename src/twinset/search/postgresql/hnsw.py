@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.errors import StoreError
-from twinset.search.candidates import nearest
+from twinset.search.candidates import Candidates, nearest
 from twinset.search.items import Approximation, Neighbour
 from twinset.search.layout import FLOAT16, FLOAT32
 from twinset.search.postgresql.table import Table, value
@@ -84,24 +84,40 @@ def told(kept: Any) -> Approximation | None:
 
 
 def settings(k: int, effort: int) -> str:
-    """Write what makes Postgres use the index, for one transaction."""
-    return (
-        "SET LOCAL enable_indexscan = on; SET LOCAL enable_seqscan = off; "
-        "SET LOCAL hnsw.iterative_scan = strict_order; "
-        f"SET LOCAL hnsw.ef_search = {min(max(effort, k + SPARE), EFFORTS[-1])}"
-    )
+    """Write what makes Postgres use the index, for one transaction: what a SELECT is to ask for."""
+    given = {
+        "enable_indexscan": "on",
+        "enable_seqscan": "off",
+        "hnsw.iterative_scan": "strict_order",
+        "hnsw.ef_search": min(max(effort, k + SPARE), EFFORTS[-1]),
+    }
+    return ", ".join(f"set_config('{name}', '{value}', true)" for name, value in given.items())
+
+
+def statement(
+    table: Table, query: NDArray[np.float32], request: Request
+) -> tuple[bytes, list[Any]]:
+    """Write what finds rows for `neighbours`, with its parameters."""
+    assert request.k is not None
+    return table.nearest_statement(query, request.where, request.k + SPARE, approximate=True)
+
+
+def neighbours(
+    found: Candidates, query: NDArray[np.float32], request: Request
+) -> list[Neighbour] | None:
+    """Find neighbours among those of the index; None where so few meet the conditions."""
+    assert request.k is not None
+    if len(found) < request.k + SPARE and request.where:  # it may have missed some
+        return None
+    return nearest(query, found, request.k, request.within)
 
 
 def search(
     cursor: Cursor[Any], table: Table, query: NDArray[np.float32], request: Request
 ) -> list[Neighbour] | None:
-    """Find neighbours by the index; None where so few items meet the conditions that it may err."""
-    assert request.k is not None
-    limit = request.k + SPARE
-    found = table.nearest(cursor, query, request.where, limit, approximate=True)
-    if len(found) < limit and request.where:
-        return None
-    return nearest(query, found, request.k, request.within)
+    """Find neighbours by the index; None where so few meet the conditions that it may err."""
+    cursor.execute(*statement(table, query, request))
+    return neighbours(table.candidates(cursor.fetchall()), query, request)
 
 
 def _tune(cursor: Cursor[Any], table: Table, wanted: float) -> tuple[int, float, int]:
@@ -125,7 +141,7 @@ def _tune(cursor: Cursor[Any], table: Table, wanted: float) -> tuple[int, float,
     count = sum(map(len, exact))
     recall = 1.0
     for effort in EFFORTS:
-        cursor.connection.execute(settings(NEAREST + 1, effort).encode())
+        cursor.connection.execute(f"SELECT {settings(NEAREST + 1, effort)}".encode())
         hits = sum(
             len(true & others(own, search(cursor, table, query, request)))
             for true, own, query in zip(exact, sample.ids, sample.vectors, strict=True)

@@ -204,28 +204,46 @@ class PostgresStore(Store):
         return self._transactions.read(read)
 
     def _search(self, request: Request) -> list[list[Neighbour]]:
+        k = None if request.exact else request.k
+        answers = [None] * len(request.queries) if k is None else self._at_once(request, k)
+        found = [hits for hits in answers or () if hits is not None]
+        if answers is not None and len(found) == len(answers):
+            return found
         table = self._table
 
-        k = None if request.exact else request.k
-        guess = self._effort if k is not None else 0
-        settings = hnsw.settings(k, guess) if k is not None and guess else ""
-
         def answer(cursor: Cursor[Any], built: Any) -> list[list[Neighbour]]:
-            effort = 0 if k is None or built is None else built["effort"]
-            ready = effort == guess
-            answers = []
-            for query in request.queries:
-                if k is not None and effort and not ready:
-                    cursor.connection.execute(hnsw.settings(k, effort).encode())
-                hits = hnsw.search(cursor, table, query, request) if effort else None
+            self._effort = 0 if built is None else built["effort"]
+            found, ready = [], False
+            for at, query in enumerate(request.queries):
+                hits = None
+                if k is not None and self._effort and (answers is None or answers[at] is not None):
+                    if not ready:
+                        settings = hnsw.settings(k, self._effort)
+                        cursor.connection.execute(f"SELECT {settings}".encode())
+                    hits = hnsw.search(cursor, table, query, request)
                 ready = hits is not None  # else what follows turns the index off
                 if hits is None:
                     hits = table.exact(cursor, query, request, among=built is not None)
-                answers.append(hits)
-            self._effort = effort or self._effort
-            return answers
+                found.append(hits)
+            return found
 
-        return self._transactions.read(answer, settings)
+        return self._transactions.read(answer)
+
+    def _at_once(self, request: Request, k: int) -> list[list[Neighbour] | None] | None:
+        # By the index, as the last search found it, on one way to the server and back; None where
+        # it is another one now, and None for a query where so few meet the conditions that it may
+        # err.
+        effort, table = self._effort, self._table
+        if not effort:
+            return None
+        statements = [hnsw.statement(table, query, request) for query in request.queries]
+        built, found = self._transactions.ask(hnsw.settings(k, effort), statements)
+        if built is None or built["effort"] != effort:
+            return None
+        return [
+            hnsw.neighbours(table.candidates(rows), query, request)
+            for rows, query in zip(found, request.queries, strict=True)
+        ]
 
     def _page(self, offset: int, limit: int, where: tuple[Condition, ...]) -> Page:
         return self._transactions.read(

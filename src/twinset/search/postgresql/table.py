@@ -203,17 +203,16 @@ class Table:
             for name, held in found.items()
         ]
 
-    def nearest(
+    def nearest_statement(
         self,
-        cursor: Cursor[Any],
         query: NDArray[np.float32],
         where: Sequence[Condition],
         limit: int | None,
         reach: float | None = None,
         *,
         approximate: bool = False,
-    ) -> Candidates:
-        """Let the database find the items nearest to a query, in its arithmetic."""
+    ) -> tuple[bytes, list[Any]]:
+        """Write what finds the items nearest to a query, in the database's arithmetic."""
         distance = "embedding <-> %s"
         if self.layout.vectors == FLOAT16:
             # An index of halves compares halves; what is exact takes the query as it is.
@@ -224,8 +223,7 @@ class Table:
             condition += f"{' AND' if where else ' WHERE'} {distance} <= %s"
             parameters += [query, reach]
         statement = f"SELECT {self.columns} FROM {{table}}{condition} ORDER BY {distance} LIMIT %s"
-        cursor.execute(self.sql(statement), [*parameters, query, limit])
-        return self.candidates(cursor.fetchall())
+        return self.sql(statement), [*parameters, query, limit]
 
     def _where(self, where: Sequence[Condition]) -> tuple[str, list[Any]]:
         texts: list[str] = []
@@ -259,7 +257,8 @@ class Table:
         reach = None if within is None else (within**2 + rounding(self.dim, within**2)) ** 0.5
         limit = None if k is None else k + SPARE
         while True:
-            found = self.nearest(cursor, query, request.where, limit, reach)
+            cursor.execute(*self.nearest_statement(query, request.where, limit, reach))
+            found = self.candidates(cursor.fetchall())
             hits = nearest(query, found, k, within)
             if limit is None or len(found) < limit:
                 return hits

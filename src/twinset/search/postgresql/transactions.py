@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twinset.search.connections import Connections
@@ -48,7 +48,7 @@ class Transactions:
         """Let go of the connections."""
         self._connections.close()
 
-    def read(self, action: Callable[[Cursor[Any], Any], Answer], settings: str = "") -> Answer:
+    def read(self, action: Callable[[Cursor[Any], Any], Answer]) -> Answer:
         """Read one state of the index, however many statements ask for it.
 
         The action is given a cursor, and what the catalogue has of the approximate index.
@@ -56,10 +56,36 @@ class Transactions:
 
         def attempt(connection: Connection[Any]) -> Answer:
             with (
-                self.snapshot(connection, settings) as built,
+                self.snapshot(connection) as built,
                 connection.cursor(binary=True) as cursor,
             ):
                 return action(cursor, built)
+
+        return self._repeated(attempt)
+
+    def ask(
+        self, settings: str, statements: Sequence[tuple[bytes, list[Any]]]
+    ) -> tuple[Any, list[list[Any]]]:
+        """Read one state by statements, all on one way to the server and back.
+
+        Gives what the catalogue has of the approximate index, and the rows of each statement.
+        """
+        catalogue = (
+            f"SELECT name, approximation, {settings} FROM twinset_indexes WHERE id = {self.number}"
+        )
+
+        def attempt(connection: Connection[Any]) -> tuple[Any, list[list[Any]]]:
+            cursors = []
+            # one statement sees one state without our asking
+            several = connection.transaction() if len(statements) > 1 else nullcontext()
+            with several, connection.pipeline():
+                if len(statements) > 1:
+                    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                found = connection.execute(catalogue.encode())
+                for statement in statements:
+                    cursors.append(connection.cursor(binary=True))
+                    cursors[-1].execute(*statement)
+            return self._checked(found.fetchone()), [each.fetchall() for each in cursors]
 
         return self._repeated(attempt)
 
@@ -115,14 +141,14 @@ class Transactions:
             yield connection
 
     @contextmanager
-    def snapshot(self, connection: Connection[Any], settings: str = "") -> Iterator[Any]:
+    def snapshot(self, connection: Connection[Any]) -> Iterator[Any]:
         """Let all statements see what the first one saw; give what `read` gives as well."""
         import psycopg
 
         # one text, as each statement is a way to the server and back
         opening = (
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-            f"SELECT name, approximation FROM twinset_indexes WHERE id = {self.number};{settings}"
+            f"SELECT name, approximation FROM twinset_indexes WHERE id = {self.number}"
         )
         try:
             answer = connection.execute(opening.encode())
