@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from twinset.server.running import serve as serve
     from twinset.training.fit import fit as fit
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # ~/.keras/keras.json is no choice to respect: Keras itself writes it, naming TensorFlow, at the
 # first import on every machine.
