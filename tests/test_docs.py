@@ -9,16 +9,55 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+import pages
 import twinset
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = pages.ROOT / "docs"
 
 
 def blocks(page, kind):
-    text = (DOCS / page).read_text("utf-8")
-    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block.text for block in pages.blocks_of(DOCS / page) if block.kind == kind]
+
+
+@pytest.fixture
+def world(tmp_path_factory, fashion_mnist, command, monkeypatch, undrawn):
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    world = pages.World(place / "world", fashion_mnist, command)
+    world.settle(monkeypatch)
+    return world
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in pages.PAGES if not pages.tested_by(page) and pages.blocks_of(page)],
+    ids=lambda page: str(page.relative_to(pages.ROOT)),
+)
+def test_the_blocks_of_a_page_run(page, world, command, tmp_path):
+    with pages.reading(page, world, tmp_path, command) as reader:
+        reader.read()
+
+
+def test_what_other_tests_run_is_run_by_them():
+    tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
+    named = [pages.tested_by(page) for page in pages.PAGES]
+    for page in pages.PAGES:
+        notes = [block.note for block in pages.blocks_of(page)]
+        named += [note.split()[-1] for note in notes if note.startswith("tested by ")]
+    assert {name for name in named if name and f"def {name}(" not in tests} == set()
+
+
+def test_only_what_is_not_ours_is_not_run():
+    """`twinset`, Python and ./task run; what needs a cluster or another machine says so."""
+    for page in pages.PAGES:
+        for block in pages.blocks_of(page):
+            if block.note.startswith("not run: "):
+                assert block.kind in pages.SHELL, f"{page}:{block.line}"
+                assert block.note.startswith("not run: needs "), f"{page}:{block.line}"
 
 
 def test_the_program_without_twinset(fashion_mnist, tmp_path):
@@ -71,16 +110,6 @@ def test_the_networks_and_the_augmentation_are_described_whole():
     )
     assert networks == set(ENCODERS.names())
     assert augmentation - {"augment"} == set(type(Recipe().augment).model_fields)
-
-
-def test_the_network_of_ones_own_learns(fashion_mnist, monkeypatch):
-    (program,) = blocks("encoders.md", "python")
-    few = tuple(part.subset(np.arange(500)) for part in fashion_mnist)
-    monkeypatch.setattr(twinset, "load_fashion_mnist", lambda: few)
-    names = {}
-    exec(program, names)
-    assert names["model"].embed(few[1].images).shape == (500, 32)
-    assert names["model"].recipe.encoder.name == "own"
 
 
 def test_the_losses_are_described_whole():
