@@ -128,6 +128,13 @@ def _reach_by_keys(app: Any, page: str, template: str, context: dict, doctree: A
         context["body"] = re.sub(scrolls, r'<\1 tabindex="0">', body)
 
 
+def _in_its_language(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
+    # a page says `lang` in its head; what is around it stays English, for screen readers as well
+    if language := (context.get("meta") or {}).get("lang"):
+        for part in {"body", "toc"} & context.keys():
+            context[part] = f'<div lang="{language}">{context[part]}</div>'
+
+
 def setup(app: Any) -> None:
     """Connect the above to Sphinx."""
     # sections whose pages are still to come
@@ -141,3 +148,4 @@ def setup(app: Any) -> None:
     app.connect("source-read", _of_page)
     app.connect("include-read", _of_included)
     app.connect("html-page-context", _reach_by_keys)
+    app.connect("html-page-context", _in_its_language)

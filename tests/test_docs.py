@@ -191,22 +191,6 @@ def test_the_architecture_lists_the_rooms():
     }
 
 
-def test_the_tutorials_own_style(monkeypatch, fashion_mnist):
-    """As written, but on 300 images for one epoch; and each place that the page names is there."""
-    page = (DOCS / "tutorial.md").read_text("utf-8")
-    (program,) = blocks("tutorial.md", "python")
-    few = tuple(part.subset(np.arange(300)) for part in fashion_mnist)
-    monkeypatch.setattr(twinset, "load_fashion_mnist", lambda: few)
-    names = {}
-    exec(program.replace("epochs=20", "epochs=1, verbose=0"), names)
-    assert len(names["siamese"].history.history["loss"]) == 1
-    places = re.findall(r"^\| `.*?` .*?\| `(\S+\.py)`: `(\w+)` \|", page, re.MULTILINE)
-    assert len(places) == 10
-    for path, name in places:
-        source = (Path(twinset.__file__).parent / path).read_text("utf-8")
-        assert re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), (path, name)
-
-
 def test_the_table_of_pairs_and_the_program_of_pairs(tmp_path):
     from twinset.data.pair_tables import read_pair_table
 
