@@ -3,7 +3,6 @@
 import ast
 import functools
 import importlib
-import importlib.metadata
 import inspect
 import re
 import subprocess
@@ -401,10 +400,6 @@ def test_former_names_still_serve_and_warn(former):
     with pytest.warns(DeprecationWarning, match=f"twinset.{former} is called twinset.{now}; "):
         assert getattr(twinset, former) is getattr(twinset, now)
     assert former not in dir(twinset)
-
-
-def test_the_version_is_the_packages():
-    assert twinset.__version__ == importlib.metadata.version("twinset")
 
 
 # --- documentation: every name, every argument

@@ -63,9 +63,10 @@ if TYPE_CHECKING:
     from twinset.search.switching import Switched as Switched
     from twinset.server.client import Client as Client
     from twinset.server.running import serve as serve
+    from twinset.training.estimator import SiameseTransformer as SiameseTransformer
     from twinset.training.fit import fit as fit
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # ~/.keras/keras.json is no choice to respect: Keras itself writes it, naming TensorFlow, at the
 # first import on every machine.
@@ -94,6 +95,7 @@ _HOMES = {
     "Recipe": "twinset.recipe",
     "Review": "twinset.search.review",
     "SiameseModel": "twinset.models.keras_model",
+    "SiameseTransformer": "twinset.training.estimator",
     "Switched": "twinset.search.switching",
     "Threshold": "twinset.decision",
     "TwinsetError": "twinset.errors",
