@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from twinset.data.pairs import Pairs as Pairs
     from twinset.data.pairs import tutorial_pairs as tutorial_pairs
     from twinset.data.sources.fashion_mnist import load_fashion_mnist as load_fashion_mnist
+    from twinset.data.streamed import load_batches as load_batches
     from twinset.decision import Threshold as Threshold
     from twinset.decision import Verdict as Verdict
     from twinset.errors import TwinsetError as TwinsetError
@@ -111,6 +112,7 @@ _HOMES = {
     "fit": "twinset.training.fit",
     "fuse": "twinset.metrics.fusion",
     "keep_plan": "twinset.search.keep",
+    "load_batches": "twinset.data.streamed",
     "load_fashion_mnist": "twinset.data.sources.fashion_mnist",
     "load_features": "twinset.data.data_set",
     "load_images": "twinset.data.data_set",

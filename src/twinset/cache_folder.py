@@ -84,7 +84,7 @@ def unwritten(folder: Path, error: OSError, size: int, what: str) -> DataError:
 def prune(base: Path, *, keep: Path | None = None, limit: float | None = None) -> list[Path]:
     """Throw away the caches that were used least recently, until all are within a limit."""
     # Each folder or file in `base` is one. What a process holds (`in_use`) stays.
-    room = _limit() if limit is None else limit
+    room = cache_limit() if limit is None else limit
     caches = {
         cache: _size(cache)
         for cache in (base.iterdir() if base.is_dir() else ())
@@ -145,7 +145,8 @@ def _size(cache: Path) -> int:
     return total
 
 
-def _limit() -> float:
+def cache_limit() -> float:
+    """Return how many bytes the caches of one kind may have together."""
     try:
         return float(os.environ["TWINSET_CACHE_GB"]) * 1e9
     except (KeyError, ValueError):

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from twinset.data.cache import decode_all
 from twinset.data.choose import Looked, choose_preprocessing
@@ -22,6 +21,7 @@ from twinset.data.listing import Listing
 from twinset.data.pair_tables import list_pairs
 from twinset.data.pairs import Pairs
 from twinset.data.sources import Classes, read_listing
+from twinset.data.streamed import are_batches, load_batches, pixels_of_picture
 from twinset.errors import DataError
 from twinset.progress import Wanted
 from twinset.settings import Section
@@ -168,7 +168,8 @@ def labelled(
     """Make labelled rows of what people pass: such already, or arrays or files with their labels.
 
     Images are of shape (n, h, w) or (n, h, w, 3), and vectors (n, d); or a list of images of any
-    sizes, or of their files. `class_names` are taken where all labels are among them.
+    sizes, or of their files; or what `load_batches` takes. `class_names` are taken where all labels
+    are among them.
     """
     if isinstance(data, tuple) and len(data) == 2 and labels is None:
         data, labels = data
@@ -181,6 +182,8 @@ def labelled(
             f"Expected images and labels to {use}. Received the place {os.fspath(data)!r}: read it "
             "with `twinset.load_images`, or let `twinset.train` read, divide and report on it."
         )
+    if labels is None and are_batches(data):
+        return load_batches(data)
     if labels is None:
         raise DataError(
             f"Expected LabelledImages to {use}, or images and labels. Received "
@@ -207,7 +210,7 @@ def _rows_of(data: Any) -> NDArray[Any] | list[ImageSource]:
             return array
         data = array.tolist()
     given: list[Any] = [
-        each if isinstance(each, str | os.PathLike) else _pixels(each) for each in data
+        each if isinstance(each, str | os.PathLike) else pixels_of_picture(each) for each in data
     ]
     if len({np.shape(each) for each in given}) == 1 and not isinstance(given[0], str | os.PathLike):
         return np.stack(given)
@@ -217,13 +220,6 @@ def _rows_of(data: Any) -> NDArray[Any] | list[ImageSource]:
         else HeldSource(given, at)
         for at, each in enumerate(given)
     ]
-
-
-def _pixels(image: Any) -> NDArray[Any]:
-    if isinstance(image, Image.Image):  # which knows its orientation and its colours
-        turned = ImageOps.exif_transpose(image)
-        return np.asarray(turned if turned.mode in ("L", "RGB") else turned.convert("RGB"))
-    return as_array(image)
 
 
 def _lost_pairs(before: Pairs | None, after: Pairs | None) -> Iterator[Remark]:

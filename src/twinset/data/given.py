@@ -28,10 +28,11 @@ def as_array(given: Any) -> NDArray[Any]:
         ) from None
 
 
-def as_pixels(given: Any) -> NDArray[np.uint8]:
+def as_pixels(given: Any, *, levels: bool = False) -> NDArray[np.uint8]:
     """Make levels from 0 to 255 of numbers, or refuse those that may mean several things.
 
-    Masks become black and white. Floats are in [0, 1]; or whole numbers up to 255, as integers are.
+    Masks become black and white. Floats are in [0, 1], or levels: where they are whole, or one is
+    above 127, or `levels` says so.
     """
     array = as_array(given)
     kind = array.dtype.kind
@@ -52,14 +53,15 @@ def as_pixels(given: Any) -> NDArray[np.uint8]:
             f"Expected pixels from 0 to 255, or floats in [0, 1]. Received {array.dtype} with NaN "
             "or infinity: replace these, as numpy.nan_to_num does."
         )
-    factor = 255 if kind == "f" and high <= 1 else 1
+    factor = 255 if kind == "f" and high <= 1 and not levels else 1
+    rounded = levels or factor > 1 or high > 127
     flat, found = np.atleast_1d(array), np.empty(array.shape, np.uint8)
     out, whole = np.atleast_1d(found), low >= 0 and high <= 255
     for start in range(0, len(flat) * whole, _CHUNK):
         part = flat[start : start + _CHUNK]
-        levels = np.rint(part * factor) if kind == "f" else part
-        whole = whole and (factor > 1 or bool((levels == part).all()))
-        out[start : start + _CHUNK] = levels
+        near = np.rint(part * factor) if kind == "f" else part
+        whole = whole and (rounded or bool((near == part).all()))
+        out[start : start + _CHUNK] = near
     if not whole:
         raise DataError(
             f"Expected pixels from 0 to 255, or floats in [0, 1]. Received {array.dtype} from "

@@ -71,10 +71,11 @@ def fit(
     `interrupted` tells.
 
     Args:
-        data: the training images, or vectors that another model made of them: labelled ones, or
-            arrays as `LabelledImages` and `LabelledFeatures` take them, or a list of images or of
-            their files, which may be of several sizes. With a frozen network each image is encoded
-            once, into a cache, and a head is trained on that.
+        data: the training images, or vectors that another model made of them: labelled ones;
+            arrays as `LabelledImages` and `LabelledFeatures` take them; a list of images or of
+            their files, which may be of several sizes; or what `load_batches` takes, such as a
+            generator or a `tf.data.Dataset`, which is read once, into a file. With a frozen
+            network each image is encoded once, into a cache, and a head is trained on that.
         labels: of these, as for `LabelledImages`, where the data has none itself. Else the recipe
             may stand here.
         recipe: a built-in name, the path of a TOML file, or a `Recipe`. Defaults to "tutorial".
