@@ -15,6 +15,8 @@ import numpy as np
 
 from twinset.errors import DataError
 
+MEMBERS = "parts.npz"  # of a run's folder: which images were in which part
+
 
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Replace a file in one step, making its folder if need be.

@@ -22,7 +22,8 @@ SKIPPED = 10  # so many get a line
 BACKENDS = ("jax", "tensorflow", "torch")
 RECIPES = sorted(path.stem for path in Path(__file__).parents[1].glob("recipes/*.toml"))
 A_RECIPE = f"A built-in recipe ({', '.join(RECIPES)}), or the path of a .toml file."
-A_MODEL = "Folder of a run, as `twinset train` wrote it, or of an exported model."
+A_RUN = "Folder of a run, as `twinset train` wrote it, or hf://USER/NAME[@REVISION] on the hub."
+A_MODEL = f"{A_RUN[:-1]}, or the folder of an exported model."
 INDEX_PLACE = "a folder, postgresql://…?index=NAME or milvus://…?index=NAME"
 
 COLUMNS = {
@@ -54,7 +55,7 @@ SHARED: dict[str, dict[str, Any]] = {
         "default": [],
         "metavar": "KEY=VALUE",
     },
-    "run": {"about": "Folder of a run, as `twinset train` wrote it.", "type": Path},
+    "run": {"about": A_RUN, "type": Path},
     "index": {"about": f"An index: {INDEX_PLACE}."},
     "--model": {
         "about": "The model that built the index. Needed for a database; a folder holds its copy.",

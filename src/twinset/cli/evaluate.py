@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from twinset.cli.arguments import COLUMNS, Arguments, choose_backend, columns_of, note, say
-from twinset.errors import RecipeError
+from twinset.errors import DataError, RecipeError
 
 
 def evaluate(args: Namespace) -> int:
@@ -16,7 +16,8 @@ def evaluate(args: Namespace) -> int:
     Prints figures with 95% intervals, beside those of baselines such as raw pixels, and writes
     evaluation.html (a page with pictures), evaluation.md (a model card) and evaluation.json to the
     run's folder. The full protocol retrains the run's recipe with five seeds and on eight folds of
-    unseen classes; if interrupted, it continues where it stopped.
+    unseen classes; if interrupted, it continues where it stopped. Of a model on the hub the folder
+    is a copy, runs/USER--NAME.
 
     With --against, two models are compared on the same test images and nothing is written: each
     row ends in "A beats B", "B beats A" or "cannot tell".
@@ -30,6 +31,13 @@ def evaluate(args: Namespace) -> int:
             "Expected one of --against and --protocol full. Received both: --against compares two "
             "models on the test part; run the full protocol for each."
         )
+    from twinset.models.hub import is_on_hub, own_folder
+
+    if is_on_hub(args.run) and args.data is None and args.pairs is None:
+        raise DataError(
+            "Expected data to evaluate on, as a model from the hub comes without. Received none: "
+            "name a folder, a table or a data set."
+        )
     choose_backend(args.backend)
     from twinset.evaluation.of_run import compare_runs, evaluate_run, study_run
 
@@ -41,6 +49,7 @@ def evaluate(args: Namespace) -> int:
         say(json.dumps(comparison.to_dict()) if args.json else comparison.summary())
         return 0
     tell = None if args.json else lambda text: note(f"evaluate: {text}")
+    args.run = own_folder(args.run)
     if args.protocol == "full":
         summary, text = study_run(
             args.run, args.data, columns=named, progress=tell is not None, tell=tell

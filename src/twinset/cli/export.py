@@ -1,4 +1,4 @@
-"""The command that makes a model run elsewhere: `export`."""
+"""The commands that make a model run elsewhere: `export` and `push`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from twinset.cli.arguments import Arguments, choose_backend, note, say
+from twinset.cli.arguments import A_MODEL, Arguments, choose_backend, note, say
 
 
 def export(args: Namespace) -> int:
@@ -28,6 +28,35 @@ def export(args: Namespace) -> int:
     done = write(args.run, args.out, format=args.format, int8=args.int8, data=args.data, tell=tell)
     say(json.dumps(done.to_dict()) if args.json else done.summary())
     return 0
+
+
+def push(args: Namespace) -> int:
+    """Upload a model to the Hugging Face Hub, for everybody or for those who may see it.
+
+    The repository is made if there is none, and seen by its owner alone unless --public is given.
+    It gets the model, a page with its scores, the names of the classes, and fingerprints of the
+    images that were used, but no image. Needs a token that may write: $HF_TOKEN, or that of
+    `hf auth login`. Wherever a command takes a RUN, it then takes hf://USER/NAME.
+
+        twinset push runs/first user/shoes
+        twinset compare hf://user/shoes a.jpg b.jpg
+    """
+    choose_backend(None)
+    from twinset.models.onnx_model import load_model
+
+    address = load_model(args.run).push_to_hub(
+        args.name, private=not args.public, revision=args.revision
+    )
+    say(json.dumps({"model": address}) if args.json else address)
+    return 0
+
+
+def _push(takes: Arguments) -> None:
+    takes.option("run", A_MODEL, type=Path)
+    takes.option("name", "The repository: USER/NAME or ORGANISATION/NAME.")
+    takes.flag("--public", "Let everybody see a new repository.")
+    takes.option("--revision", "A branch, made if there is none. Default: main.", metavar="BRANCH")
+    takes.shared("--json")
 
 
 def _export(takes: Arguments) -> None:
@@ -53,4 +82,4 @@ def _export(takes: Arguments) -> None:
     takes.shared("--json")
 
 
-COMMANDS = {export: _export}
+COMMANDS = {export: _export, push: _push}

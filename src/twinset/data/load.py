@@ -24,12 +24,12 @@ from twinset.data.parts import Parts, divide, left_out_by
 from twinset.data.sources import is_path
 from twinset.data.split import comparable
 from twinset.errors import DataError, ModelError
-from twinset.files import write_bytes
+from twinset.files import MEMBERS, write_bytes
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
 
 DEFAULT = "fashion-mnist"  # what a run is on that does not say
-MEMBERS = "parts.npz"
+WHERE = ("source", "pairs", "columns")  # in the file of members: where the images were
 Tell: TypeAlias = Callable[[str], None]
 USED = ("fit", "tune", "calibration")
 
@@ -124,8 +124,7 @@ def write_members(folder: str | Path, parts: Parts, origin: Origin) -> None:
     file = io.BytesIO()
     prints: dict[str, Any] = {name: part.fingerprints for name, part in parts.named().items()}
     data, pairs, columns = origin.lasting
-    told = {"source": data, "pairs": pairs, "columns": json.dumps(dict(columns))}
-    for name, text in told.items():
+    for name, text in zip(WHERE, (data, pairs, json.dumps(dict(columns))), strict=True):
         if text is not None:  # as bytes, since a path need not be text
             prints[name] = np.frombuffer(os.fsencode(text), np.uint8)
     np.savez(file, **prints)
@@ -187,8 +186,7 @@ def origin_of(folder: str | Path, asked: Origin = Origin()) -> Origin:  # noqa: 
     """Tell where the images are from that are asked for; where none are, those of the run."""
     found = _members(Path(folder))
     data, pairs, columns = (
-        os.fsdecode(found[name].tobytes()) if name in found else None
-        for name in ("source", "pairs", "columns")
+        os.fsdecode(found[name].tobytes()) if name in found else None for name in WHERE
     )
     own = Origin(
         DEFAULT if data is None and pairs is None else data, pairs, json.loads(columns or "{}")

@@ -35,6 +35,7 @@ from twinset.evaluation.study import markdown, run_study
 from twinset.files import plain
 from twinset.metrics.comparison import Comparison
 from twinset.metrics.measure import measure
+from twinset.models.hub import local_folder
 from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe import Recipe
 from twinset.report.evaluation_page import write_page
@@ -190,8 +191,9 @@ def compare_runs(
 ) -> Comparison:
     """Tell which of two runs has the better model, on images that neither has used."""
     # Writes nothing: a comparison belongs to neither folder.
-    origin = run_data.origin_of(run, Origin(data, pairs, columns or {}))
-    (a, of_a), (b, of_b) = (_loaded(each, origin, None) for each in (run, other))
+    folders = [local_folder(each) for each in (run, other)]
+    origin = run_data.origin_of(folders[0], Origin(data, pairs, columns or {}))
+    (a, of_a), (b, of_b) = (_loaded(each, origin, None) for each in folders)
     tests = [_test_of(parts, origin) for parts in (of_a, of_b)]
     if tests[0].digest != tests[1].digest:
         raise DataError(

@@ -18,6 +18,7 @@ from twinset.errors import DataError, ModelError
 from twinset.files import write_bytes
 from twinset.metrics.pairs import score_pairs
 from twinset.models.card import CARD, GRAPH, Essentials, read_card
+from twinset.models.hub import is_on_hub, local_folder
 from twinset.models.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
@@ -121,7 +122,11 @@ def export(
             f"Expected a format out of {sorted(FILES)}, and int8 with onnx alone. "
             f"Received {format!r} and int8={int8}."
         )
-    home = Path(run) if isinstance(run, str | Path) else None
+    home = local_folder(run) if isinstance(run, str | Path) else None
+    if out is None and home is not None and is_on_hub(str(run)):
+        raise DataError(
+            "Expected a folder for the graph of a model on the hub. Received none: name one as out."
+        )
     target = _target(home, out, int8=int8)
     if home is not None:  # before Keras is loaded: a wrong folder is told at once
         _refuse_foreign(target, read_card(home).digest)
@@ -129,7 +134,7 @@ def export(
     from twinset.exporters.graph import export_graph, export_litert
     from twinset.models.keras_model import SiameseModel
 
-    model = run if isinstance(run, SiameseModel) else SiameseModel.load(run)
+    model = run if isinstance(run, SiameseModel) else SiameseModel.load(str(home))
     _refuse_foreign(target, model.digest)
     say("writing the graph, and comparing it with Keras")
     graph, difference = export_litert(model) if format == "litert" else export_graph(model)

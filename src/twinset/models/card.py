@@ -13,13 +13,14 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import VectorInput
 from twinset.decision import Calibrator, ErrorCurve, Threshold
 from twinset.errors import ModelError
+from twinset.files import write_bytes
 
 Kind = TypeVar("Kind")
 
 # Of the folder and of what a graph holds: the next number where this code would misread the old.
 FORMAT: Final = 2
 CARD, ENCODER, GRAPH = "model.json", "encoder.keras", "encoder.onnx"
-RECIPE = "recipe.toml"
+RECIPE, HISTORY = "recipe.toml", "history.csv"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class Card(Essentials):
     interrupted: bool  # whether training ended early, by Ctrl-C
     backend: str
     versions: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write the card into a model's folder."""
+        # with escapes: a class may be named by a folder whose bytes are no text
+        write_bytes(folder / CARD, json.dumps(self.to_dict(), indent=2).encode() + b"\n")
 
 
 def read_card(folder: str | Path) -> Card:

@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ from twinset.decision import Calibrator, ErrorCurve, Threshold, Verdict, judge
 from twinset.errors import DataError
 from twinset.models.card import TrainedOn
 from twinset.models.given import one_or_many, pixels_of, the_one
+from twinset.models.hub import push
 from twinset.progress import Progress, Wanted, reporting
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Embedder(ABC):
         history: one record per epoch; empty where that is not known.
         provenance: whose weights the encoder began with, and under which licence; empty where it
             learned from nothing.
+        home: the folder that it was read from; None where there is none.
     """
 
     preprocessing: Preprocessing | VectorInput
@@ -69,6 +72,7 @@ class Embedder(ABC):
     recipe: Recipe | None = None
     history: tuple[EpochRecord, ...] = ()
     provenance: tuple[Provenance, ...] = ()
+    home: Path | None = None
 
     @property
     @abstractmethod
@@ -223,6 +227,47 @@ class Embedder(ABC):
         return explain_pixels(
             (a, b), self.encode, self.judge, distance=self.distance, batch=size, patch=patch
         )
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        private: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+    ) -> str:
+        """Upload the model to the Hugging Face Hub, from where `load_model` takes it.
+
+        The repository gets what `save` writes, and a page (README.md) that says what the model is,
+        with its scores where the folder that it was read from was evaluated. Of that folder go
+        along, too, fingerprints of the images that were used, by which `twinset evaluate` leaves
+        them out elsewhere. No image and no path goes along; the names of the classes do. A model
+        fresh from `fit` has no graph: save it, call `export` on the folder, load it and push that,
+        and a server or a phone can use it without Keras.
+
+        Args:
+            name: "user/name", or "organisation/name". The repository is made if there is none.
+            private: whether a new repository is seen by its owner alone. Defaults to True.
+            token: one that may write. Defaults to $HF_TOKEN, or that of `hf auth login`.
+            revision: the branch, made if there is none. Defaults to "main".
+
+        Returns:
+            Its address with the commit, "hf://user/name@0123…", which always means this model.
+
+        Raises:
+            ModelError: the name is none, the package huggingface_hub is missing, the hub cannot be
+                reached, or says no.
+
+        Example:
+            >>> import numpy as np, twinset
+            >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
+            >>> data = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "bright"))
+            >>> model = twinset.fit(data, epochs=1, encoder={"units": [8]}, progress=False)
+            >>> model.push_to_hub("name")
+            Traceback (most recent call last):
+            twinset.errors.ModelError: Expected a name such as 'user/name' to push to. Received ...
+        """
+        return push(self, name, private=private, token=token, revision=revision)
 
     def calibrate(
         self,

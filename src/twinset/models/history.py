@@ -21,9 +21,9 @@ from twinset.metrics.baselines import (
     uniformity,
     unit_norm,
 )
+from twinset.models.card import HISTORY
 
 NAN = float("nan")
-HISTORY = "history.csv"
 _VALIDATION = "validation_"  # before the names of its scores in that file
 
 

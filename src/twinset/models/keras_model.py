@@ -25,9 +25,19 @@ from twinset.data.labelled import LabelledImages, VectorInput
 from twinset.decision import Calibrator, ErrorCurve, Threshold
 from twinset.errors import ModelError
 from twinset.files import write_bytes
-from twinset.models.card import CARD, ENCODER, RECIPE, Card, Essentials, TrainedOn, read_card
+from twinset.models.card import (
+    CARD,
+    ENCODER,
+    HISTORY,
+    RECIPE,
+    Card,
+    Essentials,
+    TrainedOn,
+    read_card,
+)
 from twinset.models.embedder import Embedder, Images, batch_size_for
-from twinset.models.history import HISTORY, EpochRecord, read_history, to_csv
+from twinset.models.history import EpochRecord, read_history, to_csv
+from twinset.models.hub import local_folder
 from twinset.networks.layers import Frozen
 from twinset.networks.own import load_encoder
 from twinset.networks.pretrained import OnnxTrunk
@@ -127,9 +137,7 @@ class SiameseModel(Embedder):
             backend=keras.backend.backend(),
             versions=versions(),
         )
-        # with escapes: a class may be named by a folder whose bytes are no text
-        text = json.dumps(card.to_dict(), indent=2)
-        write_bytes(folder / CARD, text.encode() + b"\n")
+        card.write(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> SiameseModel:
@@ -138,7 +146,7 @@ class SiameseModel(Embedder):
         Raises:
             ModelError: the folder holds no model, a damaged one, or one of another format.
         """
-        source = Path(folder)
+        source = local_folder(folder)
         card = read_card(source)
         try:
             encoder = (source / ENCODER).read_bytes()
@@ -158,7 +166,7 @@ class SiameseModel(Embedder):
         }
         model = cls(encoder=load_encoder(source / ENCODER), **own, **card.settings())
         # what is in an index was embedded under this one, whatever a later Keras calls its settings
-        model.__dict__["digest"] = card.digest
+        model.__dict__.update(digest=card.digest, home=source)
         return model
 
 

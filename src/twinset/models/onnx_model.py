@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
@@ -17,9 +17,12 @@ from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import VectorInput
 from twinset.decision import Calibrator, ErrorCurve, Threshold
 from twinset.errors import ModelError
+from twinset.files import write_bytes
 from twinset.models.card import (
     CARD,
+    ENCODER,
     GRAPH,
+    HISTORY,
     RECIPE,
     Card,
     Essentials,
@@ -28,6 +31,7 @@ from twinset.models.card import (
     read_card,
 )
 from twinset.models.embedder import Embedder, batch_size_for
+from twinset.models.hub import local_folder
 
 if TYPE_CHECKING:
     from twinset.models.history import EpochRecord
@@ -59,7 +63,7 @@ class Origin:
     """Where a model comes from: its recipe and history, read from its folder when asked for."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @cached_property
     def recipe(self) -> Recipe | None:
@@ -67,7 +71,7 @@ class Origin:
         # here, as the check of a recipe takes longer to import than a model to load
         from twinset.recipe import Recipe
 
-        return None if self._folder is None else Recipe.load(self._folder / RECIPE)
+        return None if self.folder is None else Recipe.load(self.folder / RECIPE)
 
     @cached_property
     def history(self) -> tuple[EpochRecord, ...]:
@@ -75,11 +79,11 @@ class Origin:
         # here, as a verdict needs no metrics
         from twinset.models.history import read_history
 
-        return () if self._folder is None else read_history(self._folder)
+        return () if self.folder is None else read_history(self.folder)
 
     def __getstate__(self) -> dict[str, Any]:
         # the folder may not be where this goes, so what is in it goes along
-        return {"_folder": None, "recipe": self.recipe, "history": self.history}
+        return {"folder": None, "recipe": self.recipe, "history": self.history}
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +138,34 @@ class OnnxModel(Embedder):
             result[start : start + len(part)] = self.encoder.session.run([OUTPUT], {INPUT: part})[0]
         return result
 
+    @property
+    def home(self) -> Path | None:  # type: ignore[override]
+        """The folder that it was read from; None for a graph alone."""
+        return self.origin.folder
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model to a folder: its graph, and what else the folder has that it is from.
+
+        Raises:
+            ModelError: what it was read from is gone or of another model by now, or a graph alone
+                was calibrated anew, which holds its own threshold.
+        """
+        target, home, graph = Path(folder), self.home, self.encoder.source
+        content = graph if isinstance(graph, bytes) else _content(graph)
+        card = None if home is None else read_card(home)
+        own = self.encoder.about if card is None else card
+        if own.digest != self.digest or (card is None and Essentials.of(self) != own):
+            raise ModelError(
+                f"{name_of(graph)}: expected the folder that this model was read from, unchanged. "
+                "Received another: load the model again, from the folder of its run."
+            )
+        write_bytes(target / GRAPH, content)
+        if home is not None and card is not None:
+            for path in (home / name for name in (ENCODER, RECIPE, HISTORY)):
+                if path.is_file():
+                    write_bytes(target / path.name, path.read_bytes())
+            replace(card, **vars(Essentials.of(self))).write(target)
+
     @classmethod
     def load(cls, source: str | Path) -> OnnxModel:
         """Read a model's folder, one that `twinset export` wrote, or an .onnx file of such alone.
@@ -143,7 +175,7 @@ class OnnxModel(Embedder):
         Raises:
             ModelError: there is no graph, it is damaged, or it is not of the model in the folder.
         """
-        path = Path(source)
+        path = local_folder(source)
         card = None
         if path.suffix != ".onnx":
             if (path / CARD).is_file() or not (path / GRAPH).is_file():
@@ -224,20 +256,29 @@ Engine: TypeAlias = Literal["auto", "onnx", "keras"]
 
 
 def load_model(
-    folder: str | Path, *, engine: Engine = "auto", tell: Callable[[str], None] | None = None
+    folder: str | Path,
+    *,
+    engine: Engine = "auto",
+    token: str | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Embedder:
     """Load a trained model to use it: to embed and compare images, to index and search them.
 
     Args:
         folder: as `twinset train` or `SiameseModel.save` wrote it; or what `twinset export` wrote,
-            the folder or the .onnx file alone.
+            the folder or the .onnx file alone; or "hf://user/name" for a model on the Hugging Face
+            Hub, with "@" and a branch, tag or commit after it where that counts. It is fetched
+            once, into the cache of the package huggingface_hub; without a network, what was
+            fetched is used. Of a repository no code is loaded, whatever it holds.
         engine: "onnx" for ONNX Runtime, which needs no Keras and starts in a fraction of its time;
             "keras"; or "auto": ONNX Runtime where the folder holds a graph of this very model,
             else Keras. Both give the same embeddings, up to the last digits. Defaults to "auto".
+        token: for a private repository. Defaults to $HF_TOKEN, or that of `hf auth login`.
         tell: is told why Keras is used, where "auto" has to. Defaults to none.
 
     Raises:
-        ModelError: the folder holds no model, a damaged one, or none for this engine.
+        ModelError: the folder holds no model, a damaged one, or none for this engine; the hub has
+            none of this name, or may not be read, or cannot be reached.
 
     Example:
         >>> import tempfile, numpy as np, twinset
@@ -252,7 +293,7 @@ def load_model(
     """
     if engine not in get_args(Engine):
         raise ModelError(f"Expected an engine out of {get_args(Engine)}. Received {engine!r}.")
-    source = Path(folder)
+    source = local_folder(folder, token=token)
     if engine == "keras" and source.suffix == ".onnx":
         raise ModelError(
             f"{source}: expected a model's folder for the engine keras. Received a graph."

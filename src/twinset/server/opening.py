@@ -14,6 +14,7 @@ from typing import Any
 from twinset.errors import ModelError, ReplacedError, StoreError, TwinsetError
 from twinset.models.card import CARD
 from twinset.models.embedder import Embedder
+from twinset.models.hub import local_folder
 from twinset.models.onnx_model import load_model
 from twinset.search import index_model
 from twinset.search.index import Index
@@ -44,8 +45,12 @@ def open_service(
         ModelError: the folder holds no graph.
         StoreError: no index there, or one that another model made and that keeps no copy of it.
     """
-    folder = None if isinstance(model, Embedder) else Path(model)
-    loaded = model if isinstance(model, Embedder) else _loaded(Path(model))
+    folder: Path | None = None
+    if isinstance(model, Embedder):
+        loaded = model
+    else:
+        folder = local_folder(model)
+        loaded = _loaded(folder)
     opened = index if isinstance(index, Index) else None
     if index is not None and not isinstance(index, Index):
         # without a model at first, which would be refused where the index was switched
