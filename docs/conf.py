@@ -7,14 +7,18 @@ import os
 import re
 import shutil
 import sys
+from html import escape
 from pathlib import Path
 from typing import Any
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT / "src"), str(DOCS)]
 
-from pages_of_reference import write_reference  # noqa: E402
+from pages_of_reference import file_names, write_reference  # noqa: E402
 
 import twinset  # noqa: E402
 
@@ -25,6 +29,7 @@ release = version = twinset.__version__
 html_title = f"twinset {release}"
 
 extensions = [
+    "ledger_bars",
     "myst_parser",
     "notfound.extension",
     "sphinx.ext.autodoc",
@@ -58,7 +63,10 @@ html_theme_options = {
 # the page 404 is shown at any address, so its links begin at the site's root
 notfound_urls_prefix = os.environ.get("SITE_ROOT", "/")
 
-autosummary_imported_members = True
+# browsers draw MathML themselves; MathJax would be fetched from elsewhere
+html_math_renderer = "mathml"
+
+autosummary_filename_map = file_names()
 autodoc_default_options = {"members": True, "undoc-members": False}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -66,6 +74,7 @@ autodoc_typehints_description_target = "documented"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_custom_sections = ["Call arguments", "Each of the results", "Reference"]
 
 # Files at the root of the repository that are pages of the site.
 ROOT_PAGES = {
@@ -121,7 +130,19 @@ def _of_others(app: Any, kind: str, name: str, value: Any, skip: bool, options: 
     return None if (home or "twinset").startswith("twinset") else True
 
 
-def _reach_by_keys(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
+def _formula(translator: Any, node: nodes.Element) -> None:
+    text = re.sub(r"(\\[Bb]ig)([([])", r"\1l\2", node.astext())
+    text = re.sub(r"(\\[Bb]ig)([)\]])", r"\1r\2", text)
+    block = isinstance(node, nodes.math_block)
+    mathml = tex2mathml(text, as_block=block)
+    translator.body.append(f'<div class="formula" tabindex="0">{mathml}</div>' if block else mathml)
+    raise nodes.SkipNode
+
+
+def _finish(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
+    if doctree and (texts := list(doctree.findall(nodes.paragraph))):
+        told = escape(" ".join(texts[0].astext().split())[:160])
+        context["metatags"] += f'<meta name="description" content="{told}">'
     # what scrolls sideways on a phone can be scrolled by keys alone
     if body := context.get("body"):
         scrolls = r'<(pre|div class="table-wrapper[^"]*")>'
@@ -147,5 +168,6 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", _as_rst, priority=400)
     app.connect("source-read", _of_page)
     app.connect("include-read", _of_included)
-    app.connect("html-page-context", _reach_by_keys)
+    app.connect("html-page-context", _finish)
     app.connect("html-page-context", _in_its_language)
+    app.add_html_math_renderer("mathml", (_formula, None), (_formula, None))

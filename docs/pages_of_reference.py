@@ -18,8 +18,16 @@ def public_names() -> dict[str, list[str]]:
             rooms.setdefault(home, []).append(f"twinset.{name}")
     for room in (losses, networks):
         named = [f"{room.__name__}.{name}" for name in room.__all__ if not name.isupper()]
-        rooms[room.__name__.split(".")[1]] = named
+        rooms.setdefault(room.__name__.split(".")[1], []).extend(named)
     return rooms
+
+
+def file_names() -> dict[str, str]:
+    """Tell classes from functions where letters' case alone does, as some disks do not keep it."""
+    names = [name for named in public_names().values() for name in named]
+    return {
+        name: f"{name}-class" for name in names if name != name.lower() and name.lower() in names
+    }
 
 
 def write_reference(folder: Path) -> None:
