@@ -59,12 +59,56 @@ def test_the_wheel_has_each_file_of_the_package_and_no_other(wheel):
     assert set(offered) == set(PROJECT["optional-dependencies"])
 
 
+# As in an installation without extras: these can be neither found nor imported.
+HIDDEN = ("matplotlib", "pandas", "sklearn")
+WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({HIDDEN!r}))"
+# What the extras are for is told, and all else works.
+ASKED = """
+import sys, twinset
+from twinset import *
+from twinset import figures
+from twinset.cli.app import main
+for call in (SiameseTransformer, lambda: figures.roc({})):
+    try:
+        call()
+    except TwinsetError as error:
+        print(error)
+for line in ("evaluate run", "explain run a.jpg b.jpg --picture why.png"):
+    sys.argv = ["twinset", *line.split()]
+    try:
+        main()
+        print("= 0")
+    except SystemExit as stop:
+        print("=", stop.code or 0)
+"""
+
+
 def test_a_newcomers_first_answer_from_the_wheel(wheel, tmp_path):
     """The commands of `./task newcomer`, which installs as well; here on fewer photos."""
     newcomer = script("newcomer")
     assert 1 + len(newcomer.COMMANDS) <= 3
+    (wheel / "sitecustomize.py").write_text(WITHOUT_EXTRAS, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(wheel)}
     where = [sys.executable, "-c", "import twinset; print(twinset.__file__)"]
     assert subprocess.check_output(where, env=environment, text=True).startswith(str(wheel))
     said = newcomer.answer(sys.executable, tmp_path, 4, environment=environment)
     assert said.startswith("same")
+
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert "Traceback" not in done.stderr
+    assert "pip install 'twinset[sklearn]'" in done.stdout
+    assert "pip install 'twinset[pictures]'" in done.stdout
+    assert re.findall("^= (.*)", done.stdout, re.MULTILINE) == ["0", "2"]
+    assert "--picture: Expected matplotlib to be installed" in done.stderr
+    for page in ("report.html", "evaluation.html"):
+        text = (tmp_path / "run" / page).read_text("utf-8")
+        assert "This page has no plots. Expected matplotlib" in text
+        assert "<img" not in text
+    assert not list((tmp_path / "run").glob("*.png"))

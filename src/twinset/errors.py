@@ -12,6 +12,7 @@
     │   ├── UnknownItemError    an id that the index does not hold
     │   └── ReplacedError       the index was made anew, or switched to another model, while open
     ├── ServerError             a server of twinset says no, or does not answer
+    ├── MissingError            a package that something needs is not installed
     ├── UnfinishedError         a model is trained and saved, but its report or the like failed
     └── TrainingError           training stopped for a reason that more epochs will not mend
         ├── NonFiniteLossError  the loss became NaN or infinite
@@ -22,6 +23,8 @@
 Each message says what was expected, what came, and what to do. The command line prints it as
 one line and exits with code 2.
 """
+
+from importlib.util import find_spec
 
 
 class TwinsetError(Exception):
@@ -62,6 +65,25 @@ class ReplacedError(StoreError):
 
 class TakenError(StoreError):
     """A place for a new index that has one already."""
+
+
+class MissingError(TwinsetError, ImportError):
+    """An installation without the package that something needs."""
+
+
+def without(package: str, extra: str, what: str) -> str | None:
+    """Say that a package is not installed, and how to get it; None where it is there."""
+    if find_spec(package) is not None:  # found, not imported, which may take seconds
+        return None
+    return (
+        f"Expected {package} to be installed, for {what}. Received an installation without it: "
+        f"`pip install 'twinset[{extra}]'`."
+    )
+
+
+def no_drawing() -> str | None:
+    """Say why nothing can be drawn here; None where it can."""
+    return without("matplotlib", "pictures", "pictures")
 
 
 class ServerError(TwinsetError, RuntimeError):

@@ -43,7 +43,9 @@ def names(requirements):
 
 def not_there():
     """What a serving installation has not, as it is imported."""
-    every = names(PROJECT["project"]["dependencies"]) - set(SERVING)
+    extras = PROJECT["project"]["optional-dependencies"]
+    every = names(PROJECT["project"]["dependencies"]) | names(extras["pictures"])
+    every = (every | names(extras["sklearn"])) - set(SERVING)
     return sorted({IMPORTED.get(name, name) for name in every} | {"httpx", "tensorflow", "torch"})
 
 

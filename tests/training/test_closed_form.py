@@ -45,6 +45,31 @@ def test_within_classes_the_covariance_becomes_the_unit_matrix(kind):
     np.testing.assert_allclose(within(mapped, labels), np.eye(mapped.shape[1]), atol=1e-2)
 
 
+def test_shrinkage_by_itself_is_that_of_ledoit_and_wolf():
+    from sklearn.covariance import ledoit_wolf
+
+    rows, labels = classes(count=9, size=4)
+    inner = np.concatenate([rows[labels == k] - rows[labels == k].mean(0) for k in set(labels)])
+    inner = inner.astype(float) * np.sqrt(4 / 3)
+    values, vectors = np.linalg.eigh(ledoit_wolf(inner, assume_centered=True)[0])
+    assert ledoit_wolf(inner, assume_centered=True)[1] > 0.01
+    expected = (vectors * values**-0.5) @ vectors.T
+    head = fit_head(rows, labels, "whitened", shrinkage="auto")
+    np.testing.assert_allclose(head.matrix, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("images", [300, 900])
+def test_of_many_features_the_directions_of_most_variance_are_kept(images):
+    """As an exact decomposition finds them, for more images than features and for fewer."""
+    rng = np.random.default_rng(0)
+    strong = rng.normal(size=(images, 8)) @ rng.normal(size=(8, 600))
+    rows = (strong + 0.1 * rng.normal(size=strong.shape)).astype(np.float32)
+    head = fit_head(rows, np.arange(images) % 5, "whitened", dim=8)
+    exact = np.linalg.svd(rows - rows.mean(0), full_matrices=False)[2][:8]
+    kept = np.linalg.qr(head.matrix)[0]
+    np.testing.assert_allclose(np.linalg.svd(exact @ kept)[1], 1, atol=1e-3)
+
+
 def test_the_leading_directions_of_lda_separate_most():
     """The ratio of Fisher along its first direction is the largest there is (a slow oracle)."""
     from scipy.linalg import eigh

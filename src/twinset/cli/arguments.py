@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinset.errors import RecipeError
+from twinset.errors import RecipeError, no_drawing
 
 if TYPE_CHECKING:
     from twinset.data.image_sources import Skipped
@@ -25,6 +25,15 @@ A_RECIPE = f"A built-in recipe ({', '.join(RECIPES)}), or the path of a .toml fi
 A_RUN = "Folder of a run, as `twinset train` wrote it, or hf://USER/NAME[@REVISION] on the hub."
 A_MODEL = f"{A_RUN[:-1]}, or the folder of an exported model."
 INDEX_PLACE = "a folder, postgresql://…?index=NAME or milvus://…?index=NAME"
+
+
+def drawn(text: str) -> Path:
+    """Take the path of what is to be drawn, where anything can be."""
+    reason = no_drawing()
+    if reason:
+        raise argparse.ArgumentTypeError(reason)
+    return Path(text)
+
 
 COLUMNS = {
     "image": "with paths or images. Default: one called path, image, file or the like",
@@ -70,7 +79,7 @@ SHARED: dict[str, dict[str, Any]] = {
         "metavar": "CONDITION",
     },
     "--point": {"about": "Judge by this operating point, saved with the index.", "metavar": "NAME"},
-    "--picture": {"about": "Draw the results to this file.", "type": Path, "metavar": "PNG"},
+    "--picture": {"about": "Draw the results to this file.", "type": drawn, "metavar": "PNG"},
     "--backend": {
         "about": "Keras backend. Default: $KERAS_BACKEND, else jax.",
         "choices": BACKENDS,

@@ -16,6 +16,7 @@ from twinset.cli.arguments import (
     Arguments,
     choose_backend,
     columns_of,
+    drawn,
     note,
     say,
 )
@@ -166,7 +167,7 @@ def _check(takes: Arguments) -> None:
     takes.option(
         "--pictures",
         "Folder for pictures: classes.png, or pairs.png, and, if there are any, look_alikes.png.",
-        type=Path,
+        type=drawn,
         metavar="FOLDER",
     )
     takes.option(

@@ -16,6 +16,7 @@ from twinset.data.labelled import Labelled, LabelledImages
 from twinset.data.pair_parts import pairs_of
 from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
 from twinset.data.parts import Parts
+from twinset.errors import no_drawing
 from twinset.evaluation.baselines import baseline_of
 from twinset.evaluation.choice import Choice
 from twinset.evaluation.crossfit import CrossFitted
@@ -128,6 +129,8 @@ def _pictures(
     threshold = model.threshold.value
     if model.history:  # a head in closed form has none
         yield from _of_the_training(model)
+    if no_drawing():
+        return
     yield _picture(
         "distances",
         "Distances of the test pairs. A match is a distance at or below the threshold.",
@@ -144,9 +147,10 @@ def _pictures(
 
 def _of_the_training(model: SiameseModel) -> Iterator[Picture]:
     epochs, losses = zip(*((record.epoch, record.loss) for record in model.history), strict=True)
-    yield _picture(
-        "loss", "Mean loss of each epoch, while training.", figures.loss_curve(epochs, losses)
-    )
+    if not no_drawing():
+        yield _picture(
+            "loss", "Mean loss of each epoch, while training.", figures.loss_curve(epochs, losses)
+        )
     choice = model.recipe.stopping
     yield health_picture(
         model.history, scale=model.recipe.scale, by=choice.by, best=choice.keep == "best"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from twinset import figures
 from twinset.data.labelled import Labelled, LabelledImages
+from twinset.errors import no_drawing
 from twinset.metrics.table import METRICS
 from twinset.report.evaluation_page import UnseenSection, unseen_section
 from twinset.report.page import Picture
@@ -75,6 +76,8 @@ def pictures(
     evaluation: Mapping[str, Any], data: Labelled, study: Mapping[str, Any] | None = None
 ) -> tuple[Picture, ...]:
     """Draw all pictures of an evaluation, as its JSON file holds it, on these test images."""
+    if no_drawing():
+        return ()
     names = evaluation["class_names"]
     result = evaluation["results"]["model"]
     drawn = [

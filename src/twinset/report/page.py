@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinset.errors import DataError
+from twinset.errors import DataError, no_drawing
 from twinset.files import plain, write_bytes
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Picture:
 
     name: str  # of its file, without ".png"; unique in the report, whose page shows it as words
     caption: str  # what to see in it
-    png: bytes  # as `twinset.figures.png_bytes` makes them
+    png: bytes  # as `twinset.figures.png_bytes` makes them; empty where nothing can be drawn
     notes: tuple[str, ...] = ()  # sentences on what it shows, each a point of a list
 
     def __post_init__(self) -> None:
@@ -33,7 +33,8 @@ class Picture:
                 "Expected letters, digits, - and _ as the name of a picture, which names its file. "
                 f"Received {self.name!r}."
             )
-        if self.png[:8] != b"\x89PNG\r\n\x1a\n" or self.png[12:16] != b"IHDR":
+        is_png = self.png[:8] == b"\x89PNG\r\n\x1a\n" and self.png[12:16] == b"IHDR"
+        if self.png and not is_png:
             raise DataError(
                 f"Expected the bytes of a PNG file as picture {self.name!r}. "
                 f"Received {len(self.png)} bytes that begin with {self.png[:8]!r}."
@@ -57,8 +58,9 @@ class Picture:
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
     def write(self, folder: str | Path) -> None:
-        """Write `<name>.png` into a folder, in one step."""
-        write_bytes(Path(folder) / f"{self.name}.png", self.png)
+        """Write `<name>.png` into a folder, in one step, if there is one."""
+        if self.png:
+            write_bytes(Path(folder) / f"{self.name}.png", self.png)
 
 
 def check_names(pictures: Sequence[Picture]) -> None:
@@ -85,6 +87,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["no_drawing"] = no_drawing()
     environment.filters |= {"as": number_text, "fact": fact, "percent": percent}
     return environment
 

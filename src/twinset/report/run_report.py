@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from twinset import tables
-from twinset.errors import DataError
+from twinset.errors import DataError, no_drawing
 from twinset.files import plain, write_bytes
 from twinset.metrics.intervals import share_interval
 from twinset.metrics.pairs import PairScores
@@ -166,6 +166,16 @@ def health_picture(
 ) -> Picture:
     """Draw how healthy a training was, and say of each statistic what is healthy."""
     # by what the best epoch is found, and whether the model has its weights
+    return Picture(
+        "health",
+        "Statistics of the last batch of each epoch; active share and gradient norm are means "
+        "over its steps. A dashed grey line is where a guard stops the training.",
+        b"" if no_drawing() else _health_drawn(history, scale),
+        notes=(*validation_sentences(history, by, best), *sentences(history)),
+    )
+
+
+def _health_drawn(history: Sequence[EpochRecord], scale: float) -> bytes:
     from twinset import figures  # here, as a report itself needs no matplotlib
 
     rows = [record.flat() for record in history]
@@ -189,13 +199,7 @@ def health_picture(
     if "validation_auc" in values:
         scores = {"recall@1": values["validation_recall_at_1"], "AUC": values["validation_auc"]}
         panels.append(figures.Panel("validation images", scores, share=True, zero=False))
-    return Picture(
-        "health",
-        "Statistics of the last batch of each epoch; active share and gradient norm are means "
-        "over its steps. A dashed grey line is where a guard stops the training.",
-        figures.png_bytes(figures.training_health(values["epoch"], panels)),
-        notes=(*validation_sentences(history, by, best), *sentences(history)),
-    )
+    return figures.png_bytes(figures.training_health(values["epoch"], panels))
 
 
 def validation_sentences(history: Sequence[EpochRecord], by: str, best: bool) -> tuple[str, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.errors import without
 from twinset.nearest import Matrix
 from twinset.server.child import Arrays, ChildError, in_child
 
@@ -111,8 +111,9 @@ class Tsne:
 
     def points(self, vectors: Vectors) -> Points:
         """Compute the points of vectors (n, d), n ≥ 4, or raise a `ChildError`."""
-        if find_spec("sklearn") is None:
-            raise ChildError("t-SNE needs scikit-learn, which is not installed here.")
+        reason = without("sklearn", "sklearn", "t-SNE")
+        if reason:
+            raise ChildError(reason)
         chosen = spread(len(vectors), self.most)
         own = self._computed(vectors[chosen])
         if len(chosen) == len(vectors):

@@ -5,19 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from twinset.data.labelled import Labelled
+from twinset.errors import MissingError, without
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
 from twinset.training.fit import fit
+
+_WHY_NOT = without("sklearn", "sklearn", "SiameseTransformer")
+if _WHY_NOT and not TYPE_CHECKING:
+    # `from twinset import *` names the class in any installation
+
+    def _refuse(cls: type, *_: Any, **__: Any) -> None:
+        raise MissingError(_WHY_NOT)
+
+    BaseEstimator = type("BaseEstimator", (), {"__new__": _refuse})
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin = type("A", (), {}), type("B", (), {})
+else:
+    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+    from sklearn.utils import Tags, check_random_state
+    from sklearn.utils.validation import check_is_fitted, validate_data
 
 
 class SiameseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
