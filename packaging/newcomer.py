@@ -58,7 +58,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         venv.create(folder / "venv", with_pip=True)
-        python = next((folder / "venv").glob("*/python*")).parent / "python"
+        python = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         empty = size(folder / "venv")
         started = time.perf_counter()
         install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
