@@ -21,44 +21,60 @@ from twinset.settings import Makers
 PACKAGE = Path(__file__).parent / "third_party"
 
 
-def run(*arguments):
-    """Run the command line with the package installed; its output."""
+ALL = """
+import contextlib, io, json, sys
+from twinset.cli.app import run
+said = {}
+for command in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        run(command)
+    said[command[0]] = out.getvalue()
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What the commands say of their loss, network and data, with the package installed.
+
+    In one process, as each would import Keras; and the folder that they have written to.
+    """
+    folder = tmp_path_factory.mktemp("runs")
+    settings = ["pairs=batch", "batch_size=8", "epochs=2"]
+    settings += ["loss.name=align_uniform", "loss.t=1.5"]
+    settings += ["encoder.name=pooled", "encoder.cells=2"]
+    chosen = [word for setting in settings for word in ("--set", setting)]
+    rng = np.random.default_rng(0)
+    for name in ("standing.png", "lying.png"):
+        Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / name)
+    commands = [
+        ["train", "stripes://20", "--out", "run", *chosen, "--json"],
+        ["compare", "run", "standing.png", "lying.png", "--json"],
+        ["check", "stripes://20", "--json"],
+        ["index", "run", "stripes://20", "--out", "stripes.index"],
+    ]
     paths = [str(PACKAGE), str(Path(twinset.__file__).parents[1])]
     done = subprocess.run(
-        [sys.executable, "-m", "twinset", *map(str, arguments)],
+        [sys.executable, "-c", ALL],
+        input=json.dumps(commands),
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
         encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return json.loads(done.stdout) | {"folder": folder}
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The folder of a run of their loss and their network on their data."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    settings = ["pairs=batch", "batch_size=8", "epochs=2"]
-    settings += ["loss.name=align_uniform", "loss.t=1.5"]
-    settings += ["encoder.name=pooled", "encoder.cells=2"]
-    chosen = [word for setting in settings for word in ("--set", setting)]
-    found = json.loads(run("train", "stripes://20", "--out", folder, *chosen, "--json"))
-    assert Path(found["folder"]) == folder
-    return folder
-
-
-def test_a_loss_and_a_network(trained):
-    recipe = (trained / "recipe.toml").read_text("utf-8")
+def test_a_loss_and_a_network(said):
+    assert json.loads(said["train"])["folder"] == "run"
+    recipe = (said["folder"] / "run/recipe.toml").read_text("utf-8")
     assert 'name = "align_uniform"' in recipe
     assert "t = 1.5" in recipe
     assert 'name = "pooled"' in recipe
     assert "cells = 2" in recipe
-    rng = np.random.default_rng(0)
-    for name in ("standing.png", "lying.png"):
-        Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(name)
-    verdict = json.loads(run("compare", trained, "standing.png", "lying.png", "--json"))
-    assert verdict["distance"] > 0
+    assert json.loads(said["compare"])["distance"] > 0
 
 
 def test_their_settings_are_checked_like_ours(monkeypatch):
@@ -71,12 +87,12 @@ def test_their_settings_are_checked_like_ours(monkeypatch):
         losses.parse("align_uniforn", {})
 
 
-def test_a_source_of_data(trained):
-    found = json.loads(run("check", "stripes://20", "--json"))
+def test_a_source_of_data(said):
+    found = json.loads(said["check"])
     assert (found["name"], found["images"]) == ("stripes", 40)
-    assert "40 added" in run("index", trained, "stripes://20", "--out", "stripes.index")
+    assert "40 added" in said["index"]
     # the run remembers where its data was, though that is no path
-    assert origin_of(trained) == ("stripes://20", None, {})
+    assert origin_of(said["folder"] / "run") == ("stripes://20", None, {})
 
 
 def test_their_sources_are_named_where_none_claims_a_place(monkeypatch):

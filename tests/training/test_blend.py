@@ -123,6 +123,7 @@ def test_a_mirror_image_has_the_same_embedding(tmp_path):
         blended(CASES["deep head"][1](), Blend(mirror=True))
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("mirrors", [True, False])
 def test_the_data_says_what_mirrors(fashion_mnist, mirrors):
     few = replace(fashion_mnist[0].subset(np.arange(300)), mirrors=mirrors)
@@ -132,6 +133,7 @@ def test_the_data_says_what_mirrors(fashion_mnist, mirrors):
     assert (apart < 1e-5) == mirrors
 
 
+@pytest.mark.any_backend
 def test_fit_blends_what_it_trained(fashion_mnist):
     few = fashion_mnist[0].subset(np.arange(600))
     plain = {"encoder": {"widths": [4, 8], "embedding": 6}, "epochs": 1, "progress": False}
@@ -183,6 +185,7 @@ def test_a_blend_of_vectors(tmp_path):
     )
 
 
+@pytest.mark.any_backend
 def test_unseen_classes_gain(fashion_mnist):
     """The blend tells classes apart that it never saw, better than what was learned, or pixels."""
     train, test = fashion_mnist

@@ -1,6 +1,7 @@
 """Ordinary Keras callbacks: each works as its user expects, or is refused before an epoch."""
 
 import csv
+import functools
 import importlib.util
 
 import keras
@@ -28,6 +29,12 @@ def same(one, two):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.fixture(scope="module")
+def alone(stripes):
+    """Train as many epochs without a callback: `alone(1)`, each once."""
+    return functools.cache(lambda epochs: fit(stripes, epochs=epochs))
+
+
 class Story(keras.callbacks.Callback):
     """Notes what it is told, and the weights at that moment."""
 
@@ -53,7 +60,7 @@ class Story(keras.callbacks.Callback):
         self._note("epoch ends", epoch)
 
 
-def test_the_story_is_told_in_order_with_the_weights_of_the_moment(stripes):
+def test_the_story_is_told_in_order_with_the_weights_of_the_moment(stripes, alone):
     story = Story()
     model = fit(stripes, story, epochs=2)
     steps = model.history[0].steps
@@ -67,17 +74,15 @@ def test_the_story_is_told_in_order_with_the_weights_of_the_moment(stripes):
     ]
     weights = [each[2] for each in story.heard]
     same(weights[1], twinset.networks.build(model.recipe.encoder, (6, 5), seed=0).get_weights())
-    same(weights[2], fit(stripes, epochs=1).encoder.get_weights())
+    same(weights[2], alone(1).encoder.get_weights())
     same(weights[2], weights[3])
     same(weights[4], model.encoder.get_weights())
     assert not np.allclose(weights[2][0], weights[4][0])
 
 
-def test_who_only_listens_changes_nothing(stripes):
-    same(
-        fit(stripes, Story(), epochs=3).encoder.get_weights(),
-        fit(stripes, epochs=3).encoder.get_weights(),
-    )
+def test_who_only_listens_changes_nothing(stripes, alone):
+    listened = fit(stripes, Story(), epochs=3)
+    same(listened.encoder.get_weights(), alone(3).encoder.get_weights())
 
 
 @pytest.mark.parametrize("loss", ["supcon", "proxy_anchor"])
@@ -95,14 +100,14 @@ def test_model_checkpoint_saves_the_weights_of_each_epoch(stripes, tmp_path, los
         same(loaded.get_weights(), expected)
 
 
-def test_early_stopping_stops_and_restores_the_best(stripes):
+def test_early_stopping_stops_and_restores_the_best(stripes, alone):
     stopping = keras.callbacks.EarlyStopping(
         "loss", min_delta=100, patience=2, restore_best_weights=True
     )
     model = fit(stripes, stopping, epochs=30)
     assert len(model.history) == 3
     assert not model.interrupted
-    same(model.encoder.get_weights(), fit(stripes, epochs=1).encoder.get_weights())
+    same(model.encoder.get_weights(), alone(1).encoder.get_weights())
 
 
 def test_a_learning_rate_scheduler_is_heeded_from_the_first_step_on(stripes):
@@ -140,13 +145,13 @@ def test_weights_that_a_callback_sets_are_taken(stripes):
     assert not any(w.any() for w in model.encoder.get_weights())
 
 
-def test_the_encoder_is_saved_without_the_optimiser(stripes, tmp_path):
+def test_the_encoder_is_saved_without_the_optimiser(stripes, alone, tmp_path):
     fit(stripes, Story(), epochs=1).save(tmp_path / "heard")
-    fit(stripes, epochs=1).save(tmp_path / "alone")
-    heard, alone = (
+    alone(1).save(tmp_path / "alone")
+    heard, plain = (
         len((tmp_path / name / "encoder.keras").read_bytes()) for name in ("heard", "alone")
     )
-    assert heard == pytest.approx(alone, rel=0.05)
+    assert heard == pytest.approx(plain, rel=0.05)
 
 
 class EachBatch(keras.callbacks.Callback):

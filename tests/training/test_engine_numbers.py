@@ -1,5 +1,6 @@
 """What the engines compute where it is easy to get wrong: padding, 16 bits, settings of recipes."""
 
+import functools
 import os
 import time
 
@@ -75,14 +76,21 @@ BATCH = {
 }
 
 
+@pytest.fixture(scope="module")
+def trained(stripes):
+    """Train on these pairs in this precision: `trained("batch", "float32")`, each once."""
+    tutorial = {"pairs": "tutorial", "loss": {"name": "contrastive"}, "epochs": 6}
+    return functools.cache(
+        lambda pairs, precision: twinset.fit(
+            stripes, **BATCH | (tutorial if pairs == "tutorial" else {}), precision=precision
+        )
+    )
+
+
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("pairs", ["batch", "tutorial"])
-def test_sixteen_bits_learn_what_thirty_two_do(stripes, precision, pairs):
-    settings = BATCH | {"pairs": pairs}
-    if pairs == "tutorial":
-        settings |= {"loss": {"name": "contrastive"}, "epochs": 6}
-    full = twinset.fit(stripes, **settings)
-    half = twinset.fit(stripes, **settings, precision=precision)
+def test_sixteen_bits_learn_what_thirty_two_do(stripes, trained, precision, pairs):
+    full, half = trained(pairs, "float32"), trained(pairs, precision)
     assert keras.config.dtype_policy().name == "float32"
     weights = half.encoder.trainable_variables
     assert {variable.dtype for variable in weights} == {"float32"}

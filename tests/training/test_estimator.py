@@ -14,6 +14,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 import twinset
 from twinset.errors import DataError, RecipeError
 
+pytestmark = pytest.mark.any_backend
+
 # in closed form, as each check trains, and what is checked is the same
 QUICK = {"head.kind": "lda"}
 # check → why it says nothing here
