@@ -60,6 +60,17 @@ def test_only_what_is_not_ours_is_not_run():
                 assert block.note.startswith("not run: needs "), f"{page}:{block.line}"
 
 
+def test_code_of_other_libraries_parses_and_is_none_of_ours():
+    """It is marked `py`, as nothing runs it."""
+    found = [(page, block) for page in pages.PAGES for block in pages.blocks_of(page)]
+    theirs = [(page, block) for page, block in found if block.kind == "py"]
+    assert theirs
+    for page, block in theirs:
+        assert page.parent.name == "coming-from", page
+        assert "twinset" not in block.text
+        ast.parse(block.text)
+
+
 def test_the_program_without_twinset(fashion_mnist, tmp_path):
     from dataclasses import replace
 
