@@ -71,7 +71,7 @@ __version__ = "0.2.0"
 
 # ~/.keras/keras.json is no choice to respect: Keras itself writes it, naming TensorFlow, at the
 # first import on every machine.
-os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "jax"
 # TensorFlow tells its CPU's instruction sets at every import.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -31,6 +31,11 @@ class TwinsetError(Exception):
     """The root: catching it catches every error that is the caller's to mend."""
 
 
+def reason(error: Exception) -> str:
+    """Tell why the system refused, without its number and the path, or what else an error says."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 class DataError(TwinsetError, ValueError):
     """Images, labels or pairs that cannot be used."""
 

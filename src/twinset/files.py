@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from twinset.errors import DataError
+from twinset.errors import DataError, reason
 
 MEMBERS = "parts.npz"  # of a run's folder: which images were in which part
 
@@ -38,6 +39,19 @@ def write_bytes(path: str | Path, data: bytes) -> None:
             draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def check_writable(target: Path) -> None:
+    """Refuse a file or folder that cannot be made, before the work whose result it is for.
+
+    Raises:
+        OSError: as the writing would.
+    """
+    folder = next(each for each in target.absolute().parents if each.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder", str(target))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"nothing may be written in {folder}", str(target))
 
 
 @contextmanager
@@ -96,8 +110,7 @@ def run_folder(
     except DataError:
         raise
     except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{folder}: expected a folder to write to. {reason}.") from None
+        raise DataError(f"{folder}: expected a folder to write to. {reason(error)}.") from None
     return folder
 
 

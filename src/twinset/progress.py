@@ -75,7 +75,7 @@ def reporting(progress: Wanted) -> Iterator[Report]:
     """
     if callable(progress):
         yield progress
-    elif not progress:
+    elif not progress or sys.stderr is None:  # as of a Windows program without a console
         yield lambda _: None
     elif sys.stderr.isatty():
         with _bar() as tell:

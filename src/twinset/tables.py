@@ -33,7 +33,7 @@ def text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         table.add_column(cell(name.removeprefix(">")), justify=side, overflow="fold")
     for row in rows:
         table.add_row(*map(cell, row))
-    wide = None if sys.stdout.isatty() else NO_TERMINAL
+    wide = None if sys.stdout is not None and sys.stdout.isatty() else NO_TERMINAL
     console = Console(width=wide, color_system=None)
     with console.capture() as shown:
         console.print(table)

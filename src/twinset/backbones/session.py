@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twinset.cores import cores
-from twinset.errors import ModelError
+from twinset.errors import ModelError, reason
 
 # Of the input and the output of a graph.
 INPUT, OUTPUT = "images", "embeddings"
@@ -64,11 +64,15 @@ def open_session(graph: Path | bytes) -> Any:
     # the throughput of a small encoder, measured.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
+        if isinstance(graph, Path):
+            with graph.open("rb") as file:  # the system's own words, where it may not be read
+                # it takes paths as UTF-8 alone
+                graph = graph if str(graph).isascii() else file.read()
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - a dozen classes of its own, without a common one
         raise ModelError(
             f"{name}: expected an ONNX graph that ONNX Runtime can run. "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {reason(error)}"
         ) from None
 
 

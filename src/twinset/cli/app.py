@@ -12,6 +12,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 
 import twinset
 from twinset import cli
@@ -72,7 +73,7 @@ def run(words: Sequence[str]) -> int:
 
 def _overview() -> ArgumentParser:
     lines = (
-        f"  {name:<12}{inspect.cleandoc(command.__doc__ or '').splitlines()[0]}"
+        f"  {name:<12}{next(iter((inspect.getdoc(command) or '').splitlines()), '')}"
         for name, (command, _) in commands().items()
     )
     parser = Arguments("twinset", "\n".join([_ABOUT, "commands:", *lines])).parser
@@ -83,6 +84,10 @@ def _overview() -> ArgumentParser:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in a message and exit code 2."""
+    # closed by who started us (`>&-`, a service): what is printed goes nowhere
+    if sys.stdout is None or sys.stderr is None:
+        nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as we run
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     for stream in (sys.stdout, sys.stderr):
         # names of files hold half characters, and a terminal may not know all of ours
         if isinstance(stream, io.TextIOWrapper):
@@ -92,6 +97,7 @@ def main() -> None:
 
         # else matplotlib makes a new folder in each process, and says so in three lines
         os.environ.setdefault("MPLCONFIGDIR", str(cache_folder("matplotlib")))
+    os.environ["MPLBACKEND"] = "agg"  # pictures go to files: a wrong name would end the command
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
@@ -110,10 +116,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> int:
-    # no control characters but new lines: names of files hold whatever somebody put there
-    lines = [
-        "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-        for line in message.split("\n")
-    ]
-    note("twinset: " + "\n".join(lines))
+    note(f"twinset: {message}")
     return 2

@@ -27,12 +27,21 @@ A_MODEL = f"{A_RUN[:-1]}, or the folder of an exported model."
 INDEX_PLACE = "a folder, postgresql://…?index=NAME or milvus://…?index=NAME"
 
 
+def output(text: str) -> Path:
+    """Take the place of a result, which is judged before the work."""
+    # here, as the help need not wait for numpy
+    from twinset.files import check_writable
+
+    check_writable(Path(text))
+    return Path(text)
+
+
 def drawn(text: str) -> Path:
     """Take the path of what is to be drawn, where anything can be."""
     reason = no_drawing()
     if reason:
         raise argparse.ArgumentTypeError(reason)
-    return Path(text)
+    return output(text)
 
 
 COLUMNS = {
@@ -141,7 +150,7 @@ class _WithoutWrappers(importlib.abc.MetaPathFinder):
 
 def choose_backend(name: str | None) -> None:
     """Choose Keras' backend before Keras is imported; None: that of the environment."""
-    wanted = name or os.environ.get("KERAS_BACKEND", "jax")
+    wanted = name or os.environ.get("KERAS_BACKEND") or "jax"
     if wanted not in BACKENDS:
         raise RecipeError(
             f"Expected a backend out of {list(BACKENDS)}. Received KERAS_BACKEND={wanted!r}."
@@ -153,6 +162,16 @@ def choose_backend(name: str | None) -> None:
             f"Expected the backend {wanted} to be installed. Install it with "
             f"`pip install 'twinset[{wanted}]'`, or choose another --backend."
         )
+    if wanted == "jax" and os.environ.get("JAX_PLATFORMS"):  # else JAX takes what is there
+        import jax
+
+        try:
+            jax.devices()
+        except RuntimeError as error:
+            raise RecipeError(
+                "Expected JAX_PLATFORMS to name what JAX can use here, such as cpu or cuda. "
+                f"{error}"
+            ) from None
 
 
 # --- Printing: answers to stdout, all else to stderr, so that a pipe gets the answers.
@@ -160,12 +179,17 @@ def choose_backend(name: str | None) -> None:
 
 def say(text: str) -> None:
     """Print an answer."""
-    print(text)  # noqa: T201
+    print(_printable(text))  # noqa: T201
 
 
 def note(text: str) -> None:
     """Print what is no answer."""
-    print(text, file=sys.stderr)  # noqa: T201
+    print(_printable(text), file=sys.stderr)  # noqa: T201
+
+
+def _printable(text: str) -> str:
+    # no control characters but new lines: names of files hold whatever somebody put there
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def tell_skipped(command: str, skipped: Sequence[Skipped]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinset import tables
-from twinset.cli.arguments import A_MODEL, Arguments, choose_backend, note, say
+from twinset.cli.arguments import A_MODEL, Arguments, choose_backend, note, output, say
 from twinset.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _compare(takes: Arguments) -> None:
         type=Path,
         metavar="CSV",
     )
-    takes.option("--out", "Write the verdicts of --pairs to this file.", type=Path, metavar="CSV")
+    takes.option("--out", "Write the verdicts of --pairs to this file.", type=output, metavar="CSV")
     takes.option(
         "--with",
         "A second model, or more, that judges together with the first. Repeatable. How much each "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinset import tables
-from twinset.cli.arguments import Arguments, note, plural, say
+from twinset.cli.arguments import Arguments, note, output, plural, say
 
 if TYPE_CHECKING:
     from twinset.search.decisions import Decision
@@ -67,13 +67,13 @@ def _duplicates(takes: Arguments) -> None:
         type=float,
         metavar="DISTANCE",
     )
-    takes.option("--csv", "Write all groups to this file.", type=Path)
+    takes.option("--csv", "Write all groups to this file.", type=output)
     takes.flag("--no-pixels", "Do not read the images to tell the same picture.")
     takes.option(
         "--plan",
         "Write which files to keep to this .csv, or to a script (.sh, .ps1) that moves the others "
         "into a folder. No file is touched before you run it.",
-        type=Path,
+        type=output,
         metavar="FILE",
     )
     takes.option(
@@ -131,7 +131,13 @@ def review(args: Namespace) -> int:
 
 def _review(takes: Arguments) -> None:
     takes.shared("index")
-    takes.option("--out", "Where to: PLACE.csv and PLACE.html.", default="review", metavar="PLACE")
+    takes.option(
+        "--out",
+        "Where to: PLACE.csv and PLACE.html.",
+        type=output,
+        default="review",
+        metavar="PLACE",
+    )
     takes.option("--count", "Maximum number of questions.", type=int, default=100)
     takes.option(
         "--label",
@@ -219,7 +225,7 @@ def _answer(one: Decision) -> str:
 def _decisions(takes: Arguments) -> None:
     takes.shared("index")
     takes.flag("--all", "List those that were overruled or taken back as well.")
-    takes.option("--csv", "Write them to this file, for `twinset train --pairs`.", type=Path)
+    takes.option("--csv", "Write them to this file, for `twinset train --pairs`.", type=output)
     takes.shared("--model", "--json")
 
 

@@ -6,9 +6,8 @@ import json
 import sys
 from argparse import Namespace
 from contextlib import redirect_stdout
-from pathlib import Path
 
-from twinset.cli.arguments import Arguments, columns_of, plural, say, tell_skipped
+from twinset.cli.arguments import Arguments, columns_of, output, plural, say, tell_skipped
 
 
 def embed(args: Namespace) -> int:
@@ -54,7 +53,9 @@ def _embed(takes: Arguments) -> None:
         ".tsv, .parquet), or the address of a folder or .parquet file: s3://…, gs://…, https://….",
     )
     takes.shared("--image", "--label")
-    takes.option("--out", "The file to write, .parquet.", required=True, type=Path, metavar="FILE")
+    takes.option(
+        "--out", "The file to write, .parquet.", required=True, type=output, metavar="FILE"
+    )
     takes.option(
         "--engine",
         "local: all cores of this machine; ray: those of a Ray cluster.",

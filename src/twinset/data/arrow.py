@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from twinset.data.addresses import is_address, opened
 from twinset.data.names import Texts
-from twinset.errors import DataError, ImageFileError
+from twinset.errors import DataError, ImageFileError, reason
 
 # Up to OPEN_FILES · KEPT_BLOCKS blocks are in memory at a time, and a page of each open file.
 BLOCK_BYTES = 16 * 2**20
@@ -52,7 +52,9 @@ def read_cell(path: str, column: str, row: int, mark: str = "") -> bytes:
                 raise DataError(f"no row {row} of a column {column!r}, the file has changed")
             data = table.cell(column, row)
     except (OSError, DataError) as error:
-        raise ImageFileError(f"{path}[{row}]: expected an encoded image. {error}.") from None
+        raise ImageFileError(
+            f"{path}[{row}]: expected an encoded image. {reason(error)}."
+        ) from None
     if data is None:
         raise ImageFileError(f"{path}[{row}]: expected an encoded image. Received nothing.")
     return data

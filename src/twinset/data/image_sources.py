@@ -19,7 +19,7 @@ from PIL import Image
 from twinset.data import addresses, arrow
 from twinset.data.decoding import image_file
 from twinset.data.decoding.image_file import EncodedImage
-from twinset.errors import DataError, ImageFileError
+from twinset.errors import DataError, ImageFileError, reason
 
 
 class StoredPixels:
@@ -300,8 +300,7 @@ def _stamp(path: str | os.PathLike[str], name: str) -> str:
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path for each of a million files takes seconds
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageFileError(f"{name}: expected an image file. {reason}.") from None
+        raise ImageFileError(f"{name}: expected an image file. {reason(error)}.") from None
     # the inode tells apart files of one size that were all given one time, as archives do
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
 

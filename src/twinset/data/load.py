@@ -23,7 +23,7 @@ from twinset.data.pair_parts import kinds_of
 from twinset.data.parts import Parts, divide, left_out_by
 from twinset.data.sources import is_path
 from twinset.data.split import comparable
-from twinset.errors import DataError, ModelError
+from twinset.errors import DataError, ModelError, reason
 from twinset.files import MEMBERS, write_bytes
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
@@ -206,6 +206,6 @@ def _members(folder: Path) -> Mapping[str, NDArray[np.uint8]]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"{path}: expected the parts of a run. {error}: without them nobody knows which "
-            "images the model has seen; restore the file, or train again."
+            f"{path}: expected the parts of a run. {reason(error)}: without them nobody knows "
+            "which images the model has seen; restore the file, or train again."
         ) from None

@@ -27,7 +27,7 @@ from twinset.data.labelled import Labelled
 from twinset.data.pair_parts import listed, too_few, turns_of_pairs
 from twinset.data.pairs import Pairs, balanced_pairs
 from twinset.data.split import FOLDS, By, Turn, Turns, able, comparable, take_turns, turns_of
-from twinset.errors import DataError
+from twinset.errors import DataError, reason
 from twinset.files import write_bytes
 from twinset.metrics.measure import Calibration, calibrate
 from twinset.metrics.measured import Part
@@ -111,8 +111,8 @@ class CrossFitted:
                 found = {name: file[name] for name in names}
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
-                f"{path}: expected the distances of images that were left out. {error}: restore "
-                "the file, or train again."
+                f"{path}: expected the distances of images that were left out. {reason(error)}: "
+                "restore the file, or train again."
             ) from None
         return cls(**{name: each.item() if not each.ndim else each for name, each in found.items()})
 

@@ -32,7 +32,7 @@ from twinset.evaluation.evaluate import (
 from twinset.evaluation.folds import SCHEMA as STUDY_SCHEMA
 from twinset.evaluation.folds import recipe_key
 from twinset.evaluation.study import markdown, run_study
-from twinset.files import plain
+from twinset.files import check_writable, plain
 from twinset.metrics.comparison import Comparison
 from twinset.metrics.measure import measure
 from twinset.models.hub import local_folder
@@ -121,6 +121,7 @@ def evaluate_run(
     """Evaluate the model of a run on the images that it has not used."""
     # Writes evaluation.json, .md (a model card) and .html (with pictures) beside the model. The
     # page also tells of classes that the training never saw, if `study_run` was there before.
+    check_writable(Path(run) / NUMBERS)
     origin = run_data.origin_of(run, Origin(data, pairs, columns or {}))
     model, parts = _loaded(run, origin, tell)
     fit = parts.fit if len(parts.fit) else None
@@ -152,6 +153,7 @@ def study_run(
     from twinset.models.keras_model import SiameseModel
 
     model = SiameseModel.load(run)
+    check_writable(Path(run) / STUDY)
     own = run_data.origin_of(run)
     origin = run_data.origin_of(run, Origin(data, columns=columns or {}))
     if origin.data is None or origin.pairs is not None:

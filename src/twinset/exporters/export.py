@@ -15,7 +15,7 @@ from twinset.data import load as run_data
 from twinset.data.labelled import LabelledImages
 from twinset.data.pairs import tutorial_pairs
 from twinset.errors import DataError, ModelError
-from twinset.files import write_bytes
+from twinset.files import check_writable, write_bytes
 from twinset.metrics.pairs import score_pairs
 from twinset.models.card import CARD, GRAPH, Essentials, read_card
 from twinset.models.hub import is_on_hub, local_folder
@@ -128,6 +128,7 @@ def export(
             "Expected a folder for the graph of a model on the hub. Received none: name one as out."
         )
     target = _target(home, out, int8=int8)
+    check_writable(target / FILES[format])
     if home is not None:  # before Keras is loaded: a wrong folder is told at once
         _refuse_foreign(target, read_card(home).digest)
 

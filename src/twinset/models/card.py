@@ -12,7 +12,7 @@ from twinset.backbones.session import Provenance
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import VectorInput
 from twinset.decision import Calibrator, ErrorCurve, Threshold
-from twinset.errors import ModelError
+from twinset.errors import ModelError, reason
 from twinset.files import write_bytes
 
 Kind = TypeVar("Kind")
@@ -91,7 +91,7 @@ def read_card(folder: str | Path) -> Card:
     try:
         text = path.read_text("utf-8")
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: expected the card of a model. {error}.") from None
+        raise ModelError(f"{path}: expected the card of a model. {reason(error)}.") from None
     return parse(Card, text, path, "load it with that version, or train again")
 
 

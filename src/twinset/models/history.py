@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.errors import ModelError
+from twinset.errors import ModelError, reason
 from twinset.metrics.baselines import (
     alignment,
     effective_rank,
@@ -159,4 +159,4 @@ def read_history(folder: Path) -> tuple[EpochRecord, ...]:
         with path.open(encoding="utf-8", newline="") as file:
             return tuple(map(EpochRecord.from_flat, csv.DictReader(file)))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{path}: expected the history of a training. {error!r}") from None
+        raise ModelError(f"{path}: expected the history of a training. {reason(error)}") from None

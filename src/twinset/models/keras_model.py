@@ -23,7 +23,7 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import LabelledImages, VectorInput
 from twinset.decision import Calibrator, ErrorCurve, Threshold
-from twinset.errors import ModelError
+from twinset.errors import ModelError, reason
 from twinset.files import write_bytes
 from twinset.models.card import (
     CARD,
@@ -152,7 +152,7 @@ class SiameseModel(Embedder):
             encoder = (source / ENCODER).read_bytes()
             recipe, history = Recipe.load(source / RECIPE), read_history(source)
         except (OSError, ValueError) as error:
-            raise ModelError(f"{source}: expected a whole model. {error}") from None
+            raise ModelError(f"{source}: expected a whole model. {reason(error)}") from None
         # before Keras reads it: of half a file it says something about zip or HDF5
         if hashlib.sha256(encoder).hexdigest() != card.encoder_sha256:
             raise ModelError(

@@ -26,7 +26,7 @@ from PIL import (
     UnidentifiedImageError,
 )
 
-from twinset.errors import ImageFileError
+from twinset.errors import ImageFileError, reason
 
 # Of the names of files in the formats that are opened here.
 SUFFIXES = frozenset(
@@ -258,8 +258,7 @@ def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
     except ImageFileError:
         raise
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageFileError(f"{file}: expected an image file. {reason}.") from None
+        raise ImageFileError(f"{file}: expected an image file. {reason(error)}.") from None
 
 
 @contextmanager

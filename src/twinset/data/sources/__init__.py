@@ -140,6 +140,8 @@ def source_for(place: str) -> Source:
         own = scheme in SOURCES or not is_known(scheme)
         source: Source = SOURCES.load(scheme if own else "remote")
         return source
+    if Path(place).is_dir() and not os.access(place, os.R_OK | os.X_OK):
+        raise DataError(f"{shown(place)}: expected a folder that may be read. Permission denied.")
     takes = []
     for source in _in_turn():
         if source.claims(place):

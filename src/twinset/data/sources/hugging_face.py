@@ -18,7 +18,7 @@ from twinset.data.listing import Listing, joined
 from twinset.data.names import part_of, parts_of, shown
 from twinset.data.sources import Asked, Source
 from twinset.data.sources.table import table_listing
-from twinset.errors import DataError
+from twinset.errors import DataError, reason
 
 # "train-00000-of-00003.parquet", "train-00000-of-00003-0a1b2c.parquet"; of the cache,
 # "beans-train.arrow", "beans-train-00000-of-00003.arrow"
@@ -124,7 +124,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{shown(str(path))}: expected a file of JSON. {error}") from None
+        raise DataError(f"{shown(str(path))}: expected a file of JSON. {reason(error)}") from None
     if not isinstance(content, dict):
         raise DataError(f"{shown(str(path))}: expected an object. Received {content!r}.")
     return content

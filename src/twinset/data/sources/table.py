@@ -30,7 +30,7 @@ from twinset.data.names import (
     shown,
 )
 from twinset.data.sources import Asked, Source
-from twinset.errors import DataError
+from twinset.errors import DataError, reason
 
 SUFFIXES = (*TEXT_TABLES, ".parquet")
 # in any case, with "_" or " " between the words
@@ -331,7 +331,7 @@ def _missing(file: str) -> str | None:
     except FileNotFoundError:
         return "no such file"
     except (OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
+        return reason(error)
     return None if stat.S_ISREG(mode) else "no file, but a folder or a device"
 
 

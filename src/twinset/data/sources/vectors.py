@@ -19,7 +19,7 @@ from twinset.data.listing import Listing
 from twinset.data.names import TEXT_TABLES, Texts, read_csv, shown
 from twinset.data.sources import Asked, Source
 from twinset.data.sources.table import Columns, assembled
-from twinset.errors import DataError
+from twinset.errors import DataError, reason
 
 PARTS = (("train", "train"), ("val", "tune"), ("test", "test"))
 TABLES = (".parquet", ".arrow")
@@ -169,7 +169,7 @@ def _arrays(file: Path) -> dict[str, NDArray[Any]]:
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file}: expected arrays of numbers or text. {error}") from None
+        raise DataError(f"{file}: expected arrays of numbers or text. {reason(error)}") from None
 
 
 def _from_arrays(arrays: Mapping[str, NDArray[Any]], source: Path) -> tuple[Any, Any]:

@@ -58,26 +58,29 @@ def make(folder: Path, signature: Signature, *, overwrite: bool) -> None:
 def _draft(folder: Path, signature: Signature) -> Path:
     # Make a store beside its place: a rename is atomic within one file system only.
     draft = folder.with_name(f".{folder.name}.{os.urandom(8).hex()}.tmp")
-    draft.mkdir()
-    vector_file.create(vector_file.path_of(draft, 0))
-    _write_database(draft / database.NAME, _first(signature))
-    vector_file.sync_folder(draft)
+    try:
+        draft.mkdir()
+        vector_file.create(vector_file.path_of(draft, 0))
+        _write_database(draft / database.NAME, _first(signature))
+        vector_file.sync_folder(draft)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     return draft
 
 
 def _write_database(path: Path, state: State) -> None:
-    with told(path.parent):
-        db = sqlite3.connect(path, isolation_level=None)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
-                db.execute(statement)
-            db.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(state))
-            db.execute("COMMIT")
-        finally:
-            db.close()
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA:
+            db.execute(statement)
+        db.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(state))
+        db.execute("COMMIT")
+    finally:
+        db.close()
 
 
 def _first(signature: Signature, generation: int = 0) -> State:
