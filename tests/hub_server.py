@@ -18,8 +18,12 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.repos, self.private, self.gated, self.asked = {}, set(), set(), []
         self.url = f"http://127.0.0.1:{self.server_port}"
+        self.empty()
+
+    def empty(self):
+        """Forget all repositories."""
+        self.repos, self.private, self.gated, self.asked = {}, set(), set(), []
 
     def commit(self, repo, branch, files):
         """Put files on top of what a branch has."""
