@@ -90,7 +90,7 @@ def draw_duplicates(found: Duplicates) -> Figure:
     return figures.look_alikes(
         np.stack([blank if tile is None else tile for tile in tiles]),
         groups,
-        [f"{group.kind}: {len(group):,} items, {group.diameter:.3g} wide" for group in drawn],
+        [f"{group.kind}, {group.diameter:.2g} wide" for group in drawn],
         [[_name(one) for one in group.members] for group in drawn],
         [[f"{one.distance:.4f} {_label(one.metadata)}" for one in g.members] for g in drawn],
     )
