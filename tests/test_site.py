@@ -19,7 +19,11 @@ SITE = Path(__file__).parents[1] / "build/site"
 ALIKE = "reference/api/names/"
 STANDING = {"twinset.Index", "twinset.fit", "twinset.losses.ProxyAnchor", "twinset.networks.conv"}
 MADE = {"genindex.html", "search.html", "py-modindex.html"}
-COLOURED = {"index.html", "benchmarks.html", "contributing.html", f"{ALIKE}twinset.fit.html"}
+# the tutorial in French has the same code, in the same colours
+COLOURED = {
+    *("index.html", "benchmarks.html", "contributing.html", "tutorial/en.html"),
+    f"{ALIKE}twinset.fit.html",
+}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,15 @@ def test_each_page_says_what_it_is(pages):
         assert not re.search(r"<img(?![^>]*\balt=\"[^\"])", text), page
 
 
+def test_what_is_in_french_says_so(pages):
+    """Around the page all is in English, and so are links to English pages."""
+    text = pages["tutorial/fr.html"]
+    assert '<html class="no-js" lang="en"' in text
+    assert re.search(r'<div lang="fr"><section[^>]*>\s*<h1>Le tutoriel', text)
+    assert re.search(r'<span lang="en">In English: <a', text)
+    assert '<span lang="fr">En français : <a' in pages["tutorial/en.html"]
+
+
 @pytest.fixture(scope="module")
 def tab(browser):
     """Make a tab that has no network; it closes with the module."""
@@ -110,7 +123,7 @@ def test_phones_and_screen_readers_can_read_it(tab, pages, scheme):
     """All pages but for colours, which axe takes long for, and those whose colours differ."""
     page, wrong = tab(**PHONE | {"color_scheme": scheme}), []
     for name in sorted(pages):
-        colours = name in COLOURED or "tutorial/" in name
+        colours = name in COLOURED
         alike = name.startswith(ALIKE) and Path(name).stem not in STANDING
         if not colours and (alike or scheme == "dark"):
             continue
