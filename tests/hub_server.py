@@ -25,10 +25,11 @@ class Hub(ThreadingHTTPServer):
         """Forget all repositories."""
         self.repos, self.private, self.gated, self.asked = {}, set(), set(), []
 
-    def commit(self, repo, branch, files):
-        """Put files on top of what a branch has."""
+    def commit(self, repo, branch, files, gone=()):
+        """Put files on top of what a branch has, and take some away."""
         branches = self.repos.setdefault(repo, {"main": {}})
-        content = branches.get(branch, {}) | files
+        before = {k: v for k, v in branches.get(branch, {}).items() if k not in gone}
+        content = before | files
         told = sorted((name, hashlib.sha1(data).hexdigest()) for name, data in content.items())
         sha = hashlib.sha1(json.dumps(told).encode()).hexdigest()
         branches[branch] = branches[sha] = content
@@ -123,11 +124,13 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(409 if there else 200, {"url": f"{self.server.url}/{repo}"})
 
     def _commit(self, repo, branch, body):
-        files = {}
+        files, gone = {}, []
         for line in map(json.loads, body.splitlines()):
             if line["key"] == "file":
                 files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-        sha = self.server.commit(repo, branch, files)
+            elif line["key"] == "deletedFile":
+                gone.append(line["value"]["path"])
+        sha = self.server.commit(repo, branch, files, gone)
         url = f"{self.server.url}/{repo}/commit/{sha}"
         return self._answer(200, {"commitUrl": url, "commitOid": sha})
 

@@ -123,6 +123,10 @@ def test_a_model_without_a_folder_one_calibrated_anew_and_a_graph_alone(hub, run
     fresh.push_to_hub("user/fresh")
     assert "encoder.onnx" not in hub.repos["user/fresh"]["main"]
     assert type(twinset.load_model("hf://user/fresh")).__name__ == "SiameseModel"
+    twinset.load_model(run).push_to_hub("user/fresh")
+    assert {"encoder.onnx", "parts.npz"} < set(hub.repos["user/fresh"]["main"])
+    fresh.push_to_hub("user/fresh")  # neither is this model's
+    assert not {"encoder.onnx", "parts.npz"} & set(hub.repos["user/fresh"]["main"])
     other = replace(twinset.load_model(run), threshold=twinset.Threshold(0.25, "by hand"))
     other.push_to_hub("user/other", revision="trial")
     found = twinset.load_model("hf://user/other@trial")

@@ -113,7 +113,7 @@ def push(
         )
     address = f"hf://{repo}"
     with _told(address), tempfile.TemporaryDirectory() as draft:
-        from huggingface_hub import CommitOperationAdd, HfApi
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
         hub = HfApi(os.environ.get("HF_ENDPOINT"), token=token, library_name="twinset")
         # before the model is written: a wrong name or token costs no time
@@ -126,11 +126,17 @@ def push(
         scores = "" if model.home is None else _beside(model, model.home, Path(draft))
         sent = [path for path in sorted(Path(draft).iterdir()) if path.name in FILES]
         content: dict[str, Any] = {path.name: path for path in sent}
-        if _replaceable(hub, repo, revision):
+        there = hub.list_repo_files(repo, revision=revision)
+        if "README.md" not in there or _is_ours(hub, repo, revision):
             content["README.md"] = _readme(model, repo, scores).encode(errors="backslashreplace")
+        # an earlier model's graph or parts would be taken for this one's
+        gone = [name for name in there if name in FILES and name not in content]
         done = hub.create_commit(
             repo,
-            [CommitOperationAdd(where, what) for where, what in content.items()],
+            [
+                *(CommitOperationAdd(where, what) for where, what in content.items()),
+                *(CommitOperationDelete(name) for name in gone),
+            ],
             commit_message=f"Model {model.digest[:12]} of twinset",
             revision=revision,
         )
@@ -154,9 +160,7 @@ def _beside(model: Any, run: Path, draft: Path) -> str:
     return ""
 
 
-def _replaceable(hub: Any, repo: str, revision: str | None) -> bool:
-    if not hub.file_exists(repo, "README.md", revision=revision):
-        return True
+def _is_ours(hub: Any, repo: str, revision: str | None) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         found = hub.hf_hub_download(repo, "README.md", revision=revision, local_dir=folder)
         return _OURS in Path(found).read_text("utf-8", "replace")
