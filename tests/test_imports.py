@@ -402,6 +402,95 @@ def test_former_names_still_serve_and_warn(former):
     assert former not in dir(twinset)
 
 
+def public_methods(cls):
+    """Name → function of the public methods of a class that twinset defines, inherited ones too."""
+    found = {name: inspect.getattr_static(cls, name) for name in dir(cls) if name[0] != "_"}
+    found = {name: getattr(each, "__func__", each) for name, each in found.items()}
+    return {
+        name: each
+        for name, each in found.items()
+        if inspect.isfunction(each) and each.__module__.split(".")[0] == "twinset"
+    }
+
+
+def public_functions():
+    """Qualified name → function, of the public functions and the methods of public classes."""
+    found = {}
+    for name in twinset.__all__:
+        value = getattr(twinset, name)
+        if inspect.isfunction(value):
+            found[name] = value
+        elif inspect.isclass(value):
+            found |= {f"{name}.{each}": call for each, call in public_methods(value).items()}
+    return found
+
+
+def returned(function):
+    """The classes of twinset that a function says it returns, alone or in a container."""
+    annotation = str(function.__annotations__.get("return", ""))
+    imported = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in ast.walk(tree(function.__module__))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    for name in re.findall(r"\b[A-Z]\w*", annotation):
+        home, own = imported.get(name, (function.__module__, name))
+        value = getattr(importlib.import_module(home), own, None) if home else None
+        if inspect.isclass(value) and value.__module__.split(".")[0] == "twinset":
+            yield value
+
+
+def test_every_type_that_is_returned_is_public():
+    hidden = {
+        f"{name} returns {each.__name__}"
+        for name, function in public_functions().items()
+        for each in returned(function)
+        if each.__name__ not in twinset.__all__
+    }
+    assert not hidden
+    assert twinset.Answer in returned(twinset.Index.search)
+
+
+def without_example():
+    """The public names and methods that no example shows, which doctest runs and checks.
+
+    A method may be shown in the docstring of its class, and both in that of a public function
+    that returns the class.
+    """
+    shown = {each: each.__doc__ or "" for each in map(twinset.__getattr__, twinset.__all__)}
+    makers = {}
+    for function in public_functions().values():
+        for each in returned(function):
+            makers.setdefault(each, []).append(function.__doc__ or "")
+    for name, value in zip(twinset.__all__, shown, strict=True):
+        texts = [shown[value], *makers.get(value, [])]
+        if not inspect.ismodule(value) and not any(map(EXAMPLE.search, texts)):
+            yield name
+        for method, function in public_methods(value).items() if inspect.isclass(value) else ():
+            use = re.compile(rf"^ +(>>>|\.\.\.) .*\.{method}\(", re.MULTILINE)
+            bases = [base.__doc__ or "" for base in value.__mro__ if base is not object]
+            if not EXAMPLE.search(function.__doc__ or "") and not any(
+                map(use.search, [*texts, *bases])
+            ):
+                yield f"{name}.{method}"
+
+
+# a line to run, and one that it should print
+EXAMPLE = re.compile(r"^ *>>> .*\n(?: *(?:>>>|\.\.\.) .*\n)* *(?!>>>|\.\.\.)\S", re.MULTILINE)
+
+
+def test_every_public_name_has_a_checked_example():
+    assert list(without_example()) == []
+
+
+def test_the_check_of_examples_sees_what_has_none(monkeypatch):
+    monkeypatch.setattr(twinset.Index, "add", lambda self: None)
+    monkeypatch.setattr(twinset.Index.add, "__module__", "twinset.search.index")
+    monkeypatch.setattr(twinset.Index, "__doc__", "An index.\n\n>>> 1\n1\n")
+    assert "Index.add" in list(without_example())
+
+
 # --- documentation: every name, every argument
 
 

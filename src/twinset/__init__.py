@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twinset import losses as losses
     from twinset import networks as networks
+    from twinset.data.checks.check import DataCheck as DataCheck
     from twinset.data.checks.check import check_data as check_data
+    from twinset.data.checks.near_duplicates import Alike as Alike
     from twinset.data.data_set import load_features as load_features
     from twinset.data.data_set import load_images as load_images
     from twinset.data.labelled import LabelledFeatures as LabelledFeatures
@@ -29,18 +31,26 @@ if TYPE_CHECKING:
     from twinset.data.pairs import tutorial_pairs as tutorial_pairs
     from twinset.data.sources.fashion_mnist import load_fashion_mnist as load_fashion_mnist
     from twinset.data.streamed import load_batches as load_batches
+    from twinset.decision import ErrorCurve as ErrorCurve
     from twinset.decision import Threshold as Threshold
     from twinset.decision import Verdict as Verdict
     from twinset.errors import TwinsetError as TwinsetError
+    from twinset.evaluation.choice import Choice as Choice
     from twinset.evaluation.choice import choose as choose
+    from twinset.evaluation.evaluate import Evaluation as Evaluation
     from twinset.evaluation.evaluate import compare_models as compare_models
     from twinset.evaluation.evaluate import evaluate as evaluate
+    from twinset.exporters.export import Export as Export
     from twinset.exporters.export import export as export
+    from twinset.metrics.comparison import Comparison as Comparison
     from twinset.metrics.fusion import Fusion as Fusion
     from twinset.metrics.fusion import fuse as fuse
+    from twinset.metrics.pairs import PairScores as PairScores
     from twinset.metrics.pairs import score_pairs as score_pairs
+    from twinset.models.bulk import Written as Written
     from twinset.models.bulk import embed_images as embed_images
     from twinset.models.compare_pairs import Joint as Joint
+    from twinset.models.compare_pairs import PairVerdicts as PairVerdicts
     from twinset.models.compare_pairs import compare_pairs as compare_pairs
     from twinset.models.embedder import Embedder as Embedder
     from twinset.models.explanation import Explanation as Explanation
@@ -49,19 +59,27 @@ if TYPE_CHECKING:
     from twinset.networks.layers import siamese as siamese
     from twinset.recipe import Recipe as Recipe
     from twinset.report.index_page import write_review as write_review
+    from twinset.run import Run as Run
     from twinset.run import train as train
+    from twinset.search.answer import Answer as Answer
+    from twinset.search.answer import Changes as Changes
     from twinset.search.decisions import Decided as Decided
     from twinset.search.decisions import Decision as Decision
+    from twinset.search.duplicates import DuplicateGroup as DuplicateGroup
     from twinset.search.duplicates import Duplicates as Duplicates
     from twinset.search.duplicates import duplicates as duplicates
     from twinset.search.identification import Identification as Identification
     from twinset.search.identification import Identity as Identity
     from twinset.search.identification import IdentitySettings as IdentitySettings
     from twinset.search.index import Index as Index
+    from twinset.search.items import Items as Items
+    from twinset.search.items import Neighbour as Neighbour
     from twinset.search.keep import KeepPlan as KeepPlan
     from twinset.search.keep import keep_plan as keep_plan
+    from twinset.search.paging import Page as Page
     from twinset.search.review import Review as Review
     from twinset.search.switching import Switched as Switched
+    from twinset.search.thresholds import Point as Point
     from twinset.server.client import Client as Client
     from twinset.server.running import serve as serve
     from twinset.training.estimator import SiameseTransformer as SiameseTransformer
@@ -77,30 +95,48 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Public name → the module that defines it, or the module itself.
 _HOMES = {
+    "Alike": "twinset.data.checks.near_duplicates",
+    "Answer": "twinset.search.answer",
+    "Changes": "twinset.search.answer",
+    "Choice": "twinset.evaluation.choice",
     "Client": "twinset.server.client",
+    "Comparison": "twinset.metrics.comparison",
+    "DataCheck": "twinset.data.checks.check",
     "Decided": "twinset.search.decisions",
     "Decision": "twinset.search.decisions",
+    "DuplicateGroup": "twinset.search.duplicates",
     "Duplicates": "twinset.search.duplicates",
     "Embedder": "twinset.models.embedder",
+    "ErrorCurve": "twinset.decision",
+    "Evaluation": "twinset.evaluation.evaluate",
     "Explanation": "twinset.models.explanation",
+    "Export": "twinset.exporters.export",
     "Fusion": "twinset.metrics.fusion",
     "Identification": "twinset.search.identification",
     "Identity": "twinset.search.identification",
     "IdentitySettings": "twinset.search.identification",
     "Index": "twinset.search.index",
+    "Items": "twinset.search.items",
     "Joint": "twinset.models.compare_pairs",
     "KeepPlan": "twinset.search.keep",
     "LabelledFeatures": "twinset.data.labelled",
     "LabelledImages": "twinset.data.labelled",
+    "Neighbour": "twinset.search.items",
+    "Page": "twinset.search.paging",
+    "PairScores": "twinset.metrics.pairs",
+    "PairVerdicts": "twinset.models.compare_pairs",
     "Pairs": "twinset.data.pairs",
+    "Point": "twinset.search.thresholds",
     "Recipe": "twinset.recipe",
     "Review": "twinset.search.review",
+    "Run": "twinset.run",
     "SiameseModel": "twinset.models.keras_model",
     "SiameseTransformer": "twinset.training.estimator",
     "Switched": "twinset.search.switching",
     "Threshold": "twinset.decision",
     "TwinsetError": "twinset.errors",
     "Verdict": "twinset.decision",
+    "Written": "twinset.models.bulk",
     "check_data": "twinset.data.checks.check",
     "choose": "twinset.evaluation.choice",
     "compare_models": "twinset.evaluation.evaluate",

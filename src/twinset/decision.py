@@ -216,6 +216,11 @@ class Verdict:
         probability: that the images are of one class, at the prior; None without a calibration.
         prior: share of same pairs that the probability assumes.
         measure: what `distance` is, where it is not that of two embeddings. Defaults to "distance".
+
+    Example:
+        >>> verdict = Verdict(True, 0.25, Threshold(0.5, "EER"), probability=0.9)
+        >>> verdict.same, verdict.to_dict()["probability"]
+        (True, 0.9)
     """
 
     same: bool

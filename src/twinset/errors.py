@@ -28,7 +28,16 @@ from importlib.util import find_spec
 
 
 class TwinsetError(Exception):
-    """The root: catching it catches every error that is the caller's to mend."""
+    """The root: catching it catches every error that is the caller's to mend.
+
+    Example:
+        >>> import twinset
+        >>> try:
+        ...     twinset.load_model("nowhere")
+        ... except TwinsetError as error:
+        ...     print(str(error).partition(",")[0])
+        nowhere: expected a model folder
+    """
 
 
 def reason(error: Exception) -> str:

@@ -93,6 +93,9 @@ class Recipe(Section):
         >>> recipe = Recipe.load("tutorial", epochs=4, loss={"margin": 2})
         >>> recipe.epochs, recipe.loss.margin, recipe.encoder.units
         (4, 2.0, (128, 128, 128))
+        >>> import tomllib
+        >>> Recipe.parse(tomllib.loads(recipe.to_toml())) == recipe
+        True
     """
 
     model_config = ConfigDict(validate_default=True)

@@ -95,6 +95,19 @@ def train(
         ModelError: what is to be resumed is of another training.
         RecipeError, TrainingError: the recipe or an override is wrong; the training broke down.
         UnfinishedError: the model is trained and saved, but something later failed.
+
+    Example:
+        >>> import tempfile
+        >>> points = np.random.default_rng(0).normal(size=(60, 3)) + np.repeat(5 * np.eye(3), 20, 0)
+        >>> labels = np.repeat(["a", "b", "c"], 20)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/points.npz", embedding=points, label=labels)
+        ...     settings = {"head.kind": "lda", "progress": False}
+        ...     made = train(f"{folder}/points.npz", "head", out=f"{folder}/run", **settings)
+        ...     made.folder.name, (made.folder / "report.html").exists()
+        ('run', True)
+        >>> made.model.compare(points[0], points[20]).same, made.report.to_dict()["schema"]
+        (False, 2)
     """
     if pairs in ("tutorial", "batch"):  # the recipe's own field, as for `fit`
         overrides, pairs = {**overrides, "pairs": pairs}, None

@@ -178,6 +178,8 @@ class LabelledImages(Labelled):
         >>> data = LabelledImages(np.ones((3, 1, 2, 2)) / 2, ["dog", "cat", "dog"])
         >>> data.class_names, data.labels.tolist(), data.images[0].tolist()
         (('cat', 'dog'), [1, 0, 1], [[128, 128], [128, 128]])
+        >>> data.subset(np.array([0, 2]), "dogs")
+        LabelledImages('dogs', 2 images of (2, 2), 2 classes)
     """
 
     images: NDArray[np.uint8] | StoredPixels
@@ -307,6 +309,8 @@ class LabelledFeatures(Labelled):
         >>> data = LabelledFeatures(np.eye(3), [0, 1, 1], ("cat", "dog"))
         >>> data, data.class_counts.tolist()
         (LabelledFeatures('features', 3 vectors of 3 numbers, 2 classes), [1, 2])
+        >>> data.subset(np.array([0])).class_counts.tolist()
+        [1, 0]
     """
 
     vectors: NDArray[np.float32]

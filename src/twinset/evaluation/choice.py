@@ -203,8 +203,18 @@ def choose(
         >>> vectors = rng.normal(size=(8, 6))[np.arange(64) % 8] + rng.normal(size=(64, 6)) / 99
         >>> names = tuple("abcdefgh")
         >>> data = twinset.LabelledFeatures(vectors, np.arange(64) % 8, names)
-        >>> choose(data).chosen  # as good as any other
+        >>> found = choose(data)
+        >>> found.chosen  # as good as any other
         'features, as they are'
+        >>> list(found.facts())
+        ['Candidates']
+        >>> found.to_dict()["chosen"] == found.chosen, found.chosen in found.summary()
+        (True, True)
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found.write(Path(folder))
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['choice.json']
     """
     chosen = Recipe.load(recipe, **overrides)
     by = turns.by if turns is not None else left_out_by(chosen, data.labels) or "image"

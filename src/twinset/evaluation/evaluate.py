@@ -199,6 +199,14 @@ def evaluate(
         >>> found = evaluate(model, test, baselines=False, progress=False)
         >>> 0 <= found.model.numbers["auc"].low <= found.model.numbers["auc"].value <= 1
         True
+        >>> found.summary().splitlines()[0] in found.to_markdown(), found.to_dict()["schema"]
+        (True, 3)
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found.write_json(f"{folder}/found.json")
+        ...     found.write_markdown(f"{folder}/found.md")
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['found.json', 'found.md']
     """
     data = labelled(data, labels, use="evaluate on", class_names=model.class_names)
     check_unseen({"the model": model}, data, allow_seen=allow_seen)
@@ -287,6 +295,8 @@ def compare_models(
         >>> same = compare_models(model, model, test)
         >>> same["auc"].interval.value, same["auc"].verdict
         (0.0, 'cannot tell')
+        >>> same.to_dict()["images"], same.summary().splitlines()[0]
+        (60, 'A: A (recipe tutorial, seed 0)')
     """
     data = labelled(data, labels, use="compare on")
     check_unseen(dict(zip(names, (a, b), strict=True)), data, allow_seen=allow_seen)

@@ -115,6 +115,8 @@ def export(
         ...     done = export(model, folder)
         ...     sorted(file.name for file in Path(folder).iterdir()), done.difference < 1e-5
         (['card.json', 'encoder.onnx'], True)
+        >>> done.to_dict()["precision"], done.summary().splitlines()[0].endswith("bytes, float32")
+        ('float32', True)
     """
     say = tell or (lambda _: None)
     if format not in FILES or (format == "litert" and int8):

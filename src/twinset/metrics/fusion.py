@@ -42,6 +42,13 @@ class Fusion:
         pairs: how many it was fitted to.
         across: what was left out in turn for `cllr`, for people.
         threshold: of minus the evidence, chosen on pairs left out in turn.
+
+    Example:
+        >>> found = Fusion(("distance",), (-4.0,), 2.0, 0.3, (0.3,), 60, "5 folds")
+        >>> found.llr([[0.5], [0.25]]).tolist(), found.probability([[0.5]], prior=0.1).round(3)
+        ([0.0, 1.0], array([0.1]))
+        >>> found.to_dict()["pairs"]
+        60
     """
 
     names: tuple[str, ...]

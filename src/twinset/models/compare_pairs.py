@@ -74,7 +74,7 @@ def _embedded(
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """Models whose distances, and columns whose numbers, are joined as calibrated evidence.
+    r"""Models whose distances, and columns whose numbers, are joined as calibrated evidence.
 
     Made by `fit`. Its verdicts are of minus the joined log-likelihood ratio: smaller is closer, as
     everywhere.
@@ -84,6 +84,24 @@ class Joint:
         columns: of a table of pairs, whose numbers count as well.
         fusion: how all these are joined.
         threshold: of minus the evidence: at most this is a match.
+
+    Example:
+        >>> import tempfile, numpy as np, twinset
+        >>> from PIL import Image
+        >>> images = np.random.default_rng(0).integers(0, 256, (6, 4, 4), np.uint8)
+        >>> labels = [0, 0, 0, 1, 1, 1]
+        >>> models = [
+        ...     twinset.fit(images, labels, seed=seed, epochs=1, encoder={"units": [8]})
+        ...     for seed in (0, 1)
+        ... ]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for at, image in enumerate(images):
+        ...         Image.fromarray(image).save(f"{folder}/{at}.png")
+        ...     rows = ["left,right,same", "0.png,1.png,1", "0.png,3.png,0", "4.png,5.png,1"]
+        ...     _ = Path(folder, "judged.csv").write_text("\n".join([*rows, "2.png,5.png,0"]))
+        ...     joint = Joint.fit(models, f"{folder}/judged.csv")
+        >>> joint.compare(images[0], images[0]).distance == joint.judge([0, 0]).distance
+        True
     """
 
     models: tuple[Embedder, ...]
@@ -273,6 +291,11 @@ def compare_pairs(
         ...     Image.fromarray(pixels[0]).save(f"{folder}/a.png")
         ...     _ = Path(folder, "pairs.csv").write_text("left,right\na.png,a.png\na.png,b.png\n")
         ...     found = compare_pairs(model, f"{folder}/pairs.csv")
+        ...     found.write_csv(f"{folder}/verdicts.csv")
+        ...     Path(folder, "verdicts.csv").read_text().splitlines()[0]
+        'left,right,same,distance,probability,note,problem'
+        >>> found.to_dict()["prior"], found.sentence().partition(";")[0]
+        (0.5, '2 pairs: 1 same, 0 different, 1 not compared')
         >>> found.rows[0].verdict.same, found.rows[1].problem.startswith("b.png: expected an image")
         (True, True)
     """

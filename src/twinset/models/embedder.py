@@ -59,6 +59,23 @@ class Embedder(ABC):
         provenance: whose weights the encoder began with, and under which licence; empty where it
             learned from nothing.
         home: the folder that it was read from; None where there is none.
+
+    Example:
+        >>> import numpy as np, twinset
+        >>> rows = np.array([[1, 0.1], [1, 0.2], [0.1, 1], [0.2, 1]])
+        >>> model = twinset.fit(rows, list("aabb"), "head", head={"kind": "plain"})
+        >>> model.compare(rows[0], rows[1]).same, model.compare(rows[0], rows[2]).same
+        (True, False)
+        >>> apart = model.distances(rows, twinset.Pairs([0, 0], [1, 2], [1, 0]))
+        >>> apart.round(2).tolist(), model.judge(0.7).same
+        ([0.10000000149011612, 1.2699999809265137], True)
+        >>> model.encode(np.float32(rows)).shape, model.rules("EER")
+        ((4, 2), ['EER', 'balanced accuracy', 'FPR <= 0.01'])
+        >>> from twinset.metrics import measure, measured
+        >>> part = measured.Part(model.embed(rows), np.array([0, 0, 1, 1]))
+        >>> found = measure.calibrate(part, rules=["EER"])
+        >>> model.decided(found, data="of others", images=4).threshold.rule
+        'EER'
     """
 
     preprocessing: Preprocessing | VectorInput
@@ -212,6 +229,13 @@ class Embedder(ABC):
 
         Raises:
             DataError: as for `compare`, or no such patch, or the model takes vectors.
+
+        Example:
+            >>> import numpy as np, twinset
+            >>> images = np.random.default_rng(0).integers(0, 256, (4, 6, 6), np.uint8)
+            >>> model = twinset.fit(images, [0, 0, 1, 1], epochs=1, encoder={"units": [8]})
+            >>> model.explain(images[0], images[0], patch=2).distance
+            0.0
         """
         from twinset.models.explanation import explain_pixels  # as a verdict needs none of it
 
@@ -284,9 +308,8 @@ class Embedder(ABC):
         logistic regression on the same pairs, both kinds weighing one half.
 
         Args:
-            images: as the data of `fit`: of what the model will be used on, two or more of some
-                class, of two classes or more. Of their classes the model may have seen any. Where
-                pairs were judged, these count.
+            images: as the data of `fit`, of what the model will be used on: two or more of some
+                class, of two classes or more, seen or not. Where pairs were judged, these count.
             labels: of these, where they have none themselves.
             rule: "balanced accuracy", "EER", "FPR <= 0.01" or "cost 10:1". Defaults to the
                 recipe's, or the one by which the threshold was chosen before.

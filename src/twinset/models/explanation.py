@@ -62,6 +62,12 @@ class Explanation:
         >>> found = model.explain(pixels[0], pixels[3])
         >>> found.left.shape, found.largest  # blurred, a plain image is the same
         ((4, 4), 0.0)
+        >>> found.box(1, 2), found.to_dict()["patch"], found.about().startswith("A patch of 1 x 1")
+        ((1, 2, 2, 3), 1, True)
+        >>> found.sentence().splitlines()[-1]
+        'no single patch moves the distance by more than 0'
+        >>> len(found.draw().axes)
+        2
     """
 
     verdict: Verdict

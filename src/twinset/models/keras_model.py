@@ -52,6 +52,19 @@ class SiameseModel(Embedder):
 
     Its fields are those of `Embedder`; `encoder`, a Keras model from floats in [0, 1], (n, *shape),
     to embeddings (n, d); and `interrupted`, whether training ended early, by Ctrl-C.
+
+    Example:
+        >>> import tempfile, numpy as np, twinset
+        >>> rows = np.array([[1, 0.1], [1, 0.2], [0.1, 1], [0.2, 1]])
+        >>> model = twinset.fit(rows, list("aabb"), "head", head={"kind": "plain"})
+        >>> model.embed(rows).shape, model.encode(np.float32(rows)).shape, model.class_names
+        ((4, 2), (4, 2), ('a', 'b'))
+        >>> strict = model.calibrate(rows + 0.01, list("aabb"), rule="FPR <= 0.01")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(folder)
+        ...     strict.save_decision(folder)  # the threshold alone: the encoder is the same
+        ...     SiameseModel.load(folder).threshold.rule
+        'FPR <= 0.01'
     """
 
     encoder: keras.Model

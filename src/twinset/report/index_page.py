@@ -140,9 +140,14 @@ def write_review(review: Review, path: str | Path, *, title: str = "Review") -> 
         title: of the page. Defaults to "Review".
 
     Example:
+        >>> import tempfile
         >>> from twinset.search.review import Question, Review
         >>> question = Question("a", "b", 0.5, 0.4, "near the threshold", 0.4)
-        >>> write_review(Review((question,), {"a": {}, "b": {"label": "cat"}}, "label"), "r.html")
+        >>> doubts = Review((question,), {"a": {}, "b": {"label": "cat"}}, "label")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_review(doubts, f"{folder}/doubts.html")
+        ...     "near the threshold" in Path(folder, "doubts.html").read_text("utf-8")
+        True
     """
     items = {own: _told(own, known) for own, known in review.known.items()}
     questions = [

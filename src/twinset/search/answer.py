@@ -17,6 +17,17 @@ class Answer:
     """The answer of an index to one query: neighbours, nearest first; iterates over them.
 
     Empty, and so false, says that nothing is similar enough.
+
+    Example:
+        >>> from twinset import Neighbour, Threshold
+        >>> near, far = Neighbour("a", 0.2, {}), Neighbour("b", 0.9, {})
+        >>> found = Answer("query.png", (near, far), Threshold(0.5, "EER"), nearest=near)
+        >>> [one.id for one in found], len(found), found[0].distance, found.is_match(far)
+        (['a', 'b'], 2, 0.2, False)
+        >>> [one.id for one in found.matches], found.known, found.to_dict()["nearest"]["match"]
+        (['a'], True, True)
+        >>> found.sentence()
+        'query.png: 2 nearest, 1 of them matches (distance <= 0.5000, EER)'
     """
 
     query: str  # what was asked for: the path of a file, "image 3", "vector 3"
@@ -118,7 +129,12 @@ def for_people(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Changes:
-    """The numbers of entries by what became of them."""
+    """The numbers of entries by what became of them.
+
+    Example:
+        >>> Changes(added=2, removed=1).to_dict()["added"]
+        2
+    """
 
     added: int = 0  # with an id that was new
     changed: int = 0  # in the place of another image or embedding with the same id

@@ -23,7 +23,12 @@ NEAR = "near the threshold"
 
 @dataclass(frozen=True)
 class Decision:
-    """What somebody decided about two items."""
+    """What somebody decided about two items.
+
+    Example:
+        >>> Decision("b", "a", True, "Ann", "2026-11-28T21:30:00+00:00", "", 0.5).pair
+        ('a', 'b')
+    """
 
     left: str
     right: str
@@ -57,7 +62,12 @@ def _word(same: bool) -> str:
 
 @dataclass(frozen=True)
 class Decided:
-    """What became of a table of decisions."""
+    """What became of a table of decisions.
+
+    Example:
+        >>> Decided(new=12, open=3).to_dict()["open"]
+        3
+    """
 
     new: int = 0  # recorded
     known: int = 0  # that stood already, and were not recorded again

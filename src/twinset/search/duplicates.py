@@ -31,7 +31,14 @@ THING: Kind = "same thing"
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """A group of items that are the same picture, or the same thing."""
+    """A group of items that are the same picture, or the same thing.
+
+    Example:
+        >>> from twinset import Neighbour
+        >>> group = DuplicateGroup((Neighbour("a", 0, {}), Neighbour("b", 0.1, {})), 0.1)
+        >>> len(group), group.kind
+        (2, 'same thing')
+    """
 
     members: tuple[Neighbour, ...]  # the medoid first, then by their distance to it
     diameter: float  # the largest distance between two
@@ -53,7 +60,17 @@ class Edge:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """The groups of duplicates in an index, and the edges that would join some of them."""
+    """The groups of duplicates in an index, and the edges that would join some of them.
+
+    Example:
+        >>> from twinset import Neighbour, Threshold
+        >>> group = DuplicateGroup((Neighbour("a", 0, {}), Neighbour("b", 0.1, {})), 0.1)
+        >>> found = Duplicates((group,), Threshold(0.5, "EER"), 7)
+        >>> found.sentences()
+        ['1 group with 2 of 7 items: same thing, within 0.5 of each other on average (EER)']
+        >>> found.to_csv().splitlines()[1], found.to_dict()["groups"][0]["size"]
+        ('1,same thing,2,0.100000,a,0.000000,,', 2)
+    """
 
     # of 2 items or more: the same picture, then the same thing; of each the tightest first, of
     # equally wide ones the smallest

@@ -19,6 +19,11 @@ class IdentitySettings:
     """How an index tells identities apart: by which column, rule and threshold, and why by these.
 
     An index keeps it as a record, so each value is a plain one.
+
+    Example:
+        >>> about = IdentitySettings("who", "nearest", "so told", 0.5, "EER", 6, 2, "a1")
+        >>> IdentitySettings.of(about.to_dict()) == about
+        True
     """
 
     column: str  # of the metadata: equal values are one identity
@@ -100,7 +105,13 @@ class IdentitySettings:
 
 @dataclass(frozen=True)
 class Identity:
-    """One identity in an answer."""
+    """One identity in an answer.
+
+    Example:
+        >>> from twinset import Neighbour
+        >>> Identity("Rex", 0.2, True, 0.9, Neighbour("rex-1.jpg", 0.15, {}), 3).references
+        3
+    """
 
     name: Scalar  # its value in the column of identities
     distance: float  # joined, 0 or more
@@ -113,7 +124,16 @@ class Identity:
 
 @dataclass(frozen=True)
 class Identification:
-    """The answer of an index to the question who is shown; true if that is somebody known."""
+    """The answer of an index to the question who is shown; true if that is somebody known.
+
+    Example:
+        >>> from twinset import Neighbour
+        >>> about = IdentitySettings("who", "nearest", "so told", 0.5, "EER", 3, 1, "a1")
+        >>> rex = Identity("Rex", 0.2, True, 0.9, Neighbour("rex-1.jpg", 0.15, {}), 3)
+        >>> found = Identification("query.jpg", (rex,), about)
+        >>> found.sentence().partition(" (")[0], found.to_dict()["identity"], bool(found)
+        ('query.jpg: Rex: distance 0.2000 <= 0.5000', 'Rex', True)
+    """
 
     query: str  # what was asked for; of several images, the first and how many more
     identities: tuple[Identity, ...]  # the k nearest, nearest first; they may be no match

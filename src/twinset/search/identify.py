@@ -44,7 +44,20 @@ class _Read:
 
 
 class Identifying:
-    """What an `Index` does with identities."""
+    """What an `Index` does with identities.
+
+    Example:
+        >>> import numpy as np, twinset
+        >>> rows = np.array([[1, 0.1], [1, 0.2], [0.1, 1], [0.2, 1]])
+        >>> points = twinset.LabelledFeatures(rows, list("aabb"), name="points")
+        >>> model = twinset.fit(points, "head", head={"kind": "plain"})
+        >>> with twinset.Index.build(model, points) as index:
+        ...     index.put(twinset.Items(["fifth"], np.array([[0, 1]]), [{"label": "b"}]))
+        ...     about = index.identify_by("label")
+        ...     found = index.identify(np.array([0.1, 1.2]))
+        >>> about.column, about.identities, found.best.name, found.best.references
+        ('label', 2, 'b', 3)
+    """
 
     store: Store
     url: str

@@ -62,14 +62,21 @@ class Index(Pointing, Identifying, Deciding, Switching):
         StoreError: another model made what the store holds.
 
     Example:
-        >>> import numpy as np, twinset
-        >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
-        >>> grays = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "light"), "grays")
-        >>> model = twinset.fit(grays, epochs=1, encoder={"units": [8]})
-        >>> with Index.build(model, grays) as index:
-        ...     [answer] = index.search(pixels[2:3], k=2)
+        >>> import tempfile, numpy as np, twinset
+        >>> rows = np.array([[1, 0.1], [1, 0.2], [0.1, 1], [0.2, 1]])
+        >>> points = twinset.LabelledFeatures(rows, list("aabb"), name="points")
+        >>> model = twinset.fit(points, "head", head={"kind": "plain"})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Index.create(model, f"{folder}/points").close()
+        ...     with Index.open(f"{folder}/points", model) as index:
+        ...         done = index.add(points.subset(np.arange(3))), index.update(points)
+        ...         index.remove(["points/3"])
+        ...         ids, first = [own for own, known in index.items()], index.get(["points/0"])
+        ...         [answer] = index.search(rows[2:3], k=2)
+        >>> [one.sentence() for one in done], ids, first.vectors.shape
+        (['3 added', '1 added, 3 unchanged'], ['points/0', 'points/1', 'points/2'], (1, 2))
         >>> answer[0].id, round(answer[0].distance, 4), answer[0].metadata["label"]
-        ('grays/2', 0.0, 'light')
+        ('points/2', 0.0, 'b')
     """
 
     def __init__(self, store: Store, model: Model | None, url: Url = "index") -> None:

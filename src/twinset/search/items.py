@@ -96,7 +96,13 @@ class Items:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """One answer of a search: an item, and how far it is from what was asked for."""
+    """One answer of a search: an item, and how far it is from what was asked for.
+
+    Example:
+        >>> one = Neighbour("shoes/a.png", 0.25, {"label": "shoe"})
+        >>> one.id, one.distance, one.metadata["label"]
+        ('shoes/a.png', 0.25, 'shoe')
+    """
 
     id: str  # of the item
     distance: float  # to the query, 0 or more; exactly 0 for equal embeddings

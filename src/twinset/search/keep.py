@@ -46,7 +46,20 @@ class Step:
 
 @dataclass(frozen=True)
 class KeepPlan:
-    """Which files of each group would be moved aside, and which one stays."""
+    """Which files of each group would be moved aside, and which one stays.
+
+    Example:
+        >>> plan = KeepPlan((Step("a.png", "b.png", "same picture"),), "largest", 0)
+        >>> plan.sentence(), plan.to_csv().splitlines()[1]
+        ('1 file to move aside, 1 to keep (largest of a group)', 'a.png,b.png,same picture,largest')
+        >>> "mv -- b.png" in plan.to_sh(), "Move-Item -LiteralPath 'b.png'" in plan.to_ps1()
+        (True, True)
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plan.write(f"{folder}/plan.sh")
+        ...     Path(folder, "plan.sh").read_text("utf-8") == plan.to_sh()
+        True
+    """
 
     steps: tuple[Step, ...]
     rule: str

@@ -22,7 +22,13 @@ from twinset.search.where import Condition, Where, conditions, holds
 
 @dataclass(frozen=True)
 class Page:
-    """Some of the items that meet conditions, and how many do."""
+    """Some of the items that meet conditions, and how many do.
+
+    Example:
+        >>> page = Page(("a",), ({"label": "shoe"},), 12)
+        >>> dict(zip(page.ids, page.metadata)), page.total
+        ({'a': {'label': 'shoe'}}, 12)
+    """
 
     ids: tuple[str, ...]  # in the order in which they were put in
     metadata: tuple[Metadata, ...]  # what is known of each

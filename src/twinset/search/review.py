@@ -48,7 +48,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Review:
-    """Questions about an index, those first that are likely to set most right."""
+    """Questions about an index, those first that are likely to set most right.
+
+    Example:
+        >>> asked = Question("a", "b", 0.4, 0.5, "near the threshold", 0.1)
+        >>> found = Review((asked,), {"a": {}, "b": {}}, "groups")
+        >>> found.sentence(), found.to_csv().splitlines()[1]
+        ('1 question: 1 near the threshold', 'a,b,,0.400000,0.5000,near the threshold')
+        >>> found.to_dict()["questions"][0]["probability"]
+        0.5
+    """
 
     questions: tuple[Question, ...]
     known: Mapping[str, Metadata]  # what is known of each item that is asked about

@@ -36,7 +36,13 @@ _LISTED = 20  # items and labels that are told
 
 @dataclass(frozen=True)
 class Switched:
-    """How the answers to a sample of an index's items change with another model."""
+    """How the answers to a sample of an index's items change with another model.
+
+    Example:
+        >>> found = Switched(9, 0, None, None, (0.5, 0.4), "label", 0, None, None, (), (), {}, ())
+        >>> found.sentence(), found.to_dict()["thresholds"]
+        ('9 items embedded, not switched', (0.5, 0.4))
+    """
 
     items: int  # embedded
     sample: int  # items that were looked for in both
@@ -169,7 +175,20 @@ _READ = 1000  # of the items beside, at a time
 
 
 class Switching:
-    """The part of `Index` that is about another model; its other methods are those of `Index`."""
+    """The part of `Index` that is about another model; its other methods are those of `Index`.
+
+    Example:
+        >>> import numpy as np, twinset
+        >>> rows = np.array([[1, 0.1], [1, 0.2], [0.1, 1], [0.2, 1]])
+        >>> points = twinset.LabelledFeatures(rows, list("aabb"), name="points")
+        >>> model = twinset.fit(points, "head", head={"kind": "plain"})
+        >>> other = twinset.fit(points, "head", head={"kind": "centred"})
+        >>> with twinset.Index.build(model, points) as index:
+        ...     told = index.switch(other, source=points)
+        ...     index.roll_back()
+        >>> told.switched, told.items
+        (True, 4)
+    """
 
     store: Store
     url: str

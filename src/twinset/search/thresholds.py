@@ -31,7 +31,12 @@ _NAME = re.compile(r"\w[\w .-]{0,59}")
 
 @dataclass(frozen=True)
 class Point:
-    """A threshold with a name."""
+    """A threshold with a name.
+
+    Example:
+        >>> Point("strict", 0.2, "Ann", "2026-11-28T21:30:00+00:00", "").to_dict()["threshold"]
+        0.2
+    """
 
     name: str
     threshold: float | None  # None: the point was taken away
@@ -45,7 +50,20 @@ class Point:
 
 
 class Pointing:
-    """The part of `Index` that is about operating points."""
+    """The part of `Index` that is about operating points.
+
+    Example:
+        >>> import numpy as np, twinset
+        >>> rows = np.array([[1, 0.1], [1, 0.2], [0.1, 1], [0.2, 1]])
+        >>> points = twinset.LabelledFeatures(rows, list("aabb"), name="points")
+        >>> model = twinset.fit(points, "head", head={"kind": "plain"})
+        >>> with twinset.Index.build(model, points) as index:
+        ...     _ = index.save_point("strict", 0.1)
+        ...     rule, known = index.threshold_at("strict").rule, list(index.points())
+        ...     index.remove_point("strict")
+        ...     rule, known, index.points()
+        ('operating point strict', ['strict'], {})
+    """
 
     store: Store
     _turn: threading.RLock

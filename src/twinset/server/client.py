@@ -57,14 +57,62 @@ class Client:
         >>> pixels = np.stack([np.full((4, 4), 85 * i, np.uint8) for i in range(4)])
         >>> grays = twinset.LabelledImages(pixels, [0, 0, 1, 1], ("dark", "light"), "grays")
         >>> model = twinset.fit(grays, epochs=1, encoder={"units": [8]})
+        >>> import pathlib, tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> for at, image in enumerate(pixels):
+        ...     kind = pathlib.Path(folder.name, "photos", "ab"[at // 2])
+        ...     kind.mkdir(parents=True, exist_ok=True)
+        ...     Image.fromarray(image).save(kind / f"{at}.png")
+        >>> told = {}
         >>> with (
-        ...     twinset.Index.build(model, grays) as index,
-        ...     in_background(open_service(model, index)) as url,
-        ...     twinset.Client(url) as client,
+        ...     twinset.Index.build(model, f"{folder.name}/photos", f"{folder.name}/x") as index,
+        ...     in_background(open_service(model, index, token="secret")) as url,
         ... ):
-        ...     answer = client.search(pixels[2], k=2)
-        >>> answer[0].id, round(answer[0].distance, 4), answer[0].metadata
-        ('grays/2', 0.0, {'label': 'light'})
+        ...     _ = index.identify_by("label")
+        ...     client = twinset.Client(url, token="secret")
+        ...     told["dim"], told["items"] = client.model()["dim"], client.index()["items"]
+        ...     told["same"] = client.compare(pixels[0], pixels[0]).same
+        ...     told["moved"] = client.explain(pixels[0], pixels[0])["largest"]
+        ...     told["embedded"] = client.embed([pixels[0], pixels[1]]).shape
+        ...     told["who"] = client.identify(pixels[3]).identities[0].references
+        ...     told["ids"] = [own for own, known in client.items()]
+        ...     told["page"] = client.page(0, 2).total
+        ...     told["item"] = client.item("a/0.png")["metadata"]["label"]
+        ...     told["size"] = client.picture("a/0.png").size
+        ...     told["added"] = client.add(pixels[0] + 9, id="new", metadata={"label": "a"})
+        ...     client.remove("new")
+        ...     told["decided"] = client.decide([("a/0.png", "a/1.png", True)]).new
+        ...     told["decisions"] = len(client.decisions())
+        ...     told["asked"] = len(client.review(1))
+        ...     told["groups"] = len(client.duplicates(within=0.0).groups)
+        ...     told["curve"] = client.error_curve()
+        ...     told["point"] = client.save_point("strict", 0.1).threshold
+        ...     told["points"] = list(client.points())
+        ...     client.remove_point("strict")
+        ...     told["nearest"] = client.search(pixels[2], k=2)[0].id
+        ...     client.close()
+        >>> for name, value in told.items():
+        ...     print(name, value)
+        dim 8
+        items 4
+        same True
+        moved 0.0
+        embedded (2, 8)
+        who 2
+        ids ['a/0.png', 'a/1.png', 'b/2.png', 'b/3.png']
+        page 4
+        item a
+        size (4, 4)
+        added new
+        decided 1
+        decisions 1
+        asked 1
+        groups 1
+        curve None
+        point 0.1
+        points ['strict']
+        nearest b/2.png
+        >>> folder.cleanup()
     """
 
     def __init__(

@@ -101,8 +101,7 @@ class DataCheck:
             errors = [each for each in errors if not each.about_leaks]
         if errors:
             more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
-            leaks = any(each.about_leaks for each in errors)
-            hint = " (--allow-leaks trains all the same)" if leaks else ""
+            hint = " (--allow-leaks trains all the same)" * any(each.about_leaks for each in errors)
             raise DataError(
                 f"{self.name}: expected data fit for training. {errors[0].message}{more} "
                 f"`twinset check` tells all{hint}."
@@ -340,11 +339,20 @@ def check_data(
         pictures: a folder to draw to: classes.png, some images of each class, or pairs.png, some of
             those that were judged; and look_alikes.png, the worst copies and label conflicts, if
             there are any. Defaults to none.
-        progress: True for a bar on stderr, False for nothing, or a function that is told. Defaults
-            to False.
+        progress: as for `load_images`. Defaults to False.
 
     Raises:
         DataError: nothing there, or nothing that can be read.
+
+    Example:
+        >>> import tempfile
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16), np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/a.npz", images=images[[*range(8), 0]], labels=[0] * 4 + [1] * 5)
+        ...     found = check_data(f"{folder}/a.npz")
+        >>> found.refuse_unfit(allow_leaks=False)  # raises nothing: fit for training
+        >>> found.count("error"), found.worst(1)[0][0], found.to_dict()["ok"], found.summary()[:15]
+        (0, 'equal, two labels', True, 'a.npz: 9 images')
     """
     wanted = IMAGES.read({} if size is None else {"size": size}, "images")
     listing = listing_of(data, pairs, progress=progress, **(columns or {}))

@@ -212,7 +212,13 @@ def _nearest(hits: NDArray[np.float64], neighbours: int) -> tuple[NDArray[np.flo
 
 @dataclass(frozen=True)
 class Alike:
-    """Images that are alike: all with the same pixels, or two that are nearly the same."""
+    """Images that are alike: all with the same pixels, or two that are nearly the same.
+
+    Example:
+        >>> found = Alike((0, 4), ("cat/0.png", "dog/0.png"), ("cat", "dog"), ("", ""), True, 0.0)
+        >>> found.exact, found.names
+        (True, ('cat/0.png', 'dog/0.png'))
+    """
 
     positions: tuple[int, ...]
     names: tuple[str, ...]

@@ -103,6 +103,11 @@ def load_fashion_mnist(*, progress: Wanted = True) -> tuple[LabelledImages, Labe
     Reference:
         Xiao, Rasul and Vollgraf (2017), Fashion-MNIST: a novel image dataset for benchmarking
         machine learning algorithms, https://arxiv.org/abs/1708.07747
+
+    Example:
+        >>> train, test = load_fashion_mnist(progress=False)
+        >>> train.images.shape, len(test), test.class_names[:2]
+        ((60000, 28, 28), 10000, ('T-shirt/top', 'Trouser'))
     """
     pixels, labels, train = _read(progress)
     first, second = (

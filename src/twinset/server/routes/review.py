@@ -208,7 +208,7 @@ async def _found(
     if point is None:
         # Things of a class are no duplicates: the strictest threshold that is known comes first.
         known = (each for each in index.model.alternatives if each.value > 0)
-        limit = min(limit, *known, key=lambda one: one.value)
+        limit = min([limit, *known], key=lambda one: one.value)
     most = limit.value if within is None else within
     settled = await service.call(lambda: index.settled)
     decided = hash(tuple((one.pair, one.same) for one in settled.decisions))
