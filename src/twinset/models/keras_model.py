@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,7 @@ class SiameseModel(Embedder):
         Raises:
             ModelError: the folder holds no model, a damaged one, or one of another format.
         """
+        refuse_fork()
         source = local_folder(folder)
         card = read_card(source)
         try:
@@ -194,12 +196,32 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
+def _first_process() -> int:
+    return os.getpid()  # which a fork inherits
+
+
+def refuse_fork() -> None:
+    """Refuse Keras in a fork of a process that has computed with it: there it waits for ever.
+
+    Raises:
+        ModelError: this is such a process.
+    """
+    if _first_process() != os.getpid():
+        raise ModelError(
+            "Expected Keras in the process that used it first. Received a fork of that process, "
+            "where Keras would wait for ever: start processes by "
+            "`multiprocessing.get_context('spawn')`, or load an exported model, which may fork."
+        )
+
+
 def encode(encoder: keras.Model, images: NDArray[Any] | StoredPixels) -> NDArray[np.float32]:
     """Embed with the network at rest, in order and in bounded memory.
 
     The encoder takes floats in [0, 1]: uint8 images (n, ...) are scaled here, a batch at a time,
     float32 vectors (n, d) are taken as they are.
     """
+    refuse_fork()
     result = np.empty((len(images), encoder.output_shape[-1]), np.float32)
     batch = batch_size_for(images.shape[1:])
     for start in range(0, len(images), batch):

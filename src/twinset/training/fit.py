@@ -21,7 +21,7 @@ from twinset.data.pairs import Pairs
 from twinset.decision import Threshold
 from twinset.errors import DataError, RecipeError
 from twinset.models.card import TrainedOn
-from twinset.models.keras_model import SiameseModel, identity
+from twinset.models.keras_model import SiameseModel, identity, refuse_fork
 from twinset.progress import Report, Wanted, reporting
 from twinset.recipe import AUGMENTATION, OPTIMIZER, Recipe
 from twinset.settings import Section
@@ -125,6 +125,7 @@ def fit(
         >>> model.compare(black[0], white[0]).same, model.class_names
         (False, ('black', 'white'))
     """
+    refuse_fork()
     data, recipe, validation = _labelled(data, labels, recipe, validation)
     if isinstance(pairs, str):
         overrides, pairs = overrides | {"pairs": pairs}, None
