@@ -84,15 +84,11 @@ def main(photos, target):
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         album(photos, home / "album")
-        index, model, pictured = (str(home / name) for name in ("index", "run", "album.index"))
+        model, pictured = str(home / "run"), str(home / "album.index")
         run(["train", str(photos), "--for", "unseen", "--out", model])
-        run(["index", model, str(photos), "--out", index])
         run(["index", model, str(home / "album"), "--out", pictured])
         run(["duplicates", pictured, "--threshold", "0.4", "--picture", str(home / "groups.png")])
-        query = sorted(photos.glob("*/001.jpg"))[10]
-        run(["search", index, str(query), "-k", "4", "--picture", str(home / "found.png")])
         small(home / "groups.png", target / "groups.png")
-        small(home / "found.png", target / "found.png")
         small(home / "run/distances.png", target / "distances.png")
     intervals(target / "intervals.png")
 
