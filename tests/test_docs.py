@@ -55,6 +55,8 @@ def test_only_what_is_not_ours_is_not_run():
     """`twinset`, Python and ./task run; what needs a cluster or another machine says so."""
     for page in pages.PAGES:
         for block in pages.blocks_of(page):
+            # `py` is other people's Python, beside ours on the pages for who comes from there
+            assert block.kind != "py" or page.parent.name == "coming-from", f"{page}:{block.line}"
             if block.note.startswith("not run: "):
                 assert block.kind in pages.SHELL, f"{page}:{block.line}"
                 assert block.note.startswith("not run: needs "), f"{page}:{block.line}"
