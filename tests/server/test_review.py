@@ -184,6 +184,8 @@ def test_duplicates_begin_at_the_strictest_threshold_and_tell_classes_apart(home
         told = get(one, "duplicates").json()
         assert (told["threshold"]["value"], told["threshold"]["rule"]) == (0.05, "FPR <= 0.01")
         assert (told["large"], told["stricter"]) == (0, None)
+        model.__dict__["alternatives"] = ()  # as of a model without a calibration
+        assert get(one, "duplicates").json()["threshold"]["value"] == model.threshold.value
         told = get(one, "duplicates", within=10).json()  # all items are one group
         assert [len(group["members"]) for group in told["groups"]] == [48]
         assert (told["large"], told["stricter"]) == (1, 5)
