@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import oracles
+import twinset
 from twinset import distance
-from twinset.errors import RecipeError
+from twinset.errors import DataError, RecipeError
 
 ROWS = hnp.arrays(
     np.float64, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-100, 100)
@@ -56,3 +57,20 @@ def test_pairs_are_measured_in_chunks_in_order():
 def test_unknown_distance_lists_the_known_ones():
     with pytest.raises(RecipeError, match=r"out of \['euclidean'\]\. Received 'cosinus'"):
         distance.by_name("cosinus")
+
+
+def test_cosines_are_distances_of_unit_vectors():
+    rows = np.random.default_rng(0).normal(size=(20, 3))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    far = distance.euclidean(rows[:10], rows[10:])
+    cosine = (rows[:10] * rows[10:]).sum(axis=1)
+    np.testing.assert_allclose(twinset.to_cosine(far), cosine)
+    np.testing.assert_allclose(twinset.from_cosine(cosine), far)
+    assert twinset.to_cosine(np.float32(2.0000002)) == -1
+    for wrong in (2.1, -0.1, np.nan):
+        with pytest.raises(DataError, match="embeddings of length 1, from 0 to 2. Received"):
+            twinset.to_cosine([0.5, wrong])
+    with pytest.raises(DataError, match="cosine similarities, from -1 to 1. Received 1.5"):
+        twinset.from_cosine(1.5)
+    with pytest.raises(RecipeError, match="distance: of embeddings of length 1 the cosine orders"):
+        twinset.Recipe.load("fast", distance="cosine")

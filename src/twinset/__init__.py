@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from twinset.decision import ErrorCurve as ErrorCurve
     from twinset.decision import Threshold as Threshold
     from twinset.decision import Verdict as Verdict
+    from twinset.distance import from_cosine as from_cosine
+    from twinset.distance import to_cosine as to_cosine
     from twinset.errors import TwinsetError as TwinsetError
     from twinset.evaluation.choice import Choice as Choice
     from twinset.evaluation.choice import choose as choose
@@ -146,6 +148,7 @@ _HOMES = {
     "evaluate": "twinset.evaluation.evaluate",
     "export": "twinset.exporters.export",
     "fit": "twinset.training.fit",
+    "from_cosine": "twinset.distance",
     "fuse": "twinset.metrics.fusion",
     "keep_plan": "twinset.search.keep",
     "load_batches": "twinset.data.streamed",
@@ -159,6 +162,7 @@ _HOMES = {
     "serve": "twinset.server.running",
     "siamese": "twinset.networks.layers",
     "split": "twinset.data.named_parts",
+    "to_cosine": "twinset.distance",
     "train": "twinset.run",
     "tutorial_pairs": "twinset.data.pairs",
     "write_review": "twinset.report.index_page",

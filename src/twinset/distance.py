@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from twinset.errors import RecipeError
+from twinset.errors import DataError, RecipeError
 
 
 def euclidean(left: Any, right: Any, *, xp: Any = np) -> Any:
@@ -41,6 +41,59 @@ def euclidean(left: Any, right: Any, *, xp: Any = np) -> Any:
     # where() differentiates both branches: without the inner one, √'(0) = ∞ meets 0 and gives NaN
     apart = squared > 0
     return xp.where(apart, xp.sqrt(xp.where(apart, squared, 1.0)), 0.0)
+
+
+def to_cosine(distance: ArrayLike) -> Any:
+    """Turn distances of embeddings of length 1 into cosine similarities.
+
+    cos(a, b) = 1 − d(a, b)² / 2, as ‖a − b‖² = 2 − 2 a·b where both have length 1, which the
+    embeddings have of every recipe with encoder.normalize = true. So the nearest by distance is
+    the most similar by cosine, and a threshold of one is a threshold of the other.
+
+    Args:
+        distance: Euclidean, in [0, 2], of any shape.
+
+    Returns:
+        Similarities in [−1, 1] of the same shape; 1 is equal.
+
+    Raises:
+        DataError: a distance out of range, which no two such embeddings have.
+
+    Example:
+        >>> to_cosine([0.0, 2**0.5, 2.0]).round(6).tolist(), float(to_cosine(0.75))
+        ([1.0, -0.0, -1.0], 0.71875)
+    """
+    return 1 - _within(distance, 0, 2, "distances of embeddings of length 1") ** 2 / 2
+
+
+def from_cosine(similarity: ArrayLike) -> Any:
+    """Turn cosine similarities into distances of embeddings of length 1: d = √(2 − 2 cos).
+
+    Args:
+        similarity: in [−1, 1], of any shape.
+
+    Returns:
+        Euclidean distances in [0, 2] of the same shape, for `within` and thresholds.
+
+    Raises:
+        DataError: a similarity out of range.
+
+    Example:
+        >>> from_cosine([1.0, 0.5, -1.0]).tolist()
+        [0.0, 1.0, 2.0]
+    """
+    return np.sqrt(2 - 2 * _within(similarity, -1, 1, "cosine similarities"))
+
+
+def _within(values: ArrayLike, low: float, high: float, what: str) -> Any:
+    found = np.asarray(values, np.float64)
+    # the tiny term: float32 makes 1.0000001 of what is 1
+    wrong = ~((found >= low - 1e-5) & (found <= high + 1e-5))
+    if wrong.any():
+        raise DataError(
+            f"Expected {what}, from {low} to {high}. Received {found[wrong].ravel()[0]:g}."
+        )
+    return np.clip(found, low, high)
 
 
 DISTANCES: dict[str, Callable[..., Any]] = {"euclidean": euclidean}

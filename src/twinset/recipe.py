@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from twinset.errors import RecipeError
 from twinset.registry import suggestion
@@ -57,7 +57,8 @@ class Recipe(Section):
             tutorial's values.
         pairs: "tutorial": a list of pairs, drawn once by the tutorial's rule. "batch": all pairs
             of the images in each batch.
-        distance: how embeddings are compared.
+        distance: how embeddings are compared. Where they have length 1, the cosine orders as this
+            distance does, and `twinset.to_cosine` tells it.
         threshold: a match is `distance <= threshold`; fixed here, for runs without a holdout.
         holdout: "none": fit on every training image. "auto": keep images for the choice of the
             threshold out of the fit: those that the data names, the protocol's 10,000 of
@@ -122,6 +123,16 @@ class Recipe(Section):
     stopping: Annotated[Section, Part(STOPPING)] = _DEFAULTS
     head: Annotated[Section, Part(HEAD)] = _DEFAULTS
     choice: Annotated[Section, Part(CHOICE)] = _DEFAULTS
+
+    @field_validator("distance", mode="before")
+    @classmethod
+    def _no_cosine(cls, value: Any) -> Any:
+        if value == "cosine":
+            raise ValueError(
+                "of embeddings of length 1 the cosine orders as the Euclidean distance does: leave "
+                "'euclidean', and take `twinset.to_cosine(distance)` where a cosine is due"
+            )
+        return value
 
     @model_validator(mode="after")
     def _fitting(self) -> Recipe:

@@ -125,7 +125,6 @@ def fit(
         >>> model.compare(black[0], white[0]).same, model.class_names
         (False, ('black', 'white'))
     """
-    refuse_fork()
     data, recipe, validation = _labelled(data, labels, recipe, validation)
     if isinstance(pairs, str):
         overrides, pairs = overrides | {"pairs": pairs}, None
@@ -257,6 +256,7 @@ def _chosen(
     encoder: keras.Model | Mapping[str, Any] | None,
     overrides: Mapping[str, Any],
 ) -> tuple[Recipe, keras.Model]:
+    refuse_fork()  # before Keras builds anything
     network = encoder if isinstance(encoder, keras.Model) else None
     if encoder is not None:  # first, as others may change single values of it
         section = encoder if network is None else {"name": "own", **_UNSEEN}
