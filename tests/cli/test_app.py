@@ -151,6 +151,7 @@ def test_the_commands_are_listed_with_what_they_do(command):
         "identify",
         "index",
         "inspect",
+        "push",
         "recipe",
         "remove",
         "review",

@@ -31,7 +31,7 @@ def export(args: Namespace) -> int:
 
 
 def push(args: Namespace) -> int:
-    """Upload a model to the Hugging Face Hub, for everybody or for those who may see it.
+    """Upload a model to the Hugging Face Hub, in public or not.
 
     The repository is made if there is none, and seen by its owner alone unless --public is given.
     It gets the model, a page with its scores, the names of the classes, and fingerprints of the
