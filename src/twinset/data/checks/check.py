@@ -41,7 +41,7 @@ from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
 from twinset.data.parts import division_of, wishes
 from twinset.data.split import trainable
-from twinset.errors import DataError, MissingError, no_drawing
+from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe import IMAGES
@@ -343,7 +343,6 @@ def check_data(
 
     Raises:
         DataError: nothing there, or nothing that can be read.
-        MissingError: pictures where nothing can be drawn.
 
     Example:
         >>> import tempfile
@@ -355,9 +354,6 @@ def check_data(
         >>> found.count("error"), found.worst(1)[0][0], found.to_dict()["ok"], found.summary()[:15]
         (0, 'equal, two labels', True, 'a.npz: 9 images')
     """
-    reason = no_drawing()
-    if pictures is not None and reason:
-        raise MissingError(reason)
     wanted = IMAGES.read({} if size is None else {"size": size}, "images")
     listing = listing_of(data, pairs, progress=progress, **(columns or {}))
     images = loaded(listing, wanted.model_dump(), progress=progress)
