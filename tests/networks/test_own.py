@@ -91,6 +91,7 @@ def test_any_keras_model_learns_and_comes_back_from_its_folder(stripes, tmp_path
     assert again.recipe == model.recipe
 
 
+@pytest.mark.any_backend
 def test_a_file_is_as_good_as_the_model(stripes, tmp_path):
     network = functional()
     network.save(tmp_path / "network.keras")
@@ -167,7 +168,9 @@ def test_regularisers_count(stripes):
     assert heavy < 0.75 * plain
 
 
-@pytest.mark.parametrize("kind", ["mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("mixed_bfloat16", marks=pytest.mark.any_backend), "bfloat16"]
+)
 def test_a_network_in_16_bits_trains_and_resumes(stripes, tmp_path, monkeypatch, kind):
     def network():
         keras.utils.set_random_seed(3)
@@ -191,6 +194,7 @@ def test_lengths_are_its_own_where_wanted(stripes):
     assert not isinstance(model.encoder.layers[-1], networks.UnitNorm)
 
 
+@pytest.mark.any_backend
 def test_a_blend_finds_the_features_of_an_open_graph(stripes, monkeypatch):
     settings = BATCH | {"epochs": 1, "blend.features": 1.0}
     for make in (functional, sequential, with_dropout):
@@ -227,6 +231,7 @@ def test_a_layer_on_top_of_one_of_ours(stripes):
     assert model.dim == 4
 
 
+@pytest.mark.any_backend
 def test_vectors_take_a_network_too():
     rng = np.random.default_rng(0)
     labels = np.tile([0, 1], 20)
