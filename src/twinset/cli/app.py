@@ -95,11 +95,6 @@ def main() -> None:
         # names of files hold half characters, and a terminal may not know all of ours
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111 - at each start
-        from twinset.cache_folder import cache_folder
-
-        # else matplotlib makes a new folder in each process, and says so in three lines
-        os.environ.setdefault("MPLCONFIGDIR", str(cache_folder("matplotlib")))
     os.environ["MPLBACKEND"] = "agg"  # pictures go to files: a wrong name would end the command
     try:
         code = run(sys.argv[1:])

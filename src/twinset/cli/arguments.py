@@ -27,11 +27,22 @@ A_MODEL = f"{A_RUN[:-1]}, or the folder of an exported model."
 INDEX_PLACE = "a folder, postgresql://…?index=NAME or milvus://…?index=NAME"
 
 
+def _leave_home_alone() -> None:
+    # What matplotlib and Keras would write to the user's home at their import, where it can be
+    # written, goes to our cache. A folder of Keras' that is there may hold weights that are wanted.
+    # here, as the help need not wait for numpy
+    from twinset.cache_folder import cache_folder
+
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder("matplotlib")))
+    if not os.path.isdir(os.path.expanduser("~/.keras")):  # noqa: PTH111, PTH112 - no home, no error
+        os.environ.setdefault("KERAS_HOME", str(cache_folder("keras")))
+
+
 def output(text: str) -> Path:
     """Take the place of a result, which is judged before the work."""
-    # here, as the help need not wait for numpy
     from twinset.files import check_writable
 
+    _leave_home_alone()
     check_writable(Path(text))
     return Path(text)
 
@@ -155,6 +166,7 @@ def choose_backend(name: str | None) -> None:
         raise RecipeError(
             f"Expected a backend out of {list(BACKENDS)}. Received KERAS_BACKEND={wanted!r}."
         )
+    _leave_home_alone()
     os.environ["KERAS_BACKEND"] = wanted  # Keras reads it once, when it is imported
     sys.meta_path.insert(0, _WithoutWrappers())
     if importlib.util.find_spec(wanted) is None:  # found, not imported, which takes seconds
