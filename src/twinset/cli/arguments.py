@@ -161,7 +161,7 @@ class _WithoutWrappers(importlib.abc.MetaPathFinder):
 
 def choose_backend(name: str | None) -> None:
     """Choose Keras' backend before Keras is imported; None: that of the environment."""
-    wanted = name or os.environ.get("KERAS_BACKEND") or "jax"
+    wanted = name or os.environ.get("KERAS_BACKEND", "jax")
     if wanted not in BACKENDS:
         raise RecipeError(
             f"Expected a backend out of {list(BACKENDS)}. Received KERAS_BACKEND={wanted!r}."
