@@ -220,8 +220,8 @@ def test_the_command(command, monkeypatch):
 
 def test_the_page(command, monkeypatch):
     monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
-    Path("runs/first").mkdir(parents=True)
-    Halves().save("runs/first")
+    Path("runs/photos").mkdir(parents=True)
+    Halves().save("runs/photos")
     page = Path(__file__).parents[2].joinpath("docs", "bulk.md").read_text("utf-8")
     first, *_ = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     for line in first.splitlines():

@@ -177,7 +177,7 @@ def test_no_such_patch(patch):
 
 def test_what_cannot_be_explained():
     with pytest.raises(DataError, match="one image on each side"):
-        White(8, 8).explain(np.zeros((3, 8, 8), np.uint8), dots((8, 8)))
+        White(8, 8).explain(np.zeros((2, 8, 8), np.uint8), dots((8, 8)))
     model = White(8, 8)
     model.preprocessing = VectorInput(3)
     with pytest.raises(DataError, match="a model of images"):

@@ -114,8 +114,9 @@ def test_what_is_no_image(model, tmp_path):
         model.embed([tmp_path / "nowhere.png"])
     with pytest.raises(ImageFileError, match=r"photo.png: expected an image file. No such file"):
         model.embed("photo.png")
-    with pytest.raises(DataError, match=r"a uint8 array of shape \(h, w\).*Received float32"):
-        model.compare(np.zeros((6, 5), np.float32), np.zeros((6, 5), np.float32))
+    scaled = np.full((6, 5), -0.5, np.float32)
+    with pytest.raises(DataError, match=r"floats in \[0, 1\]. Received float32 from -0.5"):
+        model.compare(scaled, scaled)
 
 
 def _break(folder, what):
@@ -179,7 +180,7 @@ def test_no_model_here(tmp_path, name, words):
 
 
 def test_a_save_cut_short_leaves_no_false_model(model, tmp_path, monkeypatch):
-    from twinset.models import keras_model as module
+    from twinset.models import card as module
 
     model.save(tmp_path / "model")
     write = module.write_bytes

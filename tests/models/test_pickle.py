@@ -79,8 +79,8 @@ def test_a_graph_alone_has_no_recipe(folder):
 def test_a_history_that_is_gone_or_cut(folder, tmp_path):
     place = shutil.copytree(folder, tmp_path / "copy")
     (place / "history.csv").write_text("epoch,steps\n1,\n")
-    with pytest.raises(ModelError, match="history.csv: expected the history of a training. Value"):
+    with pytest.raises(ModelError, match="history.csv: expected the history of a training, a row"):
         _ = twinset.load_model(place).history
     (place / "history.csv").unlink()
-    with pytest.raises(ModelError, match="history.csv: expected the history of a training. FileN"):
+    with pytest.raises(ModelError, match="history.csv: expected the history of a training. No such"):
         pickle.dumps(twinset.load_model(place))

@@ -17,6 +17,7 @@ from .conftest import TOKEN
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text("utf-8")
 CURLS = re.findall(r"^\$ (curl .*)$", PAGE, re.MULTILINE)
+PROGRAMS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 HERE = "http://127.0.0.1:8000"
 
 
@@ -24,7 +25,8 @@ HERE = "http://127.0.0.1:8000"
 def files(tmp_path, monkeypatch):
     """A folder with all files that the page names, in which one is."""
     monkeypatch.chdir(tmp_path)
-    for row, name in enumerate(re.findall(r"[\w.]+\.(?:png|jpg)", PAGE)):
+    for row, name in enumerate(re.findall(r"[\w./]+\.(?:png|jpg)", "".join([*CURLS, *PROGRAMS]))):
+        Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_bytes(png(picture(row)))
 
 
@@ -74,26 +76,18 @@ def test_each_request_is_answered(files, address):
 
 
 def test_the_program_of_the_page(files, address):
-    program, _ = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    program, _ = PROGRAMS
     scope = {"twinset": twinset}
     exec(compile(program.replace(HERE, address), "serve.md", "exec"), scope)
     assert len(scope["found"]) == 5
     assert scope["verdict"].same == (scope["verdict"].distance <= scope["verdict"].threshold.value)
 
 
-@pytest.mark.parametrize("line", re.findall(r"^\$ (twinset .*)$", PAGE, re.MULTILINE))
-def test_the_commands_exist(line):
-    from twinset.cli.app import arguments_of
-
-    _, name, *rest = shlex.split(line)
-    arguments_of(name).parser.parse_intermixed_args(rest)
-
-
 def test_mounting(own, tmp_path):
     (tmp_path / "runs").mkdir()
     (own / "run").rename(tmp_path / "runs" / "photos")
     (own / "photos.index").rename(tmp_path / "photos.index")
-    _, program = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    _, program = PROGRAMS
     scope = {"app": FastAPI()}
     exec(compile(program, "serve.md", "exec"), scope)
 

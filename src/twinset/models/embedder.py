@@ -170,13 +170,14 @@ class Embedder(ABC):
         else:
             single = pixels_of(rows, how)
             parts = iter(lambda: list(itertools.islice(single, size)), [])
-        found, count = [self.encode(np.zeros((0, *shape), np.uint8))], 0
+        found: list[NDArray[np.float32]] = []
+        count = 0
         with reporting(progress) as tell:
             for part in parts:
                 found.append(self.encode(np.asarray(part)))
                 count += len(part)
                 tell(Progress("embed", count, len(rows) if ready else None, "images"))
-        return np.concatenate(found)
+        return np.concatenate(found or [self.encode(np.zeros((0, *shape), np.uint8))])
 
     def distances(self, images: Images, pairs: Pairs) -> NDArray[np.float32]:
         """Measure the distance of each pair of images; each image is embedded once.

@@ -158,5 +158,10 @@ def read_history(folder: Path) -> tuple[EpochRecord, ...]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return tuple(map(EpochRecord.from_flat, csv.DictReader(file)))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{path}: expected the history of a training. {reason(error)}") from None
+    except OSError as error:
+        raise ModelError(f"{path}: expected the history of a training. {reason(error)}.") from None
+    except (ValueError, TypeError, KeyError):
+        raise ModelError(
+            f"{path}: expected the history of a training, a row of numbers for each epoch. A save "
+            "was cut short or the file was changed: restore it."
+        ) from None

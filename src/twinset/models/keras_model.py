@@ -166,8 +166,11 @@ class SiameseModel(Embedder):
         try:
             encoder = (source / ENCODER).read_bytes()
             recipe, history = Recipe.load(source / RECIPE), read_history(source)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{source}: expected a whole model. {reason(error)}") from None
+        except OSError as error:
+            lacking = f"{Path(error.filename or source).name}: {reason(error)}"
+            raise ModelError(f"{source}: expected a whole model. {lacking}.") from None
+        except ValueError as error:
+            raise ModelError(f"{source}: expected a whole model. {error}") from None
         # before Keras reads it: of half a file it says something about zip or HDF5
         if hashlib.sha256(encoder).hexdigest() != card.encoder_sha256:
             raise ModelError(
