@@ -171,12 +171,11 @@ class Embedder(ABC):
             single = pixels_of(rows, how)
             parts = iter(lambda: list(itertools.islice(single, size)), [])
         found: list[NDArray[np.float32]] = []
-        count = 0
         with reporting(progress) as tell:
             for part in parts:
                 found.append(self.encode(np.asarray(part)))
-                count += len(part)
-                tell(Progress("embed", count, len(rows) if ready else None, "images"))
+                done = sum(map(len, found))
+                tell(Progress("embed", done, len(rows) if ready else None, "images"))
         return np.concatenate(found or [self.encode(np.zeros((0, *shape), np.uint8))])
 
     def distances(self, images: Images, pairs: Pairs) -> NDArray[np.float32]:
