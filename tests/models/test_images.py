@@ -213,7 +213,7 @@ def test_batches_and_progress():
         sizes.clear()
         found = Counted(*GRAY).embed(given, batch_size=2, progress=seen.append)
         assert found.tolist() == [[10 * i] for i in range(5)]
-        assert sizes == [0, 2, 2, 1]
+        assert sizes == [2, 2, 1]
         assert [(each.task, each.done, each.total) for each in seen] == [
             ("embed", done, total) for done in (2, 4, 5)
         ]
