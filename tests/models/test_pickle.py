@@ -82,7 +82,5 @@ def test_a_history_that_is_gone_or_cut(folder, tmp_path):
     with pytest.raises(ModelError, match="history.csv: expected the history of a training, a row"):
         _ = twinset.load_model(place).history
     (place / "history.csv").unlink()
-    with pytest.raises(
-        ModelError, match="history.csv: expected the history .* No such"
-    ):
+    with pytest.raises(ModelError, match="history.csv: expected the history .* No such"):
         pickle.dumps(twinset.load_model(place))
