@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 from jax import lax
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from twinset.cache_folder import cache_folder, prune
 from twinset.losses.batch import wide
@@ -34,12 +35,37 @@ FIRST_STEPS = 16
 PROGRAMS = 10**9
 
 
+@contextmanager
+def _programs_kept() -> Iterator[None]:
+    # On disk: the second training of a kind starts at once. JAX is put back afterwards, as its
+    # settings, and what else this process compiles, are the user's.
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir is not None:
+        yield
+        return
+    folder = cache_folder("programs")
+    prune(folder, limit=PROGRAMS)
+    given = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.5,
+    }
+    before = {name: getattr(config, name) for name in given}
+    for name, value in given.items():
+        config.update(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            config.update(name, value)
+        reset_cache()  # else it would go on writing there
+
+
+@_programs_kept()
 def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
     """Train the encoder in place, until the epochs are done or the monitor says stop."""
     # A batch is a row of positions, whose images the loop gathers on the device. Its length is an
     # argument and not a shape, so one compiled program serves looks of any length, and a training
     # that is cut into other looks, or resumed, computes the same numbers.
-    _cache_programs()
     job.build()
     start = keeper.load()
     devices = Devices.dividing(job.task.draw(0))
@@ -251,16 +277,6 @@ def _shared(
 
 def _statistics(job: Job, positions: Any, embeddings: Any) -> Callable[[], BatchStatistics]:
     return lambda: batch_statistics(np.asarray(embeddings, np.float32), job.labels[positions])
-
-
-def _cache_programs() -> None:
-    # on disk: the second training of a kind starts at once
-    config: Any = jax.config
-    if config.jax_compilation_cache_dir is None:
-        folder = cache_folder("programs")
-        prune(folder, limit=PROGRAMS)
-        config.update("jax_compilation_cache_dir", str(folder))
-        config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _read(job: Job) -> Any:
