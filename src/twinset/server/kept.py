@@ -67,6 +67,7 @@ class Kept:
                         work.future.cancel()
                         return
                 try:
+                    _import_scipy()
                     work.future.set_result(make(work.tell))
                 except BaseException as error:  # noqa: BLE001 - told to who asks
                     work.future.set_exception(error)
@@ -102,6 +103,18 @@ class Kept:
             raise Computing(what, time.monotonic() - work.began, work.far)
         found: Made = await future
         return found
+
+
+# Two threads that import parts of SciPy at once may wait for each other: Python then lets one go on
+# with half a module, and its work fails.
+_importing = threading.Lock()
+
+
+def _import_scipy() -> None:
+    with _importing:
+        import scipy.cluster.hierarchy
+        import scipy.sparse.csgraph
+        import scipy.spatial.distance  # noqa: F401 - for the work
 
 
 def _done(future: Future[Any]) -> bool:
