@@ -172,7 +172,11 @@ def test_compiled_programs_of_long_ago_make_room(stripes, tmp_path, monkeypatch)
     jax.config.update("jax_compilation_cache_dir", None)
     try:
         twinset.fit(stripes, epochs=1, encoder={"units": [3]}, progress=False)
-        assert jax.config.jax_compilation_cache_dir == str(folder)
+        # as it was: what else this process compiles is kept nowhere
+        assert jax.config.jax_compilation_cache_dir is None
+        kept = set(folder.iterdir())
+        jax.jit(lambda x: x * 17 + 4)(np.ones(3))
+        assert set(folder.iterdir()) == kept
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
     assert {"new", "old"} == {path.name for path in folder.iterdir()} & {
