@@ -49,3 +49,14 @@ def test_what_cannot_be_written_is_named_as_asked_for(tmp_path):
         atomic.write_bytes(tmp_path / "folder", b"x")
     assert caught.value.filename == str(tmp_path / "folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_folder_that_may_be_written_may_lie_in_one_that_may_not(tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) == str(own))
+    for place in (own, own / "x.png", own / "new" / "x.png"):
+        atomic.check_writable(place)
+    with pytest.raises(PermissionError, match=r"nothing may be written in .*") as caught:
+        atomic.check_writable(tmp_path / "x.png")
+    assert caught.value.filename == str(tmp_path / "x.png")

@@ -47,7 +47,9 @@ def check_writable(target: Path) -> None:
     Raises:
         OSError: as the writing would.
     """
-    folder = next(each for each in target.absolute().parents if each.exists())
+    whole = target.absolute()
+    places = (whole, *whole.parents) if whole.is_dir() else whole.parents
+    folder = next((each for each in places if each.exists()), whole.parent)
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder", str(target))
     if not os.access(folder, os.W_OK | os.X_OK):

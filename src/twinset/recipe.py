@@ -71,13 +71,13 @@ class Recipe(Section):
         per_class: images of each class in a batch, with pairs = "batch". 0: as many as fit when
             every class takes part, at least 4.
         micro_batch: images that go through the network at once, for batches that are larger than
-            memory; the loss and its gradient are those of the whole batch, for a third more time.
+            memory; the loss and its gradient are those of the whole batch, for a third more work.
             A pretrained network's normalisation is at rest then, and its dropout. JAX alone. 0:
             the whole batch at once.
         epochs: passes over the pairs or images.
         seed: of pairs, initial weights, order, dropout and augmentation.
         precision: "float32", or "mixed_bfloat16" or "mixed_float16": while it trains, the network
-            computes in 16 bits, on accelerators and CPUs that are faster so; weights, loss,
+            computes in 16 bits, for devices that are faster so; weights, loss,
             optimiser and the trained model are float32 all the same.
         images: what the user's own images become.
         split: shares of the parts, where the data names none.

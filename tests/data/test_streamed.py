@@ -117,6 +117,10 @@ def full(batches):
         ([(IMAGES, NAMES), (IMAGES[:, 1:], NAMES)], r"size, \(4, 5\). Received \(3, 5\), after 7"),
         (Repeated([(IMAGES, NAMES)]), "batches that end. Received a repeated Dataset: give steps"),
         (full(generator()), "expected room for .* of images. No space left"),
+        (
+            [(IMAGES / 255, NAMES), (IMAGES / 1.0, NAMES)],
+            "floats on one scale. Received some up to 1, then some above 127",
+        ),
         ([(IMAGES - 0.5, NAMES)], "Received float64 from -0.5 to 254.5: undo what scaled them"),
     ],
 )

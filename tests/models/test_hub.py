@@ -1,6 +1,7 @@
 """Models on a hub: pushed and fetched, in private, without a network, and never with code."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ import twinset
 from halves import Halves
 from hub_server import TOKEN, running_hub
 from twinset.errors import ModelError
-from twinset.models.hub import local_folder
+from twinset.models.hub import local_folder, own_folder
 from twinset.server.opening import open_service
 
 
@@ -105,6 +106,29 @@ def test_the_repository_tells_what_the_model_is_and_nothing_of_this_machine(push
     with np.load(stripped) as parts, np.load(run / "parts.npz") as whole:
         assert np.array_equal(parts["fit"], whole["fit"])
         assert not {"source", "pairs", "columns"} & {*parts.files}
+
+
+def test_where_weights_lay_is_not_told(hub, run, tmp_path):
+    recipe = Path(shutil.copytree(run, tmp_path / "run"), "recipe.toml")
+    own = '[encoder]\nname = "onnx"\nfile = "/somewhere/of/mine/dino.onnx"\n\n['
+    text, count = re.subn(r"\[encoder\][^[]*(\[8\][^[]*)?\[", own, recipe.read_text("utf-8"))
+    assert count == 1
+    recipe.write_text(text)
+    twinset.load_model(tmp_path / "run").push_to_hub("user/shades")
+    content = hub.repos["user/shades"]["main"]["recipe.toml"].decode()
+    assert 'file = "dino.onnx"' in content
+    assert "mine" not in content
+
+
+def test_results_beside_a_model_are_of_its_revision(pushed, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (own_folder("hf://user/shades") / "parts.npz").is_file()
+    kept = twinset.load_model(run, engine="keras")
+    again = kept.calibrate(twinset.load_images(run.parent / "photos"))
+    assert again.home == kept.home == run  # so that its fingerprints go along
+    del pushed.repos["user/shades"]["main"]["parts.npz"]
+    pushed.commit("user/shades", "main", {"README.md": b"mine"})
+    assert not (own_folder("hf://user/shades") / "parts.npz").exists()
 
 
 def test_a_page_of_the_owners_own_stays(pushed, run):

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from twinset.errors import RecipeError, no_drawing
 
 if TYPE_CHECKING:
     from twinset.data.image_sources import Skipped
+    from twinset.models.embedder import Embedder
 
 INTERRUPTED = 130  # as shells count an end by Ctrl-C: 128 and the number of the signal
 SKIPPED = 10  # so many get a line
@@ -42,7 +44,6 @@ def output(text: str) -> Path:
     """Take the place of a result, which is judged before the work."""
     from twinset.files import check_writable
 
-    _leave_home_alone()
     check_writable(Path(text))
     return Path(text)
 
@@ -52,6 +53,7 @@ def drawn(text: str) -> Path:
     reason = no_drawing()
     if reason:
         raise argparse.ArgumentTypeError(reason)
+    _leave_home_alone()
     return output(text)
 
 
@@ -159,8 +161,11 @@ class _WithoutWrappers(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"{fullname}: not for Keras", name=fullname)
 
 
-def choose_backend(name: str | None) -> None:
-    """Choose Keras' backend before Keras is imported; None: that of the environment."""
+def choose_backend(name: str | None, *, alone: bool = True) -> None:
+    """Choose Keras' backend before Keras is imported; None: that of the environment.
+
+    Who is to join other processes is not `alone`, and calls `check_devices` when it has.
+    """
     wanted = name or os.environ.get("KERAS_BACKEND", "jax")
     if wanted not in BACKENDS:
         raise RecipeError(
@@ -174,7 +179,14 @@ def choose_backend(name: str | None) -> None:
             f"Expected the backend {wanted} to be installed. Install it with "
             f"`pip install 'twinset[{wanted}]'`, or choose another --backend."
         )
-    if wanted == "jax" and os.environ.get("JAX_PLATFORMS"):  # else JAX takes what is there
+    if alone:
+        check_devices()
+
+
+def check_devices() -> None:
+    """Refuse devices that are not here."""
+    # else JAX takes what is there
+    if os.environ["KERAS_BACKEND"] == "jax" and os.environ.get("JAX_PLATFORMS"):
         import jax
 
         try:
@@ -184,6 +196,17 @@ def choose_backend(name: str | None) -> None:
                 "Expected JAX_PLATFORMS to name what JAX can use here, such as cpu or cuda. "
                 f"{error}"
             ) from None
+
+
+def load(command: str, run: Path, **how: Any) -> Embedder:
+    """Load a model, and choose Keras' backend where it takes Keras."""
+    from twinset.models.onnx_model import load_model
+
+    def tell(text: str) -> None:
+        note(f"{command}: {text}")
+        choose_backend(None)  # Keras comes next
+
+    return load_model(run, tell=tell, **how)
 
 
 # --- Printing: answers to stdout, all else to stderr, so that a pipe gets the answers.
@@ -201,7 +224,16 @@ def note(text: str) -> None:
 
 def _printable(text: str) -> str:
     # no control characters but new lines: names of files hold whatever somebody put there
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(repr(c)[1:-1] if _controls(c) else c for c in text)
+
+
+def _controls(c: str) -> bool:
+    # wide spaces and what joins letters belong to names; what turns the direction does not
+    kind = unicodedata.category(c)
+    joins = kind == "Cf" and unicodedata.bidirectional(c) == "BN"
+    return not (c.isprintable() or c == "\n" or kind == "Zs" or joins)
 
 
 def tell_skipped(command: str, skipped: Sequence[Skipped]) -> None:

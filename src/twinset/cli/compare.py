@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinset import tables
-from twinset.cli.arguments import A_MODEL, Arguments, choose_backend, note, output, say
+from twinset.cli.arguments import A_MODEL, Arguments, choose_backend, load, note, output, say
 from twinset.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -177,16 +177,10 @@ def _judge(args: Namespace) -> Embedder | Joint:
 
 
 def _load(args: Namespace, run: Path) -> Embedder:
-    from twinset.models.onnx_model import load_model
-
-    def tell(text: str) -> None:
-        note(f"compare: {text}")
-        choose_backend(None)  # Keras comes next
-
     engine: Engine = args.engine or ("auto" if args.backend is None else "keras")
     if engine == "keras":
         choose_backend(args.backend)
-    return load_model(run, engine=engine, tell=tell)
+    return load("compare", run, engine=engine)
 
 
 def explain(args: Namespace) -> int:
@@ -199,16 +193,10 @@ def explain(args: Namespace) -> int:
         twinset explain runs/first a.png b.png --picture why.png
     """
     from twinset.data.decoding.image_file import open_image
-    from twinset.models.onnx_model import load_model
 
     for path in args.images:
         open_image(path)  # a bad file is reported at once, not after an engine has been loaded
-
-    def tell(text: str) -> None:
-        note(f"explain: {text}")
-        choose_backend(None)  # Keras comes next
-
-    found = load_model(args.run, tell=tell).explain(*args.images, patch=args.patch)
+    found = load("explain", args.run).explain(*args.images, patch=args.patch)
     if args.picture is not None:  # before a word is said: whoever reads may stop listening
         from twinset import figures
 

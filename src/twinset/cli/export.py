@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from twinset.cli.arguments import A_MODEL, Arguments, choose_backend, note, say
+from twinset.cli.arguments import A_MODEL, Arguments, choose_backend, load, note, say
 
 
 def export(args: Namespace) -> int:
@@ -41,12 +41,8 @@ def push(args: Namespace) -> int:
         twinset push runs/first user/shoes
         twinset compare hf://user/shoes a.jpg b.jpg
     """
-    choose_backend(None)
-    from twinset.models.onnx_model import load_model
-
-    address = load_model(args.run).push_to_hub(
-        args.name, private=not args.public, revision=args.revision
-    )
+    model = load("push", args.run)
+    address = model.push_to_hub(args.name, private=not args.public, revision=args.revision)
     say(json.dumps({"model": address}) if args.json else address)
     return 0
 

@@ -14,6 +14,7 @@ from twinset.cli.arguments import (
     INTERRUPTED,
     SHARED,
     Arguments,
+    check_devices,
     choose_backend,
     columns_of,
     drawn,
@@ -37,11 +38,12 @@ def train(args: Namespace) -> int:
     """
     if args.data is None and args.pairs is None:
         raise DataError(NO_DATA)
-    choose_backend(args.backend)
+    choose_backend(args.backend, alone=False)
     place = processes.given()
     if place is None and processes.asked(args):
         return processes.supervise(args)
     with processes.joined(place):
+        check_devices()
         return _trained(args)
 
 

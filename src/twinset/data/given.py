@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from twinset.errors import DataError
 
+CHANNELS = (3, 4)  # colour, or colour and transparency
 _CHUNK = 1024  # images converted at a time, as floats take eight times the room of pixels
 
 
@@ -73,10 +74,8 @@ def as_pixels(given: Any, *, levels: bool = False) -> NDArray[np.uint8]:
 def as_images(given: Any) -> NDArray[np.uint8]:
     """Make pixels of n images, (n, h, w) or (n, h, w, 3), also where channels came first."""
     pixels = as_pixels(given)
-    if pixels.ndim == 4 and pixels.shape[3] not in (3, 4):
-        if pixels.shape[3] != 1 and pixels.shape[1] in (1, 3):
-            pixels = np.moveaxis(pixels, 1, 3)
-        pixels = np.ascontiguousarray(pixels[..., 0] if pixels.shape[3] == 1 else pixels)
+    if pixels.ndim == 4:
+        pixels = channels_last(pixels)
     if not (pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] == 3)):
         clear = pixels.ndim == 4 and pixels.shape[3] == 4
         raise DataError(
@@ -84,6 +83,16 @@ def as_images(given: Any) -> NDArray[np.uint8]:
             f"{': leave the transparency out, images[..., :3]' * clear}."
         )
     return pixels
+
+
+def channels_last(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put last the channels of one image or of many that came first, and drop where there is one.
+
+    Where they stand is told where nothing else can be meant.
+    """
+    if pixels.shape[-1] not in (1, *CHANNELS) and pixels.shape[-3] in (1, 3):
+        pixels = np.moveaxis(pixels, -3, -1)
+    return np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def as_labels(

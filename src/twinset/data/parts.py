@@ -38,7 +38,6 @@ _DISPENSABLE = ("calibration", "tune", "test")
 _WORDS = {"calibration": "the threshold", "test": "the report"}
 
 
-# Classes from which on a model is meant for things that it has not seen, where nobody says.
 MANY_CLASSES = 20
 
 
@@ -48,9 +47,14 @@ def left_out_by(recipe: Recipe, labels: NDArray[np.integer]) -> By | None:
     if wanted == "auto" and recipe.choice.candidates == "none":
         return None
     if wanted == "auto":
-        counts = np.unique(labels, return_counts=True)[1]
-        wanted = "unseen" if int((counts > 1).sum()) >= MANY_CLASSES else "seen"
+        return "class" if many_classes(labels) else "image"
     return "class" if wanted == "unseen" else "image"
+
+
+def many_classes(labels: NDArray[np.integer]) -> bool:
+    """Tell whether a model is meant for things that it has not seen, where nobody says."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return int((counts > 1).sum()) >= MANY_CLASSES
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,6 +65,9 @@ def load_batches(
         ...     found, int(found.images[2].max())
         (LabelledImages('images', 6 images of (4, 4), 2 classes), 100)
     """
+    cardinality = getattr(batches, "cardinality", None)
+    if steps is None and cardinality is not None and int(cardinality()) == -1:
+        raise DataError("Expected batches that end. Received a repeated Dataset: give steps.")
     base = cache_folder("streams") if cache is None else Path(cache)
     labels = list[NDArray[Any]]()
     try:
@@ -75,8 +78,12 @@ def load_batches(
                     shape, digest = _write(draft, batches, steps, labels, tell)
                 draft.close()
                 file = base / f"{digest[:32]}.pixels"
-                os.replace(draft.name, file)  # noqa: PTH105 - in one step
+                if file.exists():  # called by its content, and perhaps read just now
+                    os.utime(file)
+                else:
+                    os.replace(draft.name, file)  # noqa: PTH105 - in one step
             finally:
+                draft.close()  # on Windows what is open stays
                 Path(draft.name).unlink(missing_ok=True)
     except OSError as error:
         raise unwritten(base, error, 0, "images") from None
@@ -89,10 +96,17 @@ def _write(
     draft: IO[bytes], batches: Any, steps: int | None, labels: list[NDArray[Any]], tell: Report
 ) -> tuple[tuple[int, ...], str]:
     # Gives shape and digest, as a file is called by its content: the same images are kept once.
-    first, levels, count, sha = None, False, 0, hashlib.sha256()
-    for images, known in islice(_pairs(batches, steps), steps):
+    first, levels, scaled, count, sha = None, False, False, 0, hashlib.sha256()
+    for images, known in islice(_pairs(batches), steps):
         # a dark batch among floats up to 255 is no batch of floats up to 1
-        levels = levels or bool(images.dtype.kind == "f" and images.max(initial=0) > 127)
+        highest = images.max(initial=0) if images.dtype.kind == "f" else 0
+        levels = levels or bool(highest > 127)
+        scaled = scaled or bool(0 < highest <= 1 and not levels)
+        if levels and scaled:
+            raise DataError(
+                "Expected floats on one scale. Received some up to 1, then some above 127: divide "
+                "all by 255."
+            )
         pixels = as_images(as_pixels(images, levels=levels))
         first = pixels.shape[1:] if first is None else first
         _check(pixels, known, first, count)
@@ -122,10 +136,7 @@ def are_batches(given: Any) -> bool:
     return hasattr(given, "__iter__") or hasattr(given, "__getitem__")
 
 
-def _pairs(batches: Any, steps: int | None) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    cardinality = getattr(batches, "cardinality", None)
-    if steps is None and cardinality is not None and int(cardinality()) == -1:
-        raise DataError("Expected batches that end. Received a repeated Dataset: give steps.")
+def _pairs(batches: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     if not hasattr(batches, "__iter__") or hasattr(batches, "on_epoch_end"):
         # of Keras and PyTorch, which need not end when they are iterated
         given = (batches[position] for position in range(len(batches)))

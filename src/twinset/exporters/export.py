@@ -124,11 +124,11 @@ def export(
             f"Expected a format out of {sorted(FILES)}, and int8 with onnx alone. "
             f"Received {format!r} and int8={int8}."
         )
-    home = local_folder(run) if isinstance(run, str | Path) else None
-    if out is None and home is not None and is_on_hub(str(run)):
+    if out is None and isinstance(run, str | Path) and is_on_hub(run):
         raise DataError(
             "Expected a folder for the graph of a model on the hub. Received none: name one as out."
         )
+    home = local_folder(run) if isinstance(run, str | Path) else None
     target = _target(home, out, int8=int8)
     check_writable(target / FILES[format])
     if home is not None:  # before Keras is loaded: a wrong folder is told at once

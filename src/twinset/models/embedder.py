@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset import distance as distances
 from twinset.backbones.session import Provenance
-from twinset.data.data_set import labelled
 from twinset.data.decoding.decode import ImageLike, Preprocessing
 from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import Labelled, VectorInput
@@ -170,11 +169,11 @@ class Embedder(ABC):
         else:
             single = pixels_of(rows, how)
             parts = iter(lambda: list(itertools.islice(single, size)), [])
-        found: list[NDArray[np.float32]] = []
+        found, done = list[NDArray[np.float32]](), 0
         with reporting(progress) as tell:
             for part in parts:
                 found.append(self.encode(np.asarray(part)))
-                done = sum(map(len, found))
+                done += len(part)
                 tell(Progress("embed", done, len(rows) if ready else None, "images"))
         return np.concatenate(found or [self.encode(np.zeros((0, *shape), np.uint8))])
 
@@ -337,7 +336,8 @@ class Embedder(ABC):
             >>> print(model.calibrate(others, rule="EER").threshold.origin)
             EER on 16 images kept out
         """
-        # here, as most uses of a model need none of the metrics
+        # here, as most uses of a model need none of the metrics, and read no data set
+        from twinset.data.data_set import labelled
         from twinset.metrics.measure import calibrate
         from twinset.metrics.measured import Part
         from twinset.metrics.promised import Over
@@ -377,8 +377,8 @@ class Embedder(ABC):
         )
         # a model of the user's own class need not have a field for it
         model.__dict__["error_curve"] = found.error_curve
-        if "digest" in self.__dict__:  # known, and the embeddings are the same
-            model.__dict__["digest"] = self.__dict__["digest"]
+        for known in {"digest", "home"} & self.__dict__.keys():  # the embeddings are the same
+            model.__dict__[known] = self.__dict__[known]
         return model
 
     def judge(self, distance: float, *, prior: float = 0.5) -> Verdict:

@@ -14,7 +14,7 @@ from PIL import Image
 from twinset.data import addresses
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.decoding.image_file import MAX_FILE_BYTES, EncodedImage
-from twinset.data.given import as_array, as_pixels
+from twinset.data.given import CHANNELS, as_array, as_pixels, channels_last
 from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import Labelled, VectorInput
 from twinset.errors import DataError, ImageFileError
@@ -24,7 +24,6 @@ EXPECTED = (
     "shape (h, w) or (h, w, 3)), a list of such images, an array of shape (n, h, w) or "
     "(n, h, w, 3), or LabelledImages."
 )
-_CHANNELS = (3, 4)  # colour, or colour and transparency
 _FILES = (str, os.PathLike, EncodedImage, Image.Image, bytes, bytearray)
 
 
@@ -60,7 +59,7 @@ def the_one(image: Any, preprocessing: Preprocessing | VectorInput) -> Any:
         if array.ndim in (3, 4) and len(array) == 1:  # a batch of one
             array = array[0]
         pixels = isinstance(preprocessing, Preprocessing) and array.ndim == 3
-        if pixels and (array.shape[2] in (1, *_CHANNELS) or array.shape[0] in (1, 3)):
+        if pixels and (array.shape[2] in (1, *CHANNELS) or array.shape[0] in (1, 3)):
             return array
         image = array
     return image if one_or_many(image, preprocessing)[1] else None
@@ -96,15 +95,8 @@ def _readable(image: Any) -> Any:
         return EncodedImage(bytes(image), "the bytes given")
     if hasattr(image, "__array__") and not isinstance(image, Image.Image):
         array = as_pixels(image)
-        return _last(array) if array.ndim == 3 else array
+        return channels_last(array) if array.ndim == 3 else array
     return image
-
-
-def _last(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # one image of three axes: its channels last, and none where there is one
-    if image.shape[2] not in (1, *_CHANNELS) and image.shape[0] in (1, 3):
-        image = np.moveaxis(image, 0, 2)
-    return np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image)
 
 
 def _vectors(images: Any, preprocessing: VectorInput) -> tuple[Any, bool]:
@@ -130,14 +122,14 @@ def _array(given: NDArray[Any], shape: tuple[int, ...]) -> tuple[Any, bool]:
     array = as_pixels(given)
     if array.shape[1:] == shape:
         return array, False
-    if array.ndim == 4 and array.shape[-1] not in (1, *_CHANNELS) and array.shape[1] in (1, 3):
-        array = np.moveaxis(array, 1, 3)  # channels first, of many images
-    if array.ndim > 2 and array.shape[-1] == 1:
+    if array.ndim == 4:
+        array = channels_last(array)
+    elif array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     array = np.ascontiguousarray(array)
     if array.shape[1:] == shape:
         return array, False
-    colour = array.ndim > 2 and array.shape[-1] in _CHANNELS
+    colour = array.ndim > 2 and array.shape[-1] in CHANNELS
     axes = array.ndim - colour  # 2 of one image, 3 of a batch
     empty = 0 in array.shape[-2 - colour :]
     # One image with the channels first, as PyTorch has it, or three gray ones? For a model of gray
@@ -154,7 +146,7 @@ def _advice(given: Any) -> str:
     # the mistakes that are made most
     if isinstance(given, Set | Mapping):
         return " Make it a list, which has an order."
-    if isinstance(given, np.ndarray) and given.ndim == 3 and given.shape[0] in _CHANNELS:
+    if isinstance(given, np.ndarray) and given.ndim == 3 and given.shape[0] in CHANNELS:
         return (
             " Of one colour image the channels come last here: numpy.moveaxis(x, 0, 2). If these "
             "are gray images, pass list(x)."

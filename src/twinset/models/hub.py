@@ -91,6 +91,8 @@ def own_folder(place: str | os.PathLike[str]) -> Path:
     for name in FILES:
         if (folder / name).is_file():
             write_bytes(own / name, (folder / name).read_bytes())
+        else:  # of another revision
+            (own / name).unlink(missing_ok=True)
     return own
 
 
@@ -121,6 +123,7 @@ def push(
         if revision is not None:
             hub.create_branch(repo, branch=revision, exist_ok=True)
         model.save(draft)
+        _forget_places(Path(draft, RECIPE))
         if not Path(draft, GRAPH).is_file():
             read_card(draft)  # or nobody could load it
         scores = "" if model.home is None else _beside(model, model.home, Path(draft))
@@ -158,6 +161,13 @@ def _beside(model: Any, run: Path, draft: Path) -> str:
     if scores.is_file() and read_card(run).threshold == model.threshold:
         return scores.read_text("utf-8", "replace")
     return ""
+
+
+def _forget_places(recipe: Path) -> None:
+    # where a file of weights lay is nobody's business, and the model has them
+    if recipe.is_file():
+        named = re.compile(r'^((?:file|weights) = ").*[/\\]', re.MULTILINE)
+        write_bytes(recipe, named.sub(r"\1", recipe.read_text("utf-8")).encode())
 
 
 def _is_ours(hub: Any, repo: str, revision: str | None) -> bool:

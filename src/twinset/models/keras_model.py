@@ -111,10 +111,14 @@ class SiameseModel(Embedder):
     ) -> NDArray[np.float32]:
         """Embed images; see `Embedder.embed`. What a frozen network finds in a data set is kept."""
         halves = self._halves
-        whole = isinstance(images, LabelledImages) and images.row_shape == self.preprocessing.shape
-        if halves is None or not isinstance(images, LabelledImages) or not whole:
+        if (
+            halves is None
+            or batch_size is not None
+            or not isinstance(images, LabelledImages)
+            or images.row_shape != self.preprocessing.shape
+        ):
             return super().embed(images, batch_size=batch_size, progress=progress)
-        return encode(halves.head, halves.backbone.encode_once(images))
+        return encode(halves.head, halves.backbone.encode_once(images, progress=progress))
 
     @cached_property
     def _halves(self) -> Halves | None:

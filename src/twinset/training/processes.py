@@ -250,13 +250,13 @@ def _join(
             shutdown_timeout_seconds=60,
             **settings,
         )
+        found = jax.process_count()  # the first use of the devices, which may not be there
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f"Expected {number or 'several'} processes that meet at {coordinator or 'a cluster'}. "
             f"{error}: start all of them within {timeout} s, each with a --process-id of its own, "
             "and the same --coordinator and --num-processes."
         ) from error
-    found = jax.process_count()
     if number is not None and found != number:  # each would train a model of its own
         raise TrainingError(f"Expected {number} processes. JAX found {found}.")
     _here()

@@ -13,6 +13,8 @@ from twinset.data.checks.findings import SEVERITIES, about_classes, about_leaks,
 from twinset.data.checks.near_duplicates import Duplicates, find_duplicates, judge_duplicates
 from twinset.data.image_sources import Remark, Skipped, StoredPixels
 from twinset.data.labelled import LabelledImages
+from twinset.data.parts import divide, left_out_by
+from twinset.recipe import Recipe
 
 RNG = np.random.default_rng(0)
 
@@ -104,6 +106,16 @@ def test_what_has_no_room_is_told_before_a_training():
     groups = [f"shop {i % 2}" for i in range(40)]
     (error,) = check(clean(groups=groups)).findings
     assert "Groups and copies are never parted. Add images." in error.message
+
+
+def test_many_classes_are_divided_whole_as_by_the_recipe_auto():
+    data = LabelledImages(noise(200), np.arange(200) % 20, tuple(f"thing {i}" for i in range(20)))
+    assert not [each for each in check(data).findings if each.code == "division"]
+    parts = divide(data, by=left_out_by(Recipe.load("auto"), data.labels))
+    assert not parts.notes
+    fewer = data.subset(np.flatnonzero(data.labels < 19))
+    (note,) = [each for each in check(fewer).findings if each.code == "division"]
+    assert "images of 19 classes" in note.message
 
 
 # --- duplicates

@@ -206,6 +206,32 @@ def test_bombs_are_refused_and_leave_nothing(monkeypatch):
     assert not list(cache_folder("archives").rglob("*.png"))
 
 
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_sizes_below_nothing_end(kind):
+    """Python's own reader would go back, and read the same entry for ever."""
+    info = special("a/0.png", kind)
+    info.size = -512
+    Path("bad.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    with pytest.raises(DataError, match=r"^bad.tar: expected a whole archive\. "):
+        read_listing("bad.tar")
+
+
+def test_what_a_pax_header_says_is_not_believed():
+    for told, words in (({"size": "-512"}, "negative size"), ({"path": "a/\0.png"}, "")):
+        info = tarfile.TarInfo("a/0.png")
+        info.pax_headers = told
+        with tarfile.open("bad.tar", "w", format=tarfile.PAX_FORMAT) as file:
+            file.addfile(info)
+            ok = tarfile.TarInfo("ok/1.png")
+            ok.size = 1
+            file.addfile(ok, io.BytesIO(b"x"))
+        if words:
+            with pytest.raises(DataError, match=words):
+                read_listing("bad.tar")
+        else:
+            assert [bad.reason for bad in read_listing("bad.tar").skipped] == ["no name for a file"]
+
+
 def test_what_is_broken_is_told():
     for kind in ("photos.zip", "photos.tar", "photos.tar.gz", "photos.tar.xz"):
         pack(kind)

@@ -39,8 +39,8 @@ from twinset.data.data_set import listing_of, loaded
 from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
-from twinset.data.parts import division_of, wishes
-from twinset.data.split import trainable
+from twinset.data.parts import division_of, many_classes, wishes
+from twinset.data.split import By, trainable
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
@@ -209,12 +209,9 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
     told = data.judged is not None  # in pairs: classes, if there are any, are not all
     same = [] if data.judged is None else data.judged.same.tolist()
     pairs = (sum(same), len(same) - sum(same)) if told else None
+    varied = ~found.constant
     contents = [
-        *(
-            ()
-            if told
-            else about_contents(data.labels[~found.constant], found.first[~found.constant])
-        ),
+        *(() if told else about_contents(data.labels[varied], found.first[varied])),
         *about_constant(constant, len(data), told=_colours_tell(data, found)),
     ]
     # copies go to one part, so that images which are all alike cannot be divided either
@@ -250,7 +247,8 @@ def _about_division(data: LabelledImages, found: Duplicates) -> Iterator[Finding
     if data.judged is None and not trainable(data.labels):  # told of the classes
         return
     try:
-        division = division_of(data, wishes("auto"), together=found.together())
+        by: By | None = "class" if many_classes(data.labels) else None  # as `auto` has it
+        division = division_of(data, wishes("auto"), together=found.together(), by=by)
     except DataError as error:
         yield Finding("error", DIVISION, str(error), 1)
         return

@@ -62,6 +62,8 @@ class _Member(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
         found = super().frombuf(buf, encoding, errors)
+        if found.size < 0 or found.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("an entry as no collection of images has")
         if found.type in _NAMING and found.size > _LONGEST:
             raise DataError(
                 f"Expected names of at most {_LONGEST:,} bytes in an archive. Received one of "
@@ -106,16 +108,22 @@ def _parted(place: str) -> tuple[Path, Path] | None:
 def _entered(folder: Path) -> Path:
     # most archives hold one folder, which holds the classes: it is none itself
     while True:
-        only, *others = [*folder.iterdir(), folder]
-        if len(others) != 1 or not only.is_dir() or not all(p.is_dir() for p in only.iterdir()):
+        held = list(folder.iterdir())
+        if [each.is_dir() for each in held] != [True]:
             return folder
-        folder = only
+        if not all(each.is_dir() for each in held[0].iterdir()):
+            return folder
+        folder = held[0]
 
 
 def _outside(source: ImageSource, root: Path) -> bool:
     path = getattr(source, "path", None)
     # a table in an archive may name any file of this machine
-    return path is not None and not os.path.normpath(path).startswith(f"{root}{os.sep}")
+    return path is not None and not _below(path, root)
+
+
+def _below(path: str | os.PathLike[str], root: Path) -> bool:
+    return os.path.normpath(path).startswith(f"{root}{os.sep}")
 
 
 def _marked(source: ImageSource) -> ImageSource:
@@ -136,7 +144,8 @@ def _unpacked(archive: Path, progress: Wanted) -> tuple[Path, list[Skipped]]:
     root = folder / "files" / (_SUFFIX.sub("", archive.name) or "images")
     try:
         with in_use(folder):
-            if not (folder / _DONE).exists():
+            fresh = not (folder / _DONE).exists()
+            if fresh:
                 tag(base)
                 shutil.rmtree(folder / "files", ignore_errors=True)
                 root.mkdir(parents=True)
@@ -147,12 +156,13 @@ def _unpacked(archive: Path, progress: Wanted) -> tuple[Path, list[Skipped]]:
                     shutil.rmtree(folder / "files", ignore_errors=True)
                     raise
             bad = json.loads((folder / _DONE).read_text("utf-8"))
-        prune(base, keep=folder)
+        if fresh:  # to measure all that is there takes long
+            prune(base, keep=folder)
     except _BROKEN as error:
         why = str(error).partition("\n")[0].rstrip(".:")  # tarfile lists what it tried below
         raise DataError(
             f"{shown(str(archive))}: expected a whole archive. {why}: fetch it anew, or "
-            " unpack it and pass the folder."
+            "unpack it and pass the folder."
         ) from None
     except OSError as error:
         if error.filename == os.fspath(archive):
@@ -180,11 +190,14 @@ def _unpack(
         tell(Progress("unpack", entry.at, size, "bytes"))
         names = [name for name in entry.name.split("/") if name not in ("", ".")]
         fault = entry.fault
-        if ".." in names or entry.name.startswith("/") or re.match("[A-Za-z]:", entry.name):
+        target = root.joinpath(*names)
+        # on Windows a name may hold a drive, or another slash, anywhere
+        if ".." in names or re.match("/|[A-Za-z]:", entry.name) or not _below(target, root):
             fault = _OUTSIDE
+        elif "\0" in entry.name:
+            fault = "no name for a file"
         elif any(name.startswith(".") or name.casefold() in LITTER for name in names):
             continue
-        target = root.joinpath(*names)
         try:
             if not fault:
                 _write(entry, target)
@@ -209,8 +222,9 @@ def _write(entry: _Entry, target: Path) -> None:
             total = zlib.crc32(chunk, total)
             file.write(chunk)
     # by size and this time an index knows whether it has the image already: a sum of the bytes
-    # tells more than the archive's own times do
-    os.utime(target, (total, total))
+    # tells more than the archive's own times do; some disks count seconds in 31 bits
+    time = total & 0x7FFF_FFFF
+    os.utime(target, (time, time))
 
 
 def _zip_entries(archive: Path) -> Iterator[_Entry]:
@@ -227,6 +241,8 @@ def _zip_entries(archive: Path) -> Iterator[_Entry]:
 def _tar_entries(archive: Path) -> Iterator[_Entry]:
     with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:*", tarinfo=_Member) as file:
         while info := file.next():
+            if info.size < 0:  # which a header before it may say as well
+                raise tarfile.ReadError("an entry of negative size")
             file.members.clear()  # type: ignore[attr-defined]  # all would be held in memory
             if not info.isdir():
                 link = info.issym() or info.islnk()

@@ -205,10 +205,11 @@ class PostgresStore(Store):
 
     def _search(self, request: Request) -> list[list[Neighbour]]:
         k = None if request.exact else request.k
-        answers = [None] * len(request.queries) if k is None else self._at_once(request, k)
-        found = [hits for hits in answers or () if hits is not None]
-        if answers is not None and len(found) == len(answers):
-            return found
+        tried = None if k is None else self._at_once(request, k)
+        if tried is not None:
+            answers = [hits for hits in tried if hits is not None]
+            if len(answers) == len(tried):
+                return answers
         table = self._table
 
         def answer(cursor: Cursor[Any], built: Any) -> list[list[Neighbour]]:
@@ -216,7 +217,7 @@ class PostgresStore(Store):
             found, ready = [], False
             for at, query in enumerate(request.queries):
                 hits = None
-                if k is not None and self._effort and (answers is None or answers[at] is not None):
+                if k is not None and self._effort and (tried is None or tried[at] is not None):
                     if not ready:
                         settings = hnsw.settings(k, self._effort)
                         cursor.connection.execute(f"SELECT {settings}".encode())
