@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from twinset import distance
-from twinset.decision import Threshold
 from twinset.errors import StoreError, UnknownItemError
 from twinset.progress import Wanted
 from twinset.search import decisions
@@ -22,11 +20,11 @@ from twinset.search.checked import checked_k
 from twinset.search.decisions import Decided, Decision, Judged, Judgements, Settled
 from twinset.search.items import Items, Neighbour
 from twinset.search.review import Review, review
-from twinset.search.thresholds import Recalibrating, this_user
+from twinset.search.thresholds import Judging, this_user
 from twinset.search.where import Where, conditions, holds
 
 
-class Deciding(Recalibrating):
+class Deciding(Judging):
     """The part of `Index` that is about decisions.
 
     Example:
@@ -45,14 +43,6 @@ class Deciding(Recalibrating):
 
     # read once: what others decide meanwhile is seen when the index is opened again
     _settled: Settled | None = None
-
-    @abstractmethod
-    def threshold_at(self, point: str | None) -> Threshold:
-        """Return the threshold of an operating point, or the index's own."""
-
-    @abstractmethod
-    def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Go through ids and metadata."""
 
     @property
     def settled(self) -> Settled:
@@ -155,7 +145,7 @@ class Deciding(Recalibrating):
                 named = list({end: end for row in given for end in row[:2]})
                 return {own: own for own in self.store.get(named).ids}
         # the id of each path and of each id, which comes before a path
-        known = list(self.items())
+        known = list(self.store.listed())
         paths = {str(each["path"]): own for own, each in known if "path" in each}
         return paths | {own: own for own, _ in known}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,10 @@ from twinset.search.checked import checked_k, checked_text
 from twinset.search.identification import Identification, Identity, IdentitySettings
 from twinset.search.index_sources import Many, One, embed_queries
 from twinset.search.items import Items, Neighbour
-from twinset.search.store import Store
+from twinset.search.thresholds import Judging
 from twinset.search.where import Condition, Where, conditions
 
 if TYPE_CHECKING:
-    from twinset.decision import Threshold
-    from twinset.models.embedder import Embedder
     from twinset.search.gallery import Gallery, Ranking
 
 RECORD, MORE = "identities", "identities_more"  # kinds of records
@@ -43,8 +40,8 @@ class _Read:
     gallery: Gallery
 
 
-class Identifying:
-    """What an `Index` does with identities.
+class Identifying(Judging):
+    """The part of `Index` that is about identities.
 
     Example:
         >>> import numpy as np, twinset
@@ -59,23 +56,9 @@ class Identifying:
         ('label', 2, 'b', 3)
     """
 
-    store: Store
-    url: str
-    changes: Changes
-    _turn: threading.RLock
-    _keeping: threading.RLock
     _galleries: tuple[_Read, ...] = ()
     _put = 0  # items that were put in since references were counted
     _unkept: tuple[IdentitySettings, ...] = ()  # what was fitted and could not be recorded
-
-    if TYPE_CHECKING:
-
-        @property
-        def model(self) -> Embedder:
-            """The model of the index."""
-
-        def threshold_at(self, point: str | None) -> Threshold:
-            """Return the threshold of an operating point."""
 
     @property
     def identities(self) -> IdentitySettings | None:

@@ -20,7 +20,6 @@ from twinset.search import index_model
 from twinset.search.answer import Answer, Changes, joined
 from twinset.search.checked import checked_k
 from twinset.search.deciding import Deciding
-from twinset.search.identify import Identifying
 from twinset.search.index_changes import carry_out, embedded, plan
 from twinset.search.index_model import Model
 from twinset.search.index_sources import (
@@ -35,7 +34,6 @@ from twinset.search.index_sources import (
 from twinset.search.items import Items, Signature
 from twinset.search.store import Store, create_store, open_store
 from twinset.search.switching import Switching
-from twinset.search.thresholds import Pointing
 from twinset.search.where import Where
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 Url = str | os.PathLike[str]
 
 
-class Index(Pointing, Identifying, Deciding, Switching):
+class Index(Deciding, Switching):
     """An index of images, by the embeddings of one model: finds what is most like an image.
 
     Made by `build`, `create` or `open`. Smaller is closer, and a match is a distance of at most
@@ -84,7 +82,7 @@ class Index(Pointing, Identifying, Deciding, Switching):
         self.url = os.fspath(url)
         self.changes = Changes()
         self._given = model
-        self._embedder: Embedder | None = None
+        self._embedder = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._turn, self._keeping = threading.RLock(), threading.RLock()
         if model is not None and not isinstance(model, str | os.PathLike):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ from twinset.metrics.intervals import Interval, share_interval, t_interval
 from twinset.models.bulk import embed
 from twinset.progress import Progress, Wanted, reporting
 from twinset.search import index_model
+from twinset.search.identify import Identifying
 from twinset.search.index_changes import STAMP
 from twinset.search.index_model import Model
 from twinset.search.index_sources import Source, listing_of
@@ -27,7 +27,6 @@ from twinset.search.store import Store, create_store, open_store
 
 if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
-    from twinset.search.identification import IdentitySettings
 
 
 NEAREST = 10  # neighbours that are compared
@@ -174,8 +173,8 @@ def _right(found: list[str], values: Mapping[str, Any], wanted: Any) -> bool:
 _READ = 1000  # of the items beside, at a time
 
 
-class Switching:
-    """The part of `Index` that is about another model; its other methods are those of `Index`.
+class Switching(Identifying):
+    """The part of `Index` that is about another model.
 
     Example:
         >>> import numpy as np, twinset
@@ -189,22 +188,6 @@ class Switching:
         >>> told.switched, told.items
         (True, 4)
     """
-
-    store: Store
-    url: str
-    _embedder: Embedder | None
-    _given: Any
-    _calibration: dict[str, Any] | None
-
-    @property
-    @abstractmethod
-    def threshold(self) -> Threshold:
-        """At most this distance is a match."""
-
-    @property
-    @abstractmethod
-    def identities(self) -> IdentitySettings | None:
-        """How identities are told apart."""
 
     def switch(
         self,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 KIND = "points"  # of the store's records; of each name the last one counts
+CALIBRATION = "calibration"  # likewise; the last one counts
 _NAME = re.compile(r"\w[\w .-]{0,59}")
 
 
@@ -49,8 +50,8 @@ class Point:
         return asdict(self)
 
 
-class Pointing:
-    """The part of `Index` that is about operating points.
+class Judging:
+    """The part of `Index` that is about its thresholds, on which the other parts rest.
 
     Example:
         >>> import numpy as np, twinset
@@ -66,13 +67,18 @@ class Pointing:
     """
 
     store: Store
-    _turn: threading.RLock
+    url: str
+    _embedder: Embedder | None
+    _given: Any  # the model, or its folder; None for the copy that a folder keeps
+    _turn: threading.RLock  # of threads that write
+    _keeping: threading.RLock  # guards what is read once; held last, and never while writing
+    # read once: what others decide meanwhile is seen when the index is opened again
+    _calibration: dict[str, Any] | None = None
 
-    if TYPE_CHECKING:
-
-        @property
-        def threshold(self) -> Threshold:
-            """At most this distance is a match."""
+    @property
+    @abstractmethod
+    def model(self) -> Embedder:
+        """The model."""
 
     def points(self) -> dict[str, Point]:
         """List the operating points by name; those of another model are left out."""
@@ -145,40 +151,11 @@ class Pointing:
 
     def _record_point(self, name: str, threshold: float | None, who: str | None) -> Point:
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        made = Point(name, threshold, this_user() if who is None else who, when, self._digest())
+        own = self.store.signature.model
+        made = Point(name, threshold, this_user() if who is None else who, when, own)
         with self._turn:
             self.store.record(KIND, [made.to_dict()])
         return made
-
-    def _digest(self) -> str:
-        return self.store.signature.model
-
-
-def this_user() -> str:
-    """Name the user who runs this; "" where there is none."""
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container without users, Windows without a name
-        return ""
-
-
-CALIBRATION = "calibration"  # of the store's records; the last one counts
-
-
-class Recalibrating:
-    """The part of `Index` that is about its threshold; its other methods are those of `Index`."""
-
-    store: Store
-    _given: Any
-    _turn: threading.RLock  # of threads that write
-    _keeping: threading.RLock  # guards what is read once; held last, and never while writing
-    # read once: what others decide meanwhile is seen when the index is opened again
-    _calibration: dict[str, Any] | None = None
-
-    @property
-    @abstractmethod
-    def model(self) -> Embedder:
-        """The model."""
 
     @property
     def threshold(self) -> Threshold:
@@ -250,6 +227,14 @@ class Recalibrating:
         if found.better:
             return f"the threshold moves from {at:.4f} to {found.threshold:.4f} {gain}"
         return f"the threshold stays at {at:.4f}, as no other is clearly better {gain}"
+
+
+def this_user() -> str:
+    """Name the user who runs this; "" where there is none."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container without users, Windows without a name
+        return ""
 
 
 NEIGHBOURS = 5  # of each item that are looked at
