@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Sequence
+from csv import writer as csv_writer
 from typing import Literal
 
 NO_TERMINAL = 10_000  # in a file or a pipe, a line is as long as it must be
@@ -38,6 +40,18 @@ def text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     with console.capture() as shown:
         console.print(table)
     return "\n".join(line.rstrip() for line in shown.get().splitlines())
+
+
+def csv(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    r"""Write a table in CSV.
+
+    Example:
+        >>> csv(["label", "items"], [["a,b", 5]])
+        'label,items\n"a,b",5\n'
+    """
+    written = io.StringIO()
+    csv_writer(written, lineterminator="\n").writerows([columns, *rows])
+    return written.getvalue()
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -9,14 +9,15 @@ The distances of two models, and any other number that says something of a pair.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset.decision import Calibrator, Threshold, check_prior, truth
 from twinset.errors import DataError
+from twinset.files import Plain
 from twinset.metrics.calibration import fit_calibrator
 from twinset.metrics.pairs import choose_threshold, curve_of_pairs
 
@@ -29,7 +30,7 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Fusion:
+class Fusion(Plain):
     """A map from the scores of a pair to evidence: llr(s) = Σ_k slope_k · s_k + intercept.
 
     Args:
@@ -81,10 +82,6 @@ class Fusion:
             f"{n} alone {each:.3f}" for n, each in zip(self.names, self.single, strict=True)
         )
         return f"Cllr {self.cllr:.3f} joined; {alone} ({self.pairs:,} pairs, {self.across})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 def fuse(

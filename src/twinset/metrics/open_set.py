@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset import tables
+from twinset.files import Plain
 from twinset.metrics.growth import Growth
 from twinset.metrics.intervals import Interval
 from twinset.metrics.trials import RULES, Jackknifed, Scores, Trials, jackknifed, leave_out
@@ -186,7 +187,7 @@ class References:
 
 
 @dataclass(frozen=True)
-class OpenSet:
+class OpenSet(Plain):
     """How well identities are told apart, and strangers from all of them."""
 
     rule: str  # how several references are joined
@@ -198,10 +199,6 @@ class OpenSet:
     growth: tuple[GallerySize, ...]
     references: tuple[References, ...]
     curve: tuple[tuple[float, float, float], ...]  # threshold, FPIR, FNIR
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
 
     def sentences(self) -> list[str]:
         """Say the main numbers, a line each."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twinset.data.image_sources import Skipped
 from twinset.decision import Threshold
 from twinset.errors import StoreError
+from twinset.files import Plain
 from twinset.search.items import Neighbour
 
 
@@ -128,7 +129,7 @@ def for_people(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Changes:
+class Changes(Plain):
     """The numbers of entries by what became of them.
 
     Example:
@@ -159,7 +160,3 @@ class Changes:
         if self.skipped:
             told.append(f"{len(self.skipped):,} could not be used")
         return ", ".join(told) or "nothing to do"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
-        return asdict(self)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from twinset import tables
 from twinset.data.names import shown
 from twinset.data.pair_tables import read_pair_table
 from twinset.errors import StoreError
+from twinset.files import Plain
 from twinset.search.cut import joined
 
 KIND = "decisions"  # of the store's records
@@ -61,7 +61,7 @@ def _word(same: bool) -> str:
 
 
 @dataclass(frozen=True)
-class Decided:
+class Decided(Plain):
     """What became of a table of decisions.
 
     Example:
@@ -85,10 +85,6 @@ class Decided:
         """
         told = [f"{getattr(self, n):,} {n}" for n in ("new", "known", "open", "undone")]
         return ", ".join(each for each in told if not each.startswith("0 ")) or "nothing to do"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
-        return asdict(self)
 
 
 class Judged(NamedTuple):
@@ -249,11 +245,12 @@ def _id_of(name: str, ids: Mapping[str, str], home: Path, where: str) -> str:
 
 def pairs_csv(decisions: Iterable[Decision], paths: Mapping[str, Any]) -> str:
     """Write decisions as a table of pairs, as `twinset train --pairs` reads it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["left", "right", "same", "who", "when", "model", "distance", "why"])
-    for one in decisions:
-        ends = [paths.get(end) or end for end in (one.left, one.right)]
-        told = [one.who, one.when, one.model, f"{one.distance:.6f}", one.why]
-        writer.writerow([*ends, int(one.same), *told])
-    return text.getvalue()
+    rows = [
+        (
+            *(paths.get(end) or end for end in (one.left, one.right)),
+            *(int(one.same), one.who, one.when, one.model, f"{one.distance:.6f}", one.why),
+        )
+        for one in decisions
+    ]
+    names = ["left", "right", "same", "who", "when", "model", "distance", "why"]
+    return tables.csv(names, rows)

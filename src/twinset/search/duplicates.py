@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset import tables
 from twinset.data.cache import decode_batches
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import ImageSource, picture_of
@@ -128,18 +127,17 @@ class Duplicates:
 
     def to_csv(self) -> str:
         """Write a table with a row per member: its group, label, path, distance to the middle."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["group", "kind", "size", "diameter", "id", "distance", "label", "path"])
-        for number, group in enumerate(self.groups, start=1):
-            width = f"{group.diameter:.6f}"
-            for one in group.members:
-                known = (one.metadata.get("label"), one.metadata.get("path"))
-                writer.writerow(
-                    [number, group.kind, len(group), width, one.id, f"{one.distance:.6f}"]
-                    + ["" if value is None else value for value in known]
-                )
-        return text.getvalue()
+        rows = [
+            (
+                *(number, group.kind, len(group), f"{group.diameter:.6f}"),
+                *(one.id, f"{one.distance:.6f}"),
+                *(one.metadata.get("label"), one.metadata.get("path")),
+            )
+            for number, group in enumerate(self.groups, start=1)
+            for one in group.members
+        ]
+        names = ["group", "kind", "size", "diameter", "id", "distance", "label", "path"]
+        return tables.csv(names, rows)
 
 
 def _groups(sizes: list[int]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from twinset.decision import Calibrator
+from twinset.files import Plain
 from twinset.search.answer import for_people
 from twinset.search.checked import Scalar
 from twinset.search.items import Neighbour
@@ -15,7 +16,7 @@ MANY = 0.05
 
 
 @dataclass(frozen=True)
-class IdentitySettings:
+class IdentitySettings(Plain):
     """How an index tells identities apart: by which column, rule and threshold, and why by these.
 
     An index keeps it as a record, so each value is a plain one.
@@ -48,10 +49,6 @@ class IdentitySettings:
     def of(cls, record: dict[str, Any]) -> Self:
         """Read a record; what later versions add is left out."""
         return cls(**{each.name: record[each.name] for each in fields(cls) if each.name in record})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
-        return asdict(self)
 
     @property
     def weight(self) -> Calibrator | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from twinset import tables
 from twinset.data.image_sources import FileSource, picture_of
 from twinset.errors import DataError, StoreError
 from twinset.files import write_bytes
@@ -74,11 +73,8 @@ class KeepPlan:
 
     def to_csv(self) -> str:
         """Write a table with the columns keep, aside, kind and rule."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["keep", "aside", "kind", "rule"])
-        writer.writerows([step.keep, step.aside, step.kind, self.rule] for step in self.steps)
-        return text.getvalue()
+        rows = ((step.keep, step.aside, step.kind, self.rule) for step in self.steps)
+        return tables.csv(["keep", "aside", "kind", "rule"], rows)
 
     def to_sh(self) -> str:
         """Write a POSIX shell script that moves files into the folder it is given."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset import tables
 from twinset.decision import Calibrator
 from twinset.errors import StoreError
 from twinset.nearest import Matrix
@@ -78,14 +77,11 @@ class Review:
 
     def to_csv(self) -> str:
         """Write a table of pairs, with nothing in `same`, for people and `Index.decide`."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["left", "right", "same", "distance", "probability", "why"])
+        rows = []
         for one in self.questions:
             likely = "" if one.probability is None else f"{one.probability:.4f}"
-            numbers = [f"{one.distance:.6f}", likely]
-            writer.writerow([one.left, one.right, "", *numbers, one.why])
-        return text.getvalue()
+            rows.append((one.left, one.right, "", f"{one.distance:.6f}", likely, one.why))
+        return tables.csv(["left", "right", "same", "distance", "probability", "why"], rows)
 
 
 def review(

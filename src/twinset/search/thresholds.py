@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from twinset.decision import Calibrator, Threshold
 from twinset.errors import StoreError
+from twinset.files import Plain
 from twinset.nearest import Matrix
 from twinset.search.decisions import NEAR, Decision
 from twinset.search.store import Store
@@ -31,7 +32,7 @@ _NAME = re.compile(r"\w[\w .-]{0,59}")
 
 
 @dataclass(frozen=True)
-class Point:
+class Point(Plain):
     """A threshold with a name.
 
     Example:
@@ -44,10 +45,6 @@ class Point:
     who: str  # saved it; "" where nobody is named
     when: str  # UTC, ISO 8601
     model: str  # digest of the model whose distances it is about
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
-        return asdict(self)
 
 
 class Judging:
@@ -242,7 +239,7 @@ QUERIES = 60_000  # items whose neighbours are looked for, at most
 
 
 @dataclass(frozen=True)
-class Reach:
+class Reach(Plain):
     """Counts at b thresholds, by the nearest neighbours of each item."""
 
     distance: tuple[float, ...]  # thresholds, ascending
@@ -252,10 +249,6 @@ class Reach:
     items: int
     # False: matches were counted for every so-manieth item, and scaled up
     whole: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
-        return asdict(self)
 
 
 def reach(store: Store, end: float | None = None, *, steps: int = 200) -> Reach:
