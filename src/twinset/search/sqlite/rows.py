@@ -1,10 +1,11 @@
-"""The rows of a folder store: which id is where, what is known of it, and what was removed."""
+"""The rows of a folder store: which id is where, what is known, what was removed or switched."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +17,8 @@ from twinset.search.checked import Kind, Metadata, Scalar, kind
 from twinset.search.items import Items
 from twinset.search.paging import Column
 from twinset.search.sqlite import vector_file
-from twinset.search.sqlite.database import State
+from twinset.search.sqlite.database import NAME, TABLES, State, before, has_before, read, write
+from twinset.search.switchable import none_before
 from twinset.search.where import Condition
 
 # Texts or positions that one statement asks for, and vectors that are moved at a time.
@@ -222,3 +224,45 @@ def compact(db: sqlite3.Connection, folder: Path, state: State) -> State:
     db.execute("DROP TABLE moved")
     db.execute("DELETE FROM dead")
     return new
+
+
+# --- Another model. SQLite promises one moment for one file only, so what was embedded beside is
+# copied into the tables of the index, and not left in a database of its own. Records stay.
+
+
+@contextmanager
+def attached(db: sqlite3.Connection, place: Path) -> Iterator[None]:
+    """Have the store beside as `side`; not within a transaction, as SQLite wants it."""
+    db.execute("ATTACH ? AS side", (str(place / NAME),))
+    try:
+        yield
+    finally:
+        db.execute("DETACH side")
+
+
+def take_over(db: sqlite3.Connection, folder: Path, place: Path) -> State:
+    """Put the items beside in the place of one's own, which become those before."""
+    side = State(*db.execute("SELECT * FROM side.state").fetchone())
+    state = replace(side, generation=vector_file.following(folder))
+    source = vector_file.path_of(place, side.generation)
+    vectors = vector_file.mapped(source, side.rows, side.dim)
+    parts = (vectors[start : start + _ROWS] for start in range(0, side.rows, _ROWS))
+    vector_file.create(vector_file.path_of(folder, state.generation), parts)
+    del vectors, parts
+    for table, schema in TABLES.items():
+        db.execute(f"DROP TABLE IF EXISTS {before(table)}")
+        db.execute(f"ALTER TABLE {table} RENAME TO {before(table)}")
+        db.execute(schema)
+        db.execute(f"INSERT INTO main.{table} SELECT * FROM side.{table}")
+    write(db, state)
+    return state
+
+
+def go_back(db: sqlite3.Connection, folder: Path) -> State:
+    """Exchange the items for those of the model before."""
+    if not has_before(db):
+        raise none_before(folder)
+    for table in TABLES:
+        for old, new in ((table, "away"), (before(table), table), ("away", before(table))):
+            db.execute(f"ALTER TABLE {old} RENAME TO {new}")
+    return read(db)

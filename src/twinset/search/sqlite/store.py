@@ -21,7 +21,7 @@ from twinset.search.checked import Metadata
 from twinset.search.connections import Connections
 from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.paging import Column, Page
-from twinset.search.sqlite import database, making, rows, switching, vector_file
+from twinset.search.sqlite import database, rows, vector_file
 from twinset.search.sqlite.database import State, told
 from twinset.search.store import Request, Store, known_ids, replaced, unknown_ids
 from twinset.search.where import Condition
@@ -103,7 +103,7 @@ class SqliteStore(Store):
     @classmethod
     def create(cls, url: str, signature: Signature, *, overwrite: bool = False) -> Self:
         """Make a new, empty store; see `create_store`. Other files in its folder stay."""
-        making.make(Path(url), signature, overwrite=overwrite)
+        database.make(Path(url), signature, overwrite=overwrite)
         return cls(url)
 
     def __len__(self) -> int:
@@ -300,14 +300,14 @@ class SqliteStore(Store):
         """Take what is in the place beside for one's own, in one transaction."""
         place = Path(self.beside())
         with self._turn, told(self._folder), self._connection() as db:
-            with switching.attached(db, place), database.writing(db) as state:
+            with rows.attached(db, place), database.writing(db) as state:
                 self._check(state)
                 if f"{state.identity}/{state.change}" != version:
                     return False
                 vector_file.sweep(self._folder, database.generations(db))
-                new = switching.take(db, self._folder, place)
+                new = rows.take_over(db, self._folder, place)
             self._follow(new)
-            vector_file.sweep(self._folder, switching.alive(db))
+            vector_file.sweep(self._folder, database.generations(db))
         shutil.rmtree(place, ignore_errors=True)
         return True
 
@@ -316,7 +316,7 @@ class SqliteStore(Store):
         with self._turn, told(self._folder), self._connection() as db:
             with database.writing(db) as state:
                 self._check(state)
-                new = switching.go_back(db, self._folder)
+                new = rows.go_back(db, self._folder)
             self._follow(new)
 
     def _follow(self, state: State) -> None:
