@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twinset.data.addresses import is_address
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled
 from twinset.data.load import DEFAULT, Origin, load_parts, write_members
@@ -197,7 +198,8 @@ def _usual(data: str | Path | None, pairs: str | Path | None) -> str:
         source_for(str(data))
     if pairs is not None:
         read_pair_table(pairs)
-    return "auto" if pairs is not None or is_path(str(data)) else "tutorial"
+    own = pairs is not None or is_path(str(data)) or is_address(data)
+    return "auto" if own else "tutorial"
 
 
 def _check(recipe: Recipe) -> None:

@@ -5,21 +5,46 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shutil
 import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from twinset.data.decoding.image_file import MAX_FILE_BYTES, check_length
-from twinset.errors import DataError, ImageFileError
+from twinset.errors import DataError, ImageFileError, without
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 # Told to need an extra, where that is missing; all others would seem misspelt.
 _USUAL = {"abfs", "az", "gcs", "gs", "hdfs", "http", "https", "s3"}
 _CHANGES = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 SECONDS = 60  # without a byte
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """A file behind an address that is read once, from its beginning."""
+
+    address: str
+    mark: str  # another one if the file has changed; empty where nothing tells
+    size: int | None
+    content: Any
+    fault: type[DataError] = DataError
+
+    def chunks(self) -> Iterator[bytes]:
+        """Give the bytes as they come, and refuse fewer than were announced."""
+        got = 0
+        with _told(self.address, self.fault), self.content:
+            while chunk := self.content.read(_CHUNK):
+                got += len(chunk)
+                yield chunk
+            if self.size is not None and got < self.size:
+                raise self.fault(
+                    f"{self.address}: expected {self.size:,} bytes. Received {got:,}, then the "
+                    "connection broke off: try again."
+                )
 
 
 def is_address(place: object) -> bool:
@@ -73,6 +98,18 @@ def read(address: str) -> bytes:
     return data
 
 
+def arriving(address: str) -> Arriving:
+    """Begin to read a file: its bytes come when they are asked for."""
+    with _told(address):
+        files, path = _files(address)
+        if isinstance(files, _Http):
+            return files.arriving(address)
+        info = files.info(path)
+        if info["type"] != "file":
+            raise DataError(f"{address}: expected a file. Received a folder.")
+        return Arriving(address, _changed(info), info["size"], files.open(path, "rb"))
+
+
 def opened(address: str) -> Any:
     """Open a file to be read in parts."""
     with _told(address):
@@ -81,8 +118,11 @@ def opened(address: str) -> Any:
 
 
 def _mark(info: dict[str, Any]) -> str:
-    known = (str(info[name]) for name in _CHANGES if info.get(name))
-    return f"{info.get('size')}-{next(known, '')}"
+    return f"{info.get('size')}-{_changed(info)}"
+
+
+def _changed(info: dict[str, Any]) -> str:
+    return next((str(info[name]) for name in _CHANGES if info.get(name)), "")
 
 
 @contextmanager
@@ -99,15 +139,13 @@ def _told(address: str, kind: type[DataError] = DataError) -> Iterator[None]:
 def _files(address: str) -> tuple[Any, str]:
     if address.startswith(("http://", "https://")):
         return _Http(), address
-    try:
-        import fsspec
-        from fsspec.implementations.arrow import ArrowFSWrapper
-        from pyarrow.fs import FileSystem
-    except ImportError:
-        raise DataError(
-            f"{address}: expected the packages fsspec and pyarrow. Received an installation "
-            "without one: `pip install 'twinset[remote]'`."
-        ) from None
+    for package in ("fsspec", "pyarrow"):
+        if absent := without(package, "remote", "addresses"):
+            raise DataError(f"{address}: {absent}")
+    import fsspec
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow.fs import FileSystem
+
     try:
         files, path = fsspec.url_to_fs(address)
     except ImportError:  # the package of a service, of which pyarrow knows some by itself
@@ -121,28 +159,45 @@ class _Http:
     # What fsspec has needs aiohttp, and lists what servers may show in any form: single files
     # do without. The whole file comes at once, onto the disk and not into memory.
 
+    def arriving(self, address: str, fault: type[DataError] = DataError) -> Arriving:
+        answer = urllib.request.urlopen(address, timeout=SECONDS)
+        told, size = self._info(answer), answer.headers["Content-Length"]
+        return Arriving(address, _changed(told), size and int(size), answer, fault)
+
     def cat_file(self, address: str) -> bytes:
-        with urllib.request.urlopen(address, timeout=SECONDS) as answer:
-            data: bytes = answer.read(MAX_FILE_BYTES + 1)
-            return data
+        data = bytearray()
+        for chunk in self.arriving(address, ImageFileError).chunks():
+            data += chunk
+            if len(data) > MAX_FILE_BYTES:
+                break
+        return bytes(data)
 
     def info(self, address: str) -> dict[str, Any]:
         asked = urllib.request.Request(address, method="HEAD")
         with urllib.request.urlopen(asked, timeout=SECONDS) as answer:
-            told = answer.headers
-            changed = told["ETag"] or told["Last-Modified"]
-            return {"size": told["Content-Length"], "etag": changed}
+            return self._info(answer)
+
+    def _info(self, answer: Any) -> dict[str, Any]:
+        told = answer.headers
+        changed = told["ETag"] or told["Last-Modified"]
+        return {"size": told["Content-Length"], "etag": changed}
 
     def open(self, address: str, mode: str) -> Any:
         del mode
-        with urllib.request.urlopen(address, timeout=SECONDS) as answer:
-            file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the table is open
-            shutil.copyfileobj(answer, file)
+        coming = self.arriving(address)
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the table is open
+        try:
+            for chunk in coming.chunks():
+                file.write(chunk)
+        except BaseException:
+            file.close()
+            raise
         file.seek(0)
         return file
 
     def find(self, address: str, detail: bool) -> Any:
         del detail
         raise DataError(
-            f"{address}: expected the address of a .parquet file, as HTTP lists no folders."
+            f"{address}: expected the address of a .parquet file or an archive, as HTTP lists no "
+            "folders."
         )

@@ -11,16 +11,19 @@ import re
 import shutil
 import stat
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+from urllib.parse import unquote
 
-from twinset.cache_folder import cache_folder, in_use, prune, tag, unwritten
-from twinset.data.addresses import absolute
+from twinset.cache_folder import cache_folder, cache_limit, in_use, prune, tag, unwritten
+from twinset.data.addresses import Arriving, absolute, arriving, is_address
 from twinset.data.image_sources import FileSource, ImageSource, Skipped, TableSource
 from twinset.data.listing import Listing
 from twinset.data.names import shown
@@ -77,15 +80,17 @@ def read_archive(place: str, asked: Asked) -> Listing:
 
     `photos.zip/train.csv` is a table in the archive. No link is followed, and nothing that an
     archive names leads out of it. What is unpacked lies in the cache folder, as long as there is
-    room; an index knows the images again after the archive was moved or unpacked anew.
+    room; an index knows the images again after the archive was moved or unpacked anew. One behind
+    an address is fetched once, and anew when it has changed.
     """
-    archive, inside = _parted(place) or (Path(place), Path())
-    root, bad = _unpacked(archive, asked.progress)
+    archive, inside = parted(place) or (place, Path())
+    unpacked = _fetched_and_unpacked if is_address(archive) else _unpacked_here
+    root, bad = unpacked(archive, asked.progress)
     target = root / inside if inside.parts else _entered(root)
     try:
         found = source_for(str(target)).read(str(target), asked)
     except DataError as error:
-        told = str(error).replace(str(target), shown(place)).replace(str(root), shown(str(archive)))
+        told = str(error).replace(str(target), shown(place)).replace(str(root), shown(archive))
         raise DataError(told) from None
     faults = {at: _OUTSIDE for at, each in enumerate(found.sources) if _outside(each, root)}
     return replace(
@@ -97,11 +102,19 @@ def read_archive(place: str, asked: Asked) -> Listing:
     )
 
 
-def _parted(place: str) -> tuple[Path, Path] | None:
+def parted(place: str) -> tuple[str, Path] | None:
+    """Part the place of an archive, if it is one, from the path in it."""
+    if is_address(place):
+        place, mark, asked = place.partition("?")  # as in addresses that are signed
+        names = place.split("/")
+        for at, name in enumerate(names[3:], 4):
+            if _SUFFIX.search(name):
+                return "/".join(names[:at]) + mark + asked, Path(*names[at:])
+        return None
     path = Path(place)
     for each in (path, *path.parents):
         if _SUFFIX.search(each.name) and each.is_file():
-            return each, path.relative_to(each)
+            return str(each), path.relative_to(each)
     return None
 
 
@@ -136,45 +149,111 @@ def _marked(source: ImageSource) -> ImageSource:
     return replace(source, mark=f"{status.st_size}-{status.st_mtime_ns}")
 
 
-def _unpacked(archive: Path, progress: Wanted) -> tuple[Path, list[Skipped]]:
-    status = archive.stat()
+def _unpacked_here(archive: str, progress: Wanted) -> tuple[Path, list[Skipped]]:
+    status = os.stat(archive)  # noqa: PTH116 - bare text
     told = (1, os.path.realpath(archive), status.st_size, status.st_mtime_ns, status.st_ino)
-    base = cache_folder("archives")
+    path = Path(archive)
+    return _unpacked(told, archive, path.name, lambda: nullcontext(path), progress)
+
+
+def _fetched_and_unpacked(address: str, progress: Wanted) -> tuple[Path, list[Skipped]]:
+    source = arriving(address)
+    name = unquote(address.partition("?")[0].rpartition("/")[2])
+    name = re.sub(r'[\0-\x1f<>:"/\\|?*]', "_", name)[-100:]
+    with source.content:
+        fetched = partial(_fetched, source, name, progress)
+        if source.mark:
+            return _unpacked((address, source.mark), address, name, fetched, progress)
+        with fetched() as file:  # nothing but the bytes tells whether they are known
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            return _unpacked((digest,), address, name, lambda: nullcontext(file), progress)
+
+
+@contextmanager
+def _fetched(source: Arriving, name: str, progress: Wanted) -> Iterator[Path]:
+    base, total = cache_folder("archives"), 0
+    try:
+        tag(base)
+        draft = tempfile.TemporaryDirectory(dir=base, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise unwritten(base, error, source.size or 0, "archives") from None
+    with draft:
+        file = Path(draft.name, name)
+        try:
+            with file.open("wb") as content, reporting(progress) as tell:
+                for chunk in source.chunks():
+                    total += len(chunk)
+                    if total > cache_limit():
+                        raise DataError(
+                            f"{shown(source.address)}: expected at most {cache_limit() / 1e9:g} "
+                            "GB. Received more: set TWINSET_CACHE_GB."
+                        )
+                    content.write(chunk)
+                    tell(Progress("download", total, source.size, "bytes"))
+        except OSError as error:
+            raise unwritten(base, error, source.size or total, "archives") from None
+        yield file
+
+
+def _unpacked(
+    told: tuple[object, ...],
+    place: str,
+    name: str,
+    given: Callable[[], AbstractContextManager[Path]],
+    progress: Wanted,
+) -> tuple[Path, list[Skipped]]:
+    """Unpack an archive, unless what it is `told` by was before."""
+    base, size = cache_folder("archives"), 0
     folder = base / hashlib.sha256(repr(told).encode(errors="surrogateescape")).hexdigest()[:32]
-    root = folder / "files" / (_SUFFIX.sub("", archive.name) or "images")
+    root = folder / "files" / (_SUFFIX.sub("", name) or "images")
     try:
         with in_use(folder):
             fresh = not (folder / _DONE).exists()
             if fresh:
                 tag(base)
                 shutil.rmtree(folder / "files", ignore_errors=True)
-                root.mkdir(parents=True)
                 try:
-                    with reporting(progress) as tell:
-                        write_json(folder / _DONE, list(_unpack(archive, root, tell)))
+                    with given() as archive, _whole(archive, place):
+                        size = archive.stat().st_size
+                        root.mkdir(parents=True)
+                        with reporting(progress) as tell:
+                            bad = list(_unpack(archive, place, root, tell))
+                        write_json(folder / _DONE, bad)
                 except BaseException:  # half of it would fill the disk for nothing
                     shutil.rmtree(folder / "files", ignore_errors=True)
                     raise
-            bad = json.loads((folder / _DONE).read_text("utf-8"))
+            known = json.loads((folder / _DONE).read_text("utf-8"))
         if fresh:  # to measure all that is there takes long
             prune(base, keep=folder)
+    except OSError as error:
+        raise unwritten(base, error, size, "unpacked images") from None
+    return root, [Skipped(*each) for each in known]
+
+
+@contextmanager
+def _whole(archive: Path, place: str) -> Iterator[None]:
+    try:
+        yield
     except _BROKEN as error:
         why = str(error).partition("\n")[0].rstrip(".:")  # tarfile lists what it tried below
+        with archive.open("rb") as file:
+            if file.read(_BLOCK).lstrip().startswith(b"<"):
+                why = "Received a page of HTML, as a browser shows it before the file itself"
         raise DataError(
-            f"{shown(str(archive))}: expected a whole archive. {why}: fetch it anew, or "
+            f"{shown(place)}: expected a whole archive. {why}: fetch it anew, or "
             "unpack it and pass the folder."
         ) from None
     except OSError as error:
-        if error.filename == os.fspath(archive):
-            raise DataError(
-                f"{shown(error.filename)}: expected an archive that can be read. {error.strerror}."
-            ) from None
-        raise unwritten(base, error, status.st_size, "unpacked images") from None
-    return root, [Skipped(*each) for each in bad]
+        if error.filename != os.fspath(archive):
+            raise
+        raise DataError(
+            f"{shown(place)}: expected an archive that can be read. {error.strerror}."
+        ) from None
 
 
 def _unpack(
-    archive: Path, root: Path, tell: Callable[[Progress], None]
+    archive: Path, place: str, root: Path, tell: Callable[[Progress], None]
 ) -> Iterator[tuple[str, str]]:
     """Write the files of an archive below a folder, and give those that it cannot have."""
     size, total = archive.stat().st_size, 0
@@ -183,7 +262,7 @@ def _unpack(
         total += entry.size + _BLOCK
         if total > RATIO * size + SMALL:
             raise DataError(
-                f"{shown(str(archive))}: expected at most {RATIO} times the archive's "
+                f"{shown(place)}: expected at most {RATIO} times the archive's "
                 f"{size / 1e6:,.1f} MB. Received more, as in archives made to fill disks: if you "
                 "trust this one, unpack it and pass the folder."
             )
@@ -261,5 +340,7 @@ def _check_end(file: tarfile.TarFile) -> None:
 
 
 SOURCE = Source(
-    "an archive of images (.zip, .tar, .tar.gz)", lambda p: _parted(p) is not None, read_archive
+    "an archive of images (.zip, .tar, .tar.gz)",
+    lambda place: not is_address(place) and parted(place) is not None,
+    read_archive,
 )

@@ -1,4 +1,4 @@
-"""Images behind an address: a folder in an object store, or Parquet files with images in them."""
+"""Images behind an address: a folder in an object store, an archive, or Parquet files of images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from twinset.data.image_sources import Skipped, TableSource
 from twinset.data.listing import Listing, joined
 from twinset.data.names import natural_key, shown
 from twinset.data.sources import Asked, Source
+from twinset.data.sources.archive import parted, read_archive
 from twinset.data.sources.folder import Entry, Folder, listed_below
 from twinset.data.sources.table import table_listing
 from twinset.errors import DataError
@@ -21,6 +22,8 @@ from twinset.errors import DataError
 
 def read_remote(place: str, asked: Asked) -> Listing:
     """List what is behind an address."""
+    if parted(place):
+        return read_archive(place, asked)
     if place.lower().endswith(".parquet"):
         return _tables(place, [place], asked)
     images: list[Entry] = []
@@ -73,7 +76,7 @@ def _tables(place: str, files: Sequence[str], asked: Asked) -> Listing:
 
 
 SOURCE = Source(
-    "the address of a folder of images or of a .parquet file (s3://…, gs://…, https://…)",
+    "the address of a folder of images, of an archive or of a .parquet file (s3://…, https://…)",
     lambda place: False,  # found by its scheme
     read_remote,
     is_path=False,
