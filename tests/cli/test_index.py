@@ -155,7 +155,7 @@ def test_limits_and_conditions(command):
         (("search", "photos.index", "nothing.png"), "nothing.png"),
         (("search", "photos.index", "query.png", "--within", "far"), "a number, threshold or any"),
         (("search", "photos.index", "query.png", "--all"), "Expected k, or `within`"),
-        (("search", "photos.index", "query.png", "--where", "label"), "a condition such as"),
+        (("search", "photos.index", "query.png", "--where", "label"), "conditions such as"),
         (("index", "run", "nowhere", "--out", "new.index"), "no such file or folder"),
         (("index", "other", "photos", "--out", "photos.index"), "this one is other"),
         (("duplicates", "photos.index", "--threshold", "nan"), "a threshold of 0 or more"),

@@ -46,10 +46,10 @@ SIGNS = ("=", "!=", "<", "<=", ">", ">=")
 )
 def test_conditions_as_people_write_them(text, expected):
     if expected is None:
-        with pytest.raises(StoreError, match="Expected a condition such as"):
+        with pytest.raises(StoreError, match="Expected conditions such as"):
             parse(text)
         return
-    condition = parse(text)
+    (condition,) = parse(text)
     assert (condition.name, condition.operator, condition.value) == expected
     assert type(condition.value) is type(expected[2])
 
@@ -57,12 +57,26 @@ def test_conditions_as_people_write_them(text, expected):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "Expected a condition such as price<10"),
-        ("price", "Expected a condition such as price<10"),
-        ("=3", "Expected a condition such as price<10"),
-        (" <3", "Expected a condition such as price<10"),
-        ("a!b=3", "Expected a condition such as price<10"),
+        ("", "Expected conditions such as price<10"),
+        ("price", "Expected conditions such as price<10"),
+        ("=3", "Expected conditions such as price<10"),
+        (" <3", "Expected conditions such as price<10"),
+        ("a!b=3", "Expected conditions such as price<10"),
         ("''=3", "Expected the name in a condition to be a text of 1 character or more"),
+        (
+            "label=shoe, price",
+            "Expected conditions such as .* Received ' price': put names",
+        ),
+        ("label=shoe,", "Received '': put names"),
+        ("label=shoe,,price<3", "Received ',price<3': put names"),
+        ("label=Smith, John", "Received ' John': put names and values that hold commas"),
+        (
+            "label=shoe and price<20",
+            "Expected a comma between two conditions. Received 'label",
+        ),
+        ("a=1, b=2 AND c>3", "Received ' b=2 AND c>3': if it is one, put its value in double"),
+        ("a='b, c=1", "Expected a closing quote"),
+        ("a='b', c='d' e", "Expected a closing quote"),
         ("a='b", 'Expected a closing quote, and nothing after it. Received "\'b"'),
         ('a="b" c', "Expected a closing quote"),
         (r'a="\q"', "Expected a closing quote"),
@@ -81,13 +95,15 @@ def test_conditions_that_make_no_sense(text, words):
 @given(TEXT)
 def test_parsing_ends_in_a_condition_or_a_sentence(text):
     with suppress(StoreError):
-        assert parse(text).operator in SIGNS
+        assert {each.operator for each in parse(text)} <= set(SIGNS)
 
 
 @given(TEXT.filter(bool), st.sampled_from(SIGNS), TEXT)
 def test_quotes_take_any_text(name, sign, value):
     text = f"{json.dumps(name)} {sign} {json.dumps(value, ensure_ascii=False)}"
-    assert parse(text) == Condition(name, sign, value)
+    one = Condition(name, sign, value)
+    assert parse(text) == parse(str(one)) == (one,)
+    assert parse(f"{text}, a=1 ,{text}") == (one, Condition("a", "=", 1), one)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +137,11 @@ def test_all_forms_are_one():
     expected = (Condition("label", "=", "shoe"), Condition("price", "<", 10))
     assert conditions({"label": "shoe", "price": {"<": 10}}) == expected
     assert conditions(["label=shoe", "price<10"]) == expected
+    assert conditions("label=shoe, price<10") == expected
+    assert conditions(["label='a, b', size=''", "x=,price<10"]) == (
+        *(Condition("label", "=", "a, b"), Condition("size", "=", "")),
+        *(Condition("x", "=", ""), expected[1]),
+    )
     assert conditions(expected) == expected
     assert conditions(["label=shoe", expected[1]]) == expected
     assert conditions("price<10") == conditions(expected[1]) == expected[1:]

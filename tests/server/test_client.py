@@ -62,8 +62,8 @@ def test_a_verdict_however_the_image_comes(client, index, home):
 def test_answers_are_those_of_an_index(client, index, home):
     paths = [home / "photos" / f"{row:02}.png" for row in (3, 8)]
     got, expected = (
-        client.search(paths, k=4, where=["price>2"]),
-        index.search(paths, k=4, where=["price>2"]),
+        client.search(paths, k=4, where="price>2, price<9"),
+        index.search(paths, k=4, where={"price": {">": 2, "<": 9}}),
     )
     assert [about(one) for one in got] == [about(without_paths(one)) for one in expected]
     (one,) = [client.search(paths, k=3, together=True)]
@@ -72,7 +72,7 @@ def test_answers_are_those_of_an_index(client, index, home):
     got, expected = client.search(Item("items/05"), k=3), index.similar("items/05", k=3)
     assert about(got) == about(without_paths(expected))
     assert got.sentence() == expected.sentence()
-    none = client.search(paths[0], within=0, where=["price>30"])
+    none = client.search(paths[0], within=0, where={"price": {">": 30}})
     assert (len(none), none.found) == (0, False)
     assert none.nearest.metadata["price"] > 30
 

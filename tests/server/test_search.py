@@ -89,7 +89,7 @@ def test_nothing_similar_enough_is_an_answer(server, home):
         ({"item": "items/01", "k": "0"}, 422, "greater than or equal to 1"),
         ({"item": "items/01", "within": "near"}, 422, "Expected `within` as a distance"),
         ({"item": "items/01", "within": "nan"}, 422, "Expected `within` as a distance"),
-        ({"item": "items/01", "where": "price"}, 422, "Expected a condition such as price<10"),
+        ({"item": "items/01", "where": "price"}, 422, "Expected conditions such as price<10"),
         ({"item": "items/01", "where": "path<z"}, 422, "Expected a condition on a column"),
         ({"item": "items/01", "where": "_stamp>0"}, 422, "Expected a condition on a column"),
         ({"item": "items/01", "point": "strict"}, 422, "none yet.*Received 'strict'"),

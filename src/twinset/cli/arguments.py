@@ -94,11 +94,11 @@ SHARED: dict[str, dict[str, Any]] = {
         "metavar": "RUN",
     },
     "--where": {
-        "about": "Search only items that meet this condition: label=shoe, price<10, size='42'. "
-        "Repeatable.",
+        "about": 'Search only items that meet all of these conditions: "label=shoe, price<10", '
+        "size='42'. Repeatable.",
         "action": "append",
         "default": [],
-        "metavar": "CONDITION",
+        "metavar": "CONDITIONS",
     },
     "--point": {"about": "Judge by this operating point, saved with the index.", "metavar": "NAME"},
     "--picture": {"about": "Draw the results to this file.", "type": drawn, "metavar": "PNG"},

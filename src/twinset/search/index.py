@@ -342,8 +342,8 @@ class Index(Deciding, Switching):
             k: at most so many; None for all that are within. Defaults to 10.
             within: the largest distance that counts: a number, or "threshold" for the model's.
                 Defaults to none: the k nearest, of which the answer tells the matches.
-            where: conditions on the metadata: {"label": "shoe", "price": {"<": 10}}, or a
-                text such as "price<10", or several. Defaults to none.
+            where: conditions on the metadata, which must all hold: "label=shoe, price<10", or
+                {"label": "shoe", "price": {"<": 10}}, or a list. Defaults to none.
             exact: leave an approximate index unused, if there is one. Defaults to False.
             point: name of an operating point, whose threshold takes the place of the index's.
                 Defaults to none.

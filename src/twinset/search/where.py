@@ -21,12 +21,15 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'[^']*'"
-# An unquoted name ends at the first character that an operator begins with.
+_QUOTED = r"(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')"
+# An unquoted name ends at the first character that an operator begins with, and a condition at a
+# comma outside of quotes.
 _CONDITION = re.compile(
-    rf"\s*(?P<name>{_QUOTED}|[^\s\"'=!<>][^=!<>]*?)\s*(?P<operator>!=|<=|>=|==|=|<|>)(?P<value>.*)",
+    rf"\s*(?P<name>{_QUOTED}|[^\s\"'=!<>,][^=!<>,]*?)\s*(?P<operator>!=|<=|>=|==|=|<|>)"
+    rf"\s*(?P<value>{_QUOTED}\s*(?![^,])|[^,]*)(?P<more>,?)",
     re.DOTALL,
 )
+_AND = re.compile(r"\s(and|&&?)\s.*[=<>]", re.DOTALL | re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?\d{1,30}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WORDS: dict[str, Scalar] = {"true": True, "false": False, "null": None}
@@ -59,6 +62,11 @@ class Condition:
                 f"Received {value!r}, which has no order: use = or !=."
             )
 
+    def __str__(self) -> str:
+        """Write it as `parse` reads it."""
+        name, value = (json.dumps(one, ensure_ascii=False) for one in (self.name, self.value))
+        return f"{name}{self.operator}{value}"
+
 
 Where = Mapping[str, Any] | Iterable[Condition | str] | Condition | str
 
@@ -74,20 +82,30 @@ def holds(condition: Condition, metadata: Metadata) -> bool:
     return (alike and value == condition.value) == (condition.operator == "=")
 
 
-def parse(text: str) -> Condition:
-    """Read one condition as people write it on a command line.
+def parse(text: str) -> tuple[Condition, ...]:
+    """Read conditions as people write them on a command line, with commas between them.
 
-    The value is a number, true, false or null where it looks like one, and a text otherwise.
+    A value is a number, true, false or null where it looks like one, and a text otherwise.
     Quotes, "…" as in JSON or '…' as it stands, make a text of anything, and a name of anything.
     """
-    match = _CONDITION.fullmatch(text)
-    if match is None:
-        raise StoreError(
-            "Expected a condition such as price<10, label=shoe or size='42'. "
-            f"Received {text!r}: put names that hold quotes or = ! < > in double quotes."
-        )
-    symbol = match["operator"].replace("==", "=")
-    return Condition(_text(match["name"]), cast(Operator, symbol), _value(match["value"].strip()))
+    found, at, more = list[Condition](), 0, True
+    while more:
+        match = _CONDITION.match(text, at)
+        if match is None:
+            raise StoreError(
+                "Expected conditions such as price<10, label=shoe or size='42'. Received "
+                f"{text[at:]!r}: put names and values that hold commas, quotes or = ! < > in "
+                "double quotes."
+            )
+        symbol, value = match["operator"].replace("==", "="), match["value"].strip()
+        if _AND.search(value) and value[0] not in "'\"":
+            raise StoreError(
+                f"Expected a comma between two conditions. Received {text[at:]!r}: if it is one, "
+                "put its value in double quotes."
+            )
+        found.append(Condition(_text(match["name"]), cast(Operator, symbol), _value(value)))
+        at, more = match.end(), bool(match["more"])
+    return tuple(found)
 
 
 def conditions(where: Where) -> tuple[Condition, ...]:
@@ -95,10 +113,15 @@ def conditions(where: Where) -> tuple[Condition, ...]:
     if isinstance(where, Mapping):
         return tuple(_of_mapping(where))
     if isinstance(where, Condition | str):
-        return (_of_item(where),)
+        return _of_item(where)
     if not isinstance(where, Iterable):
         raise StoreError(f"Expected conditions as a text, a mapping or a list. Received {where!r}.")
-    return tuple(_of_item(item) for item in where)
+    return tuple(one for item in where for one in _of_item(item))
+
+
+def texts(where: Where) -> list[str]:
+    """Write conditions in any of their forms as texts, each of one."""
+    return [str(each) for each in conditions(where)]
 
 
 def _of_mapping(where: Mapping[str, Any]) -> Iterable[Condition]:
@@ -107,10 +130,10 @@ def _of_mapping(where: Mapping[str, Any]) -> Iterable[Condition]:
         yield from (Condition(name, symbol, value) for symbol, value in relations.items())
 
 
-def _of_item(item: Condition | str) -> Condition:
+def _of_item(item: Condition | str) -> tuple[Condition, ...]:
     if not isinstance(item, Condition | str):
         raise StoreError(f"Expected a condition, or a text such as 'price<10'. Received {item!r}.")
-    return parse(item) if isinstance(item, str) else item
+    return parse(item) if isinstance(item, str) else (item,)
 
 
 def _value(text: str) -> Scalar:

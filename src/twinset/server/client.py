@@ -19,6 +19,7 @@ from twinset.search.items import Neighbour
 from twinset.search.paging import Page
 from twinset.search.review import Question, Review
 from twinset.search.thresholds import Point
+from twinset.search.where import Where, texts
 from twinset.server import wire
 from twinset.server.wire import ClientImage, Sender, encoded, quoted, single
 
@@ -186,7 +187,7 @@ class Client:
         *,
         k: int = 10,
         within: Literal["threshold"] | float | None = None,
-        where: Sequence[str] = (),
+        where: Where = (),
         together: bool = False,
         point: str | None = None,
     ) -> Any:
@@ -196,14 +197,14 @@ class Client:
             images: one image or many, as for `compare`; or an `Item`.
             k: at most so many neighbours, 1 to 1,000. Defaults to 10.
             within: the largest distance that counts: a number, or "threshold". Defaults to any.
-            where: conditions on the metadata, such as "price<10". Defaults to none.
+            where: conditions on the metadata, as for `Index.search`. Defaults to none.
             together: all images show one and the same: they are one query. Defaults to False.
             point: operating point whose threshold is used. Defaults to none.
 
         Returns:
             An `Answer` to one image, an item, or several together; else a list of them.
         """
-        asked = {"k": k, "within": within, "where": list(where), "point": point}
+        asked = {"k": k, "within": within, "where": texts(where), "point": point}
         if isinstance(images, Item):
             return wire.answer(
                 self._sender.form("/search", {}, asked | {"item": images.id})["answers"][0]
@@ -219,7 +220,7 @@ class Client:
         *,
         k: int = 5,
         together: bool = False,
-        where: Sequence[str] = (),
+        where: Where = (),
         prior: float = 0.5,
         point: str | None = None,
     ) -> Any:
@@ -228,14 +229,14 @@ class Client:
         Returns:
             An `Identification` of one image, or of several together; else a list of them.
         """
-        asked = {"k": k, "together": together, "where": list(where), "prior": prior}
+        asked = {"k": k, "together": together, "where": texts(where), "prior": prior}
         told = self._ask("/identify", images, asked | {"point": point})
         found = [wire.identification(each) for each in told["answers"]]
         return _one_or_all(found, single(images) or together)
 
-    def page(self, offset: int = 0, limit: int = 100, *, where: Sequence[str] = ()) -> Page:
+    def page(self, offset: int = 0, limit: int = 100, *, where: Where = ()) -> Page:
         """List some items; see `Store.page`."""
-        told = self._sender.get("/items", offset=offset, limit=limit, where=list(where))
+        told = self._sender.get("/items", offset=offset, limit=limit, where=texts(where))
         items = told["items"]
         return Page(
             tuple(one["id"] for one in items),
@@ -243,7 +244,7 @@ class Client:
             told["total"],
         )
 
-    def items(self, *, where: Sequence[str] = ()) -> Iterator[tuple[str, Metadata]]:
+    def items(self, *, where: Where = ()) -> Iterator[tuple[str, Metadata]]:
         """Go through ids and metadata, in the order in which they were put in."""
         # what is added or removed meanwhile may be seen or not, as on any list that is turned over
         at = 0

@@ -115,7 +115,7 @@ class ProblemOut(BaseModel):
 
 # FastAPI reads these for the document alone: what goes out is written as it is (`telling.answer`),
 # and what comes in by form or query is checked by `uploads.options_of`.
-_Where: Any = Field([], description='Conditions on the metadata: "label=red", "price<10".')
+_Where: Any = Field([], description='Conditions on the metadata: "label=red, price<10".')
 _Point: Any = Field(None, description="Name of an operating point, whose threshold is used.")
 _Prior: Any = Field(0.5, gt=0, lt=1, description="Share of same pairs that you expect.")
 Scalar = str | float | bool | None

@@ -13,7 +13,7 @@ export function condition(name, operator, value, kind) {
 
 /** Likewise for people. */
 export function inWords(text) {
-  const found = /^("(?:[^"\\]|\\.)*"|\w+)(!=|<=|>=|=)(.*)$/s.exec(text);
+  const found = /^("(?:[^"\\]|\\.)*"|\w+)(!=|<=|>=|=)("(?:[^"\\]|\\.)*"|[^,]*)$/s.exec(text);
   if (!found) return text;
   const bare = (part) => {
     try {
