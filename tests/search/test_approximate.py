@@ -176,7 +176,7 @@ def test_another_stores_file_is_not_used(store, tmp_path):
 def test_without_the_package(store, monkeypatch):
     store.build_approximate(recall=0.3)
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(StoreError, match=r"not installed: pip install 'twinset\[ann\]'"):
+    with pytest.raises(StoreError, match=r"without it: `pip install 'twinset\[ann\]'`"):
         store.build_approximate()
     with open_store(str(store._folder)) as again:
         assert again.approximation is None

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from twinset.data.addresses import is_address, opened
 from twinset.data.names import Texts
-from twinset.errors import DataError, ImageFileError, reason
+from twinset.errors import DataError, ImageFileError, reason, without
 
 # Up to OPEN_FILES · KEPT_BLOCKS blocks are in memory at a time, and a page of each open file.
 BLOCK_BYTES = 16 * 2**20
@@ -69,13 +69,10 @@ def _opened(path: Path | str, stamp: tuple[Any, ...]) -> tuple[Table, threading.
 
 def need_arrow() -> Any:
     """Import pyarrow, or say how to install it."""
-    try:
-        import pyarrow
-    except ImportError:
-        raise DataError(
-            "Expected the package pyarrow, which reads Parquet and Arrow files. Received an "
-            "installation without it: `pip install 'twinset[parquet]'`."
-        ) from None
+    if missing := without("pyarrow", "parquet", "Parquet and Arrow files"):
+        raise DataError(missing)
+    import pyarrow
+
     return pyarrow
 
 

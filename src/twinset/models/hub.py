@@ -17,7 +17,7 @@ import numpy as np
 
 from twinset import tables
 from twinset.data.decoding.decode import Preprocessing
-from twinset.errors import ModelError
+from twinset.errors import ModelError, without
 from twinset.files import MEMBERS, write_bytes
 from twinset.models.card import CARD, ENCODER, GRAPH, HISTORY, RECIPE, Essentials, read_card
 
@@ -227,17 +227,13 @@ print(model.compare("a.jpg", "b.jpg"))
 
 @contextmanager
 def _told(address: str) -> Iterator[None]:
+    if missing := without("huggingface_hub", "hub", "models on the hub"):
+        raise ModelError(f"{address}: {missing}")
     try:
         with _bars():
             yield
     except ModelError:
         raise
-    except ModuleNotFoundError as error:
-        if error.name != "huggingface_hub":
-            raise
-        raise ModelError(
-            f"{address}: expected the package huggingface_hub: `pip install 'twinset[hub]'`."
-        ) from None
     except Exception as error:
         # each of its ways through the network raises classes of its own
         known = type(error).__module__.startswith(("huggingface_hub", "httpx", "requests"))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from twinset.cores import cores
 from twinset.data.listing import Listing
-from twinset.errors import ModelError, TwinsetError
+from twinset.errors import ModelError, TwinsetError, without
 from twinset.models.embedder import Embedder
 
 Found = TypeVar("Found")
@@ -69,13 +69,10 @@ def _next(
 @contextmanager
 def _cluster(address: str | None) -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # else it tells its maker that it was started
-    try:
-        import ray
-    except ImportError:
-        raise ModelError(
-            "Expected the package ray for the engine ray. Received an installation without it: "
-            "`pip install 'twinset[ray]'`."
-        ) from None
+    if missing := without("ray", "ray", "the engine ray"):
+        raise ModelError(missing)
+    import ray
+
     if ray.is_initialized():  # by the caller, who will end it
         yield ray
         return

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset import files as atomic
-from twinset.errors import StoreError
+from twinset.errors import StoreError, without
 from twinset.nearest import Found, Hits, Matrix, gather
 from twinset.search.items import Approximation
 
@@ -151,13 +151,10 @@ def load(path: Path, stamp: dict[str, Any]) -> Approximate | None:
 
 def package() -> Any:
     """Import faiss."""
-    try:
-        import faiss
-    except ImportError:
-        raise StoreError(
-            "Approximate search needs the package faiss, which is not installed: "
-            "pip install 'twinset[ann]'."
-        ) from None
+    if missing := without("faiss", "ann", "approximate search"):
+        raise StoreError(missing)
+    import faiss
+
     return faiss
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from twinset.errors import StoreError
+from twinset.errors import StoreError, without
 from twinset.search.layout import FLOAT32, INT8, Layout, taken_from, timeout_from
 from twinset.search.store import missing
 
@@ -155,16 +155,11 @@ class Patient:
 
 def connect(place: Address, *, create: bool) -> Any:
     """Reach a server, or start Milvus Lite on a file, in this process."""
-    try:
-        from pymilvus import MilvusClient
+    for package in ("pymilvus", "milvus_lite")[: 1 + place.local]:  # before anything is done
+        if absent := without(package, "milvus", "indexes in Milvus"):
+            raise StoreError(f"{place.shown}: {absent}")
+    from pymilvus import MilvusClient
 
-        if place.local:
-            import milvus_lite  # noqa: F401 - told now, before anything is done
-    except ImportError:
-        raise StoreError(
-            f"{place.shown} needs pymilvus, and milvus-lite for a file, which are not installed: "
-            "pip install 'twinset[milvus]'."
-        ) from None
     if not place.local:
         with told(place, "Is the server running, and are user, password and database right?"):
             client = MilvusClient(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from twinset.errors import StoreError
+from twinset.errors import StoreError, without
 from twinset.search.items import Signature
 from twinset.search.layout import FLOAT16, FLOAT32, Layout, taken_from, timeout_from
 from twinset.search.store import missing, other_format, replaced, taken
@@ -106,14 +106,11 @@ def address(url: str) -> Address:
 
 def connect(place: Address) -> Connection[Any]:
     """Reach a database."""
-    try:
-        import pgvector.psycopg  # noqa: F401 - told now, before anything is done
-        import psycopg
-    except ImportError:
-        raise StoreError(
-            f"{place.shown} needs psycopg and pgvector, which are not installed: "
-            "pip install 'twinset[postgres]'."
-        ) from None
+    for package in ("psycopg", "pgvector"):  # told now, before anything is done
+        if absent := without(package, "postgres", "indexes in Postgres"):
+            raise StoreError(f"{place.shown}: {absent}")
+    import psycopg
+
     # Else a call to a machine that is off the network hangs for hours.
     waiting: dict[str, Any] = {
         "connect_timeout": max(2, min(10, round(place.timeout))),
