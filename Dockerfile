@@ -9,6 +9,7 @@ COPY pyproject.toml requirements.lock README.md LICENSE ./
 RUN pip install --no-cache-dir --upgrade "pip>=25.1" \
     && pip install --no-cache-dir --no-compile -c requirements.lock --group serving \
     && find /usr/local/lib/python3.13/site-packages -name tests -prune -exec rm -r {} +
+COPY packaging/readme.py packaging/
 COPY src src
 RUN pip install --no-cache-dir --no-deps . && python -c "import twinset.server.running"
 USER twinset

@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ALWAYS = ("pyproject.toml", "README.md", "LICENSE", ".gitignore")
+ALWAYS = ("pyproject.toml", "LICENSE", ".gitignore")
 
 
 def versions(root=ROOT):

@@ -59,6 +59,34 @@ def test_the_wheel_has_each_file_of_the_package_and_no_other(wheel):
     assert set(offered) == set(PROJECT["optional-dependencies"])
 
 
+def test_the_readme_holds_away_from_the_repository(wheel):
+    """As an index of packages shows it: each link is an address, and no picture is broken."""
+    (about,) = wheel.glob("*.dist-info")
+    text = (about / "METADATA").read_text("utf-8").partition("\n\n")[2]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert targets
+    assert [each for each in targets if not each.startswith("https://")] == []
+    source = PROJECT.get("urls", {}).get("Source")
+    assert (
+        text.strip() == script("readme").packaged(readme, source, f"v{twinset.__version__}").strip()
+    )
+    assert re.findall("^#.*", text, re.MULTILINE) == re.findall("^#.*", readme, re.MULTILINE)
+
+
+def test_links_and_pictures_of_the_readme():
+    given = (
+        "![A page](docs/a.png)\n\n[how](docs/how.md#to), [JAX](https://jax.dev), [see](#below)\n"
+    )
+    packaged = script("readme").packaged
+    assert packaged(given) == "how, [JAX](https://jax.dev), [see](#below)\n"
+    there = "https://example.org/us/it"
+    assert packaged(given, there, "v1.2.3") == (
+        f"![A page]({there}/raw/v1.2.3/docs/a.png)\n\n"
+        f"[how]({there}/blob/v1.2.3/docs/how.md#to), [JAX](https://jax.dev), [see](#below)\n"
+    )
+
+
 # As in an installation without extras: these can be neither found nor imported.
 HIDDEN = ("matplotlib", "pandas", "sklearn")
 WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({HIDDEN!r}))"
