@@ -14,6 +14,7 @@ from twinset.data import load as run_data
 from twinset.data.image_sources import StoredPixels
 from twinset.errors import DataError
 from twinset.evaluation.of_run import evaluate_run
+from twinset.recipe import Recipe
 
 QUICK = {"epochs": 3, "encoder": {"units": [32, 16]}}
 
@@ -299,6 +300,14 @@ def test_for_ones_own_images_the_recipe_is_chosen(chosen):
     assert run.model.recipe.choice.candidates == "none"
     # what the choice cannot tell from noise is as good as raw pixels at least
     assert run.report.scores.auc >= run.report.baseline.auc - 0.02
+
+
+def test_the_check_reads_images_as_the_training_does(tmp_path):
+    """Of their own size, which is more than recipes with a network of their own take."""
+    photos = np.random.default_rng(0).integers(0, 256, (8, 200, 200), np.uint8)
+    write_tree(tmp_path / "photos", photos, np.arange(8) % 2, ("a", "b"))
+    trained_on = run_data.load_parts(tmp_path / "photos", Recipe.load("auto")).fit.image_shape
+    assert twinset.check_data(tmp_path / "photos").image_shape == trained_on == (200, 200)
 
 
 def test_its_threshold_is_for_things_that_were_not_seen(chosen):

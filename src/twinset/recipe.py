@@ -254,6 +254,12 @@ def builtin_names() -> list[str]:
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def images_section(source: str | Path, **changes: Any) -> Section:
+    """Read of a recipe what images become, alone: as quick as TOML, where all takes an import."""
+    values, _ = _read(source)
+    return IMAGES.read({**values.get("images", {}), **changes}, "images")
+
+
 def parse_setting(text: str) -> tuple[str, Any]:
     """Split a `key=value` of the command line; the value is read as TOML, else as plain text.
 

@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from twinset.metrics.baselines import raw_pixels, unit_norm
 from twinset.metrics.measure import calibrate, measure
 from twinset.metrics.measured import PROBE_STRENGTHS, Part
 from twinset.metrics.probes import knn_right, linear_probe
+from twinset.recipe import Recipe
+from twinset.training.frozen_trunk import features_of
 
 QUICK = {"encoder": {"units": [16, 8]}, "batch_size": 16, "epochs": 12}
 
@@ -144,6 +147,28 @@ def test_all_contestants_are_classified_on_the_same_images(model, found):
     for label in ("1-NN accuracy", "20-NN accuracy", "Linear probe"):
         assert f"\n{label}  " in text
         assert f"\n| {label} | " in card
+
+
+def test_a_network_that_others_trained_is_no_untrained_one(tmp_path, monkeypatch):
+    """What it finds, in the parts that the head takes, is to be beaten, and needs no Keras."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = _shades(0, 4)
+    head = {"kind": "plain", "weights": [1.0, 0.0]}
+    recipe = Recipe.load("auto", head=head, choice={"candidates": "none"})
+    model = SimpleNamespace(recipe=recipe, preprocessing=SimpleNamespace(shape=data.row_shape))
+    assert not baselines.left_out(model, None, "raw pixels")
+    found = baselines.baselines_of(model, data, None)
+    assert list(found) == ["raw pixels", "pretrained"]
+    features = features_of(recipe.encoder, data, lambda _: None)
+    assert features.shape == (4, 320 + 9 * 320)
+    np.testing.assert_allclose(found["pretrained"](data), unit_norm(features[:, :320]), atol=1e-6)
+
+
+def test_where_nothing_learns_nothing_is_untrained(model):
+    recipe = Recipe.load("auto", encoder={"name": "pixels"}, choice={"candidates": "none"})
+    told = baselines.left_out(SimpleNamespace(recipe=recipe), None, "raw pixels")
+    assert told == {"untrained": "there is nothing to train in it"}
+    assert not baselines.left_out(model, None, "raw pixels")
 
 
 @pytest.mark.parametrize(

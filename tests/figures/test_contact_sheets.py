@@ -17,7 +17,7 @@ LABELS = np.repeat([0, 1, 2], [20, 9, 1])
 NAMES = ("shirt", "coat", "bag")
 WILD = (
     "写真の分類フォルダ",
-    "😀👩‍👩‍👧 emoji",
+    "😀👩‍👩‍👧 emoji ஜ",
     "café Ωμέγα",
     "x" * 250,
     "a $x$ {b} _c_",
@@ -138,7 +138,10 @@ def test_names_in_every_script_are_drawn_without_a_warning():
     assert "a $x$ {b} _c_" in texts(figure)  # not mathematics
     sheet = figures.look_alikes(GRAY, [[0, 1, 2, 3, 4]], [WILD[0]], [WILD[:5]], [WILD[1:]])
     assert figures.png_bytes(sheet).startswith(b"\x89PNG")
-    for drawing in (figure, sheet):
+    side = GRAY[: len(WILD)]
+    drawn = figures.pairs(side, side, [True] * len(WILD), titles=WILD)
+    assert figures.png_bytes(drawn).startswith(b"\x89PNG")
+    for drawing in (figure, sheet, drawn):
         assert troubles(drawing) == []
 
 

@@ -130,7 +130,11 @@ def tutorial_pairs(labels: NDArray[np.integer] | list[int], *, seed: int = 0) ->
 
 
 def balanced_pairs(labels: NDArray[np.integer] | list[int], *, seed: int = 0) -> Pairs:
-    """Draw a same and a different pair for each image with a partner, of classes of any sizes."""
+    """Draw as many same as different pairs, each once, of classes of any sizes.
+
+    One of each for every image with a partner, as far as there are so many: of two images of a
+    class, each is the other's only partner.
+    """
     values = np.asarray(labels)
     order = np.argsort(values, kind="stable")
     _, code, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -148,9 +152,19 @@ def balanced_pairs(labels: NDArray[np.integer] | list[int], *, seed: int = 0) ->
     step = rng.integers(1, size[chosen])
     within = start[chosen] + (rank[chosen] - start[chosen] + step) % size[chosen]
     beyond = start[chosen] + size[chosen] + rng.integers(0, len(values) - size[chosen])
-    right = np.stack([order[within], order[beyond % len(values)]], axis=1).ravel()
-    same = np.tile([True, False], len(chosen))
-    return Pairs(np.repeat(chosen, 2).astype(np.int32), right.astype(np.int32), same)
+    drawn = [(chosen, order[within]), (chosen, order[beyond % len(values)])]
+    once = [
+        np.unique(np.minimum(*pair) * len(values) + np.maximum(*pair), return_index=True)[1]
+        for pair in drawn
+    ]
+    count = min(map(len, once))
+    rows = [np.sort(rng.permutation(kept)[:count]) for kept in once]
+    left, right = (
+        np.stack([pair[side][row] for pair, row in zip(drawn, rows, strict=True)], axis=1).ravel()
+        for side in (0, 1)
+    )
+    same = np.tile([True, False], count)
+    return Pairs(left.astype(np.int32), right.astype(np.int32), same)
 
 
 # Broken chains that are looked for one by one.

@@ -14,11 +14,14 @@ from twinset.metrics.baselines import fit_pca, raw_pixels, unit_norm
 
 if TYPE_CHECKING:
     from twinset.models.embedder import Embedder
+    from twinset.settings import Section
 
 SIDE = 64  # larger images are shrunk to this for raw pixels and principal components
 # Pixels of all training images, as numbers of 8 bytes; and of one, for principal components, whose
 # time grows with the cube. Beyond these a baseline would outgrow memory or patience.
 LARGEST, WIDEST = 10**8, 4096
+
+NEW = "untrained"
 
 Embed: TypeAlias = Callable[[Labelled], Any]
 
@@ -51,6 +54,19 @@ def baselines_of(model: Embedder, data: Labelled, fitted: Labelled | None) -> di
 
         return _by_parts(images, lambda part: encode(network(), part))
 
+    def pretrained(images: Labelled) -> Any:
+        from twinset.training.frozen_trunk import features_of
+        from twinset.training.one_step import part_sizes
+
+        recipe = model.recipe
+        assert recipe is not None, "asked of before"
+        rows = features_of(recipe.encoder, images, lambda _: None)
+        cuts = np.cumsum(part_sizes(recipe.encoder))[:-1]
+        parts = np.split(rows, cuts, axis=1) if len(cuts) else [rows]
+        weights = recipe.head.weights or [1.0] * len(parts)
+        used = [unit_norm(part) for part, weight in zip(parts, weights, strict=True) if weight]
+        return unit_norm(np.concatenate(used, axis=1))
+
     def raw(images: Labelled) -> Any:
         return _by_parts(images, lambda part: unit_norm(plain_rows(part, side=SIDE)))
 
@@ -67,16 +83,35 @@ def baselines_of(model: Embedder, data: Labelled, fitted: Labelled | None) -> di
 
     found = {baseline_of(data): raw}
     found |= {"PCA-64": components} if fitted is not None else {}
-    return {**found, "untrained": untrained}
+    return {**found, **({"pretrained": pretrained} if _pretrained(model) else {NEW: untrained})}
+
+
+def _learns(encoder: Section) -> bool:
+    from twinset.training.one_step import learns
+
+    return learns(encoder)
+
+
+def _pretrained(model: Embedder) -> bool:
+    # a network that others trained is not untrained: what it finds without our head is to be beaten
+    if model.recipe is None:
+        return False
+    from twinset.networks import provenance
+    from twinset.training.frozen_trunk import begins_trained
+
+    encoder = model.recipe.encoder
+    return begins_trained(encoder) and bool(provenance(encoder))
 
 
 def left_out(model: Embedder, fitted: Labelled | None, baseline: str) -> dict[str, str]:
     """Name what of the baselines is impossible or would cost too much, and why."""
     recipe, found = model.recipe, {}
     if recipe is None:
-        found["untrained"] = "a graph does not say how its network began: load it with Keras"
+        found[NEW] = "a graph does not say how its network began: load it with Keras"
     elif recipe.encoder.name == "own":
-        found["untrained"] = "a network of your own may have learned before"
+        found[NEW] = "a network of your own may have learned before"
+    elif not _learns(recipe.encoder):
+        found[NEW] = "there is nothing to train in it"
     if fitted is None:
         return found
     pixels = math.prod(fitted.row_shape)

@@ -165,9 +165,9 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on images it has not seen: all pairs, all queries, with 95% intervals.
 
-    Beside the model stand raw pixels, or the features as they came, the same network untrained,
-    and, where the training images are at hand, their first 64 principal components: what the model
-    must beat.
+    Beside the model stand raw pixels, or the features as they came, the same network untrained
+    (or, of one that others trained, what it finds as it is), and, where the training images are at
+    hand, their first 64 principal components: what the model must beat.
 
     Args:
         model: a trained model, as `fit` or `load_model` returns it.

@@ -80,12 +80,15 @@ def score(
 def shown_pairs(images: Labelled, seed: int) -> Pairs:
     """Draw pairs to score and to show: the tutorial's, or balanced ones where it can draw none.
 
+    Of two classes it would draw each different pair twice, from either side.
+
     Where pairs were judged these are the ones.
     """
     if images.judged is not None:
         return pairs_of(images)
     counts = images.class_counts
-    rule = balanced_pairs if (counts == 1).any() else tutorial_pairs
+    balanced = (counts == 1).any() or len(counts) == 2
+    rule = balanced_pairs if balanced else tutorial_pairs
     return rule(images.labels, seed=seed)
 
 

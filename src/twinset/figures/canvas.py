@@ -39,6 +39,7 @@ _FALLBACKS = (
     "PingFang SC",
     "Microsoft YaHei",
     "Malgun Gothic",
+    "Arial Unicode MS",
 )
 
 
@@ -101,14 +102,14 @@ def fit(
 ) -> list[str]:
     """Break text into lines no wider than `width` inches; an ellipsis shows what was cut.
 
-    What cannot be printed, such as half a character of a broken file name, becomes "�".
+    What no font here has, such as half a character of a broken file name, becomes "�".
     """
     font = FontProperties(size=size, weight=weight)
 
     def fits(line: str) -> bool:
         return text_to_path.get_text_width_height_descent(line, font, False)[0] <= width * 72
 
-    words = "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in text).split()
+    words = _drawable(text).split()
     rows = words[:1]
     for word in words[1:]:
         joined = f"{rows[-1]} {word}"
@@ -184,7 +185,7 @@ def write_lines(figure: Figure, x: float, y: float, lines: list[str], **look: An
 def wrap(text: str, width: float, size: float, lines: int = 2, weight: str = "normal") -> list[str]:
     """Break a name into lines; what does not fit loses its middle, as begin and end tell most.
 
-    What no font here has becomes "�"; the width is in inches, and there are one or two lines.
+    The width is in inches, and there are one or two lines.
     """
     text = " ".join(_drawable(text).split())
     # Measuring takes its time: no line has more characters, the letter i being 0.28 em wide.

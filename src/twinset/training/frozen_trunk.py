@@ -55,7 +55,7 @@ def fitting(recipe: Recipe, data: Labelled) -> Recipe:
         raise RecipeError(
             f"Expected no augmentation of features. Received {augmentation}: leave it out."
         )
-    if not _has_head(recipe.encoder):
+    if not begins_trained(recipe.encoder):
         return recipe
     # For features that were made elsewhere, the frozen network has done its work: what is left of
     # it is the head.
@@ -70,16 +70,16 @@ def fitting(recipe: Recipe, data: Labelled) -> Recipe:
 
 def learns_once(recipe: Recipe) -> bool:
     """Tell whether a recipe's network is frozen, so that images need to be encoded but once."""
-    return _has_head(recipe.encoder) and bool(recipe.encoder.freeze)
+    return begins_trained(recipe.encoder) and bool(recipe.encoder.freeze)
 
 
 def tunes(recipe: Recipe) -> bool:
     """Tell whether a recipe's network is one that others trained, and learns all the same."""
-    return _has_head(recipe.encoder) and not recipe.encoder.freeze
+    return begins_trained(recipe.encoder) and not recipe.encoder.freeze
 
 
-def _has_head(encoder: Section) -> bool:
-    # a network that others trained, and a head on it
+def begins_trained(encoder: Section) -> bool:
+    """Tell whether an encoder is a network that others trained, and a head on it."""
     return {"freeze", *_head_settings()} <= set(type(encoder).model_fields)
 
 

@@ -30,7 +30,7 @@ def check_frozen(recipe: Recipe) -> None:
             f"Expected a recipe to train. Received {recipe.name!r}, which is chosen out of "
             "candidates first: take the recipe that `twinset.choose` finds, or `twinset.train`."
         )
-    frozen = learns_once(recipe) or recipe.encoder.name == "head" or not _learns(recipe.encoder)
+    frozen = learns_once(recipe) or recipe.encoder.name == "head" or not learns(recipe.encoder)
     if in_one_step(recipe) and not frozen:
         raise RecipeError(
             "Expected a frozen network, or features, for a head in closed form. Received "
@@ -46,7 +46,7 @@ def check_frozen(recipe: Recipe) -> None:
             f"training of a network with a head in closed form. Received {kind!r} and units "
             f"{recipe.encoder.units}: or take 'trained'."
         )
-    if not (in_one_step(recipe) or _learns(recipe.encoder)):
+    if not (in_one_step(recipe) or learns(recipe.encoder)):
         raise RecipeError(
             f"Expected a head in closed form for encoder.name = {recipe.encoder.name!r}, which has "
             "nothing to train. Received head.kind = 'trained': take 'plain', 'centred', "
@@ -62,7 +62,7 @@ def head_for(
 ) -> ClosedForm:
     """Fit the head of a recipe to features and labels."""
     settings = {key: value for key, value in recipe.head if key != "kind"}
-    sizes = _sizes(recipe.encoder)
+    sizes = part_sizes(recipe.encoder)
     return fit_head(rows, labels, recipe.head.kind, sizes=sizes, bases=bases, **settings)
 
 
@@ -82,7 +82,7 @@ def begin_with_head(
         labels,
         recipe.head.kind,
         dim=kernel.shape[1],
-        sizes=_sizes(recipe.encoder),
+        sizes=part_sizes(recipe.encoder),
         **settings,
     )
     assert head.matrix is not None, "`check_frozen` lets no other pass"
@@ -118,11 +118,12 @@ def attached(trunk: keras.Model, head: ClosedForm) -> keras.Model:
     return encoder
 
 
-def _learns(encoder: Section) -> bool:
+def learns(encoder: Section) -> bool:
+    """Tell whether there is anything to train in a network."""
     return bool(getattr(ENCODERS.load(encoder.name), "learns", True))
 
 
-def _sizes(encoder: Section) -> Sequence[int]:
-    # of the features that stand side by side, where a network has several
+def part_sizes(encoder: Section) -> Sequence[int]:
+    """List the sizes of the features that stand side by side, where a network has several."""
     sizes: Any = getattr(ENCODERS.load(encoder.name), "sizes", None)
     return () if sizes is None else tuple(sizes(encoder.features))

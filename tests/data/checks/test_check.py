@@ -290,6 +290,7 @@ def test_copies_of_a_near_duplicate_carry_its_contradictions():
         ([199, 20], []),
         ([2000, 20], [("warning", "uneven-classes")]),
         ([2, 2], [("warning", "small-classes")]),
+        ([2] * 20, [("note", "small-classes")]),  # whole classes go to each part
         ([1, 1], [("error", "too-few-classes"), ("warning", "single-images")]),
     ],
 )

@@ -44,7 +44,7 @@ from twinset.data.split import By, trainable
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
-from twinset.recipe import IMAGES
+from twinset.recipe import images_section
 
 TOLD = 0.9  # share of images of one colour whose class their colour tells
 DIVISION = "division"  # the code of what is said about parts
@@ -352,7 +352,7 @@ def check_data(
         >>> found.count("error"), found.worst(1)[0][0], found.to_dict()["ok"], found.summary()[:15]
         (0, 'equal, two labels', True, 'a.npz: 9 images')
     """
-    wanted = IMAGES.read({} if size is None else {"size": size}, "images")
+    wanted = images_section("auto", **({} if size is None else {"size": size}))
     listing = listing_of(data, pairs, progress=progress, **(columns or {}))
     images = loaded(listing, wanted.model_dump(), progress=progress)
     if not isinstance(images, LabelledImages):

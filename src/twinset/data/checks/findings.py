@@ -13,6 +13,7 @@ from twinset.data.checks.near_duplicates import FLAT, Alike, Duplicates, Judged,
 from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
+from twinset.data.parts import MANY_CLASSES
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -54,6 +55,12 @@ _SIZES: tuple[tuple[Severity, str, int, int, str], ...] = (
         FEW - 1,
         f"of fewer than {FEW} images: scores of such a class have wide intervals.",
     ),
+)
+
+
+_WHOLE = (
+    f"of fewer than {SPLIT} images: of {MANY_CLASSES} classes or more, whole ones go to each part, "
+    "for a test on unseen ones, unless a training is told otherwise (--for seen)."
 )
 
 
@@ -100,6 +107,8 @@ def about_classes(classes: Sequence[tuple[str, int]]) -> Iterator[Finding]:
         )
         yield Finding("error", "too-few-classes", text, usable)
     for severity, code, low, high, text in _SIZES:
+        if code == "small-classes" and usable >= MANY_CLASSES:  # whole classes go to each part
+            severity, text = "note", _WHOLE
         named = sorted((count, name) for name, count in classes if low <= count <= high)
         if named:
             lines = tuple(f"{name}: {_counted(count, 'image')}" for count, name in named)
