@@ -230,3 +230,16 @@ def test_a_mistyped_path_is_the_page_for_a_browser_and_a_problem_for_a_program(s
     for path, headers in (("/serch", {}), ("/api/v1/serch", browser), ("/a/b", browser)):
         got = server.http.get(path, headers=headers)
         assert (got.status_code, got.json()["title"]) == (404, "Not Found")
+
+
+def test_a_browser_asks_whether_the_page_has_changed(server):
+    for path in ("/map", "/main.js", "/fonts/instrument-sans.woff2"):
+        got = server.http.get(path)
+        assert (got.status_code, got.headers["cache-control"]) == (200, "no-cache")
+        again = server.http.get(path, headers={"If-None-Match": got.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        head = server.http.head(path)
+        assert (head.content, head.headers["etag"]) == (b"", got.headers["etag"])
+    refused = server.http.post("/main.js")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    assert server.http.get("/../app.py").status_code == 404

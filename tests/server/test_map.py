@@ -216,7 +216,7 @@ class Standing:
 
 def test_what_is_computed_in_the_background_over_http(home):
     service = open_service(home / "run", home / "photos.index")
-    service.caches["map"] = CollectionMap(service.index, tsne=Standing())
+    service.caches["map"] = CollectionMap(service.index, tsne=Standing(), pause=0)
     with in_background(service) as url, httpx.Client(base_url=f"{url}/api/v1") as http:
 
         def ready():
@@ -281,7 +281,6 @@ def test_the_map_follows_the_index(own):
         assert len(after.ids) == 47
         assert after.content != before.content
         # what is begun on the old items when they are gone fails, and says why
-        before.vectors = None
         work = made.mistakes(before, "label")
         until(lambda: work.state != "computing")
         assert (work.state, work.trouble) == ("failed", "The index has changed meanwhile.")
@@ -295,7 +294,7 @@ def test_what_goes_wrong_in_the_background_is_told(home, caplog):
             raise MemoryError
 
     with twinset.Index.open(home / "photos.index", home / "run") as index:
-        made = CollectionMap(index, tsne=Broken())
+        made = CollectionMap(index, tsne=Broken(), pause=0)
         work = made.work(made.now())
         until(lambda: work.state != "computing")
     assert (work.state, work.trouble) == ("failed", "MemoryError: see the log.")

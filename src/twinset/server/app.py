@@ -11,15 +11,13 @@ from typing import Any, get_args, get_type_hints
 from fastapi import FastAPI
 from fastapi.params import Depends
 from fastapi.routing import APIRoute, APIRouter
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.staticfiles import StaticFiles
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from twinset.search.answer import for_people
 from twinset.server import problems
+from twinset.server.assets import Assets
 from twinset.server.guard import Guard
 from twinset.server.opening import Current
 from twinset.server.routes import compare, items, model, review, search, threshold
@@ -49,7 +47,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status, what in (("4XX", "A problem of the request"), ("5XX", "A problem of the server"))
 }
 # Paths that the page gives a meaning, each with the state of a view in its query.
-VIEWS = ("compare", "search", "threshold", "review", "duplicates", "map", "report")
+VIEWS = ("/", "/compare", "/search", "/threshold", "/review", "/duplicates", "/map", "/report")
 LOCAL = ("localhost",)
 
 
@@ -78,40 +76,11 @@ def create_app(service: Service, *, hosts: Collection[str] = LOCAL) -> FastAPI:
         app.include_router(router, prefix=PREFIX, responses=PROBLEMS)
     app.include_router(model.health, responses=PROBLEMS)
     add_openapi(app)
-    _serve_page(app)
-    app.add_middleware(Direct, routers=ROUTERS, prefix=PREFIX)
+    page = Assets(PAGE, VIEWS)
+    app.mount("/", page)
+    app.add_middleware(Direct, routers=ROUTERS, prefix=PREFIX, page=page)
     app.add_middleware(Guard, current=app.state.current, hosts=hosts)
     return app
-
-
-def _serve_page(app: FastAPI) -> None:
-    async def page() -> FileResponse:
-        return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
-
-    for path in ("/", *(f"/{view}" for view in VIEWS)):
-        app.add_api_route(path, page, include_in_schema=False, methods=["GET"])
-    app.mount("/", _Page(directory=PAGE))
-
-
-class _Page(StaticFiles):
-    """The files of the page; a browser asks whether they have changed."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        try:
-            return await super().get_response(path, scope)
-        except HTTPException as error:
-            # People who mistype a path get the page, which says so; programs get a problem, as does
-            # who asks deeper down, where the page would not find its own files.
-            wanted = Headers(scope=scope).get("accept", "")
-            if error.status_code != 404 or "text/html" not in wanted or Path(path).name != path:
-                raise
-            headers = {"Cache-Control": "no-cache"}
-            return FileResponse(PAGE / "index.html", status_code=404, headers=headers)
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Any:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 class Direct:
@@ -123,8 +92,10 @@ class Direct:
     still FastAPI that describes it.
     """
 
-    def __init__(self, app: ASGIApp, routers: Iterable[APIRouter], prefix: str) -> None:
-        self._app = app
+    def __init__(
+        self, app: ASGIApp, routers: Iterable[APIRouter], prefix: str, page: Assets
+    ) -> None:
+        self._app, self._page = app, page
         self._ways: dict[tuple[str, str], tuple[APIRoute, list[tuple[str, Any]]]] = {}
         for route in (each for router in routers for each in router.routes):
             if isinstance(route, APIRoute) and "{" not in route.path:
@@ -136,7 +107,8 @@ class Direct:
         """Answer, or let the router."""
         way = self._ways.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if way is None:
-            await self._app(scope, receive, send)
+            page = scope.get("method") == "GET" and scope["path"] in self._page
+            await (self._page if page else self._app)(scope, receive, send)
             return
         route, takes = way
         scope["route"] = route

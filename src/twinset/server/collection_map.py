@@ -9,7 +9,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,10 @@ MOST = 500_000
 VALUES = 2_000
 # A store that cannot tell whether it changed is read again after so many seconds.
 AGE = 60.0
+# So many items take half a second of a core: they are charted before anybody asks.
+AHEAD = 100_000
+# Seconds in which a browser draws what it was told, before t-SNE takes a core.
+PAUSE = 3.0
 CACHE = "maps"
 
 
@@ -72,12 +78,11 @@ class Chart:
     columns: Mapping[str, Column]
     axes: Axes
     pca: Points
-    content: str  # a digest of the vectors: what is computed from them is kept under it
-    # until t-SNE is done with them; not longer, as a large collection would double the memory
-    vectors: NDArray[np.float32] | None
+    # A digest of the vectors: what is computed from them is kept under it. They themselves are read
+    # again for that, as a large collection would double the memory.
+    content: str
     works: dict[str, Work] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
-    shown: bool = False  # whether anybody was told of it
 
     def __post_init__(self) -> None:
         self.rows = {own: row for row, own in enumerate(self.ids)}
@@ -86,10 +91,13 @@ class Chart:
 class CollectionMap:
     """The map of an index as it is now, made on the first question and after each change."""
 
-    def __init__(self, index: Index, *, tsne: Tsne | None = None, most: int = MOST) -> None:
+    def __init__(
+        self, index: Index, *, tsne: Tsne | None = None, most: int = MOST, pause: float = PAUSE
+    ) -> None:
         self.index = index
         self.tsne = tsne or Tsne()
         self.most = most
+        self.pause = pause
         self._lock = threading.Lock()
         self._chart: Chart | None = None
         self._version = ""
@@ -111,6 +119,12 @@ class CollectionMap:
                 self._version, self._read = version, time.monotonic()
             return self._chart
 
+    def ahead(self) -> None:
+        """Make the chart of few items before anybody asks; who asks is told what goes wrong."""
+        with suppress(TwinsetError):
+            if len(self.index) <= AHEAD:
+                self.now()
+
     def points(self, chart: Chart, method: str) -> Points | None:
         """Return the points by a method; None where they are not there, or not yet."""
         if method == "pca":
@@ -123,14 +137,7 @@ class CollectionMap:
         """Begin to compute t-SNE of a chart, unless that was begun, and tell how far it is."""
         if len(chart.ids) < 4:
             return Work("failed", None, "t-SNE needs 4 items or more.")
-
-        def compute() -> Points:
-            try:
-                return self._kept_tsne(chart)
-            finally:
-                chart.vectors = None
-
-        return self._begun(chart, "tsne", compute)
+        return self._begun(chart, "tsne", lambda: self._kept_tsne(chart))
 
     def mistakes(self, chart: Chart, column: str) -> Work:
         """Begin to look for the model's mistakes by a column, unless that was begun."""
@@ -187,6 +194,7 @@ class CollectionMap:
             if kept.exists():
                 found: Points = np.load(kept)
                 return found
+            time.sleep(self.pause)
             points = self.tsne.points(self._vectors(chart))
             _save(kept, points)
         tag(base)
@@ -194,8 +202,6 @@ class CollectionMap:
         return points
 
     def _vectors(self, chart: Chart) -> NDArray[np.float32]:
-        if (held := chart.vectors) is not None:
-            return held
         ids, _, vectors = self._all()
         vectors = vectors[spread(len(ids), self.most)]
         if _digest(vectors) != chart.content:
@@ -208,7 +214,7 @@ class CollectionMap:
         parts = [np.empty((0, self.index.store.signature.dim), np.float32)]
         for batch in self.index.store.batches():
             ids += batch.ids
-            known += map(shown, batch.metadata)  # a path of the host is no column
+            known += batch.metadata
             parts.append(batch.vectors)
         return ids, known, np.concatenate(parts)
 
@@ -218,7 +224,7 @@ def _chart(
 ) -> Chart:
     axes = principal_axes(vectors)
     columns = columns_of(known)
-    return Chart(ids, items, columns, axes, axes.place(vectors), _digest(vectors), vectors)
+    return Chart(ids, items, columns, axes, axes.place(vectors), _digest(vectors))
 
 
 def columns_of(known: Sequence[Metadata]) -> dict[str, Column]:
@@ -230,8 +236,8 @@ def columns_of(known: Sequence[Metadata]) -> dict[str, Column]:
         Column(names=('shoe', 'bag'), counts=(2, 1), codes=array([0, 1, 0]))
     """
     found = {}
-    # in order, and each once
-    for name in dict.fromkeys(name for each in known for name in shown(each)):
+    # in order, and each once; a path of the host is no column
+    for name in shown(dict.fromkeys(chain.from_iterable(known))):
         values = [each.get(name) for each in known]
         counts = Counter(v for v in values if v is not None)
         shared = len(counts) <= sum(counts.values()) // 2

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.errors import without
-from twinset.nearest import Matrix
+from twinset.nearest import Matrix, one_blas_thread
 from twinset.server.child import Arrays, ChildError, in_child
 
 Vectors = NDArray[np.float32]  # (n, d)
@@ -54,10 +54,11 @@ def principal_axes(vectors: Vectors) -> Axes:
     n, dim = vectors.shape
     mean = vectors.mean(axis=0, dtype=np.float64) if n else np.zeros(dim)
     scatter = np.zeros((dim, dim))
-    for start in range(0, n, _BLOCK):
-        centred = vectors[start : start + _BLOCK] - mean
-        scatter += centred.T @ centred
-    worth, found = np.linalg.eigh(scatter)  # ascending
+    with one_blas_thread():  # the other cores answer requests
+        for start in range(0, n, _BLOCK):
+            centred = vectors[start : start + _BLOCK] - mean
+            scatter += centred.T @ centred
+        worth, found = np.linalg.eigh(scatter)  # ascending
     directions = found[:, ::-1][:, :2]
     if dim < 2:
         directions = np.pad(directions, ((0, 0), (0, 2 - dim)))

@@ -24,6 +24,7 @@ from twinset.server.kept import kept
 from twinset.server.limits import Limits
 from twinset.server.opening import Current, open_service
 from twinset.server.problems import Problem
+from twinset.server.routes.map import map_of
 from twinset.server.service import Service
 
 if TYPE_CHECKING:
@@ -306,7 +307,7 @@ class Server(uvicorn.Server):
             )
         )
         self._ready = ready
-        self._renewing: asyncio.Task[object] | None = None
+        self._tasks: set[asyncio.Future[Any]] = set()
 
     async def startup(self, sockets: Any = None) -> None:
         """Listen, and tell where."""
@@ -317,13 +318,19 @@ class Server(uvicorn.Server):
         if self._ready is not None:
             host, port = sockets[0].getsockname()[:2]
             self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        service: Service = self.app.state.current.service
+        if service.index is not None:
+            self._hold(asyncio.ensure_future(service.call(map_of(service, service.index).ahead)))
 
     def renew(self) -> None:
         """Open model and index anew, and answer by them; to be called on the event loop."""
         current: Current = self.app.state.current
-        task = asyncio.ensure_future(current.renew(current.service))
-        task.add_done_callback(lambda done: done.exception())  # it is in the log
-        self._renewing = task  # or nothing would hold it
+        self._hold(asyncio.ensure_future(current.renew(current.service)))  # its error is in the log
+
+    def _hold(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.add(task)  # or nothing would
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.add_done_callback(self._tasks.discard)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Finish what was accepted; uvicorn would end by the same signal again after that."""

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
-from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from twinset.search.index import Index
@@ -55,11 +54,9 @@ class MapInfo(BaseModel):
 
 @router.get("/map/info", response_model=MapInfo, summary="What the map shows, and how")
 async def info(service: TheService, index: TheIndex) -> Response:
-    """Tell the methods with their state, and the columns; t-SNE begins after the first answer."""
+    """Tell the methods with their state, and the columns; the first to ask begins t-SNE."""
     made, chart = await _now(service, index)
-    # The first answer is out before t-SNE begins, which would compete with it.
-    work = made.work(chart) if chart.shown or len(chart.ids) < 4 else Work()
-    chart.shown = True
+    work = made.work(chart)
     methods = {
         "pca": {"state": "ready", "share": chart.axes.share, "trouble": ""},
         "tsne": {
@@ -99,9 +96,7 @@ async def points(service: TheService, index: TheIndex, method: Method = "pca") -
             raise Problem(409, work.trouble, name="no-such-map")
         # the points of `pca` are there meanwhile; `/map/info` tells when these are
         raise Computing("The points of t-SNE", time.monotonic() - work.began, None)
-    body = found.astype("<f4").tobytes()
-    later = BackgroundTask(made.work, chart)
-    return Response(body, media_type="application/octet-stream", background=later)
+    return Response(found.astype("<f4").tobytes(), media_type="application/octet-stream")
 
 
 @router.get("/map/ids", response_model=list[str], summary="The ids of the points")
@@ -155,8 +150,14 @@ async def place(request: Request, service: TheService, index: TheIndex) -> Respo
     return answer({**placed, "sentence": told["sentence"], "neighbours": rows})
 
 
-async def _now(service: Service, index: Index) -> tuple[CollectionMap, Chart]:
+def map_of(service: Service, index: Index) -> CollectionMap:
+    """Give the map of a service's index."""
     made: CollectionMap = service.caches.setdefault("map", CollectionMap(index))
+    return made
+
+
+async def _now(service: Service, index: Index) -> tuple[CollectionMap, Chart]:
+    made = map_of(service, index)
     return made, await service.call(made.now)
 
 

@@ -36,9 +36,10 @@ function useMap(query) {
   useAgain(info, tsne?.state === "computing");
   const method = query.get("method") === "tsne" && tsne?.state === "ready" ? "tsne" : "pca";
   const bytes = (signal, onWait) => call(`/map?method=${method}`, { as: "bytes", signal, onWait }).then((got) => new Float32Array(got));
-  // PCA needs not wait for what there is to know of it
-  const points = useAnswer(bytes, [method, info.value?.version]);
-  const ids = useAnswer((signal) => call("/map/ids", { signal }), [info.value?.version]);
+  // Once the version is known: asked before it, all would come twice, and be drawn twice.
+  const version = info.value?.version;
+  const points = useAnswer(version && bytes, [method, version]);
+  const ids = useAnswer(version && ((signal) => call("/map/ids", { signal })), [version]);
   const columns = info.value?.columns ?? nothing;
   const by = query.get("by") === "none" ? undefined : (columns.find(({ name }) => name === query.get("by")) ?? columns.find(({ name }) => name === "label") ?? columns[0])?.name;
   const column = useGet(by && `/map/column?${new URLSearchParams({ name: by })}`);
