@@ -1,5 +1,7 @@
 import ast
+import atexit
 import csv
+import gc
 import json
 import os
 import re
@@ -164,6 +166,14 @@ def test_the_commands_are_listed_with_what_they_do(command):
         (line,) = re.findall(rf"^  {name} .*$", shown, re.MULTILINE)
         assert len(line) <= 79
         assert line.endswith(".")
+
+
+def test_the_end_of_a_command_looks_for_no_garbage(command, monkeypatch):
+    """Python would, once more, in all that Keras and JAX hold."""
+    found = []
+    monkeypatch.setattr(atexit, "register", found.append)
+    assert command("--version").code == 0
+    assert gc.freeze in found
 
 
 def declared():

@@ -141,8 +141,8 @@ def agreement(
 
 def some_images(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Draw images for such a check: half of them noise, half of them smooth; none is flat."""
-    # 64, or as many as an encoder can take at once
-    count = min(max(BATCHES), max(4, batch_size_for(shape)))
+    # 64, or half of what an encoder takes at once: of photos, which take long, eight say it all
+    count = min(max(BATCHES), max(4, batch_size_for(shape) // 2))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *shape), np.uint8)
     height, width = shape[:2]

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
 from twinset.errors import DataError
 from twinset.figures import canvas
@@ -276,6 +275,8 @@ def det(
     Reference:
         Martin et al. (1997), The DET Curve in Assessment of Detection Task Performance.
     """
+    from scipy.special import ndtri  # here, as most pictures do without
+
     far = 1e-9  # a rate of 0 lies at −∞: far enough outside will do
 
     def place(fmr: Floats, fnmr: Floats) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ from twinset.backbones.onnx_writer import grid_shares
 from twinset.networks.conv import Convolution, DepthwiseConvolution
 from twinset.networks.dense import MOMENTUM, embed
 from twinset.networks.layers import Frozen, Scaling, expect_images
-from twinset.networks.seeded import Filled, HeNormal, Seeds
+from twinset.networks.seeded import Filled, Seeds
 from twinset.settings import Count, CountOrNone, Share, named
 
 
@@ -116,8 +116,8 @@ def network(shape: tuple[int, ...], features: Sequence[str]) -> keras.Model:
     return model
 
 
-# drawn by numpy: JAX would compile a program for the first weights of each shape
-_START = HeNormal([0])
+# not drawn, as the package's weights follow; for those JAX would compile a program for each shape
+_START = Filled(0)
 _NORM: dict[str, Any] = {
     "beta_initializer": Filled(0),
     "gamma_initializer": Filled(1),
