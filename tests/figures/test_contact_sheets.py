@@ -145,6 +145,10 @@ def test_names_in_every_script_are_drawn_without_a_warning():
         assert troubles(drawing) == []
 
 
+def test_text_is_measured_outside_of_the_look_too():
+    assert canvas.fit("a name ஜ", 3.0, 9.0) == ["a name \ufffd"]
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.text(max_size=60))
 def test_any_name_keeps_its_bounds(name):

@@ -222,9 +222,9 @@ def _longest(line: Callable[[int], str], most: int, fits: Callable[[str], bool])
 def _drawable(text: str) -> str:
     # matplotlib warns of each character that no font here has, such as most emoji
     # the lone surrogates of broken file names among them
-    fonts = [
-        get_font(findfont(FontProperties(family=name))) for name in mpl.rcParams["font.family"]
-    ]
+    # a name by itself would be read as a pattern, in which "sans-serif" is none
+    names = mpl.rcParams["font.family"]
+    fonts = [get_font(findfont(FontProperties(family=[name]))) for name in names]
     kept = []
     for character in text:
         if character.isspace() or any(font.get_char_index(ord(character)) for font in fonts):
