@@ -35,7 +35,7 @@ from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.candidates import Candidate, Features, candidates_for
 from twinset.evaluation.crossfit import CrossFitted, crossfit
 from twinset.files import plain, write_json
-from twinset.metrics.intervals import Estimate, Interval, auc_estimate, normal_quantile
+from twinset.metrics.intervals import NORMAL, Estimate, Interval, auc_estimate
 from twinset.metrics.retrieval import recall_key, retrieve
 from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe import Recipe
@@ -371,7 +371,7 @@ def _error(pulls: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
 
 def _interval(number: Estimate, clusters: NDArray[np.int64]) -> Interval:
     error = _error(number.pulls, clusters)
-    half = normal_quantile(0.975) * error
+    half = NORMAL * error
     return Interval(
         number.value, max(number.value - half, 0.0), min(number.value + half, 1.0), error
     )

@@ -29,7 +29,7 @@ from twinset.evaluation.folds import (
 )
 from twinset.files import plain, write_bytes, write_json
 from twinset.metrics.baselines import unit_norm
-from twinset.metrics.intervals import Estimate, Interval, normal_quantile, t_interval
+from twinset.metrics.intervals import NORMAL, Estimate, Interval, t_interval
 from twinset.metrics.measure import RATES, Measurements, measure, transfer
 from twinset.metrics.measured import Measured, Part
 from twinset.metrics.table import METRICS, measured_by, of_kind
@@ -273,8 +273,7 @@ def _total(
         return None
     of_images = math.sqrt(sum(error**2 for error in known) / n)
     of_seeds = t_interval(spread["values"])
-    normal = normal_quantile((1 + of_seeds.level) / 2)
-    weighed = (of_seeds.high - of_seeds.value) / normal
+    weighed = (of_seeds.high - of_seeds.value) / NORMAL
     images = int(seeds[0]["measurements"]["images"])
     # the images' share of the error, spread evenly: only their sum of squares counts
     pulls = np.full(images, of_images / math.sqrt(images))

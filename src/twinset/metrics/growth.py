@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from twinset.metrics.intervals import Interval
+from twinset.metrics.intervals import LOWER, UPPER, Interval
 from twinset.metrics.trials import Floats, Ints, Jackknifed, Trials
 
 LEVELS = 24
@@ -125,27 +125,25 @@ class Growth:
             doubt = doubt or DOUBT * -trend * math.log(times)
         return np.clip(found, own, own * times), doubt
 
-    def _interval(
-        self, found: Floats, doubt: float, hits: Floats, size: int, level: float = 0.95
-    ) -> Interval:
+    def _interval(self, found: Floats, doubt: float, hits: Floats, size: int) -> Interval:
         # As if y had been counted from so many independent events as its error is worth: the
         # exact interval of Poisson's distribution, scaled (Fay, Feuer, 1997).
         from scipy import stats
 
         y, without = float(found[0]), found[1:]
         if y == 0:
-            events = float(stats.gamma.ppf((1 + level) / 2, 1))
+            events = float(stats.gamma.ppf(UPPER, 1))
             couples = len(np.unique(self._trials.who)) * self.gallery / 2
-            return Interval(0.0, 0.0, -math.expm1(-size * events / couples), math.nan, level)
+            return Interval(0.0, 0.0, -math.expm1(-size * events / couples), math.nan)
         spread = (1 - 1 / len(without)) * float(np.square(without - without.mean()).sum()) / y**2
         # a match of two identities is left out with either of them, so it is counted twice
         own = float(np.square(hits).sum() / hits.sum() ** 2)
         spread = max(spread - own, spread / 2) + doubt**2
         n = 1 / spread
-        low = float(stats.gamma.ppf((1 - level) / 2, n)) / n
-        high = float(stats.gamma.ppf((1 + level) / 2, n + 1)) / n
+        low = float(stats.gamma.ppf(LOWER, n)) / n
+        high = float(stats.gamma.ppf(UPPER, n + 1)) / n
         rate, low, high = (-math.expm1(-y * each) for each in (1.0, low, high))
-        return Interval(rate, low, high, math.sqrt(spread) * y * (1 - rate), level)
+        return Interval(rate, low, high, math.sqrt(spread) * y * (1 - rate))
 
     def _couples(self, threshold: float) -> Floats:
         # how many matches each two identities have that match at all

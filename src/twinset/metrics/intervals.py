@@ -25,6 +25,10 @@ from twinset.metrics.all_pairs import TILE, AllPairs, PerImage
 from twinset.metrics.listed_pairs import ListedPairs
 from twinset.metrics.pairs import ENOUGH_ERRORS, Curve, auc, eer, equal_error_point, tpr_at_fpr
 
+LEVEL = 0.95  # share of repetitions whose interval holds the true number
+LOWER, UPPER = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+NORMAL = NormalDist().inv_cdf(UPPER)  # standard errors to either side
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -34,7 +38,7 @@ class Interval:
     low: float
     high: float
     error: float  # standard error
-    level: float = 0.95  # share of repetitions whose interval holds the true number
+    level: float = LEVEL
 
     def __format__(self, spec: str) -> str:
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
@@ -73,7 +77,7 @@ class Estimate:
         """Keep the contributions, and name another value."""
         return Estimate(value, self.pulls, self.squares)
 
-    def interval(self, level: float = 0.95, extra_error: float = 0.0) -> Interval:
+    def interval(self, extra_error: float = 0.0) -> Interval:
         """Wilson's interval of a number in [0, 1], for the number of pairs it is worth."""
         # n_eff = p (1 − p) / error² independent observations would have this standard error
         # (Fogliato et al.); Wilson's interval for them stays in [0, 1]. At 0 or 1 no error was seen
@@ -87,15 +91,15 @@ class Estimate:
             n = max(len(self.pulls) / 2, 1.0)
         else:
             n = p * (1 - p) / error**2
-        low, high = wilson(p, n, normal_quantile((1 + level) / 2))
-        return Interval(p, low, high, error, level)
+        low, high = wilson(p, n, NORMAL)
+        return Interval(p, low, high, error)
 
 
-def share_interval(share: float, count: int, level: float = 0.95) -> Interval:
+def share_interval(share: float, count: int) -> Interval:
     """Compute Wilson's interval of a share of independent tries: of queries, not of pairs."""
     # Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
-    low, high = wilson(share, count, normal_quantile((1 + level) / 2))
-    return Interval(share, low, high, math.sqrt(max(share * (1 - share), 0.0) / count), level)
+    low, high = wilson(share, count, NORMAL)
+    return Interval(share, low, high, math.sqrt(max(share * (1 - share), 0.0) / count))
 
 
 def fmr_estimate(counts: PerImage, k: int) -> Estimate:
@@ -207,7 +211,7 @@ def cross_match_estimate(left: NDArray[Any], right: NDArray[Any], threshold: flo
     return Estimate(rate, pulls, rate * (1 - rate) / (m * n))
 
 
-def difference(a: Estimate, b: Estimate, level: float = 0.95) -> Interval:
+def difference(a: Estimate, b: Estimate) -> Interval:
     """Compare two models on the same images: the interval of a − b."""
     # What both models find hard cancels out, image by image, so the interval is narrower than two
     # separate ones suggest. Where it holds 0, one cannot tell which is better.
@@ -218,12 +222,10 @@ def difference(a: Estimate, b: Estimate, level: float = 0.95) -> Interval:
         )
     # the pairs' own squares are left in: a little wide rather than too narrow
     error = math.sqrt(float(np.square(a.pulls - b.pulls).sum()))
-    value = a.value - b.value
-    half = normal_quantile((1 + level) / 2) * error
-    return Interval(value, value - half, value + half, error, level)
+    return around(a.value - b.value, NORMAL * error, error)
 
 
-def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+def t_interval(values: Sequence[float]) -> Interval:
     """Compute Student's interval of the mean of independent values: seeds, or folds."""
     # Student (1908), The Probable Error of a Mean.
     from scipy import stats
@@ -233,15 +235,14 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
         raise DataError("Expected at least one value. Received none.")
     mean = float(np.mean(values))
     if n == 1:
-        return Interval(mean, math.nan, math.nan, math.nan, level)
+        return Interval(mean, math.nan, math.nan, math.nan)
     error = float(np.std(values, ddof=1)) / math.sqrt(n)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
-    return Interval(mean, mean - half, mean + half, error, level)
+    return around(mean, float(stats.t.ppf(UPPER, n - 1)) * error, error)
 
 
-def normal_quantile(share: float) -> float:
-    """Return the point below which the standard normal has this share."""
-    return NormalDist().inv_cdf(share)
+def around(value: float, half: float, error: float) -> Interval:
+    """Bound a number by as much to either side."""
+    return Interval(value, value - half, value + half, error)
 
 
 def wilson(p: float, n: float, z: float) -> tuple[float, float]:

@@ -14,16 +14,14 @@ in; images of one err together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset import tables
 from twinset.files import Plain
 from twinset.metrics.growth import Growth
-from twinset.metrics.intervals import Interval
+from twinset.metrics.intervals import Interval, around
 from twinset.metrics.trials import RULES, Jackknifed, Scores, Trials, jackknifed, leave_out
 
 FOLDS = 5
@@ -51,7 +49,6 @@ class JoiningChoice:
     rows: tuple[JudgedRule, ...]  # simplest first; none where there was nothing to choose by
     identities: int
     probes: int
-    together: int = 1
 
     @property
     def reason(self) -> str:
@@ -63,24 +60,6 @@ class JoiningChoice:
             f"rates up to {UP_TO:.0%} is within one standard error of the best, cross-validated "
             f"over {self.identities:,} identities ({self.probes:,} queries)"
         )
-
-    def summary(self) -> str:
-        """Lay the rules out as a table for a terminal."""
-        rows = [
-            [
-                "->" if row.rule == self.chosen else "",
-                row.rule,
-                f"{row.score:.1%}",
-                f"{row.rank_1:.1%}",
-            ]
-            for row in self.rows
-        ]
-        table = [tables.text(["", "rule", ">identified", ">rank 1"], rows)] if rows else []
-        return "\n".join([*table, f"{self.chosen}: {self.reason}."])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self) | {"reason": self.reason}
 
 
 def choose_rule(
@@ -117,7 +96,7 @@ def choose_rule(
     first = tried[RULES[0]]
     able = np.unique(first.who[np.isfinite(first.own)])
     if len(able) < 2:
-        return JoiningChoice(RULES[0], (), first.identities, len(first), together)
+        return JoiningChoice(RULES[0], (), first.identities, len(first))
     scores = {rule: jackknifed(each, _rate) for rule, each in tried.items()}
     best = max(RULES, key=lambda rule: scores[rule].value)
     rows = []
@@ -127,7 +106,7 @@ def choose_rule(
         rows.append(JudgedRule(rule, scores[rule].interval(), rank_1, gap.value, gap.error))
     # two rules of the same distances have no error of the difference: rounding is no difference
     chosen = next(row.rule for row in rows if row.behind <= row.error + 1e-9)
-    return JoiningChoice(chosen, tuple(rows), first.identities, len(first), together)
+    return JoiningChoice(chosen, tuple(rows), first.identities, len(first))
 
 
 def _rate(trials: Scores) -> float:
@@ -311,17 +290,11 @@ def compare_references(
         )
         for each in numbers
     ]
+    gains = [tried[0].minus(found) for found in tried]
     return [
-        References(number, found.interval(), _difference(tried[0].minus(found)))
-        for number, found in zip(numbers, tried, strict=True)
+        References(n, found.interval(), around(gain.value, gain.quantile * gain.error, gain.error))
+        for n, found, gain in zip(numbers, tried, gains, strict=True)
     ]
-
-
-def _difference(found: Jackknifed) -> Interval:
-    from scipy import stats
-
-    half = float(stats.t.ppf(0.975, max(len(found.without) - 1, 1))) * found.error
-    return Interval(found.value, found.value - half, found.value + half, found.error)
 
 
 def _by_references(

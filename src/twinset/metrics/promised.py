@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from twinset.decision import ErrorCurve, Threshold
 from twinset.errors import DataError
 from twinset.metrics.all_pairs import AllPairs
-from twinset.metrics.intervals import Interval, band_thresholds, ratio_estimate
+from twinset.metrics.intervals import (
+    LOWER,
+    NORMAL,
+    UPPER,
+    Interval,
+    band_thresholds,
+    ratio_estimate,
+)
 from twinset.metrics.listed_pairs import ListedPairs
 from twinset.metrics.measured import Part
 from twinset.metrics.pairs import choose_threshold
@@ -173,7 +180,6 @@ class _Units:
         future: int | None,
         *,
         between: bool,  # whether these are pairs between two classes, and not within one
-        level: float = 0.95,
     ) -> Interval:
         """Bound a rate over classes, each a try of its own."""
         from scipy import special
@@ -185,8 +191,8 @@ class _Units:
         # its own square stays in twice, for the threshold that was chosen on few classes, too.
         pulls *= 1.0 if between else 0.5
         known = self.classes if between else self.with_pairs
-        ends = (1 - level) / 2, (1 + level) / 2
-        student = float(special.stdtrit(max(known - 1, 1), ends[1]) / special.ndtri(ends[1]))
+        ends = LOWER, UPPER
+        student = float(special.stdtrit(max(known - 1, 1), UPPER) / NORMAL)
         variance = float(np.square(pulls).sum()) * student**2 * known / max(known - 1, 1)
         worst = self.couples if between else self.with_pairs
         told = rate * (1 - rate) / variance if 0 < rate < 1 and variance > 0 else float(worst)
@@ -206,4 +212,4 @@ class _Units:
         # at 0 and 1 the interval begins at the rate itself (Brown, Cai, DasGupta)
         low = 0.0 if rate == 0 else min(float(low), rate)
         high = 1.0 if rate == 1 else max(float(high), rate)
-        return Interval(rate, low, high, math.sqrt(variance), level)
+        return Interval(rate, low, high, math.sqrt(variance))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset.errors import DataError
 from twinset.metrics.baselines import checked
-from twinset.metrics.intervals import Interval, wilson
+from twinset.metrics.intervals import UPPER, Interval, wilson
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -208,24 +208,27 @@ class Jackknifed:
             return math.nan
         return math.sqrt((count - 1) / count * float(np.square(known - known.mean()).sum()))
 
+    @property
+    def quantile(self) -> float:
+        """How many standard errors an interval reaches to either side."""
+        from scipy import stats
+
+        # the error itself is known from so many groups only
+        return float(stats.t.ppf(UPPER, max(len(self.without) - 1, 1)))
+
     def minus(self, other: Jackknifed) -> Jackknifed:
         """Compare with a number of the same identities: what both find hard cancels out."""
         return Jackknifed(self.value - other.value, self.without - other.without, self.units)
 
-    def interval(self, level: float = 0.95, extra_error: float = 0.0) -> Interval:
+    def interval(self, extra_error: float = 0.0) -> Interval:
         """Bound a share by Wilson's interval, for the independent tries that the error is worth."""
-        from scipy import stats
-
-        p, ends = self.value, (1 + level) / 2
+        p = self.value
         error = math.hypot(self.error, extra_error)
         if math.isnan(p):
-            return Interval(p, p, p, p, level)
+            return Interval(p, p, p, p)
         # where no error was seen, each identity is one try
         n = p * (1 - p) / error**2 if 0 < p < 1 and error > 0 else float(self.units)
-        # the error itself is known from so many groups only
-        quantile = float(stats.t.ppf(ends, max(len(self.without) - 1, 1)))
-        low, high = wilson(p, n, quantile)
-        return Interval(p, low, high, error, level)
+        return Interval(p, *wilson(p, n, self.quantile), error)
 
 
 def jackknifed(trials: Trials, statistic: Callable[[Scores], float]) -> Jackknifed:
