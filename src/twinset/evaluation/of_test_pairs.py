@@ -63,14 +63,12 @@ def score(
     choice: Choice | None = None,
 ) -> Report:
     """Score a model on test pairs, beside raw pixels or features on the same."""
-    test, test_pairs, apart = judged.images, judged.pairs, judged.apart
-    scores = score_pairs(apart, test_pairs.same, model.threshold.value)
     return Report(
         title=f"twinset run: {model.recipe.name} on {images.name}",
-        scores=scores,
-        baseline=_raw_scores(images, pairs, test, test_pairs),
+        scores=score_pairs(judged.apart, judged.pairs.same, model.threshold.value),
+        baseline=_raw_scores(images, pairs, judged),
         threshold_rule=model.threshold.origin,
-        pictures=tuple(_pictures(model, images, pairs, test, test_pairs, apart)),
+        pictures=tuple(_pictures(model, images, pairs, judged)),
         facts={**_facts(model, judged, fit_seconds), **({} if choice is None else choice.facts())},
         baseline_name=baseline_of(images),
         across=judged.across,
@@ -92,10 +90,11 @@ def shown_pairs(images: Labelled, seed: int) -> Pairs:
     return rule(images.labels, seed=seed)
 
 
-def _raw_scores(images: Labelled, pairs: Pairs, test: Labelled, test_pairs: Pairs) -> PairScores:
+def _raw_scores(images: Labelled, pairs: Pairs, judged: Judged) -> PairScores:
     # Euclidean distances of the rows as they are, at the best threshold for training pairs
     threshold = best_accuracy_threshold(_raw_distances(images, pairs), pairs.same)
-    return score_pairs(_raw_distances(test, test_pairs), test_pairs.same, threshold)
+    apart = _raw_distances(judged.images, judged.pairs)
+    return score_pairs(apart, judged.pairs.same, threshold)
 
 
 def _raw_distances(images: Labelled, pairs: Pairs) -> NDArray[np.float32]:
@@ -122,14 +121,8 @@ def _of_pixels(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.
 
 
 def _pictures(
-    model: SiameseModel,
-    images: Labelled,
-    pairs: Pairs,
-    test: Labelled,
-    test_pairs: Pairs,
-    apart: NDArray[np.float32],
+    model: SiameseModel, images: Labelled, pairs: Pairs, judged: Judged
 ) -> Iterator[Picture]:
-    threshold = model.threshold.value
     if model.history:  # a head in closed form has none
         yield from _of_the_training(model)
     if no_drawing():
@@ -137,10 +130,10 @@ def _pictures(
     yield _picture(
         "distances",
         "Distances of the test pairs. A match is a distance at or below the threshold.",
-        figures.distance_histogram(apart, test_pairs.same, threshold),
+        figures.distance_histogram(judged.apart, judged.pairs.same, model.threshold.value),
     )
-    if isinstance(images, LabelledImages) and isinstance(test, LabelledImages):
-        yield from _pair_pictures(model, images, pairs, test, test_pairs, apart)
+    if isinstance(images, LabelledImages) and isinstance(judged.images, LabelledImages):
+        yield from _pair_pictures(model, images, pairs, judged)
     yield _picture(
         "network",
         "The network: both images pass through one and the same encoder.",
@@ -161,13 +154,9 @@ def _of_the_training(model: SiameseModel) -> Iterator[Picture]:
 
 
 def _pair_pictures(
-    model: SiameseModel,
-    images: LabelledImages,
-    pairs: Pairs,
-    test: LabelledImages,
-    test_pairs: Pairs,
-    apart: NDArray[np.float32],
+    model: SiameseModel, images: LabelledImages, pairs: Pairs, judged: Judged
 ) -> Iterator[Picture]:
+    test, test_pairs, apart = judged.images, judged.pairs, judged.apart
     threshold = model.threshold.value
     first = slice(0, SHOWN_PAIRS)
     worst = hardest_mistakes(apart, test_pairs.same, threshold, SHOWN_PAIRS)
@@ -220,15 +209,15 @@ def _picture(name: str, caption: str, figure: Any) -> Picture:
 
 
 def _drawn(
-    data: LabelledImages,
+    data: Labelled,
     pairs: Pairs,
     apart: NDArray[np.float32] | None = None,
     threshold: float | None = None,
 ) -> Any:
     left, right = _titles(data, pairs.left), _titles(data, pairs.right)
     return figures.pairs(
-        data.images[pairs.left],
-        data.images[pairs.right],
+        data.rows[pairs.left],
+        data.rows[pairs.right],
         pairs.same,
         distances=apart,
         threshold=threshold,

@@ -34,6 +34,24 @@ GROUPS = 30
 
 def draw_answers(answers: Sequence[Answer]) -> Figure:
     """Draw queries and what was found for each."""
+    found = [[(one, _label(one.metadata), one.distance) for one in answer] for answer in answers]
+    return _drawn(answers, found, answers[0].threshold.value if answers else 0.0)
+
+
+def draw_identities(answers: Sequence[Identification]) -> Figure:
+    """Draw queries and the identities nearest to each, by their nearest references."""
+    found = [
+        [(one.nearest, str(one.name), one.distance) for one in answer.identities]
+        for answer in answers
+    ]
+    return _drawn(answers, found, answers[0].settings.threshold)
+
+
+def _drawn(
+    answers: Sequence[Answer | Identification],
+    found: Sequence[Sequence[tuple[Neighbour, str, float]]],
+    threshold: float,
+) -> Figure:
     from twinset import figures  # here, as the commands that draw nothing need no matplotlib
 
     # images are read from the paths in query and metadata; one that is not there is hatched
@@ -41,35 +59,15 @@ def draw_answers(answers: Sequence[Answer]) -> Figure:
         figures.Row(
             answer.query,
             _thumbnail(FileSource(answer.query, answer.query)),
-            [_name(one) for one in answer],
-            [_thumbnail(picture_of(one.metadata)) for one in answer],
-            [_label(one.metadata) for one in answer],
-            [one.distance for one in answer],
+            [_name(one) for one, _, _ in own],
+            [_thumbnail(picture_of(one.metadata)) for one, _, _ in own],
+            [label for _, label, _ in own],
+            [distance for _, _, distance in own],
             answer.sentence().removeprefix(f"{answer.query}: "),
         )
-        for answer in answers
+        for answer, own in zip(answers, found, strict=True)
     ]
-    threshold = answers[0].threshold.value if answers else 0.0
     return figures.neighbours(rows, threshold=threshold)
-
-
-def draw_identities(answers: Sequence[Identification]) -> Figure:
-    """Draw queries and the identities nearest to each, by their nearest references."""
-    from twinset import figures
-
-    rows = [
-        figures.Row(
-            answer.query,
-            _thumbnail(FileSource(answer.query, answer.query)),
-            [_name(one.nearest) for one in answer.identities],
-            [_thumbnail(picture_of(one.nearest.metadata)) for one in answer.identities],
-            [str(one.name) for one in answer.identities],
-            [one.distance for one in answer.identities],
-            answer.sentence().removeprefix(f"{answer.query}: "),
-        )
-        for answer in answers
-    ]
-    return figures.neighbours(rows, threshold=answers[0].settings.threshold)
 
 
 def draw_duplicates(found: Duplicates) -> Figure:

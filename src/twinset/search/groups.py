@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset import distance
 from twinset.cores import cores, in_order
+from twinset.data.pairs import hanging_together
 from twinset.errors import StoreError
 from twinset.nearest import Matrix, one_blas_thread
 from twinset.progress import Progress, Wanted, reporting
@@ -201,8 +202,7 @@ class _Components:
     def _connect(self, edges: _Edges) -> None:
         if len(edges[0]):
             left, right = (self._labels[end] for end in edges)
-            _, merged = _components(len(self._labels), left, right)
-            self._labels = merged[self._labels]
+            self._labels = hanging_together(len(self._labels), (left, right))[self._labels]
 
     def _of_strip(self, top: int) -> _Edges:
         # Find edges of a strip of vectors with all from it on: as many as connect the same.
@@ -255,20 +255,10 @@ def _fewest(left: NDArray[np.int64], right: NDArray[np.int64]) -> _Edges:
     if len(left) < TILE:
         return left, right
     nodes, codes = np.unique(np.concatenate([left, right]), return_inverse=True)
-    count, of = _components(len(nodes), codes[: len(left)], codes[len(left) :])
-    first = np.full(count, -1)
+    of = hanging_together(len(nodes), np.split(codes, [len(left)]))
+    first = np.full(int(of.max()) + 1, -1)
     first[of[::-1]] = nodes[::-1]
     return nodes, first[of]
-
-
-def _components(
-    n: int, left: NDArray[np.int64], right: NDArray[np.int64]
-) -> tuple[int, NDArray[np.int64]]:
-    from scipy.sparse import coo_array, csgraph
-
-    graph = coo_array((np.ones(len(left), bool), (left, right)), (n, n))
-    count, labels = csgraph.connected_components(graph, directed=False)
-    return int(count), labels.astype(np.int64)
 
 
 def _slices(start: int, stop: int) -> Iterator[slice]:

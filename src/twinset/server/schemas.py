@@ -28,24 +28,24 @@ class CompareOptions(BaseModel):
     )
 
 
-# Answers are written by `to_dict()` of the library's own objects. These describe them, and let more
-# through: a field that is new there needs no change here.
+class _Open(BaseModel):
+    # Answers are written by `to_dict()` of the library's own objects. These describe them, and let
+    # more through: a field that is new there needs no change here.
+    model_config = ConfigDict(extra="allow")
 
 
-class ThresholdOut(BaseModel):
+class ThresholdOut(_Open):
     """The largest distance that counts as a match, and whence it comes."""
 
-    model_config = ConfigDict(extra="allow")
     value: float
     rule: str
     fmr: float | None = Field(None, description="Promised false match rate, in [0, 1].")
     fnmr: float | None = Field(None, description="Promised false non-match rate, in [0, 1].")
 
 
-class VerdictOut(BaseModel):
+class VerdictOut(_Open):
     """Same or different."""
 
-    model_config = ConfigDict(extra="allow")
     same: bool = Field(description="Whether distance <= threshold.")
     distance: float
     threshold: ThresholdOut
@@ -56,10 +56,9 @@ class VerdictOut(BaseModel):
     sentence: str
 
 
-class ExplanationOut(BaseModel):
+class ExplanationOut(_Open):
     """Where two images agree and differ."""
 
-    model_config = ConfigDict(extra="allow")
     distance: float
     verdict: dict[str, Any]
     left: list[list[float]] = Field(
@@ -83,10 +82,9 @@ class Embeddings(BaseModel):
     embeddings: list[list[float]]
 
 
-class ModelCard(BaseModel):
+class ModelCard(_Open):
     """What model answers."""
 
-    model_config = ConfigDict(extra="allow")
     name: str
     digest: str
     distance: str
@@ -103,10 +101,9 @@ class ModelCard(BaseModel):
     limits: dict[str, float]
 
 
-class ProblemOut(BaseModel):
+class ProblemOut(_Open):
     """Problem details (RFC 9457)."""
 
-    model_config = ConfigDict(extra="allow")
     type: str
     title: str
     status: int
@@ -258,10 +255,9 @@ class AddOptions(BaseModel):
     metadata: str = Field("{}", description='JSON: {"label": "red", "price": 3}.')
 
 
-class Added(BaseModel):
+class Added(_Open):
     """An item that is on disk."""
 
-    model_config = ConfigDict(extra="allow")
     id: str
     metadata: dict[str, Scalar]
 
@@ -312,21 +308,19 @@ class ThresholdCosts(BaseModel):
     computing: bool
 
 
-class DecisionIn(BaseModel):
-    """What somebody decided about two items."""
-
-    left: str = Field(min_length=1, max_length=2000)
-    right: str = Field(min_length=1, max_length=2000)
-    same: bool | None = Field(None, description="null: still open, and not recorded.")
-    # of those asked about near the threshold, and of no others, the threshold learns
-    why: str = Field("", max_length=500, description="The `why` of the question, as it came.")
-
-
 class PairIn(BaseModel):
     """Two items."""
 
     left: str = Field(min_length=1, max_length=2000)
     right: str = Field(min_length=1, max_length=2000)
+
+
+class DecisionIn(PairIn):
+    """What somebody decided about two items."""
+
+    same: bool | None = Field(None, description="null: still open, and not recorded.")
+    # of those asked about near the threshold, and of no others, the threshold learns
+    why: str = Field("", max_length=500, description="The `why` of the question, as it came.")
 
 
 class DecidedOut(BaseModel):
@@ -343,20 +337,18 @@ class DecidedOut(BaseModel):
     decisions: int = Field(description="How many stand.")
 
 
-class ReviewOut(BaseModel):
+class ReviewOut(_Open):
     """Questions, those first that set most right."""
 
-    model_config = ConfigDict(extra="allow")
     claims: str = Field(description="What was doubted: a column, or groups.")
     questions: list[dict[str, Any]]
     items: dict[str, dict[str, Any]] = Field(description="What is known of each item, by id.")
     sentence: str
 
 
-class DuplicatesOut(BaseModel):
+class DuplicatesOut(_Open):
     """Groups, the tightest first."""
 
-    model_config = ConfigDict(extra="allow")
     items: int
     total: int = Field(description="Groups of this kind.")
     groups: list[dict[str, Any]]
