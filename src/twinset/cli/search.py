@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from twinset import tables
 from twinset.cli.arguments import Arguments, note, say
@@ -49,18 +50,9 @@ def search(args: Namespace) -> int:
                 together=args.together,
             )
             answers = [found] if args.together else found
-    if args.picture is not None:  # before a word is said: whoever reads may stop listening
-        from twinset import figures
-        from twinset.report.index_page import draw_answers
-
-        figures.save(draw_answers(answers), args.picture)
-    if args.json:
-        say(json.dumps([answer.to_dict() for answer in answers]))
-    else:
-        for answer in answers:
-            _print_answer(answer)
-        if all(answer.nearest is None for answer in answers):
-            _explain(args.where)
+    _tell(args, answers, "draw_answers", _print_answer)
+    if not args.json and all(answer.nearest is None for answer in answers):
+        _explain(args.where)
     return 1 if args.exit_code and not all(answer.found for answer in answers) else 0
 
 
@@ -89,6 +81,19 @@ def _search(takes: Arguments) -> None:
     takes.flag("--exact", "Search exactly, even if the index is approximate.")
     takes.flag("--exit-code", "Exit with 1 if any query has no result.")
     takes.shared("--model", "--picture", "--json")
+
+
+def _tell(args: Namespace, answers: Sequence[Any], draw: str, show: Callable[[Any], None]) -> None:
+    if args.picture is not None:  # before a word is said: whoever reads may stop listening
+        from twinset import figures
+        from twinset.report import index_page
+
+        figures.save(getattr(index_page, draw)(answers), args.picture)
+    if args.json:
+        say(json.dumps([answer.to_dict() for answer in answers]))
+        return
+    for answer in answers:
+        show(answer)
 
 
 def _limit(within: str) -> Literal["threshold"] | float | None:
@@ -157,16 +162,7 @@ def identify(args: Namespace) -> int:
             point=args.point,
         )
     answers: list[Identification] = [found] if args.together else found
-    if args.picture is not None:  # before a word is said: whoever reads may stop listening
-        from twinset import figures
-        from twinset.report.index_page import draw_identities
-
-        figures.save(draw_identities(answers), args.picture)
-    if args.json:
-        say(json.dumps([answer.to_dict() for answer in answers]))
-    else:
-        for answer in answers:
-            _print_identities(answer)
+    _tell(args, answers, "draw_identities", _print_identities)
     return 1 if args.exit_code and not all(answers) else 0
 
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from twinset.data.arrow import need_arrow
 from twinset.data.cache import decode_batches
-from twinset.data.embedding_file import embedding_writer
 from twinset.data.image_sources import HeldSource, Skipped
 from twinset.data.labelled import VectorInput
 from twinset.data.listing import Listing
 from twinset.data.sources import read_listing
+from twinset.data.sources.vectors import embedding_writer
 from twinset.errors import DataError, ModelError, StoreError
 from twinset.files import naming, write_bytes
 from twinset.models.embedder import Embedder

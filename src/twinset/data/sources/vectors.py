@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.data.arrow import open_table, scalars, texts
-from twinset.data.embedding_file import EMBEDDING, ID, noted
-from twinset.data.image_sources import HeldSource, picture_of
+from twinset.data.arrow import need_arrow, open_table, scalars, texts
+from twinset.data.image_sources import HeldSource, TableSource, picture_of
 from twinset.data.labelled import finite
-from twinset.data.listing import Listing
+from twinset.data.listing import OWN, Listing
 from twinset.data.names import TEXT_TABLES, Texts, read_csv, shown
 from twinset.data.sources import Asked, Source
 from twinset.data.sources.table import Columns, assembled
 from twinset.errors import DataError, reason
+
+ID, EMBEDDING = "id", "embedding"
+_NOTE = b"twinset"  # under this name a file of ours says which model made it
 
 PARTS = (("train", "train"), ("val", "tune"), ("test", "test"))
 TABLES = (".parquet", ".arrow")
@@ -293,6 +298,79 @@ def _aligned(columns: dict[str, Any], count: int, place: Path) -> _Table:
                 f"{len(values)} in {name!r}."
             )
     return _Table(place, list(cells), lambda name: Texts.of(cells[name]))
+
+
+# --- The Parquet file of embeddings that `twinset embed` writes, and what it says of itself.
+
+
+def noted(schema: Any) -> Mapping[str, Any]:
+    """Read what a file says of its embeddings; nothing of a file that others wrote."""
+    try:
+        found = json.loads((schema.metadata or {})[_NOTE])
+    except (KeyError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("model"), str) else {}
+
+
+@contextmanager
+def embedding_writer(
+    path: Path, listing: Listing, note: Mapping[str, Any]
+) -> Iterator[Callable[[NDArray[Any], Sequence[int], Sequence[str]], None]]:
+    """Write a file: what this gives takes embeddings, their positions and the images' stamps."""
+    pa = need_arrow()
+    from pyarrow.parquet import ParquetWriter
+
+    # the whole listing tells the types, as a shard may have none of a column's values
+    types = {name: _type(values) for name, values in _columns(listing).items()}
+    texts = [name for name, kind in types.items() if pa.types.is_string(kind)]
+    known = pa.schema(types.items())
+    vector = pa.field(EMBEDDING, pa.list_(pa.float32(), note["dim"]))
+    schema = known.insert(1, vector).with_metadata({_NOTE: json.dumps(note)})
+
+    def write(vectors: NDArray[Any], positions: Sequence[int], stamps: Sequence[str]) -> None:
+        rows = [_row(listing, at) for at in positions]
+        for row, stamp in zip(rows, stamps, strict=True):
+            row["_stamp"] = stamp
+            row |= {name: str(row[name]) for name in texts if row.get(name) is not None}
+        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), note["dim"])
+        table = pa.Table.from_pylist(rows, known).add_column(1, vector, column)
+        writer.write_table(table.replace_schema_metadata(schema.metadata))
+
+    with path.open("wb") as file:
+        # numbers that never repeat are no words for a dictionary
+        with ParquetWriter(file, schema, use_dictionary=texts) as writer:
+            yield write
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _columns(listing: Listing) -> dict[str, Sequence[Any]]:
+    own: dict[str, Sequence[Any]] = {ID: listing.ids, "path": (), "_stamp": ()}
+    if (listing.labels >= 0).any():
+        own["label"] = listing.class_names
+    if any(isinstance(source, TableSource) for source in listing.sources):
+        own |= {"_row": (0,), "_column": ()}
+    own |= {name: () for name, values in _beside(listing).items() if values is not None}
+    others = {name: values for name, values in listing.columns.items() if name not in OWN}
+    return {**own, **{name: others[name] for name in others if name not in (*own, EMBEDDING)}}
+
+
+def _type(values: Sequence[Any]) -> Any:
+    pa = need_arrow()
+    try:
+        kind = pa.infer_type(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.string()  # texts among numbers
+    return pa.string() if pa.types.is_null(kind) else kind
+
+
+def _beside(listing: Listing) -> dict[str, Any]:
+    return {"group": listing.groups, "split": listing.parts}
+
+
+def _row(listing: Listing, at: int) -> dict[str, Any]:
+    beside = {name: str(v[at]) for name, v in _beside(listing).items() if v is not None}
+    return {**listing.metadata(at), **beside, ID: listing.ids[at]}
 
 
 def _claims(place: str) -> bool:
