@@ -108,14 +108,6 @@ class Calibrator:
     llr(d) = slope · d + intercept, in natural logarithms; at a prior π,
     P(same | d) = 1 / (1 + exp(−llr(d) − log(π / (1 − π)))).
 
-    Args:
-        slope: at most 0, since smaller is closer; 0 if the distance says nothing.
-        intercept: the evidence at distance 0.
-        note: what a reader must know of the fit. Defaults to "".
-
-    Raises:
-        DataError: slope or intercept are not finite, or the slope is above 0.
-
     Example:
         >>> calibrator = Calibrator(slope=-2.0, intercept=1.0)
         >>> calibrator.llr([0.0, 0.5]).tolist(), calibrator.probability([0.5]).tolist()
@@ -124,9 +116,9 @@ class Calibrator:
         0.5
     """
 
-    slope: float
-    intercept: float
-    note: str = ""
+    slope: float  # at most 0, since smaller is closer; 0 if the distance says nothing
+    intercept: float  # the evidence at distance 0
+    note: str = ""  # what a reader must know of the fit
 
     def __post_init__(self) -> None:
         if not (np.isfinite([self.slope, self.intercept]).all() and self.slope <= 0):

@@ -21,13 +21,7 @@ def euclidean(left: Any, right: Any, *, xp: Any = np) -> Any:
     are merely close keep the full unit gradient (a − b)/d. Clamping the sum from below, as the
     tutorial does, would silence those as well.
 
-    Args:
-        left: floats of shape (..., d).
-        right: floats of the same shape.
-        xp: the array library, `numpy` or `keras.ops`. Defaults to numpy.
-
-    Returns:
-        Distances of shape (...), in [0, ∞).
+    Both are floats of shape (..., d), of the array library `xp`: `numpy` or `keras.ops`.
 
     Reference:
         Hadsell, Chopra, LeCun (2006), Dimensionality Reduction by Learning an Invariant Mapping.

@@ -34,22 +34,14 @@ PIXELS = 2**19
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A frozen network: uint8 images of one shape in, float32 features out.
+    """A frozen network: uint8 images of one shape in, float32 features out."""
 
-    Args:
-        name: as people call it.
-        graph: the content of an .onnx file, from `images` (batch, *image_shape), uint8, to
-            `embeddings` (batch, dim), float32.
-        image_shape: (h, w) or (h, w, 3).
-        dim: size d of the features.
-        pixels: of an image as the network sees it. Defaults to those of `image_shape`.
-    """
-
-    name: str
+    name: str  # as people call it
+    # of an .onnx file, from `images` (batch, *image_shape) to `embeddings` (batch, dim)
     graph: bytes = field(repr=False)
-    image_shape: tuple[int, ...]
-    dim: int
-    pixels: int = 0
+    image_shape: tuple[int, ...]  # (h, w) or (h, w, 3)
+    dim: int  # of the features
+    pixels: int = 0  # of an image as the network sees it; 0: those of `image_shape`
 
     @cached_property
     def key(self) -> str:
@@ -71,17 +63,7 @@ class Backbone:
         return 1 << (max(1, PIXELS // seen).bit_length() - 1)
 
     def encode(self, images: Images, *, progress: Wanted = False) -> NDArray[np.float32]:
-        """Compute the features of images, on all cores that this process may use.
-
-        Args:
-            images: `LabelledImages`, a uint8 array or `StoredPixels` of shape (n, *image_shape).
-            progress: as for `reporting`. Defaults to False.
-
-        Returns:
-            float32 of shape (n, d), in the order of the images.
-
-        Raises:
-            DataError: images of another shape or dtype.
+        """Compute the features of images, (n, d), on all cores that this process may use.
 
         Example:
             >>> import numpy as np
@@ -106,14 +88,6 @@ class Backbone:
         """Compute the features of images that no earlier call did; the others come from the cache.
 
         As `encode`, but equal images share a row, across splits, runs and processes.
-
-        Args:
-            data: `LabelledImages` of `image_shape`.
-            folder: of the cache. Defaults to `twinset/features` in the user's cache folder.
-            progress: as for `reporting`. Defaults to False.
-
-        Raises:
-            DataError: images of another shape, or no room for the cache.
         """
         rows = self._rows(data)
         return encoded_once(

@@ -149,17 +149,9 @@ def backbone(
 ) -> Backbone:
     """Make the frozen network: uint8 images (n, h, w) or (n, h, w, 3) in, features (n, d) out.
 
-    Args:
-        image_shape: shape of one image, (h, w) or (h, w, 3).
-        size: of the shorter side, to which images are resized. Defaults to 0: as they are, but at
-            least 160.
-        features: which of its stages, by the number of channels, "-grid3" after it where they are
-            to be averaged in 3 × 3 cells instead of over the whole; side by side. Defaults to
-            ("320",), the last one before the layer of 1,280.
-
-    Raises:
-        ModelError: the package with the weights is missing or damaged.
-        RecipeError: the images would be too small.
+    Images are resized to a shorter side of `size`; with 0 they stay, but have at least 160.
+    Features are of stages, side by side, by the number of channels, "-grid3" after it where they
+    are averaged in 3 × 3 cells and not over the whole; ("320",) is the last before that of 1,280.
 
     Example:
         >>> from twinset.backbones import lite0

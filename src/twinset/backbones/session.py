@@ -78,16 +78,9 @@ def open_session(graph: Path | bytes) -> Any:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the weights are of, where they were published, under which licence.
+    """What the weights are of, where they were published, under which licence."""
 
-    Args:
-        name: "EfficientNet-Lite0, trained on ImageNet".
-        source: an address, or the name of a file.
-        licence: by its SPDX identifier; "" where it is not known.
-        sha256: of the file that they were read from.
-    """
-
-    name: str
-    source: str
-    licence: str
-    sha256: str
+    name: str  # "EfficientNet-Lite0, trained on ImageNet"
+    source: str  # an address, or the name of a file
+    licence: str  # by its SPDX identifier; "" where it is not known
+    sha256: str  # of the file that they were read from

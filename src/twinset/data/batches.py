@@ -13,11 +13,9 @@ PADDING = -1
 
 
 def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int) -> NDArray[np.int32]:
-    """Cut a random order of `count` items into batches.
+    """Cut a random order of `count` items into batches, (steps, b), each item in one of them.
 
-    Returns:
-        Item indices of shape (⌈count / batch_size⌉, min(batch_size, count)), int32. Each item
-        occurs once; the last row ends in `PADDING` (−1) where the count does not divide.
+    The last row ends in `PADDING` (−1) where the count does not divide.
     """
     if count < 1 or batch_size < 1:
         raise DataError(
@@ -45,11 +43,8 @@ def class_batches(
 
     A class of one image takes no part: it has no partner. With `per_class` = m, a class of fewer
     images comes with all it has, some of them again; 0, the default: k = as many classes as leave
-    m at 4 or more, and m = batch_size // k.
-
-    Returns:
-        Positions of shape (steps, k · m), int32; steps = max(1, n // (k · m)). In a row, the
-        images of a class are neighbours.
+    m at 4 or more, and m = batch_size // k. Found are positions of shape (steps, k · m), in each
+    row those of a class side by side, with steps = max(1, n // (k · m)).
     """
     order = np.argsort(labels, kind="stable").astype(np.int32)
     _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)

@@ -28,14 +28,8 @@ class StoredPixels:
     It has an array's `shape`, `dtype`, `len` and reading `[...]` along the first axis, and returns
     ordinary arrays, so whatever takes images a part at a time takes these too.
 
-    Args:
-        path: a file of uint8 pixels in row order, image after image.
-        shape: (n, h, w) or (n, h, w, 3) of the whole file.
-        rows: positions in the file, integers of shape (m,), in the order in which they are to
-            appear. Defaults to all.
-
-    Raises:
-        DataError: the file is missing or shorter than the shape says.
+    The file holds uint8 pixels in row order, image after image, of a whole of `shape`; `rows` are
+    positions in it, (m,), in the order in which they are to appear.
 
     Example:
         >>> import tempfile

@@ -230,18 +230,12 @@ class LabelledImages(Labelled):
 class VectorInput:
     """The vectors that a model takes, made elsewhere; the counterpart of `Preprocessing`.
 
-    Args:
-        size: d, how many numbers each vector has.
-
-    Raises:
-        DataError: no such size.
-
     Example:
         >>> VectorInput(2).rows([[1, 2], [3, 4]]).dtype
         dtype('float32')
     """
 
-    size: int
+    size: int  # d, how many numbers each vector has
 
     # as the preprocessing of images has them
     resize: ClassVar[str] = "none"

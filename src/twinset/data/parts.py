@@ -225,24 +225,15 @@ PLACES = ("fit", "test", "tune", "calibration")
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What each part of the work may see.
+    """What each part of the work may see; None where there is none."""
 
-    Args:
-        fit: the weights are learned on these.
-        test: judged on these, and on nothing else; None where only a training part is at hand.
-        tune: for the choice of settings; None without one.
-        calibration: thresholds and probabilities are chosen on these, which may be those of `tune`;
-            None without any.
-        turns: positions in `fit` that are left out in turn, where a part has no room; or None.
-        notes: what was done otherwise than asked, as sentences without a full stop.
-    """
-
-    fit: Labelled
-    test: Labelled | None = None
-    tune: Labelled | None = None
+    fit: Labelled  # the weights are learned on these
+    test: Labelled | None = None  # judged on these, and on nothing else
+    tune: Labelled | None = None  # for the choice of settings
+    # thresholds and probabilities are chosen on these, which may be those of `tune`
     calibration: Labelled | None = None
-    turns: Turns | None = None
-    notes: tuple[str, ...] = ()
+    turns: Turns | None = None  # what of `fit` is left out in turn, where a part has no room
+    notes: tuple[str, ...] = ()  # what was done otherwise than asked, without a full stop
 
     def named(self) -> dict[str, Labelled]:
         """List the parts that there are."""

@@ -199,17 +199,8 @@ def identify_all(
 ) -> OpenSet | None:
     """Measure open-set identification on labelled embeddings.
 
-    Args:
-        embeddings: (n, d).
-        identities: a label of each, (n,).
-        rule: of joining, from `metrics.trials`. Defaults to the one that cross-validation chooses.
-        seed: of the draw of queries and of the folds. Defaults to 0.
-
-    Returns:
-        The numbers; None where fewer than 20 identities have two images.
-
-    Raises:
-        DataError: embeddings are not finite, or not one label for each.
+    None where fewer than 20 identities have two images. The rule of joining, of `metrics.trials`,
+    is that which cross-validation chooses, unless one is given.
 
     References:
         Grother, Ngan, Hanaoka, Face Recognition Technology Evaluation, Part 2: Identification (NIST

@@ -22,20 +22,11 @@ from twinset.search.checked import (
 
 @dataclass(frozen=True)
 class Signature:
-    """What an index is bound to: embeddings of another model cannot be compared with its own.
+    """What an index is bound to: embeddings of another model cannot be compared with its own."""
 
-    Args:
-        model: digest of the model that made the embeddings.
-        dim: size d of an embedding, 1 or more.
-        distance: name of the distance, from `twinset.distance`. Defaults to "euclidean".
-
-    Raises:
-        StoreError: the model is no text, d is no such number, or there is no such distance.
-    """
-
-    model: str
-    dim: int
-    distance: str = "euclidean"
+    model: str  # digest of the model that made the embeddings
+    dim: int  # size d of an embedding, 1 or more
+    distance: str = "euclidean"  # its name, from `twinset.distance`
 
     def __post_init__(self) -> None:
         checked_text(self.model, "the digest of an index's model")

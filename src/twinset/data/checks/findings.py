@@ -66,22 +66,15 @@ _WHOLE = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to say about the data.
+    """One thing to say about the data."""
 
-    Args:
-        severity: "error": training makes no sense, or its scores would not be true. "warning":
-            look at it before training. "note": know it when reading scores.
-        code: a stable name of its kind, such as "label-conflicts".
-        message: what was found, and what to do.
-        count: how many cases there are.
-        examples: cases as lines of text, the worst first; all of them.
-    """
-
+    # "error": training makes no sense, or its scores would not be true; "warning": look at it
+    # before training; "note": know it when reading scores
     severity: Severity
-    code: str
-    message: str
-    count: int
-    examples: tuple[str, ...] = ()
+    code: str  # a stable name of its kind, such as "label-conflicts"
+    message: str  # what was found, and what to do
+    count: int  # of cases
+    examples: tuple[str, ...] = ()  # all cases as lines of text, the worst first
 
     @property
     def about_leaks(self) -> bool:

@@ -34,16 +34,6 @@ class Preprocessing:
     1/4 or 1/8), which differs from the whole by half a gray level on average. The same file gives
     the same pixels everywhere, from a path or as `EncodedImage`.
 
-    Args:
-        shape: (h, w) for grayscale or (h, w, 3) for colour.
-        resize: "pad" keeps the proportions and fills up with the background; "crop" keeps them,
-            fills the frame and cuts the overhang on both sides alike; "stretch" does not keep
-            them. Defaults to "pad".
-        background: gray level from 0 (black) to 255 (white). Defaults to 0.
-
-    Raises:
-        DataError: a value out of range.
-
     Example:
         >>> import numpy as np
         >>> wide = np.full((2, 4), 200, np.uint8)
@@ -53,9 +43,11 @@ class Preprocessing:
         [[20, 30], [20, 30]]
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # (h, w) for grayscale or (h, w, 3) for colour
+    # "pad" keeps the proportions and fills up with the background; "crop" keeps them, fills the
+    # frame and cuts the overhang on both sides alike; "stretch" does not keep them
     resize: Resize = "pad"
-    background: int = 0
+    background: int = 0  # gray level from 0 (black) to 255 (white)
 
     def __post_init__(self) -> None:
         try:
@@ -75,19 +67,7 @@ class Preprocessing:
         object.__setattr__(self, "shape", shape)
 
     def pixels(self, image: ImageLike) -> NDArray[np.uint8]:
-        """Turn one image into pixels; safe to call from many threads at once.
-
-        Args:
-            image: the path of a file, an `EncodedImage`, a PIL image, or uint8 pixels of shape
-                (h, w), (h, w, 3) or (h, w, 4).
-
-        Returns:
-            uint8 of this preprocessing's `shape`.
-
-        Raises:
-            ImageFileError: the file is missing, empty, too large, damaged or not an image.
-            DataError: the array is not an image.
-        """
+        """Turn one image into pixels of `shape`; safe to call from many threads at once."""
         if isinstance(image, str | os.PathLike):
             image = EncodedImage(read_bytes(image), str(image))
         if isinstance(image, EncodedImage):

@@ -190,11 +190,6 @@ _HEAD_BYTES = 2**20
 class EncodedImage:
     """An image as the bytes of its file, such as an upload or a cell of a table.
 
-    Args:
-        data: what a file would hold.
-        name: what messages call it.
-        most: pixels that it may have, told before it is decoded. Defaults to those of any file.
-
     Example:
         >>> from twinset.data.decoding.decode import Preprocessing
         >>> EncodedImage(b"P5 2 1 255 ab", "row 7")

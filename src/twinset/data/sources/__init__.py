@@ -99,22 +99,11 @@ def read_listing(
     split: str | None = None,
     progress: Wanted = False,
 ) -> Listing:
-    """List the images, or vectors, of whatever a source of data takes.
+    """List the images, or vectors, of a path, of a built-in set, or of `scheme://…`.
 
-    Args:
-        place: a path, the name of a built-in set, or `scheme://…` for the source called so.
-        labelled: whether each needs a label, as for training; else an index is to be made, which
-            takes all and keeps further columns. Defaults to True.
-        classes: of a folder: "path", the class is the whole relative path; "top", it is the first
-            folder. Defaults to "path".
-        image: of a table, the column with paths or encoded images. Defaults to a usual name.
-        label: likewise the column with labels.
-        group: likewise with groups, which may be missing.
-        split: likewise with the parts, which may be missing.
-        progress: as for `reporting`.
-
-    Raises:
-        DataError: nothing that could be listed is there, or an argument does not belong to it.
+    Unless they are `labelled`, as for training, an index is to be made, which takes all and keeps
+    further columns. Of a folder the class is the whole relative path, or the "top" folder. Of a
+    table `image`, `label`, `group` and `split` name the columns that are not called as usual.
 
     Example:
         >>> read_listing("nowhere")  # doctest: +ELLIPSIS

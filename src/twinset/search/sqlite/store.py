@@ -58,12 +58,6 @@ class SqliteStore(Store):
     items on. It answers searches for k nearest without conditions; items that come later are
     searched exactly. When most of those it was built over are removed it is used no more.
 
-    Args:
-        folder: its folder; see `open` and `create`.
-
-    Raises:
-        StoreError: there is none, or it is damaged.
-
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
