@@ -40,20 +40,16 @@ class OperatingPoint:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values for JSON."""
-        return {
-            "rule": self.threshold.rule,
-            "origin": self.threshold.origin,
-            "promised_fmr": self.threshold.fmr,
-            "promised_fnmr": self.threshold.fnmr,
-            "promised_fmr_range": self.threshold.fmr_range,
-            "promised_fnmr_range": self.threshold.fnmr_range,
-            "rates": asdict(self.rates),
-            "fmr": asdict(self.fmr),
-            "fnmr": asdict(self.fnmr),
+        chosen, told = self.threshold, asdict(self)
+        del told["threshold"]
+        return told | {
+            "rule": chosen.rule,
+            "origin": chosen.origin,
+            "promised_fmr": chosen.fmr,
+            "promised_fnmr": chosen.fnmr,
+            "promised_fmr_range": chosen.fmr_range,
+            "promised_fnmr_range": chosen.fnmr_range,
             "precision": [{"prior": p, "precision": share} for p, share in self.precision.items()],
-            "fmr_spread": self.fmr_spread,
-            "fnmr_spread": self.fnmr_spread,
-            "even_odds": self.even_odds,
             "accuracy": self.rates.accuracy,
             "balanced_accuracy": self.rates.balanced_accuracy,
             "enough_errors": self.rates.enough_errors,

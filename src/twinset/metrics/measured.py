@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -67,24 +67,23 @@ class Part:
         return Part(self.embeddings[keep], self.labels[keep], blocks)
 
 
+@dataclass(eq=False)
 class Measured:
     """A test part in the table of metrics: nothing is computed before it is asked for, or twice."""
 
-    def __init__(
-        self,
-        test: Part,
-        *,
-        thresholds: Sequence[Threshold] = (),  # of the model, its own first
-        calibrator: Calibrator | None = None,
-        gallery: Part | None = None,  # what the model was fitted on, for votes and probe
-        tune: Part | None = None,  # for the probe's choice of its penalty
-        seed: int = 0,  # of what bootstrap, health and probe draw
-        bands: bool = False,  # so that one walk counts for the ROC curve's intervals as well
-    ) -> None:
-        self.test, self.gallery, self.tune = test, gallery, tune
-        self.thresholds, self.calibrator = tuple(thresholds), calibrator
-        self.seed, self._bands = seed, bands
-        self.walk = test.pairs
+    test: Part
+    _: KW_ONLY
+    thresholds: Sequence[Threshold] = ()  # of the model, its own first
+    calibrator: Calibrator | None = None
+    gallery: Part | None = None  # what the model was fitted on, for votes and probe
+    tune: Part | None = None  # for the probe's choice of its penalty
+    seed: int = 0  # of what bootstrap, health and probe draw
+    bands: bool = False  # so that one walk counts for the ROC curve's intervals as well
+
+    @property
+    def walk(self) -> AllPairs | ListedPairs:
+        """All pairs that can be compared."""
+        return self.test.pairs
 
     @cached_property
     def curve(self) -> Curve:
@@ -98,7 +97,7 @@ class Measured:
             intervals.eer_threshold(self.curve),
             *(tpr_at_fpr(self.curve, f).threshold for f in FPRS),
         ]
-        grid = intervals.band_thresholds(self.curve) if self._bands else []
+        grid = intervals.band_thresholds(self.curve) if self.bands else []
         return self.walk.per_image([*(each.value for each in self.thresholds), *read, *grid])
 
     @property

@@ -25,21 +25,7 @@ from twinset.search.where import Where, conditions, holds
 
 
 class Deciding(Judging):
-    """The part of `Index` that is about decisions.
-
-    Example:
-        >>> import numpy as np, twinset
-        >>> rows = np.array([[1, 0.1], [1, 0.2], [0.1, 1], [0.2, 1]])
-        >>> points = twinset.LabelledFeatures(rows, list("aabb"), name="points")
-        >>> model = twinset.fit(points, "head", head={"kind": "plain"})
-        >>> with twinset.Index.build(model, points) as index:
-        ...     told = index.decide([("points/0", "points/1", True)], who="Ann")
-        ...     pairs = [one.pair for one in index.decisions()]
-        ...     asked = [(one.left, one.right) for one in index.review(5).questions]
-        ...     like = index.similar("points/2", k=1)[0].id
-        >>> told.sentence(), pairs, asked, like
-        ('1 new', [('points/0', 'points/1')], [('points/2', 'points/3')], 'points/3')
-    """
+    """The part of `Index` that is about decisions."""
 
     # read once: what others decide meanwhile is seen when the index is opened again
     _settled: Settled | None = None

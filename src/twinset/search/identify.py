@@ -41,20 +41,7 @@ class _Read:
 
 
 class Identifying(Judging):
-    """The part of `Index` that is about identities.
-
-    Example:
-        >>> import numpy as np, twinset
-        >>> rows = np.array([[1, 0.1], [1, 0.2], [0.1, 1], [0.2, 1]])
-        >>> points = twinset.LabelledFeatures(rows, list("aabb"), name="points")
-        >>> model = twinset.fit(points, "head", head={"kind": "plain"})
-        >>> with twinset.Index.build(model, points) as index:
-        ...     index.put(twinset.Items(["fifth"], np.array([[0, 1]]), [{"label": "b"}]))
-        ...     about = index.identify_by("label")
-        ...     found = index.identify(np.array([0.1, 1.2]))
-        >>> about.column, about.identities, found.best.name, found.best.references
-        ('label', 2, 'b', 3)
-    """
+    """The part of `Index` that is about identities."""
 
     _galleries: tuple[_Read, ...] = ()
     _put = 0  # items that were put in since references were counted

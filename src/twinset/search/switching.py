@@ -174,20 +174,7 @@ _READ = 1000  # of the items beside, at a time
 
 
 class Switching(Identifying):
-    """The part of `Index` that is about another model.
-
-    Example:
-        >>> import numpy as np, twinset
-        >>> rows = np.array([[1, 0.1], [1, 0.2], [0.1, 1], [0.2, 1]])
-        >>> points = twinset.LabelledFeatures(rows, list("aabb"), name="points")
-        >>> model = twinset.fit(points, "head", head={"kind": "plain"})
-        >>> other = twinset.fit(points, "head", head={"kind": "centred"})
-        >>> with twinset.Index.build(model, points) as index:
-        ...     told = index.switch(other, source=points)
-        ...     index.roll_back()
-        >>> told.switched, told.items
-        (True, 4)
-    """
+    """The part of `Index` that is about another model."""
 
     def switch(
         self,

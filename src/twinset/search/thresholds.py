@@ -55,12 +55,27 @@ class Judging:
         >>> rows = np.array([[1, 0.1], [1, 0.2], [0.1, 1], [0.2, 1]])
         >>> points = twinset.LabelledFeatures(rows, list("aabb"), name="points")
         >>> model = twinset.fit(points, "head", head={"kind": "plain"})
+        >>> other = twinset.fit(points, "head", head={"kind": "centred"})
         >>> with twinset.Index.build(model, points) as index:
         ...     _ = index.save_point("strict", 0.1)
         ...     rule, known = index.threshold_at("strict").rule, list(index.points())
         ...     index.remove_point("strict")
-        ...     rule, known, index.points()
-        ('operating point strict', ['strict'], {})
+        ...     told = index.decide([("points/0", "points/1", True)], who="Ann").sentence()
+        ...     pairs = [one.pair for one in index.decisions()]
+        ...     asked = [(one.left, one.right) for one in index.review(5).questions]
+        ...     like = index.similar("points/2", k=1)[0].id
+        ...     index.put(twinset.Items(["fifth"], np.array([[0, 1]]), [{"label": "b"}]))
+        ...     count = index.identify_by("label").identities
+        ...     best = index.identify(np.array([0.1, 1.2])).best
+        ...     index.remove(["fifth"])  # which came from no file that could be embedded anew
+        ...     switched = index.switch(other, source=points).switched
+        ...     index.roll_back()
+        >>> rule, known, told, pairs
+        ('operating point strict', ['strict'], '1 new', [('points/0', 'points/1')])
+        >>> asked, like
+        ([('points/2', 'points/3')], 'points/3')
+        >>> switched, count, best.name, best.references
+        (True, 2, 'b', 3)
     """
 
     store: Store

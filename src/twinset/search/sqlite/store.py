@@ -131,29 +131,20 @@ class SqliteStore(Store):
 
     def _remove(self, ids: tuple[str, ...]) -> None:
         def take(db: sqlite3.Connection, state: State) -> State:
-            found = rows.positions(db, ids)
-            if len(found) < len(ids):
-                raise unknown_ids([id_ for id_ in ids if id_ not in found], "remove")
-            return rows.bury(db, state, list(found.values()))
+            return rows.bury(db, state, _places(db, ids, "remove"))
 
         self._write(take)
 
     def _update_metadata(self, ids: tuple[str, ...], metadata: Sequence[Metadata]) -> None:
         def describe(db: sqlite3.Connection, state: State) -> State:
-            found = rows.positions(db, ids)
-            if len(found) < len(ids):
-                raise unknown_ids([id_ for id_ in ids if id_ not in found], "change")
-            rows.describe(db, [found[id_] for id_ in ids], metadata)
+            rows.describe(db, _places(db, ids, "change"), metadata)
             return state
 
         self._write(describe)
 
     def _get(self, ids: tuple[str, ...]) -> Items:
         with self._reading() as now:
-            found = rows.positions(now.db, ids)
-            if len(found) < len(ids):
-                raise unknown_ids([id_ for id_ in ids if id_ not in found], "read")
-            at = [found[id_] for id_ in ids]
+            at = _places(now.db, ids, "read")
             known = rows.known(now.db, at)
             return Items(ids, now.vectors[at], [known[position][1] for position in at])
 
@@ -368,6 +359,13 @@ class SqliteStore(Store):
     def _check(self, state: State) -> None:
         if self._identity not in ("", state.identity):
             raise replaced(self._folder)
+
+
+def _places(db: sqlite3.Connection, ids: Sequence[str], action: str) -> list[int]:
+    found = rows.positions(db, ids)
+    if missing := [id_ for id_ in ids if id_ not in found]:
+        raise unknown_ids(missing, action)
+    return [found[id_] for id_ in ids]
 
 
 def _stamp(state: State) -> dict[str, str | int]:
