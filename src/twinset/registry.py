@@ -19,12 +19,6 @@ class Registry:
     Built-in names are places in a table, `"module:attribute"`, so that nothing is imported before
     it is used. Others come from packages that declare an entry point in the group.
 
-    Args:
-        kind: of thing, for messages: "loss".
-        group: of entry points: "twinset.losses".
-        builtin: returns name → "module:attribute".
-        error: raised for a name that is unknown or cannot be loaded.
-
     Example:
         >>> shapes = Registry("path", "twinset.examples", lambda: {"pure": "pathlib:PurePath"})
         >>> shapes.names(), shapes.load("pure").__name__
@@ -33,10 +27,10 @@ class Registry:
 
     def __init__(
         self,
-        kind: str,
-        group: str,
-        builtin: Callable[[], dict[str, str]],
-        error: type[TwinsetError] = RecipeError,
+        kind: str,  # of thing, for messages: "loss"
+        group: str,  # of entry points: "twinset.losses"
+        builtin: Callable[[], dict[str, str]],  # name → "module:attribute"
+        error: type[TwinsetError] = RecipeError,  # of a name that is unknown or cannot be loaded
     ) -> None:
         self.kind = kind
         self.group = group

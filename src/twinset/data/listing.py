@@ -32,35 +32,6 @@ OWN = ("label", "path", "_row", "_column", "_source", "_stamp")
 class Listing:
     """n images or vectors, with what is known of each; sources of data make one.
 
-    Args:
-        sources: where each comes from.
-        name: what reports call it: the name of the folder or file.
-        labels: integers of shape (n,), each an index into `class_names`, −1 where an image has
-            none. Defaults to no labels at all.
-        class_names: one name per class, in the order of the labels.
-        groups: what must not be torn apart by a split (photographer, burst, patient, product),
-            strings of shape (n,). An image whose group is "" is one by itself. Defaults to none.
-        parts: the part that the data's owner put each image in, strings of shape (n,): "train",
-            "tune", "calibration", "test", or "" for none. Defaults to none.
-        ids: n texts by which an index knows the images. Defaults to the names of the sources, or
-            "NAME/7" where they have none.
-        columns: name → n texts, numbers, booleans or None, which an index keeps as metadata.
-        place: what was read, so that it can be found again. Defaults to "", for nowhere.
-        rows: pixels (n, h, w[, 3]) or vectors (n, d) where they are in memory already.
-        skipped: what was found unfit for use by the reader.
-        remarks: what people must know of how it was read.
-        faults: position → why an image cannot be used: a missing file, a line of a table with too
-            many cells. `usable` sets these aside.
-        where: tells people what a position is there: "line 17". Defaults to nothing.
-        all_classes: whether classes without an image stay, and the order of all as it is; else
-            they come in the natural order of their names. Defaults to True.
-        mirrors: whether a mirror image shows the same, as of clothes; of digits it does not.
-        published: whether the parts are a published benchmark's: they are kept as they are, and
-            not searched for near duplicates. Defaults to False.
-        judged: pairs of which people said whether they show the same, by position. Defaults to
-            none: the labels tell.
-        model: digest of the model that made the vectors. Defaults to "", for not known.
-
     Raises:
         DataError: lengths, dtypes, labels or parts do not fit together.
 
@@ -73,25 +44,40 @@ class Listing:
         ('c.png', 'a.png')
     """
 
-    sources: Sequence[ImageSource]
-    name: str
+    sources: Sequence[ImageSource]  # where each comes from
+    name: str  # what reports call it: the name of the folder or file
+    # (n,), each an index into `class_names`, −1 where an image has none; by default none has one
     labels: NDArray[np.int64] = None  # type: ignore[assignment]  # filled in when made
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()  # in the order of the labels
+    # what must not be torn apart by a split (photographer, burst, patient, product), (n,); an image
+    # whose group is "" is one by itself
     groups: NDArray[np.str_] | None = None
+    # the part that the data's owner put each image in, (n,): "train", "tune", "calibration",
+    # "test", or "" for none
     parts: NDArray[np.str_] | None = None
+    # by which an index knows the images; by default the names of the sources, or "NAME/7"
     ids: Sequence[str] = None  # type: ignore[assignment]  # likewise
+    # name → n texts, numbers, booleans or None, which an index keeps as metadata
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    place: str = ""
-    rows: Any = None
-    skipped: tuple[Skipped, ...] = ()
-    remarks: tuple[Remark, ...] = ()
+    place: str = ""  # what was read, so that it can be found again; "" for nowhere
+    rows: Any = None  # pixels (n, h, w[, 3]) or vectors (n, d) where they are in memory already
+    skipped: tuple[Skipped, ...] = ()  # what was found unfit for use by the reader
+    remarks: tuple[Remark, ...] = ()  # what people must know of how it was read
+    # position → why an image cannot be used: a missing file, a line of a table with too many cells;
+    # `usable` sets these aside
     faults: Mapping[int, str] = field(default_factory=dict)
-    where: Callable[[int], str] = "".format  # nothing
+    where: Callable[[int], str] = (
+        "".format
+    )  # tells people what a position is: "line 17"; or nothing
+    # whether classes without an image stay, and the order of all as it is; else they come in the
+    # natural order of their names
     all_classes: bool = True
-    mirrors: bool = False
+    mirrors: bool = False  # whether a mirror image shows the same, as of clothes; of digits not
+    # whether the parts are a published benchmark's: they are kept as they are, and not searched for
+    # near duplicates
     published: bool = False
-    judged: Pairs | None = None
-    model: str = ""
+    judged: Pairs | None = None  # by people, by position; None: the labels tell
+    model: str = ""  # digest of the model that made the vectors; "" for not known
 
     def __post_init__(self) -> None:
         sources = tuple(self.sources)

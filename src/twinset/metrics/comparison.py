@@ -22,22 +22,14 @@ Verdict: TypeAlias = Literal["A beats B", "B beats A", "cannot tell"]
 
 @dataclass(frozen=True)
 class Difference:
-    """One number of two models, and how far its difference can be trusted.
+    """One number of two models, and how far its difference can be trusted."""
 
-    Args:
-        key: of the metric, as in `twinset.metrics.table`; false match and false non-match rate,
-            and their mean, at each model's own threshold.
-        a: the first model's.
-        b: the second's.
-        interval: of a − b; paired, over images.
-        enough_errors: whether the model with more errors has 30 or more of them. Defaults to True.
-    """
-
+    # of the metric, as in `twinset.metrics.table`; those of kind "threshold" at each model's own
     key: str
-    a: float
-    b: float
-    interval: Interval
-    enough_errors: bool = True
+    a: float  # the first model's
+    b: float  # the second's
+    interval: Interval  # of a − b; paired, over images
+    enough_errors: bool = True  # whether the model with more errors has 30 or more of them
 
     @property
     def metric(self) -> Metric:

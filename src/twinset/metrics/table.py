@@ -36,41 +36,26 @@ Kind: TypeAlias = Literal["test", "near", "unseen", "threshold", "probability", 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that models are judged by.
+    """A number that models are judged by."""
 
-    Args:
-        key: in the JSON files.
-        label: what people call it.
-        meaning: what it is, in one sentence.
-        measure: computes it.
-        format: format specification of a finite value. Defaults to ".4f".
-        better: 1 if higher is better, -1 if lower is, 0 if neither by itself. Defaults to 1.
-        kind: "test", of the test part; "near", among classes that are alike; "unseen", of unseen
-            classes alone; "threshold", at the model's own threshold; "probability", of the
-            calibrated probability; "health", of the embedding. Defaults to "test".
-        headline: whether the short tables of terminal and Markdown show it. Defaults to True.
-        compared: whether two models are compared on it, if it comes as an `Estimate`. Defaults to
-            True.
-        folds: whether the tables of unseen classes show it. Defaults to False.
-        errors: the number of errors that a value rests on, where few make it worthless. Defaults
-            to none.
-        fields: what else the JSON says of it, such as {"fpr": 0.01}. Defaults to nothing.
-        pairwise: whether pairs are all it looks at; else it has no value where only images of one
-            fold can be compared, or where only some pairs were judged. Defaults to True.
-    """
-
-    key: str
-    label: str
-    meaning: str
-    measure: Callable[[Measured], Found]
-    format: str = ".4f"
-    better: Literal[-1, 0, 1] = 1
+    key: str  # in the JSON files
+    label: str  # what people call it
+    meaning: str  # what it is, in one sentence
+    measure: Callable[[Measured], Found]  # computes it
+    format: str = ".4f"  # of a finite value
+    better: Literal[-1, 0, 1] = 1  # 1 if higher is, −1 if lower is, 0 if neither by itself
+    # "test", of the test part; "near", among classes that are alike; "unseen", of unseen classes
+    # alone; "threshold", at the model's own; "probability", of the calibrated one; "health", of the
+    # embedding
     kind: Kind = "test"
-    headline: bool = True
-    compared: bool = True
-    folds: bool = False
+    headline: bool = True  # whether the short tables of terminal and Markdown show it
+    compared: bool = True  # whether two models are compared on it, if it comes as an `Estimate`
+    folds: bool = False  # whether the tables of unseen classes show it
+    # the number of errors that a value rests on, where few make it worthless
     errors: Callable[[Measured, float], float] | None = None
-    fields: Mapping[str, float] = field(default_factory=dict)
+    fields: Mapping[str, float] = field(default_factory=dict)  # what else the JSON says of it
+    # whether pairs are all it looks at; else it has no value where only images of one fold can be
+    # compared, or where only some pairs were judged
     pairwise: bool = True
 
     @property

@@ -48,20 +48,13 @@ class Source:
     A module in `twinset/data/sources` declares one as `SOURCE`. Another package declares an entry
     point in the group `twinset.sources`; its name is a scheme: with `shop = "shop_data:SOURCE"`,
     `twinset train shop://shoes` is read by it, whatever it claims.
-
-    Args:
-        takes: what it reads, in words for messages: "a folder of images".
-        claims: tells cheaply whether a place is for this source. Ours are asked first.
-        read: lists what is there; `Listing.usable` is called afterwards.
-        last: whether all other sources of the same package go before it. Defaults to False.
-        is_path: whether its places are paths, and not names. Defaults to True.
     """
 
-    takes: str
-    claims: Callable[[str], bool]
-    read: Callable[[str, Asked], Listing]
-    last: bool = False
-    is_path: bool = True
+    takes: str  # what it reads, in words for messages: "a folder of images"
+    claims: Callable[[str], bool]  # tells cheaply whether a place is for it; ours are asked first
+    read: Callable[[str, Asked], Listing]  # lists it; `Listing.usable` is called afterwards
+    last: bool = False  # whether all other sources of the same package go before it
+    is_path: bool = True  # whether its places are paths, and not names
 
 
 def _builtin() -> dict[str, str]:
