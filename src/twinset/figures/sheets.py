@@ -65,31 +65,20 @@ def contact_sheet(
                 x = canvas.MARGIN + _NAMES + place * cell
                 canvas.show(figure, image, x, y, cell - _GAP, tall)
         if more:
-            text = f"and {more:,} more class{'es' * (more > 1)}"
-            canvas.write(
-                figure,
-                canvas.WIDTH / 2,
-                top + rows * row + canvas.LINE * 0.7,
-                text,
-                color=canvas.MUTED,
-            )
+            y, text = top + rows * row + canvas.LINE * 0.7, f"and {more:,} more class"
+            text += "es" * (more > 1)
+            canvas.write(figure, canvas.WIDTH / 2, y, text, color=canvas.MUTED)
     return figure
 
 
 def _name_class(figure: Figure, name: str, count: str, y: float, row: float) -> None:
     lines = canvas.wrap(name, _NAMES - 0.1, canvas.TEXT)
     y += (row - (len(lines) + bool(count)) * canvas.LINE) / 2 + 0.75 * canvas.LINE
-    for k, text in enumerate(lines):
-        canvas.write(figure, canvas.MARGIN, y + k * canvas.LINE, text, ha="left", size=canvas.TEXT)
+    for text in lines:
+        canvas.write(figure, canvas.MARGIN, y, text, ha="left", size=canvas.TEXT)
+        y += canvas.LINE
     if count:
-        canvas.write(
-            figure,
-            canvas.MARGIN,
-            y + len(lines) * canvas.LINE,
-            count,
-            ha="left",
-            color=canvas.MUTED,
-        )
+        canvas.write(figure, canvas.MARGIN, y, count, ha="left", color=canvas.MUTED)
 
 
 # Lengths in inches.
@@ -131,15 +120,8 @@ def look_alikes(
             rest = len(groups[g]) - len(drawn)
             title = titles[g] + (f", {rest:,} more" if rest else "")
             row = canvas.wrap(title, len(drawn) * _CELL - 0.04, canvas.TEXT, lines=1, weight="bold")
-            canvas.write(
-                figure,
-                x,
-                y + canvas.LINE * 0.8,
-                "".join(row),
-                ha="left",
-                weight="bold",
-                size=canvas.TEXT,
-            )
+            look = {"ha": "left", "weight": "bold", "size": canvas.TEXT}
+            canvas.write(figure, x, y + canvas.LINE * 0.8, "".join(row), **look)
             for k, image in enumerate(images[np.asarray(drawn)]):
                 left, under = x + k * _CELL, y + canvas.LINE + 0.06
                 canvas.show(figure, image, left, under, _IMAGE, tall)
@@ -233,12 +215,10 @@ def _draw_row(figure: Figure, row: Row, captions: list[_Words], y: float, band: 
             baseline = top + _IMAGE + 0.02 + (k + 0.8) * canvas.LINE
             canvas.write(figure, x + _IMAGE / 2, baseline, text, color=color, weight=weight)
     if not row.names:
-        for k, text in enumerate(
-            canvas.wrap(row.note, canvas.WIDTH - left - canvas.MARGIN, canvas.TEXT)
-        ):
-            canvas.write(
-                figure, left, y + _IMAGE / 2 + k * canvas.LINE, text, ha="left", size=canvas.TEXT
-            )
+        y += _IMAGE / 2
+        for text in canvas.wrap(row.note, canvas.WIDTH - left - canvas.MARGIN, canvas.TEXT):
+            canvas.write(figure, left, y, text, ha="left", size=canvas.TEXT)
+            y += canvas.LINE
 
 
 def _picture(figure: Figure, image: Picture, x: float, y: float) -> None:

@@ -116,33 +116,26 @@ def checked(vectors: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64],
 
 @dataclass(frozen=True)
 class EmbeddingHealth:
-    """Signs of collapse and of waste in n embeddings of d coordinates.
+    """Signs of collapse and of waste in n embeddings of d coordinates."""
 
-    Args:
-        alignment: mean ‖u − v‖² over all pairs of one class, u and v scaled to length 1; in
-            [0, 4], 0 if each class is one direction. Do not read it as separation: an embedding
-            that maps everything to one point has 0 as well. NaN if no class has two members.
-        uniformity: log of the mean exp(−2 ‖u − v‖²) over pairs of any class; in [−8, 0], 0 if all
-            point one way, about −3.9 if spread evenly over a sphere of many dimensions. Do not
-            read it as "lower is better" alone: noise is lowest. Read it beside the alignment.
-        effective_rank: exp of the entropy of the covariance's eigenvalues as shares, in [1, d];
-            0 if all embeddings are equal. Do not read it as the number of dimensions needed: ten
-            well-parted classes fill about nine, whatever d.
-        zero_share: share of coordinates that are exactly 0, in [0, 1]. Do not read it as
-            sparseness worth having: rows of nothing but zeros are collapsed.
-        dead_coordinates: number of the d coordinates that are constant over the set. Do not read
-            0 as all in use: a coordinate that repeats another counts as alive.
-        within_between: variance within classes over variance between their means,
-            Σ_c Σ_{x ∈ c} ‖x − μ_c‖² / Σ_c n_c ‖μ_c − μ‖², in [0, ∞]; ∞ if the means coincide. Do
-            not read it across widths or data sets: chance alone gives about n over the number of
-            classes less one, and one stretched coordinate outweighs all others.
-    """
-
+    # mean ‖u − v‖² over all pairs of one class, u and v scaled to length 1; in [0, 4], 0 if each
+    # class is one direction. Do not read it as separation: an embedding that maps everything to one
+    # point has 0 as well. NaN if no class has two members.
     alignment: float
+    # log of the mean exp(−2 ‖u − v‖²) over pairs of any class; in [−8, 0], 0 if all point one way,
+    # about −3.9 if spread evenly over a sphere of many dimensions. Do not read it as "lower is
+    # better" alone: noise is lowest. Read it beside the alignment.
     uniformity: float
+    # exp of the entropy of the covariance's eigenvalues as shares, in [1, d]; 0 if all are equal.
+    # Do not read it as the number of dimensions needed: ten well-parted classes fill about nine.
     effective_rank: float
+    # of coordinates that are exactly 0. No sparseness worth having: rows of zeros are collapsed.
     zero_share: float
+    # of the d coordinates, constant over the set; one that repeats another counts as alive
     dead_coordinates: int
+    # variance within classes over that between their means, Σ_c Σ_{x ∈ c} ‖x − μ_c‖² / Σ_c n_c
+    # ‖μ_c − μ‖², in [0, ∞]. Do not read it across widths or data sets: chance alone gives about n
+    # over the number of classes less one, and one stretched coordinate outweighs all others.
     within_between: float
 
 

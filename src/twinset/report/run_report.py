@@ -138,11 +138,8 @@ class Report:
     def headline(self) -> str:
         """What the first number is."""
         # that of the tutorial, word for word, where there is a test set
-        return (
-            f"Accuracy, cross-fitted over {self.across}"
-            if self.across
-            else ("Accuracy on test set")
-        )
+        across = self.across
+        return f"Accuracy, cross-fitted over {across}" if across else "Accuracy on test set"
 
     @property
     def right(self) -> int:
