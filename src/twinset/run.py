@@ -210,11 +210,7 @@ def _check(recipe: Recipe) -> None:
 
 
 def _choice(
-    parts: Parts,
-    recipe: Recipe,
-    folder: Path,
-    progress: Wanted,
-    tell: Callable[[str], None] | None,
+    parts: Parts, recipe: Recipe, folder: Path, progress: Wanted, tell: Callable[[str], None] | None
 ) -> tuple[Recipe, Choice | None]:
     from twinset.training.processes import from_first
 
@@ -282,12 +278,7 @@ def _left_out(
         return None
 
 
-def _save(
-    model: SiameseModel,
-    folder: Path,
-    parts: Parts,
-    origin: Origin,
-) -> None:
+def _save(model: SiameseModel, folder: Path, parts: Parts, origin: Origin) -> None:
     try:
         for pattern in _WRITTEN:
             for path in filter(Path.is_file, folder.glob(pattern)):

@@ -207,9 +207,7 @@ def compare_runs(
 
 
 def _loaded(
-    run: str | Path,
-    origin: Origin,
-    tell: Callable[[str], None] | None,
+    run: str | Path, origin: Origin, tell: Callable[[str], None] | None
 ) -> tuple[SiameseModel, Parts]:
     from twinset.models.keras_model import SiameseModel
 

@@ -308,10 +308,7 @@ def _grown(growth: Growth, threshold: float) -> list[GallerySize]:
     sizes = sorted({max(1, round(growth.gallery * share)) for share in SIZES})
     found = [
         GallerySize(
-            size,
-            size <= growth.gallery,
-            growth.fpir(threshold, size),
-            growth.fnir(threshold, size),
+            size, size <= growth.gallery, growth.fpir(threshold, size), growth.fnir(threshold, size)
         )
         for size in sizes
     ]

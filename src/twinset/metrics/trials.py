@@ -272,12 +272,7 @@ class _Gallery:
     """Vectors sorted by identity; the first few of each are its references."""
 
     def __init__(
-        self,
-        vectors: Floats,
-        codes: Ints,
-        sizes: Ints,
-        references: int | None,
-        together: int,
+        self, vectors: Floats, codes: Ints, sizes: Ints, references: int | None, together: int
     ) -> None:
         self._x = vectors - vectors.mean(axis=0)  # products of long rows would lose digits
         self._squares = np.square(self._x).sum(axis=1)

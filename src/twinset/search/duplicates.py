@@ -145,11 +145,7 @@ def _groups(sizes: list[int]) -> str:
 
 
 def duplicates(
-    index: Index,
-    threshold: float | None = None,
-    *,
-    pictures: bool = True,
-    progress: Wanted = False,
+    index: Index, threshold: float | None = None, *, pictures: bool = True, progress: Wanted = False
 ) -> Duplicates:
     """Find groups of items that are the same thing, and of those that are the same picture.
 

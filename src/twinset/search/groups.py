@@ -187,11 +187,7 @@ class _Components:
         n = len(self._vectors)
         starts = range(0, n, TILE)
         done = 0
-        with (
-            reporting(progress) as tell,
-            one_blas_thread(),
-            ThreadPoolExecutor(cores()) as pool,
-        ):
+        with reporting(progress) as tell, one_blas_thread(), ThreadPoolExecutor(cores()) as pool:
             for start, edges in zip(starts, in_order(pool, self._of_strip, starts), strict=True):
                 self._connect(edges)
                 strip = min(TILE, n - start)
@@ -284,9 +280,7 @@ def _described(vectors: NDArray[np.float32], members: NDArray[np.int64]) -> Grou
     return Group(members[order], to_medoid[order], float(diameter))
 
 
-def _sums_and_farthest(
-    own: NDArray[np.float32],
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _sums_and_farthest(own: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     # Sum the distances of each vector to all, and find the one that is farthest from it.
     rows, squares = distance.centred(own)
     sums = np.empty(len(own))

@@ -22,15 +22,7 @@ from twinset.search.checked import checked_k
 from twinset.search.deciding import Deciding
 from twinset.search.index_changes import carry_out, embedded, plan
 from twinset.search.index_model import Model
-from twinset.search.index_sources import (
-    Asked,
-    Many,
-    One,
-    Source,
-    Within,
-    embed_queries,
-    listing_of,
-)
+from twinset.search.index_sources import Asked, Many, One, Source, Within, embed_queries, listing_of
 from twinset.search.items import Items, Signature
 from twinset.search.store import Store, create_store, open_store
 from twinset.search.switching import Switching
@@ -250,11 +242,7 @@ class Index(Deciding, Switching):
             return self._change(put, progress, remove_missing=False)
 
     def update(
-        self,
-        source: Source,
-        *,
-        remove_missing: bool = False,
-        progress: Wanted = False,
+        self, source: Source, *, remove_missing: bool = False, progress: Wanted = False
     ) -> Changes:
         """Bring the index up to date: put in what is new, replace by id what has changed.
 

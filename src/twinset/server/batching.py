@@ -44,13 +44,7 @@ class Batcher:
     """
 
     def __init__(
-        self,
-        encode: Encode,
-        *,
-        most: int,
-        images: int,
-        room: int,
-        measures: Measures | None = None,
+        self, encode: Encode, *, most: int, images: int, room: int, measures: Measures | None = None
     ) -> None:
         self._encode = encode
         self._most, self._images, self._room = most, images, room

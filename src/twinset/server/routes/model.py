@@ -56,10 +56,7 @@ def card(service: Service) -> dict[str, Any]:
         "digest": model.digest,
         "distance": model.distance,
         "dim": model.dim,
-        "input": {
-            "kind": "vectors" if takes_vectors else "images",
-            **asdict(model.preprocessing),
-        },
+        "input": {"kind": "vectors" if takes_vectors else "images", **asdict(model.preprocessing)},
         "threshold": threshold_told(model.threshold),
         "alternatives": [threshold_told(each) for each in model.alternatives],
         "calibrated": model.calibrator is not None,

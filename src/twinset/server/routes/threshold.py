@@ -91,10 +91,7 @@ async def save(request: Request, service: TheWriter, index: TheIndex) -> Respons
 
 @router.delete("/points/{name}", summary="Take an operating point away")
 async def remove(
-    service: TheWriter,
-    index: TheIndex,
-    name: str,
-    who: Annotated[str, Query(max_length=200)] = "",
+    service: TheWriter, index: TheIndex, name: str, who: Annotated[str, Query(max_length=200)] = ""
 ) -> Response:
     """Take an operating point away; the record of who saved it stays."""
     # an unknown name in a path is a path to nothing, elsewhere it is a value that will not do
