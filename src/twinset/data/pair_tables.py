@@ -100,26 +100,20 @@ def read_pair_table(
         return usual | {_EVIDENCE + column: column for column in evidence}
 
     where: Callable[[int], str]
+    read: Callable[[str], Texts]
     if file.suffix.lower() == ".parquet":
         table = arrow.open_table(file)
         found = choose(table.schema.names)
-        used = [column for column in found.values() if column is not None]
-        cells = table.columns(list(dict.fromkeys(used)))
-        columns = {
-            what: arrow.texts(cells.column(column))
-            for what, column in found.items()
-            if column is not None
-        }
+        used = dict.fromkeys(column for column in found.values() if column is not None)
+        cells = table.columns(list(used))
+        read = lambda column: arrow.texts(cells.column(column))  # noqa: E731
         where, faults = "row {}".format, dict[int, str]()
     else:
         # a name of a file may be of bytes that are no text
-        read, found = read_csv(file, choose, errors="surrogateescape")
-        columns = {
-            what: Texts.of(read.column(column))
-            for what, column in found.items()
-            if column is not None
-        }
-        where, faults = read.where, dict(read.faults)
+        lines, found = read_csv(file, choose, errors="surrogateescape")
+        read = lambda column: Texts.of(lines.column(column))  # noqa: E731
+        where, faults = lines.where, dict(lines.faults)
+    columns = {what: read(column) for what, column in found.items() if column is not None}
     left, right = ([cell.strip() for cell in columns[side].each] for side in ("left", "right"))
     for row, (one, other) in enumerate(zip(left, right, strict=True)):
         problem = faults.get(row) or ("" if one and other else f"{one!r} and {other!r}")
