@@ -9,9 +9,11 @@ import sys
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from PIL import Image
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -142,10 +144,22 @@ def _finish(app: Any, page: str, template: str, context: dict, doctree: Any) -> 
     if doctree and (texts := list(doctree.findall(nodes.paragraph))):
         told = escape(" ".join(texts[0].astext().split())[:160])
         context["metatags"] += f'<meta name="description" content="{told}">'
-    # what scrolls sideways on a phone can be scrolled by keys alone
     if body := context.get("body"):
+        # what scrolls sideways on a phone can be scrolled by keys alone
         scrolls = r'<(pre|div class="table-wrapper[^"]*")>'
-        context["body"] = re.sub(scrolls, r'<\1 tabindex="0">', body)
+        body = re.sub(scrolls, r'<\1 tabindex="0">', body)
+        # a picture has its room before it is there, or the text below would jump
+        files = {name: file for file, (_, name) in app.env.images.items()}
+        context["body"] = re.sub(
+            r'<img(?=[^>]* src="[^"]*_images/([^"]+)")',
+            lambda found: f"<img {_size(DOCS / files[unquote(found[1])])}",
+            body,
+        )
+
+
+def _size(file: Path) -> str:
+    with Image.open(file) as picture:
+        return 'width="{}" height="{}"'.format(*picture.size)
 
 
 def _in_its_language(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:

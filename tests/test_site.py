@@ -4,7 +4,7 @@ import html
 import re
 from collections import Counter
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -24,6 +24,13 @@ COLOURED = {
     *("index.html", "benchmarks.html", "contributing.html", "tutorial/en.html"),
     f"{ALIKE}twinset.fit.html",
 }
+
+# of each kind of page one that has much of what may go wrong
+PHONED = {
+    *("index.html", "searching.html", "benchmarks.html", "search.html", "tutorial/fr.html"),
+    *("how-to/find-duplicates.html", f"{ALIKE}twinset.fit.html"),
+}
+WEIGHT = 600_000  # bytes of a page with all that it loads, before any compression
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +109,13 @@ def tab(browser):
     assert not elsewhere, elsewhere
 
 
+_ON_A_PHONE = (Path(__file__).parent / "on_a_phone.js").read_text("utf-8")
+_OPEN = """(name) => {
+  const drawers = document.querySelectorAll("input.sidebar-toggle");
+  for (const each of drawers) each.checked = each.id === name;
+}"""
+
+
 def test_the_search_finds_pages_from_disk(tab):
     page = tab(**DESK)
     for word, wanted in {
@@ -133,3 +147,25 @@ def test_phones_and_screen_readers_can_read_it(tab, pages, scheme):
         except AssertionError as problem:
             wrong.append(f"{name}: {problem}"[:1000])
     assert not wrong, "\n".join(wrong[:30])
+
+
+@pytest.mark.parametrize("name", sorted(PHONED))
+def test_a_phone_shows_it_whole_and_fingers_hit(tab, name):
+    """Each page, with its drawers closed and open, after one load: silent, light, no text jumps."""
+    page, noise, loaded = tab(**PHONE), [], {}
+    page.on("console", lambda message: noise.append(message.text))
+    page.on("pageerror", lambda error: noise.append(str(error)))
+    page.on("response", lambda got: loaded.update({got.url: got}))
+    page.goto((SITE / name).as_uri())
+    files = {Path(unquote(urlsplit(url).path)) for url in loaded if url.startswith("file:")}
+    assert 0 < sum(file.stat().st_size for file in files) < WEIGHT
+    for width in (360, 390):
+        page.set_viewport_size({"width": width, "height": 780})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wrong = page.evaluate(_ON_A_PHONE)
+    page.add_style_tag(content="* { transition: none !important; }")
+    for drawer in ("__navigation", "__toc"):
+        page.evaluate(_OPEN, drawer)
+        wrong += [f"{drawer} {each}" for each in page.evaluate(_ON_A_PHONE)]
+    page.context.close()
+    assert (wrong, noise) == ([], [])
