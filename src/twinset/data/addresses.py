@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from twinset.data.decoding.image_file import MAX_FILE_BYTES, check_length
 from twinset.errors import DataError, ImageFileError, without
@@ -21,6 +22,7 @@ _USUAL = {"abfs", "az", "gcs", "gs", "hdfs", "http", "https", "s3"}
 _CHANGES = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 SECONDS = 60  # without a byte
 _CHUNK = 2**20
+_OF_ADDRESSES = "%/:?#[]@!$&'()*+,;=~"  # signs that mean something in one
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def arriving(address: str) -> Arriving:
     with _told(address):
         files, path = _files(address)
         if isinstance(files, _Http):
-            return files.arriving(address)
+            return files.arriving(path)
         info = files.info(path)
         if info["type"] != "file":
             raise DataError(f"{address}: expected a file. Received a folder.")
@@ -138,7 +140,7 @@ def _told(address: str, kind: type[DataError] = DataError) -> Iterator[None]:
 
 def _files(address: str) -> tuple[Any, str]:
     if address.startswith(("http://", "https://")):
-        return _Http(), address
+        return _Http(), quote(address, safe=_OF_ADDRESSES)  # as people copy it
     for package in ("fsspec", "pyarrow"):
         if absent := without(package, "remote", "addresses"):
             raise DataError(f"{address}: {absent}")

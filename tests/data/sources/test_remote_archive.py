@@ -89,7 +89,7 @@ def facts(listing):
     [
         "tagged/photos.zip",
         "tagged/photos.tar.gz?X-Amz-Signature=a/b.zip",
-        "moved/photos.zip",
+        "moved/photos.zip?as=été 1",
         "plain/photos.tar.gz",
     ],
 )
