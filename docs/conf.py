@@ -163,8 +163,9 @@ def _size(file: Path) -> str:
 
 
 def _in_its_language(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
-    # a page says `lang` in its head; what is around it stays English, for screen readers as well
+    # a page says `lang` in its head; _templates/page.html says it of what is around it
     if language := (context.get("meta") or {}).get("lang"):
+        context["language"] = language
         for part in {"body", "toc"} & context.keys():
             context[part] = f'<div lang="{language}">{context[part]}</div>'
 

@@ -83,7 +83,8 @@ def test_each_page_says_what_it_is(pages):
 def test_what_is_in_french_says_so(pages):
     """Around the page all is in English, and so are links to English pages."""
     text = pages["tutorial/fr.html"]
-    assert '<html class="no-js" lang="en"' in text
+    assert '<html class="no-js" lang="fr"' in text
+    assert text.index('<div lang="en"') < text.index("<header") < text.index('<div lang="fr">')
     assert re.search(r'<div lang="fr"><section[^>]*>\s*<h1>Le tutoriel', text)
     assert re.search(r'<span lang="en">In English: <a', text)
     assert '<span lang="fr">En français : <a' in pages["tutorial/en.html"]
