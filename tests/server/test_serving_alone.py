@@ -91,6 +91,7 @@ def test_all_that_is_served_is_served_without_keras_and_without_what_trains(alon
     asked = [
         alone.get("/health/ready"),
         alone.get("/metrics"),
+        alone.get("/openapi.json"),
         alone.get("/api/v1/model"),
         alone.post("/api/v1/compare", files=both),
         alone.post("/api/v1/explain", files=both),

@@ -47,6 +47,11 @@ def serve(args: Namespace) -> int:
 
 def _run(args: Namespace, token: str | None) -> None:
     try:
+        import pydantic
+
+        # FastAPI has forty models for its description of the API, and we as many: built when it is
+        # asked for, and not before the first answer, which takes a tenth of the start.
+        pydantic.BaseModel.model_config["defer_build"] = True
         from twinset.server.limits import Limits
         from twinset.server.running import serve as run
     except ModuleNotFoundError as error:

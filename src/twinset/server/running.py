@@ -178,6 +178,7 @@ class Connection(HttpToolsProtocol):
 
 _BACKLOG = 2048  # connections that wait to be accepted
 _OWN_FILES = 512  # that are open beside connections
+_ALONE = 0.3  # seconds after the start in which whoever waited for it is answered alone
 
 
 def serve(
@@ -318,9 +319,12 @@ class Server(uvicorn.Server):
         if self._ready is not None:
             host, port = sockets[0].getsockname()[:2]
             self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        service: Service = self.app.state.current.service
+        self._hold(asyncio.ensure_future(self._ahead(self.app.state.current.service)))
+
+    async def _ahead(self, service: Service) -> None:
         if service.index is not None:
-            self._hold(asyncio.ensure_future(service.call(map_of(service, service.index).ahead)))
+            await asyncio.sleep(_ALONE)
+            await service.call(map_of(service, service.index).ahead)
 
     def renew(self) -> None:
         """Open model and index anew, and answer by them; to be called on the event loop."""
