@@ -254,10 +254,9 @@ def builtin_names() -> list[str]:
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def images_section(source: str | Path, **changes: Any) -> Section:
-    """Read of a recipe what images become, alone: as quick as TOML, where all takes an import."""
-    values, _ = _read(source)
-    return IMAGES.read({**values.get("images", {}), **changes}, "images")
+def plain_values(source: str | Path) -> Mapping[str, Any]:
+    """Read what a recipe's file says, unchecked: as quick as TOML, where to check takes Keras."""
+    return _read(source)[0]
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -308,6 +308,25 @@ def test_twelve_classes_are_named_as_they_were_held_out(tmp_path):
     assert fold.classes in markdown(summary)
 
 
+def test_a_test_part_of_classes_of_its_own(tmp_path):
+    """As many classes are divided: a fold is judged on what it left out of the fit."""
+    fit = TRAIN.subset(np.flatnonzero((TRAIN.labels < 6) | (np.arange(len(TRAIN)) == 6)))
+    test = TEST.subset(np.flatnonzero(TEST.labels >= 7))
+    parts = Parts(fit, test, calibration=TEST.subset(np.flatnonzero(TEST.labels < 6)))
+    units = study.units_of(parts)
+    held = [label for unit in units[5:] for label in unit.fold.held_out]
+    assert sorted(held) == list(range(6)), "neither what is tested on, nor a class of one image"
+    batches = {"pairs": "batch", "loss": {"name": "supcon"}, "batch_size": 24, "epochs": 1}
+    chosen = twinset.Recipe.load(encoder={"units": [6], "normalize": True}, **batches)
+    summary = study.run_study(parts, chosen, tmp_path, units=(units[0], units[5]), progress=False)
+    (fold,) = (unit for unit in summary["units"] if unit["unit"]["kind"] == "fold")
+    assert fold["measurements"]["images"] == 40 * len(units[5].fold.held_out)
+    assert fold["transfer"][0]["cross_fmr"] is None, "the test part has no class that it saw"
+    assert "| test classes |" in markdown(summary)
+    assert unseen_section(summary).tested == "test classes"
+    assert not unseen_section(summary).across
+
+
 def test_a_study_needs_a_test_part(recipe, tmp_path):
     with pytest.raises(DataError, match="Expected a test part for the protocol. Received none"):
         study.run_study(Parts(TRAIN), recipe, tmp_path)

@@ -47,14 +47,14 @@ def left_out_by(recipe: Recipe, labels: NDArray[np.integer]) -> By | None:
     if wanted == "auto" and recipe.choice.candidates == "none":
         return None
     if wanted == "auto":
-        return "class" if many_classes(labels) else "image"
+        return usually_left_out(labels)
     return "class" if wanted == "unseen" else "image"
 
 
-def many_classes(labels: NDArray[np.integer]) -> bool:
-    """Tell whether a model is meant for things that it has not seen, where nobody says."""
+def usually_left_out(labels: NDArray[np.integer]) -> By:
+    """Tell what a model is meant for, where nobody says: things that it has not seen, if many."""
     counts = np.unique(labels, return_counts=True)[1]
-    return int((counts > 1).sum()) >= MANY_CLASSES
+    return "class" if int((counts > 1).sum()) >= MANY_CLASSES else "image"
 
 
 @dataclass(frozen=True, eq=False)

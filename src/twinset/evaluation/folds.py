@@ -100,17 +100,17 @@ Train: TypeAlias = Callable[[Labelled, Recipe], Any]
 
 def deal(data: Labelled, by: By = "class", *, folds: int = 5, seed: int = 0) -> tuple[Fold, ...]:
     """Deal classes, groups or images into folds at random, so that each is held out once."""
-    # A fold of classes has two or more, as a test needs, and leaves two or more to train on: there
-    # are fewer folds of fewer than ten classes, and none of fewer than four.
+    # A fold of classes has two or more of two images, as a test needs, and leaves two or more to
+    # train on: there are fewer folds of fewer than ten such classes, and none of fewer than four.
     if folds < 2 or by not in get_args(By):
         raise DataError(
             f"Expected 2 folds or more, by one of {get_args(By)}. Received {folds} by {by!r}."
         )
     rng = np.random.default_rng(seed)
     if by == "class":
-        classes = len(data.class_names)
-        count = min(folds, classes // 2)
-        parts = np.array_split(rng.permutation(classes), count) if count > 1 else []
+        kinds = np.flatnonzero(np.bincount(data.labels) > 1)
+        count = min(folds, len(kinds) // 2)
+        parts = np.array_split(rng.permutation(kinds), count) if count > 1 else []
     elif by == "group":
         if data.groups is None:
             raise DataError(f"{data.name}: expected groups to deal into folds. It has none.")

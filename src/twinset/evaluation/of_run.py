@@ -151,6 +151,7 @@ def study_run(
     """Run the whole protocol for the recipe of a run; give the summary, and it as Markdown."""
     # An evaluation.html that is there already is written anew, with what the protocol found.
     from twinset.models.keras_model import SiameseModel
+    from twinset.training.one_step import in_one_step
 
     model = SiameseModel.load(run)
     check_writable(Path(run) / STUDY)
@@ -166,7 +167,8 @@ def study_run(
     source = str(origin.data)
     parts = run_data.load_parts(
         source,
-        Recipe.load(model.recipe, holdout="auto"),  # a calibration part, whatever the recipe says
+        # a calibration part, unless to leave images out in turn costs next to nothing
+        Recipe.load(model.recipe, holdout="cross" if in_one_step(model.recipe) else "auto"),
         columns=origin.columns,
         allow_leaks=origin.lasting.data == own.data,
         tell=tell,

@@ -13,6 +13,7 @@ import numpy as np
 from twinset import tables
 from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
+from twinset.data.split import comparable
 from twinset.errors import DataError
 from twinset.evaluation.baselines import baseline_of, plain_rows
 from twinset.evaluation.crossfit import cross_calibrated, crossfit
@@ -21,6 +22,7 @@ from twinset.evaluation.folds import (
     COURSE,
     FOLDS,
     SCHEMA,
+    Fold,
     Unit,
     deal,
     is_fashion_mnist,
@@ -35,7 +37,7 @@ from twinset.metrics.measured import Measured, Part
 from twinset.metrics.table import METRICS, measured_by, of_kind
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
-from twinset.report.evaluation_page import UnseenSection, unseen_section
+from twinset.report.evaluation_page import NEVER_SEEN, SEEN, UnseenSection, unseen_section
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -55,8 +57,9 @@ def run_study(
     """Train and judge every unit of the protocol; skip those whose file is there already."""
     # Each unit is fitted on the fit images (of its seen classes), calibrated on those for that, and
     # judged on test images: all of them, with a vote of the nearest fit images and a linear probe,
-    # or those of the unseen classes, alone and with those of the seen ones. `about` is told in the
-    # summary, which is also written to protocol.json and protocol.md.
+    # or those of the unseen classes, alone and with those of the seen ones. Where the test part has
+    # classes of its own, as of many classes, a fold is judged on the fit images that it left out.
+    # `about` is told in the summary, which is also written to protocol.json and protocol.md.
     test, calibration = parts.test, parts.calibration
     if test is None:
         raise DataError(
@@ -81,7 +84,8 @@ def run_study(
 
     def judge(model: Any, unit: Unit, kept: Labelled, held: Labelled | None) -> Mapping[str, Any]:
         if unit.fold is not None:
-            return _judge_fold(model, unit, test)
+            assert held is not None
+            return _judge_fold(model, unit.fold, test, kept, held)
         found = evaluate(
             model, test, fitted=kept, tune=parts.tune, baselines=False, progress=False
         ).model
@@ -104,6 +108,7 @@ def run_study(
         **(about or {}),
         "class_names": list(test.class_names),
         "baseline": baseline_of(test),
+        "tested": SEEN if np.isin(test.labels, parts.fit.labels).all() else NEVER_SEEN,
         **summarise(results),
     }
     summary: dict[str, Any] = plain(content)
@@ -180,14 +185,18 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"seeds": seen, "unseen": unseen, "units": list(results)}
 
 
-def _judge_fold(model: Any, unit: Unit, test: Labelled) -> dict[str, Any]:
+def _judge_fold(
+    model: Any, fold: Fold, test: Labelled, kept: Labelled, held: Labelled
+) -> dict[str, Any]:
     # on classes that the model never saw, alone and with those that it did
-    assert unit.fold is not None
-    held = unit.fold.holds(test)
+    own = fold.holds(test)
     whole = Part(model.embed(test), test.labels)
-    unseen, seen = (Part(whole.embeddings[rows], whole.labels[rows]) for rows in (held, ~held))
+    known = ~own & np.isin(test.labels, kept.labels)
+    seen, unseen = (Part(whole.embeddings[rows], whole.labels[rows]) for rows in (known, own))
+    pixels = test.subset(np.flatnonzero(own))
+    if not all(comparable(unseen.labels)):
+        unseen, pixels = Part(model.embed(held), held.labels), held
     found = measure(unseen, calibration=calibration_of(model), seed=model.recipe.seed)
-    pixels = test.subset(np.flatnonzero(held))
     raw = Part(unit_norm(plain_rows(pixels.rows)), pixels.labels)
     baseline = measure(raw, with_bands=False, hardest=0)
     result = _told(found) | {
@@ -198,7 +207,7 @@ def _judge_fold(model: Any, unit: Unit, test: Labelled) -> dict[str, Any]:
         ],
     }
     result["numbers"] += _unseen(unseen)
-    if unit.fold.block == COURSE:
+    if fold.block == COURSE:
         sets = {"seen x seen": seen, "seen + unseen": whole, "unseen x unseen": unseen}
         shown = [metric for metric in of_kind("test") if metric.folds]
         result["test_sets"] = [
@@ -290,7 +299,8 @@ def _total(
 def markdown(summary: Mapping[str, Any]) -> str:
     """Write the summary as Markdown tables."""
     names = summary["class_names"]
-    head = ("seen classes", "mean over seeds", "95%, seeds", "95%, seeds and images", "min", "max")
+    tested = summary.get("tested", SEEN)  # studies of before had no other
+    head = (tested, "mean over seeds", "95%, seeds", "95%, seeds and images", "min", "max")
     rows = [
         (
             _title_of(each, names),

@@ -172,7 +172,8 @@ RATES = (
 def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> dict[str, Any]:
     """Compare what a threshold promised on seen classes with what it does on unseen ones."""
     # The rates are those among images of unseen classes, and, across, of pairs of an image of an
-    # unseen and one of a seen class, which are all different. Gaps are realised minus promised.
+    # unseen and one of a seen class, which are all different: None where there are none of these.
+    # Gaps are realised minus promised.
     both = np.intersect1d(unseen.labels, seen.labels)
     if both.size:
         raise DataError(
@@ -180,7 +181,10 @@ def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> dict[str, Any]:
             "their pairs would not all be different."
         )
     threshold = point.threshold
-    cross = cross_match_estimate(unseen.embeddings, seen.embeddings, threshold.value).interval()
+    cross = None
+    if len(seen):
+        both_sides = unseen.embeddings, seen.embeddings
+        cross = cross_match_estimate(*both_sides, threshold.value).interval()
     fmr, fnmr = threshold.fmr, threshold.fnmr
     return {
         "rule": threshold.rule,
@@ -189,10 +193,10 @@ def transfer(point: OperatingPoint, unseen: Part, seen: Part) -> dict[str, Any]:
         "promised_fnmr": _promised(fnmr, threshold.fnmr_range),
         "fmr": asdict(point.fmr),
         "fnmr": asdict(point.fnmr),
-        "cross_fmr": asdict(cross),
+        "cross_fmr": None if cross is None else asdict(cross),
         "gap_fmr": None if fmr is None else point.fmr.value - fmr,
         "gap_fnmr": None if fnmr is None else point.fnmr.value - fnmr,
-        "gap_cross_fmr": None if fmr is None else cross.value - fmr,
+        "gap_cross_fmr": None if fmr is None or cross is None else cross.value - fmr,
     }
 
 

@@ -38,6 +38,10 @@ class Fold:
         return metric.better * own < metric.better * baseline
 
 
+# What the trainings on all classes are tested on.
+SEEN, NEVER_SEEN = "seen classes", "test classes"
+
+
 @dataclass(frozen=True)
 class UnseenSection:
     """The study, laid out for a page."""
@@ -47,6 +51,7 @@ class UnseenSection:
     # over the seeds: number with value, low and high, and in `total` the interval over seeds and
     # test images, where it is known
     seen: Sequence[Mapping[str, Any]]
+    tested: str  # what these are measured on, for people
     averaged: int  # how many folds the means are over
     near: Mapping[str, Mapping[str, Any]]  # key → model, baseline and gain over these
     carried: Mapping[str, Mapping[str, Any]]  # key of a rate or gap → value, low, high over these
@@ -96,6 +101,7 @@ def unseen_section(study: Mapping[str, Any]) -> UnseenSection:
         seeds=len(units) - len(folds),
         baseline=study["baseline"],
         seen=study["seeds"],
+        tested=study.get("tested", SEEN),  # studies of before had no other
         averaged=study["unseen"]["folds"],
         near={each["key"]: each for each in study["unseen"]["numbers"]},
         carried={each["key"]: each for each in study["unseen"]["transfer"]},

@@ -33,7 +33,7 @@ def fold_pictures(study: UnseenSection) -> Iterator[tuple[str, str, Figure]]:
     yield (
         "unseen_classes",
         f"The recipe and {study.baseline} on classes that the training never saw, a training in "
-        "each row. The dashed line is what it reaches on seen classes.",
+        f"each row. The dashed line is what it reaches on {study.tested}.",
         figures.folds(
             names,
             {
@@ -44,7 +44,7 @@ def fold_pictures(study: UnseenSection) -> Iterator[tuple[str, str, Figure]]:
                 for metric in shown
             },
             marks={label: each["value"] for label, each in seen.items() if each},
-            mark="trained, seen classes",
+            mark=f"trained, {study.tested}",
         ),
     )
     rates, marks = {}, {}
@@ -62,9 +62,9 @@ def fold_pictures(study: UnseenSection) -> Iterator[tuple[str, str, Figure]]:
     yield (
         "threshold_transfer",
         "Both errors at the threshold that was chosen on the seen classes: promised there, and "
-        "realised on unseen ones; the dashed line is what is realised on seen ones. Where dot and "
-        "ring are apart, the threshold does not carry over.",
-        figures.folds(names, rates, marks=marks, mark="realised on seen classes"),
+        f"realised on unseen ones; the dashed line is what is realised on {study.tested}. "
+        "Where dot and ring are apart, the threshold does not carry over.",
+        figures.folds(names, rates, marks=marks, mark=f"realised on {study.tested}"),
     )
 
 

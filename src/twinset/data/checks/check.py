@@ -39,14 +39,15 @@ from twinset.data.data_set import listing_of, loaded
 from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
-from twinset.data.parts import division_of, many_classes, wishes
-from twinset.data.split import By, trainable
+from twinset.data.parts import division_of, usually_left_out, wishes
+from twinset.data.split import trainable
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
-from twinset.recipe import images_section
+from twinset.recipe import IMAGES, plain_values
 
 TOLD = 0.9  # share of images of one colour whose class their colour tells
+USUAL = "auto"  # the recipe that one's own images are trained by
 DIVISION = "division"  # the code of what is said about parts
 _LISTED = 1000  # entries of one list in the JSON file
 _COLUMNS, _NAME, _ROWS, _EXAMPLES = 100, 48, 12, 3  # of the text for a terminal
@@ -246,9 +247,10 @@ def _about_division(data: LabelledImages, found: Duplicates) -> Iterator[Finding
     """Tell what a training would make of so many images, by the judgement that it asks itself."""
     if data.judged is None and not trainable(data.labels):  # told of the classes
         return
+    holdout = plain_values(USUAL)["holdout"]
+    how: Any = {"by": usually_left_out(data.labels), "crossed": holdout == "cross"}
     try:
-        by: By | None = "class" if many_classes(data.labels) else None  # as `auto` has it
-        division = division_of(data, wishes("auto"), together=found.together(), by=by)
+        division = division_of(data, wishes(holdout), together=found.together(), **how)
     except DataError as error:
         yield Finding("error", DIVISION, str(error), 1)
         return
@@ -352,9 +354,9 @@ def check_data(
         >>> found.count("error"), found.worst(1)[0][0], found.to_dict()["ok"], found.summary()[:15]
         (0, 'equal, two labels', True, 'a.npz: 9 images')
     """
-    wanted = images_section("auto", **({} if size is None else {"size": size}))
+    asked = plain_values(USUAL)["images"] | ({} if size is None else {"size": size})
     listing = listing_of(data, pairs, progress=progress, **(columns or {}))
-    images = loaded(listing, wanted.model_dump(), progress=progress)
+    images = loaded(listing, IMAGES.read(asked, "images").model_dump(), progress=progress)
     if not isinstance(images, LabelledImages):
         raise DataError(
             f"{data}: expected images to check. Received features, of which only numbers and "
