@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -243,3 +244,16 @@ def test_a_browser_asks_whether_the_page_has_changed(server):
     refused = server.http.post("/main.js")
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
     assert server.http.get("/../app.py").status_code == 404
+
+
+def test_a_server_that_has_stopped_listens_no_more(home, start):
+    with start(home) as one:
+        host, port = one.url.removeprefix("http://").split(":")
+        many = [socket.create_connection((host, int(port))) for _ in range(100)]
+        for each in many:
+            each.sendall(b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert {each.recv(12) for each in many} == {b"HTTP/1.1 200"}
+        for each in many:
+            each.close()
+    with pytest.raises(ConnectionRefusedError, match="refused"):
+        socket.create_connection((host, int(port)))

@@ -147,6 +147,8 @@ class Service:
         self, request: Request, kind: type[Options], field: str = "images"
     ) -> tuple[Options, uploads.Form]:
         """Read a request: its options, checked, and its form with the images as they came."""
+        if request.headers.get("content-type", "").startswith("image/"):
+            self._admit(1)  # what is refused anyway need not be read
         form = await uploads.read_form(request, self.limits, field)
         return uploads.options_of(form, kind), form
 
@@ -217,12 +219,8 @@ class Service:
         if not 1 <= len(images) <= self.most:
             return await self.embed(await self.pixels(images))
         end = self._deadline()
-        # What is being decoded will wait as well. Told before the decoding, or who is refused would
-        # have waited for a thread behind all others.
-        coming = self._decoding
-        ahead = self.batcher.waiting_images + coming
-        if ahead and ahead + len(images) > self.limits.queue_images:
-            raise self.batcher.full(coming)
+        # before the decoding, or who is refused would have waited for a thread behind all others
+        self._admit(len(images))
         answer = asyncio.get_running_loop().create_future()
         self._decode(len(images))
         self._threads.submit(self._decode_and_put, images, end, answer)
@@ -230,6 +228,13 @@ class Service:
             return await _answer(answer, end)
         finally:
             self.batcher.leave(answer)
+
+    def _admit(self, images: int) -> None:
+        """Refuse what will find no room in the queue."""
+        coming = self._decoding  # which will wait as well
+        ahead = self.batcher.waiting_images + coming
+        if ahead and ahead + images > self.limits.queue_images:
+            raise self.batcher.full(coming)
 
     def _decode_and_put(
         self,
