@@ -132,6 +132,16 @@ def test_arcface_beyond_the_turn():
     assert value(loss, np.array([0]), at_angles(180)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("away", [0.01, 0.03, 0.1, 1])
+def test_arcface_keeps_its_digits_beside_its_proxy(away):
+    """Where 1 − cos² has none in float32, though the margin turns on the sine."""
+    loss = losses.NormalizedSoftmax(2, 2, scale=1, margin=0.5)
+    loss.head.directions.assign(at_angles(25, 115))
+    others, turned = math.cos(math.radians(90 - away)), math.cos(math.radians(away) + 0.5)
+    expected = math.log(1 + math.exp(others - turned))
+    assert value(loss, np.array([0]), at_angles(25 + away)) == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_label_without_a_proxy_counts_nothing():
     loss = losses.NormalizedSoftmax(2, 2, scale=1)
     loss.head.directions.assign(np.eye(2))

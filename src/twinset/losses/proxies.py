@@ -69,8 +69,11 @@ class Proxies(keras.layers.Layer):
 
     def call(self, embeddings: Any) -> Any:
         """Measure the cosine of each embedding to each proxy, (b, C)."""
-        proxies = ops.convert_to_tensor(self.directions) * self.multiplier
-        return ops.matmul(embeddings, ops.transpose(unit(proxies[:, : embeddings.shape[1]])))
+        return ops.matmul(embeddings, ops.transpose(self.proxies(embeddings.shape[1])))
+
+    def proxies(self, size: int) -> Any:
+        """Compute the proxies' first numbers, moved to the unit sphere, (C, size)."""
+        return unit((ops.convert_to_tensor(self.directions) * self.multiplier)[:, :size])
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -140,16 +143,22 @@ class NormalizedSoftmax(BatchLoss):
         mine = _is_class(labels, self.head.classes)  # (b, C)
         target = ops.sum(ops.where(mine, cosines, 0.0), axis=1)  # (b,)
         if self.margin:
-            target = self._with_margin(target)
+            target = self._with_margin(target, labels, embeddings)
             cosines = ops.where(mine, target[:, None], cosines)
         everyone = ops.logsumexp(self.scale * cosines, axis=1)
         known = ops.any(mine, axis=1)
         cost = ops.where(known, everyone - self.scale * target, 0.0)
         return mean_over(cost, ops.cast(known, "float32"))
 
-    def _with_margin(self, cosine: Any) -> Any:
-        # cos(θ + m) = cos θ cos m − sin θ sin m; sin θ = √(1 − cos²) has no slope at 0
-        squared = 1 - ops.square(cosine)
+    def _with_margin(self, cosine: Any, labels: Any, embeddings: Any) -> Any:
+        # cos(θ + m) = cos θ cos m − sin θ sin m; sin θ has no slope at 0. It is half the product of
+        # the chords ‖x − p‖ and ‖x + p‖, as of 1 − cos² few digits are left near 0 and π.
+        places = ops.clip(ops.cast(labels, "int32"), 0, self.head.classes - 1)
+        own = ops.take(self.head.proxies(embeddings.shape[1]), places, axis=0)  # (b, d)
+        chords = [
+            ops.sum(ops.square(each), axis=1) for each in (embeddings - own, embeddings + own)
+        ]
+        squared = chords[0] * chords[1] / 4
         slanted = squared > 1e-12
         sine = ops.where(slanted, ops.sqrt(ops.where(slanted, squared, 1.0)), 0.0)
         turned = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
