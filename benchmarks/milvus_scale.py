@@ -7,8 +7,9 @@
 The server is the one that the tests start, version 2.3.5, on this machine. Vectors: 200 clusters on
 a latent of 24 dimensions, noise, unit length.
 
-load: `store.add` by 50,000 items, each acknowledged, against `client.insert` by 10,000 rows into a
-collection with the same columns, until a read sees them all; in turns by 50,000 rows.
+load: `store.add` by as many items as `twinset index` gathers, each acknowledged, against
+`client.insert` by 10,000 rows into a collection with the same columns, until a read sees them all;
+in turns by as many.
 search: HNSW (or the index of bytes) built for a recall of 0.95; each query by `store.search` and by
 `client.search` over the same index with the same effort, in turns; recall of new queries against
 exact search.
@@ -31,7 +32,7 @@ from twinset.search.store import Items, Signature, create_store
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import search_servers
 
-TURN, BATCH = 50_000, 10_000
+BATCH = 10_000
 
 
 def load(server, options):
@@ -64,7 +65,7 @@ def load(server, options):
         store.add(Items(names[turn], vectors[turn], known[turn]))
 
     rates = {"ours": [], "client.insert": []}
-    for turn in parts(0, options.items, TURN):
+    for turn in parts(0, options.items, store.best_batch):
         ways = [("ours", add), ("client.insert", insert)]
         random.Random(turn.start).shuffle(ways)
         for name, way in ways:
@@ -87,7 +88,7 @@ def search(server, options):
     queries = vectors[options.items :]
     url = f"{server.url('searched')}&vectors={options.vectors}"
     store = create_store(url, Signature("m", options.dim))
-    for part in parts(0, options.items, TURN):
+    for part in parts(0, options.items, store.best_batch):
         store.add(Items(names[part], vectors[part], known[part]))
     sample = queries[:100]
     truth = [[hit.id for hit in hits] for hits in store.search(sample)]

@@ -32,6 +32,8 @@ def euclidean(left: Any, right: Any, *, xp: Any = np) -> Any:
         array([5., 0.])
     """
     squared = xp.sum(xp.square(left - right), axis=-1)  # (...)
+    if xp is np:  # which has no gradient
+        return np.sqrt(squared)
     # where() differentiates both branches: without the inner one, √'(0) = ∞ meets 0 and gives NaN
     apart = squared > 0
     return xp.where(apart, xp.sqrt(xp.where(apart, squared, 1.0)), 0.0)

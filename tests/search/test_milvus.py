@@ -126,6 +126,25 @@ def test_two_stores_share_a_file_and_the_last_one_lets_go(store, url):
         assert len(again) == 3
 
 
+def test_ids_are_asked_for_unless_all_are_known(url):
+    """Who begins with an empty index knows its ids, until somebody else writes."""
+    items = some(9)
+    with create_store(url, SIGNATURE) as first, open_store(url) as second:
+        first.add(items)
+        first.add(some(9, prefix="more"))
+        for store, prefix in ((first, "more"), (second, "item"), (second, "more")):
+            with pytest.raises(StoreError, match=f"'{prefix} 0'"):
+                store.add(some(1, prefix=prefix))
+        second.add(some(3, prefix="other"))
+        with pytest.raises(StoreError, match="'other 2'"):
+            first.add(some(3, prefix="other"))
+        second.remove(["more 0"])
+        first.add(some(1, prefix="more"))
+        first.add(some(9, seed=1), replace=True)
+        assert len(first) == len(second) == 21
+        assert (second.get(items.ids).vectors == some(9, seed=1).vectors).all()
+
+
 def test_an_index_of_another_format(store, url, monkeypatch):
     monkeypatch.setattr(catalogue, "FORMAT", 99)
     with pytest.raises(StoreError, match="has format 1"):

@@ -437,6 +437,29 @@ def test_approximate_search(url, clusters, administrator):
         assert store.search(clusters.vectors[:1])[0][0].id == "new"
 
 
+def test_statements_that_the_server_has_forgotten_or_has_already(url, clusters):
+    """As behind a pool, where the next transaction may be on another server's connection."""
+    with create_store(url, Signature("m", 16)) as store:
+        store.add(clusters)
+        store.build_approximate(recall=0.9)
+        queries = clusters.vectors[:3]
+        found = store.search(queries)  # from here on it knows the index
+
+        def prepared():
+            with store._transactions.connection() as connection:
+                return connection.execute(
+                    "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'twinset%'"
+                ).fetchone()[0]
+
+        assert store.search(queries) == found
+        assert prepared() > 0
+        with store._transactions.connection() as connection:
+            connection.execute("DEALLOCATE ALL")
+        assert store.search(queries) == found
+        assert [store.search(query[None])[0] for query in queries] == found
+        assert prepared() == 0  # not again on this connection
+
+
 def test_conditions_with_hnsw(url, clusters):
     with create_store(url, Signature("m", 16)) as store:
         store.add(clusters)

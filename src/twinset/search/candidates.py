@@ -79,9 +79,10 @@ def nearest(
 ) -> list[Neighbour]:
     """Make the neighbours of a query out of candidates."""
     distances = measure(query, candidates)
+    order = best(distances, candidates.positions, k, within)
     return [
-        Neighbour(candidates.ids[at], float(distances[at]), candidates.metadata[at])
-        for at in best(distances, candidates.positions, k, within)
+        Neighbour(candidates.ids[at], far, candidates.metadata[at])
+        for at, far in zip(order.tolist(), distances[order].tolist(), strict=True)
     ]
 
 

@@ -139,9 +139,9 @@ def checked_vectors(vectors: Any, what: str, dim: int | None = None) -> NDArray[
     with np.errstate(over="ignore"):  # beyond float32 becomes infinity, and is told below
         found = np.ascontiguousarray(array, np.float32).view()
     for start in range(0, len(found), 8192):  # no second array of the size of all
-        part = found[start : start + 8192]
-        bad = np.flatnonzero(~(np.abs(part) <= LARGEST_COORDINATE).all(axis=1))
-        if bad.size:
+        part = np.abs(found[start : start + 8192])
+        if not part.max() <= LARGEST_COORDINATE:  # or NaN
+            bad = np.flatnonzero(~(part <= LARGEST_COORDINATE).all(axis=1))
             raise StoreError(
                 f"Expected {what} of finite numbers within ±{LARGEST_COORDINATE:g}. Received "
                 f"NaN, infinity or more in row {start + int(bad[0])}."

@@ -67,7 +67,7 @@ class Store(Switchable, Paged, ABC):
     # The largest embedding that may be put in, and whose limit that is; None where there is none.
     largest_dim: ClassVar[tuple[int, str] | None] = None
     # How many items a call that writes should bring where there are as many: each takes long.
-    best_batch: ClassVar[int] = 1
+    best_batch: int = 1
 
     @classmethod
     @abstractmethod

@@ -26,6 +26,7 @@ from twinset.search.milvus.address import (
     told,
 )
 from twinset.search.milvus.catalogue import LEAP, State
+from twinset.search.milvus.known import KnownKeys
 from twinset.search.milvus.lease import Lease, writing
 from twinset.search.milvus.reading import RowsMissingError, answers, listing, pages
 from twinset.search.milvus.rows import Rows, check
@@ -60,13 +61,15 @@ class MilvusStore(Store):
     """
 
     largest_dim = 32_768, "Milvus"
-    best_batch = 50_000
 
     def __init__(self, place: Address, client: Any, state: State) -> None:
         self.signature = state.signature
         self._place = place
         self._client = client  # None once closed
         self._state = state
+        self._known = KnownKeys()
+        # 64 MB of embeddings, as a call takes a second, whatever it brings
+        self.best_batch = max(1, min(100_000, 2**24 // state.signature.dim))
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -175,7 +178,8 @@ class MilvusStore(Store):
         check(items)
         with self._writing() as lease:
             state = self._begin(lease)
-            there = self._rows.at(items.ids, state.visible(), self._place.consistency)
+            asked = self._known.maybe(items.ids, state)
+            there = self._rows.at(asked, state.visible(), self._place.consistency)
             if there and not replace:
                 raise known_ids([id_ for id_ in items.ids if id_ in there])
             self._rows.insert(items, state.next, lease.renew)
@@ -184,6 +188,7 @@ class MilvusStore(Store):
             if came != len(items):
                 raise catalogue.overtaken(self._place)
             self._commit(state.changed(added=len(items), dead=there.values()), lease)
+            self._known.grown(items.ids, state, self._state)
 
     def _remove(self, ids: tuple[str, ...]) -> None:
         self._check_open()

@@ -122,7 +122,7 @@ def connect(place: Address) -> Connection[Any]:
     }
     try:
         asked = waiting | psycopg.conninfo.conninfo_to_dict(place.database)
-        # No prepared statements: a pool between us and the server may not keep them.
+        # A pool between us and the server may not keep what is prepared: see `at_once`.
         return psycopg.connect(**asked, autocommit=True, prepare_threshold=None)
     except psycopg.Error as error:
         raise unreachable(place, error) from None

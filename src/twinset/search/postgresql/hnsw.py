@@ -7,6 +7,7 @@ Navigable Small World Graphs.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,7 @@ def told(kept: Any) -> Approximation | None:
     )
 
 
+@functools.lru_cache(1000)
 def settings(k: int, effort: int) -> str:
     """Write what makes Postgres use the index, for one transaction: what a SELECT is to ask for."""
     given = {

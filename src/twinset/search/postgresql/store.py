@@ -238,8 +238,11 @@ class PostgresStore(Store):
         if not effort:
             return None
         statements = [hnsw.statement(table, query, request) for query in request.queries]
-        built, found = self._transactions.ask(hnsw.settings(k, effort), statements)
-        if built is None or built["effort"] != effort:
+        # with conditions the best plan depends on their values
+        kept, found = self._transactions.ask(
+            hnsw.settings(k, effort), statements, prepare=not request.where
+        )
+        if kept != effort:
             return None
         return [
             hnsw.neighbours(table.candidates(rows), query, request)

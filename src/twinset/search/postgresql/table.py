@@ -55,19 +55,19 @@ class Table:
         """The numbers of an embedding, most significant byte first."""
         return np.dtype(">f2" if self.layout.vectors == FLOAT16 else ">f4")
 
-    @property
+    @functools.cached_property
     def columns(self) -> str:
         """What `candidates` takes; an embedding as the bytes that the server sends."""
-        return f"position, id, {self.type.partition('(')[0]}_send(embedding), metadata"
+        return f"position, id, {self.type.partition('(')[0]}_send(embedding), metadata::text"
+
+    @functools.cached_property
+    def _sent(self) -> np.dtype[Any]:
+        # what the server sends of an embedding: its size and a 0, and its numbers
+        return np.dtype([("size", "V4"), ("numbers", self.numbers, (self.dim,))])
 
     def sql(self, statement: str) -> bytes:
         """Put the names of the table and of its indexes, made of its number, into a statement."""
-        return (
-            statement.replace("{table}", table_name(self.number))
-            .replace("{hnsw}", f"twinset_hnsw_{self.number}")
-            .replace("{known}", f"twinset_known_{self.number}")
-            .encode()
-        )
+        return _named(statement, self.number)
 
     def create(self, cursor: Cursor[Any], name: str) -> None:
         """Make the table, and its parts."""
@@ -163,12 +163,14 @@ class Table:
 
     def candidates(self, rows: Sequence[Any]) -> Candidates:
         """Turn rows into arrays."""
-        # each begins with its size and a 0, 4 bytes
-        sent = np.frombuffer(b"".join(row[2] for row in rows), np.uint8)
-        numbers = sent.reshape(len(rows), 4 + self.numbers.itemsize * self.dim)[:, 4:].copy()
-        vectors = numbers.view(self.numbers).astype(np.float32)
-        positions = np.array([row[0] for row in rows], np.int64)
-        return Candidates(positions, [row[1] for row in rows], vectors, [row[3] for row in rows])
+        sent = np.frombuffer(b"".join([row[2] for row in rows]), self._sent)
+        return Candidates(
+            np.array([row[0] for row in rows], np.int64),
+            [row[1] for row in rows],
+            sent["numbers"].astype(np.float32),
+            # at once, which takes a fifth of the time
+            json.loads(f"[{','.join([row[3] for row in rows])}]"),
+        )
 
     def page(
         self, cursor: Cursor[Any], offset: int, limit: int, where: Sequence[Condition]
@@ -222,8 +224,10 @@ class Table:
         if reach is not None:
             condition += f"{' AND' if where else ' WHERE'} {distance} <= %s"
             parameters += [query, reach]
-        statement = f"SELECT {self.columns} FROM {{table}}{condition} ORDER BY {distance} LIMIT %s"
-        return self.sql(statement), [*parameters, query, limit]
+        statement = f"SELECT {self.columns} FROM {{table}}{condition} ORDER BY {distance}"
+        # as text, so that the plan of a statement that is prepared knows it
+        statement += "" if limit is None else f" LIMIT {limit}"
+        return self.sql(statement), [*parameters, query]
 
     def _where(self, where: Sequence[Condition]) -> tuple[str, list[Any]]:
         texts: list[str] = []
@@ -266,6 +270,16 @@ class Table:
             if settled(farthest, hits, k, within, rounding(self.dim, farthest**2)):
                 return hits
             limit *= 4  # so many are equally far that it is open which come first
+
+
+@functools.lru_cache(1000)
+def _named(statement: str, number: int) -> bytes:
+    return (
+        statement.replace("{table}", table_name(number))
+        .replace("{hnsw}", f"twinset_hnsw_{number}")
+        .replace("{known}", f"twinset_known_{number}")
+        .encode()
+    )
 
 
 # --- Conditions in SQL, over jsonb: what `where.holds` says, to the letter.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twinset.search.connections import Connections
@@ -22,10 +22,14 @@ from twinset.search.store import replaced
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
+    from twinset.search.postgresql.at_once import Statement
+
 Answer = TypeVar("Answer")
 
 # Seconds between two attempts to reach a server that is gone.
 _PAUSE = 0.1
+# All statements see what the first one saw.
+_OPENING = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Whoever holds the lock of a call.
 _END_OF_CALL = """
 SELECT pg_terminate_backend(pid) FROM pg_locks
@@ -37,12 +41,15 @@ class Transactions:
     """The transactions of a store."""
 
     def __init__(self, place: Address, number: int, first: Connection[Any]) -> None:
+        from twinset.search.postgresql.at_once import Prepared  # needs psycopg
+
         self.number = number  # the index's; another one after a switch
         self._place = place
         # Calls that are done and need not be remembered; those that changed items go when the next
         # of these comes, as without any the index would look as if it were new.
         self._heard: dict[bool, list[int]] = {True: [], False: []}
         self._connections = Connections(self._connect, first)
+        self._prepared = Prepared()
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -64,28 +71,25 @@ class Transactions:
         return self._repeated(attempt)
 
     def ask(
-        self, settings: str, statements: Sequence[tuple[bytes, list[Any]]]
-    ) -> tuple[Any, list[list[Any]]]:
+        self, settings: str, statements: Sequence[Statement], *, prepare: bool
+    ) -> tuple[int | None, list[list[Any]]]:
         """Read one state by statements, all on one way to the server and back.
 
-        Gives what the catalogue has of the approximate index, and the rows of each statement.
+        Gives the effort that the catalogue has of the approximate index, and each statement's rows.
         """
         catalogue = (
-            f"SELECT name, approximation, {settings} FROM twinset_indexes WHERE id = {self.number}"
+            f"SELECT name, (approximation ->> 'effort')::int, {settings} "
+            f"FROM twinset_indexes WHERE id = {self.number}"
         )
+        asked: list[Statement] = [(catalogue.encode(), ()), *statements]
+        several = len(statements) > 1  # one statement sees one state without our asking
+        if several:
+            asked = [(_OPENING, ()), *asked, (b"COMMIT", ())]
 
-        def attempt(connection: Connection[Any]) -> tuple[Any, list[list[Any]]]:
-            cursors = []
-            # one statement sees one state without our asking
-            several = connection.transaction() if len(statements) > 1 else nullcontext()
-            with several, connection.pipeline():
-                if len(statements) > 1:
-                    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                found = connection.execute(catalogue.encode())
-                for statement in statements:
-                    cursors.append(connection.cursor(binary=True))
-                    cursors[-1].execute(*statement)
-            return self._checked(found.fetchone()), [each.fetchall() for each in cursors]
+        def attempt(connection: Connection[Any]) -> tuple[int | None, list[list[Any]]]:
+            found = self._prepared.answers(connection, asked, prepare=prepare)
+            kept, *found = found[1:-1] if several else found
+            return self._checked(kept[0] if kept else None), found
 
         return self._repeated(attempt)
 
@@ -146,12 +150,9 @@ class Transactions:
         import psycopg
 
         # one text, as each statement is a way to the server and back
-        opening = (
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-            f"SELECT name, approximation FROM twinset_indexes WHERE id = {self.number}"
-        )
+        catalogue = f"SELECT name, approximation FROM twinset_indexes WHERE id = {self.number}"
         try:
-            answer = connection.execute(opening.encode())
+            answer = connection.execute(_OPENING + b"; " + catalogue.encode())
             answer.nextset()
             yield self._checked(answer.fetchone())
         except BaseException:
