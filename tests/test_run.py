@@ -14,6 +14,7 @@ import twinset.run
 from resuming import save_at_every_look
 from twinset.data import load as run_data
 from twinset.errors import DataError, NonFiniteLossError, RecipeError, UnfinishedError
+from twinset.evaluation.of_test_pairs import shown_pairs
 
 QUICK = {"epochs": 3, "batch_size": 16, "encoder": {"units": [8]}}
 LOAD = run_data.load_data_set
@@ -78,8 +79,15 @@ def loops(images, pairs):
     return [oracles.euclidean(rows[i], rows[j]) for (i, j) in pairs]
 
 
+def shown(images):
+    """The pairs that are scored, as lists: of two classes these are balanced ones."""
+    pairs = shown_pairs(images, seed=5)
+    both = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+    return list(both), pairs.same.tolist()
+
+
 def test_the_scores_are_those_of_the_saved_model_on_the_test_pairs(run):
-    pairs, same = oracles.tutorial_pairs(TEST.labels.tolist(), seed=5)
+    pairs, same = shown(TEST)
     apart = loops(twinset.SiameseModel.load(run.folder).embed(TEST), pairs)
     scores = run.report.scores
     assert scores.threshold == 0.5
@@ -100,8 +108,8 @@ def best_threshold(distances, same):
 
 
 def test_the_floors_threshold_comes_from_the_training_pairs(run):
-    known, known_same = oracles.tutorial_pairs(TRAIN.labels.tolist(), seed=5)
-    unseen, unseen_same = oracles.tutorial_pairs(TEST.labels.tolist(), seed=5)
+    known, known_same = shown(TRAIN)
+    unseen, unseen_same = shown(TEST)
     distances = loops(TEST.images / 255, unseen)
     threshold = best_threshold(loops(TRAIN.images / 255, known), known_same)
     tempting = best_threshold(distances, unseen_same)
