@@ -6,6 +6,7 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Collection
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -162,6 +163,9 @@ def _length(scope: Scope, limits: Limits) -> int:
     return min(int(value), limits.request_bytes) if value.isdigit() else 0
 
 
+@lru_cache(
+    1000
+)  # few names are asked for, and to read one as an address takes a tenth of a refusal
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
