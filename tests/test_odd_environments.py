@@ -4,11 +4,16 @@ Each row is a script of the shell in a folder with `photos/`, `run/` and `photos
 the command `twinset`, and `$LOCKED` runs one that rights of files hold for, though root starts it.
 """
 
+import asyncio
+import hashlib
+import io
+import json
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,6 +270,24 @@ CASES = {
         "dark/0.png",
     ),
     "threads without number": ("OMP_NUM_THREADS= $T index run photos --out w", 0, "12 added"),
+    # clocks, and several at once
+    "files of 1969, of 1970 and of times to come": (
+        "for t in -9999999 0 9999999999; do touch -d @$t photos/dark/1.png; "
+        "tar cf p.tar photos; $T check p.tar && $T index run photos --out w || exit; done",
+        0,
+        "11 unchanged",
+    ),
+    "four checks of the same images at once": (
+        "for i in 1 2 3 4; do $T check photos >said$i & done; wait; "
+        "for i in 2 3 4; do cmp said1 said$i || exit; done; cat said1",
+        0,
+        FIT,
+    ),
+    "two that index at once": (
+        "$T index run photos --out w & $T index run photos --out w; wait; $T inspect w",
+        0,
+        "w: 12 items of size",
+    ),
     # limits
     "one core": ("taskset -c 0 $T index run photos --out w", 0, "12 added"),
     "little memory": (f"ulimit -v 600000; $T {COMPARE}", 0, SAME),
@@ -291,6 +314,11 @@ def home(once, tmp_path_factory):
         twinset.fit(data, epochs=20, progress=False, encoder={"units": [8]}).save(root / "run")
         export(root / "run")
         index_images(root / "run", root / "photos", root / "photos.index", progress=False).close()
+        for part in ("train", "test"):  # what has a test part is cross-fitted no more
+            shutil.copytree(root / "photos", root / "parted" / part)
+        for file in sorted((root / "parted/test").rglob("*.png")):
+            other = rng.integers(0, 90, (8, 8), np.uint8) + np.uint8(150 * ("bright" in str(file)))
+            Image.fromarray(other).save(file)
         (root / "locked").mkdir()
         return root
 
@@ -326,3 +354,134 @@ def test_a_result_or_one_sentence(name, home, tmp_path):
     ours = [line for line in done.stderr.splitlines() if line.startswith("twinset: ")]
     assert len(ours) == (code == 2 and "ls: " not in words), said
     assert not [*tmp_path.rglob(".*.tmp")]
+
+
+TRAIN = "train parted --recipe tutorial --set epochs=2 --set encoder.units=[8] --out r"
+CHOOSE = "train parted --budget 0 --out r"
+INDEX = "index run photos --out w"
+INTERRUPTED, ENDED = (130, "twinset: interrupted."), (143, "twinset: ended by SIGTERM.")
+SAVED = "r: the model is trained and saved; its report is not done. To go on: twinset evaluate r."
+FULL = "File too large"
+
+# name: (command, moment, what happens then, (exit code, words that are said), what goes on)
+MOMENTS = {
+    "Ctrl-C while images are read": (TRAIN, "open dark/3.png", "SIGINT", INTERRUPTED, ""),
+    "SIGTERM while images are read": (TRAIN, "open dark/3.png", "SIGTERM", ENDED, ""),
+    "full while images are read": (TRAIN, "open dark/3.png", "full", (2, FULL), ""),
+    "Ctrl-C while a recipe is chosen": (CHOOSE, "says encode", "SIGINT", INTERRUPTED, ""),
+    "SIGTERM while a recipe is chosen": (CHOOSE, "says encode", "SIGTERM", ENDED, ""),
+    "Ctrl-C in an epoch": (
+        *(TRAIN, "says epoch 1/", "SIGINT"),
+        *((130, "interrupted; kept what was trained until then"), ""),
+    ),
+    "SIGTERM in an epoch": (TRAIN, "says epoch 1/", "SIGTERM", ENDED, f"{TRAIN} --resume"),
+    "full in an epoch": (TRAIN, "says epoch 1/", "full", (2, "could not be saved. File"), ""),
+    "Ctrl-C while a model is saved": (TRAIN, "os.rename encoder.keras", "SIGINT", INTERRUPTED, ""),
+    "SIGTERM while a model is saved": (TRAIN, "os.rename encoder.keras", "SIGTERM", ENDED, ""),
+    "full while a model is saved": (
+        *(TRAIN, "os.rename encoder.keras", "full", (2, "could not be saved. File"), ""),
+    ),
+    "Ctrl-C while it is judged": (
+        *(TRAIN, "os.rename report.json", "SIGINT", (130, f"interrupted. {SAVED}"), ""),
+    ),
+    "SIGTERM while it is judged": (
+        *(TRAIN, "os.rename report.json", "SIGTERM", (143, f"by SIGTERM. {SAVED}")),
+        "evaluate r",
+    ),
+    "full while it is judged": (
+        *(TRAIN, "os.rename report.json", "full", (2, "its report failed. File too large.")),
+        "",
+    ),
+    "Ctrl-C while an index reads": (INDEX, "open dark/3.png", "SIGINT", INTERRUPTED, INDEX),
+    "SIGTERM while an index reads": (INDEX, "open dark/3.png", "SIGTERM", ENDED, INDEX),
+    "full while an index reads": (INDEX, "open dark/3.png", "full", (2, "disk I/O"), INDEX),
+    "Ctrl-C while an index is made": (INDEX, "os.rename w", "SIGINT", INTERRUPTED, INDEX),
+    "SIGTERM while an index is made": (INDEX, "os.rename w", "SIGTERM", ENDED, INDEX),
+    "full while an index is made": (INDEX, "os.rename w", "full", (2, "disk I/O"), INDEX),
+    "a clock of 1970": (
+        TRAIN,
+        "",
+        "1970",
+        (0, ""),
+        "compare r photos/dark/0.png photos/dark/1.png",
+    ),
+    "a clock of 2200": (TRAIN, "", "2200", (0, ""), ""),
+    "a clock that is put back": (INDEX, "open dark/3.png", "1970", (0, "12 of 12 items"), INDEX),
+}
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    """Ask for a command, at a moment of which something happens; exit code and what it said."""
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    with subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("odd_moments.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    ) as running:
+
+        def ask(line, when="", what=""):
+            folder = Path.cwd()
+            (folder / "temporary").mkdir(exist_ok=True)
+            places = {"XDG_CACHE_HOME": "cache", "TMPDIR": "temporary"}
+            asked = {
+                "words": line.split(),
+                "when": when,
+                "what": what,
+                "folder": str(folder),
+                "environment": {name: str(folder / place) for name, place in places.items()},
+            }
+            running.stdin.write(f"{json.dumps(asked)}\n")
+            running.stdin.flush()
+            return json.loads(running.stdout.readline())
+
+        yield ask
+        running.stdin.close()
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_whatever_happens_at_whichever_moment(name, home, nursery):
+    line, when, what, (expected, words), then = MOMENTS[name]
+    shutil.copytree(home, "here")
+    os.chdir("here")
+    code, _, said = nursery(line, when, what)
+    assert "Traceback" not in said, said
+    assert (code, words in said) == (expected, True), said
+    assert len([each for each in said.splitlines() if each.startswith("twinset: ")]) == (code > 0)
+    # nothing is half there: neither drafts, nor a card beside another encoder, nor empty folders
+    assert not [*Path().rglob(".*.tmp"), *Path("temporary").iterdir()]
+    if Path("r/model.json").exists():
+        digest = hashlib.sha256(Path("r/encoder.keras").read_bytes()).hexdigest()
+        assert json.loads(Path("r/model.json").read_text())["encoder_sha256"] == digest
+    else:
+        assert not Path("r").exists() or any(Path("r").iterdir())
+    if then:
+        code, out, said = nursery(then)
+        assert code == 0, said
+        assert then != INDEX or "w: 12 items" in out
+
+
+def test_in_threads_of_a_loop_whose_streams_are_no_files(home, tmp_path, monkeypatch):
+    """As in a notebook."""
+    streams = [io.StringIO(), io.StringIO()]
+    monkeypatch.setattr("sys.stdout", streams[0])
+    monkeypatch.setattr("sys.stderr", streams[1])
+
+    def work(name):
+        data = twinset.load_images(home / "photos", progress=True)
+        model = twinset.fit(data, epochs=1, encoder={"units": [8]}, progress=True)
+        model.save(name)
+        with twinset.Index.build(model, home / "photos", f"{name}.w", progress=True) as index:
+            return len(index.search(home / "photos/dark/0.png", k=3))
+
+    async def main():
+        threads = (asyncio.to_thread(work, name) for name in "bc")
+        assert [work("a"), *await asyncio.gather(*threads)] == [3, 3, 3]
+        with pytest.raises(twinset.TwinsetError, match="Expected a thread without an event loop"):
+            twinset.serve(home / "run", port=0)
+
+    asyncio.run(main())
+    assert "epoch 1/1" in streams[1].getvalue()
+    assert not streams[0].getvalue()

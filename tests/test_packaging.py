@@ -1,8 +1,14 @@
 """What is published: one version, the same bytes from any folder, and a wheel that works alone."""
 
+import argparse
+import ast
 import importlib.util
+import itertools
+import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -11,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
+import pages
 import twinset
+from twinset.cli.app import arguments_of, commands
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -144,3 +152,102 @@ def test_a_newcomers_first_answer_from_the_wheel(wheel, tmp_path):
         assert "This page has no plots. Expected matplotlib" in text
         assert "<img" not in text
     assert not list((tmp_path / "run").glob("*.png"))
+
+
+def instructions(name):
+    """The instructions of a Dockerfile, each with its words; of lists in JSON their items."""
+    lines = [line for line in (ROOT / name).read_text("utf-8").splitlines() if line[:1] != "#"]
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind:
+            found = rest.removeprefix("CMD ") if kind == "HEALTHCHECK" else rest
+            yield kind, json.loads(found) if found[:1] == "[" else shlex.split(found)
+
+
+def parsed(words):
+    """Arguments of a command line, which has to be one of ours."""
+    assert words[0] == "twinset"
+    if words[1] == "--help":
+        return argparse.Namespace()
+    assert words[1] in commands()
+    return arguments_of(words[1]).parser.parse_intermixed_args(words[2:])
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.train"])
+def test_what_an_image_is_made_of_is_there(name, tmp_path):
+    """As nobody can build one here: files, user, packages, programs and command line."""
+    said = list(instructions(name))
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    copied = set()
+    for *sources, target in (words for kind, words in said if kind == "COPY"):
+        for each in sources:
+            copied.add(each)
+            assert f"!{each}" in ignored
+            place = tmp_path / target
+            if (ROOT / each).is_dir():
+                shutil.copytree(ROOT / each, place, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / each, place)
+    assert ignored[0] == "*"  # so nothing else is there, from which `pip install .` makes a wheel
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "made"]
+    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
+    assert len([*tmp_path.glob("made/*.whl")]) == 1
+    runs = [" ".join(words) for kind, words in said if kind == "RUN"]
+    assert "useradd --uid 10001 --no-create-home twinset" in " ".join(runs)
+    kinds = [kind for kind, _ in said]
+    assert max(i for i, kind in enumerate(kinds) if kind == "RUN") < kinds.index("USER")
+    assert dict(said)["USER"] == ["twinset"]
+    for run in runs:
+        pages.assert_extras(run)
+        assert "requirements.lock" not in run or "requirements.lock" in copied
+    version = dict(said)["FROM"][0].removeprefix("python:").removesuffix("-slim")
+    assert f"Programming Language :: Python :: {version}" in PROJECT["classifiers"]
+    for _, words in said:
+        for flag, program in itertools.pairwise(words):
+            if flag == "-c" and not program.endswith(".lock"):
+                for each in ast.walk(ast.parse(program)):
+                    if isinstance(each, ast.Import):
+                        assert all(importlib.util.find_spec(name.name) for name in each.names)
+    parsed([*dict(said)["ENTRYPOINT"], *dict(said)["CMD"]])
+
+
+def test_what_the_pages_ask_of_docker_is_what_its_images_do():
+    """Options and volumes of `docker build` and `docker run`, against the files."""
+    built, asked = {}, 0
+    docker = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    docker.add_argument("-f", default="Dockerfile")
+    docker.add_argument("-t")
+    docker.add_argument("-p")
+    docker.add_argument("-v", action="append", default=[])
+    docker.add_argument("--rm", action="store_true")
+    docker.add_argument("--user")
+    docker.add_argument("rest", nargs=argparse.REMAINDER)
+    lines = [
+        line
+        for page in pages.PAGES
+        for block in pages.blocks_of(page)
+        if block.note == "not run: needs Docker"
+        for line in block.commands()
+    ]
+    for program, kind, *words in map(shlex.split, lines):
+        assert program == "docker"
+        given = docker.parse_args(words)
+        if kind == "build":
+            assert given.rest == ["."]
+            built[given.t] = dict(instructions(given.f))
+            continue
+        asked += 1
+        image, *arguments = given.rest
+        said = built[image]
+        command = parsed([*said["ENTRYPOINT"], *(arguments or said["CMD"])])
+        inside = {each.split(":")[1] for each in given.v}
+        # what the command reads and writes comes from outside
+        places = [command.run, command.index] if command.__dict__.get("index") else []
+        places += [getattr(command, name, None) for name in ("data", "out")]
+        for place in filter(None, places):
+            whole = Path(said["WORKDIR"][0], place).as_posix()
+            assert any(whole == each or whole.startswith(f"{each}/") for each in inside), place
+        if given.p:
+            assert given.p.split(":")[1] == said["EXPOSE"][0] == str(command.port)
+    assert asked == len(built) == 2

@@ -15,6 +15,7 @@ from resuming import save_at_every_look
 from twinset.data import load as run_data
 from twinset.errors import DataError, NonFiniteLossError, RecipeError, UnfinishedError
 from twinset.evaluation.of_test_pairs import shown_pairs
+from twinset.files import run_folder
 
 QUICK = {"epochs": 3, "batch_size": 16, "encoder": {"units": [8]}}
 LOAD = run_data.load_data_set
@@ -184,6 +185,21 @@ def test_the_checkpoint_stays_until_the_model_is_saved(run, monkeypatch):
     assert "checkpoint.npz" not in names("out")
     for a, b in zip(resumed.encoder.get_weights(), run.model.encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_one_training_at_a_time_writes_to_a_folder():
+    refused = []
+
+    def again(now):
+        if not refused:
+            with pytest.raises(DataError, match="a folder that nobody else writes to. Another tr"):
+                twinset.train(out="run", resume=True, **QUICK)
+            refused.append(now)
+
+    twinset.train(out="run", progress=again, **QUICK)
+    assert refused
+    # and who asks for no place of their own gets one each
+    assert [run_folder(None, "a b").name for _ in range(2)] == ["a-b", "a-b-2"]
 
 
 def test_the_model_is_saved_before_it_is_scored(monkeypatch):

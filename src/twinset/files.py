@@ -7,8 +7,9 @@ import json
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -105,8 +106,10 @@ def run_folder(
 ) -> Path:
     """Make the folder of a run; without `out` a new one below `runs`, named after the recipe."""
     # before the training, so that a wrong path costs no epoch
-    folder = Path(out) if out is not None else _fresh(Path("runs") / _file_name(name))
+    folder = Path(out) if out is not None else Path("runs") / _file_name(name)
     try:
+        if out is None:
+            folder = _fresh(folder)
         if folder.exists() and not folder.is_dir():
             raise DataError(f"{folder}: expected a folder to write to. Received a file.")
         if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
@@ -131,7 +134,36 @@ def _file_name(name: str) -> str:
 
 
 def _fresh(folder: Path) -> Path:
+    # made here: of two that ask at once, each gets its own
     candidate, number = folder, 2
-    while candidate.exists():
-        candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
-    return candidate
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            candidate, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+        else:
+            return candidate
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder that one process at a time may write to; a DataError tells of another."""
+    if sys.platform == "win32":  # where a folder cannot be held
+        yield
+        return
+    import fcntl
+
+    # of the folder itself: nothing lies in it for that, and who dies lets go
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a network disk may know no locks
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DataError(
+                    f"{folder}: expected a folder that nobody else writes to. Another training "
+                    "does so right now: wait for its end, or choose another --out."
+                ) from None
+        yield
+    finally:
+        os.close(held)

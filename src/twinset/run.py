@@ -25,7 +25,7 @@ from twinset.evaluation.choice import Choice, choose
 from twinset.evaluation.crossfit import CROSSFIT, CrossFitted, cross_calibrated, crossfit
 from twinset.evaluation.of_test_pairs import judged_on, score, shown_pairs
 from twinset.exporters.export import ready
-from twinset.files import run_folder
+from twinset.files import alone, run_folder
 from twinset.metrics.pairs import parse_rule
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
@@ -128,7 +128,7 @@ def train(
     if not first:
         progress, tell = False, None
     state = folder / CHECKPOINT
-    try:
+    with _held(folder, first):
         told: dict[str, Any] = {"allow_leaks": allow_leaks, "progress": progress, "tell": tell}
         parts = load_parts(data, chosen, pairs=pairs, columns=columns, **told)
         if not resume and first:
@@ -148,25 +148,38 @@ def train(
             checkpoint=state,
             keep_checkpoint=True,
         )
-    except BaseException:
-        if first and not any(folder.iterdir()):  # leave no empty folder behind
-            folder.rmdir()
-        raise
-    seconds = time.perf_counter() - started
-    processes.leave()
-    if not first:
-        return Run(folder, model, None)
-    _save(model, folder, parts, Origin(data, pairs, columns or {}))
-    found = None if choice is None else choice.found
-    model, found = _calibrated(model, folder, parts, found, progress, tell)
-    with _step(folder, "its graph for ONNX Runtime"):
-        if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
-            ready(model, folder, tell)
-    with _step(folder, "its evaluation"):
-        judged = judged_on(parts, found, model)
-        report = score(model, parts.fit, judged, shown, fit_seconds=seconds, choice=choice)
-    _write(report, model, folder)
+        seconds = time.perf_counter() - started
+        processes.leave()
+        if not first:
+            return Run(folder, model, None)
+        _save(model, folder, parts, Origin(data, pairs, columns or {}))
+        found = None if choice is None else choice.found
+        model, found = _calibrated(model, folder, parts, found, progress, tell)
+        with _step(folder, "its graph for ONNX Runtime"):
+            if isinstance(model.preprocessing, Preprocessing):  # a graph takes pixels, not vectors
+                ready(model, folder, tell)
+        with _step(folder, "its evaluation"):
+            judged = judged_on(parts, found, model)
+            report = score(model, parts.fit, judged, shown, fit_seconds=seconds, choice=choice)
+        _write(report, model, folder)
     return Run(folder, model, report)
+
+
+@contextmanager
+def _held(folder: Path, first: bool) -> Iterator[None]:
+    # by one training at a time; of one that came to nothing no empty folder is left behind
+    if not first:
+        yield
+        return
+    with alone(folder):
+        try:
+            yield
+        except BaseException as error:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+            elif isinstance(error, KeyboardInterrupt) and (folder / CHECKPOINT).exists():
+                error.args = error.args or ("To go on: the same command with --resume.",)
+            raise
 
 
 def _calibrated(
@@ -308,8 +321,12 @@ def _write(report: Report, model: SiameseModel, folder: Path) -> None:
 @contextmanager
 def _step(folder: Path, what: str, next_: str = "") -> Iterator[None]:
     # whatever fails after a training: the model is there
+    go_on = f"To go on: {next_ or f'twinset evaluate {folder}'}."
     try:
         yield
+    except KeyboardInterrupt as error:
+        error.args = (f"{folder}: the model is trained and saved; {what} is not done. {go_on}",)
+        raise
     except Exception as error:
         reason = str(error)
         if isinstance(error, OSError):
@@ -318,5 +335,5 @@ def _step(folder: Path, what: str, next_: str = "") -> Iterator[None]:
             reason = f"{type(error).__name__}: {error}"
         raise UnfinishedError(
             f"{folder}: the model is trained and saved, but {what} failed. {reason.rstrip('.')}. "
-            f"To go on: {next_ or f'twinset evaluate {folder}'}."
+            f"{go_on}"
         ) from error

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
+import pages
 import twinset
 from halves import Halves, write
 from twinset.cores import cores
@@ -243,6 +246,48 @@ def test_two_raylets_write_the_same_though_a_worker_is_killed(monkeypatch):
     assert done.stdout.splitlines()[-1:] == ["10 3 ['b/broken.png']"], done.stderr
     embed_images(Halves(), "photos", "local.parquet")
     assert parquet.read_table("ray.parquet").equals(parquet.read_table("local.parquet"))
+
+
+@pytest.mark.clusters
+def test_the_cluster_of_the_page(command, monkeypatch):
+    """The lines of docs/bulk.md; the machines are this one, with a core each."""
+    (block,) = (
+        each for each in pages.blocks_of(pages.ROOT / "docs/bulk.md") if "ray " in each.text
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    lines = block.text.replace("10.0.0.1:6379", f"127.0.0.1:{port}").replace("/nfs/", "")
+    install, *machines, embed = (shlex.split(line, comments=True) for line in lines.splitlines())
+    pages.assert_extras(block.commands()[0])
+    assert install[0] == "pip"
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    monkeypatch.setattr("twinset.models.onnx_model.load_model", Halves.load)
+    Path("runs/photos").mkdir(parents=True)
+    Halves().save("runs/photos")
+    small = ["--block", "--num-cpus=1", f"--object-store-memory={80 * 2**20}"]
+    running = []
+    try:
+        for ray, *words in machines:
+            assert ray == "ray"
+            if "--head" in words:
+                words += [
+                    f"--port={port}",
+                    "--node-ip-address=127.0.0.1",
+                    "--include-dashboard=false",
+                ]
+            script = [sys.executable, "-m", "ray.scripts.scripts", *words, *small]
+            running.append(subprocess.Popen(script, stdout=subprocess.PIPE, text=True))
+            assert any("Ray runtime started" in line for line in running[-1].stdout)
+        told = command(*embed[1:])
+    finally:
+        for each in running:
+            each.terminate()
+            each.communicate(timeout=60)
+    assert told.code == 0, told.err
+    embed_images(Halves(), "photos", "local.parquet")
+    assert parquet.read_table("vectors.parquet").equals(parquet.read_table("local.parquet"))
 
 
 def test_a_cluster_that_is_not_there_is_told(monkeypatch):

@@ -1,6 +1,7 @@
 """Training in several processes: joining, agreeing, being lost. Two real ones do it all at once."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -12,7 +13,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
+import pages
+import srun
 from twinset.cli import processes as started
 from twinset.errors import RecipeError, TrainingError
 from twinset.training import processes
@@ -123,6 +127,38 @@ def test_who_is_killed_is_named(both):
     expected = "TrainingError: Expected 2 processes. Process 1 does not answer any more"
     assert both.told[0]["killed"].startswith(expected)
     assert both.took < 20
+
+
+@pytest.mark.clusters
+@jax_only
+def test_a_step_of_slurm_trains_together(tmp_path):
+    """The line of docs/processes.md, where `srun` is a stand-in that tells what Slurm tells."""
+    (line,) = (
+        each
+        for block in pages.blocks_of(pages.ROOT / "docs/processes.md")
+        for each in block.commands()
+        if each.startswith("srun ")
+    )
+    for name, script in (("srun", srun.__file__), ("twinset", "-m twinset")):
+        (tmp_path / name).write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    images, labels = np.random.default_rng(0).integers(0, 255, (12, 6, 6), np.uint8), "ab" * 6
+    for i, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        path = tmp_path / "photos" / label / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    done = subprocess.run(
+        ["sh", "-c", f"{line} --recipe tutorial --set epochs=2 --set encoder.units=[8]"],
+        cwd=tmp_path,
+        env=os.environ
+        | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch 2/2") == 1  # of two processes the first speaks
+    assert (tmp_path / "runs/first/report.html").exists()
 
 
 def test_one_process_asks_nobody():

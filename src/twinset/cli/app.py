@@ -10,11 +10,14 @@ import inspect
 import io
 import os
 import pkgutil
+import signal
 import sys
+import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import twinset
 from twinset import cli
@@ -98,6 +101,7 @@ def main() -> None:
         # names of files hold half characters, and a terminal may not know all of ours
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    _end_as_by_ctrl_c()
     os.environ["MPLBACKEND"] = "agg"  # pictures go to files: a wrong name would end the command
     try:
         code = run(sys.argv[1:])
@@ -110,10 +114,29 @@ def main() -> None:
         code = 1
     except OSError as error:  # a full disk, a folder without permission
         code = _fail(f"{error.filename or 'input or output'}: {error.strerror or error}.")
-    except KeyboardInterrupt:
-        note("twinset: interrupted.")
+    except _Ended as end:
+        note(f"twinset: ended by SIGTERM. {end}".rstrip())
+        code = 128 + signal.SIGTERM
+    except KeyboardInterrupt as end:
+        note(f"twinset: interrupted. {end}".rstrip())
         code = INTERRUPTED
     sys.exit(code)
+
+
+class _Ended(KeyboardInterrupt):
+    """SIGTERM, by which a scheduler, a container or a shutdown of the machine ends a command."""
+
+
+def _end_as_by_ctrl_c() -> None:
+    # else a draft of a file, or half a folder, would stay
+    def end(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the next one ends at once
+        raise _Ended
+
+    # who ignores it, or has a handler of their own, knows why
+    here = threading.current_thread() is threading.main_thread()
+    if here and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
 
 
 def _fail(message: str) -> int:

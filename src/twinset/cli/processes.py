@@ -95,6 +95,7 @@ def joined(place: Place | None) -> Iterator[None]:
         return
     import threading
 
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who started it says so
     _apart()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     from twinset.training.processes import together
@@ -179,9 +180,7 @@ class _Children:
         self._folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="twinset-")))
         self._numbers = [place.index for place in places]
         self._interrupts = 0
-        for number, handler in ((signal.SIGINT, self._interrupt), (signal.SIGTERM, self._end)):
-            before = signal.signal(number, handler)
-            held.callback(signal.signal, number, before)
+        held.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, self._interrupt))
         self._running: list[subprocess.Popen[bytes]] = []
         held.callback(self._stop)
         command = [sys.executable, "-m", "twinset", *words]
@@ -275,10 +274,6 @@ class _Children:
         for process in self._running if self._interrupts > 1 else self._running[:1]:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-
-    def _end(self, *_: Any) -> None:
-        self._stop()
-        sys.exit(128 + signal.SIGTERM)
 
     def _stop(self) -> None:
         import subprocess

@@ -153,7 +153,6 @@ def _files(address: str) -> tuple[Any, str]:
     except ImportError:  # the package of a service, of which pyarrow knows some by itself
         native, path = FileSystem.from_uri(address)
         files = ArrowFSWrapper(native)
-        files.protocol = address.partition("://")[0]
     return files, path
 
 

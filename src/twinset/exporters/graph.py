@@ -28,6 +28,7 @@ from twinset.exporters import onnx_layers
 from twinset.models.card import Essentials
 from twinset.models.embedder import Embedder, batch_size_for
 from twinset.models.onnx_model import ABOUT
+from twinset.networks.own import encoder_bytes
 from twinset.networks.pretrained import OnnxTrunk
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def exported(
             write_export(encoder, image_shape, kind, target)
             return target.read_bytes()
         # Keras fixes its back end at its first import, so no second one can run in here
-        encoder.save(source)
+        source.write_bytes(encoder_bytes(encoder))
         command = [sys.executable, "-c", _SCRIPT, kind, str(source), str(target)]
         environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
         done = subprocess.run(

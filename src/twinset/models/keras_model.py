@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -40,7 +39,7 @@ from twinset.models.embedder import Embedder, Images, batch_size_for
 from twinset.models.history import EpochRecord, read_history, to_csv
 from twinset.models.hub import local_folder
 from twinset.networks.layers import Frozen
-from twinset.networks.own import load_encoder
+from twinset.networks.own import encoder_bytes, load_encoder
 from twinset.networks.pretrained import OnnxTrunk
 from twinset.progress import Wanted
 from twinset.recipe import ENCODERS, Recipe
@@ -131,10 +130,7 @@ class SiameseModel(Embedder):
     def save(self, folder: str | Path) -> None:
         """Write the model to a folder: encoder.keras, recipe.toml, history.csv, model.json."""
         target = Path(folder)
-        # Keras writes to files alone, and not in one step
-        with tempfile.TemporaryDirectory() as draft:
-            self.encoder.save(Path(draft, ENCODER))
-            encoder = Path(draft, ENCODER).read_bytes()
+        encoder = encoder_bytes(self.encoder)
         self.__dict__.pop("digest", None)  # the weights may have been changed since
         # Each whole or not at all, the card last: it holds the encoder's digest, so that a save cut
         # short, or an old card beside a new encoder, is recognised and never loaded.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tempfile
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -171,6 +175,20 @@ def _embed(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.floati
             f"{kind} of shape {size}: end with a pooling or Flatten layer, and a Dense layer."
         )
     return np.asarray(found, np.float32)
+
+
+def encoder_bytes(encoder: keras.Model) -> bytes:
+    """Write an encoder as the content of a .keras file."""
+    # Keras would date the parts by the clock, and an archive knows no time before 1980: one that
+    # nobody has set, as of a small computer without a battery, would cost a training.
+    content = io.BytesIO()
+    with tempfile.TemporaryDirectory() as draft, zipfile.ZipFile(content, "w") as archive:
+        encoder.save(draft, zipped=False)
+        for path in sorted(filter(Path.is_file, Path(draft).rglob("*"))):
+            part = zipfile.ZipInfo(path.relative_to(draft).as_posix())
+            part.external_attr = 0o644 << 16
+            archive.writestr(part, path.read_bytes())
+    return content.getvalue()
 
 
 def load_encoder(path: str | os.PathLike[str]) -> keras.Model:

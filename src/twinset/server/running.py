@@ -213,7 +213,7 @@ def serve(
     Raises:
         ModelError: no graph there.
         StoreError: no index there, or one of another model that keeps no copy of it.
-        TwinsetError: the port is taken.
+        TwinsetError: the port is taken; an event loop runs already, as in a notebook.
 
     Example:
         >>> import signal, tempfile
@@ -229,6 +229,12 @@ def serve(
         ...     twinset.serve(folder, port=0, ready=stop)
         http://127.0.0.1
     """
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        raise TwinsetError(
+            "Expected a thread without an event loop. Received one that runs one, as notebooks do: "
+            "`await asyncio.to_thread(twinset.serve, …)`, or `twinset serve` in a terminal."
+        )
     # first, so that a port that is taken is told before a model is loaded
     with _listening(host, port) as listening:
         service = open_service(
