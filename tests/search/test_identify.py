@@ -13,8 +13,9 @@ from twinset import distance
 from twinset.errors import DataError, StoreError
 from twinset.metrics.fusion import fit_posterior, posterior
 from twinset.metrics.trials import RULES, join, leave_out, spreads
+from twinset.report.index_page import draw_identities
 from twinset.search.gallery import Gallery, View, rank
-from twinset.search.identification import IdentitySettings
+from twinset.search.identification import Identification, IdentitySettings, and_more
 from twinset.search.index import Index
 from twinset.search.items import Items, Signature
 from twinset.search.store import create_store, open_store
@@ -384,3 +385,12 @@ def test_identities_are_chosen_anew_when_enough_was_put_in():
             index.put(Items([f"new{turn}"], held.vectors[:1], [{"who": "a"}]))
             chosen = index.identities.references
             assert chosen == before.references + (0 if turn < 2 else 3)
+
+
+def test_of_several_images_the_first_is_drawn(tmp_path):
+    query = str(tmp_path / "query.png")
+    write(query, 0.0, 0.0)
+    about = IdentitySettings("who", "nearest", "so told", 0.5, "EER", 3, 1, "a1")
+    for images in (1, 3):
+        asked = Identification(query + and_more(images), (), about, images)
+        assert len(draw_identities([asked]).axes[0].images) == 1, "a hatched place is no image"

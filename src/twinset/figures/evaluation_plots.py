@@ -36,10 +36,10 @@ def reliability(predicted: ArrayLike, observed: ArrayLike, mass: ArrayLike) -> F
         axes.plot(p, o, color=INK, linewidth=1.4, marker="o", markersize=4.5, clip_on=False)
         axes.set_ylim(0, 1)
         axes.set_ylabel("share that is the same")
-        axes.text(
-            0.05, 0.93, "above: more often the same than predicted", fontsize=SMALL, color=MUTED
-        )
-        axes.text(0.95, 0.05, "below: less often", fontsize=SMALL, color=MUTED, ha="right")
+        # on white, for the line may pass
+        look: Any = {"fontsize": SMALL, "color": MUTED, "bbox": {"fc": "w", "ec": "none", "pad": 1}}
+        axes.text(0.05, 0.93, "above: more often the same than predicted", **look)
+        axes.text(0.95, 0.05, "below: less often", ha="right", **look)
         under = canvas.inset(figure, 0.78, 3.85, WIDTH - 1.0, 0.75)
         # how many pairs a point rests on, or the few of an outer bin would impress
         under.bar(p, m, width=0.012, color=MUTED, clip_on=False)

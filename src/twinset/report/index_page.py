@@ -20,7 +20,7 @@ from twinset.report.page import render
 from twinset.search.answer import Answer, for_people
 from twinset.search.checked import Metadata
 from twinset.search.duplicates import Duplicates
-from twinset.search.identification import Identification
+from twinset.search.identification import Identification, and_more
 from twinset.search.items import Neighbour
 from twinset.search.review import Review
 
@@ -58,7 +58,7 @@ def _drawn(
     rows = [
         figures.Row(
             answer.query,
-            _thumbnail(FileSource(answer.query, answer.query)),
+            _thumbnail(FileSource(_first(answer), answer.query)),
             [_name(one) for one, _, _ in own],
             [_thumbnail(picture_of(one.metadata)) for one, _, _ in own],
             [label for _, label, _ in own],
@@ -68,6 +68,11 @@ def _drawn(
         for answer, own in zip(answers, found, strict=True)
     ]
     return figures.neighbours(rows, threshold=threshold)
+
+
+def _first(answer: Answer | Identification) -> str:
+    images = answer.images if isinstance(answer, Identification) else 1
+    return answer.query.removesuffix(and_more(images))
 
 
 def draw_duplicates(found: Duplicates) -> Figure:

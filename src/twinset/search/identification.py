@@ -119,6 +119,11 @@ class Identity:
     references: int  # how many it has
 
 
+def and_more(images: int) -> str:
+    """Say after the first of several images how many more a query has."""
+    return f" and {images - 1:,} more" if images > 1 else ""
+
+
 @dataclass(frozen=True)
 class Identification:
     """The answer of an index to the question who is shown; true if that is somebody known.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from twinset.errors import StoreError
 from twinset.search.answer import Changes
 from twinset.search.checked import checked_k, checked_text
-from twinset.search.identification import Identification, Identity, IdentitySettings
+from twinset.search.identification import Identification, Identity, IdentitySettings, and_more
 from twinset.search.index_sources import Many, One, embed_queries
 from twinset.search.items import Items, Neighbour
 from twinset.search.thresholds import Judging
@@ -178,8 +178,7 @@ class Identifying(Judging):
         if not len(vectors):
             raise StoreError("Expected an image to identify. Received none.")
         if together:
-            more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-            names = [names[0] + more]
+            names = [names[0] + and_more(len(names))]
         asked = settings.column, conditions(where)
         gallery = self._gallery(*asked)
         if not gallery.names:

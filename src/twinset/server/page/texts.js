@@ -214,6 +214,10 @@ export const TEXTS = {
   "threshold.matches": ["of {items} items have a match", "sur {items} éléments ont une correspondance"],
   "threshold.groups": ["in {n} chain of two or more, joined by steps of at most this|in {n} chains of two or more, joined by steps of at most this", "en {n} chaîne de deux ou plus, par pas de cette distance au plus|en {n} chaînes de deux ou plus, par pas de cette distance au plus"],
   "threshold.no-curve": ["This model keeps no error rates: train it again with this version of twinset to see what a threshold costs.", "Ce modèle ne conserve pas ses taux d’erreur : entraînez-le à nouveau avec cette version de twinset pour voir ce que coûte un seuil."],
+  "threshold.promised": [
+    "Promised, judged by images that had no part in its choice: {fmr} false, {fnmr} missed",
+    "Promesse, jugée sur des images qui n’ont pas servi à le choisir : {fmr} fausses, {fnmr} manquées",
+  ],
   "threshold.places": ["Thresholds with a name", "Seuils qui ont un nom"],
   "threshold.own": ["The model’s own, for {rule}", "Celui du modèle, pour {rule}"],
   "threshold.for": ["For {rule}", "Pour {rule}"],

@@ -49,7 +49,7 @@ function Desk({ told, query, model, again }) {
     <section class="stack" aria-label=${t("threshold.places")}>
       <h2>${t("threshold.places")}</h2>
       <ul class="places">
-        ${[own, ...(told.alternatives)].map((one, k) => html`<${Place} key=${one.rule} at=${at} value=${one.value} name=${t(k ? "threshold.for" : "threshold.own", { rule: rule(one.rule) })} move=${move} />`)}
+        ${[own, ...(told.alternatives)].map((one, k) => html`<${Place} key=${one.rule} at=${at} value=${one.value} name=${t(k ? "threshold.for" : "threshold.own", { rule: rule(one.rule) })} promised=${promised(told, one)} move=${move} />`)}
         ${told.points.map((one) => html`<${Place} key=${`point ${one.name}`} at=${at} value=${one.threshold} name=${one.name} saved move=${move} onGone=${model.writable && token.get() && (() => drop(one.name, again))} />`)}
       </ul>
       <div class="row">
@@ -82,10 +82,18 @@ function Left({ cost, index }) {
   </section>`;
 }
 
-function Place({ at, value, name, saved, move, onGone }) {
+/** What a threshold promises, where that is not what the curve says of it: which pairs chose it matters. */
+function promised(told, one) {
+  const { fmr, fnmr } = costs(told, one.value);
+  if (!fmr || one.fmr == null || one.fnmr == null) return "";
+  const rates = { fmr: percent(one.fmr), fnmr: percent(one.fnmr) };
+  return rates.fmr === percent(fmr.share) && rates.fnmr === percent(fnmr.share) ? "" : t("threshold.promised", rates);
+}
+
+function Place({ at, value, name, promised, saved, move, onGone }) {
   const here = Math.abs(at - value) < 1e-4;
   return html`<li class=${here ? "here" : ""}>
-    <button class="place" type="button" aria-pressed=${here} onClick=${() => move(value)}><span class="number">${far(value)}</span><span>${name}</span></button>
+    <button class="place" type="button" aria-pressed=${here} onClick=${() => move(value)}><span class="number">${far(value)}</span><span>${name}${promised && html`<br /><span class="quiet small">${promised}</span>`}</span></button>
     ${onGone && html`<button class="button plain slim" type="button" aria-label=${t("threshold.drop", { name })} onClick=${onGone}><${Icon} name="close" /></button>`}
   </li>`;
 }
