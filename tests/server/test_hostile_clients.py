@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import time
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -263,3 +265,32 @@ def test_answers_and_log_are_discreet(server, caplog):
     assert "PNG" not in caplog.text
     assert "IHDR" not in caplog.text
     assert "my-own-token" not in caplog.text
+
+
+def answered(url):
+    """How many requests for files were answered, or are in the hands of the system."""
+    told = ask(url, get("/metrics")).body.decode()
+    found = re.search(
+        r'^twinset_requests_total{route="other",status="200"} (\S+)', told, re.MULTILINE
+    )
+    return float(found[1]) if found else 0
+
+
+@pytest.mark.parametrize(("seconds", "cut"), [(0.2, True), (20, False)])
+def test_who_does_not_read_is_cut_off_after_a_while(home, seconds, cut):
+    with limited(home, body_seconds=seconds) as url:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.settimeout(10)
+            deaf.connect((urlsplit(url).hostname, urlsplit(url).port))
+            sent, held = 0, False
+            while not held:  # until the system keeps no more for it
+                assert sent < 400, "the answers went nowhere"
+                deaf.sendall(get("/fonts/newsreader.woff2") * 24)
+                sent += 24
+                end = time.monotonic() + 1
+                while answered(url) < sent and not (held := time.monotonic() > end):
+                    time.sleep(0.02)
+            found = answers(deaf, sent)
+        assert ask(url, LIVE).status == 200
+    assert (len(found) < sent) is cut

@@ -164,8 +164,12 @@ def token(page, server):
 def test_keys_decide_and_undo(browser, writable):
     index = writable.service.index
     with visited(browser, f"{writable.url}/review?count=6") as page:
+        page.get_by_label("Token").wait_for()
+        check(page)
         token(page, writable)
         page.locator(".review-top", has_text="1 of 6").wait_for()
+        page.locator(".review-images").wait_for()
+        check(page)
         [first, second, *_] = writable.http.get("/api/v1/review?count=6").json()["questions"]
         page.keyboard.press("d")
         page.locator(".review-said", has_text="they are never in one group again").wait_for()

@@ -178,8 +178,9 @@ class Connection(HttpToolsProtocol):
 
 _BACKLOG = 2048  # connections that wait to be accepted
 _OWN_FILES = 512  # that are open beside connections
-# uvloop lets one connection in by each door in a turn of its loop, and a turn of a busy server
-# takes long: of 640 who came at once the last waited for eight seconds before they were heard.
+# uvloop lets one connection in by each door in a turn of its loop, where Python's own lets in all
+# who wait; and a turn of a busy server takes long. Of 640 clients who came at once some were heard
+# after eight seconds.
 _DOORS = 32
 _ALONE = 0.3  # seconds after the start in which whoever waited for it is answered alone
 
@@ -321,9 +322,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         """Listen, and tell where."""
-        await super().startup(
-            [one if k == 0 else one.dup() for one in sockets for k in range(_DOORS)]
-        )
+        if type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
+            sockets = [*sockets, *(sockets[0].dup() for _ in range(_DOORS - 1))]
+        await super().startup(sockets)
         hangup = getattr(signal, "SIGHUP", None)  # Windows has none
         if hangup is not None and threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(hangup, self.renew)
