@@ -4,6 +4,7 @@ Run as a program, in an empty folder. Keras is there before: what its import cha
 Also what was written and which sockets were opened, as Python sees it, and what a fork is told.
 """
 
+import gc
 import json
 import locale
 import logging
@@ -116,3 +117,4 @@ if __name__ == "__main__":
         forked = pool.apply_async(embed, made).get(60)
     told = {"changed": changed, "sockets": sorted(sockets), "written": sorted(written)}
     print(json.dumps(told | {"forked": forked}))  # noqa: T201
+    gc.freeze()  # to look for garbage at the end takes most of a second

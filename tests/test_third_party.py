@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).parent / "third_party"
 
 
 ALL = """
-import contextlib, io, json, sys
+import contextlib, gc, io, json, sys
 from twinset.cli.app import run
 said = {}
 for command in json.load(sys.stdin):
@@ -30,6 +30,7 @@ for command in json.load(sys.stdin):
         run(command)
     said[command[0]] = out.getvalue()
 print(json.dumps(said))
+gc.freeze()  # to look for garbage at the end takes most of a second
 """
 
 
@@ -48,7 +49,7 @@ def said(tmp_path_factory):
     for name in ("standing.png", "lying.png"):
         Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / name)
     commands = [
-        ["train", "stripes://20", "--out", "run", *chosen, "--json"],
+        ["train", "stripes://20", "--recipe", "tutorial", "--out", "run", *chosen, "--json"],
         ["compare", "run", "standing.png", "lying.png", "--json"],
         ["check", "stripes://20", "--json"],
         ["index", "run", "stripes://20", "--out", "stripes.index"],
