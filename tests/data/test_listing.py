@@ -130,7 +130,11 @@ def test_the_working_folder_may_change_after_listing(monkeypatch):
         ("book.XLSX", {}, r"Received a file .XLSX: it is a spreadsheet; save it as CSV"),
         ("labels.txt", {}, r"Received a file .txt: write what it says as a table"),
         ("one.jpg", {}, r"Received a file .jpg: it is one image; pass the folder"),
-        ("https://example.org/photos", {}, "a .parquet file, as HTTP lists no folders"),
+        (
+            "https://example.org/photos",
+            {},
+            "a .parquet file or an archive, as HTTP lists no folders",
+        ),
         ("shop://shoes", {}, "source of data out of .*Received 'shop'"),
         ("bare", {}, "Received a file without suffix"),
         ("pets.csv", {"classes": "top"}, "no `classes` for a table of images .*Received 'top'"),

@@ -8,7 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
@@ -175,7 +175,7 @@ FORMATS: tuple[str, ...] = (
     PpmImagePlugin.PpmImageFile.format,
 )
 # Position and bytes that such a file has there → a further format and its plugin, imported when
-# such a file comes, or `twinset compare` would wait for all of them. AVIF came with Pillow 11.3.
+# such a file comes, or `twinset compare` would wait for all of them.
 _RARER = (
     (0, b"II", "TIFF", "PIL.TiffImagePlugin"),
     (0, b"MM", "TIFF", "PIL.TiffImagePlugin"),
@@ -300,9 +300,8 @@ def turn(picture: Image.Image) -> Image.Transpose | None:
 def _formats(data: bytes) -> tuple[str, ...]:
     for start, mark, name, plugin in _RARER:
         if data.startswith(mark, start):
-            with suppress(ImportError):
-                importlib.import_module(plugin)
-                return (*FORMATS, name)
+            importlib.import_module(plugin)
+            return (*FORMATS, name)
     return FORMATS
 
 
