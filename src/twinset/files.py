@@ -44,11 +44,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def check_writable(target: Path) -> None:
-    """Refuse a file or folder that cannot be made, before the work whose result it is for.
-
-    Raises:
-        OSError: as the writing would.
-    """
+    """Refuse a file or folder that cannot be made, before the work whose result it is for."""
     whole = target.absolute()
     places = (whole, *whole.parents) if whole.is_dir() else whole.parents
     folder = next((each for each in places if each.exists()), whole.parent)

@@ -262,9 +262,6 @@ def plain_values(source: str | Path) -> Mapping[str, Any]:
 def parse_setting(text: str) -> tuple[str, Any]:
     """Split a `key=value` of the command line; the value is read as TOML, else as plain text.
 
-    Raises:
-        RecipeError: there is no `=`.
-
     Example:
         >>> parse_setting("loss.margin=2.5"), parse_setting("name=mine")
         (('loss.margin', 2.5), ('name', 'mine'))

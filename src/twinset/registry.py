@@ -57,12 +57,7 @@ class Registry:
         return name in self._ours or name in self._places
 
     def load(self, name: str) -> Any:
-        """Import what a name stands for.
-
-        Raises:
-            TwinsetError: no such name, or the package that declares it cannot be imported; of the
-                class that the registry was made with.
-        """
+        """Import what a name stands for; errors are of this registry's class."""
         if name not in self:
             hint = suggestion(str(name), self._places)
             raise self._error(

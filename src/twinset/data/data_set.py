@@ -43,10 +43,6 @@ def load_data_set(
     unless a model's `preprocessing` does. `pairs` is a table of judged pairs, whose images may be
     those of the data, or with None those that it names itself. `columns` names those of the data's
     table that are not called as usual: {"image": "photo", "label": "person"}.
-
-    Raises:
-        DataError: no such data, nothing that can be read, or not what the model takes.
-        DownloadError: no source could provide the built-in set.
     """
     listing = listing_of(data, pairs, progress=progress, **(columns or {}))
     vectors = listing.rows is not None and listing.rows.dtype != np.uint8

@@ -190,9 +190,6 @@ def list_pairs(pairs: str | Path, data: str | Path | None = None, **asked: Any) 
 
     A name is an id of the data set, or a path below its folder, or one that begins at the table's
     folder. Of a data set with classes all images are listed, of another those that have a pair.
-
-    Raises:
-        DataError: the table cannot be read, has no judgement, or names nothing that is there.
     """
     table = read_pair_table(pairs)
     names = list(dict.fromkeys([*table.left, *table.right]))

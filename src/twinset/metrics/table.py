@@ -73,11 +73,7 @@ METRICS: dict[str, Metric] = {}
 
 
 def register(metric: Metric) -> None:
-    """Add a metric to the table.
-
-    Raises:
-        DataError: there is one with this key.
-    """
+    """Add a metric to the table."""
     if metric.key in METRICS:
         raise DataError(
             f"Expected a key that no metric has. Received {metric.key!r}: choose another."

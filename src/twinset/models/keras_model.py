@@ -205,11 +205,7 @@ def _first_process() -> int:
 
 
 def refuse_fork() -> None:
-    """Refuse Keras in a fork of a process that has computed with it: there it waits for ever.
-
-    Raises:
-        ModelError: this is such a process.
-    """
+    """Refuse Keras in a fork of a process that has computed with it: there it waits for ever."""
     if _first_process() != os.getpid():
         raise ModelError(
             "Expected Keras in the process that used it first. Received a fork of that process, "

@@ -84,42 +84,19 @@ class Store(Switchable, Paged, ABC):
         """Count the items."""
 
     def add(self, items: Items, *, replace: bool = False) -> None:
-        """Put items in.
-
-        Args:
-            items: embeddings of this store's size.
-            replace: put the new ones in the place of those with the same ids; they then count as
-                put in anew. Defaults to False.
-
-        Raises:
-            StoreError: another size; an id that is there already, and not `replace`.
-        """
+        """Put items in; `replace` those with the same ids, which then count as put in anew."""
         checked_vectors(items.vectors, "vectors", self.signature.dim)
         if len(items):
             self._add(items, replace)
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Take items out.
-
-        Args:
-            ids: different ones, of items that are there.
-
-        Raises:
-            StoreError: an id is not there; nothing is removed then.
-        """
+        """Take items out: all, or none where an id is not there."""
         wanted = checked_ids(ids)
         if wanted:
             self._remove(wanted)
 
     def get(self, ids: Sequence[str]) -> Items:
-        """Read items, in the order asked for.
-
-        Args:
-            ids: different ones, of items that are there.
-
-        Raises:
-            StoreError: an id is not there.
-        """
+        """Read items, in the order asked for."""
         return self._get(checked_ids(ids))
 
     def search(
@@ -131,24 +108,10 @@ class Store(Switchable, Paged, ABC):
         where: Where = (),
         exact: bool = False,
     ) -> list[list[Neighbour]]:
-        """Find the items nearest to each query, nearest first.
+        """Find the items nearest to each query (q, d), nearest first; `Request` says the rest.
 
-        Items at the same distance come in the order in which they were put in.
-
-        Args:
-            queries: finite numbers of shape (q, d).
-            k: at most so many for each; None for all that are within. Defaults to 10.
-            within: the largest distance that counts; None for any. Defaults to None.
-            where: conditions on the metadata, all of which must hold, in any form that
-                `where.conditions` takes. Defaults to none.
-            exact: whether to leave an approximate index unused, where there is one. Defaults to
-                False; the answer is exact anyway where there is none.
-
-        Returns:
-            q lists; an empty one says that nothing is similar enough.
-
-        Raises:
-            StoreError: another size, NaN, k below 1, both k and within None.
+        Items at the same distance come in the order in which they were put in; an empty list says
+        that nothing is similar enough.
         """
         checked = checked_vectors(queries, "queries", self.signature.dim)
         count, limit = checked_k(k, within)
@@ -156,14 +119,7 @@ class Store(Switchable, Paged, ABC):
         return self._search(request) if len(checked) else []
 
     def batches(self, size: int = 10_000) -> Iterator[Items]:
-        """Read all items, in the order in which they were put in, some at a time.
-
-        Args:
-            size: how many at a time, 1 or more. Defaults to 10,000.
-
-        Raises:
-            StoreError: the size is below 1.
-        """
+        """Read all items, in the order in which they were put in, so many at a time."""
         if size < 1:
             raise StoreError(f"Expected batches of 1 item or more. Received {size!r}.")
         return self._batches(size)
@@ -175,26 +131,15 @@ class Store(Switchable, Paged, ABC):
     def record(self, kind: str, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append records: what is to be remembered beside the items.
 
-        They go with the store: another in its place has none.
-
-        Args:
-            kind: what they are, such as "decisions": up to 60 letters, digits and "_", in ASCII.
-            entries: mappings from names to texts, finite numbers, booleans or None.
-
-        Raises:
-            StoreError: another kind of name or value, or a store that keeps no records; nothing is
-                appended then.
+        They go with the store: another in its place has none. Their kind is a word such as
+        "decisions"; values are texts, finite numbers, booleans or None.
         """
         plain = [checked_metadata(each, f"a record {_checked_kind(kind)!r}") for each in entries]
         if plain:
             self._record(kind, tuple(json.dumps(each) for each in plain))
 
     def records(self, kind: str) -> list[dict[str, Any]]:
-        """Read all records of a kind, in the order in which they were appended.
-
-        Args:
-            kind: as for `record`; [] where there is none of it.
-        """
+        """Read all records of a kind, in the order in which they were appended."""
         return [json.loads(text) for text in self._records(_checked_kind(kind))]
 
     @property
@@ -205,16 +150,7 @@ class Store(Switchable, Paged, ABC):
     def build_approximate(self, *, recall: float = 0.95) -> Approximation:
         """Build an approximate index over what is there now, which then answers where it may.
 
-        Args:
-            recall: the share of the true 10 nearest that it must find, in (0, 1). Defaults to
-                0.95.
-
-        Returns:
-            What was built, with its measured recall.
-
-        Raises:
-            StoreError: this store has none, its package is not installed, or the recall is not
-                between 0 and 1.
+        It must find the share `recall` of the true 10 nearest.
         """
         if not 0 < recall < 1:
             raise StoreError(f"Expected a recall between 0 and 1. Received {recall!r}.")
@@ -301,13 +237,9 @@ FOLDER = "sqlite"  # holds what has no scheme, as no server is needed
 def open_store(url: str | os.PathLike[str]) -> Store:
     """Open a store that is there.
 
-    Args:
-        url: the path of a folder; `postgresql://user@host/database?index=NAME`;
-            `milvus://host:19530?index=NAME`, or `milvus:///path/of/file.db?index=NAME`; or what a
-            package with an entry point in `twinset.stores` takes.
-
-    Raises:
-        StoreError: there is none, it is damaged, or its package is not installed.
+    It is at the path of a folder; at `postgresql://user@host/database?index=NAME`; at
+    `milvus://host:19530?index=NAME` or `milvus:///path/of/file.db?index=NAME`; or where a package
+    with an entry point in `twinset.stores` says.
     """
     return _engine(url).open(os.fspath(url))
 
@@ -315,16 +247,7 @@ def open_store(url: str | os.PathLike[str]) -> Store:
 def create_store(
     url: str | os.PathLike[str], signature: Signature, *, overwrite: bool = False
 ) -> Store:
-    """Make a new, empty store.
-
-    Args:
-        url: as for `open_store`.
-        signature: what it is bound to.
-        overwrite: replace what is there. Defaults to False.
-
-    Raises:
-        StoreError: there is one already, and not `overwrite`.
-    """
+    """Make a new, empty store at a place as `open_store` takes it."""
     store = _engine(url)
     if store.largest_dim is not None and signature.dim > store.largest_dim[0]:
         most, whose = store.largest_dim

@@ -12,11 +12,7 @@ class Switchable:
     """
 
     def beside(self) -> str:
-        """Return the URL at which the items of the next model are gathered.
-
-        Raises:
-            StoreError: this store cannot be switched.
-        """
+        """Return the URL at which the items of the next model are gathered."""
         raise StoreError(
             f"{type(self).__name__} cannot be switched to another model in one step. Make a second "
             "index with `twinset index`, and let your program name that one."
@@ -26,22 +22,13 @@ class Switchable:
         """Take what is in the place beside for one's own, at one moment for all readers.
 
         What was here is kept for `roll_back`, and what was kept before is let go. Records stay.
-        Others who have the store open are told that it was replaced.
-
-        Args:
-            version: of the items from which those beside were made.
-
-        Returns:
-            Whether it was done; False where the items have changed since that version.
+        Others who have the store open are told that it was replaced. False, and nothing done,
+        where the items have changed since the version from which those beside were made.
         """
         raise NotImplementedError
 
     def roll_back(self) -> None:
-        """Exchange the items, at one moment, for those that the last switch replaced.
-
-        Raises:
-            StoreError: there are none.
-        """
+        """Exchange the items, at one moment, for those that the last switch replaced."""
         self.beside()  # tells why there are none
         raise NotImplementedError
 

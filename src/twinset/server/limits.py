@@ -18,9 +18,6 @@ def _limit(default: Any, about: str) -> Any:
 class Limits:
     """What is taken from clients, and how much at once.
 
-    Raises:
-        DataError: a limit is not above 0.
-
     Example:
         >>> Limits(seconds=2).seconds, Limits().request_bytes // 2**20
         (2, 64)
