@@ -27,7 +27,6 @@ from twinset.registry import Registry
 from twinset.search.checked import checked_ids, checked_k, checked_metadata, checked_vectors
 from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.paging import Paged
-from twinset.search.switchable import Switchable
 from twinset.search.where import Condition, Where, conditions
 
 __all__ = [
@@ -53,7 +52,7 @@ class Request:
     exact: bool  # whether an approximate index may not answer
 
 
-class Store(Switchable, Paged, ABC):
+class Store(Paged, ABC):
     """A place that holds embeddings: one writer, many readers.
 
     Each call that writes is done whole or not at all, and is on disk when it returns. Readers see
@@ -155,6 +154,30 @@ class Store(Switchable, Paged, ABC):
         if not 0 < recall < 1:
             raise StoreError(f"Expected a recall between 0 and 1. Received {recall!r}.")
         return self._build_approximate(recall)
+
+    def beside(self) -> str:
+        """Return the URL at which the items of the next model are gathered, in a store like this.
+
+        Others make and fill it.
+        """
+        raise StoreError(
+            f"{type(self).__name__} cannot be switched to another model in one step. Make a second "
+            "index with `twinset index`, and let your program name that one."
+        )
+
+    def switch(self, version: str) -> bool:
+        """Take what is in the place beside for one's own, at one moment for all readers.
+
+        What was here is kept for `roll_back`, and what was kept before is let go. Records stay.
+        Others who have the store open are told that it was replaced. False, and nothing done,
+        where the items have changed since the version from which those beside were made.
+        """
+        raise NotImplementedError
+
+    def roll_back(self) -> None:
+        """Exchange the items, at one moment, for those that the last switch replaced."""
+        self.beside()  # tells why there are none
+        raise NotImplementedError
 
     @abstractmethod
     def close(self) -> None:
@@ -289,6 +312,11 @@ def taken(place: object, choose: str) -> TakenError:
 def missing(place: object, instead: str) -> StoreError:
     """Make the error for a place without an index."""
     return StoreError(f"There is no index at {place}: {instead}. Make one with `twinset index`.")
+
+
+def none_before(place: object) -> StoreError:
+    """Make the error for an index that has no model to go back to."""
+    return StoreError(f"{place} has no model before: it was not switched, or was made anew.")
 
 
 def replaced(place: object) -> ReplacedError:

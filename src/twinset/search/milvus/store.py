@@ -37,11 +37,11 @@ from twinset.search.store import (
     closed,
     known_ids,
     missing,
+    none_before,
     replaced,
     taken,
     unknown_ids,
 )
-from twinset.search.switchable import none_before
 from twinset.search.where import Condition
 
 # How often a reader begins again because a writer has taken items out meanwhile.

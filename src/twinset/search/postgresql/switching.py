@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 from twinset.search.items import Signature
 from twinset.search.layout import Layout
 from twinset.search.postgresql.catalogue import BEFORE, NEXT, Address, drop, named
-from twinset.search.switchable import none_before
+from twinset.search.store import none_before
 
 if TYPE_CHECKING:
     from psycopg import Cursor

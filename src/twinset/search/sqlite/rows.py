@@ -18,7 +18,7 @@ from twinset.search.items import Items
 from twinset.search.paging import Column
 from twinset.search.sqlite import vector_file
 from twinset.search.sqlite.database import NAME, TABLES, State, before, has_before, read, write
-from twinset.search.switchable import none_before
+from twinset.search.store import none_before
 from twinset.search.where import Condition
 
 # Texts or positions that one statement asks for, and vectors that are moved at a time.
