@@ -62,14 +62,8 @@ class Paged:
     def update_metadata(self, ids: Sequence[str], metadata: Sequence[Metadata]) -> None:
         """Put other metadata in the place of what is known of items; embeddings stay as they are.
 
-        Whether the items keep their place in the order is up to the store.
-
-        Args:
-            ids: n different ones, of items that are there.
-            metadata: n mappings, as of `Items`.
-
-        Raises:
-            StoreError: an id is not there, or the numbers differ; nothing is changed then.
+        All is changed, or nothing where an id is not there. Whether the items keep their place in
+        the order is up to the store.
         """
         wanted = checked_ids(ids)
         if len(metadata) != len(wanted):
@@ -87,17 +81,7 @@ class Paged:
             yield from zip(batch.ids, batch.metadata, strict=True)
 
     def page(self, offset: int = 0, limit: int = 100, *, where: Where = ()) -> Page:
-        """List some items, in the order in which they were put in.
-
-        Args:
-            offset: how many to leave out, 0 or more. Defaults to 0.
-            limit: at most so many, 0 or more. Defaults to 100.
-            where: conditions on the metadata, all of which must hold, as for `search`. Defaults to
-                none.
-
-        Raises:
-            StoreError: a number below 0.
-        """
+        """List at most `limit` items after the first `offset`, in the order of their coming."""
         for name, number in (("offset", offset), ("limit", limit)):
             if not is_whole(number) or number < 0:
                 raise StoreError(f"Expected the {name} as 0 or more. Received {number!r}.")
