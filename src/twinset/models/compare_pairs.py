@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinset import distance as distances
+from twinset import tables
 from twinset.data.cache import decode_batches
 from twinset.data.decoding.decode import ImageLike
 from twinset.data.image_sources import FileSource
@@ -254,14 +253,10 @@ class PairVerdicts:
 
     def write_csv(self, path: str | Path) -> None:
         """Write a table: left, right, same (1 or 0), distance, probability, note, problem."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [*COLUMNS, *RESULTS, "problem"], lineterminator="\n")
-        writer.writeheader()
-        for each in self.rows:
-            row = each.row()
-            same = row["same"]
-            writer.writerow(row | {"same": None if same is None else int(same)})
-        write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        rows = (each.row().values() for each in self.rows)
+        told = [[int(x) if isinstance(x, bool) else x for x in row] for row in rows]
+        text = tables.csv([*COLUMNS, *RESULTS, "problem"], told)
+        write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def compare_pairs(

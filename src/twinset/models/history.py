@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset import tables
 from twinset.errors import ModelError, reason
 from twinset.metrics.baselines import (
     alignment,
@@ -144,12 +144,9 @@ def best_epoch(history: Sequence[EpochRecord], by: str = "AUC") -> EpochRecord |
 
 def to_csv(history: Sequence[EpochRecord]) -> str:
     """Write a row for each epoch, and a column for each number that it has."""
-    text = io.StringIO()
     rows = [record.flat() for record in history]
-    writer = csv.DictWriter(text, rows[0] if rows else ["epoch", "steps"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    names = list(rows[0] if rows else ("epoch", "steps"))
+    return tables.csv(names, [[row.get(name) for name in names] for row in rows])
 
 
 def read_history(folder: Path) -> tuple[EpochRecord, ...]:

@@ -61,15 +61,10 @@ class Head(Section):
 
 @dataclass(frozen=True, eq=False)
 class ClosedForm:
-    """A map e = unit((x − mean) · matrix) from features (n, f) to embeddings (n, d).
+    """A map e = unit((x − mean) · matrix) from features (n, f) to embeddings (n, d)."""
 
-    Args:
-        mean: (f,).
-        matrix: (f, d); None for the unit matrix.
-    """
-
-    mean: NDArray[np.float32]
-    matrix: NDArray[np.float32] | None
+    mean: NDArray[np.float32]  # (f,)
+    matrix: NDArray[np.float32] | None  # (f, d); None for the unit matrix
 
     def __call__(self, features: ArrayLike) -> NDArray[np.float32]:
         """Embed features: (n, f) to (n, d), float32."""
@@ -84,13 +79,13 @@ class ClosedForm:
 def fit_head(
     features: NDArray[np.float32],
     labels: ArrayLike,
-    kind: Kind = "whitened",
+    kind: Kind = "whitened",  # all but "trained"
     *,
-    shrinkage: Literal["auto"] | Annotated[float, Field(ge=0)] = 1.0,
-    dim: int = LARGEST,
-    sizes: Sequence[int] = (),
-    weights: Sequence[float] = (),
-    bases: Bases | None = None,
+    shrinkage: Literal["auto"] | Annotated[float, Field(ge=0)] = 1.0,  # as for `Head`
+    dim: int = LARGEST,  # at most
+    sizes: Sequence[int] = (),  # of parts side by side in the features, a head for each
+    weights: Sequence[float] = (),  # of the parts, 0 or more; 1 each where there are none
+    bases: Bases | None = None,  # keeps principal directions for another head of these features
 ) -> ClosedForm:
     """Fit a head in closed form.
 
@@ -105,21 +100,6 @@ def fit_head(
     Where there are more features than `dim`, than images, or than 512, "whitened" and "lda" first
     take the leading principal directions, of more than 512 features 256 at most (by random
     projections: Halko, Martinsson, Tropp, 2011).
-
-    Args:
-        features: float32 of shape (n, f).
-        labels: of shape (n,).
-        kind: all but "trained". Defaults to "whitened".
-        shrinkage: as for `Head`. Defaults to 1.
-        dim: largest size d. Defaults to 512.
-        sizes: of the parts that stand side by side in the features; each is made a head of its
-            own. Defaults to one part.
-        weights: of the parts, 0 or more. Defaults to 1 each.
-        bases: where principal directions are kept for another head of the same features. Defaults
-            to nowhere.
-
-    Raises:
-        DataError: "whitened" or "lda" without two images of any class; not a weight for each part.
 
     References:
         Ledoit, Wolf (2004), A Well-Conditioned Estimator for Large-Dimensional Covariance Matrices;
