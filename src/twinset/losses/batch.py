@@ -92,11 +92,7 @@ class BatchLoss(keras.losses.Loss):
         return sum(self._of(labels, embeddings[:, :length]) for length in self.prefixes)
 
     def check_size(self, size: int) -> None:
-        """Check that embeddings are as long as the longest prefix.
-
-        Raises:
-            RecipeError: they are not.
-        """
+        """Check that embeddings are as long as the longest prefix."""
         if self.prefixes and size < self.prefixes[-1]:
             raise RecipeError(
                 f"Expected embeddings of at least {self.prefixes[-1]} numbers, the longest of "

@@ -97,8 +97,17 @@ def _read(path: str) -> keras.Model:
 def check_encoder(model: keras.Model, image_shape: Sequence[int]) -> int:
     """Check that a model embeds images: floats in [0, 1], (n, *image_shape), to floats (n, d).
 
-    It is called twice, on black images and on random ones, with the network at rest. Returned is
-    d, the size of its embeddings.
+    It is called twice, on black images and on random ones, with the network at rest.
+
+    Args:
+        model: any Keras model.
+        image_shape: shape of one image, (h, w) or (h, w, 3).
+
+    Returns:
+        The size d of its embeddings.
+
+    Raises:
+        ModelError: it takes something else, or returns something else.
 
     Example:
         >>> from twinset.networks import mlp
