@@ -135,11 +135,7 @@ def loaded(
         progress=progress,
     )
     if not len(found.positions):
-        first = found.skipped[0]
-        raise DataError(
-            f"{listing.place}: expected images that can be read. All {len(found.skipped)} failed, "
-            f"the first: {first.name}: {first.reason}"
-        )
+        raise listing.all_failed(found.skipped[-1], len(found.skipped))
     # without what only an index asks for, as copying it takes time
     kept = replace(listing, columns={}).subset(found.positions)
     images = LabelledImages(

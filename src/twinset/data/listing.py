@@ -66,9 +66,7 @@ class Listing:
     # position → why an image cannot be used: a missing file, a line of a table with too many cells;
     # `usable` sets these aside
     faults: Mapping[int, str] = field(default_factory=dict)
-    where: Callable[[int], str] = (
-        "".format
-    )  # tells people what a position is: "line 17"; or nothing
+    where: Callable[[int], str] = "".format  # tells people what a position is: "line 17"
     # whether classes without an image stay, and the order of all as it is; else they come in the
     # natural order of their names
     all_classes: bool = True
@@ -164,6 +162,13 @@ class Listing:
             remarks=(),
             faults={},
             where=lambda position: where(positions[position]),
+        )
+
+    def all_failed(self, last: Skipped, count: int) -> DataError:
+        """Make the error for images of which none can be read."""
+        return DataError(
+            f"{self.place or self.name}: expected images that can be read. All {count:,} failed, "
+            f"the last: {last.name}: {last.reason}"
         )
 
     def usable(self, *, labelled: bool) -> Listing:

@@ -289,10 +289,6 @@ def _write(
                 write(vectors, places.tolist(), [_stamp(listing, at) for at in places])
     if not rows:
         shutil.rmtree(draft.parent, ignore_errors=True)  # as all may be back the next time
-        last = bad[-1]
-        raise DataError(
-            f"{listing.place or listing.name}: expected images that can be read. All "
-            f"{len(bad):,} failed, the last: {last.name}: {last.reason}"
-        )
+        raise listing.all_failed(bad[-1], len(bad))
     draft.replace(target)
     return rows, bad

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twinset.data.image_sources import Skipped
 from twinset.data.listing import Listing
@@ -64,7 +63,7 @@ def plan(listing: Listing, store: Store | None) -> Plan:
             made.skipped.append(Skipped(own, str(error)))
         place[own] = position
     if place and not made.stamps:
-        raise _all_failed(listing, made, len(place))
+        raise listing.all_failed(made.skipped[-1], len(place))
     known: set[int] = set()
     for own, metadata in store.listed() if store is not None else ():
         at = place.get(own)
@@ -109,15 +108,7 @@ def embedded(listing: Listing, made: Plan, model: Embedder, progress: Wanted) ->
             # told when the batch is on disk, as whoever asks for the next has put it there
             tell(Progress("embed", done, len(pending), "items"))
     if len(pending) and not (good or made.unchanged or made.relabelled):
-        raise _all_failed(listing, made, len(pending))
-
-
-def _all_failed(listing: Listing, made: Plan, count: int) -> DataError:
-    last = made.skipped[-1]
-    return DataError(
-        f"{listing.place or 'the images'}: expected images that can be read. All {count:,} "
-        f"failed, the last: {last.name}: {last.reason}"
-    )
+        raise listing.all_failed(made.skipped[-1], len(pending))
 
 
 def carry_out(
@@ -128,7 +119,8 @@ def carry_out(
     added = replaced = 0
     for batch in gathered(batches, store.best_batch):
         positions = batch.positions.tolist()
-        store.add(_items(listing, made, positions, batch.vectors), replace=True)
+        ids, known = _known(listing, made, positions)
+        store.add(Items(ids, batch.vectors, known), replace=True)
         again = sum(position in changed for position in positions)
         replaced, added = replaced + again, added + len(positions) - again
     for start in range(0, len(made.relabelled), BATCH):
@@ -156,13 +148,6 @@ def gathered(batches: Iterable[Embedded], least: int) -> Iterator[Embedded]:
             positions = np.concatenate([each.positions for each in held])
             yield Embedded(positions, np.concatenate([each.vectors for each in held]))
         held = []
-
-
-def _items(
-    listing: Listing, made: Plan, positions: list[int], vectors: NDArray[np.float32]
-) -> Items:
-    ids, known = _known(listing, made, positions)
-    return Items(ids, vectors, known)
 
 
 def _known(
