@@ -110,7 +110,8 @@ def test_the_fit_is_where_the_likelihood_is_flat(pairs):
     d, y = np.array(pairs[0]), np.array(pairs[1])
     calibrator = fitted(*pairs)
     if "slope set to 0" in calibrator.note:
-        assert d[y == 1].mean() >= d[y == 0].mean() - 1e-8 * d.max()
+        # such as differ by less are equal
+        assert d[y == 1].mean() >= d[y == 0].mean() - max(1e-8 * d.max(), 1e-100)
         assert (calibrator.slope, calibrator.intercept) == (0, 0)
         return
     truth = y.astype(float)
