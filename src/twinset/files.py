@@ -7,7 +7,6 @@ import json
 import os
 import re
 import secrets
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -19,6 +18,7 @@ import numpy as np
 from twinset.errors import DataError, reason
 
 MEMBERS = "parts.npz"  # of a run's folder: which images were in which part
+_LOCK = ".lock"  # in a folder that a training holds
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -108,7 +108,7 @@ def run_folder(
             folder = _fresh(folder)
         if folder.exists() and not folder.is_dir():
             raise DataError(f"{folder}: expected a folder to write to. Received a file.")
-        if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
+        if _holds_files(folder) and not (overwrite or resume):
             raise DataError(
                 f"{folder}: expected a new or empty folder. This one holds files: choose another "
                 "--out, or allow --overwrite, or --resume a run that was stopped."
@@ -122,6 +122,11 @@ def run_folder(
     except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         raise DataError(f"{folder}: expected a folder to write to. {reason(error)}.") from None
     return folder
+
+
+def _holds_files(folder: Path) -> bool:
+    # what a training that was killed held the folder by is none
+    return folder.is_dir() and any(each.name != _LOCK for each in folder.iterdir())
 
 
 def _file_name(name: str) -> str:
@@ -144,22 +149,21 @@ def _fresh(folder: Path) -> Path:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold a folder that one process at a time may write to; a DataError tells of another."""
-    if sys.platform == "win32":  # where a folder cannot be held
-        yield
-        return
-    import fcntl
+    from filelock import FileLock, Timeout  # here, as most commands hold nothing
 
-    # of the folder itself: nothing lies in it for that, and who dies lets go
-    held = os.open(folder, os.O_RDONLY)
+    lock = FileLock(folder / _LOCK, timeout=0)
+    with suppress(OSError, NotImplementedError):  # a network disk may know no locks
+        try:
+            lock.acquire()
+        except Timeout:
+            raise DataError(
+                f"{folder}: expected a folder that nobody else writes to. Another training does so "
+                "right now: wait for its end, or choose another --out."
+            ) from None
     try:
-        with suppress(OSError):  # a network disk may know no locks
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(
-                    f"{folder}: expected a folder that nobody else writes to. Another training "
-                    "does so right now: wait for its end, or choose another --out."
-                ) from None
         yield
     finally:
-        os.close(held)
+        if lock.is_locked:
+            with suppress(OSError):  # on Windows, where it goes by itself
+                (folder / _LOCK).unlink()
+        lock.release()

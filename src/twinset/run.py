@@ -171,15 +171,15 @@ def _held(folder: Path, first: bool) -> Iterator[None]:
     if not first:
         yield
         return
-    with alone(folder):
-        try:
+    try:
+        with alone(folder):
             yield
-        except BaseException as error:
-            if not any(folder.iterdir()):
-                folder.rmdir()
-            elif isinstance(error, KeyboardInterrupt) and (folder / CHECKPOINT).exists():
-                error.args = error.args or ("To go on: the same command with --resume.",)
-            raise
+    except BaseException as error:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        elif isinstance(error, KeyboardInterrupt) and (folder / CHECKPOINT).exists():
+            error.args = error.args or ("To go on: the same command with --resume.",)
+        raise
 
 
 def _calibrated(

@@ -148,9 +148,15 @@ def choose_preprocessing(
 ) -> Preprocessing:
     """Decide what images become, by the headers of 200 of them where that is left open.
 
-    Those are spread evenly over the list. As for `load_images`, images that are all alike stay as
-    they are up to `largest` pixels of the longer side; others become squares of it, or of their own
-    longest side. The background is 0, or what hides the content of fewer transparent images.
+    Args:
+        sources: the images; those looked at are spread evenly over the list.
+        size: "auto", one number for squares, or (h, w); as for `load_images`.
+        colour: "auto", "gray" or "rgb".
+        resize: "pad", "stretch" or "crop".
+        background: gray level for padding and behind transparency, 0 to 255; "auto" is 0, or what
+            hides the content of fewer transparent images.
+        largest: pixels of the longer side up to which "auto" takes images as they are, where all
+            are alike; others become squares of it, or of their own longest side.
     """
     # All but the sources are the section `images` of a recipe, and its words there.
     looked = sources if isinstance(sources, Looked) else Looked(sources)
