@@ -90,13 +90,15 @@ export function Stage({ xy, rgba, ids, kindOf, start, pairs, mark, draw, onView,
   const [hung, setHung] = useState(false);
   now.current = { ...now.current, ids, pairs, mark, everywhere, focus: hover, onView, onOpen, onLasso };
 
+  // told at once: whoever begins to draw before the next frame draws a lasso, too
+  const hold = (on) => ((plotRef.current.lassoing = on), setLasso(on));
   useEffect(() => {
     const plot = new Points(host.current, {
       draw,
       onView: (view) => now.current.onView(view),
       onPoint: setHover,
       onTap: (row) => row >= 0 && now.current.onOpen(row),
-      onLasso: (rows) => (setLasso(false), now.current.onLasso(rows)),
+      onLasso: (rows) => (hold(false), now.current.onLasso(rows)),
       over: (paint) => over(paint, plot, now.current),
     });
     now.current.thumbs = new Thumbs(() => plot.draw());
@@ -111,10 +113,7 @@ export function Stage({ xy, rgba, ids, kindOf, start, pairs, mark, draw, onView,
     // what a test, or a person with a stop watch, waits for: colours are there and it can be moved
     host.current.dataset.ready = plotRef.current.renderer.kind;
   }, [rgba]);
-  useEffect(() => {
-    plotRef.current.lassoing = lasso;
-    plotRef.current.draw();
-  });
+  useEffect(() => plotRef.current.draw());
 
   const plot = plotRef.current;
   const point = plot && hover >= 0 && plot.screen(plot.xy[2 * hover], plot.xy[2 * hover + 1]);
@@ -130,7 +129,7 @@ export function Stage({ xy, rgba, ids, kindOf, start, pairs, mark, draw, onView,
     <p class="unseen" id="map-keys">${t("map.keys")}</p>
     <p class="map-tap small">${t("map.tap")}</p>
     <div class="map-tools">
-      ${tool("lasso", () => setLasso(!lasso), lasso)}
+      ${tool("lasso", () => hold(!lasso), lasso)}
       ${tool("image", () => setEverywhere(!everywhere), everywhere)}
       ${tool("add", () => plot.zoomBy(1.7))}
       ${tool("minus", () => plot.zoomBy(1 / 1.7))}
