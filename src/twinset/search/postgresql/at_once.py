@@ -7,12 +7,11 @@ import hashlib
 import itertools
 import re
 from collections.abc import Generator, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
-from psycopg import Connection, errors, pq
-from psycopg.adapt import PyFormat, Transformer
-from psycopg.waiting import Ready, Wait
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 Statement: TypeAlias = tuple[bytes, Sequence[Any]]
 
@@ -34,6 +33,8 @@ class Prepared:
         self, connection: Connection[Any], statements: Sequence[Statement], *, prepare: bool
     ) -> list[list[Any]]:
         """Send statements at once; give the rows of each."""
+        from psycopg import errors
+
         names = self._names.setdefault(connection, set()) if prepare else None
         try:
             return _answers(connection, statements, names)
@@ -46,6 +47,8 @@ def _answers(
     connection: Connection[Any], statements: Sequence[Statement], names: set[bytes] | None
 ) -> list[list[Any]]:
     # By libpq itself: a cursor and a pipeline of psycopg take as long as the server does.
+    from psycopg import errors, pq
+
     pgconn = connection.pgconn
     sent: list[bytes | None] = []  # the name that is prepared, or None for a statement
     pgconn.enter_pipeline_mode()
@@ -76,6 +79,8 @@ def _answers(
 
 
 def _rows(connection: Connection[Any], result: Any) -> list[Any]:
+    from psycopg.adapt import Transformer
+
     read = Transformer(connection)
     read.set_pgresult(result)
     return read.load_rows(0, result.ntuples, tuple)
@@ -84,6 +89,8 @@ def _rows(connection: Connection[Any], result: Any) -> list[Any]:
 def _send(
     connection: Connection[Any], text: bytes, parameters: Sequence[Any], names: set[bytes] | None
 ) -> list[bytes | None]:
+    from psycopg.adapt import PyFormat, Transformer
+
     given = Transformer(connection)
     values = given.dump_sequence(parameters, [PyFormat.AUTO] * len(parameters))
     text, name = _numbered(text, given.types)
@@ -109,6 +116,9 @@ def _numbered(text: bytes, types: tuple[int, ...] | None) -> tuple[bytes, bytes]
 
 def _received(pgconn: Any) -> Generator[Any, Any, list[Any]]:
     # all results of a pipeline, up to its end
+    from psycopg import pq
+    from psycopg.waiting import Ready, Wait
+
     while pgconn.flush():
         if (yield Wait.RW) & Ready.R:
             pgconn.consume_input()

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twinset.search.connections import Connections
+from twinset.search.postgresql.at_once import Prepared, Statement
 from twinset.search.postgresql.catalogue import (
     Address,
     UnreachableError,
@@ -21,8 +22,6 @@ from twinset.search.store import replaced
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
-
-    from twinset.search.postgresql.at_once import Statement
 
 Answer = TypeVar("Answer")
 
@@ -41,8 +40,6 @@ class Transactions:
     """The transactions of a store."""
 
     def __init__(self, place: Address, number: int, first: Connection[Any]) -> None:
-        from twinset.search.postgresql.at_once import Prepared  # needs psycopg
-
         self.number = number  # the index's; another one after a switch
         self._place = place
         # Calls that are done and need not be remembered; those that changed items go when the next
