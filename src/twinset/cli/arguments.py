@@ -64,6 +64,11 @@ COLUMNS = {
     "split": "of parts: train, val, test. Default: split or part, if there is one",
 }
 
+A_SOURCE = (
+    "A folder of images, an archive of one (.zip, .tar, .tar.gz), or a table of images (.csv, "
+    ".tsv, .parquet){}; also by address: s3://…, https://…."
+)
+
 SHARED: dict[str, dict[str, Any]] = {
     "data": {
         "about": "The name of a data set (fashion-mnist), a folder with one subfolder of images "

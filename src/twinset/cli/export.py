@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twinset.cli.arguments import (
     A_MODEL,
+    A_SOURCE,
     Arguments,
     choose_backend,
     columns_of,
@@ -60,37 +61,6 @@ def push(args: Namespace) -> int:
     return 0
 
 
-def _push(takes: Arguments) -> None:
-    takes.option("run", A_MODEL, type=Path)
-    takes.option("name", "The repository: USER/NAME or ORGANISATION/NAME.")
-    takes.flag("--public", "Let everybody see a new repository.")
-    takes.option("--revision", "A branch, made if there is none. Default: main.", metavar="BRANCH")
-    takes.shared("--json")
-
-
-def _export(takes: Arguments) -> None:
-    takes.shared("run")
-    takes.option(
-        "--format",
-        "litert needs `pip install 'twinset[litert]'`.",
-        choices=("onnx", "litert"),
-        default="onnx",
-    )
-    takes.option(
-        "--out",
-        "Folder for the graph and card.json. Default: the graph goes to the run's folder.",
-        type=Path,
-        metavar="FOLDER",
-    )
-    takes.flag("--int8", "Quantize to 8 bits, and report what that costs in accuracy.")
-    takes.option(
-        "--data",
-        "Images for --int8 to calibrate and evaluate on, as for `twinset train`. Default: the "
-        "run's own.",
-    )
-    takes.shared("--json")
-
-
 def embed(args: Namespace) -> int:
     """Embed all images of a source into one Parquet file.
 
@@ -126,13 +96,40 @@ def embed(args: Namespace) -> int:
     return 0
 
 
-def _embed(takes: Arguments) -> None:
+def _push(takes: Arguments) -> None:
+    takes.option("run", A_MODEL, type=Path)
+    takes.option("name", "The repository: USER/NAME or ORGANISATION/NAME.")
+    takes.flag("--public", "Let everybody see a new repository.")
+    takes.option("--revision", "A branch, made if there is none. Default: main.", metavar="BRANCH")
+    takes.shared("--json")
+
+
+def _export(takes: Arguments) -> None:
     takes.shared("run")
     takes.option(
-        "source",
-        "A folder of images or an archive of one (.zip, .tar, .tar.gz), a table of images (.csv, "
-        ".tsv, .parquet), or the address of a folder or .parquet file: s3://…, gs://…, https://….",
+        "--format",
+        "litert needs `pip install 'twinset[litert]'`.",
+        choices=("onnx", "litert"),
+        default="onnx",
     )
+    takes.option(
+        "--out",
+        "Folder for the graph and card.json. Default: the graph goes to the run's folder.",
+        type=Path,
+        metavar="FOLDER",
+    )
+    takes.flag("--int8", "Quantize to 8 bits, and report what that costs in accuracy.")
+    takes.option(
+        "--data",
+        "Images for --int8 to calibrate and evaluate on, as for `twinset train`. Default: the "
+        "run's own.",
+    )
+    takes.shared("--json")
+
+
+def _embed(takes: Arguments) -> None:
+    takes.shared("run")
+    takes.option("source", A_SOURCE.format(""))
     takes.shared("--image", "--label")
     takes.option(
         "--out", "The file to write, .parquet.", required=True, type=output, metavar="FILE"

@@ -10,6 +10,7 @@ from typing import Any
 
 from twinset import tables
 from twinset.cli.arguments import (
+    A_SOURCE,
     INDEX_PLACE,
     Arguments,
     columns_of,
@@ -69,11 +70,7 @@ def index(args: Namespace) -> int:
 
 def _index(takes: Arguments) -> None:
     takes.shared("run")
-    takes.option(
-        "source",
-        "A folder of images, an archive of one (.zip, .tar, .tar.gz), or a table of images (.csv, "
-        ".tsv, .parquet) or embeddings (.npy, .npz, .parquet); also by address: s3://….",
-    )
+    takes.option("source", A_SOURCE.format(" or embeddings (.npy, .npz, .parquet)"))
     takes.shared("--image", "--label")
     takes.option("--out", f"The index: {INDEX_PLACE}.", required=True, metavar="INDEX")
     takes.option(

@@ -31,15 +31,22 @@ def serve(args: Namespace) -> int:
         twinset serve runs/first --index photos.index
         TWINSET_TOKEN=… twinset serve runs/first --index photos.index --host 0.0.0.0
     """
+    import pydantic  # here, as it takes a while
+
     token = _token(args.token_file)
     _share_memory()
     # What is imported and opened stays, so looking for garbage in it takes a tenth of the start.
     gc.disable()
     interval = sys.getswitchinterval()
     sys.setswitchinterval(_TURN)
+    # FastAPI has forty models for its description of the API, and we as many: built when it is
+    # asked for, and not before the first answer, which takes a tenth of the start.
+    how = pydantic.BaseModel.model_config
+    how["defer_build"] = True
     try:
         _run(args, token)
     finally:
+        del how["defer_build"]
         sys.setswitchinterval(interval)
         gc.enable()
     return 0
@@ -47,11 +54,6 @@ def serve(args: Namespace) -> int:
 
 def _run(args: Namespace, token: str | None) -> None:
     try:
-        import pydantic
-
-        # FastAPI has forty models for its description of the API, and we as many: built when it is
-        # asked for, and not before the first answer, which takes a tenth of the start.
-        pydantic.BaseModel.model_config["defer_build"] = True
         from twinset.server.limits import Limits
         from twinset.server.running import serve as run
     except ModuleNotFoundError as error:

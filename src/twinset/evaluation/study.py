@@ -298,9 +298,8 @@ def _total(
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """Write the summary as Markdown tables."""
-    names = summary["class_names"]
-    tested = summary.get("tested", SEEN)  # studies of before had no other
-    head = (tested, "mean over seeds", "95%, seeds", "95%, seeds and images", "min", "max")
+    names, section = summary["class_names"], unseen_section(summary)
+    head = (section.tested, "mean over seeds", "95%, seeds", "95%, seeds and images", "min", "max")
     rows = [
         (
             _title_of(each, names),
@@ -312,7 +311,6 @@ def markdown(summary: Mapping[str, Any]) -> str:
         )
         for each in summary["seeds"]
     ]
-    section = unseen_section(summary)
     folds = [unit for unit in summary["units"] if unit["unit"]["kind"] == "fold"]
     named = [(fold.heading, unit) for fold, unit in zip(section.folds, folds, strict=True)]
     blocks = [tables.markdown(head, rows)]

@@ -71,6 +71,11 @@ class UnseenSection:
         return any(each.get("total") for each in self.seen)
 
     @property
+    def never_seen(self) -> bool:
+        """Whether no training has an image of the classes that it is tested on."""
+        return self.tested == NEVER_SEEN
+
+    @property
     def verdicts(self) -> dict[str, list[str]]:
         """The folds against the baseline: "ahead", "behind", "cannot tell" → labels."""
         found: dict[str, list[str]] = {"ahead": [], "behind": [], "cannot tell": []}

@@ -38,7 +38,7 @@ class Assets:
 
     def __init__(self, folder: Path, views: Iterable[str]) -> None:
         files = {
-            f"/{path.relative_to(folder).as_posix()}": (path.read_bytes(), _KINDS[path.suffix])
+            f"/{path.relative_to(folder).as_posix()}": _read(path)
             for path in folder.rglob("*")
             if path.suffix in _KINDS
         }
@@ -65,9 +65,14 @@ class Assets:
             if "text/html" not in asked.get("accept", "") or "/" in path[1:]:
                 raise HTTPException(404)
             path, status = f"/{_PAGE}", 404
-        body, kind = self._files[path]
-        tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+        body, kind, tag = self._files[path]
         headers = {"Cache-Control": "no-cache", "ETag": tag}
         if status == 200 and tag in asked.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         return Response(body, status, headers, kind)
+
+
+def _read(path: Path) -> tuple[bytes, str, str]:
+    # with its type, and what a browser tells by whether it has changed
+    body = path.read_bytes()
+    return body, _KINDS[path.suffix], f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'

@@ -163,9 +163,8 @@ def _length(scope: Scope, limits: Limits) -> int:
     return min(int(value), limits.request_bytes) if value.isdigit() else 0
 
 
-@lru_cache(
-    1000
-)  # few names are asked for, and to read one as an address takes a tenth of a refusal
+# few names are asked for, and to read one as an address takes a tenth of a refusal
+@lru_cache(1000)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

@@ -17,6 +17,7 @@ from typing import Annotated, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
+from scipy.linalg import block_diag
 
 from twinset.errors import DataError
 from twinset.settings import Count, NotNegative, Section
@@ -145,13 +146,7 @@ def fit_head(
         length = float(np.sqrt(np.square((part - head.mean) @ matrix).sum(axis=1).mean()))
         means.append(head.mean)
         blocks.append(matrix * np.float32(weight / max(length, 1e-12)))
-    # each block in its own columns, and zeros in those of the others
-    widths = np.cumsum([0, *(block.shape[1] for block in blocks)])
-    rows = [
-        np.pad(block, ((0, 0), (left, widths[-1] - right)))
-        for block, left, right in zip(blocks, widths, widths[1:], strict=False)
-    ]
-    return ClosedForm(np.concatenate(means), np.concatenate(rows))
+    return ClosedForm(np.concatenate(means), np.asarray(block_diag(*blocks), np.float32))
 
 
 def _shared(sizes: Sequence[int], weights: Sequence[float], dim: int) -> list[int]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from twinset.cores import cores
 from twinset.data.image_sources import StoredPixels
@@ -156,13 +157,7 @@ def _blurs(
 
 
 def _blur(size: int, sigma: float) -> Floats:
-    # by hand, as SciPy's filters and transforms take longer to import than a small check takes
-    reach = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
-    weights = np.exp(-0.5 * (reach / sigma) ** 2)
-    places = np.arange(size)[:, None]
-    blur = np.zeros((size, size))
-    # beyond a border lies what is nearest
-    np.add.at(blur, (places, np.clip(places + reach, 0, size - 1)), weights / weights.sum())
+    blur: NDArray[np.float64] = gaussian_filter1d(np.eye(size), sigma, axis=0, mode="nearest")
     return blur.astype(np.float32)
 
 
@@ -191,12 +186,10 @@ def _waves(size: int, *, both_signs: bool) -> NDArray[np.complex64]:
 
 def _best_shifts(a: Floats, b: Floats) -> NDArray[np.int64]:
     """Find by how many cells (down, right) b lies from a: where their overlaps correlate most."""
-    # room to move without meeting the other border, of a length that the transform is fast for
-    shape = [
-        next(n for n in itertools.count(size + _REACH) if 30**6 % n == 0) for size in a.shape[2:]
-    ]
-    waves_a, waves_b = (np.fft.rfft2(x, s=shape) for x in (a, b))
-    products = np.fft.irfft2((waves_a.conj() * waves_b).sum(1), s=shape)
+    # room to move without meeting the other border
+    shape = [scipy.fft.next_fast_len(size + _REACH, real=True) for size in a.shape[2:]]
+    waves_a, waves_b = (scipy.fft.rfft2(x, s=shape) for x in (a, b))
+    products = scipy.fft.irfft2((waves_a.conj() * waves_b).sum(1), s=shape)
     reach = np.arange(-_REACH, _REACH + 1)
     near = products[:, reach[:, None], reach]  # (p, 7, 7)
     # Divided by the lengths of the overlaps: else an object that touches a border stays there.
