@@ -105,6 +105,10 @@ def check_reading(page, **options):
     from axe_playwright_python.sync_playwright import Axe
 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    cut = page.locator(".badge").evaluate_all(
+        "all => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText)"
+    )
+    assert not cut, cut
     found = Axe().run(page, options=options or None).response["violations"]
     grave = [each for each in found if each["impact"] in ("serious", "critical")]
     told = [(each["id"], [node["target"] for node in each["nodes"]]) for each in grave]

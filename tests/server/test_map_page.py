@@ -153,7 +153,10 @@ def test_an_empty_collection_says_so(browser, writable):
     index = writable.service.index
     index.remove([own for own, _ in index.items()])
     with visited(browser, f"{writable.url}/map") as page:
-        page.get_by_role("heading", name="Nothing is in the collection yet").wait_for()
+        for view in ("Map", "Review", "Duplicates", "Search"):  # in Search it can be added to
+            page.get_by_role("link", name=view, exact=True).click()
+            page.wait_for_url(f"**/{view.lower()}")
+            page.get_by_role("heading", name="Nothing is in the collection yet").wait_for()
 
 
 def token(page, server):
@@ -191,6 +194,23 @@ def test_keys_decide_and_undo(browser, writable):
         page.locator(".review-images").wait_for()
         left = writable.http.get("/api/v1/review?count=6").json()["questions"]
         assert (first["left"], first["right"]) not in {(q["left"], q["right"]) for q in left}
+
+
+def test_a_token_that_holds_no_more_is_asked_for_again(browser, writable):
+    service = writable.service
+    with visited(browser, f"{writable.url}/review?count=6", noisy=True) as page:
+        token(page, writable)
+        page.locator(".review-images").wait_for()
+        page.keyboard.press("d")
+        page.locator(".review-said", has_text="they are never in one group again").wait_for()
+        service.token = "another"
+        page.keyboard.press("s")
+        token(page, writable)
+        # what was decided is not asked again, and what was not is
+        page.locator(".review-top", has_text="1 of 5").wait_for()
+        page.keyboard.press("s")
+        page.locator(".review-said", has_text="from now on they are in one group").wait_for()
+        assert [one.same for one in service.index.decisions()] == [False, True]
 
 
 @LOOKS

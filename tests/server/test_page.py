@@ -8,12 +8,15 @@ import socket
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
 import twinset.server
+from colours import png
 from serving import running
+from twinset.data.decoding.image_file import EncodedImage
 from twinset.server.app import create_app
 from twinset.server.opening import open_service
 from visiting import LOOKS, PHONE, check, visited
@@ -132,6 +135,19 @@ def test_searching(browser, server, home, look):
         page.locator("dialog .button.main").click()
         page.wait_for_url("**/search?item=items*")
         page.locator(".results .tile").first.wait_for()
+
+
+def test_a_thin_image_is_seen_as_the_model_sees_it(browser, server):
+    thin = png(np.full((900, 6, 3), 200, np.uint8))
+    with visited(browser, f"{server.url}/search") as page:
+        given = {"name": "thin.png", "mimeType": "image/png", "buffer": thin}
+        page.locator("input[type=file]:not([capture])").first.set_input_files(given)
+        page.locator(".results .tile").first.wait_for()
+        seen = page.locator(".seen canvas").evaluate(
+            "one => [...one.getContext('2d').getImageData(0, 6, 12, 1).data]"
+        )
+    pixels = server.service.model.preprocessing.pixels(EncodedImage(thin, "thin.png"))
+    assert seen[::4] == pixels[6, :, 0].tolist()
 
 
 def test_nothing_similar_enough_is_an_answer(browser, server, home):

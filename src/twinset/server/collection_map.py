@@ -48,6 +48,7 @@ AHEAD = 100_000
 # Seconds in which a browser draws what it was told, before t-SNE takes a core.
 PAUSE = 3.0
 CACHE = "maps"
+LEAST = 4  # items that t-SNE needs
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +136,8 @@ class CollectionMap:
 
     def work(self, chart: Chart) -> Work:
         """Begin to compute t-SNE of a chart, unless that was begun, and tell how far it is."""
-        if len(chart.ids) < 4:
-            return Work("failed", None, "t-SNE needs 4 items or more.")
+        if len(chart.ids) < LEAST:
+            return Work("failed", None, f"t-SNE needs {LEAST} items or more.")
         return self._begun(chart, "tsne", lambda: self._kept_tsne(chart))
 
     def mistakes(self, chart: Chart, column: str) -> Work:

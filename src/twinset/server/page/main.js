@@ -69,7 +69,7 @@ function Page() {
   const before = useRef(path);
   // Without an index its views have nothing to show; who comes by a link is told what is missing.
   const none = model.value && !model.value.has_index;
-  const views = VIEWS.filter((view) => !(none && view.needs === "index"));
+  const views = VIEWS.filter((view) => !(none && view.needs));
   const found = VIEWS.find((one) => one.path === path);
   const lost = !found && path.length > 1; // a mistyped path
   const view = found ?? VIEWS[0];
@@ -85,8 +85,9 @@ function Page() {
   });
 
   // comparing goes on without the index, so its problem is one of the views that need it
-  const away = [model, view.needs === "index" && index].find((one) => one?.problem);
-  const ready = model.value && (view.needs !== "index" || none || index.value);
+  const away = [model, view.needs && index].find((one) => one?.problem);
+  const ready = model.value && (!view.needs || none || index.value);
+  const missing = view.needs && none ? "index" : view.needs === "items" && index.value?.items === 0 ? "items" : undefined;
   return html`
     <a class="skip" href="#main">${t("nav.skip")}</a>
     <${Bar} views=${views} path=${lost ? path : view.path} onLook=${(change) => (change(), redraw((n) => n + 1))} />
@@ -97,8 +98,8 @@ function Page() {
         ? html`<${Trouble} problem=${away.problem} again=${() => (model.again(), index.again())} />`
         : !ready
           ? html`<${Busy} />`
-          : view.needs === "index" && none
-            ? html`<h1 tabindex="-1">${t(view.title)}</h1><${Empty} title=${t("empty.index")}>${t("empty.index.do")}<//>`
+          : missing
+            ? html`<h1 tabindex="-1">${t(view.title)}</h1><${Empty} title=${t(`empty.${missing}`)}>${t(`empty.${missing}.do`)}<//>`
             : html`<${Safe}><${view.View} query=${query} model=${model.value} index=${index.value} refresh=${index.again} /><//>`}
     </main>
     <${Foot} model=${model.value} index=${index.value} />

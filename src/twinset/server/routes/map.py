@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from twinset.search.index import Index
-from twinset.server.collection_map import Chart, CollectionMap, Work
+from twinset.server.collection_map import LEAST, Chart, CollectionMap, Work
 from twinset.server.problems import Computing, Problem
 from twinset.server.projection import COMPUTED
 from twinset.server.service import Service, TheIndex, TheService
@@ -62,6 +62,7 @@ async def info(service: TheService, index: TheIndex) -> Response:
         "tsne": {
             "state": work.state,
             "computed": min(COMPUTED, len(chart.ids)),
+            "least": LEAST,
             "trouble": work.trouble,
         },
     }

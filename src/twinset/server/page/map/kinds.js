@@ -17,7 +17,7 @@ export function Kinds({ column, colours, kind, onKind, onList }) {
       <tbody>
         ${shown.map(({ name, code }) => html`<tr key=${code} class=${kind === name ? "chosen" : ""}>
           <th scope="row"><button class="map-kind" type="button" aria-pressed=${kind === name} onClick=${() => onKind(kind === name ? undefined : name, code)}>
-            <span class="map-dot" style=${{ background: `rgb(${colours[code].join(" ")})` }}></span><span>${name}</span></button></th>
+            <span class="map-dot" style=${{ background: `rgb(${colours[code].join(" ")})` }}></span><span title=${name}>${name}</span></button></th>
           <td class="number">${count(column.counts[code])}</td>
           <td><button class="button plain slim" type="button" aria-label=${t("map.list-of", { name })} onClick=${() => onList(name, code)}>${t("map.list")}</button></td>
         </tr>`)}

@@ -4,7 +4,7 @@ import { asked, useGet } from "../api.js";
 import { t } from "../language.js";
 import { Dialog } from "./dialog.js";
 import { ofItem } from "./pictures.js";
-import { Answered } from "./states.js";
+import { Answered, Empty } from "./states.js";
 import { Tile } from "./tile.js";
 
 const PAGE = 24;
@@ -14,7 +14,7 @@ export function Collection({ where = [], onOpen }) {
   const [limit, setLimit] = useState(PAGE);
   const page = useGet(`/items${asked({ limit, where })}`);
   return html`<${Answered} answer=${page}>${({ items, total }) => html`<div class="stack">
-    ${items.length ? html`<ul class="tiles">${items.map((one) => html`<${Tile} key=${one.id} hit=${one} onOpen=${() => onOpen(one)} />`)}</ul>` : html`<p>${t("search.none-such")}</p>`}
+    ${items.length ? html`<ul class="tiles">${items.map((one) => html`<${Tile} key=${one.id} hit=${one} onOpen=${() => onOpen(one)} />`)}</ul>` : where.length ? html`<p>${t("search.none-such")}</p>` : html`<${Empty} title=${t("empty.items")}>${t("empty.items.do")}<//>`}
     ${items.length >= limit && items.length !== total && html`<div><button class="button" type="button" onClick=${() => setLimit(limit + 2 * PAGE)}>${t("found.more")}</button></div>`}
   </div>`}<//>`;
 }

@@ -12,13 +12,16 @@ export function Seen({ url, input }) {
     image.onload = () => {
       const paint = canvas.current?.getContext("2d");
       if (!paint) return;
-      const { x, y, across, down } = frame(input, image.naturalWidth, image.naturalHeight);
+      const { across, down } = frame(input, image.naturalWidth, image.naturalHeight);
+      // in whole pixels where it is filled up, one at least: a thin image would vanish
+      const [round, start] = input.resize === "pad" ? [(length) => Math.max(1, Math.round(length)), Math.floor] : [Number, Number];
+      const [w, h] = [round(image.naturalWidth / across), round(image.naturalHeight / down)];
       const level = Math.round(input.background ?? 0);
       paint.fillStyle = `rgb(${level} ${level} ${level})`;
       paint.fillRect(0, 0, wide, high);
       // nearly the server's own resizing: browsers average too, if with other weights
       paint.imageSmoothingQuality = "high";
-      paint.drawImage(image, -x / across, -y / down, image.naturalWidth / across, image.naturalHeight / down);
+      paint.drawImage(image, start((wide - w) / 2), start((high - h) / 2), w, h);
       if (channels > 1) return;
       // not the filter "grayscale", which Safari lacks
       paint.globalCompositeOperation = "saturation";

@@ -18,7 +18,7 @@ import { Pair, questionOf } from "./review.js";
 export const path = "/duplicates";
 export const title = "duplicates.title";
 export const icon = "duplicates";
-export const needs = "index";
+export const needs = "items";
 
 const PAGE = 20;
 const RULES = ["largest", "newest", "oldest", "middle"];
@@ -69,7 +69,7 @@ export function View({ query, model, refresh }) {
           <ol class="groups">${value.groups.map((group, place) => html`<${Group} key=${group.members[0].id + group.size} group=${group} place=${place} threshold=${value.threshold.value} kept=${kept.value} onOpen=${setOpen} onLink=${setLink} />`)}</ol>
           ${value.total > value.groups.length && html`<div><button class="button" type="button" onClick=${() => ask({ most: Math.min(200, most + PAGE) })}>${t("map.more", { n: value.total - value.groups.length })}</button></div>`}
           ${kind === "thing" && value.links.length > 0 && html`<${Cuts} links=${value.links} onLink=${setLink} />`}`
-        : html`<${Empty} title=${t("duplicates.none")}>${t("duplicates.none-why")}<//>`}<//>
+        : html`<${Empty} title=${t("duplicates.none")}>${t(`duplicates.none-${kind}`)}<//>`}<//>
     ${link && html`<${Judge} link=${link} model=${model} threshold=${answer.value.threshold.value} onClose=${() => setLink()} onDone=${decided} />`}
     ${open && html`<${Item} hit=${open} onClose=${() => setOpen()} />`}`;
 }

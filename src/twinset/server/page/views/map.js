@@ -10,7 +10,7 @@ import { useSaid } from "../parts/announce.js";
 import { useAgain } from "../parts/computing.js";
 import { Drop } from "../parts/drop.js";
 import { Item } from "../parts/item.js";
-import { Busy, Empty, Trouble } from "../parts/states.js";
+import { Busy, Trouble } from "../parts/states.js";
 import { named } from "../parts/tile.js";
 import { ask } from "../router.js";
 import { theme } from "../theme.js";
@@ -18,7 +18,7 @@ import { theme } from "../theme.js";
 export const path = "/map";
 export const title = "map.title";
 export const icon = "map";
-export const needs = "index";
+export const needs = "items";
 
 const LAYERS = ["mistaken", "missed"];
 const nothing = [];
@@ -113,7 +113,6 @@ export function View({ query, model }) {
     setPicture(undefined);
     ask({ layer: undefined, kind: undefined });
   };
-  if (info.value?.n === 0) return html`<h1 tabindex="-1">${t("map.ask")}</h1><${Empty} title=${t("map.none")}>${t("map.none-why")}<//>`;
   const trouble = [info, points, ids, column].find((one) => one.problem);
 
   return html`
@@ -173,7 +172,7 @@ function Method({ info, tsne, method, wanted }) {
     </div>
     <p class="quiet measure">${n < items ? t("map.sample", { n, items }) : t("map.all", { n })}${" "}
       ${method === "pca" ? t("map.pca-why", { share: percent(methods.pca.share) }) : methods.tsne.computed < n ? t("map.tsne-some", { n: methods.tsne.computed }) : t("map.tsne-why")}
-      ${wanted === "tsne" && waiting && ` ${t("map.tsne-wait")}`}${tsne.trouble && ` ${tsne.trouble}`}</p>
+      ${wanted === "tsne" && waiting && ` ${t("map.tsne-wait")}`}${tsne.trouble && ` ${n < tsne.least ? t("map.tsne-few", { n: tsne.least }) : tsne.trouble}`}</p>
   </div>`;
 }
 

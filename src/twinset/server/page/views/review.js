@@ -13,7 +13,7 @@ import { named } from "../parts/tile.js";
 export const path = "/review";
 export const title = "review.title";
 export const icon = "review";
-export const needs = "index";
+export const needs = "items";
 
 const MANY = 50;
 
@@ -31,7 +31,7 @@ export function View({ query, model, refresh }) {
       : html`<${Computed} answer=${review} text=${t("review.computing")}>
           ${(value) =>
             value.questions.length
-              ? html`<${Questions} key=${round} review=${value} model=${model} onAsk=${setAsking} onNext=${next} onDenied=${() => setEntered(false)} />`
+              ? html`<${Questions} key=${round} review=${value} model=${model} onAsk=${setAsking} onNext=${next} onDenied=${() => (setEntered(false), setRound(round + 1))} />`
               : html`<${Empty} title=${t("review.none")}>${t("review.none-why")}<//>`}<//>`}`;
 }
 

@@ -82,7 +82,7 @@ export function View({ query, model, index, refresh }) {
           ? html`<${Answered} answer=${answer}>${() => answers.map((one, place) => html`<div class="one-answer" key=${place}>
               ${answers.length > 1 && html`<p class="row"><img class="query-small" src=${pictures[place]?.url} alt="" onLoad=${crisp} /><strong>${pictures[place]?.name}</strong></p>`}
               ${each(one, place)}</div>`)}<//>`
-          : html`<div class="stack"><p class="quiet">${t("search.browse")}</p><${Collection} where=${where} onOpen=${setOpen} /></div>`}
+          : html`<div class="stack">${index.items > 0 && html`<p class="quiet">${t("search.browse")}</p>`}<${Collection} where=${where} onOpen=${setOpen} /></div>`}
       </section>
     </div>
     ${open && html`<${Item} hit=${open} query=${pictures[0]} threshold=${threshold} writable=${model.writable} onClose=${() => setOpen()} onGone=${() => (refresh(), redraw(turn + 1))} />`}
