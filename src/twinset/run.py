@@ -79,8 +79,9 @@ def train(
             some, give pairs as well; a judgement goes before them. "tutorial" and "batch" are the
             recipe's own field. Defaults to none.
         columns: of a table of images, those that are not called as usual: {"image": "photo",
-            "label": "person"}, and "group" and "split" if there are any. Remembered by the run.
-            Defaults to the usual names.
+            "label": "person"}, and "group" and "split" if there are any; of a folder
+            {"classes": "top"}, as for `load_images`. Remembered by the run. Defaults to the usual
+            names.
         out: the folder. Defaults to a new one, `runs/<recipe's name>` or that with a number.
         overwrite: replace the run in `out`, if there is one. Defaults to False.
         resume: go on with the training that was stopped in `out`; begin where there was none.

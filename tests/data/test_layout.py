@@ -103,7 +103,7 @@ def test_images_in_no_class():
         ("bus", "train", "tram"),  # pictures of trains
         ("bus", "train", "test tube"),
         ("bus/images", "car/images"),
-        ("bus/front", "bus/back", "car/front"),
+        ("bus/front", "bus/back", "car/side"),
         ("vehicles/train", "vehicles/bus"),
         ("vehicles/train/steam",),
         ("test", "other"),
@@ -133,6 +133,11 @@ def test_the_same_classes_below_names_that_say_nothing_are_told_of():
     (remark,) = layout.remarks
     assert remark.severity == "note"
     assert remark.text.startswith("'set1/dog' and 'set2/dog' are two classes, since a class is the")
+    # sessions below people, not the same ones below each
+    _, layout = found("Ann/1", "Ann/2", "Bob/2", "Bob/3", "Cy/3")
+    (remark,) = layout.remarks
+    assert remark.text.startswith("'Bob/3' and 'Cy/3' are two classes")
+    assert "--classes top" in remark.text
 
 
 NAMES = st.sampled_from(["train", "Test_Set", "val", "seg_train", "seg_test", "bus", "docs", "cat"])

@@ -85,6 +85,12 @@ SHARED: dict[str, dict[str, Any]] = {
         f"--{what}": {"about": f"Of a table of images: the column {of}.", "metavar": "COLUMN"}
         for what, of in COLUMNS.items()
     },
+    "--classes": {
+        "about": "Of a folder: what a class is called by. path: all folders that an image is in; "
+        "top: the first of them, and each folder below it stays together in one part. Default: "
+        "path.",
+        "choices": ("path", "top"),
+    },
     "--set": {
         "about": "Change a value of the recipe, such as loss.margin=2. Repeatable.",
         "action": "append",
@@ -116,8 +122,8 @@ SHARED: dict[str, dict[str, Any]] = {
 
 
 def columns_of(args: argparse.Namespace) -> dict[str, str]:
-    """Return the columns of a table of images that were named."""
-    asked = {what: getattr(args, what, None) for what in COLUMNS}
+    """Return the columns of a table of images that were named, and what a folder's classes are."""
+    asked = {what: getattr(args, what, None) for what in (*COLUMNS, "classes")}
     return {what: name for what, name in asked.items() if name is not None}
 
 

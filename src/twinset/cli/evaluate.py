@@ -79,7 +79,7 @@ def _evaluate(takes: Arguments) -> None:
         "left out. Default: the run's own.",
         nargs="?",
     )
-    takes.shared("--pairs", *(f"--{what}" for what in COLUMNS))
+    takes.shared("--pairs", *(f"--{what}" for what in COLUMNS), "--classes")
     takes.option(
         "--protocol",
         "test: this model on the test part. full: its recipe, retrained over seeds and folds.",

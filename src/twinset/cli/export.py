@@ -130,7 +130,7 @@ def _export(takes: Arguments) -> None:
 def _embed(takes: Arguments) -> None:
     takes.shared("run")
     takes.option("source", A_SOURCE.format(""))
-    takes.shared("--image", "--label")
+    takes.shared("--image", "--label", "--classes")
     takes.option(
         "--out", "The file to write, .parquet.", required=True, type=output, metavar="FILE"
     )

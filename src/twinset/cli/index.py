@@ -71,7 +71,7 @@ def index(args: Namespace) -> int:
 def _index(takes: Arguments) -> None:
     takes.shared("run")
     takes.option("source", A_SOURCE.format(" or embeddings (.npy, .npz, .parquet)"))
-    takes.shared("--image", "--label")
+    takes.shared("--image", "--label", "--classes")
     takes.option("--out", f"The index: {INDEX_PLACE}.", required=True, metavar="INDEX")
     takes.option(
         "--identity",

@@ -134,7 +134,7 @@ NO_DATA = (
 
 def _data(takes: Arguments) -> None:
     takes.option("data", f"{SHARED['data']['about']} May be left out with --pairs.", nargs="?")
-    takes.shared("--pairs", *(f"--{what}" for what in COLUMNS))
+    takes.shared("--pairs", *(f"--{what}" for what in COLUMNS), "--classes")
 
 
 def check(args: Namespace) -> int:

@@ -197,7 +197,7 @@ class Listing:
         ]
         if len(aside) == len(self):
             received = f"{len(self)}, none of use" if aside else "none"
-            first = f" The first is {aside[0].name!r}: {aside[0].reason}." if aside else ""
+            first = f" The first is {aside[0].name[:200]!r}: {aside[0].reason}." if aside else ""
             raise DataError(
                 f"{self.place or self.name}: expected images{' with labels' * labelled}. "
                 f"Received {received}.{first}"

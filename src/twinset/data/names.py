@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -247,11 +248,12 @@ class CsvTable:
 def read_csv(
     file: Path, choose: Callable[[Sequence[str]], T], *, errors: str = "strict"
 ) -> tuple[CsvTable, T]:
-    """Read a table in UTF-8: its first line names the columns, or each line is a JSON object.
+    """Read a table of text: its first line names the columns, or each line is a JSON object.
 
-    The delimiter is ",", ";" or a tab: the first with which `choose`, which finds the columns that
-    are needed among the names of all, is content. `errors` is as for `bytes.decode`, since names of
-    files may be other bytes.
+    The text is UTF-8, or UTF-16 that says so by its first bytes, as Excel's "Unicode text" does.
+    The delimiter is what Excel's line "sep=;" above the names says, or else ",", ";", a tab or "|":
+    the first with which `choose`, which finds the columns that are needed among the names of all,
+    is content. `errors` is as for `bytes.decode`, since names of files may be other bytes.
     """
     # not by splitlines(): to that, U+2028 and some controls in a cell would end a line as well
     lines = list(io.StringIO(_text(file, errors), newline=""))
@@ -308,8 +310,9 @@ def _text(file: Path, errors: str) -> str:
         raw = file.read_bytes()
     except OSError as error:
         raise DataError(f"{shown(str(file))}: expected a table. {error.strerror}.") from None
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = raw.decode("utf-8-sig", errors)
+        text = raw.decode("utf-16" if wide else "utf-8-sig", errors)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(
@@ -321,14 +324,21 @@ def _text(file: Path, errors: str) -> str:
     return text
 
 
+_SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+
+
 def _delimiter(file: Path, lines: list[str], choose: Callable[[Sequence[str]], T]) -> tuple[str, T]:
     errors: dict[int, DataError] = {}
     # a .tsv has tabs unless its columns say otherwise; a comma within a tab's header is a name's
-    for delimiter in "\t,;" if file.suffix.lower() == ".tsv" else ",;\t":
-        header = next((record for _, record in _records(file, lines, delimiter) if record), [])
+    delimiters = "\t,;|" if file.suffix.lower() == ".tsv" else ",;\t|"
+    if told := _SEPARATOR.fullmatch(lines[0]):
+        delimiters, lines[0] = told[1], "\n"  # what comes after keeps its number
+    for delimiter in delimiters:
+        header: list[str] = []
         try:
+            header = next((record for _, record in _records(file, lines, delimiter) if record), [])
             return delimiter, choose(header)
-        except DataError as error:
+        except DataError as error:  # names in quotes are none with another delimiter
             errors[len(header)] = errors.get(len(header), error)
     raise errors[max(errors)]  # the one that sees most columns
 

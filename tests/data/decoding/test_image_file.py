@@ -50,6 +50,33 @@ def test_messages_name_the_bytes():
             Preprocessing((3, 3)).pixels(EncodedImage(data, "row 7"))
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC or the like, as phones take it: convert"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000: convert it"),
+        (bytes(128) + b"DICM" + bytes(9), "DICOM: convert it"),
+        (b"<!DOCTYPE html>\n<title>Not found", "text, such as a page of the Web"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a pointer of Git LFS"),
+    ],
+)
+def test_what_is_no_image_is_told(data, words):
+    with pytest.raises(ImageFileError, match=f"row 7: expected an image .* Received {words}"):
+        Preprocessing((3, 3)).pixels(EncodedImage(data, "row 7"))
+
+
+def test_a_tiff_of_many_channels_is_told():
+    stored = io.BytesIO()
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(stored, "TIFF")
+    # the number of samples for each pixel, in the directory's entry of it
+    data = stored.getvalue().replace(
+        struct.pack("<HHIH", 277, 3, 1, 3), struct.pack("<HHIH", 277, 3, 1, 13)
+    )
+    assert data != stored.getvalue()
+    with pytest.raises(ImageFileError, match="a TIFF of numbers or channels that are not read"):
+        Preprocessing((3, 3)).pixels(EncodedImage(data, "row 7"))
+
+
 def test_encoded_images_do_not_print_their_bytes():
     assert repr(EncodedImage(b"secret", "row 7")) == "EncodedImage(name='row 7')"
 

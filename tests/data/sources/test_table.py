@@ -165,16 +165,34 @@ def test_the_error_for_a_split_names_what_is_accepted():
         read_listing(table("path,label,split\na.png,b,later\n"))
 
 
+def test_an_encoding_that_does_not_say_so():
+    with pytest.raises(DataError, match=r"t.csv, line 3: expected text in UTF-8. .* byte 0xe9"):
+        read_listing(table("path,label\na.png,the\nb.png,thé\n", encoding="latin-1"))
+
+
 @pytest.mark.parametrize(
-    ("encoding", "words"),
+    ("text", "encoding"),
     [
-        ("latin-1", "t.csv, line 3: expected text in UTF-8. Received the byte 0xe9"),
-        ("utf-16", "t.csv, line 1: expected text in UTF-8. Received the byte 0xff"),
+        ("path\tlabel\r\na.png\tthé\r\n", "utf-16"),  # Excel's "Unicode text"
+        ("path,label\na.png,thé\n", "utf-8-sig"),
+        ('"path";"label"\n"a.png";"thé"\n', "utf-8"),  # all in quotes
+        ('"path"\t"label"\n"a.png"\t"thé"\n', "utf-8"),
+        ("path|label\na.png|thé\n", "utf-8"),
+        ("sep=;\npath;label\na.png;thé\n", "utf-8"),  # Excel's own mark
+        ('"SEP=|"\n"path"|"label,old"\na.png|thé\n', "utf-8"),
     ],
 )
-def test_other_encodings(encoding, words):
-    with pytest.raises(DataError, match=words):
-        read_listing(table("path,label\na.png,the\nb.png,thé\n", encoding=encoding))
+def test_tables_as_spreadsheets_write_them(text, encoding):
+    files("a.png")
+    names = {"label": "label,old"} if "old" in text else {}
+    assert rows(read_listing(table(text, encoding=encoding), **names)) == [("a.png", "thé")]
+    with pytest.raises(DataError, match=r"t.csv: .*The first is 'b.png': line [23]: no such file"):
+        read_listing(table(text.replace("a.png", "b.png"), encoding=encoding), **names)
+
+
+def test_a_table_without_names_of_columns():
+    with pytest.raises(DataError, match=r"'a.png', 'x': the first line has to name the columns"):
+        read_listing(table("a.png,x\nb.png,y\n"))
 
 
 def test_a_table_that_is_not_there():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import threading
 import warnings
@@ -183,6 +184,28 @@ _RARER = (
     (4, b"ftyp", "AVIF", "PIL.AvifImagePlugin"),
 )
 
+# What people have under the name of an image, and what to do with it.
+_CONVERT = ": convert it to JPEG or PNG"
+_BANDS = (
+    "a TIFF of numbers or channels that are not read here: save it in 8 bits, gray or in colour"
+)
+_FOREIGN = (
+    (4, b"ftyp", f"HEIC or the like, as phones take it{_CONVERT}"),
+    (0, b"\0\0\0\x0cjP  ", f"JPEG 2000{_CONVERT}"),
+    (0, b"\xff\x4f\xff\x51", f"JPEG 2000{_CONVERT}"),
+    (0, b"\0\0\0\x0cJXL ", f"JPEG XL{_CONVERT}"),
+    (0, b"\xff\x0a", f"JPEG XL{_CONVERT}"),
+    (128, b"DICM", f"DICOM{_CONVERT}"),
+    (0, b"8BPS", f"a file of Photoshop{_CONVERT}"),
+    (0, b"%PDF", f"PDF{_CONVERT}"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS: get the file with `git lfs pull`"),
+    (0, b"II", _BANDS),
+    (0, b"MM", _BANDS),
+    (0, b"<", "text, such as a page of the Web in place of the image, or SVG"),
+)
+# Pillow's complaints reach the terminal only where the program that imports this asks for them.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
 _HEAD_BYTES = 2**20
 
 
@@ -305,6 +328,11 @@ def _formats(data: bytes) -> tuple[str, ...]:
     return FORMATS
 
 
+def _told(data: bytes) -> str:
+    found = (what for start, mark, what in _FOREIGN if data.startswith(mark, start))
+    return next(found, "something else")
+
+
 @contextmanager
 def _identified(data: bytes, name: str, most: int | None = None) -> Iterator[ImageFile.ImageFile]:
     """Open bytes as an image; all that goes wrong while they are used is an ImageFileError."""
@@ -321,7 +349,7 @@ def _identified(data: bytes, name: str, most: int | None = None) -> Iterator[Ima
         raise
     except UnidentifiedImageError:
         raise ImageFileError(
-            f"{name}: expected an image (PNG, JPEG, GIF, TIFF, WebP, …). Received something else."
+            f"{name}: expected an image (PNG, JPEG, GIF, TIFF, WebP, …). Received {_told(data)}."
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageFileError(

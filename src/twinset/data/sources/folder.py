@@ -137,12 +137,14 @@ def _left_out(beside: Counter[str], parts: dict[str, str]) -> Iterator[Remark]:
 
 def _doubt(folders: Sequence[Names]) -> Iterator[Remark]:
     below: dict[str, set[Names]] = {}  # top → what is below it that holds images
+    ends: dict[str, list[Names]] = {}  # the last name of a folder → the folders that have it
     for names in folders:
         below.setdefault(names[0], set()).add(names[1:])
+        ends.setdefault(names[-1], []).append(names)
     # a class of pictures of trains has no classes below it
     parts = parts_of(below)
     named = [shown(top) for top in sorted(parts) if below[top] - {()}]
-    first = below[min(below)] if below else set()
+    shared = [alike for alike in ends.values() if len(alike) > 1]
     if len(below) > 1 and named:
         others = ", ".join(repr(shown(top)) for top in sorted(below.keys() - parts.keys())[:3])
         yield Remark(
@@ -150,12 +152,14 @@ def _doubt(folders: Sequence[Names]) -> Iterator[Remark]:
             f"{', '.join(map(repr, named))} may be a part, and is taken as classes because of "
             f"{others} beside it: if it is one, move these away or name them after parts.",
         )
-    elif len(below) > 1 and len(first - {()}) > 1 and all(first == each for each in below.values()):
-        one, two, *_ = (shown("/".join((top, *max(first)))) for top in sorted(below))
+    # such as a folder for each session below that of each person, or the other way round
+    elif 1 < len(below) < len(folders) < 2 * sum(map(len, shared)):
+        one, two, *_ = (shown("/".join(names)) for names in max(shared))
         yield Remark(
             "note",
             f"{one!r} and {two!r} are two classes, since a class is the whole path of its folder: "
-            "if the first names are parts, call them train, val or test.",
+            "if the first names alone are classes, say --classes top (classes='top' in Python); "
+            "if they are parts, call them train, val or test; else name classes in a table (.csv).",
         )
 
 

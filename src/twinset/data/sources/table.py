@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from twinset.data import arrow
 from twinset.data.arrow import strings, texts
+from twinset.data.decoding.image_file import SUFFIXES as IMAGE_SUFFIXES
 from twinset.data.image_sources import FileSource, ImageSource, TableSource
 from twinset.data.listing import Listing
 from twinset.data.names import (
@@ -76,10 +77,14 @@ class Columns:
         if not usual and chosen is None and what in may_lack:
             return None
         wanted = repr(chosen) if chosen is not None else " or ".join(USUAL_NAMES[what])
+        advice = (
+            "the first line has to name the columns, such as path,label."
+            if any(PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
+            else f"name the one for the {what} with --{what} COLUMN, or {what}=… in Python."
+        )
         raise DataError(
             f"{place}: expected one column {wanted}. Received the columns "
-            f"{', '.join(map(repr, names))}: name the one for the {what} with --{what} COLUMN, or "
-            f"{what}=… in Python."
+            f"{', '.join(map(repr, names))}: {advice}"
         )
 
 
