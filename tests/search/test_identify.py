@@ -18,7 +18,9 @@ from twinset.search.gallery import Gallery, View, rank
 from twinset.search.identification import Identification, IdentitySettings, and_more
 from twinset.search.index import Index
 from twinset.search.items import Items, Signature
-from twinset.search.store import create_store, open_store
+from twinset.search.layers import Layers
+from twinset.search.store import Store, create_store, open_store
+from twinset.search.where import conditions
 
 SIGNATURE = Signature("halves", 2)
 
@@ -102,6 +104,7 @@ def test_the_short_list_misses_nobody(
 
     class Listed:
         signature = Signature("x", 3)
+        since, version = Store.since, Store.version
 
         def batches(self):
             for start in range(0, n, 7):
@@ -128,6 +131,113 @@ def test_the_short_list_misses_nobody(
             assert far == pytest.approx(expected[names[code]], rel=1e-6, abs=1e-6 * (1 + moved))
             assert who[int(gallery.ids[row])] == names[code]
         assert len(set(found.identities.tolist())) == min(k, len(names))
+
+
+@given(seed=st.integers(0, 10**6), q=st.integers(1, 3), m=st.integers(1, 300))
+def test_layers_join_as_the_rules_say(seed, q, m):
+    rng = np.random.default_rng(seed)
+    # one identity with very many references, many with a few
+    sizes = np.where(rng.random(m) < 0.02, 200, rng.integers(1, 6, m))
+    codes = np.repeat(np.arange(m), sizes)
+    apart = rng.integers(1, 9, (q, len(codes))).astype(np.float32)  # so that many are equal
+    spread = rng.random(m)
+    layers = Layers(codes)
+    for rule in RULES:
+        found = layers.join(apart[:, layers.order], rule, spread)
+        np.testing.assert_allclose(found, join(apart, codes, rule, spread=spread), rtol=1e-6)
+
+
+WHO = st.sampled_from([None, "", "a", "b", "c", 1, True])
+IDS = st.integers(0, 11)
+CHANGES = st.one_of(
+    st.tuples(st.just("put"), st.lists(st.tuples(IDS, WHO), min_size=1, max_size=6)),
+    st.tuples(st.just("replace"), st.lists(st.tuples(IDS, WHO), min_size=1, max_size=6)),
+    st.tuples(st.just("describe"), st.lists(st.tuples(IDS, WHO), min_size=1, max_size=6)),
+    st.tuples(st.just("remove"), st.lists(st.tuples(IDS, WHO), min_size=1, max_size=2)),
+    st.tuples(st.just("decide"), st.just([])),
+)
+
+
+def carry_out(index, rng, kind, items):
+    """Do one change, as far as the items are there, or are not."""
+    there = {own for own, _ in index.items()}
+    told = {f"i{number}": {"who": who, "side": "lr"[number % 2]} for number, who in items}
+    told = {own: known for own, known in told.items() if (own in there) == (kind != "put")}
+    if kind == "decide":
+        index.store.record("other", [{"a": 1}])
+    elif not told:
+        return
+    elif kind == "describe":
+        index.store.update_metadata(list(told), list(told.values()))
+    elif kind == "remove":
+        index.remove(list(told))
+    else:
+        vectors = rng.normal(size=(len(told), 2))
+        index.store.add(Items(list(told), vectors, list(told.values())), replace=kind == "replace")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    rule=st.sampled_from(RULES),
+    steps=st.lists(st.tuples(CHANGES, st.booleans()), min_size=1, max_size=12),
+)
+def test_a_gallery_that_follows_is_as_if_read_anew(tmp_path_factory, seed, rule, steps):
+    rng = np.random.default_rng(seed)
+    folder = str(tmp_path_factory.mktemp("followed") / "a.index")
+    with create_store(folder, SIGNATURE) as store, open_store(folder) as again:
+        writer, reader = Index(store, Halves(), folder), Index(again, Halves(), folder)
+        store.add(Items([f"i{k}" for k in range(40)], rng.normal(size=(40, 2)), whose(rng, 40)))
+        asked = rng.normal(size=(3, 2)).astype(np.float32)
+        for (kind, items), looks in steps:
+            carry_out(writer, rng, kind, items)
+            for where in ((), conditions("side=l")) if looks else ():
+                found = reader._gallery("who", where)
+                fresh = Gallery.read(store, "who", where)
+                assert found.names == fresh.names
+                assert found.codes.tolist() == fresh.codes.tolist()
+                assert [found.ids[at] for at in found.rows] == [fresh.ids[at] for at in fresh.rows]
+                np.testing.assert_array_equal(found.vectors, fresh.vectors)
+                np.testing.assert_array_equal(found.spreads, fresh.spreads)
+                if not fresh.names:
+                    continue
+                pairs = zip(
+                    rank([View(found, rule, asked)], 3),
+                    rank([View(fresh, rule, asked)], 3),
+                    strict=True,
+                )
+                for one, other in pairs:
+                    np.testing.assert_array_equal(one.distances, other.distances)
+                    np.testing.assert_array_equal(one.identities, other.identities)
+                    names = [
+                        [each.ids[at] for at in of.references]
+                        for each, of in ((found, one), (fresh, other))
+                    ]
+                    assert names[0] == names[1]
+
+
+def whose(rng, count):
+    names = rng.choice(["a", "b", "c", "d"], count).tolist()
+    return [{"who": who, "side": "lr"[k % 2]} for k, who in enumerate(names)]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_after_a_change_only_what_is_new_is_read(index, monkeypatch, rule):
+    index.store.record("identities", [index.identities.to_dict() | {"rule": rule}])
+    index.identify(np.zeros(2))
+    read = []
+    since = index.store.since
+    monkeypatch.setattr(
+        index.store, "since", lambda version: read.append(since(version)) or read[-1]
+    )
+    index.store.add(Items(["new"], [[0.0, 0.0]], [{"who": "g"}]))
+    assert index.identify(np.zeros(2)).best.name == "g"
+    index.store.update_metadata(["new", "a0"], [{"who": "h"}, {}])
+    assert index.identify(np.zeros(2)).best.name == "h"
+    assert index.identify(np.array([1.0, 0.0])).best.references == 3
+    index.remove(["new"])
+    assert not index.identify(np.zeros(2))
+    assert [(each.first, each.changed) for each in read] == [(25, []), (26, [0, 25]), (26, [25])]
 
 
 def test_several_images_of_one_are_one_query(index):
@@ -371,6 +481,7 @@ def test_of_many_threads_that_identify_one_reads_the_gallery(monkeypatch):
     held = people()
     with Index.build(Halves(threshold=0.3), held) as index, ThreadPoolExecutor(8) as pool:
         index.identify_by("who")
+        index._galleries = ()
         made.clear()
         answers = list(pool.map(lambda row: index.identify(held.vectors[row]), range(24)))
     assert [one.best.name for one in answers] == [name for name in "abcdef" for _ in range(4)]

@@ -47,6 +47,29 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.parametrize("lost", ["DELETE FROM changes WHERE change = 3", "DROP TABLE changes"])
+def test_what_an_earlier_version_wrote_is_not_missed(store, folder, lost):
+    before = store.version()
+    for number in range(3):
+        store.add(some(10 + number, 1))
+    assert store.since(before).changed == []
+    with sqlite3.connect(folder / "items.sqlite") as db:  # which notes no changes
+        db.execute(lost)
+    assert store.since(before).changed is None
+    before = store.version()
+    store.remove(["3"])
+    assert (store.since(before).changed, store.since(before).first) == ([3], 13)
+
+
+def test_only_so_many_changes_are_remembered(store, monkeypatch):
+    monkeypatch.setattr("twinset.search.sqlite.rows._LOGGED", 2)
+    seen = []
+    for number in range(3):
+        seen.append(store.version())
+        store.add(some(10 + number, 1))
+    assert [store.since(each).changed for each in seen] == [None, [], []]
+
+
 # --- files
 
 

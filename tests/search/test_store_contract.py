@@ -304,6 +304,34 @@ def test_the_version_is_another_one_after_each_change(store, url):
         assert seen == [""] * 7 or len(set(seen)) == 7
 
 
+def test_what_became_of_the_items_since_a_version(store, url):
+    def follow(version, held):
+        since = again.since(version)
+        if since.changed is None:
+            held = {}
+        else:
+            gone = set(since.changed)
+            held = {at: own for at, own in held.items() if at < since.first and at not in gone}
+        for places, items in since.batches:
+            held |= dict(zip(places, listed(items), strict=True))
+        assert [held[at] for at in sorted(held)] == everything(again)
+        return since.version, held
+
+    with open_store(url) as again:
+        version, held = "", {}
+        for change in (
+            lambda: store.add(some(5)),
+            lambda: (store.remove(["item 1"]), store.add(some(2, prefix="other"))),
+            lambda: store.add(some(1, seed=1), replace=True),
+            lambda: store.update_metadata(["item 2", "other 0"], [{}, {"label": "x"}]),
+            lambda: None,
+            lambda: store.remove([row[0] for row in everything(store)]),
+            lambda: store.add(some(2, seed=2)),
+        ):
+            change()
+            version, held = follow(version, held)
+
+
 def test_a_reader_sees_what_a_writer_has_done(store, url):
     with open_store(url) as reader:
         assert len(reader) == 0

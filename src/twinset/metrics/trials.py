@@ -70,7 +70,9 @@ def joined(d: NDArray[np.floating], starts: Ints, rule: str, spread: Floats | fl
         return np.asarray(np.minimum.reduceat(d, starts, axis=1), np.float64)
     sizes = np.diff(starts, append=d.shape[1])
     if rule == "best two":
-        return _best_two(d, starts, sizes)
+        first, second = two_smallest(d, starts, sizes)
+        both = np.where(np.isfinite(second), (first + second) / 2, first)
+        return both.astype(np.float64, copy=False)
     counts = np.isfinite(d)
     values = d if rule == "mean evidence" else np.square(d)
     number: Ints = sizes
@@ -103,14 +105,17 @@ def spreads(vectors: ArrayLike, identities: ArrayLike) -> Floats:
     return found
 
 
-def _best_two(d: NDArray[np.floating], starts: Ints, sizes: Ints) -> Floats:
+def two_smallest(
+    d: NDArray[np.floating], starts: Ints, sizes: Ints
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Find the two smallest distances of each identity, (p, m) each; of one, the other is inf."""
     first = np.minimum.reduceat(d, starts, axis=1)
     smallest = d == np.repeat(first, sizes, axis=1)
     second = np.minimum.reduceat(np.where(smallest, np.inf, d), starts, axis=1)
     if np.count_nonzero(smallest) > first.size:  # equal ones count twice
         often = np.add.reduceat(smallest, starts, axis=1, dtype=np.int64) > 1
         second = np.where(often, first, second)
-    return np.where(np.isfinite(second), (first + second) / 2, first).astype(np.float64)
+    return first, second
 
 
 # Identities are left out in so many groups at most: more tell no more of the spread.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,11 +15,13 @@ from twinset.metrics.fusion import fit_posterior
 from twinset.metrics.measure import RULES
 from twinset.metrics.open_set import choose_rule
 from twinset.metrics.pairs import choose_threshold, curve_of_pairs, parse_rule
-from twinset.metrics.trials import join, joined, leave_out, spreads
+from twinset.metrics.trials import join, leave_out, spreads
 from twinset.models.embedder import Embedder
 from twinset.nearest import Matrix
 from twinset.search.checked import Scalar, kind
 from twinset.search.identification import IdentitySettings
+from twinset.search.items import Since
+from twinset.search.layers import Layers
 from twinset.search.store import Store
 from twinset.search.where import Condition, holds
 
@@ -28,6 +31,7 @@ Ints = NDArray[np.int64]
 # Distances of queries to references that are held at a time.
 HELD = 2**21
 _ROWS = 8192
+_NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,44 +40,103 @@ class Ranking:
 
     identities: Ints  # numbers of the k nearest, (k,)
     distances: Floats  # their joined distances, exact, (k,)
-    references: Ints  # row of the nearest reference of each, (k,)
+    references: Ints  # row of the matrix of the nearest reference of each, (k,)
     nearest: Floats  # how far that is from the nearest image of the query, (k,)
     all: Floats  # joined distances of all m identities, those that are not listed to rounding, (m,)
 
 
-@dataclass(frozen=True, eq=False)
 class Gallery:
-    """The n references of m identities, those of one together."""
+    """The n references of m identities, which follows the items that it was read from.
 
-    names: tuple[Scalar, ...]  # of the identities, in the order in which they were first put in
-    ids: tuple[str, ...]  # of the references, (n,)
-    matrix: Matrix  # their embeddings, (n, d)
-    codes: Ints  # number of each reference's identity, ascending, (n,)
+    Rows of the matrix keep their place while the gallery follows: new ones come behind, and those
+    of items that were removed, or changed, are dead.
+    """
+
+    def __init__(
+        self,
+        version: str,  # of the items
+        matrix: Matrix,  # embeddings of the references, and of the dead
+        ids: list[str],  # of each row of the matrix
+        numbers: Ints,  # of each row's identity, as `known` has it; −1 for the dead
+        places: Ints,  # of each row's item in the order of the store
+        known: dict[tuple[str, Scalar], int],  # each identity there ever was
+    ) -> None:
+        self.version, self.matrix, self.ids = version, matrix, ids
+        self._numbers, self._places, self._known = numbers, places, known
+        self._room = matrix.vectors  # may reach beyond the rows
+        alive = np.flatnonzero(numbers >= 0)
+        # identities are numbered in the order in which they were first put in
+        first = np.full(len(known), _NEVER)
+        np.minimum.at(first, numbers[alive], places[alive])
+        self._present = np.argsort(first, kind="stable")[: np.count_nonzero(first < _NEVER)]
+        codes = np.empty(len(known), np.int64)
+        codes[self._present] = np.arange(len(self._present))
+        codes = codes[numbers[alive]]
+        order = np.lexsort((places[alive], codes))
+        self.rows: Ints = alive[order]  # of the references, those of one identity together, (n,)
+        self.codes: Ints = codes[order]  # number of each one's identity, ascending, (n,)
+        values = list(known)
+        self.names: tuple[Scalar, ...] = tuple(values[at][1] for at in self._present.tolist())
 
     @classmethod
     def read(cls, store: Store, column: str, where: tuple[Condition, ...] = ()) -> Gallery:
         """Read all items of a store that have a value in a column, and meet the conditions."""
-        numbers: dict[tuple[str, Scalar], int] = {}
-        ids, codes, parts = list[str](), list[int](), list[NDArray[np.float32]]()
-        for batch in store.batches():
-            kept = []
-            for row, known in enumerate(batch.metadata):
-                value = known.get(column)
-                if value in (None, "") or not all(holds(each, known) for each in where):
-                    continue
-                kept.append(row)
-                ids.append(batch.ids[row])
-                # 1 and True are two identities, as they are two values everywhere
-                codes.append(numbers.setdefault((kind(value), value), len(numbers)))
-            parts.append(batch.vectors[kept])
-        vectors = np.concatenate([np.empty((0, store.signature.dim), np.float32), *parts])
-        order = np.argsort(codes, kind="stable")
-        return cls(
-            tuple(value for _, value in numbers),
-            tuple(ids[row] for row in order.tolist()),
-            Matrix(vectors[order]),
-            np.array(codes, np.int64)[order],
+        known: dict[tuple[str, Scalar], int] = {}
+        since = store.since("")
+        dim = store.signature.dim
+        ids, vectors, numbers, places = _references(since, column, where, known, dim)
+        return cls(since.version, Matrix(vectors), ids, numbers, places, known)
+
+    def follow(self, store: Store, column: str, where: tuple[Condition, ...] = ()) -> Gallery:
+        """Return what this gallery became, of which only what has changed is read."""
+        since = store.since(self.version)
+        if since.version == self.version:
+            return self
+        if since.changed is None:
+            return Gallery.read(store, column, where)
+        n, known = len(self.ids), self._known
+        ids, new, more, places = _references(
+            since, column, where, known, self.matrix.vectors.shape[1]
         )
+        gone = np.isin(self._places, since.changed) | (self._places >= since.first)
+        numbers = np.concatenate([np.where(gone, -1, self._numbers), more])
+        dead = np.flatnonzero(numbers < 0)
+        if 2 * len(dead) > len(numbers):
+            return Gallery.read(store, column, where)
+        # The room beyond our rows goes to the first who follows: whoever does so again needs other.
+        room, self._room = self._room, self.matrix.vectors
+        if len(room) < n + len(new):
+            room = np.empty((2 * (n + len(new)), new.shape[1]), np.float32)
+            room[:n] = self.matrix.vectors
+        room[n : n + len(new)] = new
+        found = Gallery(
+            since.version,
+            self.matrix.follow(room[: n + len(new)], dead),
+            [*self.ids, *ids],
+            numbers,
+            np.concatenate([self._places, places]),
+            known,
+        )
+        found._room = room
+        if "spreads" in self.__dict__:
+            found.spreads = self._spreads_after(found, np.concatenate([self._numbers[gone], more]))
+        return found
+
+    def _spreads_after(self, found: Gallery, touched: Ints) -> Floats:
+        every = np.full(len(found._known), np.nan)
+        every[self._present] = self.spreads
+        every[touched] = np.nan  # of the dead, too, whose −1 is the last
+        kept = every[found._present]
+        rows = np.isnan(kept)[found.codes]
+        if rows.any():
+            numbers, codes = np.unique(found.codes[rows], return_inverse=True)
+            kept[numbers] = spreads(found.matrix.vectors[found.rows[rows]], codes)
+        return kept
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """The embeddings of the references, those of one identity together, (n, d)."""
+        return self.matrix.vectors[self.rows]
 
     @cached_property
     def sizes(self) -> Ints:
@@ -86,22 +149,39 @@ class Gallery:
         return np.cumsum(self.sizes) - self.sizes
 
     @cached_property
+    def layers(self) -> Layers:
+        """In which order distances are joined."""
+        return Layers(self.codes)
+
+    @cached_property
+    def layered(self) -> Ints:
+        """Rows of the matrix in this order, (n,)."""
+        return self.rows[self.layers.order]
+
+    @cached_property
     def spreads(self) -> Floats:
         """What "mean embedding" needs of each identity, (m,)."""
-        return spreads(self.matrix.vectors, self.codes)
+        return spreads(self.vectors, self.codes)
 
     def like(self, other: Gallery) -> Gallery:
-        """Return this one with its references in the order of another's, which has the same."""
-        row = {own: at for at, own in enumerate(self.ids)}
-        missing = [own for own in other.ids if own not in row]
-        if missing or len(row) != len(other.ids):
+        """Return this one with its references in the rows of another, which has the same."""
+        row = dict(
+            zip((self.ids[at] for at in self.rows.tolist()), self.rows.tolist(), strict=True)
+        )
+        wanted = [other.ids[at] for at in other.rows.tolist()]
+        there = sum(own in row for own in wanted)
+        if not there == len(row) == len(wanted):
             raise StoreError(
                 "Expected two indexes of the same items, made by two models. Received one with "
-                f"{len(other.ids):,} references and one with {len(row):,}, of which "
-                f"{len(other.ids) - len(missing):,} are in both: index the same images with both."
+                f"{len(wanted):,} references and one with {len(row):,}, of which "
+                f"{there:,} are in both: index the same images with both."
             )
-        order = [row[own] for own in other.ids]
-        return Gallery(other.names, other.ids, Matrix(self.matrix.vectors[order]), other.codes)
+        vectors = np.zeros((len(other.ids), self.matrix.vectors.shape[1]), np.float32)
+        vectors[other.rows] = self.matrix.vectors[[row[own] for own in wanted]]
+        new = copy.copy(other)
+        new.__dict__.pop("spreads", None)
+        new.matrix = Matrix(vectors, other.matrix.dead)
+        return new
 
     def apart(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Measure queries against all references, and bound by how much a distance may be off."""
@@ -127,6 +207,31 @@ class Gallery:
         return found, float(np.sqrt(2 * matrix.slack(squares).max()))
 
 
+def _references(
+    since: Since,
+    column: str,
+    where: tuple[Condition, ...],
+    known: dict[tuple[str, Scalar], int],  # which learns
+    dim: int,
+) -> tuple[list[str], NDArray[np.float32], Ints, Ints]:
+    # ids, embeddings, identities and places of those items that are references
+    ids, numbers, at = list[str](), list[int](), list[int]()
+    parts = [np.empty((0, dim), np.float32)]
+    for places, batch in since.batches:
+        kept = []
+        for row, metadata in enumerate(batch.metadata):
+            value = metadata.get(column)
+            if value in (None, "") or not all(holds(each, metadata) for each in where):
+                continue
+            kept.append(row)
+            # 1 and True are two identities, as they are two values everywhere
+            numbers.append(known.setdefault((kind(value), value), len(known)))
+        ids += [batch.ids[row] for row in kept]
+        at += [places[row] for row in kept]
+        parts.append(batch.vectors[kept])
+    return ids, np.concatenate(parts), np.array(numbers, np.int64), np.array(at, np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class View:
     """A gallery as one model sees it, and queries as it sees them."""
@@ -150,8 +255,7 @@ class View:
             spread = self.gallery.spreads[which] + (spreads(self.queries, one) if together else 0.0)
         if together:
             return self.share * join(apart[None], codes, self.rule, spread=spread)
-        # one query waits for this: of whom all are, nothing has to be found out
-        return self.share * joined(apart, self.gallery.starts, self.rule, spread)
+        return self.share * self.gallery.layers.join(apart, self.rule, spread)
 
 
 def rank(views: Sequence[View], k: int, *, together: bool = False) -> Iterator[Ranking]:
@@ -160,12 +264,14 @@ def rank(views: Sequence[View], k: int, *, together: bool = False) -> Iterator[R
     Galleries of several views hold the same references in the same order.
     """
     count, first = len(views[0].queries), views[0].gallery
-    step = count if together else max(1, HELD // len(first.codes))
+    step = count if together else max(1, HELD // len(first.ids))
+    order = first.rows if together else first.layered
     for start in range(0, count, step):
         parts = [view.part(slice(start, start + step)) for view in views]
         rough, error = np.zeros((1, 1)), 0.0
         for part in parts:
             apart, off = part.gallery.apart(part.queries)
+            apart = np.take(apart, order, axis=1)
             rough = rough + part.joined(apart, first.codes, slice(None), together)
             error += part.share * off
         for row, each in enumerate(rough):
@@ -181,7 +287,7 @@ def _listed(views: Sequence[View], k: int, rough: Floats, error: float) -> Ranki
     first = views[0].gallery
     starts, counts = first.starts[listed], first.sizes[listed]
     ends = np.cumsum(counts)
-    rows = np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)
+    rows = first.rows[np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)]
     codes = np.repeat(np.arange(len(listed)), counts)
     exact, closest = np.zeros(len(listed)), np.empty(0)
     for view in reversed(views):  # the first last: which reference is nearest is for it to say
@@ -215,9 +321,7 @@ def choose_settings(
     if not first.names:
         raise StoreError(f"Expected items with a value of {column!r}. Received none.")
     m, n = len(first.names), len(first.codes)
-    choices = [
-        choose_rule(each.matrix.vectors, each.codes, together=together) for each in galleries
-    ]
+    choices = [choose_rule(each.vectors, each.codes, together=together) for each in galleries]
     about = column, choices[0].chosen, choices[0].reason
     if not choices[0].rows:
         if len(models) > 1:
@@ -232,7 +336,7 @@ def choose_settings(
         found = (*about, limit, rule, n, m, model.digest, slope, start, fpir)
         return IdentitySettings(*found, strangers=strangers)
     trials = [
-        leave_out(gallery.matrix.vectors, gallery.codes, choice.chosen, together=together)
+        leave_out(gallery.vectors, gallery.codes, choice.chosen, together=together)
         for gallery, choice in zip(galleries, choices, strict=True)
     ]
     shares, weight = fit_posterior(trials)
@@ -269,7 +373,7 @@ def _for_strangers(
     pairs = model.threshold
     if len(gallery.names) < 2:
         return pairs.value, f"the model's, for pairs: {pairs.origin}", None
-    rival = np.sort(leave_out(gallery.matrix.vectors, gallery.codes, "nearest").rival)
+    rival = np.sort(leave_out(gallery.vectors, gallery.codes, "nearest").rival)
     wanted = parse_rule(_rule(model, strangers))
     share = wanted.limit if wanted.kind == "FPR" else STRANGERS
     limit = float(np.nextafter(rival[int(share * len(rival))], 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -30,20 +30,11 @@ _FITTED = (
 MUCH = 0.1
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """A gallery as it was read, and of which items."""
-
-    version: str
-    column: str
-    where: tuple[Condition, ...]
-    gallery: Gallery
-
-
 class Identifying(Judging):
     """The part of `Index` that is about identities."""
 
-    _galleries: tuple[_Read, ...] = ()
+    # as they were read last: of a column, and under which conditions
+    _galleries: tuple[tuple[tuple[str, tuple[Condition, ...]], Gallery], ...] = ()
     _put = 0  # items that were put in since references were counted
     _unkept: tuple[IdentitySettings, ...] = ()  # what was fitted and could not be recorded
 
@@ -93,7 +84,7 @@ class Identifying(Judging):
             StoreError: no item has a value there, the share is out of range, or the store keeps no
                 records.
         """
-        from twinset.search.gallery import Gallery, choose_settings
+        from twinset.search.gallery import choose_settings
 
         checked_text(column, "the column of identities")
         if strangers is not None and not 0 < strangers < 1:
@@ -102,7 +93,7 @@ class Identifying(Judging):
                 f"Received {strangers!r}: take 0.01 for one of a hundred."
             )
         with self._turn:
-            gallery = Gallery.read(self.store, column)
+            gallery = self._gallery(column, ())
             chosen = choose_settings([gallery], column, [self.model], strangers=strangers)
             self.store.record(RECORD, [chosen.to_dict()])
         return chosen
@@ -122,7 +113,8 @@ class Identifying(Judging):
 
         Exact, whatever the store: distances to all references are bounded, and those of the
         identities that may be among the nearest are measured. The embeddings of all references are
-        read when first asked for, and kept in memory until items change.
+        read when first asked for, and kept in memory; of a folder, only what has changed is read
+        again.
 
         Args:
             images: one image or many, or embeddings, as for `search`.
@@ -202,7 +194,7 @@ class Identifying(Judging):
             ]
         except StoreError:
             version = self.store.version()
-            if not version or any(read.version == version for read in self._galleries):
+            if not version or any(read.version == version for _, read in self._galleries):
                 raise
             # a reference that is to be told of was removed since all were read
             asking: dict[str, Any] = {"where": where, "prior": prior, "other": other}
@@ -282,15 +274,19 @@ class Identifying(Judging):
     def _gallery(self, column: str, where: tuple[Condition, ...]) -> Gallery:
         from twinset.search.gallery import Gallery
 
-        asked = self.store.version(), column, where
+        asked = column, where
+        version = self.store.version()
         with self._keeping:  # of many that ask at once, one reads
-            for read in self._galleries:
-                if asked[0] and (read.version, read.column, read.where) == asked:
-                    return read.gallery
-            gallery = Gallery.read(self.store, column, where)
+            before = next((read for about, read in self._galleries if about == asked), None)
+            if before is None or not version:
+                gallery = Gallery.read(self.store, *asked)
+            elif before.version == version:
+                return before
+            else:
+                gallery = before.follow(self.store, *asked)
             # whole, and under the conditions asked for last
-            kept = [each for each in self._galleries if bool(each.where) != bool(where)]
-            self._galleries = (*kept, _Read(*asked, gallery))
+            kept = [each for each in self._galleries if bool(each[0][1]) != bool(where)]
+            self._galleries = (*kept, (asked, gallery))
             return gallery
 
     def _identities_after(self, changes: Changes) -> None:

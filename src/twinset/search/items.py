@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +83,18 @@ class Items:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Since:
+    """What became of the items of a store after a version."""
+
+    version: str  # of what is told here
+    # Places, in the order of the store, of items that were removed or changed, and from which on
+    # all are new; None where this is not known, and all items are told.
+    changed: Sequence[int] | None
+    first: int
+    batches: Iterator[tuple[Sequence[int], Items]]  # places and items that are there and not before
 
 
 @dataclass(frozen=True)

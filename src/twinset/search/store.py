@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from twinset.errors import ReplacedError, StoreError, TakenError, UnknownItemError
 from twinset.registry import Registry
 from twinset.search.checked import checked_ids, checked_k, checked_metadata, checked_vectors
-from twinset.search.items import Approximation, Items, Neighbour, Signature
+from twinset.search.items import Approximation, Items, Neighbour, Signature, Since
 from twinset.search.paging import Paged
 from twinset.search.where import Condition, Where, conditions
 
@@ -127,6 +127,13 @@ class Store(Paged, ABC):
         """Return a text that is another one after each change of the items; "" if not known."""
         return ""
 
+    def since(self, version: str) -> Since:
+        """Read what became of the items after a version: all of them where that is not known.
+
+        What has changed while this is read may be told again by the next call.
+        """
+        return Since(self.version(), None, 0, _numbered(self.batches()))
+
     def record(self, kind: str, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append records: what is to be remembered beside the items.
 
@@ -222,6 +229,13 @@ class Store(Paged, ABC):
 
     def _build_approximate(self, recall: float) -> Approximation:
         raise StoreError(f"{type(self).__name__} has exact search only.")
+
+
+def _numbered(batches: Iterator[Items]) -> Iterator[tuple[Sequence[int], Items]]:
+    count = 0
+    for batch in batches:
+        yield range(count, count + len(batch)), batch
+        count += len(batch)
 
 
 def _checked_kind(kind: str) -> str:

@@ -53,6 +53,11 @@ class State:
     change: int  # number of the last change
 
     @property
+    def version(self) -> str:
+        """A text that is another one after each change."""
+        return f"{self.identity}/{self.change}"
+
+    @property
     def signature(self) -> Signature:
         """What the store is bound to."""
         return Signature(self.model, self.dim, self.distance)
@@ -273,7 +278,7 @@ def _reset(folder: Path, signature: Signature) -> None:
             vector_file.create(vector_file.path_of(folder, new.generation))
             for table in TABLES.keys() - {"state"}:
                 db.execute(f"DELETE FROM {table}")
-            for table in ("records", *map(before, TABLES)):
+            for table in ("records", "changes", *map(before, TABLES)):
                 db.execute(f"DROP TABLE IF EXISTS {table}")
             write(db, replace(new, change=state.change + 1))
             alive = generations(db)

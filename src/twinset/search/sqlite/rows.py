@@ -24,6 +24,8 @@ from twinset.search.where import Condition
 # Texts or positions that one statement asks for, and vectors that are moved at a time.
 _MANY = 10_000
 _ROWS = 8192
+# Changes that are noted: who has missed more reads all.
+_LOGGED = 1000
 # Metadata as a table that SQLite can ask: one row for each name of each item.
 _Row = tuple[str, str, Scalar, int]
 
@@ -147,6 +149,56 @@ def dead(db: sqlite3.Connection) -> NDArray[np.int64]:
     return np.fromiter((position for (position,) in found), np.int64)
 
 
+# --- What has changed of late, for who keeps something of all items.
+
+
+def log(db: sqlite3.Connection, before: State, touched: Sequence[int]) -> None:
+    """Note which items a change removes or changes, and where what it puts in begins."""
+    # here and not with the other tables: stores made by earlier versions have none
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS changes (generation INTEGER NOT NULL, change INTEGER NOT NULL, "
+        "first INTEGER NOT NULL, touched TEXT, PRIMARY KEY (generation, change)) WITHOUT ROWID"
+    )
+    text = json.dumps(list(touched)) if len(touched) <= _MANY else None
+    entry = before.generation, before.change + 1, before.rows, text
+    db.execute("INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)", entry)
+    old = before.generation, before.change + 1 - _LOGGED
+    db.execute("DELETE FROM changes WHERE generation <> ? OR change <= ?", old)
+
+
+def changed(db: sqlite3.Connection, state: State, version: str) -> tuple[int, list[int]] | None:
+    """Find from where on items are new since a version, and which before were touched."""
+    identity, _, change = version.rpartition("/")
+    if identity != state.identity or not _has(db, "changes"):
+        return None
+    if int(change) == state.change:
+        return state.rows, []
+    found = db.execute(
+        "SELECT first, touched FROM changes WHERE generation = ? AND change > ? AND change <= ?",
+        (state.generation, int(change), state.change),
+    ).fetchall()
+    # none may be missing: it was written by an earlier version of twinset, or long ago
+    if len(found) < state.change - int(change) or any(text is None for _, text in found):
+        return None
+    touched = {position for _, text in found for position in json.loads(text)}
+    return min(first for first, _ in found), sorted(touched)
+
+
+def there(db: sqlite3.Connection, first: int, touched: Sequence[int]) -> list[int]:
+    """List the positions from one on that have an item, and which of those touched do."""
+    new = db.execute("SELECT position FROM items WHERE position >= ?", (first,)).fetchall()
+    old = db.execute(
+        "SELECT position FROM items WHERE position IN (SELECT value FROM json_each(?))",
+        (json.dumps(touched),),
+    ).fetchall()
+    return sorted({position for (position,) in old + new})
+
+
+def _has(db: sqlite3.Connection, table: str) -> bool:
+    found = db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    return found is not None
+
+
 def record(db: sqlite3.Connection, kind: str, texts: Sequence[str]) -> None:
     """Append records."""
     # here and not with the other tables: stores made by earlier versions have none
@@ -160,7 +212,7 @@ def record(db: sqlite3.Connection, kind: str, texts: Sequence[str]) -> None:
 
 def records(db: sqlite3.Connection, kind: str) -> list[str]:
     """Read records."""
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'records'").fetchone():
+    if not _has(db, "records"):
         return []
     found = db.execute("SELECT entry FROM records WHERE kind = ? ORDER BY number", (kind,))
     return [text for (text,) in found]

@@ -19,13 +19,15 @@ from twinset.nearest import Hits, Matrix
 from twinset.search import approximate
 from twinset.search.checked import Metadata
 from twinset.search.connections import Connections
-from twinset.search.items import Approximation, Items, Neighbour, Signature
+from twinset.search.items import Approximation, Items, Neighbour, Signature, Since
 from twinset.search.paging import Column, Page
 from twinset.search.sqlite import database, rows, vector_file
 from twinset.search.sqlite.database import State, told
 from twinset.search.store import Request, Store, known_ids, replaced, unknown_ids
 from twinset.search.where import Condition
 
+# A new state, and the positions of items that were removed or changed.
+Written = tuple[State, Sequence[int]]
 # Times that a reader looks for the vectors of the state that it reads.
 _ATTEMPTS = 5
 # Items whose metadata are read at a time.
@@ -107,7 +109,21 @@ class SqliteStore(Store):
     def version(self) -> str:
         """Return a text that is another one after each change of the items."""
         with self._reading() as now:
-            return f"{now.state.identity}/{now.state.change}"
+            return now.state.version
+
+    def since(self, version: str) -> Since:
+        """Read what became of the items after a version."""
+        with self._reading() as now:
+            found = rows.changed(now.db, now.state, version)
+            if found is None:
+                return Since(now.state.version, None, 0, self._placed(10_000))
+            first, touched = found
+            at = rows.there(now.db, first, touched)
+            known = rows.known(now.db, at)
+            items = [known[position] for position in at]
+            ids, metadata = [own for own, _ in items], [each for _, each in items]
+            told = at, Items(ids, now.vectors[at], metadata)
+        return Since(now.state.version, touched, first, iter([told]))
 
     def close(self) -> None:
         """Let go of the files; a call that is under way still ends."""
@@ -118,27 +134,30 @@ class SqliteStore(Store):
     # --- what a store does
 
     def _add(self, items: Items, replace: bool) -> None:
-        def put(db: sqlite3.Connection, state: State) -> State:
+        def put(db: sqlite3.Connection, state: State) -> Written:
             old = rows.positions(db, items.ids)
             if old and not replace:
                 raise known_ids([id_ for id_ in items.ids if id_ in old])
-            state = rows.bury(db, state, list(old.values()))
+            touched = list(old.values())
+            state = rows.bury(db, state, touched)
             path = vector_file.path_of(self._folder, state.generation)
             vector_file.append(path, state.rows, items.vectors)
-            return rows.insert(db, state, items)
+            return rows.insert(db, state, items), touched
 
         self._write(put)
 
     def _remove(self, ids: tuple[str, ...]) -> None:
-        def take(db: sqlite3.Connection, state: State) -> State:
-            return rows.bury(db, state, _places(db, ids, "remove"))
+        def take(db: sqlite3.Connection, state: State) -> Written:
+            at = _places(db, ids, "remove")
+            return rows.bury(db, state, at), at
 
         self._write(take)
 
     def _update_metadata(self, ids: tuple[str, ...], metadata: Sequence[Metadata]) -> None:
-        def describe(db: sqlite3.Connection, state: State) -> State:
-            rows.describe(db, _places(db, ids, "change"), metadata)
-            return state
+        def describe(db: sqlite3.Connection, state: State) -> Written:
+            at = _places(db, ids, "change")
+            rows.describe(db, at, metadata)
+            return state, at
 
         self._write(describe)
 
@@ -175,13 +194,16 @@ class SqliteStore(Store):
         return answers
 
     def _batches(self, size: int) -> Iterator[Items]:
+        return (items for _, items in self._placed(size))
+
+    def _placed(self, size: int) -> Iterator[tuple[list[int], Items]]:
         with self._reading() as now:
             last = -1
             while found := rows.after(now.db, last, size):
                 last = found[-1][0]
                 at = [position for position, _, _ in found]
                 ids, known = [id_ for _, id_, _ in found], [each for _, _, each in found]
-                yield Items(ids, now.vectors[at], known)
+                yield at, Items(ids, now.vectors[at], known)
 
     def listed(self) -> Iterator[tuple[str, Metadata]]:
         """Go through ids and metadata, in the order in which the items were put in."""
@@ -287,7 +309,7 @@ class SqliteStore(Store):
         with self._turn, told(self._folder), self._connection() as db:
             with rows.attached(db, place), database.writing(db) as state:
                 self._check(state)
-                if f"{state.identity}/{state.change}" != version:
+                if state.version != version:
                     return False
                 vector_file.sweep(self._folder, database.generations(db))
                 new = rows.take_over(db, self._folder, place)
@@ -335,12 +357,13 @@ class SqliteStore(Store):
                 return _Moment(db, state, self._mapped[1])
         raise vector_file.damaged(path, state.rows * state.dim * 4)
 
-    def _write(self, job: Callable[[sqlite3.Connection, State], State]) -> None:
+    def _write(self, job: Callable[[sqlite3.Connection, State], Written]) -> None:
         with self._turn, told(self._folder), self._connection() as db:
             with database.writing(db) as state:
                 self._check(state)
                 vector_file.sweep(self._folder, database.generations(db))
-                new = job(db, state)
+                new, touched = job(db, state)
+                rows.log(db, state, touched)
                 if 2 * new.dead > new.rows:
                     new = rows.compact(db, self._folder, new)
                 database.write(db, changed(new, change=state.change + 1))
