@@ -73,6 +73,15 @@ def test_many_strangers_who_would_be_somebody_are_told_with_what_to_do(command):
     assert advice not in command("inspect", "crowd.index").err
 
 
+def test_rates_on_classes_of_the_training_are_told_to_be_too_good(command, monkeypatch):
+    build = ("index", "run", "photos", "--out", "photos.index", "--identity", "label")
+    told = "of the identities are named like classes of the model's own data"
+    assert told not in command(*build).err
+    monkeypatch.setattr(Halves, "class_names", ("light", "cat"))
+    assert f"1 {told}" in command(*build, "--overwrite").err
+    assert f"1 {told}" in command("inspect", "photos.index").err
+
+
 def test_a_second_model(command):
     Path("run2").mkdir()
     Halves("other").save("run2")

@@ -65,6 +65,13 @@ def test_votes_need_a_gallery_the_probe_a_tune_part_as_well(test_part):
     assert added(gallery=part(0, 200, classes=3)) == set(), "one class has no right answer"
 
 
+@pytest.mark.parametrize(("size", "told"), [(10, False), (11, True)])
+def test_precision_divided_by_ten_is_left_out_where_no_ranking_reaches_1(size, told):
+    found = measure(part(2, 4 * size), with_bands=False, hardest=0).numbers
+    assert ("map_at_10" in found) == told
+    assert "map_at_r" in found
+
+
 def test_what_the_probe_cannot_use_is_left_out(test_part, monkeypatch):
     def probed(**parts):
         return measure(test_part, with_bands=False, hardest=0, **parts).numbers.get("linear_probe")

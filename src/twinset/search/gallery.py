@@ -321,6 +321,7 @@ def choose_settings(
     if not first.names:
         raise StoreError(f"Expected items with a value of {column!r}. Received none.")
     m, n = len(first.names), len(first.codes)
+    learned = len({*map(str, first.names)} & {*model.class_names})
     choices = [choose_rule(each.vectors, each.codes, together=together) for each in galleries]
     about = column, choices[0].chosen, choices[0].reason
     if not choices[0].rows:
@@ -334,7 +335,7 @@ def choose_settings(
         slope = None if known is None else known.slope
         start = None if known is None else known.intercept - float(np.log(m))
         found = (*about, limit, rule, n, m, model.digest, slope, start, fpir)
-        return IdentitySettings(*found, strangers=strangers)
+        return IdentitySettings(*found, strangers=strangers, learned=learned)
     trials = [
         leave_out(gallery.vectors, gallery.codes, choice.chosen, together=together)
         for gallery, choice in zip(galleries, choices, strict=True)
@@ -362,6 +363,7 @@ def choose_settings(
         float(shares[0]),
         together,
         strangers,
+        learned,
     )
 
 

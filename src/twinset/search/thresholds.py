@@ -232,9 +232,9 @@ class Judging:
         if found is None:
             return f"the threshold is the model's, {at:.4f}: no decision near it stands"
         gain = (
-            f"by {found.pairs:,} decisions near it: {found.wrong_before:,} contradict the model's "
-            f"and {found.wrong_after:,} theirs, at {found.before:.2f} and {found.after:.2f} bits "
-            "each, a tenth left out in turn"
+            f"by {found.pairs:,} decision{'s' * (found.pairs != 1)} near it: "
+            f"{found.wrong_before:,} contradict the model's and {found.wrong_after:,} theirs, at "
+            f"{found.before:.2f} and {found.after:.2f} bits each, a tenth left out in turn"
         )
         if found.better:
             return f"the threshold moves from {at:.4f} to {found.threshold:.4f} {gain}"
