@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.metadata
-import io
 import ipaddress
+import itertools
 import multiprocessing
 import os
 import pickle
+import re
 import shutil
 import socket
 import sys
@@ -20,10 +21,10 @@ import hypothesis
 import numpy as np
 import pytest
 from filelock import FileLock
-from PIL import Image
 
 import twinset
 from browsing import browser
+from colours import png
 from twinset import figures
 from twinset.cli import app as cli
 
@@ -36,6 +37,10 @@ with contextlib.suppress(ImportError):
 __all__ = ["browser"]
 
 ROOT = Path(__file__).parents[1]
+
+# More threads of BLAS than cores wait for one another, each with all of a core: a sixth of the time
+# of tests that compute. The workers of a run, and what they start, get this from its first process.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Compiling is what most trainings here wait for, so JAX compiles quick programs instead of fast
 # ones, and each once for all workers and the next run. An XLA that does not know a flag ends the
@@ -53,6 +58,8 @@ if os.environ.get("KERAS_BACKEND", "jax") == "jax":  # TensorFlow brings an XLA 
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(PROGRAMS))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+
+_numbers = itertools.count()
 
 # The garbage collector walks all that Keras and JAX hold for good: two fifths of the time in which
 # the tests are imported, and a twelfth of that in which they run. So it rests until that is put
@@ -94,6 +101,15 @@ def _no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory, request):
+    """As pytest's own, which looks through all the folders that there are to make one more."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    path = tmp_path_factory.getbasetemp() / f"{next(_numbers)}-{name}"
+    path.mkdir(mode=0o700)
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -156,9 +172,8 @@ def undrawn(monkeypatch):
 
     Each is drawn in `tests/figures` and `tests/report`, and all of a run in `tests/test_run.py`.
     """
-    blank = io.BytesIO()
-    Image.new("L", (8, 8)).save(blank, "PNG")
-    monkeypatch.setattr(figures, "png_bytes", lambda figure: blank.getvalue())
+    blank = png(np.zeros((8, 8), np.uint8))
+    monkeypatch.setattr(figures, "png_bytes", lambda figure: blank)
 
 
 @pytest.fixture
