@@ -10,14 +10,14 @@ take turns; the median over rounds of the mean step of two epochs after the firs
 Bytes are counted in the compiled program, as XLA divided it: what its collectives inside the loop
 hand to each device in a step. They must be, to the byte,
 
-    4 (q W + 4 C + 2 b d + b + d + 5)
+    4 (q W + 2 n C + 2 b d + d + 5)
 
-for W weights that learn (their gradients are summed), C channels of batch normalisation (three sums
-forward, and one backward beside the slopes of its weights), embeddings (b, d) of the batch (all of
-them to each, and their gradient summed), b labels, d means of the embeddings and 5 sums of the loss
-and the vital signs, with a loss over the cosines of a batch (supcon); q = 1, or the number of parts
-with gradient caching. They do not grow with the devices; a ring sends 2 (n − 1) / n of what is
-summed and (n − 1) / n of what is gathered.
+for W weights that learn (their gradients are summed), C channels of batch normalisation (mean and
+variance of each of n devices; what goes back is the slopes of its weights), embeddings (b, d) of
+the batch (all of them to each, and their gradient summed), d means of the embeddings and 5 sums of
+the loss and the vital signs, with a loss over the cosines of a batch (supcon); q = 1, or the number
+of parts with gradient caching. A ring sends 2 (n − 1) / n of what is summed and (n − 1) / n of what
+is gathered.
 
 The projection takes assumptions, all of them printed: time of a step = its floating-point
 operations over the devices' speed, and after it (nothing overlaps) the bytes by a ring over the
@@ -133,13 +133,14 @@ def one(recipe, batch, micro):
     ]
     dim = int(model.encoder.output_shape[-1])
     parts = -(-batch // micro) if micro else 1
-    formula = 4 * (parts * weights + 4 * sum(norms) + 2 * batch * dim + batch + dim + 5)
+    channels = 2 * jax.device_count() * sum(norms)
+    formula = 4 * (parts * weights + channels + 2 * batch * dim + dim + 5)
     return {
         "seconds": (ended[2] - ended[0]) / 2 / STEPS,
         "bytes": sum(found.values()),
         "collectives": number,
         "formula": formula,
-        "rows": 4 * (2 * dim + 1),
+        "rows": 8 * dim,
         "operations": program.cost_analysis()["flops"],
     }
 
@@ -186,7 +187,7 @@ def main():
         f"{DELAY * 1e6:g} us for a level of a tree, nothing overlaps"
     )
     # its paper: 17.6 thousand million multiplications an image; three passes, two operations each
-    project("ViT-B/16 at 224 pixels", 3 * 2 * 17.6e9, 4 * 86e6, 4 * (2 * 512 + 1), 6)
+    project("ViT-B/16 at 224 pixels", 3 * 2 * 17.6e9, 4 * 86e6, 8 * 512, 5)
 
 
 def scaling(recipe, devices, rounds):

@@ -136,24 +136,26 @@ def train(
             state.unlink(missing_ok=True)
 
         from twinset.training.fit import fit
+        from twinset.training.guards import sigterm_put_off
 
         shown = shown_pairs(parts.fit, chosen.seed)
         chosen, choice = _choice(parts, chosen, folder, progress, tell)
         started = time.perf_counter()
-        model = fit(
-            parts.fit,
-            chosen,
-            pairs=shown if chosen.pairs == "tutorial" and pairs is None else None,
-            validation=_validation(parts, tell),
-            progress=progress,
-            checkpoint=state,
-            keep_checkpoint=True,
-        )
-        seconds = time.perf_counter() - started
-        processes.leave()
-        if not first:
-            return Run(folder, model, None)
-        _save(model, folder, parts, Origin(data, pairs, columns or {}))
+        with sigterm_put_off():
+            model = fit(
+                parts.fit,
+                chosen,
+                pairs=shown if chosen.pairs == "tutorial" and pairs is None else None,
+                validation=_validation(parts, tell),
+                progress=progress,
+                checkpoint=state,
+                keep_checkpoint=True,
+            )
+            seconds = time.perf_counter() - started
+            processes.leave()
+            if not first:
+                return Run(folder, model, None)
+            _save(model, folder, parts, Origin(data, pairs, columns or {}))
         found = None if choice is None else choice.found
         model, found = _calibrated(model, folder, parts, found, progress, tell)
         with _step(folder, "its graph for ONNX Runtime"):

@@ -161,6 +161,39 @@ def test_a_step_of_slurm_trains_together(tmp_path):
     assert (tmp_path / "runs/first/report.html").exists()
 
 
+@pytest.mark.clusters
+@jax_only
+def test_sigterm_ends_two_processes_and_loses_nothing(tmp_path):
+    images, labels = np.random.default_rng(0).integers(0, 255, (12, 6, 6), np.uint8), "ab" * 6
+    for i, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        path = tmp_path / "photos" / label / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    words = "train photos --recipe tutorial --processes 2 --out run --set encoder.units=[8]"
+
+    def start(epochs, *more):
+        command = [sys.executable, "-m", "twinset", *words.split(), "--set", f"epochs={epochs}"]
+        return subprocess.Popen(
+            [*command, *more],
+            cwd=tmp_path,
+            env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    with start(1_000_000) as running:
+        next(line for line in running.stderr if line.startswith("epoch 2/"))
+        running.send_signal(signal.SIGTERM)
+        said = running.stderr.read().splitlines()
+    assert running.returncode == 143, said
+    assert said[-1] == "twinset: ended by SIGTERM. To go on: the same command with --resume."
+    assert (tmp_path / "run/encoder.keras").exists()
+    with np.load(tmp_path / "run/checkpoint.npz") as held:
+        about = json.loads(held["about"].tobytes())
+    epochs = sum(line.startswith("epoch ") for line in said) + 2
+    assert len(about["history"]) + (about["step"] > 0) >= epochs
+
+
 def test_one_process_asks_nobody():
     assert processes.count() == 1
     assert processes.index() == 0

@@ -101,6 +101,48 @@ def test_every_checkpoint_leads_to_the_same_weights(stripes, tmp_path, monkeypat
         assert [r.loss for r in resumed.history] == pytest.approx([r.loss for r in whole.history])
 
 
+class Signal(keras.callbacks.Callback):
+    """Sends this process a signal at the beginning of an epoch."""
+
+    def __init__(self, number, at):
+        super().__init__()
+        self.number, self.at = number, at
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.at:
+            signal.raise_signal(self.number)
+
+
+class EndedError(Exception):
+    """What the handler of SIGTERM raises here."""
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="the others save between epochs")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_all_that_was_done(number, stripes, whole, tmp_path, monkeypatch):
+    def end(*_):
+        raise EndedError("when all is kept")
+
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: end}
+    before = {each: signal.signal(each, handler) for each, handler in handlers.items()}
+    saved = []
+    keep = Keeper.save
+    monkeypatch.setattr(Keeper, "save", lambda *given: (keep(*given), saved.append(given[1:3])))
+    path = tmp_path / "state.npz"
+    try:
+        told = {"callbacks": [Signal(number, at=40)], "checkpoint": path}
+        if number == signal.SIGTERM:
+            with pytest.raises(EndedError, match="when all is kept"):
+                twinset.fit(stripes, **told, **SETTINGS)
+        else:
+            assert twinset.fit(stripes, **told, **SETTINGS).interrupted
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert saved == [(40, 0)]  # the first of the training, which is far from half a minute long
+    same(whole, twinset.fit(stripes, checkpoint=path, **SETTINGS).encoder.get_weights())
+
+
 @pytest.mark.usefixtures("eager")
 def test_a_checkpoint_belongs_to_one_training(stripes, tmp_path, monkeypatch):
     path = tmp_path / "state.npz"

@@ -1,4 +1,4 @@
-"""A command in several processes: starts them, passes Ctrl-C on, says which was lost."""
+"""A command in several processes: starts them, passes signals on, says which was lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from twinset.cli.arguments import Arguments, note
+from twinset.cli.arguments import INTERRUPTED, Arguments, note
 from twinset.errors import RecipeError
 
 # What starts processes is imported where it is used: each command imports this module.
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     import subprocess
 
 ENVIRONMENT, LOG = "TWINSET_PROCESS", "TWINSET_PROCESS_LOG"
-# For the others to say by themselves why they end, once one has; and then to end when told to.
-GRACE, PATIENCE = 12.0, 5.0
+GRACE = 12.0  # for the others to say by themselves why they end, once one has
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,6 @@ def joined(place: Place | None) -> Iterator[None]:
         return
     import threading
 
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who started it says so
     _apart()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     from twinset.training.processes import together
@@ -126,7 +124,7 @@ def _end_with(parent: int) -> None:
     # who started this was killed, and could not end it
     while os.getppid() == parent:
         time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def supervise(args: Namespace) -> int:
@@ -180,8 +178,9 @@ class _Children:
         self._folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="twinset-")))
         self._numbers = [place.index for place in places]
         self._interrupts = 0
-        held.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, self._interrupt))
         self._running: list[subprocess.Popen[bytes]] = []
+        for each in (signal.SIGINT, signal.SIGTERM):
+            held.callback(signal.signal, each, signal.signal(each, self._pass_on))
         held.callback(self._stop)
         command = [sys.executable, "-m", "twinset", *words]
         limit = getattr(os, "sched_setaffinity", None)
@@ -239,7 +238,11 @@ class _Children:
         # JAX aborts those who lost process 0 at once: that they did so is no cause
         time.sleep(0.3)
         codes = self._codes()
-        bad = [i for i, code in enumerate(codes) if code]
+        # who was interrupted has told process 0, which has more to do
+        told = (INTERRUPTED, 128 + signal.SIGTERM)
+        bad = [i for i, code in enumerate(codes) if code and not (i and code in told)]
+        if not bad:
+            return None
         return min(bad, key=lambda i: (codes[i] == -signal.SIGABRT, i)), time.monotonic()
 
     def _codes(self) -> list[Any]:
@@ -268,23 +271,14 @@ class _Children:
             note(f"twinset: {who} ended. {tail.splitlines()[-1] if tail else ''}")
         return code if first in (None, 0) else int(first)
 
-    def _interrupt(self, *_: Any) -> None:
-        # the first ends the training after the current steps, the next everything
-        self._interrupts += 1
+    def _pass_on(self, signum: int, _: Any) -> None:
+        # the first ends the training after the current steps, the next Ctrl-C everything
+        self._interrupts += signum == signal.SIGINT
         for process in self._running if self._interrupts > 1 else self._running[:1]:
             if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signum)
 
     def _stop(self) -> None:
-        import subprocess
-
         for process in self._running:
-            if process.poll() is None:
-                process.terminate()
-        last = time.monotonic() + PATIENCE
-        for process in self._running:
-            try:
-                process.wait(max(0.1, last - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()

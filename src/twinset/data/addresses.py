@@ -74,14 +74,22 @@ def find(address: str) -> dict[str, str]:
     with _told(address):
         files, path = _files(address)
         found = files.find(path, detail=True)
-        return {files.unstrip_protocol(name): _mark(info) for name, info in found.items()}
+        root = _spelt(files, path, address)
+        below = len(path.rstrip("/"))
+        return {f"{root}{name[below:]}": _mark(info) for name, info in found.items()}
 
 
 def root(address: str) -> str:
     """Spell an address as `find` spells what is below it."""
-    files, path = _files(address)
-    name: str = files.unstrip_protocol(path)
-    return name
+    return _spelt(*_files(address), address)
+
+
+def _spelt(files: Any, path: str, address: str) -> str:
+    # as fsspec does, but where its paths leave out who serves them, as of hdfs:// and sftp://
+    plain: str = files.unstrip_protocol(path).rstrip("/")
+    given = address.rstrip("/")
+    same = plain.partition("://")[2].lstrip("/") == given.partition("://")[2].lstrip("/")
+    return plain if same else given
 
 
 def mark(address: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -166,7 +167,25 @@ def random_bits(seed: Any, draw: Any, shape: Sequence[Any]) -> Any:
     start = _mix(_low(_word(draw) + _mix(_word(seed))))
     stride = ops.bitwise_or(_mix(ops.bitwise_xor(start, _word(0x9E3779B9))), _word(1))
     counter = ops.reshape(ops.arange(math.prod(shape), dtype=_WORD), tuple(shape))
+    if len(_places) == shape[0]:  # row i is that of another place
+        away = (_places - np.arange(shape[0])) * math.prod(shape[1:])
+        away = ops.convert_to_tensor(away.astype(np.int32).view(np.uint32))
+        counter = counter + ops.reshape(away, (-1, *(1 for _ in shape[1:])))
     return _mix(_low(start + _times(counter, stride)))
+
+
+_places: NDArray[np.int64] = np.empty(0, np.int64)
+
+
+@contextmanager
+def rows_of(places: NDArray[np.int64]) -> Iterator[None]:
+    """Have row i of what is drawn within be row `places[i]`, as a batch is in another order."""
+    global _places
+    before, _places = _places, places
+    try:
+        yield
+    finally:
+        _places = before
 
 
 def random_words(seed: Any, draw: Any, shape: Sequence[Any]) -> Any:

@@ -117,8 +117,8 @@ class Feed:
         steps, width = batches.positions.shape
         if self._held is not None:
             # whole epochs at every call: one shape, one compiled program
-            positions, targets = map(self._put, (batches.positions, batches.targets))
-            yield Fed(self._held, positions, targets, 0, steps, width)
+            positions = self._put(batches.positions)
+            yield Fed(self._held, positions, self._whole(batches.targets), 0, steps, width)
             return
         size = width * int(np.prod(self._rows.shape[1:])) * self._rows.dtype.itemsize
         length = max(1, min(steps, self._chunk // size))
@@ -134,6 +134,10 @@ class Feed:
     def _put(self, table: NDArray[np.int32]) -> jax.Array:
         return self._devices.divided(table.shape, lambda index: table[index])
 
+    def _whole(self, targets: NDArray[np.int32]) -> Any:
+        # small, and divided they would have to be told in each step
+        return self._devices.everywhere(jnp.asarray(targets))
+
     def _read(self, batches: Batches, first: int, length: int) -> tuple[jax.Array, jax.Array]:
         # of the images only those whose place in the batch is on a device of this process
         rows = batches.positions[first : first + length]
@@ -147,7 +151,7 @@ class Feed:
             return found
 
         shape = (length, rows.shape[1], *self._rows.shape[1:])
-        return self._devices.divided(shape, gather), self._put(targets)
+        return self._devices.divided(shape, gather), self._whole(targets)
 
 
 def _resident() -> int:

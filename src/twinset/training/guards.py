@@ -1,4 +1,4 @@
-"""What ends a training early: guards, which stop what is broken with a reason, and Ctrl-C."""
+"""What ends a training early: guards, which stop what is broken with a reason, and signals."""
 
 from __future__ import annotations
 
@@ -91,23 +91,46 @@ def refuse_dead(shares: Sequence[float], epoch: int) -> None:
 
 @contextmanager
 def on_interrupt(call: Callable[[], None]) -> Iterator[None]:
-    """Turn the first Ctrl-C within into a call; a second one is as usual."""
-    # Only the main thread can catch signals; elsewhere Ctrl-C stays what it was. So it does
-    # where it is ignored, as a shell's background job must not end by the Ctrl-C that is meant
-    # for another, and where a handler is not Python's (None), which could not be put back.
-    before = signal.getsignal(signal.SIGINT)
-    elsewhere = threading.current_thread() is not threading.main_thread()
-    if elsewhere or before in (signal.SIG_IGN, None):
-        yield
-        return
+    """Turn the first Ctrl-C within into a call; a second one is as usual. So for SIGTERM."""
+    # Only the main thread can catch signals; elsewhere they stay what they were. So they do where
+    # they are ignored, as a shell's background job must not end by the Ctrl-C that is meant for
+    # another, where nobody handles SIGTERM, and where a handler is not Python's (None), which could
+    # not be put back.
+    here = threading.current_thread() is threading.main_thread()
+    found = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM) if here}
+    before = {each: handler for each, handler in found.items() if callable(handler)}
 
     def note(signum: int, frame: FrameType | None) -> None:
-        del signum, frame
+        del frame
         call()
-        signal.signal(signal.SIGINT, before)
+        if signum == signal.SIGTERM:  # again from each who passes it on; the patient send SIGKILL
+            _put_off.append(signum)
+        else:
+            signal.signal(signum, before[signal.SIGINT])
 
-    signal.signal(signal.SIGINT, note)
+    with sigterm_put_off():
+        for each in before:
+            signal.signal(each, note)
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+_put_off: list[int] = []
+_within = 0
+
+
+@contextmanager
+def sigterm_put_off() -> Iterator[None]:
+    """Have a SIGTERM that ended a training within come at the end, as what was learned is kept."""
+    global _within
+    _within += 1
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        _within -= 1
+        if _put_off and not _within:
+            _put_off.clear()
+            signal.raise_signal(signal.SIGTERM)

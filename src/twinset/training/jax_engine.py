@@ -20,7 +20,9 @@ from twinset.cache_folder import cache_folder, prune
 from twinset.losses.batch import wide
 from twinset.models.history import BatchStatistics, batch_statistics
 from twinset.networks.conv import Convolution, DepthwiseConvolution
+from twinset.networks.seeded import rows_of
 from twinset.training import processes
+from twinset.training.batch_moments import exchanged_once
 from twinset.training.checkpoints import Keeper
 from twinset.training.feed import Devices, Fed, Feed
 from twinset.training.gradient_cache import embedder
@@ -69,6 +71,7 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
     job.build()
     start = keeper.load()
     devices = Devices.dividing(job.task.draw(0))
+    places = job.share(len(devices))
     state, epoch, step = devices.everywhere(_read(job)), 0, 0
     if start is not None:
         monitor.restore(start.history, start.pending, start.guards, start.best)
@@ -78,20 +81,31 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
     loop = None
     pace = _Pace()
     drawn = _drawn_ahead(job, epoch)
+
+    def save(epoch: int, step: int) -> None:
+        arrays = (np.asarray(value) for value in jax.tree.leaves(state))
+        keeper.save(epoch, step, arrays, monitor)
+
+    def ends(epoch: int, step: int) -> bool:
+        if monitor.interrupted:  # nothing of it need be done again
+            save(epoch, step)
+        return monitor.stop
+
     try:
         for current in range(epoch, job.epochs):
-            if monitor.stop:
+            if ends(current, step):
                 return
             state = _shared(job, monitor, devices, state, monitor.begin)
             batches = next(drawn)
             for fed in feed.epoch(batches, step):
                 if loop is None:
-                    loop = _compile(job, devices, state, fed)
+                    with exchanged_once(devices), rows_of(places):
+                        loop = _compile(job, devices, state, fed)
                 offset = current * len(batches.positions) + fed.first
                 first = step - fed.first
                 while first < fed.steps:
                     steps, due = monitor.agree(pace.steps, keeper.due)
-                    if monitor.stop:
+                    if ends(current, step):
                         return
                     last = min(first + steps, fed.steps)
                     with pace.measure(last - first), processes.naming_who_is_lost():
@@ -106,9 +120,7 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
                     else:
                         tell()
                     if due and not monitor.finished:
-                        place = (current + 1, 0) if ended else (current, step)
-                        arrays = (np.asarray(value) for value in jax.tree.leaves(state))
-                        keeper.save(*place, arrays, monitor)
+                        save(*((current + 1, 0) if ended else (current, step)))
             step = 0
     finally:
         drawn.close()
@@ -134,10 +146,11 @@ def _compile(job: Job, devices: Devices, state: Any, fed: Fed) -> Any:
     heads = job.head_variables(True)
     slow = _slow_within_loops(encoder)
     embedded = embedder(job, unroll=slow)
+    whole = partial(lax.with_sharding_constraint, shardings=devices.sharding())
 
     def objective(embeddings: Any, weights: Any, targets: Any, scale: Any) -> Any:
         with keras.StatelessScope(state_mapping=list(zip(heads, weights, strict=True))):
-            found = task.objective(targets, wide(embeddings), settle=_settled)
+            found = task.objective(targets, wide(embeddings), settle=_settled, whole=whole)
         return found[0] * scale, found
 
     def step(i: Any, carry: Any, held: Any, offset: Any) -> Any:
@@ -150,12 +163,13 @@ def _compile(job: Job, devices: Devices, state: Any, fed: Fed) -> Any:
         def embed(weights: Any) -> Any:
             return embedded(weights, other[:others], pixels)
 
+        wanted = whole(targets[i])
         scale = loss_scale(optimizer, slots)
         # The gradient in two parts, as that of the embeddings says who is active.
         (embeddings, penalty), pull, moved = jax.vjp(embed, trainable[:learned], has_aux=True)
         differentiate = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
         (_, (loss, spread)), (slope, head_slopes) = differentiate(
-            embeddings, trainable[learned:], targets[i], scale
+            embeddings, trainable[learned:], wanted, scale
         )
         slopes = [*pull((slope, jnp.asarray(scale, penalty.dtype)))[0], *head_slopes]
         trainable, slots = optimizer.stateless_apply(slots, slopes, trainable)
@@ -171,9 +185,9 @@ def _compile(job: Job, devices: Devices, state: Any, fed: Fed) -> Any:
 
     # XLA divides the work as the images are divided, and puts in what the devices tell each other:
     # the loss sees the whole batch, and so does its normalisation. All ends up on every device.
-    whole = partial(jax.jit, out_shardings=devices.sharding())
+    jit = partial(jax.jit, out_shardings=devices.sharding())
     run = _one_by_one if slow else _looped
-    return run(step, begin, state, fed, whole)
+    return run(step, begin, state, fed, jit)
 
 
 def _looped(

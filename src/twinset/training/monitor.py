@@ -1,4 +1,4 @@
-"""Watches a training: has its guards look at each step, heeds Ctrl-C, keeps the history."""
+"""Watches a training: has its guards look at each step, heeds signals, keeps the history."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class Monitor:
 
     @contextmanager
     def watch(self) -> Iterator[Monitor]:
-        """Turn Ctrl-C into `interrupted` until training ends; a second one is as usual."""
+        """Turn Ctrl-C and SIGTERM into `interrupted` until training ends."""
         self._epoch_started = time.perf_counter()
         with on_interrupt(self._interrupt):
             yield self

@@ -19,6 +19,7 @@ from twinset.data.labelled import Labelled
 from twinset.data.pair_parts import labels_to_fit
 from twinset.data.pairs import Pairs
 from twinset.errors import RecipeError
+from twinset.networks.seeded import Dropout
 from twinset.settings import NotNegative, Positive, Share
 
 
@@ -39,6 +40,8 @@ class PairTask:
     """
 
     head = None
+    # of a batch, for as many devices: each has both images of its pairs
+    parts = 1
 
     def __init__(
         self,
@@ -61,19 +64,31 @@ class PairTask:
         # The last batch is filled up with pairs of the first. Their loss counts nothing, but their
         # images are seen by batch normalisation: copies of one pair would make up its statistics.
         rows = np.where(real, rows, rows[0])
+        sides = np.concatenate([self._pairs.left[rows], self._pairs.right[rows]], axis=1)
         return Batches(
-            np.concatenate([self._pairs.left[rows], self._pairs.right[rows]], axis=1),
+            sides[:, self.places(sides.shape[1])],
             np.where(real, self._pairs.same[rows], PADDING).astype(np.int32),
             real.sum(axis=1),
         )
 
+    def places(self, width: int) -> NDArray[np.int64]:
+        """Tell where in a batch of one part each image of one of all parts is, (w,)."""
+        return np.arange(width).reshape(2, self.parts, -1).swapaxes(0, 1).ravel()
+
     def objective(
-        self, targets: Any, embeddings: Any, *, settle: Callable[[Any], Any] = lambda x: x
+        self,
+        targets: Any,
+        embeddings: Any,
+        *,
+        settle: Callable[[Any], Any] = lambda x: x,
+        whole: Callable[[Any], Any] = lambda x: x,
     ) -> tuple[Any, Any]:
         """Return the mean loss and the mean distance of the pairs that are no padding."""
-        left, right = ops.split(embeddings, 2)  # (b, d) each
+        width = embeddings.shape[-1]
+        sides = ops.reshape(embeddings, (self.parts, 2, -1, width))
+        left, right = (ops.reshape(sides[:, i], (-1, width)) for i in range(2))  # (b, d) each
         apart = settle(self._measure(left, right, xp=ops))  # (b,)
-        weight = ops.cast(targets != PADDING, apart.dtype)
+        weight = whole(ops.cast(targets != PADDING, apart.dtype))  # no device need ask for theirs
         total = ops.sum(weight)
         loss = ops.sum(weight * self._loss.call(ops.maximum(targets, 0), apart)) / total
         return loss, ops.sum(weight * apart) / total
@@ -112,11 +127,8 @@ class BatchTask:
         sizes = np.full(len(positions), positions.shape[1], np.int64)
         return Batches(positions, self._labels[positions], sizes)
 
-    def objective(
-        self, targets: Any, embeddings: Any, *, settle: Callable[[Any], Any] = lambda x: x
-    ) -> tuple[Any, Any]:
+    def objective(self, targets: Any, embeddings: Any, **_: Any) -> tuple[Any, Any]:
         """Return the loss, and the root of the mean squared distance of all pairs."""
-        del settle
         loss = ops.mean(self._loss.call(targets, embeddings))
         offsets = embeddings - ops.mean(embeddings, axis=0, keepdims=True)
         spread = ops.sqrt(2 * ops.mean(ops.sum(ops.square(offsets), axis=-1)))
@@ -161,6 +173,21 @@ class Job:
         """Make the optimiser's variables."""
         learned = [*self.encoder.trainable_variables, *self.head_variables(True)]
         self.optimizer.build(learned)
+
+    def share(self, parts: int) -> NDArray[np.int64]:
+        """Divide each batch among so many devices; tell where in it the images were before, (w,).
+
+        None where all stays as it is: pairs alone are better off, and other layers that draw at
+        random, and parts of a batch, go by the order.
+        """
+        ordered = self.micro_batch or any(
+            layer._seed_generators and not isinstance(layer, Dropout)
+            for layer in self.encoder._flatten_layers()
+        )
+        if parts == 1 or ordered or not isinstance(self.task, PairTask):
+            return np.empty(0, np.int64)
+        self.task.parts = parts
+        return self.task.places(self.task.draw(0).positions.shape[1])
 
     def pixels(self, positions: NDArray[np.int32]) -> NDArray[np.float32]:
         """Gather rows on the host, as the encoder takes them: pixels scaled to [0, 1]."""

@@ -6,10 +6,13 @@ import threading
 from pathlib import Path
 
 import fsspec
+import fsspec.implementations.arrow
+import fsspec.implementations.memory
 import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
+from fsspec.registry import _registry
 
 from halves import Halves, write
 from twinset.data.sources import read_listing
@@ -83,6 +86,33 @@ def test_what_has_changed_in_a_store_is_embedded_again(store):
     with index_images(model, "memory://bucket/photos", "made.index") as made:
         assert (made.changes.changed, made.changes.unchanged) == (1, 4)
         np.testing.assert_allclose(made.get(["cat/2.png"]).vectors, [[1, 1]])
+
+
+HADOOP = fsspec.implementations.arrow.HadoopFileSystem
+
+
+class Served(fsspec.implementations.memory.MemoryFileSystem):
+    """A store in memory with the addresses of HDFS, whose paths do not say who serves them."""
+
+    protocol = "hdfs"
+    _strip_protocol = HADOOP._strip_protocol
+    _get_kwargs_from_urls = staticmethod(HADOOP._get_kwargs_from_urls)
+
+    def __init__(self, host=None, port=None, **more):
+        assert (host, port) == ("name.node", 9000)
+        super().__init__(**more)
+
+
+@pytest.mark.parametrize("place", ["hdfs://name.node:9000/bucket/photos", "{}/cat"])
+def test_an_address_keeps_the_host_that_serves_it(place, store, monkeypatch):
+    monkeypatch.setitem(_registry, "hdfs", Served)
+    place = place.format("hdfs://name.node:9000/bucket/photos")
+    here = read_listing(f"photos/{place.rpartition('photos')[2]}", labelled=False)
+    there = read_listing(place, labelled=False)
+    assert there.ids == here.ids
+    assert there.class_names == here.class_names
+    assert all(str(each.path).startswith(place.rstrip("/")) for each in there.sources)
+    assert [each.probe() for each in there.sources] == [each.probe() for each in here.sources]
 
 
 def test_a_file_address_and_what_is_not_there():
