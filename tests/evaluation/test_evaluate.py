@@ -45,6 +45,18 @@ def found(model):
     )
 
 
+def test_a_test_on_whole_classes_is_called_one(model, found):
+    """As `train` divides collections of many classes."""
+    assert "unseen classes" not in found.facts["Data"]
+    fit, test = _shades(0, 120), _shades(2, 80)
+    seen, rest = (
+        np.flatnonzero((each.labels < 2) == low) for each, low in ((fit, True), (test, False))
+    )
+    parts = {"fitted": fit.subset(seen), "baselines": False}
+    assert twinset.evaluate(model, test.subset(rest), **parts).facts["Data"]["unseen classes"] == 2
+    assert "unseen classes" not in twinset.evaluate(model, test, **parts).facts["Data"]
+
+
 def test_calibration_is_stored_named_and_kept(model, tmp_path):
     model.save(tmp_path / "model")
     again = twinset.SiameseModel.load(tmp_path / "model")

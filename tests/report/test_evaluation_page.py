@@ -386,6 +386,12 @@ def test_without_a_study_the_page_tells_how_to_get_one(content, made):
     text = words(to_html(content, others)).split("Seen against unseen classes")[1]
     assert text.startswith(" Not judged.")
     assert "twinset evaluate RUN --protocol full" in text
+    unseen = copy.deepcopy(content)
+    unseen["facts"]["Data"]["unseen classes"] = 3
+    text = words(to_html(unseen, others)).split("Seen against unseen classes")[1]
+    assert text.startswith(
+        " All of the above is of unseen classes. The test images are of 3 classes"
+    )
 
 
 def test_the_near_folds_give_a_verdict(content, study):

@@ -243,6 +243,7 @@ def evaluate(
             "test set": data.name,
             "test images": len(data),
             "test digest": data.digest,
+            **_unseen_in(data, fitted),
             **_training_of(model),
             **pairs_of(data),
         },
@@ -314,6 +315,15 @@ def compare_models(
             "Data": {"test set": data.name, "test digest": data.digest},
         },
     )
+
+
+def _unseen_in(data: Labelled, fitted: Labelled | None) -> dict[str, int]:
+    # where the test part is of whole classes, all numbers are of unseen ones
+    asked = np.unique(data.labels[data.labels >= 0])
+    known = fitted is not None and fitted.class_names == data.class_names and data.judged is None
+    if not known or fitted is None or np.isin(asked, fitted.labels).any():
+        return {}
+    return {"unseen classes": len(asked)}
 
 
 def check_unseen(
