@@ -5,10 +5,11 @@ from __future__ import annotations
 import httpx
 
 from hostile_uploads import picture
-from schema_attack import attack
 
 
 def test_whatever_the_schema_lets_one_ask(writable):
+    from schema_attack import attack  # schemathesis alone is a second of each process's imports
+
     # more of them: ./task bench serve_attack schema
     assert attack(writable.url, 1, writable.service.token) > 40
 
