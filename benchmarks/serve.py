@@ -21,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 import ledger
 from serve_client import load, multipart, request
 from serve_worlds import (
@@ -172,6 +174,30 @@ def batching(options, home):
             f"{ledger.spread(rates['off'], 0)})",
         )
         ledger.say(f"embed, {name}, p50 at one connection, over batching off", f"{alone:.2f}")
+        walls, works = ceiling(model)
+        ledger.say(
+            f"embed, {name}, no server at all, 64 images at once over one by one",
+            f"{ledger.spread(walls)} × images/s; {ledger.spread(works)} by seconds of processor",
+        )
+
+
+def ceiling(model, rounds=30):
+    """What batching could win if all else were free: ratios of time, and of processor time."""
+    import twinset
+
+    loaded = twinset.load_model(model, engine="onnx")
+    images = np.random.default_rng(0).integers(0, 256, (64, 28, 28), np.uint8)
+    took = {64: [], 1: []}
+    for _ in range(rounds + 3):
+        for size, each in took.items():
+            before = time.perf_counter(), time.process_time()
+            for start in range(0, 64, size):
+                loaded.encode(images[start : start + size])
+            each.append((time.perf_counter() - before[0], time.process_time() - before[1]))
+    pairs = [
+        (one[0] / many[0], one[1] / many[1]) for many, one in zip(took[64], took[1], strict=True)
+    ][3:]
+    return zip(*pairs, strict=True)
 
 
 def poisoned(options, home):

@@ -134,7 +134,11 @@ def test_searching(browser, server, home, look):
         page.get_by_role("dialog").get_by_text("label").wait_for()
         page.locator("dialog .button.main").click()
         page.wait_for_url("**/search?item=items*")
-        page.locator(".results .tile").first.wait_for()
+        page.locator(".results .tile-face").first.click()
+        page.get_by_role("dialog").wait_for()
+        page.go_back()
+        page.wait_for_url("**/search")
+        page.get_by_role("dialog").wait_for(state="detached")
 
 
 def test_a_thin_image_is_seen_as_the_model_sees_it(browser, server):

@@ -98,7 +98,9 @@ def test_a_review_asks_what_is_not_decided(writable):
 
 def test_decisions_count_and_are_checked(writable, own):
     pair = {"left": "items/00", "right": "items/01"}
-    assert post(writable, "decisions", [pair | {"same": True}]).json()["new"] == 1
+    assert post(writable, "decisions", [pair | {"same": False}]).json()["replaced"] == 0
+    told = post(writable, "decisions", [pair | {"same": True}]).json()
+    assert (told["new"], told["replaced"]) == (1, 1)  # another tab had said the contrary
     (told,) = writable.http.post("/api/v1/search", data={"item": "items/00"}).json()["answers"]
     assert (told["neighbours"][0]["id"], told["neighbours"][0]["match"]) == ("items/01", True)
     assert told["decided"] == ["items/01"]
@@ -108,7 +110,7 @@ def test_decisions_count_and_are_checked(writable, own):
         assert got.status_code == status
     assert post(writable, "decisions", {"left": "a"}).status_code == 422
     got = post(writable, "decisions/undo", [pair]).json()
-    assert (got["undone"], got["decisions"]) == (1, 0)
+    assert (got["undone"], got["decisions"]) == (1, 1)  # the earlier one stands again
 
 
 def test_duplicates_are_those_of_python(server, index):

@@ -38,10 +38,15 @@ class Assets:
 
     def __init__(self, folder: Path, views: Iterable[str]) -> None:
         files = {
-            f"/{path.relative_to(folder).as_posix()}": _read(path)
+            f"/{path.relative_to(folder).as_posix()}": _held(path.read_bytes(), path.suffix)
             for path in folder.rglob("*")
             if path.suffix in _KINDS
         }
+        # all at once: a browser that finds them by their imports asks for one after the other
+        scripts = sorted(path for path in files if path.endswith(".js"))
+        links = "".join(f'<link rel="modulepreload" href=".{path}">\n' for path in scripts)
+        page = files[f"/{_PAGE}"][0].replace(b"</head>", links.encode() + b"</head>")
+        files[f"/{_PAGE}"] = _held(page, ".html")
         self._files = dict.fromkeys(views, files[f"/{_PAGE}"]) | files
 
     def __contains__(self, path: str) -> bool:
@@ -72,7 +77,6 @@ class Assets:
         return Response(body, status, headers, kind)
 
 
-def _read(path: Path) -> tuple[bytes, str, str]:
+def _held(body: bytes, suffix: str) -> tuple[bytes, str, str]:
     # with its type, and what a browser tells by whether it has changed
-    body = path.read_bytes()
-    return body, _KINDS[path.suffix], f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+    return body, _KINDS[suffix], f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'

@@ -112,13 +112,18 @@ class ProblemOut(_Open):
 
 # FastAPI reads these for the document alone: what goes out is written as it is (`telling.answer`),
 # and what comes in by form or query is checked by `uploads.options_of`.
-_Where: Any = Field([], description='Conditions on the metadata: "label=red, price<10".')
-_Point: Any = Field(None, description="Name of an operating point, whose threshold is used.")
-_Prior: Any = Field(0.5, gt=0, lt=1, description="Share of same pairs that you expect.")
 Scalar = str | float | bool | None
 
 
-class SearchOptions(BaseModel):
+class _Queries(BaseModel):
+    where: list[str] = Field([], description='Conditions on the metadata: "label=red, price<10".')
+    together: bool = Field(False, description="All images show one thing: they are one query.")
+    point: str | None = Field(
+        None, description="Name of an operating point, whose threshold is used."
+    )
+
+
+class SearchOptions(_Queries):
     """Options of `search`."""
 
     item: str | None = Field(None, description="Id of an item, in place of images.")
@@ -127,19 +132,13 @@ class SearchOptions(BaseModel):
     within: str | None = Field(
         None, description='Largest distance: a number, or "threshold"; without it any.'
     )
-    where: list[str] = _Where
-    together: bool = Field(False, description="All images show one thing: they are one query.")
-    point: str | None = _Point
-    prior: float = _Prior
+    prior: float = Field(0.5, gt=0, lt=1, description="Share of same pairs that you expect.")
 
 
-class IdentifyOptions(BaseModel):
+class IdentifyOptions(_Queries):
     """Options of `identify`."""
 
     k: int = Field(5, ge=1, le=1000, description="At most so many identities.")
-    where: list[str] = _Where
-    together: bool = Field(False, description="All images show one thing: they are one query.")
-    point: str | None = _Point
     prior: float = Field(
         0.5, gt=0, lt=1, description="Share of queries that you expect to show somebody known."
     )
@@ -330,6 +329,7 @@ class DecidedOut(BaseModel):
     known: int
     open: int
     undone: int
+    replaced: int = Field(description="New ones that are contrary to an earlier one of the pair.")
     contradictions: list[str]
     threshold: str = Field(description="What the decisions make of the threshold; empty: nothing.")
     sentence: str

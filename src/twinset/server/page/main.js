@@ -86,7 +86,8 @@ function Page() {
 
   // comparing goes on without the index, so its problem is one of the views that need it
   const away = [model, view.needs && index].find((one) => one?.problem);
-  const ready = model.value && (!view.needs || none || index.value);
+  // a view of items begins before it is known how many there are
+  const ready = model.value && (view.needs !== "index" || none || index.value);
   const missing = view.needs && none ? "index" : view.needs === "items" && index.value?.items === 0 ? "items" : undefined;
   return html`
     <a class="skip" href="#main">${t("nav.skip")}</a>

@@ -81,6 +81,7 @@ export const TEXTS = {
   "crop.use": ["Use this part", "Prendre cette partie"],
   "crop.name": ["{name}, a part.png", "{name}, une partie.png"],
   "drop.seen": ["as the model sees it: {width} × {height}, {colour}", "tel que le modèle le voit : {width} × {height}, {colour}"],
+  "drop.none": ["No picture of it is kept here.", "Son image n’est pas conservée ici."],
   "drop.unseen": ["Browsers cannot show this format; the model may well read it.", "Les navigateurs n’affichent pas ce format ; le modèle sait peut-être le lire."],
 
   // verdicts
@@ -330,6 +331,7 @@ export const TEXTS = {
   "decide.different": ["Kept: they are never in one group again, and not asked about again.", "Noté : ils ne seront plus jamais dans un même groupe, et la question ne revient pas."],
   "decide.undone": ["Taken back.", "Annulé."],
   "decide.moved": ["The threshold moves from {from} to {to}.", "Le seuil passe de {from} à {to}."],
+  "decide.replaced": ["Somebody had decided the contrary: that no longer holds.", "Quelqu’un avait décidé le contraire : cela ne vaut plus."],
   "decide.stays": ["The threshold stays.", "Le seuil reste."],
 
   // review

@@ -118,8 +118,14 @@ async def undo(request: Request, service: TheWriter, index: TheIndex, who: Who =
 def _decide(index: Index, rows: Sequence[Any], who: str, *, undo: bool) -> dict[str, Any]:
     ends = list(dict.fromkeys(end for row in rows for end in row[:2]))
     index.get(ends)  # ids alone: a path would tell whether there is such a file
+    before = {one.pair: one.same for one in index.settled.decisions}
     found = index.decide(rows, who=who, undo=undo) if rows else Decided()
-    after = {"value": index.threshold.value, "decisions": len(index.settled.decisions)}
+    now = index.settled.decisions
+    after = {
+        "replaced": sum(before.get(one.pair, one.same) != one.same for one in now),
+        "value": index.threshold.value,
+        "decisions": len(now),
+    }
     return found.to_dict() | {"sentence": found.sentence()} | after
 
 

@@ -20,6 +20,7 @@ export function changed(same, told, before) {
   const moved = before !== undefined && Math.abs(told.value - before) > 1e-9;
   return [
     same === undefined ? t("decide.undone") : t(same ? "decide.same" : "decide.different"),
+    ...(told.replaced && same !== undefined ? [t("decide.replaced")] : []),
     moved ? t("decide.moved", { from: before.toPrecision(4), to: told.value.toPrecision(4) }) : t("decide.stays"),
     ...told.contradictions,
   ].join(" ");

@@ -9,7 +9,8 @@ export function Dialog({ title, wide, onClose, children }) {
   useEffect(() => {
     const back = document.activeElement;
     self.current.showModal();
-    return () => back?.focus?.();
+    addEventListener("popstate", onClose); // as on a phone, where one goes back to close
+    return () => (removeEventListener("popstate", onClose), back?.focus?.());
   }, []);
   // a click on the backdrop is one on the dialog itself, outside of what is in it
   const outside = (event) => event.target === self.current && onClose();

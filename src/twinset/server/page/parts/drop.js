@@ -60,7 +60,7 @@ export function Drop({ label, picture, input, many, onGive, onClear, overlay, mo
     <input type="file" accept="image/*" capture="environment" hidden ref=${camera} onChange=${picked} aria-label=${t("drop.photo")} tabindex="-1" />
     ${children}
     ${!children && picture && html`<div class="drop-image">
-        ${unseen ? html`<p class="quiet measure">${t("drop.unseen")}</p>` : html`<img src=${picture.url} alt=${picture.name} onLoad=${crisp} onError=${() => setUnseen(true)} />`}
+        ${unseen ? html`<p class="quiet measure">${t(picture.item ? "drop.none" : "drop.unseen")}</p>` : html`<img src=${picture.url} alt=${picture.name} onLoad=${crisp} onError=${() => setUnseen(true)} />`}
         ${overlay}
       </div>
       ${input?.shape && !unseen && html`<${Seen} url=${picture.url} input=${input} />`}
