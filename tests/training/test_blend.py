@@ -19,12 +19,24 @@ from twinset.models.onnx_model import OnnxModel
 from twinset.training.blend import Blend, blended
 
 ALL = Blend(learned=0.4, features=1.0, pixels=2.0)
+SMALL = {"encoder": {"widths": [4, 8], "embedding": 6}, "epochs": 1, "progress": False}
 CASES = {
     "mlp": ((6, 5), lambda: networks.mlp((6, 5), units=(9, 4), linear=True, seed=0)),
     "conv": ((16, 17), lambda: networks.conv((16, 17), widths=(4, 6), embedding=5, seed=0)),
     "colours": ((16, 16, 3), lambda: networks.conv((16, 16, 3), widths=(4,), embedding=5, seed=0)),
     "deep head": ((7,), lambda: networks.head((7,), units=(16, 12), embedding=3, seed=0)),
 }
+
+
+@pytest.fixture(scope="module")
+def few(fashion_mnist):
+    return fashion_mnist[0].subset(np.arange(600))
+
+
+@pytest.fixture(scope="module")
+def model(few):
+    """As a recipe has it that blends."""
+    return twinset.fit(few, "unseen", **SMALL)
 
 
 def some(shape, count=6, seed=0):
@@ -127,28 +139,20 @@ def test_a_mirror_image_has_the_same_embedding(tmp_path):
 @pytest.mark.parametrize("mirrors", [True, False])
 def test_the_data_says_what_mirrors(fashion_mnist, mirrors):
     few = replace(fashion_mnist[0].subset(np.arange(300)), mirrors=mirrors)
-    small = {"encoder": {"widths": [4, 8], "embedding": 6}, "epochs": 1, "progress": False}
-    model = twinset.fit(few, "search", **small, blend={"mirror": "auto"})
+    model = twinset.fit(few, "search", **SMALL, blend={"mirror": "auto"})
     apart = np.abs(model.embed(few) - model.embed(few.images[:, :, ::-1].copy())).max()
     assert (apart < 1e-5) == mirrors
 
 
 @pytest.mark.any_backend
-def test_fit_blends_what_it_trained(fashion_mnist):
-    few = fashion_mnist[0].subset(np.arange(600))
-    plain = {"encoder": {"widths": [4, 8], "embedding": 6}, "epochs": 1, "progress": False}
-    trained = twinset.fit(few, "unseen", **plain, blend={"features": 0.0, "pixels": 0.0})
-    model = twinset.fit(few, "unseen", **plain)
+def test_fit_blends_what_it_trained(few, model):
+    trained = twinset.fit(few, "unseen", **SMALL, blend={"features": 0.0, "pixels": 0.0})
     assert model.embed(few).shape == (600, 6 + 4 * 4 * 8 + 784)
     again = encode(blended(trained.encoder, model.recipe.blend), few.rows)
     np.testing.assert_allclose(model.embed(few), again, atol=1e-6)
 
 
-def test_a_blend_goes_through_a_file_and_a_graph(fashion_mnist, tmp_path):
-    few = fashion_mnist[0].subset(np.arange(600))
-    model = twinset.fit(
-        few, "unseen", encoder={"widths": [4, 8], "embedding": 6}, epochs=1, progress=False
-    )
+def test_a_blend_goes_through_a_file_and_a_graph(few, model, tmp_path):
     model.save(tmp_path / "model")
     expected = model.embed(few)
     np.testing.assert_array_equal(twinset.load_model(tmp_path / "model").embed(few), expected)
@@ -159,10 +163,8 @@ def test_a_blend_goes_through_a_file_and_a_graph(fashion_mnist, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_a_blend_of_a_training_in_16_bits(fashion_mnist, precision):
-    few = fashion_mnist[0].subset(np.arange(600))
-    small = {"encoder": {"widths": [4, 8], "embedding": 6}, "epochs": 1, "progress": False}
-    model = twinset.fit(few, "unseen", **small, precision=precision)
+def test_a_blend_of_a_training_in_16_bits(few, precision):
+    model = twinset.fit(few, "unseen", **SMALL, precision=precision)
     assert model.embed(few).dtype == np.float32
     assert export.export_graph(model)[1] <= 1e-5
 
