@@ -189,6 +189,16 @@ def test_groups_that_cover_whole_classes_are_left_out_whole():
         assert not set(parts.fit.groups[turn.held]) & set(parts.fit.groups[turn.kept])
 
 
+@pytest.mark.parametrize("frames", [1, 8])
+def test_a_test_of_single_groups_is_told(frames):
+    """Frames of ten films, where the test gets one or two films of each class."""
+    labels = np.repeat([0, 1, 2, 3], 5 * 8)
+    told = divide(images(labels, groups=(np.arange(160) // frames).astype(str))).notes
+    assert any("of two images of one group" in note for note in told) == (frames == 8)
+    whole = divide(images(labels, groups=labels.astype(str)))
+    assert not any("of two images of one group" in note for note in whole.notes)
+
+
 def test_all_images_are_fitted_on_where_turns_are_asked_for():
     parts = divide(images([0] * 40 + [1] * 40), holdout="cross")
     assert {name: len(part) for name, part in parts.named().items()} == {"fit": 64, "test": 16}

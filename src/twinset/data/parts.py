@@ -33,6 +33,8 @@ from twinset.settings import Section, Share
 
 # Pairs of either kind below which a part that is drawn says less than images left out in turn do.
 ROOM = 10
+# Share of the same pairs of a test within groups, from which on it tests what groups are like.
+MOST_INSIDE = 0.5
 # In which order parts are given up.
 _DISPENSABLE = ("calibration", "tune", "test")
 _WORDS = {"calibration": "the threshold", "test": "the report"}
@@ -116,6 +118,7 @@ def division_of(
     fit = np.flatnonzero(place == "fit")
     if not trainable(images.labels[fit]):
         raise DataError(_too_few(images, fit))
+    notes += _within_groups(images, np.flatnonzero(place == "test"))
     lacking = [name for name in wanted if not (place == name).any()]
     needed = [name for name in lacking if name in _WORDS and not (name == "test" and tested)]
     if not (needed or crossed):
@@ -137,6 +140,28 @@ def division_of(
         )
     notes += [turns.note] if turns.note else []
     return Division(place, turns, tuple(notes), twofold)
+
+
+def _within_groups(images: Labelled, test: NDArray[np.int64]) -> list[str]:
+    # of a class whose test images are all of one film, each same pair is of two frames of it
+    if images.groups is None:
+        return []
+    labels = images.labels
+    codes = np.unique(images.groups, return_inverse=True)[1]
+    films, film = np.unique(labels * (codes.max() + 1) + codes, return_inverse=True)
+    # of a class that is one group there are no others
+    several = np.bincount(films // (codes.max() + 1)) > 1
+    counted = test[several[labels[test]]]
+    grouped = counted[images.groups[counted] != ""]
+    sizes = [np.bincount(each) for each in (labels[counted], film[grouped])]
+    same, inside = (int((each * (each - 1) // 2).sum()) for each in sizes)
+    if inside <= MOST_INSIDE * same:
+        return []
+    return [
+        f"{inside / same:.0%} of the same pairs of the part 'test' are of two images of one group, "
+        "such as a film, and easy: scores say little of new groups. Keep an image or two of each "
+        "group, or name parts with several groups of each class in the test"
+    ]
 
 
 def _too_few(images: Labelled, fit: NDArray[np.int64]) -> str:

@@ -388,6 +388,13 @@ def test_what_the_reading_has_to_say_is_passed_on():
     assert told == [tuple(remark) for remark in remarks]
 
 
+def test_near_copies_of_one_group_are_known_to_their_owner():
+    data = moved(clean(), 7, 5)
+    assert "near-copies" in codes(look(data))
+    assert "near-copies" in codes(look(replace(data, groups=[str(i) for i in range(40)])))
+    assert "near-copies" not in codes(look(replace(data, groups=[f"g{i // 4}" for i in range(40)])))
+
+
 # --- written
 
 
@@ -395,7 +402,7 @@ def troubled():
     data = with_pixels(moved(clean(), 7, 5), i38=0, i3=2, i12=10)
     names = [f"ünï/写真 😀 {i}.png" for i in range(40)]
     names[0] = "broken\udce9\x1b[31m.png"
-    groups = [f"g{i // 4}" for i in range(40)]
+    groups = [f"g{i // 4}" if i != 7 else "" for i in range(40)]
     data = replace(data, names=names, groups=groups, class_names=("cat", "犬", "emu"))
     return data, look(data, parts=PARTS, skipped=[Skipped("x\udcff.png", "damaged")])
 

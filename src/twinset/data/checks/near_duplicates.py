@@ -283,7 +283,9 @@ def judge_duplicates(
             conflicts.append(alike(contradiction, distance, exact=False))
         if leak:
             leaks.append(alike(leak, distance, exact=False))
-        if not contradiction and not leak:
+        # what the owner says belongs together is never parted, and frames of a film are alike
+        grouped = data.groups is not None and data.groups[i] == data.groups[j] != ""
+        if not contradiction and not leak and not grouped:
             copies.append(alike((i, j), distance, exact=False))
     return Judged(tuple(copies), tuple(conflicts), tuple(leaks))
 
