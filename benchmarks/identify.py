@@ -4,7 +4,8 @@
 
 Vectors of 128 coordinates and unit length in a folder's index; half of the queries show somebody
 known. Search and identification take turns, one query at a time, as somebody waits for each; the
-figures are medians, and ratios of medians. `--cpu` counts processor time, for a busy machine.
+figures are medians, and ratios of medians. Then one item after another is added, and somebody asked
+for after each. `--cpu` counts processor time, for a busy machine.
 """
 
 import argparse
@@ -87,6 +88,13 @@ def main():
                 for name, each in times.items():
                     ledger.say(f"{len(who):,} items, {rule}, {name}, ms", ledger.spread(each))
                 ledger.say(f"{len(who):,} items, {rule}, identify / search", f"{ratio:.2f}")
+            after = []
+            for row, query in enumerate(queries):
+                store.add(Items([f"more {row}"], query[None], [{"who": row}]))
+                started = now()
+                index.identify(query)
+                after.append(1000 * (now() - started))
+            ledger.say("identify after one added item, ms", ledger.spread(after))
 
 
 if __name__ == "__main__":
