@@ -10,14 +10,14 @@ take turns; the median over rounds of the mean step of two epochs after the firs
 Bytes are counted in the compiled program, as XLA divided it: what its collectives inside the loop
 hand to each device in a step. They must be, to the byte,
 
+    4 (W + 2 (n + 1) C + 2 b d + d + 3), and with gradient caching in q parts
     4 (q W + 2 n C + 2 b d + d + 5)
 
 for W weights that learn (their gradients are summed), C channels of batch normalisation (mean and
-variance of each of n devices; what goes back is the slopes of its weights), embeddings (b, d) of
-the batch (all of them to each, and their gradient summed), d means of the embeddings and 5 sums of
-the loss and the vital signs, with a loss over the cosines of a batch (supcon); q = 1, or the number
-of parts with gradient caching. A ring sends 2 (n − 1) / n of what is summed and (n − 1) / n of what
-is gathered.
+variance of each of n devices; back come two sums, which with gradient caching are slopes of its
+weights), embeddings (b, d) of the batch (all of them to each, and their gradient summed), d means
+of the embeddings and sums of the loss and the vital signs, with a loss over the cosines of a batch
+(supcon). A ring sends 2 (n − 1) / n of what is summed and (n − 1) / n of what is gathered.
 
 The projection takes assumptions, all of them printed: time of a step = its floating-point
 operations over the devices' speed, and after it (nothing overlaps) the bytes by a ring over the
@@ -133,8 +133,9 @@ def one(recipe, batch, micro):
     ]
     dim = int(model.encoder.output_shape[-1])
     parts = -(-batch // micro) if micro else 1
-    channels = 2 * jax.device_count() * sum(norms)
-    formula = 4 * (parts * weights + channels + 2 * batch * dim + dim + 5)
+    channels = 2 * (jax.device_count() + (not micro)) * sum(norms)
+    sums = 5 if micro else 3
+    formula = 4 * (parts * weights + channels + 2 * batch * dim + dim + sums)
     return {
         "seconds": (ended[2] - ended[0]) / 2 / STEPS,
         "bytes": sum(found.values()),

@@ -217,11 +217,15 @@ def trained(job, count):
     return moved, kernel
 
 
+def sent(program):
+    """List what a compiled program's devices send each other, exchange by exchange."""
+    kinds = "all-gather|all-to-all|all-reduce|collective-permute"
+    return re.findall(rf"= (.+?) (?:{kinds})(?:-start)?\(", program)
+
+
 def images_sent(program):
     """Count the images or batches of them that a compiled program's devices send each other."""
-    kinds = "all-gather|all-to-all|all-reduce|collective-permute"
-    sent = re.findall(rf"= (.+?) (?:{kinds})(?:-start)?\(", program)
-    return sum(f",{SIDE[0]},{SIDE[1]}]" in each for each in sent)
+    return sum(f",{SIDE[0]},{SIDE[1]}]" in each for each in sent(program))
 
 
 def recorded():
@@ -306,7 +310,9 @@ def main():
     for way in options.ways:
         programs.clear()
         if way == STEPS:
-            found[STEPS] = {"weights": many_steps(options.counts)}
+            weights = many_steps(options.counts)
+            exchanges = [len(sent(max(programs, key=len)))]
+            found[STEPS] = {"weights": weights, "exchanges": exchanges}
             continue
         for names in filter(None, groups):
             if names == [PAIRS] and way in ("prefixes", "blocks of anchors"):

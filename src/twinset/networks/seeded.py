@@ -168,17 +168,17 @@ def random_bits(seed: Any, draw: Any, shape: Sequence[Any]) -> Any:
     stride = ops.bitwise_or(_mix(ops.bitwise_xor(start, _word(0x9E3779B9))), _word(1))
     counter = ops.reshape(ops.arange(math.prod(shape), dtype=_WORD), tuple(shape))
     if len(_places) == shape[0]:  # row i is that of another place
-        away = (_places - np.arange(shape[0])) * math.prod(shape[1:])
-        away = ops.convert_to_tensor(away.astype(np.int32).view(np.uint32))
+        row = math.prod(shape[1:])
+        away = _word(ops.cast(_places, _WORD)) * _word(row) - counter.reshape(shape[0], row)[:, 0]
         counter = counter + ops.reshape(away, (-1, *(1 for _ in shape[1:])))
     return _mix(_low(start + _times(counter, stride)))
 
 
-_places: NDArray[np.int64] = np.empty(0, np.int64)
+_places: Any = np.empty(0, np.int64)
 
 
 @contextmanager
-def rows_of(places: NDArray[np.int64]) -> Iterator[None]:
+def rows_of(places: Any) -> Iterator[None]:
     """Have row i of what is drawn within be row `places[i]`, as a batch is in another order."""
     global _places
     before, _places = _places, places

@@ -27,6 +27,7 @@ from twinset.training.checkpoints import Keeper
 from twinset.training.feed import Devices, Fed, Feed
 from twinset.training.gradient_cache import embedder
 from twinset.training.monitor import Monitor, Steps
+from twinset.training.own_share import own_shares, possible
 from twinset.training.tasks import Batches, Job, loss_scale
 
 # How long the device works before the host looks at the losses: often enough for a lively
@@ -99,8 +100,7 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
             batches = next(drawn)
             for fed in feed.epoch(batches, step):
                 if loop is None:
-                    with exchanged_once(devices), rows_of(places):
-                        loop = _compile(job, devices, state, fed)
+                    loop = _compile(job, devices, state, fed, places)
                 offset = current * len(batches.positions) + fed.first
                 first = step - fed.first
                 while first < fed.steps:
@@ -110,10 +110,11 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
                     last = min(first + steps, fed.steps)
                     with pace.measure(last - first), processes.naming_who_is_lost():
                         state, seen, embeddings = loop(state, fed, first, last, offset)
-                        seen = np.asarray(seen)[first:last]  # (steps, 4), waits for the device
+                        seen = np.asarray(seen)[first:last].sum(axis=1)  # waits for the device
                     first, step = last, fed.first + last
                     statistics = _statistics(job, batches.positions[step - 1], embeddings)
                     ended = step == len(batches.positions)
+                    seen[:, 2] = np.sqrt(seen[:, 2])
                     tell = partial(monitor.steps, Steps(*seen.T), statistics)
                     if ended:
                         state = _shared(job, monitor, devices, state, tell)
@@ -140,18 +141,22 @@ def _drawn_ahead(job: Job, first: int) -> Generator[Batches, None, None]:
             yield batches
 
 
-def _compile(job: Job, devices: Devices, state: Any, fed: Fed) -> Any:
+def _compile(job: Job, devices: Devices, state: Any, fed: Fed, places: Any) -> Any:
     encoder, optimizer, task = job.encoder, job.optimizer, job.task
     learned, others = len(encoder.trainable_variables), len(encoder.non_trainable_variables)
     heads = job.head_variables(True)
     slow = _slow_within_loops(encoder)
     embedded = embedder(job, unroll=slow)
-    whole = partial(lax.with_sharding_constraint, shardings=devices.sharding())
+    own = len(places) > 0 and not slow and jax.default_backend() == "cpu" and possible(encoder)
+    if own:
+        embedded = own_shares(embedded, devices, places)
+    constrained: Any = lax.with_sharding_constraint  # JAX types it not
+    whole = partial(constrained, shardings=devices.sharding())
 
     def objective(embeddings: Any, weights: Any, targets: Any, scale: Any) -> Any:
         with keras.StatelessScope(state_mapping=list(zip(heads, weights, strict=True))):
             found = task.objective(targets, wide(embeddings), settle=_settled, whole=whole)
-        return found[0] * scale, found
+        return jnp.sum(found[0]) * scale, found
 
     def step(i: Any, carry: Any, held: Any, offset: Any) -> Any:
         (trainable, other, slots), seen, _ = carry
@@ -174,20 +179,27 @@ def _compile(job: Job, devices: Devices, state: Any, fed: Fed) -> Any:
         slopes = [*pull((slope, jnp.asarray(scale, penalty.dtype)))[0], *head_slopes]
         trainable, slots = optimizer.stateless_apply(slots, slopes, trainable)
         slope = wide(slope) / scale
-        norm = jnp.sqrt(jnp.sum(jnp.square(slope)))
-        active = jnp.mean(jnp.any(slope != 0, axis=-1).astype("float32"))
-        seen = seen.at[i].set(jnp.stack([loss + penalty, spread, norm, active]).astype(seen.dtype))
+        active = jnp.any(slope != 0, axis=-1).astype("float32") / len(slope)
+        told = (loss, penalty, spread, jnp.sum(jnp.square(slope), axis=-1), active)
+        loss, penalty, *rest = (_shares(each, seen.shape[1]) for each in told)
+        seen = seen.at[i].set(jnp.stack([loss + penalty, *rest], axis=1).astype(seen.dtype))
         return (trainable, [*moved, *other[others:]], slots), seen, embeddings
 
-    def begin() -> Any:  # what each step saw, and the last embeddings
+    def begin() -> Any:
+        # What each step saw, of which a device has its share until the host looks, and the last
+        # embeddings.
         shape = (fed.width, encoder.output_shape[-1])
-        return jnp.zeros((fed.length, 4), "float32"), jnp.zeros(shape, encoder.outputs[0].dtype)
+        seen = jnp.zeros((fed.length, len(devices) if own else 1, 4), "float32")
+        if own:
+            seen = constrained(seen, devices.sharding(None, "batch"))
+        return seen, jnp.zeros(shape, encoder.outputs[0].dtype)
 
     # XLA divides the work as the images are divided, and puts in what the devices tell each other:
     # the loss sees the whole batch, and so does its normalisation. All ends up on every device.
     jit = partial(jax.jit, out_shardings=devices.sharding())
     run = _one_by_one if slow else _looped
-    return run(step, begin, state, fed, jit)
+    with exchanged_once(devices, own=own), rows_of(places):
+        return run(step, begin, state, fed, jit)
 
 
 def _looped(
@@ -261,6 +273,13 @@ def _settled_backward(_: None, slopes: Any) -> Any:
 
 
 _settled.defvjp(_settled_forward, _settled_backward)
+
+
+def _shares(value: Any, count: int) -> Any:
+    # of a sum, each device's own, (count,)
+    if not value.ndim:
+        return jnp.full(count, value / count)
+    return jnp.sum(jnp.reshape(value, (count, -1)), axis=1)
 
 
 class _Pace:

@@ -83,15 +83,20 @@ class PairTask:
         settle: Callable[[Any], Any] = lambda x: x,
         whole: Callable[[Any], Any] = lambda x: x,
     ) -> tuple[Any, Any]:
-        """Return the mean loss and the mean distance of the pairs that are no padding."""
+        """Return the mean loss and the mean distance of the pairs that are no padding.
+
+        Of several parts their shares, (parts,), whose sums these are.
+        """
         width = embeddings.shape[-1]
         sides = ops.reshape(embeddings, (self.parts, 2, -1, width))
         left, right = (ops.reshape(sides[:, i], (-1, width)) for i in range(2))  # (b, d) each
         apart = settle(self._measure(left, right, xp=ops))  # (b,)
         weight = whole(ops.cast(targets != PADDING, apart.dtype))  # no device need ask for theirs
-        total = ops.sum(weight)
-        loss = ops.sum(weight * self._loss.call(ops.maximum(targets, 0), apart)) / total
-        return loss, ops.sum(weight * apart) / total
+        losses = self._loss.call(ops.maximum(targets, 0), apart)
+        both = ops.reshape(weight * ops.stack([losses, apart]), (2, self.parts, -1))
+        shares = ops.sum(both, axis=-1) / ops.sum(weight)
+        loss, spread = shares if self.parts > 1 else shares[:, 0]
+        return loss, spread
 
 
 class BatchTask:
@@ -177,17 +182,20 @@ class Job:
     def share(self, parts: int) -> NDArray[np.int64]:
         """Divide each batch among so many devices; tell where in it the images were before, (w,).
 
-        None where all stays as it is: pairs alone are better off, and other layers that draw at
-        random, and parts of a batch, go by the order.
+        None where nobody may know: other layers that draw at random, and parts of a batch, go by
+        the order.
         """
         ordered = self.micro_batch or any(
             layer._seed_generators and not isinstance(layer, Dropout)
             for layer in self.encoder._flatten_layers()
         )
-        if parts == 1 or ordered or not isinstance(self.task, PairTask):
+        if parts == 1 or ordered:
             return np.empty(0, np.int64)
+        width = self.task.draw(0).positions.shape[1]
+        if not isinstance(self.task, PairTask):
+            return np.arange(width)
         self.task.parts = parts
-        return self.task.places(self.task.draw(0).positions.shape[1])
+        return self.task.places(width)
 
     def pixels(self, positions: NDArray[np.int32]) -> NDArray[np.float32]:
         """Gather rows on the host, as the encoder takes them: pixels scaled to [0, 1]."""
