@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import twinset
 from colours import make
 from serving import running
 
@@ -38,6 +39,13 @@ def _home(folder):
 def own(home, tmp_path):
     """A copy of `home` that a test may change."""
     return Path(shutil.copytree(home, tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def index(home):
+    """The index of `home`, which nobody changes."""
+    with twinset.Index.open(home / "photos.index", twinset.load_model(home / "run")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,6 @@ from twinset.errors import DataError, ServerError
 from twinset.server.client import Item
 
 
-@pytest.fixture(scope="module")
-def index(home):
-    with twinset.Index.open(home / "photos.index", twinset.load_model(home / "run")) as opened:
-        yield opened
-
-
 @pytest.fixture
 def client(server):
     with twinset.Client(server.url) as one:

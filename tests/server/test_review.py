@@ -3,17 +3,9 @@
 import csv
 import io
 
-import pytest
-
 import twinset
 from twinset.decision import Threshold
 from twinset.server.kept import Kept
-
-
-@pytest.fixture(scope="module")
-def index(home):
-    with twinset.Index.open(home / "photos.index", twinset.load_model(home / "run")) as opened:
-        yield opened
 
 
 def get(server, path, **query):

@@ -6,14 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-import twinset
-
-
-@pytest.fixture(scope="module")
-def index(home):
-    with twinset.Index.open(home / "photos.index", twinset.load_model(home / "run")) as opened:
-        yield opened
-
 
 def photo(home, row):
     return (home / "photos" / f"{row:02}.png").read_bytes()
