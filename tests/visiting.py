@@ -105,7 +105,7 @@ def check_reading(page, **options):
     from axe_playwright_python.sync_playwright import Axe
 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    cut = page.locator(".badge").evaluate_all(
+    cut = page.locator(".badge, dialog[open], .card").evaluate_all(
         "all => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText)"
     )
     assert not cut, cut

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 
 import pytest
 from PIL import Image
@@ -250,6 +251,8 @@ def test_duplicates_in_two_tabs(browser, server, look):
 
 def test_a_group_is_cut_at_its_weakest_link(browser, writable, home):
     index = writable.service.index
+    while writable.http.get("/api/v1/duplicates").status_code == 202:
+        time.sleep(0.1)
     with visited(browser, f"{writable.url}/duplicates?kind=thing") as page:
         page.get_by_role("button", name=re.compile("weakest link")).first.click()
         page.get_by_role("dialog").get_by_label("Token").fill(writable.service.token)

@@ -6,6 +6,7 @@ import gzip
 import re
 import socket
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,22 @@ def test_a_part_of_an_image_is_searched(browser, server, home):
         page.locator(".results .tile").first.wait_for()
         size = "one => [one.naturalWidth, one.naturalHeight]"
         assert given.evaluate(size) == [6, 3]  # half of 12 across, a quarter along
+
+
+def test_a_long_name_stays_in_its_place(browser, writable, home):
+    long, picture = "Donaudampfschiff" * 20, (home / "photos" / "00.png").read_bytes()
+    added = writable.http.post("/api/v1/items", data={"id": long}, files={"image": picture})
+    assert added.status_code == 201
+    while writable.http.get("/api/v1/duplicates?kind=picture").status_code == 202:
+        time.sleep(0.1)
+    with visited(browser, f"{writable.url}/search?item=items/00", **PHONE) as page:
+        page.locator(".tile-face").first.click()
+        page.get_by_role("dialog").get_by_text(long).first.wait_for()
+        check(page)
+        page.goto(f"{writable.url}/duplicates")
+        page.locator(".group-head .button").first.click()
+        page.locator("dialog .review-images").wait_for()
+        check(page)
 
 
 def test_identities_and_a_new_item_with_the_token(browser, writable, home):

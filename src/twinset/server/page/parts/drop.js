@@ -32,7 +32,7 @@ export function Drop({ label, picture, input, many, onGive, onClear, overlay, mo
   const [over, setOver] = useState(false);
   const [photo, setPhoto] = useState(false);
   const [crop, setCrop] = useState(false);
-  const [unseen, setUnseen] = useState(false); // a format that browsers do not show, such as TIFF
+  const [hidden, hide] = useState(); // the address of what browsers do not show, such as a TIFF
   const element = useRef();
   const files = useRef();
   const camera = useRef();
@@ -43,7 +43,7 @@ export function Drop({ label, picture, input, many, onGive, onClear, overlay, mo
     zones.add(zone);
     return () => zones.delete(zone);
   }, []);
-  useEffect(() => setUnseen(false), [picture?.url]);
+  const unseen = picture && hidden === picture.url;
   const picked = (event) => {
     if (event.target.files.length) onGive([...event.target.files].map(ofFile));
     event.target.value = ""; // the same file may be picked again
@@ -60,7 +60,7 @@ export function Drop({ label, picture, input, many, onGive, onClear, overlay, mo
     <input type="file" accept="image/*" capture="environment" hidden ref=${camera} onChange=${picked} aria-label=${t("drop.photo")} tabindex="-1" />
     ${children}
     ${!children && picture && html`<div class="drop-image">
-        ${unseen ? html`<p class="quiet measure">${t(picture.item ? "drop.none" : "drop.unseen")}</p>` : html`<img src=${picture.url} alt=${picture.name} onLoad=${crisp} onError=${() => setUnseen(true)} />`}
+        ${unseen ? html`<p class="quiet measure">${t(picture.item ? "drop.none" : "drop.unseen")}</p>` : html`<img src=${picture.url} alt=${picture.name} onLoad=${crisp} onError=${() => hide(picture.url)} />`}
         ${overlay}
       </div>
       ${input?.shape && !unseen && html`<${Seen} url=${picture.url} input=${input} />`}
