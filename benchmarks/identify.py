@@ -33,7 +33,7 @@ DIM = 128
 class Given(Embedder):
     """A model whose embeddings are there already."""
 
-    digest, distance, dim = "given", "euclidean", DIM
+    digest, dim = "given", DIM
     preprocessing = VectorInput(DIM)
     threshold = Threshold(0.9, "by hand")
     alternatives, calibrator, class_names = (), None, ()

@@ -15,7 +15,7 @@ from twinset.models.embedder import Embedder
 class Halves(Embedder):
     """Embeds an image as (upper, lower), each from 0, black, to 1, white."""
 
-    digest, distance, dim = "", "euclidean", 2
+    digest, dim = "", 2
     preprocessing = Preprocessing((4, 4), "stretch")
     alternatives, calibrator, class_names = (), None, ()
     trained_on = TrainedOn("nothing", "", 0)

@@ -99,9 +99,7 @@ def task(names, labels, *, prefixes=()):
     if names == [PAIRS]:
         places = np.random.default_rng(1).permutation(BATCH).reshape(2, -1)
         pairs = Pairs(*places, labels[places[0]] == labels[places[1]])
-        return PairTask(
-            losses.Contrastive(2.0), pairs, distance="euclidean", batch_size=len(pairs), seed=0
-        )
+        return PairTask(losses.Contrastive(2.0), pairs, batch_size=len(pairs), seed=0)
     loss = Together(names, prefixes)
     return _AsTheyCome(loss, labels, batch_size=BATCH, per_class=0, seed=0)
 

@@ -501,7 +501,7 @@ def own_members(module):
             continue
         if inspect.isclass(value):
             yield value
-            for member_name, member in vars(value).items():
+            for member_name, member in list(vars(value).items()):
                 member = getattr(member, "__func__", member)  # of a class method
                 if inspect.isfunction(member) and not member_name.startswith("_"):
                     yield member

@@ -59,7 +59,6 @@ def test_the_tutorial_holds_the_tutorials_values():
     assert Recipe.load("tutorial").model_dump() == {
         "name": "tutorial",
         "pairs": "tutorial",
-        "distance": "euclidean",
         "threshold": 0.5,
         "holdout": "none",
         "rule": "balanced accuracy",
@@ -242,7 +241,6 @@ def test_unknown_sections(key, words):
         ({"name": ""}, "name: string should have at least 1 character; received ''"),
         ({"name": 5}, "name: input should be a valid string; received 5"),
         ({"pairs": "all"}, "pairs: input should be 'tutorial' or 'batch'; received 'all'"),
-        ({"distance": "cosine"}, "distance: of embeddings of length 1 .*; received 'cosine'"),
         ({"loss": "triplet"}, "loss: expected a table of settings; received 'triplet'"),
         ({"augment.flip": 3}, "augment.flip: input should be 'auto' or .* boolean.*; received 3"),
         ({"loss.name": "triplet"}, "the loss 'triplet' needs pairs = 'batch': .*"),

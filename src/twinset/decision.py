@@ -107,13 +107,6 @@ class Calibrator:
 
     llr(d) = slope · d + intercept, in natural logarithms; at a prior π,
     P(same | d) = 1 / (1 + exp(−llr(d) − log(π / (1 − π)))).
-
-    Example:
-        >>> calibrator = Calibrator(slope=-2.0, intercept=1.0)
-        >>> calibrator.llr([0.0, 0.5]).tolist(), calibrator.probability([0.5]).tolist()
-        ([1.0, 0.0], [0.5])
-        >>> calibrator.even_odds
-        0.5
     """
 
     slope: float  # at most 0, since smaller is closer; 0 if the distance says nothing

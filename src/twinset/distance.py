@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twinset.errors import DataError, RecipeError
+from twinset.errors import DataError
 
 
 def euclidean(left: Any, right: Any, *, xp: Any = np) -> Any:
@@ -25,11 +24,6 @@ def euclidean(left: Any, right: Any, *, xp: Any = np) -> Any:
 
     Reference:
         Hadsell, Chopra, LeCun (2006), Dimensionality Reduction by Learning an Invariant Mapping.
-
-    Example:
-        >>> import numpy as np
-        >>> euclidean(np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[3.0, 4.0], [1.0, 1.0]]))
-        array([5., 0.])
     """
     squared = xp.sum(xp.square(left - right), axis=-1)  # (...)
     if xp is np:  # which has no gradient
@@ -92,16 +86,6 @@ def _within(values: ArrayLike, low: float, high: float, what: str) -> Any:
     return np.clip(found, low, high)
 
 
-DISTANCES: dict[str, Callable[..., Any]] = {"euclidean": euclidean}
-
-
-def by_name(name: str) -> Callable[..., Any]:
-    """Look up a distance; a RecipeError tells the names there are."""
-    if name not in DISTANCES:
-        raise RecipeError(f"Expected a distance out of {sorted(DISTANCES)}. Received {name!r}.")
-    return DISTANCES[name]
-
-
 def cross(
     left: NDArray[np.float32],
     right: NDArray[np.float32],
@@ -137,17 +121,15 @@ def of_pairs(
     left: NDArray[np.integer],
     right: NDArray[np.integer],
     *,
-    distance: str = "euclidean",
     chunk: int = 8192,
 ) -> NDArray[np.float32]:
     """Measure the distance of each pair of rows, given by their positions, in float32."""
     # Gathered a chunk at a time: 119,980 pairs of raw pixels would take 0.75 GB at once.
-    measure = by_name(distance)
     rows = vectors.reshape(len(vectors), -1)
     result = np.empty(len(left), np.float32)
     for start in range(0, len(left), chunk):
         part = slice(start, start + chunk)
-        result[part] = measure(
+        result[part] = euclidean(
             rows[left[part]].astype(np.float32), rows[right[part]].astype(np.float32)
         )
     return result

@@ -24,7 +24,7 @@ Each message says what was expected, what came, and what to do. The command line
 one line and exits with code 2.
 """
 
-from importlib.util import find_spec
+import importlib.util
 
 
 class TwinsetError(Exception):
@@ -87,12 +87,19 @@ class MissingError(TwinsetError, ImportError):
 
 def without(package: str, extra: str, what: str) -> str | None:
     """Say that a package is not installed, and how to get it; None where it is there."""
-    if find_spec(package) is not None:  # found, not imported, which may take seconds
+    if importlib.util.find_spec(package) is not None:  # found, not imported, which may take seconds
         return None
+    wanted = f"'twinset[{extra}]'" if extra else package.replace("_", "-")
     return (
         f"Expected {package} to be installed, for {what}. Received an installation without it: "
-        f"`pip install 'twinset[{extra}]'`."
+        f"`pip install {wanted}`."
     )
+
+
+def require(package: str, extra: str, what: str, kind: type[Exception], place: str = "") -> None:
+    """Raise where a package is not installed; `extra` of ours brings it, "" where none does."""
+    if missing := without(package, extra, what):
+        raise kind(f"{place}: {missing}" if place else missing)
 
 
 def no_drawing() -> str | None:

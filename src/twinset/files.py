@@ -66,13 +66,7 @@ def naming(target: Path) -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """Turn numpy's values into what JSON can write; numbers that are not finite become None.
-
-    Example:
-        >>> import numpy as np
-        >>> plain({"a": np.array([1.0, np.nan]), 0.1: np.int64(2)})
-        {'a': [1.0, None], '0.1': 2}
-    """
+    """Turn numpy's values into what JSON can write; numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -41,15 +41,7 @@ _ROWS = 4096
 
 
 class Matrix:
-    """Vectors to search in, and their squared lengths, measured once.
-
-    Example:
-        >>> import numpy as np
-        >>> matrix = Matrix(np.float32([[0, 0], [3, 4], [6, 8], [0, 1]]), dead=[3])
-        >>> positions, far = matrix.search(np.float32([[0, 0]]), k=2).of(0)
-        >>> positions.tolist(), far.tolist()
-        ([0, 1], [0.0, 5.0])
-    """
+    """Vectors to search in, and their squared lengths, measured once."""
 
     def __init__(
         self,

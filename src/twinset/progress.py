@@ -22,10 +22,6 @@ class Progress:
         total: units in all; None while that is unknown.
         unit: what is counted: "images", "bytes". Defaults to "".
         numbers: what else is known by name, such as loss. Defaults to nothing.
-
-    Example:
-        >>> Progress("decode", 50, 200, "images").text
-        'decode 50 of 200 images'
     """
 
     task: str
@@ -65,13 +61,6 @@ def reporting(progress: Wanted) -> Iterator[Report]:
     """Give long work one function to tell its progress to.
 
     A function that was passed in is handed on as it is, so inner work can share the outer bar.
-
-    Example:
-        >>> seen = []
-        >>> with reporting(seen.append) as tell:
-        ...     tell(Progress("encode", 8, 8, "images"))
-        >>> seen[0].done
-        8
     """
     if callable(progress):
         yield progress

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from twinset.errors import RecipeError
 from twinset.registry import suggestion
@@ -57,8 +57,6 @@ class Recipe(Section):
             tutorial's values.
         pairs: "tutorial": a list of pairs, drawn once by the tutorial's rule. "batch": all pairs
             of the images in each batch.
-        distance: how embeddings are compared. Where they have length 1, the cosine orders as this
-            distance does, and `twinset.to_cosine` tells it.
         threshold: a match is `distance <= threshold`; fixed here, for runs without a holdout.
         holdout: "none": fit on every training image. "auto": keep images for the choice of the
             threshold out of the fit: those that the data names, the protocol's 10,000 of
@@ -103,7 +101,6 @@ class Recipe(Section):
 
     name: Annotated[str, Field(min_length=1)] = "tutorial"
     pairs: Literal["tutorial", "batch"] = "tutorial"
-    distance: Literal["euclidean"] = "euclidean"
     threshold: Positive = 0.5
     holdout: Literal["none", "auto", "protocol", "cross"] = "none"
     rule: Annotated[str, Field(min_length=1)] = "balanced accuracy"
@@ -123,16 +120,6 @@ class Recipe(Section):
     stopping: Annotated[Section, Part(STOPPING)] = _DEFAULTS
     head: Annotated[Section, Part(HEAD)] = _DEFAULTS
     choice: Annotated[Section, Part(CHOICE)] = _DEFAULTS
-
-    @field_validator("distance", mode="before")
-    @classmethod
-    def _no_cosine(cls, value: Any) -> Any:
-        if value == "cosine":
-            raise ValueError(
-                "of embeddings of length 1 the cosine orders as the Euclidean distance does: leave "
-                "'euclidean', and take `twinset.to_cosine(distance)` where a cosine is due"
-            )
-        return value
 
     @model_validator(mode="after")
     def _fitting(self) -> Recipe:
@@ -244,12 +231,7 @@ def _comment(text: str) -> str:
 
 
 def builtin_names() -> list[str]:
-    """List the recipes that come with twinset.
-
-    Example:
-        >>> builtin_names()
-        ['auto', 'best', 'conv', 'fast', 'head', 'search', 'tutorial', 'unseen']
-    """
+    """List the recipes that come with twinset."""
     folder = resources.files("twinset") / "recipes"
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
@@ -260,12 +242,7 @@ def plain_values(source: str | Path) -> Mapping[str, Any]:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Split a `key=value` of the command line; the value is read as TOML, else as plain text.
-
-    Example:
-        >>> parse_setting("loss.margin=2.5"), parse_setting("name=mine")
-        (('loss.margin', 2.5), ('name', 'mine'))
-    """
+    """Split a `key=value` of the command line; the value is read as TOML, else as plain text."""
     key, equals, value = text.partition("=")
     if not (equals and key.strip()):
         raise RecipeError(f"Expected key=value, for example epochs=4. Received {text!r}.")

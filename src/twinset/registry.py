@@ -18,11 +18,6 @@ class Registry:
 
     Built-in names are places in a table, `"module:attribute"`, so that nothing is imported before
     it is used. Others come from packages that declare an entry point in the group.
-
-    Example:
-        >>> shapes = Registry("path", "twinset.examples", lambda: {"pure": "pathlib:PurePath"})
-        >>> shapes.names(), shapes.load("pure").__name__
-        (['pure'], 'PurePath')
     """
 
     def __init__(

@@ -78,16 +78,6 @@ def named(name: str, **facts: Any) -> Callable[[Kind], Kind]:
     """Name a class or function as recipes do, and have it check its arguments.
 
     `facts` are what the rooms above may want to know of it, and become its attributes.
-
-    Example:
-        >>> @named("ring")
-        ... def ring(*, radius: Positive = 1.0) -> str:
-        ...     return f"a ring of {radius}"
-        >>> ring(radius=2)
-        'a ring of 2.0'
-        >>> ring(radius=0)
-        Traceback (most recent call last):
-        twinset.errors.RecipeError: ring: radius: input should be greater than 0; received 0
     """
 
     def mark(maker: Kind) -> Kind:

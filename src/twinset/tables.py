@@ -12,14 +12,7 @@ NO_TERMINAL = 10_000  # in a file or a pipe, a line is as long as it must be
 
 
 def text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a table for a terminal, numbers to the right; a narrow one folds cells, loses none.
-
-    Example:
-        >>> print(text(["label", ">items"], [["shoe", "12"], ["[bag]", "5"]]))
-        label  items
-        shoe      12
-        [bag]      5
-    """
+    """Lay out a table for a terminal, numbers to the right; a narrow one folds cells."""
     # here, as rich takes a tenth of a second to import
     from rich.console import Console
     from rich.table import Table
@@ -43,27 +36,14 @@ def text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def csv(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    r"""Write a table in CSV.
-
-    Example:
-        >>> csv(["label", "items"], [["a,b", 5]])
-        'label,items\n"a,b",5\n'
-    """
+    r"""Write a table in CSV."""
     written = io.StringIO()
     csv_writer(written, lineterminator="\n").writerows([columns, *rows])
     return written.getvalue()
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    r"""Write a table in Markdown; a bar in a cell is no border.
-
-    Example:
-        >>> print(markdown(["label", ">items"], [["shoe", "12"], ["a|b", "5"]]))
-        | label | items |
-        | --- | ---: |
-        | shoe | 12 |
-        | a\|b | 5 |
-    """
+    r"""Write a table in Markdown; a bar in a cell is no border."""
     names = [name.removeprefix(">") for name in columns]
     rule = ["---:" if name.startswith(">") else "---" for name in columns]
     lines = [map(_cell, names), rule, *(map(_cell, row) for row in rows)]

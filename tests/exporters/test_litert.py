@@ -53,7 +53,7 @@ def test_the_embeddings_are_those_of_keras(fashion_mnist, tmp_path, monkeypatch,
 def test_what_is_missing_is_named(fashion_mnist, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ModelError, match=r"package ai-edge-litert.*'twinset\[litert\]'"):
+    with pytest.raises(ModelError, match=r"Expected ai_edge_litert .*'twinset\[litert\]'"):
         graph.export_litert(trained(fashion_mnist, "mlp"))
 
 

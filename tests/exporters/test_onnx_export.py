@@ -364,7 +364,7 @@ def test_what_is_not_written_is_traced():
 def test_what_jax2onnx_cannot(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(UnwritableError, match="jax2onnx is not installed"):
+    with pytest.raises(UnwritableError, match="Expected jax2onnx to be installed"):
         export.trace(_chain(L.Flatten(), shape=(2, 2)), (2, 2))
 
 

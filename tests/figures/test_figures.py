@@ -330,7 +330,7 @@ def test_deep_network_sums_up_its_middle():
 
 def test_long_names_in_a_network_stay_in_their_columns():
     layers = [LayerRow("a_very_long_name_of_a_layer" * 2, "W" * 40, (1, 2, None), 123_456_789)]
-    assert overlaps(figures.network(layers, heading="W" * 90, distance="M" * 60)) == []
+    assert overlaps(figures.network(layers, heading="W" * 90)) == []
 
 
 @given(st.text(max_size=40), st.floats(0.3, 3), st.integers(1, 3))

@@ -26,13 +26,12 @@ def test_a_card_is_what_was_saved(model, tmp_path):
     assert json.loads((tmp_path / "model.json").read_text("utf-8"))["format"] == 2
     for field in fields(Essentials):
         assert getattr(card, field.name) == getattr(model, field.name), field.name
-    assert (card.dim, card.distance, len(card.digest)) == (4, "euclidean", 64)
+    assert (card.dim, len(card.digest)) == (4, 64)
 
 
 FULL = Essentials(
     digest="0" * 64,
     dim=3,
-    distance="euclidean",
     preprocessing=twinset.data.decoding.decode.Preprocessing((5, 4, 3), "crop", 255),
     threshold=twinset.Threshold(1.0, "EER", "digest", 0.5, None),
     alternatives=(twinset.Threshold(0.25, "by hand"),),

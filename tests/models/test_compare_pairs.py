@@ -26,7 +26,6 @@ class Gray(Embedder):
     class_names = ("dark", "bright")
     trained_on = None
     digest = "gray"
-    distance = "euclidean"
     dim = 1
 
     def __init__(self):

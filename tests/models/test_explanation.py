@@ -17,7 +17,7 @@ class White(Embedder):
     """Counts the white pixels of each quarter; blurred next to black ones, none is white."""
 
     alternatives, calibrator, class_names, trained_on = (), None, (), None
-    digest, distance, dim = "white", "euclidean", 4
+    digest, dim = "white", 4
     threshold = twinset.Threshold(0.5, "fixed by hand")
 
     def __init__(self, *shape):

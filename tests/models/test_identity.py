@@ -24,30 +24,29 @@ def conv(**options):
 @pytest.mark.parametrize("build", [mlp, conv])
 def test_it_survives_a_file_and_another_name(build, tmp_path):
     encoder = build()
-    expected = identity(encoder, HOW, "euclidean")
-    assert identity(build(), HOW, "euclidean") == expected
+    expected = identity(encoder, HOW)
+    assert identity(build(), HOW) == expected
     encoder.save(tmp_path / "a.keras")
     loaded = keras.saving.load_model(tmp_path / "a.keras")
-    assert identity(loaded, HOW, "euclidean") == expected
+    assert identity(loaded, HOW) == expected
     image = keras.Input((16, 16))
     cloned = keras.models.clone_model(encoder, input_tensors=image)
     cloned.set_weights(encoder.get_weights())
-    assert identity(cloned, HOW, "euclidean") == expected
+    assert identity(cloned, HOW) == expected
 
 
 def test_what_has_no_effect_on_embeddings_has_none():
-    assert identity(mlp(dropout=0.3), HOW, "x") == identity(mlp(dropout=0.2), HOW, "x")
+    assert identity(mlp(dropout=0.3), HOW) == identity(mlp(dropout=0.2), HOW)
 
 
 OTHERS = {
-    "weights": lambda: identity(mlp(seed=1), HOW, "euclidean"),
-    "one weight": lambda: identity(_nudged(mlp()), HOW, "euclidean"),
-    "activation": lambda: identity(mlp(linear=True), HOW, "euclidean"),
-    "unit norm": lambda: identity(mlp(normalize=True), HOW, "euclidean"),
-    "size": lambda: identity(mlp(), Preprocessing((8, 32)), "euclidean"),
-    "resize": lambda: identity(mlp(), Preprocessing((16, 16), "crop"), "euclidean"),
-    "background": lambda: identity(mlp(), Preprocessing((16, 16), background=9), "euclidean"),
-    "distance": lambda: identity(mlp(), HOW, "cosine"),
+    "weights": lambda: identity(mlp(seed=1), HOW),
+    "one weight": lambda: identity(_nudged(mlp()), HOW),
+    "activation": lambda: identity(mlp(linear=True), HOW),
+    "unit norm": lambda: identity(mlp(normalize=True), HOW),
+    "size": lambda: identity(mlp(), Preprocessing((8, 32))),
+    "resize": lambda: identity(mlp(), Preprocessing((16, 16), "crop")),
+    "background": lambda: identity(mlp(), Preprocessing((16, 16), background=9)),
 }
 
 
@@ -61,7 +60,7 @@ def _nudged(encoder):
 
 @pytest.mark.parametrize("what", OTHERS)
 def test_another_model_has_another(what):
-    assert OTHERS[what]() != identity(mlp(), HOW, "euclidean")
+    assert OTHERS[what]() != identity(mlp(), HOW)
 
 
 def test_a_layer_without_weights_counts_in_a_network_within():
@@ -70,8 +69,8 @@ def test_a_layer_without_weights_counts_in_a_network_within():
         inner = keras.Sequential([keras.Input((16, 16)), keras.layers.Rescaling(scale)])
         return keras.Model(image, keras.layers.Flatten()(inner(image)))
 
-    assert identity(nested(1.0), HOW, "x") == identity(nested(1.0), HOW, "x")
-    assert identity(nested(1.0), HOW, "x") != identity(nested(2.0), HOW, "x")
+    assert identity(nested(1.0), HOW) == identity(nested(1.0), HOW)
+    assert identity(nested(1.0), HOW) != identity(nested(2.0), HOW)
 
 
 def test_preprocessing_within_a_frozen_network_counts():
@@ -81,7 +80,7 @@ def test_preprocessing_within_a_frozen_network_counts():
         inner = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Rescaling(2 + offset)])
         return keras.Model(image, keras.layers.Flatten()(networks.Frozen(inner)(x)))
 
-    assert identity(frozen(0.0), HOW, "x") != identity(frozen(0.5), HOW, "x")
+    assert identity(frozen(0.0), HOW) != identity(frozen(0.5), HOW)
 
 
 def test_engines_and_processes_agree(tmp_path, other_process):

@@ -22,7 +22,6 @@ class Mean(Embedder):
     class_names = ("dark", "bright")
     trained_on = None
     digest = "mean"
-    distance = "euclidean"
     dim = 1
 
     def __init__(self, *shape):

@@ -31,7 +31,7 @@ def test_copies_give_the_same(folder, stripes, engine, copied):
     model = twinset.load_model(folder, engine=engine)
     other = copied(model)
     assert type(other) is type(model)
-    for name in ("digest", "distance", "dim", "threshold", "preprocessing", "recipe", "history"):
+    for name in ("digest", "dim", "threshold", "preprocessing", "recipe", "history"):
         assert getattr(other, name) == getattr(model, name), name
     np.testing.assert_array_equal(other.embed(stripes), model.embed(stripes))
 

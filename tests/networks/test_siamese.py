@@ -6,7 +6,6 @@ from keras import ops
 import twinset
 from gradients import differences, gradient
 from twinset.data.pairs import tutorial_pairs
-from twinset.errors import RecipeError
 from twinset.networks import mlp
 from twinset.networks.layers import Distance, siamese
 
@@ -112,8 +111,3 @@ def test_the_tutorials_own_style_learns(stripes):
     assert history.history["loss"][-1] < 0.5 * history.history["loss"][0]
     found = model.predict([left, right], verbose=0).ravel()
     assert twinset.score_pairs(found, pairs.same, 0.5).accuracy > 0.95
-
-
-def test_unknown_distance():
-    with pytest.raises(RecipeError, match="Received 'manhattan'"):
-        Distance("manhattan")

@@ -147,11 +147,11 @@ def test_ids_are_asked_for_unless_all_are_known(url):
 
 def test_an_index_of_another_format(store, url, monkeypatch):
     monkeypatch.setattr(catalogue, "FORMAT", 99)
-    with pytest.raises(StoreError, match="has format 1"):
+    with pytest.raises(StoreError, match="has format 4"):
         store.add(some(1))
     catalogue.write(store._client, store._place, store._state.purged())
     monkeypatch.undo()
-    refused(url, "has format 99, and this version of twinset reads format 1. Open it with")
+    refused(url, "has format 99, and this version of twinset reads format 4. Open it with")
     refused(url, "There is an index at", make=True)
     with create_store(url, SIGNATURE, overwrite=True) as new:
         assert len(new) == 0

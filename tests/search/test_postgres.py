@@ -132,7 +132,7 @@ def test_an_index_of_another_format(administrator, store, url):
     administrator.execute(
         "UPDATE twinset_indexes SET format = 99 WHERE name = %s", [url.rpartition("=")[2]]
     )
-    refused(url, "has format 99, and this version of twinset reads format 2. Open it with")
+    refused(url, "has format 99, and this version of twinset reads format 3. Open it with")
 
 
 def test_embeddings_too_large(url):

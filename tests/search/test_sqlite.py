@@ -47,14 +47,13 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("lost", ["DELETE FROM changes WHERE change = 3", "DROP TABLE changes"])
-def test_what_an_earlier_version_wrote_is_not_missed(store, folder, lost):
+def test_a_change_that_was_not_noted_is_not_missed(store, folder):
     before = store.version()
     for number in range(3):
         store.add(some(10 + number, 1))
     assert store.since(before).changed == []
-    with sqlite3.connect(folder / "items.sqlite") as db:  # which notes no changes
-        db.execute(lost)
+    with sqlite3.connect(folder / "items.sqlite") as db:
+        db.execute("DELETE FROM changes WHERE change = 3")
     assert store.since(before).changed is None
     before = store.version()
     store.remove(["3"])
@@ -275,7 +274,7 @@ DAMAGES = {
     garbage: "the index is damaged",
     nothing: "but a database of another program",
     another_program: "but a database of another program",
-    another_version: "photos.index has format 99, and this version of twinset reads format 2",
+    another_version: "photos.index has format 99, and this version of twinset reads format 3",
     no_state: "the index is damaged",
     no_table: "the index is damaged",
     short_vectors: "vectors-0.f32: the index is damaged: this file has 119 bytes instead of 120",

@@ -220,14 +220,6 @@ def test_a_folder_keeps_the_two_last_models(index):
     assert index_model.kept("photos.index", "halves") is None
 
 
-def test_an_index_of_an_earlier_version_names_its_one_copy_otherwise(index):
-    named = next(Path("photos.index/model").glob("current-*"))
-    named.rename(named.with_name("current"))
-    index.switch(Left("left"))
-    index.roll_back()
-    assert index.model.digest == "halves"
-
-
 def test_a_kill_at_any_moment_leaves_one_of_the_two(tmp_path):
     seen = kill_many(tmp_path, 4, seed=0)
     assert seen["halves"] + seen["left"] == 4

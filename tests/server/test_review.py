@@ -41,7 +41,7 @@ def test_a_model_without_curves_says_why(home, start):
         one.service.model.__dict__["error_curve"] = None
         told = get(one, "threshold").json()
         assert (told["curve"], told["index"], told["computing"]) == (None, None, False)
-        assert "Calibrate it again" in told["reason"]
+        assert "Calibrate it (" in told["reason"]
 
 
 def test_points_are_named_used_and_taken_away(writable, home):

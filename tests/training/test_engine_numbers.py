@@ -28,7 +28,7 @@ def test_padding_does_not_make_up_the_statistics_of_batch_normalisation(stripes)
     x = norm(keras.layers.Flatten()(image))
     encoder = keras.Model(image, keras.layers.Dense(4)(x))
     pairs = twinset.tutorial_pairs(stripes.labels)[np.arange(9)]
-    task = PairTask(losses.Contrastive(), pairs, distance="euclidean", batch_size=8, seed=0)
+    task = PairTask(losses.Contrastive(), pairs, batch_size=8, seed=0)
     optimizer = keras.optimizers.SGD(0.01)
     job = Job(encoder, optimizer, task, stripes.images, stripes.labels, None, epochs=1)
     batches = task.draw(0)
@@ -53,7 +53,7 @@ def test_padding_does_not_make_up_the_statistics_of_batch_normalisation(stripes)
 def test_padding_counts_nothing_in_loss_and_gradient(stripes):
     """One batch of 9 pairs, and the same in a task that pads it to 16, take the same step."""
     pairs = twinset.tutorial_pairs(stripes.labels)[np.arange(9)]
-    task = PairTask(losses.Contrastive(), pairs, distance="euclidean", batch_size=16, seed=0)
+    task = PairTask(losses.Contrastive(), pairs, batch_size=16, seed=0)
     rows = task.draw(0)
     assert rows.positions.shape == (1, 18)
     embeddings = np.random.default_rng(0).normal(size=(32, 3)).astype(np.float32)

@@ -115,7 +115,7 @@ def test_a_list_of_pairs_is_not_for_batches(stripes):
 def test_draws_are_a_function_of_the_epoch(stripes):
     pairs = twinset.tutorial_pairs(stripes.labels)
     tasks = (
-        PairTask(losses.Contrastive(), pairs, distance="euclidean", batch_size=8, seed=1),
+        PairTask(losses.Contrastive(), pairs, batch_size=8, seed=1),
         BatchTask(losses.SupCon(), stripes.labels, batch_size=12, per_class=0, seed=1),
     )
     for task in tasks:

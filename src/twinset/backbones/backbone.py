@@ -63,15 +63,7 @@ class Backbone:
         return 1 << (max(1, PIXELS // seen).bit_length() - 1)
 
     def encode(self, images: Images, *, progress: Wanted = False) -> NDArray[np.float32]:
-        """Compute the features of images, (n, d), on all cores that this process may use.
-
-        Example:
-            >>> import numpy as np
-            >>> from twinset.backbones import lite0
-            >>> found = lite0.backbone((8, 8), size=32).encode(np.zeros((2, 8, 8), np.uint8))
-            >>> found.shape, found.dtype.name
-            ((2, 320), 'float32')
-        """
+        """Compute the features of images, (n, d), on all cores that this process may use."""
         rows = self._rows(images)
         result = np.empty((len(rows), self.dim), np.float32)
         with reporting(progress) as tell:

@@ -152,11 +152,6 @@ def backbone(
     Images are resized to a shorter side of `size`; with 0 they stay, but have at least 160.
     Features are of stages, side by side, by the number of channels, "-grid3" after it where they
     are averaged in 3 × 3 cells and not over the whole; ("320",) is the last before that of 1,280.
-
-    Example:
-        >>> from twinset.backbones import lite0
-        >>> lite0.backbone((28, 28), features=("320", "112-grid3")).dim
-        1328
     """
     return _backbone(tuple(image_shape), size, tuple(features))
 

@@ -46,19 +46,6 @@ def backbone(
 
     The arguments, their defaults and the errors are those of `twinset.networks.onnx`, which puts
     an embedding on it.
-
-    Example:
-        >>> import tempfile
-        >>> ends = [("x", ["n", 3, 2, 2]), ("y", ["n", 3, 2, 2])]
-        >>> ends = [[helper.make_tensor_value_info(v, TensorProto.FLOAT, s)] for v, s in ends]
-        >>> graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "negative", *ends)
-        >>> version = helper.make_opsetid("", 17)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = f"{folder}/negative.onnx"
-        ...     onnx.save(helper.make_model(graph, opset_imports=[version]), file)
-        ...     whole = backbone((4, 4), file=file, mean=(0.5,))
-        >>> whole.encode(np.full((1, 4, 4), 255, np.uint8)).tolist()
-        [[-0.5, -0.5, -0.5]]
     """
     path = Path(file)
     about = [each for each in (path, *configurations(path)) if each.is_file()]

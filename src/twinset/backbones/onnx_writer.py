@@ -196,9 +196,7 @@ class Writer:
         found = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid(*entry) for entry in imports.items()],
-            functions={
-                (f.domain, f.name): f for m in self._inserted.values() for f in m.functions
-            }.values(),
+            functions=functions.values(),
             producer_name="twinset",
         )
         found.ir_version = max([IR_VERSION, *(each.ir_version for each in self._inserted.values())])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twinset.cores import cores
-from twinset.errors import ModelError, reason
+from twinset.errors import ModelError, reason, require
 
 # Of the input and the output of a graph.
 INPUT, OUTPUT = "images", "embeddings"
@@ -49,13 +49,8 @@ def open_session(graph: Path | bytes) -> Any:
             f"{name}: expected an exported encoder. There is no such file: write it with "
             f"`twinset export {graph.parent}`."
         )
-    try:
-        onnxruntime = runtime()
-    except ImportError:
-        raise ModelError(
-            "Expected the package onnxruntime to run an exported model. Received an installation "
-            "without it: `pip install onnxruntime`, or take the engine keras."
-        ) from None
+    require("onnxruntime", "", "the engine onnx", ModelError)
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone: they are raised as well
     # its own count is of the machine, of which a container may have two

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twinset.errors import RecipeError, no_drawing
+from twinset.errors import RecipeError, no_drawing, require
 
 if TYPE_CHECKING:
     from twinset.data.image_sources import Skipped
@@ -186,11 +186,7 @@ def choose_backend(name: str | None, *, alone: bool = True) -> None:
     _leave_home_alone()
     os.environ["KERAS_BACKEND"] = wanted  # Keras reads it once, when it is imported
     sys.meta_path.insert(0, _WithoutWrappers())
-    if importlib.util.find_spec(wanted) is None:  # found, not imported, which takes seconds
-        raise RecipeError(
-            f"Expected the backend {wanted} to be installed. Install it with "
-            f"`pip install 'twinset[{wanted}]'`, or choose another --backend."
-        )
+    require(wanted, wanted, f"--backend {wanted}", RecipeError)
     if alone:
         check_devices()
 

@@ -110,7 +110,6 @@ def inspect(args: Namespace) -> int:
         "items": count,
         "model": signature.model,
         "dim": signature.dim,
-        "distance": signature.distance,
         "labels": {str(name): times for name, times in labels.most_common() if name is not None},
         "approximation": None if approximation is None else approximation.kind,
         "identities": None if who is None else who.to_dict(),

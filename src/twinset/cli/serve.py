@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from twinset.cli.arguments import A_MODEL, INDEX_PLACE, Arguments, note
-from twinset.errors import DataError
+from twinset.errors import DataError, require
 
 TOKEN = "TWINSET_TOKEN"
 _ARENAS = -8  # M_ARENA_MAX in malloc.h
@@ -53,16 +53,10 @@ def serve(args: Namespace) -> int:
 
 
 def _run(args: Namespace, token: str | None) -> None:
-    try:
-        from twinset.server.limits import Limits
-        from twinset.server.running import serve as run
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("twinset"):
-            raise
-        raise DataError(
-            f"Expected the packages of the server. {error.name} is not installed: "
-            "`pip install 'twinset[serve]'`."
-        ) from None
+    for package in ("fastapi", "httpx", "prometheus_client", "python_multipart", "uvicorn"):
+        require(package, "serve", "the server", DataError)
+    from twinset.server.limits import Limits
+    from twinset.server.running import serve as run
 
     def ready(url: str) -> None:
         gc.freeze()

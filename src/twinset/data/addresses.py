@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from twinset.data.decoding.image_file import MAX_FILE_BYTES, check_length
-from twinset.errors import DataError, ImageFileError, without
+from twinset.errors import DataError, ImageFileError, require
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 # Told to need an extra, where that is missing; all others would seem misspelt.
@@ -150,8 +150,7 @@ def _files(address: str) -> tuple[Any, str]:
     if address.startswith(("http://", "https://")):
         return _Http(), quote(address, safe=_OF_ADDRESSES)  # as people copy it
     for package in ("fsspec", "pyarrow"):
-        if absent := without(package, "remote", "addresses"):
-            raise DataError(f"{address}: {absent}")
+        require(package, "remote", "addresses", DataError, address)
     import fsspec
     from fsspec.implementations.arrow import ArrowFSWrapper
     from pyarrow.fs import FileSystem

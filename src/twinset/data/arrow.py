@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from twinset.data.addresses import is_address, opened
 from twinset.data.names import Texts
-from twinset.errors import DataError, ImageFileError, reason, without
+from twinset.errors import DataError, ImageFileError, reason, require
 
 # Up to OPEN_FILES · KEPT_BLOCKS blocks are in memory at a time, and a page of each open file.
 BLOCK_BYTES = 16 * 2**20
@@ -69,8 +69,7 @@ def _opened(path: Path | str, stamp: tuple[Any, ...]) -> tuple[Table, threading.
 
 def need_arrow() -> Any:
     """Import pyarrow, or say how to install it."""
-    if missing := without("pyarrow", "parquet", "Parquet and Arrow files"):
-        raise DataError(missing)
+    require("pyarrow", "parquet", "Parquet and Arrow files", DataError)
     import pyarrow
 
     return pyarrow

@@ -30,15 +30,6 @@ class StoredPixels:
 
     The file holds uint8 pixels in row order, image after image, of a whole of `shape`; `rows` are
     positions in it, (m,), in the order in which they are to appear.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = Path(folder, "pixels.bin")
-        ...     _ = file.write_bytes(bytes(range(12)))
-        ...     stored = StoredPixels(file, (3, 2, 2), np.array([2, 0]))
-        ...     stored.shape, stored[0].tolist(), stored[[1]].tolist()
-        ((2, 2, 2), [[8, 9], [10, 11]], [[[0, 1], [2, 3]]])
     """
 
     dtype = np.dtype(np.uint8)

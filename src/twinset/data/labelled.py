@@ -228,12 +228,7 @@ class LabelledImages(Labelled):
 
 @dataclass(frozen=True)
 class VectorInput:
-    """The vectors that a model takes, made elsewhere; the counterpart of `Preprocessing`.
-
-    Example:
-        >>> VectorInput(2).rows([[1, 2], [3, 4]]).dtype
-        dtype('float32')
-    """
+    """The vectors that a model takes, made elsewhere; the counterpart of `Preprocessing`."""
 
     size: int  # d, how many numbers each vector has
 

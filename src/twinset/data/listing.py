@@ -34,14 +34,6 @@ class Listing:
 
     Raises:
         DataError: lengths, dtypes, labels or parts do not fit together.
-
-    Example:
-        >>> sources = [FileSource(f"{name}.png", f"{name}.png") for name in "abc"]
-        >>> listing = Listing(sources, "pets", [0, 1, 1], ("cat", "dog"))
-        >>> listing, listing.class_counts.tolist()
-        (Listing('pets', 3 images, 2 classes), [1, 2])
-        >>> listing.subset([2, 0]).ids
-        ('c.png', 'a.png')
     """
 
     sources: Sequence[ImageSource]  # where each comes from

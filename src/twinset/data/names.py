@@ -54,12 +54,6 @@ def parts_of(names: Iterable[str]) -> dict[str, str]:
 
     Case, numbers and words such as "set" and "images" do not matter. What else a name says, it must
     share with the name of another part, as in "seg_train" and "seg_test": "test tube" is none.
-
-    Example:
-        >>> parts_of(["Training_Set", "test2017", "valid", "docs"])
-        {'Training_Set': 'train', 'test2017': 'test', 'valid': 'tune'}
-        >>> parts_of(["seg_train", "seg_test", "test tube", "train"])
-        {'seg_train': 'train', 'seg_test': 'test', 'train': 'train'}
     """
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     families: dict[tuple[str, ...], set[str]] = {}
@@ -81,12 +75,7 @@ def _without_filler(word: str) -> str:
 
 
 def natural_key(text: str) -> tuple[tuple[Any, ...], str]:
-    """Return a key that sorts names as people do: "2" before "10", whatever the case.
-
-    Example:
-        >>> sorted(["b10", "B2", "a", "b2"], key=natural_key)
-        ['a', 'B2', 'b2', 'b10']
-    """
+    """Return a key that sorts names as people do: "2" before "10", whatever the case."""
     pieces: list[Any] = _DIGITS.split(text.casefold())
     # digits are at the odd places; by length and then as text, since int() refuses 5,000 digits
     for k in range(1, len(pieces), 2):
@@ -188,10 +177,6 @@ class Texts:
     """A column of text of which few values differ, such as labels.
 
     `values` has the different ones, `codes` (n,) positions in it, −1 where a cell is empty.
-
-    Example:
-        >>> Texts.of(["b", "a", "b"]).codes.tolist()
-        [0, 1, 0]
     """
 
     values: Sequence[str]

@@ -139,7 +139,7 @@ def candidates_for(recipe: Recipe, data: Labelled) -> list[Candidate]:
     """List the candidates for some images, or features, simplest first."""
     check_own(recipe)
     own = {name: getattr(recipe, name).model_dump() for name in ("images", "split")}
-    own |= {name: getattr(recipe, name) for name in ("holdout", "rule", "seed", "distance")}
+    own |= {name: getattr(recipe, name) for name in ("holdout", "rule", "seed")}
     images = isinstance(data, LabelledImages)
     listed = (*_OF_IMAGES, *_of_the_recipe(recipe)) if images else _OF_FEATURES
     found = [

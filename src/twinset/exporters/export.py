@@ -229,7 +229,7 @@ def _quantised(
     quality = {}
     for name, each in (("float32", graph), ("int8", content)):
         embeddings = OnnxModel.of_graph(each).embed(test)
-        apart = distances.of_pairs(embeddings, pairs.left, pairs.right, distance=model.distance)
+        apart = distances.of_pairs(embeddings, pairs.left, pairs.right)
         scores = score_pairs(apart, pairs.same, threshold=model.threshold.value)
         quality[name] = PairQuality(scores.accuracy, scores.auc)
     return content, quality, len(pairs.same)

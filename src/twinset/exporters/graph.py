@@ -23,7 +23,7 @@ from twinset.backbones.onnx_writer import UnwritableError
 from twinset.backbones.session import INPUT, OUTPUT, open_session, runtime
 from twinset.data.image_sources import StoredPixels
 from twinset.data.labelled import VectorInput
-from twinset.errors import ModelError
+from twinset.errors import ModelError, require
 from twinset.exporters import onnx_layers
 from twinset.models.card import Essentials
 from twinset.models.embedder import Embedder, batch_size_for
@@ -40,8 +40,6 @@ TOLERANCE = 1e-4
 BATCHES = (1, 3, 64)
 # Images to see ranges on: of a few hundred on, more change little.
 SAMPLE, BATCH = 256, 32
-
-_INSTALL = "`pip install 'twinset[litert]'`"
 
 
 def export_graph(model: SiameseModel) -> tuple[bytes, float]:
@@ -69,16 +67,14 @@ def export_litert(model: SiameseModel) -> tuple[bytes, float]:
             "Expected layers that Keras can convert for LiteRT. Received a network out of an ONNX "
             "file: export it as ONNX."
         )
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        raise ModelError(
-            f"Expected the package ai-edge-litert, to export for LiteRT: {_INSTALL}."
-        ) from None
+    for package in ("ai_edge_litert", "tensorflow"):
+        require(package, "litert", "the format litert", ModelError)
+    from ai_edge_litert.interpreter import Interpreter
+
     try:
         content = exported(model.encoder, model.preprocessing.shape, "litert")
     except UnwritableError as error:
-        raise ModelError(f"Expected Keras to convert the encoder: {_INSTALL}. {error}.") from None
+        raise ModelError(f"Expected Keras to convert the encoder. {error}.") from None
     interpreter = Interpreter(model_content=content)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -267,10 +263,7 @@ def from_uint8(encoder: keras.Model, image_shape: Sequence[int]) -> keras.Model:
 
 
 def _traced(encoder: keras.Model, image_shape: Sequence[int]) -> Any:
-    try:
-        import jax2onnx  # noqa: F401 - told here; Keras would import it later
-    except ImportError:
-        raise UnwritableError("jax2onnx is not installed: pip install 'twinset[export]'") from None
+    require("jax2onnx", "export", "layers that twinset does not write itself", UnwritableError)
     quiet = logging.getLogger("jax2onnx")
     before = quiet.level
     quiet.setLevel(logging.ERROR)

@@ -29,9 +29,7 @@ class LayerRow:
     weights: int
 
 
-def network(
-    layers: Sequence[LayerRow], *, heading: str, distance: str = "Euclidean distance"
-) -> Figure:
+def network(layers: Sequence[LayerRow], *, heading: str) -> Figure:
     """Draw two images that go through one and the same encoder, and what becomes of them."""
     rows = [layer for layer in layers if layer.kind != "InputLayer"]
     inputs = [layer.output_shape for layer in layers if layer.kind == "InputLayer"]
@@ -55,7 +53,7 @@ def network(
         y = _arrows(sheet, y, (LEFT, LEFT), (RIGHT, RIGHT))
         y = _twins(sheet, y, "embedding", _shape(rows[-1].output_shape))
         y = _arrows(sheet, y, (LEFT, MIDDLE - 0.2), (RIGHT, MIDDLE + 0.2))
-        y = _box(sheet, MIDDLE, y, distance, "of the two embeddings")
+        y = _box(sheet, MIDDLE, y, "Euclidean distance", "of the two embeddings")
         y = _arrows(sheet, y, (MIDDLE, MIDDLE))
         _box(sheet, MIDDLE, y, "output", "one number; smaller is closer")
     return figure

@@ -291,29 +291,6 @@ class SigmoidPairs(BatchLoss):
         others = ops.cast(ops.shape(labels)[0], "float32") - 1
         return total / ops.maximum(others, 1.0)
 
-    def probability(self, distance: Any) -> Any:
-        """Turn Euclidean distances between unit embeddings into the probability of "same".
-
-        P = sigmoid(t (1 − d²/2) + c), since s = 1 − d²/2 on the unit sphere
-
-        It holds for the share of same pairs in the training batches, and for training images,
-        which are nearer than new ones. Where it must hold elsewhere, calibrate on other images
-        and name the prior (`twinset.metrics.calibration`).
-
-        Args:
-            distance: in [0, 2], of any shape.
-
-        Returns:
-            Probabilities of the same shape, in (0, 1).
-
-        Example:
-            >>> loss = SigmoidPairs(scale=2, bias=-1)
-            >>> round(float(ops.convert_to_numpy(loss.probability(1.0))), 6)  # sigmoid(2 · ½ − 1)
-            0.5
-        """
-        distance = ops.convert_to_tensor(distance, dtype="float32")
-        return ops.sigmoid(self.head(1 - ops.square(distance) / 2))
-
 
 def _terms(rows: Rows, slope: Any, bias: Any) -> tuple[Any, ...]:
     logits = slope * rows.similarity + bias

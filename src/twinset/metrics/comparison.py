@@ -38,15 +38,7 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """Who is better: nobody for certain if the interval holds 0 or errors are too few.
-
-        Example:
-            >>> lower = Interval(-0.02, -0.03, -0.01, 0.005)
-            >>> Difference("eer", 0.05, 0.07, lower).verdict
-            'A beats B'
-            >>> Difference("eer", 0.05, 0.07, lower, enough_errors=False).verdict
-            'cannot tell'
-        """
+        """Who is better: nobody for certain if the interval holds 0 or errors are too few."""
         if not self.enough_errors or self.interval.low <= 0 <= self.interval.high:
             return "cannot tell"
         return "A beats B" if self.metric.better * self.interval.value > 0 else "B beats A"

@@ -54,15 +54,6 @@ def promise(
         Fogliato, Patil, Perona (2024), Confidence Intervals for Error Rates in 1:1 Matching Tasks;
         Bolle, Ratha, Pankanti (2004), Error Analysis of Pattern Recognition Systems: the Subsets
         Bootstrap; Brown, Cai, DasGupta (2001), Interval Estimation for a Binomial Proportion.
-
-    Example:
-        >>> import numpy as np
-        >>> classes = np.repeat(np.arange(12.0), 5)[:, None]
-        >>> images = classes + np.random.default_rng(0).normal(scale=0.1, size=(60, 1))
-        >>> part = Part(images, np.arange(60) // 5, np.arange(60) // 20)  # 3 blocks of 4 classes
-        >>> (equal,) = promise(part, ["EER"], over="class")
-        >>> 0.3 < equal.value < 0.7, equal.fmr, [round(end, 2) for end in equal.fmr_range]
-        (True, 0.0, [0.0, 0.13])
     """
     if classes is not None and (classes < 2 or over == "image"):
         raise DataError(

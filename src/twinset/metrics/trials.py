@@ -39,10 +39,6 @@ def join(
 
     Reference:
         Kittler, Hatef, Duin, Matas (1998), On Combining Classifiers.
-
-    Example:
-        >>> join([[1.0, 3.0, 2.0]], [0, 0, 1], "best two").tolist()
-        [[2.0, 2.0]]
     """
     d, codes = np.asarray(distances, np.float64), np.asarray(identities)
     if rule not in RULES:
@@ -89,10 +85,6 @@ def spreads(vectors: ArrayLike, identities: ArrayLike) -> Floats:
     """Compute the mean squared distance of each identity's vectors to their mean.
 
     It is all that "mean embedding" needs beside distances: ‖q − mean‖² = mean ‖q − r‖² − spread.
-
-    Example:
-        >>> spreads([[0.0], [2.0], [7.0]], [0, 0, 1]).tolist()
-        [1.0, 0.0]
     """
     x, codes = np.asarray(vectors, np.float64), np.asarray(identities)
     sizes = np.bincount(codes)

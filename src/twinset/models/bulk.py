@@ -276,7 +276,7 @@ def _write(
 ) -> tuple[int, list[Skipped]]:
     """Put the shards together, in the order of the listing."""
     bad: list[Skipped] = []
-    note = {"model": model.digest, "distance": model.distance, "dim": model.dim}
+    note = {"model": model.digest, "dim": model.dim}
     with embedding_writer(draft, listing, note) as write:
         rows = 0
         for file, positions in shards:

@@ -38,7 +38,6 @@ class Essentials:
 
     digest: str
     dim: int
-    distance: str
     preprocessing: Preprocessing | VectorInput
     threshold: Threshold
     alternatives: tuple[Threshold, ...] = ()
@@ -55,12 +54,12 @@ class Essentials:
 
     def settings(self) -> dict[str, Any]:
         """List the fields that a model has, beside what its encoder and its recipe tell."""
-        told = ("digest", "dim", "distance")
+        told = ("digest", "dim")
         return {n: getattr(self, n) for each in fields(Essentials) if (n := each.name) not in told}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, the format among them."""
-        return {"format": FORMAT, **asdict(self)}
+        return {"format": FORMAT, "distance": "euclidean", **asdict(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +103,7 @@ def parse(kind: type[Kind], text: str, source: str | Path, mend: str) -> Kind:
     """Read a card from JSON; `mend` is what to do about one of another format."""
     try:
         values = json.loads(text)
-        version = values.pop("format")
+        version, _ = values.pop("format"), values.pop("distance", None)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{source}: expected the card of a model. {error!r}") from None
     if version != FORMAT:

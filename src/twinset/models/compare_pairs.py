@@ -40,7 +40,7 @@ def measure_pairs(
     for model in models:
         embeddings, bad = _embedded(model, given.file.parent, names, tell)
         problems |= bad
-        apart = distances.of_pairs(embeddings, left, right, distance=model.distance)
+        apart = distances.of_pairs(embeddings, left, right)
         columns.append(apart.astype(np.float64))
     if len(problems) == len(names):
         raise DataError(f"{given.name}: none of its images can be read. {problems[names[0]]}")
@@ -185,11 +185,8 @@ class Joint:
                 f"Expected a table of pairs, with the columns {', '.join(self.columns)}. Received "
                 "two images, which have no such columns: use `compare_pairs`."
             )
-        apart: list[Any] = []
-        for model in self.models:
-            a, b = model.embed([left, right])
-            apart.append(distances.by_name(model.distance)(a, b))
-        return self.judge(apart, prior=prior)
+        each = (distances.euclidean(*model.embed([left, right])) for model in self.models)
+        return self.judge(list(each), prior=prior)
 
 
 def _groups(table: PairTable, used: np.ndarray[Any, Any]) -> tuple[Any, int]:

@@ -49,8 +49,7 @@ class Embedder(ABC):
         threshold: decides what counts as the same.
         alternatives: further thresholds, by other rules, that the model was calibrated for.
         calibrator: distance → probability of "same"; None without a calibration.
-        error_curve: both error rates to expect at each threshold; None without a calibration, or
-            where an earlier version made it.
+        error_curve: both error rates to expect at each threshold; None without a calibration.
         class_names: of the training data.
         trained_on: the training data.
         recipe: that trained it; None where that is not known, as of a graph alone.
@@ -97,11 +96,6 @@ class Embedder(ABC):
 
         The same whichever engine computes them, and whatever the threshold.
         """
-
-    @property
-    @abstractmethod
-    def distance(self) -> str:
-        """Name of the distance, from `twinset.distance`."""
 
     @property
     @abstractmethod
@@ -188,7 +182,7 @@ class Embedder(ABC):
             Distances of shape (p,), float32.
         """
         embeddings = self.embed(images)
-        return distances.of_pairs(embeddings, pairs.left, pairs.right, distance=self.distance)
+        return distances.of_pairs(embeddings, pairs.left, pairs.right)
 
     def compare(self, left: ImageLike, right: ImageLike, *, prior: float = 0.5) -> Verdict:
         """Say whether two images show the same, by this model's distance and threshold.
@@ -203,8 +197,7 @@ class Embedder(ABC):
             DataError: something is not an image, or the prior is out of range.
         """
         embeddings = self.embed(self._two(left, right))
-        measure = distances.by_name(self.distance)
-        return self.judge(float(measure(embeddings[0], embeddings[1])), prior=prior)
+        return self.judge(float(distances.euclidean(*embeddings)), prior=prior)
 
     def _two(self, left: ImageLike, right: ImageLike) -> list[ImageLike]:
         # said here, as the error of `embed` would list what else it takes
@@ -247,9 +240,7 @@ class Embedder(ABC):
             np.ascontiguousarray(p) for p in pixels_of(self._two(left, right), self.preprocessing)
         )
         size = batch_size_for(self.preprocessing.shape)
-        return explain_pixels(
-            (a, b), self.encode, self.judge, distance=self.distance, batch=size, patch=patch
-        )
+        return explain_pixels((a, b), self.encode, self.judge, batch=size, patch=patch)
 
     def push_to_hub(
         self,

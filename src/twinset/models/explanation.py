@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from twinset import distance as distances
 from twinset.decision import Verdict
+from twinset.distance import euclidean
 from twinset.errors import DataError
 
 if TYPE_CHECKING:
@@ -180,7 +180,6 @@ def explain_pixels(
     encode: Encode,
     judge: Callable[[float], Verdict],
     *,
-    distance: str,
     batch: int,
     patch: int | None,
 ) -> Explanation:
@@ -195,9 +194,8 @@ def explain_pixels(
             f"{height}. Received {patch}."
         )
     step = (patch + 1) // 2
-    measure = distances.by_name(distance)
     ends = encode(np.stack(images))
-    as_is = float(measure(ends[0], ends[1]))
+    as_is = float(euclidean(*ends))
     shape = (math.ceil(height / step), math.ceil(width / step))
     boxes = [_box(i, j, patch, step, height, width) for i, j in np.ndindex(*shape)]
     moved = []
@@ -206,7 +204,7 @@ def explain_pixels(
         found: list[float] = []
         while part := list(itertools.islice(covered, batch)):
             # the order does not matter: each distance is symmetric
-            found += measure(
+            found += euclidean(
                 encode(np.stack(part)), np.broadcast_to(other, (len(part), *other.shape))
             ).tolist()
         moved.append(np.asarray(found, np.float64).reshape(shape) - as_is)

@@ -17,7 +17,7 @@ import numpy as np
 
 from twinset import tables
 from twinset.data.decoding.decode import Preprocessing
-from twinset.errors import ModelError, without
+from twinset.errors import ModelError, require
 from twinset.files import MEMBERS, write_bytes
 from twinset.models.card import CARD, ENCODER, GRAPH, HISTORY, RECIPE, Essentials, read_card
 
@@ -182,7 +182,7 @@ def _readme(model: Any, repo: str, scores: str) -> str:
         "Takes": f"images of {' × '.join(map(str, about.preprocessing.shape))}"
         if isinstance(about.preprocessing, Preprocessing)
         else f"vectors of {about.preprocessing.size} numbers",
-        "Gives": f"embeddings of {model.dim} numbers, compared by the {model.distance} distance",
+        "Gives": f"embeddings of {model.dim} numbers, compared by the Euclidean distance",
         "Threshold": f"same up to {threshold.value:.4g} ({threshold.origin})",
         "Errors": threshold.promise,
         "Trained on": f"{about.trained_on.name}: {about.trained_on.images:,} images, "
@@ -227,8 +227,7 @@ print(model.compare("a.jpg", "b.jpg"))
 
 @contextmanager
 def _told(address: str) -> Iterator[None]:
-    if missing := without("huggingface_hub", "hub", "models on the hub"):
-        raise ModelError(f"{address}: {missing}")
+    require("huggingface_hub", "hub", "models on the hub", ModelError, address)
     try:
         with _bars():
             yield

@@ -83,12 +83,7 @@ class SiameseModel(Embedder):
     @cached_property
     def digest(self) -> str:
         """Identity of the embeddings, of the weights as they were when it was first asked for."""
-        return identity(self.encoder, self.preprocessing, self.distance)
-
-    @property
-    def distance(self) -> str:
-        """Name of the distance, from `twinset.distance`."""
-        return self.recipe.distance
+        return identity(self.encoder, self.preprocessing)
 
     @property
     def dim(self) -> int:
@@ -285,9 +280,7 @@ _ASIDE = {
 _SUFFIXES = ("_initializer", "_regularizer", "_constraint")
 
 
-def identity(
-    encoder: keras.Model, preprocessing: Preprocessing | VectorInput, distance: str
-) -> str:
+def identity(encoder: keras.Model, preprocessing: Preprocessing | VectorInput) -> str:
     """Compute the digest of what determines embeddings, and whether they can be compared."""
     # Names are left out: Keras numbers layers anew in each process. So are dates and versions,
     # which a saved file holds as well.
@@ -295,7 +288,6 @@ def identity(
         "layers": list(_settings(encoder)),
         "preprocessing": [list(preprocessing.shape), preprocessing.resize],
         "background": preprocessing.background,
-        "distance": distance,
     }
     sha = hashlib.sha256(json.dumps(about, sort_keys=True, default=_plain).encode())
     for weight in encoder.weights:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from twinset.cores import cores
 from twinset.data.listing import Listing
-from twinset.errors import ModelError, TwinsetError, without
+from twinset.errors import ModelError, TwinsetError, require
 from twinset.models.embedder import Embedder
 
 Found = TypeVar("Found")
@@ -69,8 +69,7 @@ def _next(
 @contextmanager
 def _cluster(address: str | None) -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # else it tells its maker that it was started
-    if missing := without("ray", "ray", "the engine ray"):
-        raise ModelError(missing)
+    require("ray", "ray", "the engine ray", ModelError)
     import ray
 
     if ray.is_initialized():  # by the caller, who will end it

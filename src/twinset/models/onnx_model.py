@@ -110,11 +110,6 @@ class OnnxModel(Embedder):
         return self.encoder.about.digest
 
     @property
-    def distance(self) -> str:
-        """Name of the distance, from `twinset.distance`."""
-        return self.encoder.about.distance
-
-    @property
     def dim(self) -> int:
         """Size d of an embedding."""
         return self.encoder.about.dim

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from twinset import distance as distances
+from twinset.distance import euclidean
 from twinset.errors import RecipeError
 from twinset.losses.batch import unit, wide
 
@@ -143,11 +143,7 @@ class Distance(keras.layers.Layer):
     """A layer that measures how far apart rows of two (n, d) are: (n, 1), as in the tutorial.
 
     Args:
-        distance: a name from `twinset.distance.DISTANCES`. Defaults to "euclidean".
         **kwargs: as for any Keras layer.
-
-    Raises:
-        RecipeError: no distance has this name.
 
     Example:
         >>> import numpy as np
@@ -155,22 +151,13 @@ class Distance(keras.layers.Layer):
         5.0
     """
 
-    def __init__(self, distance: str = "euclidean", **kwargs: Any) -> None:
-        distances.by_name(distance)
-        super().__init__(**kwargs)
-        self.distance = distance
-
     def call(self, left: Any, right: Any) -> Any:
         """Measure the distance of each row."""
         # (n, 1), as Keras hands over labels (n,) with it
-        return ops.expand_dims(distances.by_name(self.distance)(left, right, xp=ops), -1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {**super().get_config(), "distance": self.distance}
+        return ops.expand_dims(euclidean(left, right, xp=ops), -1)
 
 
-def siamese(encoder: keras.Model, distance: str = "euclidean") -> keras.Model:
+def siamese(encoder: keras.Model) -> keras.Model:
     """Join two copies of the input to one shared encoder, and measure the distance.
 
     The result is an ordinary `keras.Model` of two inputs: `compile`, `fit([left, right], same)`
@@ -178,7 +165,6 @@ def siamese(encoder: keras.Model, distance: str = "euclidean") -> keras.Model:
 
     Args:
         encoder: maps (n, *image_shape) to (n, d); both branches share its weights.
-        distance: a name from `twinset.distance.DISTANCES`. Defaults to "euclidean".
 
     Returns:
         A model from [left, right] to distances of shape (n, 1).
@@ -193,5 +179,5 @@ def siamese(encoder: keras.Model, distance: str = "euclidean") -> keras.Model:
     left = keras.Input(shape, name="left")
     right = keras.Input(shape, name="right")
     # one encoder called twice: its weights are shared, and counted once
-    apart = Distance(distance, name="distance")(encoder(left), encoder(right))
+    apart = Distance(name="distance")(encoder(left), encoder(right))
     return keras.Model([left, right], apart, name="siamese")

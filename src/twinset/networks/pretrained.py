@@ -18,7 +18,7 @@ from pydantic import Field
 
 from twinset.backbones import onnx_file
 from twinset.backbones.backbone import Backbone
-from twinset.errors import DownloadError, ModelError, RecipeError
+from twinset.errors import DownloadError, ModelError, RecipeError, require
 from twinset.networks.dense import embed
 from twinset.networks.layers import Frozen, Scaling, expect_images, from_function
 from twinset.networks.seeded import Seeds, redraw, reseed
@@ -131,13 +131,8 @@ def _from_keras(name: str, shape: tuple[int, ...], weights: str) -> tuple[Scalin
 
 
 def _from_hub(preset: str, shape: tuple[int, ...], weights: str) -> tuple[Scaling, keras.Model]:
-    try:
-        hub = importlib.import_module("keras_hub")
-    except ImportError:
-        raise RecipeError(
-            "Expected the package keras_hub for an encoder whose name begins with 'keras_hub:'. "
-            "Received an installation without it: `pip install keras-hub`."
-        ) from None
+    require("keras_hub", "", "encoders whose names begin with 'keras_hub:'", RecipeError)
+    hub = importlib.import_module("keras_hub")
     try:
         backbone = hub.models.Backbone.from_preset(
             preset, load_weights=weights == "imagenet", image_shape=shape

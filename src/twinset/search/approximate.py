@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset import files as atomic
-from twinset.errors import StoreError, without
+from twinset.errors import StoreError, require
 from twinset.nearest import Found, Hits, Matrix, gather
 from twinset.search.items import Approximation
 
@@ -151,8 +151,7 @@ def load(path: Path, stamp: dict[str, Any]) -> Approximate | None:
 
 def package() -> Any:
     """Import faiss."""
-    if missing := without("faiss", "ann", "approximate search"):
-        raise StoreError(missing)
+    require("faiss", "ann", "approximate search", StoreError)
     import faiss
 
     return faiss

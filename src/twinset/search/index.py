@@ -147,7 +147,7 @@ class Index(Deciding, Switching):
                 undo.callback(temporary.cleanup)
                 url = Path(temporary.name) / "index"
             place = os.fspath(url)
-            signature = Signature(embedder.digest, embedder.dim, embedder.distance)
+            signature = Signature(embedder.digest, embedder.dim)
             store = create_store(place, signature, overwrite=overwrite)
             undo.callback(store.close)
             if temporary is None:

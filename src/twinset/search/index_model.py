@@ -22,7 +22,7 @@ from twinset.search.items import Signature
 from twinset.search.sqlite.database import told
 from twinset.search.store import scheme_of
 
-# The folder in an index's own: in it one for each copy, and a file that names the current one.
+# The folder in an index's own: in it one for each copy, and for each a file that names it.
 KEPT, CURRENT = "model", "current"
 
 Model: TypeAlias = Embedder | str | os.PathLike[str]
@@ -60,12 +60,10 @@ def _named(digest: str) -> str:
 def _kept_in(url: str, digest: str) -> Path | None:
     home = _home(url)
     # What the items are bound to says which copy is theirs: so one transaction of the store
-    # switches both. Indexes made before that was so name one copy, whosever it is.
-    if home is None:
-        return None
-    for name in (_named(digest), CURRENT):
+    # switches both.
+    if home is not None:
         with suppress(FileNotFoundError):
-            return home / (home / name).read_text("utf-8")
+            return home / (home / _named(digest)).read_text("utf-8")
     return None
 
 
@@ -86,14 +84,6 @@ def _sweep(home: Path) -> None:
     for path in home.iterdir():  # what was replaced, and what a kill has left
         if path.is_dir() and path.name not in named:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def adopt(url: str, digest: str) -> None:
-    """Name the one copy of an index made by an earlier version by its model's digest."""
-    home = _home(url)
-    if home is not None and (home / CURRENT).is_file():
-        with FileLock(home / ".lock"):
-            (home / CURRENT).replace(home / _named(digest))
 
 
 def check(model: Embedder, signature: Signature, url: str) -> Embedder:

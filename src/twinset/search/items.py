@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.distance import DISTANCES
 from twinset.errors import StoreError
 from twinset.search.checked import (
     Metadata,
@@ -26,7 +25,6 @@ class Signature:
 
     model: str  # digest of the model that made the embeddings
     dim: int  # size d of an embedding, 1 or more
-    distance: str = "euclidean"  # its name, from `twinset.distance`
 
     def __post_init__(self) -> None:
         checked_text(self.model, "the digest of an index's model")
@@ -35,10 +33,6 @@ class Signature:
                 f"Expected the size of an embedding as 1 or more. Received {self.dim!r}."
             )
         object.__setattr__(self, "dim", int(self.dim))
-        if self.distance not in DISTANCES:
-            raise StoreError(
-                f"Expected a distance out of {sorted(DISTANCES)}. Received {self.distance!r}."
-            )
 
 
 @dataclass(frozen=True, eq=False)

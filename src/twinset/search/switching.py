@@ -160,8 +160,7 @@ def _verdicts(
         others = sorted({*both[0], *both[1]})
         vectors = store.get([own, *others]).vectors
         right = np.arange(1, len(others) + 1)
-        how = store.signature.distance
-        far = distance.of_pairs(vectors, np.zeros_like(right), right, distance=how)
+        far = distance.of_pairs(vectors, np.zeros_like(right), right)
         told.append(far <= limit)
     return told
 
@@ -236,7 +235,6 @@ class Switching(Identifying):
                 found = replace(found, dropped=tuple(missing))
                 if compare_only:
                     return found
-                index_model.adopt(self.url, now.model)
                 index_model.keep(embedder, self.url)
                 # else others have written meanwhile: what they did is done here as well
                 if self.store.switch(version):
@@ -260,7 +258,7 @@ class Switching(Identifying):
 
 def _beside(store: Store, model: Embedder) -> Store:
     place = store.beside()
-    signature = Signature(model.digest, model.dim, model.distance)
+    signature = Signature(model.digest, model.dim)
     try:
         side = open_store(place)
         if side.signature == signature:

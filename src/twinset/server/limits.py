@@ -16,12 +16,7 @@ def _limit(default: Any, about: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What is taken from clients, and how much at once.
-
-    Example:
-        >>> Limits(seconds=2).seconds, Limits().request_bytes // 2**20
-        (2, 64)
-    """
+    """What is taken from clients, and how much at once."""
 
     # What a phone takes is taken: 50 million pixels, of which a JPEG is not decoded whole.
     image_bytes: int = _limit(20 * MIB, "Bytes of one image.")

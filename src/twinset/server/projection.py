@@ -44,13 +44,7 @@ class Axes:
 
 
 def principal_axes(vectors: Vectors) -> Axes:
-    """Find the axes of a PCA (Pearson, 1901), exactly and with a sign that does not depend on luck.
-
-    Example:
-        >>> axes = principal_axes(np.float32([[0, 0, 1], [4, 0, 1], [0, 2, 1], [4, 2, 1]]))
-        >>> axes.place(np.float32([[2, 1, 1], [4, 1, 1]])).tolist(), round(axes.share, 6)
-        ([[0.0, 0.0], [1.0, 0.0]], 1.0)
-    """
+    """Find the axes of a PCA (Pearson, 1901), exactly, with signs that do not hang on luck."""
     n, dim = vectors.shape
     mean = vectors.mean(axis=0, dtype=np.float64) if n else np.zeros(dim)
     scatter = np.zeros((dim, dim))
@@ -81,12 +75,7 @@ def _frame(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
 
 
 def spread(n: int, most: int) -> NDArray[np.int64]:
-    """Choose at most so many of n positions, evenly over all.
-
-    Example:
-        >>> spread(10, 4).tolist()
-        [0, 2, 5, 7]
-    """
+    """Choose at most so many of n positions, evenly over all."""
     return np.arange(n) if n <= most else (np.arange(most) * n) // most
 
 
@@ -112,8 +101,7 @@ class Tsne:
 
     def points(self, vectors: Vectors) -> Points:
         """Compute the points of vectors (n, d), n ≥ 4, or raise a `ChildError`."""
-        reason = without("sklearn", "sklearn", "t-SNE")
-        if reason:
+        if reason := without("sklearn", "sklearn", "t-SNE"):
             raise ChildError(reason)
         chosen = spread(len(vectors), self.most)
         own = self._computed(vectors[chosen])

@@ -107,14 +107,6 @@ def fit_head(
         Fisher (1936), The Use of Multiple Measurements in Taxonomic Problems; Hatch, Stolcke
         (2006), Generalized Linear Kernels for One-Versus-All Classification (within-class
         covariance normalisation).
-
-    Example:
-        >>> import numpy as np
-        >>> rows = np.array([[-4, 1], [4, 1], [-4, -1], [4, -1]], np.float32)  # wide is noise
-        >>> head = fit_head(rows, [0, 0, 1, 1], shrinkage=0.01)
-        >>> apart = np.linalg.norm(head(rows)[0] - head(rows)[1:], axis=1)  # 0 from 1, 2 and 3
-        >>> bool(apart[0] < apart[1])
-        True
     """
     codes = np.unique(labels, return_inverse=True)[1]
     if kind in ("whitened", "lda") and len(codes) == codes.max(initial=-1) + 1:

@@ -276,7 +276,7 @@ def _known(recipe: Recipe, encoder: keras.Model) -> Recipe:
         return recipe
     shape = encoder.inputs[0].shape[1:]
     how = Preprocessing(shape) if len(shape) > 1 else VectorInput(shape[0])
-    found = identity(encoder, how, recipe.distance)
+    found = identity(encoder, how)
     if section.digest not in ("", found):
         raise RecipeError(
             f"Expected the network that the recipe was used with, of encoder.digest "
@@ -341,7 +341,6 @@ def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None, dim: int) -> Task
         return PairTask(
             losses.create(recipe.loss),
             listed,
-            distance=recipe.distance,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
         )

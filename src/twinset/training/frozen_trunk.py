@@ -117,7 +117,7 @@ def features_of(
     if (graph := graph_of(section, trunk)) is not None:
         return graph.encode_once(data, folder=folder, progress=tell)
     # one program on one back end: rows made at different times are the same numbers
-    name = identity(trunk, Preprocessing(data.row_shape), "euclidean")
+    name = identity(trunk, Preprocessing(data.row_shape))
     key = f"{name[:32]}-{keras.backend.backend()}"
     return encoded_once(
         lambda positions: encode(trunk, data.rows[positions]),

@@ -179,11 +179,6 @@ def together(
 
     Raises:
         TrainingError: the back end is not JAX; the others do not come.
-
-    Example:
-        >>> with together("127.0.0.1:0", 1, 0):  # one alone need not be met
-        ...     count()
-        1
     """
     _join(coordinator, number, place, local_device, timeout)
     try:

@@ -13,11 +13,11 @@ from keras import ops
 from numpy.typing import NDArray
 from pydantic import Field
 
-from twinset import distance as distances
 from twinset.data.batches import PADDING, class_batches, shuffled_batches
 from twinset.data.labelled import Labelled
 from twinset.data.pair_parts import labels_to_fit
 from twinset.data.pairs import Pairs
+from twinset.distance import euclidean
 from twinset.errors import RecipeError
 from twinset.networks.seeded import Dropout
 from twinset.settings import NotNegative, Positive, Share
@@ -48,12 +48,10 @@ class PairTask:
         loss: keras.losses.Loss,
         pairs: Pairs,
         *,
-        distance: str,
         batch_size: int,
         seed: int,
     ) -> None:
         self._loss, self._pairs = loss, pairs
-        self._measure = distances.by_name(distance)
         self._batch_size, self._seed = batch_size, seed
 
     def draw(self, epoch: int) -> Batches:
@@ -90,7 +88,7 @@ class PairTask:
         width = embeddings.shape[-1]
         sides = ops.reshape(embeddings, (self.parts, 2, -1, width))
         left, right = (ops.reshape(sides[:, i], (-1, width)) for i in range(2))  # (b, d) each
-        apart = settle(self._measure(left, right, xp=ops))  # (b,)
+        apart = settle(euclidean(left, right, xp=ops))  # (b,)
         weight = whole(ops.cast(targets != PADDING, apart.dtype))  # no device need ask for theirs
         losses = self._loss.call(ops.maximum(targets, 0), apart)
         both = ops.reshape(weight * ops.stack([losses, apart]), (2, self.parts, -1))
@@ -238,11 +236,6 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     Reference:
         Loshchilov, Hutter (2017), SGDR; Goyal et al. (2017), Accurate, Large Minibatch SGD.
-
-    Example:
-        >>> rate = Schedule(1.0, 100, "linear", warmup=0.5)
-        >>> [round(float(rate(step)), 2) for step in (0, 25, 50, 75, 100)]
-        [0.02, 0.52, 1.0, 0.5, 0.0]
     """
 
     def __init__(self, peak: float, steps: int, shape: str, warmup: float = 0.0) -> None:

@@ -30,8 +30,7 @@ class JsonStore(Store):
 
     def __init__(self, path: Path) -> None:
         self._path: Path | None = path
-        model, dim, distance = self._read()["signature"]
-        self.signature = Signature(model, dim, distance)
+        self.signature = Signature(*self._read()["signature"])
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -45,7 +44,7 @@ class JsonStore(Store):
         path = Path(url.removeprefix("json://"))
         if path.exists() and not overwrite:
             raise taken(path, "file")
-        bound = [signature.model, signature.dim, signature.distance]
+        bound = [signature.model, signature.dim]
         write_bytes(path, json.dumps({"signature": bound, "rows": [], "records": []}).encode())
         return cls(path)
 

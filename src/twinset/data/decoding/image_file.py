@@ -211,15 +211,7 @@ _HEAD_BYTES = 2**20
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image as the bytes of its file, such as an upload or a cell of a table.
-
-    Example:
-        >>> from twinset.data.decoding.decode import Preprocessing
-        >>> EncodedImage(b"P5 2 1 255 ab", "row 7")
-        EncodedImage(name='row 7')
-        >>> Preprocessing((1, 2)).pixels(EncodedImage(b"P5 2 1 255 ab", "row 7")).tolist()
-        [[97, 98]]
-    """
+    """An image as the bytes of its file, such as an upload or a cell of a table."""
 
     data: bytes = field(repr=False)
     name: str

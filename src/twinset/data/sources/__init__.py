@@ -97,11 +97,6 @@ def read_listing(
     Unless they are `labelled`, as for training, an index is to be made, which takes all and keeps
     further columns. Of a folder the class is the whole relative path, or the "top" folder. Of a
     table `image`, `label`, `group` and `split` name the columns that are not called as usual.
-
-    Example:
-        >>> read_listing("nowhere")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        twinset.errors.DataError: nowhere: expected ... Received nothing: no such file or folder.
     """
     asked = Asked(labelled, classes, image, label, group, split, progress)
     text = os.fspath(place)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from twinset.errors import StoreError, without
+from twinset.errors import StoreError, require
 from twinset.search.layout import FLOAT32, INT8, Layout, taken_from, timeout_from
 from twinset.search.store import missing
 
@@ -156,8 +156,7 @@ class Patient:
 def connect(place: Address, *, create: bool) -> Any:
     """Reach a server, or start Milvus Lite on a file, in this process."""
     for package in ("pymilvus", "milvus_lite")[: 1 + place.local]:  # before anything is done
-        if absent := without(package, "milvus", "indexes in Milvus"):
-            raise StoreError(f"{place.shown}: {absent}")
+        require(package, "milvus", "indexes in Milvus", StoreError, place.shown)
     from pymilvus import MilvusClient
 
     if not place.local:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,11 +22,7 @@ from twinset.search.milvus.address import LAYOUTS, Address
 from twinset.search.store import missing, other_format, replaced
 
 CATALOGUE = "twinset_indexes"
-FORMAT = 1
-# Of an index that was switched to another model: older versions would not find its records.
-SWITCHED = 2
-# Of one with a layout, gaps or an approximate index: older versions would write or read it wrongly.
-LAID_OUT = 3
+FORMAT = 4
 # By how much the version grows with a switch, or once a writer was taken for dead: a writer that
 # had begun before and knows nothing of it ends at a version in between, which counts no more.
 LEAP = 1000
@@ -168,15 +165,10 @@ def read(client: Any, place: Address, consistency: str) -> tuple[State, list[str
     if not newest:
         raise missing(place.shown, "none of this name")
     one = newest[0]
-    if one["format"] not in (FORMAT, SWITCHED, LAID_OUT):
+    if one["format"] != FORMAT:
         raise other_format(place.shown, FORMAT, one["format"])
     dead = tuple(sorted((start, end) for part in newest for start, end in part["dead"]))
-    state = _state(one, dead)
-    if old_model := one.get("before"):
-        state = dataclasses.replace(
-            state, keeper=one["keeper"], since=one["since"], before=_state(old_model)
-        )
-    return state, old
+    return dataclasses.replace(_state(one), dead=dead), old
 
 
 def version(client: Any, place: Address) -> int:
@@ -233,15 +225,7 @@ def collections(client: Any, place: Address) -> set[str]:
 def insert(client: Any, place: Address, state: State) -> None:
     """Put in the rows of a state, at one moment."""
     chunks = [state.dead[i : i + _RANGES] for i in range(0, len(state.dead), _RANGES)] or [()]
-    switched: dict[str, Any] = {}
-    laid_out = _laid_out(state) or (state.before is not None and _laid_out(state.before))
-    if state.before is not None:
-        switched = {
-            "format": SWITCHED,
-            "keeper": state.keeper,
-            "since": state.since,
-            "before": _told(state.before),
-        }
+    told = _told(state)
     rows: list[dict[str, Any]] = [
         {
             "key": f"{place.index}/{state.version}/{part}",
@@ -250,10 +234,8 @@ def insert(client: Any, place: Address, state: State) -> None:
             "content": {
                 "format": FORMAT,
                 "parts": len(chunks),
+                **told,
                 "dead": [list(pair) for pair in chunk],
-                **_told(state),
-                **switched,
-                **({"format": LAID_OUT} if laid_out else {}),
             },
         }
         for part, chunk in enumerate(chunks)
@@ -289,8 +271,8 @@ def sweep(client: Any, place: Address) -> None:
     keepers: set[str] = set()
     for each in (place.main, place.beside):
         for row in _rows(client, each, "Strong").values():
-            alive |= {part["collection"] for part in (row, row.get("before")) if part}
-            keepers.add(row.get("keeper") or row["collection"])
+            alive |= {part["collection"] for part in (row, row["before"]) if part}
+            keepers.add(row["keeper"] or row["collection"])
     name = re.compile(f"{place.prefix}[0-9a-f]{{8}}")
     for other in there:
         if name.fullmatch(other) and other not in alive:
@@ -335,39 +317,22 @@ def named(client: Any, name: str, consistency: str) -> dict[str, Any]:
 
 
 def _told(state: State) -> dict[str, Any]:
-    return {
-        "version": state.version,
-        "collection": state.collection,
-        **dataclasses.asdict(state.signature),
-        "count": state.count,
-        "next": state.next,
-        "removed": state.removed,
-        **_laid_out(state),
-    }
+    before = None if state.before is None else _told(state.before)
+    told = vars(state) | {"before": before, "layout": state.layout.parameters(), "dead": []}
+    return told | {"signature": dataclasses.astuple(state.signature)}
 
 
-def _laid_out(state: State) -> dict[str, Any]:
-    # what older versions do not know, where it is there
-    found = {
-        "layout": state.layout.parameters() if state.layout != Layout().filled() else None,
-        "gaps": [list(gap) for gap in state.gaps],
-        "approximation": state.approximation,
-    }
-    return {name: value for name, value in found.items() if value}
-
-
-def _state(told: Mapping[str, Any], dead: tuple[tuple[int, int], ...] = ()) -> State:
+def _state(told: Mapping[str, Any]) -> State:
+    known = {each.name: told[each.name] for each in dataclasses.fields(State)}
     return State(
-        told["version"],
-        told["collection"],
-        Signature(told["model"], told["dim"], told["distance"]),
-        told["count"],
-        told["next"],
-        told["removed"],
-        dead,
-        tuple((start, end) for start, end in told.get("gaps", ())),
-        taken_from(dict(told.get("layout", {})), LAYOUTS, "the catalogue").filled(),
-        told.get("approximation"),
+        **known
+        | {
+            "signature": Signature(*told["signature"]),
+            "dead": (),
+            "gaps": tuple(map(tuple, told["gaps"])),
+            "layout": taken_from(dict(told["layout"]), LAYOUTS, "the catalogue").filled(),
+            "before": told["before"] and _state(told["before"]),
+        }
     )
 
 
@@ -379,3 +344,28 @@ def _ranges(positions: list[int]) -> tuple[tuple[int, int], ...]:
         else:
             found.append((position, position + 1))
     return tuple(found)
+
+
+# --- Another model: one new state that names another collection.
+
+
+def exchange(client: Any, place: Address, state: State, other: State) -> State | None:
+    """Put other items in the place of those of a state; None if another has written meanwhile."""
+    load(client, place, other.collection)  # those before may not be, on a server
+    new = dataclasses.replace(
+        other,
+        version=state.version + LEAP,
+        keeper=state.records,
+        before=dataclasses.replace(state, keeper="", before=None, since=0.0),
+        since=time.time(),
+    )
+    return supersede(client, place, state, new)
+
+
+def let_go(client: Any, place: Address, state: State) -> None:
+    """Remove what no longer counts: the state beside, once its items are taken, and the rest."""
+    # a switch that was killed has left it: whoever went on to fill it would change our items
+    named = {each.collection for each in (state, state.before) if each is not None}
+    if named & collections(client, place.beside):
+        withdraw(client, place.beside)
+    sweep(client, place)

@@ -17,19 +17,12 @@ from twinset.errors import StoreError
 from twinset.search.candidates import Candidates
 from twinset.search.checked import Metadata
 from twinset.search.items import Approximation, Items, Neighbour, Signature
-from twinset.search.milvus import approximate, catalogue, records, switching
-from twinset.search.milvus.address import (
-    Address,
-    address,
-    connect,
-    disconnect,
-    told,
-)
+from twinset.search.milvus import approximate, catalogue, records
+from twinset.search.milvus.address import Address, address, connect, disconnect, told
 from twinset.search.milvus.catalogue import LEAP, State
-from twinset.search.milvus.known import KnownKeys
 from twinset.search.milvus.lease import Lease, writing
 from twinset.search.milvus.reading import RowsMissingError, answers, listing, pages
-from twinset.search.milvus.rows import Rows, check
+from twinset.search.milvus.rows import KnownKeys, Rows, check
 from twinset.search.paging import Page, paged
 from twinset.search.store import (
     Request,
@@ -119,7 +112,7 @@ class MilvusStore(Store):
         self._check_open()
         with self._writing():
             state = self._refresh("Strong")
-            switching.let_go(self._client, self._place, state)
+            catalogue.let_go(self._client, self._place, state)
         return self._place.beside.made_as(state.layout).url
 
     def switch(self, version: str) -> bool:
@@ -131,7 +124,7 @@ class MilvusStore(Store):
                 return False
             with type(self).open(self._place.beside.url) as side:
                 other = side._begin(lease)  # tidied, as a state before another names no dead rows
-            new = switching.exchange(self._client, self._place, self._begin(lease), other)
+            new = catalogue.exchange(self._client, self._place, self._begin(lease), other)
             if new is not None:
                 self._follow(new)
         return new is not None
@@ -145,12 +138,12 @@ class MilvusStore(Store):
                 state = self._begin(lease)
                 if state.before is None:
                     raise none_before(self._place.shown)
-                new = switching.exchange(self._client, self._place, state, state.before)
+                new = catalogue.exchange(self._client, self._place, state, state.before)
             self._follow(new)
 
     def _follow(self, new: State) -> None:
         self._state, self.signature = new, new.signature
-        switching.let_go(self._client, self._place, new)
+        catalogue.let_go(self._client, self._place, new)
 
     @property
     def approximation(self) -> Approximation | None:

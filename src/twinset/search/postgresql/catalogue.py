@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from twinset.errors import StoreError, without
+from twinset.errors import StoreError, require
 from twinset.search.items import Signature
 from twinset.search.layout import FLOAT16, FLOAT32, Layout, taken_from, timeout_from
-from twinset.search.store import missing, other_format, replaced, taken
+from twinset.search.store import missing, none_before, other_format, replaced, taken
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
 # Of the tables that an index is kept in; raised when older versions could not read them.
-FORMAT = 2
+FORMAT = 3
 # Seconds that a call waits for other writers, or for a server that is gone to come back.
 PATIENCE = 30
 # What an index is called while it is filled for a switch, and once another has taken its place.
 NEXT, BEFORE = "{} (next)", "{} (before)"
+_MOVING = "{} (moving)"
 
 _CATALOGUE = """
 CREATE TABLE IF NOT EXISTS twinset_indexes (
@@ -31,9 +32,8 @@ CREATE TABLE IF NOT EXISTS twinset_indexes (
     format integer NOT NULL,
     model text NOT NULL,
     dim integer NOT NULL,
-    distance text NOT NULL,
     approximation jsonb,
-    layout jsonb
+    layout jsonb NOT NULL
 )
 """
 
@@ -48,8 +48,7 @@ CREATE TABLE IF NOT EXISTS twinset_calls (
 )
 """
 
-# Of all indexes; made with the first record, as older databases lack it. An index that is dropped
-# takes its own along.
+# Of all indexes. One that is dropped takes its own along.
 _RECORDS = """
 CREATE TABLE IF NOT EXISTS twinset_records (
     number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -107,8 +106,7 @@ def address(url: str) -> Address:
 def connect(place: Address) -> Connection[Any]:
     """Reach a database."""
     for package in ("psycopg", "pgvector"):  # told now, before anything is done
-        if absent := without(package, "postgres", "indexes in Postgres"):
-            raise StoreError(f"{place.shown}: {absent}")
+        require(package, "postgres", "indexes in Postgres", StoreError, place.shown)
     import psycopg
 
     # Else a call to a machine that is off the network hangs for hours.
@@ -176,25 +174,19 @@ def ready(cursor: Cursor[Any], place: Address, signature: Signature, overwrite: 
     # Two that create at once would both find nothing, and one would fail on the other's.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('twinset_indexes'))")
     _make_extension(cursor, place)
-    cursor.execute(_CATALOGUE)
-    cursor.execute(_CALLS)
+    for table in (_CATALOGUE, _CALLS, _RECORDS):
+        cursor.execute(table)
     # each writer takes its own away but for the last
     cursor.execute("DELETE FROM twinset_calls WHERE id IS NULL AND at < now() - interval '1 day'")
-    cursor.execute(
-        "SELECT 1 FROM pg_attribute WHERE attname = 'layout' "
-        "AND attrelid = 'twinset_indexes'::regclass"
-    )
-    if cursor.fetchone() is None:  # made by an earlier version
-        cursor.execute("ALTER TABLE twinset_indexes ADD COLUMN layout jsonb")
     if drop(cursor, place.index) and not overwrite:
         raise taken(place.shown, "name")  # the transaction, and so the deletion, is undone
     for other in (NEXT, BEFORE):  # they are of what was here
         drop(cursor, other.format(place.index))
     cursor.execute(
-        "INSERT INTO twinset_indexes (name, format, model, dim, distance, layout) "
-        "VALUES (%s, %s, %s, %s, %s, %s::jsonb) RETURNING id",
+        "INSERT INTO twinset_indexes (name, format, model, dim, layout) "
+        "VALUES (%s, %s, %s, %s, %s::jsonb) RETURNING id",
         [
-            *(place.index, FORMAT, signature.model, signature.dim, signature.distance),
+            *(place.index, FORMAT, signature.model, signature.dim),
             json.dumps(place.layout.filled().parameters()),
         ],
     )
@@ -232,27 +224,21 @@ def find(connection: Connection[Any], place: Address) -> tuple[int, Signature, L
 
 def named(cursor: Cursor[Any], place: Address) -> tuple[int, Signature, Layout] | None:
     """Read what the catalogue says of the index of this name."""
-    # as JSON, since the catalogue of an earlier version has fewer columns
     cursor.execute(
-        "SELECT to_jsonb(each) FROM twinset_indexes AS each WHERE name = %s", [place.index]
+        "SELECT format, id, layout, model, dim FROM twinset_indexes WHERE name = %s",
+        [place.index],
     )
     row = cursor.fetchone()
     if row is None:
         return None
-    (kept,) = row
-    if kept["format"] != FORMAT:
-        raise other_format(place.shown, FORMAT, kept["format"])
-    layout = taken_from(dict(kept["layout"]), (FLOAT32, FLOAT16), place.shown)
-    return kept["id"], Signature(kept["model"], kept["dim"], kept["distance"]), layout
+    kept, number, layout, *signature = row
+    if kept != FORMAT:
+        raise other_format(place.shown, FORMAT, kept)
+    return number, Signature(*signature), taken_from(layout, (FLOAT32, FLOAT16), place.shown)
 
 
 def record(cursor: Cursor[Any], number: int, kind: str, texts: Sequence[str]) -> None:
     """Append records of an index."""
-    cursor.execute("SELECT to_regclass('twinset_records')::text")
-    if cursor.fetchone() == (None,):
-        # two that make the table at once: as for the catalogue
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('twinset_indexes'))")
-        cursor.execute(_RECORDS)
     cursor.execute(
         # in the order of the list, which unnest alone does not promise
         "INSERT INTO twinset_records (id, kind, entry) SELECT %s, %s, entry "
@@ -263,9 +249,6 @@ def record(cursor: Cursor[Any], number: int, kind: str, texts: Sequence[str]) ->
 
 def records(cursor: Cursor[Any], number: int, kind: str) -> list[str]:
     """Read records of an index."""
-    cursor.execute("SELECT to_regclass('twinset_records')::text")
-    if cursor.fetchone() == (None,):
-        return []
     cursor.execute(
         "SELECT entry FROM twinset_records WHERE id = %s AND kind = %s ORDER BY number",
         [number, kind],
@@ -303,3 +286,49 @@ def _make_extension(cursor: Cursor[Any], place: Address) -> None:
             f"The server of {place.shown} has no pgvector. Install it there "
             "(https://github.com/pgvector/pgvector), then try again."
         ) from None
+
+
+# --- Another model: rows of the catalogue exchange their names.
+
+
+def beside(place: Address, layout: Layout) -> str:
+    """Return the URL of the index that the next model fills, kept like this one."""
+    parts = urlsplit(place.database)
+    own = {"index": NEXT.format(place.index), "timeout": f"{place.timeout:g}"}
+    name = urlencode(own | layout.parameters(), quote_via=quote)
+    query = f"{parts.query}&{name}" if parts.query else name
+    return urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))
+
+
+def take(cursor: Cursor[Any], place: Address, number: int) -> tuple[int, Signature, Layout]:
+    """Give the name and the records of an index to the one beside; within one transaction."""
+    before = BEFORE.format(place.index)
+    drop(cursor, before)
+    _rename(cursor, place.index, before)
+    return _follow(cursor, place, number, NEXT.format(place.index))
+
+
+def go_back(cursor: Cursor[Any], place: Address, number: int) -> tuple[int, Signature, Layout]:
+    """Exchange an index and the one before it; within one transaction."""
+    before, moving = BEFORE.format(place.index), _MOVING.format(place.index)
+    cursor.execute("SELECT 1 FROM twinset_indexes WHERE name = %s", [before])
+    if cursor.fetchone() is None:
+        raise none_before(place.shown)
+    _rename(cursor, place.index, moving)
+    found = _follow(cursor, place, number, before)
+    _rename(cursor, moving, before)
+    return found
+
+
+def _rename(cursor: Cursor[Any], name: str, to: str) -> None:
+    cursor.execute("UPDATE twinset_indexes SET name = %s WHERE name = %s", [to, name])
+
+
+def _follow(
+    cursor: Cursor[Any], place: Address, number: int, other: str
+) -> tuple[int, Signature, Layout]:
+    _rename(cursor, other, place.index)
+    found = named(cursor, place)
+    assert found is not None, "made, and locked by nobody else"
+    cursor.execute("UPDATE twinset_records SET id = %s WHERE id = %s", [found[0], number])
+    return found

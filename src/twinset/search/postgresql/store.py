@@ -10,7 +10,7 @@ from twinset.search.checked import Metadata
 from twinset.search.items import Approximation, Items, Neighbour, Signature
 from twinset.search.layout import Layout
 from twinset.search.paging import Column, Page
-from twinset.search.postgresql import hnsw, switching
+from twinset.search.postgresql import catalogue, hnsw
 from twinset.search.postgresql.catalogue import (
     Address,
     address,
@@ -103,7 +103,7 @@ class PostgresStore(Store):
 
     def beside(self) -> str:
         """Return the URL of the index that the next model fills."""
-        return switching.beside(self._place, self._table.layout)
+        return catalogue.beside(self._place, self._table.layout)
 
     def switch(self, version: str) -> bool:
         """Take the name and the records of this index for the one beside, in one transaction."""
@@ -111,7 +111,7 @@ class PostgresStore(Store):
         def take(cursor: Cursor[Any]) -> tuple[int, Signature, Layout] | None:
             if self._version(cursor) != version:
                 return None
-            return switching.take(cursor, self._place, self._table.number)
+            return catalogue.take(cursor, self._place, self._table.number)
 
         new = self._transactions.write(take, items=False)
         if new is not None:
@@ -122,7 +122,7 @@ class PostgresStore(Store):
         """Exchange names with the index before, in one transaction."""
         number = self._table.number
         new = self._transactions.write(
-            lambda cursor: switching.go_back(cursor, self._place, number), items=False
+            lambda cursor: catalogue.go_back(cursor, self._place, number), items=False
         )
         self._follow(*new)
 

@@ -17,13 +17,22 @@ from twinset.search.sqlite.vector_file import DamagedError
 from twinset.search.store import missing, other_format, taken
 
 NAME = "items.sqlite"
-FORMAT = 2
+FORMAT = 3
 # Tells our files from those of others: "twin" in ASCII, where SQLite keeps a program's mark.
 MARK = 0x7477696E
+# What stays when an index is switched to another model.
+KEPT = {
+    "records": "CREATE TABLE records "
+    "(number INTEGER PRIMARY KEY, kind TEXT NOT NULL, entry TEXT NOT NULL)",
+    "changes": """CREATE TABLE changes (
+        generation INTEGER NOT NULL, change INTEGER NOT NULL, first INTEGER NOT NULL, touched TEXT,
+        PRIMARY KEY (generation, change)
+    ) WITHOUT ROWID""",
+}
 # What is at one moment of one model; `state` has one row. A switch to another model renames them.
 TABLES = {
     "state": """CREATE TABLE state (
-        identity TEXT NOT NULL, model TEXT NOT NULL, dim INTEGER NOT NULL, distance TEXT NOT NULL,
+        identity TEXT NOT NULL, model TEXT NOT NULL, dim INTEGER NOT NULL,
         generation INTEGER NOT NULL, rows INTEGER NOT NULL, dead INTEGER NOT NULL,
         change INTEGER NOT NULL
     )""",
@@ -46,7 +55,6 @@ class State:
     identity: str  # random; another store in its place has another
     model: str  # digest of the model
     dim: int  # size of an embedding
-    distance: str  # name of the distance
     generation: int  # number of the file of vectors
     rows: int  # how many of its rows are known; position p is row p
     dead: int  # how many of them are of removed items
@@ -60,7 +68,7 @@ class State:
     @property
     def signature(self) -> Signature:
         """What the store is bound to."""
-        return Signature(self.model, self.dim, self.distance)
+        return Signature(self.model, self.dim)
 
 
 def connect(folder: Path) -> sqlite3.Connection:
@@ -107,7 +115,7 @@ def read(db: sqlite3.Connection) -> State:
 def write(db: sqlite3.Connection, state: State) -> None:
     """Write the state."""
     db.execute(
-        "UPDATE state SET identity = ?, model = ?, dim = ?, distance = ?, generation = ?, "
+        "UPDATE state SET identity = ?, model = ?, dim = ?, generation = ?, "
         "rows = ?, dead = ?, change = ?",
         astuple(state),
     )
@@ -248,17 +256,16 @@ def _write_new(path: Path, state: State) -> None:
         db.execute("BEGIN IMMEDIATE")
         db.execute(f"PRAGMA application_id = {MARK}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
-        for schema in TABLES.values():
+        for schema in (*KEPT.values(), *TABLES.values()):
             db.execute(schema)
-        db.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(state))
+        db.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(state))
         db.execute("COMMIT")
     finally:
         db.close()
 
 
 def _first(signature: Signature, generation: int = 0) -> State:
-    model, dim, distance = astuple(signature)
-    return State(os.urandom(16).hex(), model, dim, distance, generation, 0, 0, 0)
+    return State(os.urandom(16).hex(), signature.model, signature.dim, generation, 0, 0, 0)
 
 
 def _remains(folder: Path) -> bool:
@@ -276,9 +283,9 @@ def _reset(folder: Path, signature: Signature) -> None:
             vector_file.sweep(folder, generations(db))
             new = _first(signature, vector_file.following(folder))
             vector_file.create(vector_file.path_of(folder, new.generation))
-            for table in TABLES.keys() - {"state"}:
+            for table in (*KEPT, *(TABLES.keys() - {"state"})):
                 db.execute(f"DELETE FROM {table}")
-            for table in ("records", "changes", *map(before, TABLES)):
+            for table in map(before, TABLES):
                 db.execute(f"DROP TABLE IF EXISTS {table}")
             write(db, replace(new, change=state.change + 1))
             alive = generations(db)

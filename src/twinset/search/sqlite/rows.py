@@ -154,11 +154,6 @@ def dead(db: sqlite3.Connection) -> NDArray[np.int64]:
 
 def log(db: sqlite3.Connection, before: State, touched: Sequence[int]) -> None:
     """Note which items a change removes or changes, and where what it puts in begins."""
-    # here and not with the other tables: stores made by earlier versions have none
-    db.execute(
-        "CREATE TABLE IF NOT EXISTS changes (generation INTEGER NOT NULL, change INTEGER NOT NULL, "
-        "first INTEGER NOT NULL, touched TEXT, PRIMARY KEY (generation, change)) WITHOUT ROWID"
-    )
     text = json.dumps(list(touched)) if len(touched) <= _MANY else None
     entry = before.generation, before.change + 1, before.rows, text
     db.execute("INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)", entry)
@@ -169,7 +164,7 @@ def log(db: sqlite3.Connection, before: State, touched: Sequence[int]) -> None:
 def changed(db: sqlite3.Connection, state: State, version: str) -> tuple[int, list[int]] | None:
     """Find from where on items are new since a version, and which before were touched."""
     identity, _, change = version.rpartition("/")
-    if identity != state.identity or not _has(db, "changes"):
+    if identity != state.identity:
         return None
     if int(change) == state.change:
         return state.rows, []
@@ -177,7 +172,7 @@ def changed(db: sqlite3.Connection, state: State, version: str) -> tuple[int, li
         "SELECT first, touched FROM changes WHERE generation = ? AND change > ? AND change <= ?",
         (state.generation, int(change), state.change),
     ).fetchall()
-    # none may be missing: it was written by an earlier version of twinset, or long ago
+    # none may be missing, as those of long ago are
     if len(found) < state.change - int(change) or any(text is None for _, text in found):
         return None
     touched = {position for _, text in found for position in json.loads(text)}
@@ -194,26 +189,14 @@ def there(db: sqlite3.Connection, first: int, touched: Sequence[int]) -> list[in
     return sorted({position for (position,) in old + new})
 
 
-def _has(db: sqlite3.Connection, table: str) -> bool:
-    found = db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
-    return found is not None
-
-
 def record(db: sqlite3.Connection, kind: str, texts: Sequence[str]) -> None:
     """Append records."""
-    # here and not with the other tables: stores made by earlier versions have none
-    db.execute(
-        "CREATE TABLE IF NOT EXISTS records "
-        "(number INTEGER PRIMARY KEY, kind TEXT NOT NULL, entry TEXT NOT NULL)"
-    )
     rows = ((kind, text) for text in texts)
     db.executemany("INSERT INTO records (kind, entry) VALUES (?, ?)", rows)
 
 
 def records(db: sqlite3.Connection, kind: str) -> list[str]:
     """Read records."""
-    if not _has(db, "records"):
-        return []
     found = db.execute("SELECT entry FROM records WHERE kind = ? ORDER BY number", (kind,))
     return [text for (text,) in found]
 

@@ -59,16 +59,6 @@ class SqliteStore(Store):
     `build_approximate` writes a file of faiss into the folder, which pays from about a million
     items on. It answers searches for k nearest without conditions; items that come later are
     searched exactly. When most of those it was built over are removed it is used no more.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with SqliteStore.create(f"{folder}/photos.index", Signature("digest", 2)) as store:
-        ...         store.add(Items(["a", "b"], [[0, 0], [3, 4]], [{"label": "shoe"}, {}]))
-        ...         near = store.search([[0, 1]], where=["label=shoe"])
-        ...         far = store.search([[9, 9]], within=2)
-        >>> near, far
-        ([[Neighbour(id='a', distance=1.0, metadata={'label': 'shoe'})]], [[]])
     """
 
     def __init__(self, folder: str | Path) -> None:

@@ -44,7 +44,7 @@ async def compare(request: Request, service: TheService) -> Response:
     options, form = await service.read(request, CompareOptions, "left")
     judged = await service.judging(options.prior, options.point)
     left, right = await _two(service, options, form)
-    measured = float(distances.by_name(service.model.distance)(left, right))
+    measured = float(distances.euclidean(left, right))
     verdict = judged(measured)
     return answer(verdict.to_dict() | {"sentence": verdict.sentence()})
 
@@ -98,7 +98,6 @@ async def explain(request: Request, service: TheService) -> Response:
             (pixels[0], pixels[1]),
             encode,
             judged,
-            distance=service.model.distance,
             batch=service.most,
             patch=None,
         )

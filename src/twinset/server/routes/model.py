@@ -54,7 +54,7 @@ def card(service: Service) -> dict[str, Any]:
     return {
         "name": service.name,
         "digest": model.digest,
-        "distance": model.distance,
+        "distance": "euclidean",
         "dim": model.dim,
         "input": {"kind": "vectors" if takes_vectors else "images", **asdict(model.preprocessing)},
         "threshold": threshold_told(model.threshold),

@@ -20,8 +20,8 @@ from twinset.server.uploads import body_of, takes_json
 router = APIRouter(tags=["threshold"])
 
 _NO_CURVE = (
-    "This model keeps no error rates over thresholds: an earlier version calibrated it, or nobody "
-    "did. Calibrate it again (`model.calibrate(images)`, `twinset train`) to see them."
+    "This model keeps no error rates over thresholds, as nobody calibrated it. Calibrate it "
+    "(`model.calibrate(images)`, `twinset train`) to see them."
 )
 
 
