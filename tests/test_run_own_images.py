@@ -335,6 +335,36 @@ def test_a_run_of_choice_is_evaluated_on_classes_that_it_has_not_seen(chosen):
     assert len(found.class_names) == 24
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_the_whole_protocol_tests_on_what_the_choice_held_out(chosen, command):
+    run, _, _ = chosen
+    assert twinset.load_model(run.folder).recipe.choice.purpose == "unseen"
+    assert run.report.facts["Recipe"]["choice.purpose"] == "unseen"
+    done = command("evaluate", run.folder, "--protocol", "full")
+    assert done.code == 0, done.err
+    assert "| test classes |" in done.out
+    study = json.loads((run.folder / "protocol" / "protocol.json").read_text("utf-8"))
+    assert study["tested"] == "test classes"
+    (digest,) = {unit["key"]["test"] for unit in study["units"]}
+    assert digest == run.report.facts["Data"]["test digest"]
+
+
+def test_a_part_with_few_classes_is_judged_as_the_whole(tmp_path, command):
+    """Of 24 classes 17 are fitted on, which alone would be taken for images of known classes."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(24), 10)
+    points = rng.normal(size=(24, 6))[labels] + rng.normal(scale=0.3, size=(240, 6))
+    np.savez(tmp_path / "points.npz", embedding=points, label=[f"c{k}" for k in labels])
+    done = command("train", "points.npz", "--set", "holdout=auto", "--out", "run")
+    assert done.code == 0, done.err
+    assert json.loads(Path("run/choice.json").read_text("utf-8"))["by"] == "class"
+    model = twinset.load_model("run")
+    assert model.recipe.choice.purpose == "unseen"
+    assert len(model.class_names) == 17, "those that it was fitted on"
+    assert model.error_curve.over == "class", "promised for things that were not seen"
+    assert "on 20 images kept out" in model.threshold.origin
+
+
 def test_settings_that_no_candidate_heeds_are_refused(chosen, command):
     _, _, folder = chosen
     done = command("train", folder / "photos", "--set", "epochs=3", "--out", "none")

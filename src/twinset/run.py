@@ -16,7 +16,7 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled
 from twinset.data.load import DEFAULT, Origin, load_parts, write_members
 from twinset.data.pair_tables import read_pair_table
-from twinset.data.parts import Parts
+from twinset.data.parts import Parts, settled
 from twinset.data.sources import is_path, source_for
 from twinset.data.split import comparable
 from twinset.errors import DataError, TrainingError, TwinsetError, UnfinishedError
@@ -235,7 +235,9 @@ def _choice(
     held: list[Choice] = []
 
     def make() -> dict[str, Any]:
-        found = choose(parts.fit, recipe, turns=parts.turns, progress=progress)
+        # by the purpose that all images together have, of which the fit is a part
+        known = settled(recipe, parts.by)
+        found = choose(parts.fit, known, turns=parts.turns, progress=progress)
         held.append(found)
         found.write(folder)
         if tell is not None:

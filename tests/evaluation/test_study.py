@@ -108,7 +108,7 @@ def test_seeds_are_gathered_with_both_kinds_of_error(summary):
     assert total["error_of_images"] == pytest.approx(of_images)
     assert total["error_of_seeds"] == pytest.approx(of_seeds)
     assert total["error"] == pytest.approx(math.hypot(of_images, of_seeds))
-    # Student's quantile for the seeds, the normal one for the images, Wilson's shape
+    # Student's quantile for the seeds, the normal one for the images, within 0 and 1
     weighed = of_seeds * stats.t.ppf(0.975, 1) / stats.norm.ppf(0.975)
     joined = Estimate(area["value"], np.array([of_images]), 0.0).interval(extra_error=weighed)
     assert (total["low"], total["high"]) == (pytest.approx(joined.low), pytest.approx(joined.high))

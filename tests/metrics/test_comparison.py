@@ -51,7 +51,8 @@ def test_swapping_flips_signs_and_verdicts():
     for one, other in zip(there, back, strict=True):
         assert (one.a, one.b) == (other.b, other.a)
         assert one.interval.value == -other.interval.value
-        assert (one.interval.low, one.interval.high) == (-other.interval.high, -other.interval.low)
+        ends = one.interval.low, one.interval.high
+        assert ends == pytest.approx((-other.interval.high, -other.interval.low), rel=1e-12)
         assert one.verdict == swapped[other.verdict]
 
 

@@ -43,14 +43,24 @@ _WORDS = {"calibration": "the threshold", "test": "the report"}
 MANY_CLASSES = 20
 
 
+PURPOSES: Mapping[str, By] = {"unseen": "class", "seen": "image"}
+
+
 def left_out_by(recipe: Recipe, labels: NDArray[np.integer]) -> By | None:
     """Tell what a recipe is judged on: whole classes, or images of each; None: nobody says."""
     wanted = recipe.choice.purpose
     if wanted == "auto" and recipe.choice.candidates == "none":
         return None
-    if wanted == "auto":
-        return usually_left_out(labels)
-    return "class" if wanted == "unseen" else "image"
+    return usually_left_out(labels) if wanted == "auto" else PURPOSES[wanted]
+
+
+def settled(recipe: Recipe, by: By | None) -> Recipe:
+    """Keep with a recipe what it was judged on, for all who divide the data again."""
+    # of part of the images the answer may be another one
+    found = [purpose for purpose, each in PURPOSES.items() if each == by]
+    if recipe.choice.purpose != "auto" or not found:
+        return recipe
+    return Recipe.load(recipe, choice={"purpose": found[0]})
 
 
 def usually_left_out(labels: NDArray[np.integer]) -> By:
@@ -259,6 +269,7 @@ class Parts:
     calibration: Labelled | None = None
     turns: Turns | None = None  # what of `fit` is left out in turn, where a part has no room
     notes: tuple[str, ...] = ()  # what was done otherwise than asked, without a full stop
+    by: By | None = None  # what the recipe is judged on, as `left_out_by` has it
 
     def named(self) -> dict[str, Labelled]:
         """List the parts that there are."""
@@ -329,7 +340,7 @@ def divide(
     if found.twofold:
         parts["calibration"] = parts["tune"]
     taken = _taken(images, parts, test, prove=not allow_leaks)
-    return replace(taken, turns=found.turns, notes=found.notes)
+    return replace(taken, turns=found.turns, notes=found.notes, by=by)
 
 
 def wishes(

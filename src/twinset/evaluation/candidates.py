@@ -71,7 +71,6 @@ _PAIRED = {
 }
 # Seconds of training for each pixel that the network sees, on two cores: 0.2 for 224 × 224.
 STEP = 4e-6
-_NONE = {"candidates": "none"}
 _PIXELS = {"name": "pixels"}
 
 
@@ -140,10 +139,11 @@ def candidates_for(recipe: Recipe, data: Labelled) -> list[Candidate]:
     check_own(recipe)
     own = {name: getattr(recipe, name).model_dump() for name in ("images", "split")}
     own |= {name: getattr(recipe, name) for name in ("holdout", "rule", "seed")}
+    own["choice"] = recipe.choice.model_dump() | {"candidates": "none"}
     images = isinstance(data, LabelledImages)
     listed = (*_OF_IMAGES, *_of_the_recipe(recipe)) if images else _OF_FEATURES
     found = [
-        Candidate(name, Recipe.load(recipe, choice=_NONE, name=name, **changes))
+        Candidate(name, Recipe.load(recipe, **{**changes, "name": name, "choice": own["choice"]}))
         for name, changes in listed
     ]
     if labels_to_fit(data) is None:

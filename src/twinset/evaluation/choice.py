@@ -29,13 +29,13 @@ from twinset import tables
 from twinset.cores import cores
 from twinset.data.labelled import Labelled
 from twinset.data.pair_parts import pairs_of, too_few, turns_of_pairs
-from twinset.data.parts import MANY_CLASSES, left_out_by
+from twinset.data.parts import MANY_CLASSES, left_out_by, settled
 from twinset.data.split import Turns, take_turns
 from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.candidates import Candidate, Features, candidates_for
 from twinset.evaluation.crossfit import CrossFitted, crossfit
 from twinset.files import plain, write_json
-from twinset.metrics.intervals import NORMAL, Estimate, Interval, auc_estimate
+from twinset.metrics.intervals import Estimate, Interval, auc_estimate, bounded
 from twinset.metrics.retrieval import recall_key, retrieve
 from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe import Recipe
@@ -217,7 +217,9 @@ def choose(
         ['choice.json']
     """
     chosen = Recipe.load(recipe, **overrides)
-    by = turns.by if turns is not None else left_out_by(chosen, data.labels) or "image"
+    by = left_out_by(chosen, data.labels) or "image" if turns is None else turns.by
+    if data.judged is None:  # of which pairs are left out
+        chosen = settled(chosen, by)
     rows_of = _sampled(data, chosen.seed)
     sample = data if len(rows_of) == len(data) else data.subset(rows_of)
     if data.judged is not None and (turns is None or sample is not data):
@@ -370,11 +372,9 @@ def _error(pulls: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
 
 
 def _interval(number: Estimate, clusters: NDArray[np.int64]) -> Interval:
+    # where no error was seen, each cluster is one try
     error = _error(number.pulls, clusters)
-    half = NORMAL * error
-    return Interval(
-        number.value, max(number.value - half, 0.0), min(number.value + half, 1.0), error
-    )
+    return bounded(number.value, error, tries=len(np.unique(clusters)))
 
 
 def _value(row: Judged) -> float:

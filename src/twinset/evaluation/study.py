@@ -31,13 +31,27 @@ from twinset.evaluation.folds import (
 )
 from twinset.files import plain, write_bytes, write_json
 from twinset.metrics.baselines import unit_norm
-from twinset.metrics.intervals import NORMAL, Estimate, Interval, t_interval
+from twinset.metrics.intervals import (
+    NORMAL,
+    Ends,
+    Interval,
+    apart,
+    bounded,
+    student,
+    t_interval,
+)
 from twinset.metrics.measure import RATES, Measurements, measure, transfer
 from twinset.metrics.measured import Measured, Part
 from twinset.metrics.table import METRICS, measured_by, of_kind
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
-from twinset.report.evaluation_page import NEVER_SEEN, SEEN, UnseenSection, unseen_section
+from twinset.report.evaluation_page import (
+    NEVER_SEEN,
+    SEEN,
+    SOME_SEEN,
+    UnseenSection,
+    unseen_section,
+)
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -108,7 +122,7 @@ def run_study(
         **(about or {}),
         "class_names": list(test.class_names),
         "baseline": baseline_of(test),
-        "tested": SEEN if np.isin(test.labels, parts.fit.labels).all() else NEVER_SEEN,
+        "tested": _tested(test, parts.fit),
         **summarise(results),
     }
     summary: dict[str, Any] = plain(content)
@@ -116,6 +130,11 @@ def run_study(
     write_json(target / "protocol.json", summary)
     write_bytes(target / "protocol.md", markdown(summary).encode(errors="backslashreplace"))
     return summary
+
+
+def _tested(test: Labelled, fit: Labelled) -> str:
+    known = np.isin(test.labels, fit.labels)
+    return SEEN if known.all() else SOME_SEEN if known.any() else NEVER_SEEN
 
 
 def _cross_calibrated(model: Any, kept: Labelled, parts: Parts) -> Any:
@@ -143,7 +162,7 @@ def units_of(parts: Parts) -> tuple[Unit, ...]:
 
 
 def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Gather the units: means with t-intervals over seeds, and over the folds of unseen classes."""
+    """Gather the units: means with intervals over seeds, and over the folds of unseen classes."""
     # `seeds`: numbers with value, low, high over seeds, and `total`, the interval that holds seeds
     # and test images both to be drawn anew, where a standard error over images is known;
     # `unseen`: over the folds to average, numbers with model, baseline and gain, and what the first
@@ -158,10 +177,16 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for record in seeds[0]["numbers"] if seeds else ():
         same = [_like(record, result["numbers"]) for result in seeds]
         if all(each is not None for each in same):
-            spread = _spread([each["value"] for each in same if each])
-            total = _total(spread, [each["error"] for each in same if each], seeds)
+            ends = METRICS[record["key"]].ends
+            values, errors = ([each[name] for each in same if each] for name in ("value", "error"))
+            # where no seed makes an error, as many tries as one model has
+            tries = None if None in errors else int(seeds[0]["measurements"]["images"]) / 2
+            spread = _spread(values, ends, tries)
+            total = _total(spread, errors, ends, tries)
             seen.append({**_identity(record), **spread, "total": total})
     unseen: dict[str, Any] = {"folds": len(folds), "numbers": [], "transfer": []}
+    # what is new where the recipe will be used is classes: each that was held out is one try
+    held = sum(len(each["unit"]["held_out"]) for each in folds)
     for key, metric in METRICS.items():
         pairs = [
             (_like({"key": key}, each["numbers"]), _like({"key": key}, each["baseline"]))
@@ -173,15 +198,17 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             unseen["numbers"].append(
                 {
                     "key": key,
-                    "model": _spread(model),
-                    "baseline": _spread(baseline),
-                    "gain": _spread([a - b for a, b in known]),
+                    "model": _spread(model, metric.ends, held),
+                    "baseline": _spread(baseline, metric.ends, held),
+                    "gain": _spread([a - b for a, b in known], apart(metric.ends)),
                 }
             )
-    for key in folds[0]["transfer"][0] if folds and folds[0]["transfer"] else ():
-        values = [_rate(each["transfer"][0].get(key)) for each in folds]
-        if all(isinstance(value, float) for value in values) and key != "threshold":
-            unseen["transfer"].append({"key": key, **_spread(values)})
+    carried = [each["transfer"][0] for each in folds if each["transfer"]]
+    for rate in RATES if carried else ():
+        for key, ends in ((rate.key, rate.ends), (rate.gap, apart(rate.ends))):
+            values = [_rate(each.get(key)) for each in carried]
+            if all(isinstance(value, float) for value in values):
+                unseen["transfer"].append({"key": key, **_spread(values, ends, held)})
     return {"seeds": seen, "unseen": unseen, "units": list(results)}
 
 
@@ -256,8 +283,8 @@ def _rate(value: Any) -> Any:
     return value["value"] if isinstance(value, Mapping) else value
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    interval = t_interval(values)
+def _spread(values: Sequence[float], ends: Ends, tries: float | None = None) -> dict[str, Any]:
+    interval = t_interval(values, ends, tries=tries)
     known = len(values) > 1
     return {
         "value": interval.value,
@@ -270,7 +297,7 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _total(
-    spread: Mapping[str, Any], errors: Sequence[float | None], seeds: Sequence[Mapping[str, Any]]
+    spread: Mapping[str, Any], errors: Sequence[float | None], ends: Ends, tries: float | None
 ) -> dict[str, Any] | None:
     # The errors of seeds and of images, joined: √(SE_seed² + SE_image²); None where one lacks.
     # SE_image is that of one model, root mean square over the seeds: all are judged on the same
@@ -281,17 +308,14 @@ def _total(
     if n < 2 or len(known) < n:
         return None
     of_images = math.sqrt(sum(error**2 for error in known) / n)
-    of_seeds = t_interval(spread["values"])
-    weighed = (of_seeds.high - of_seeds.value) / NORMAL
-    images = int(seeds[0]["measurements"]["images"])
-    # the images' share of the error, spread evenly: only their sum of squares counts
-    pulls = np.full(images, of_images / math.sqrt(images))
-    joined = Estimate(spread["value"], pulls, 0.0).interval(extra_error=weighed)
+    of_seeds = t_interval(spread["values"], ends).error
+    weighed = student(n) / NORMAL * of_seeds
+    joined = bounded(spread["value"], math.hypot(of_images, weighed), ends=ends, tries=tries)
     return {
         "low": joined.low,
         "high": joined.high,
-        "error": math.hypot(of_images, of_seeds.error),
-        "error_of_seeds": of_seeds.error,
+        "error": math.hypot(of_images, of_seeds),
+        "error_of_seeds": of_seeds,
         "error_of_images": of_images,
     }
 
@@ -340,7 +364,7 @@ def _unseen_table(section: UnseenSection) -> str:
 
 def _transfer_table(folds: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     # promises beside what came true, at the first threshold, with intervals over images
-    head = ["unseen classes, threshold from seen ones", *(rate.label for rate in RATES)]
+    head = ["unseen classes, threshold from others", *(rate.label for rate in RATES)]
     rows = [
         [name, *(_cell(unit["transfer"][0].get(rate.key)) for rate in RATES)]
         for name, unit in folds

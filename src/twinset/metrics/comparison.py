@@ -84,7 +84,7 @@ def differences(a: Part, b: Part, thresholds: tuple[float, float]) -> tuple[Diff
         if isinstance(one, Estimate) and isinstance(other, Estimate):
             rests_on = max(metric.rests_on(of_a, one.value), metric.rests_on(of_b, other.value))
             enough = rests_on >= ENOUGH_ERRORS
-            interval = difference(one, other)
+            interval = difference(one, other, metric.ends)
             found.append(Difference(metric.key, one.value, other.value, interval, enough))
     return tuple(found)
 

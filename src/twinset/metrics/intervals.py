@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ from twinset.metrics.pairs import ENOUGH_ERRORS, Curve, auc, eer, equal_error_po
 LEVEL = 0.95  # share of repetitions whose interval holds the true number
 LOWER, UPPER = (1 - LEVEL) / 2, (1 + LEVEL) / 2
 NORMAL = NormalDist().inv_cdf(UPPER)  # standard errors to either side
+Ends: TypeAlias = tuple[float, float]  # the least and the largest that a number can be
+SHARE: Ends = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -77,29 +79,54 @@ class Estimate:
         """Keep the contributions, and name another value."""
         return Estimate(value, self.pulls, self.squares)
 
-    def interval(self, extra_error: float = 0.0) -> Interval:
-        """Wilson's interval of a number in [0, 1], for the number of pairs it is worth."""
-        # n_eff = p (1 − p) / error² independent observations would have this standard error
-        # (Fogliato et al.); Wilson's interval for them stays in [0, 1]. At 0 or 1 no error was seen
-        # and the images say nothing of its spread: the rule of three for the images.
-        # Fogliato, Patil, Perona (2024), Confidence Intervals for Error Rates in 1:1 Matching
-        # Tasks; Wilson (1927), Probable Inference.
-        p = self.value
+    def interval(self, extra_error: float = 0.0, ends: Ends = SHARE) -> Interval:
+        """Bound the number within its range, for the number of pairs it is worth."""
         error = math.hypot(self.error, extra_error)
-        if not 0 < p < 1 or error == 0:
-            # an unseen error is rarer than 3 in as many tries as there are independent pairs
-            n = max(len(self.pulls) / 2, 1.0)
-        else:
-            n = p * (1 - p) / error**2
-        low, high = wilson(p, n, NORMAL)
-        return Interval(p, low, high, error)
+        # an unseen error is rarer than 3 in as many tries as there are independent pairs
+        return bounded(self.value, error, ends=ends, tries=max(len(self.pulls) / 2, 1.0))
+
+
+def bounded(
+    value: float,
+    error: float,
+    *,
+    quantile: float = NORMAL,
+    ends: Ends = SHARE,
+    tries: float | None = None,
+) -> Interval:
+    """Bound a number within the range that it can have, by its standard error."""
+    # As a share p of the range, it is worth n = p (1 − p) / error² independent observations, which
+    # would have this standard error (Fogliato et al.); Wilson's interval for them stays within.
+    # Where one end is infinite, its logarithm is bounded; where both are, as much to either side.
+    # At an end no error was seen, and nothing is known of its spread: the rule of three for so many
+    # `tries`. Without these, no error is taken for none.
+    # Fogliato, Patil, Perona (2024), Confidence Intervals for Error Rates in 1:1 Matching
+    # Tasks; Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
+    least, most = ends
+    width = most - least
+    if math.isfinite(width):
+        p, own = (value - least) / width, error / width
+        n = p * (1 - p) / own**2 if 0 < p < 1 and own > 0 else tries
+        low, high = (p, p) if n is None else _wilson(p, n, quantile)
+        # rounded, the ends may pass the number itself
+        return Interval(
+            value, min(least + width * low, value), max(least + width * high, value), error
+        )
+    half = quantile * error
+    if math.isinf(least) and math.isinf(most):
+        return Interval(value, value - half, value + half, error)
+    end = least if math.isinf(most) else most
+    if value == end:
+        return Interval(value, value, value, error)
+    factor = math.exp(half / abs(value - end))
+    low, high = sorted((end + (value - end) / factor, end + (value - end) * factor))
+    return Interval(value, low, high, error)
 
 
 def share_interval(share: float, count: int) -> Interval:
     """Compute Wilson's interval of a share of independent tries: of queries, not of pairs."""
-    # Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
-    low, high = wilson(share, count, NORMAL)
-    return Interval(share, low, high, math.sqrt(max(share * (1 - share), 0.0) / count))
+    error = math.sqrt(max(share * (1 - share), 0.0) / count)
+    return bounded(share, error, tries=count)
 
 
 def fmr_estimate(counts: PerImage, k: int) -> Estimate:
@@ -211,8 +238,13 @@ def cross_match_estimate(left: NDArray[Any], right: NDArray[Any], threshold: flo
     return Estimate(rate, pulls, rate * (1 - rate) / (m * n))
 
 
-def difference(a: Estimate, b: Estimate) -> Interval:
-    """Compare two models on the same images: the interval of a − b."""
+def apart(ends: Ends) -> Ends:
+    """Give the range of a difference of two numbers that have one range."""
+    return ends[0] - ends[1], ends[1] - ends[0]
+
+
+def difference(a: Estimate, b: Estimate, ends: Ends = SHARE) -> Interval:
+    """Compare two models on the same images: the interval of a − b, numbers of this range."""
     # What both models find hard cancels out, image by image, so the interval is narrower than two
     # separate ones suggest. Where it holds 0, one cannot tell which is better.
     if len(a.pulls) != len(b.pulls):
@@ -222,31 +254,38 @@ def difference(a: Estimate, b: Estimate) -> Interval:
         )
     # the pairs' own squares are left in: a little wide rather than too narrow
     error = math.sqrt(float(np.square(a.pulls - b.pulls).sum()))
-    return around(a.value - b.value, NORMAL * error, error)
+    return bounded(a.value - b.value, error, ends=apart(ends))
 
 
-def t_interval(values: Sequence[float]) -> Interval:
-    """Compute Student's interval of the mean of independent values: seeds, or folds."""
+def t_interval(
+    values: Sequence[float], ends: Ends = SHARE, *, tries: float | None = None
+) -> Interval:
+    """Bound the mean of independent values of one range, seeds or folds, by Student's quantile."""
+    # Where all are at one end, the rule of three for so many tries as they rest on together, by
+    # default one each. Equal ones elsewhere have no spread, as of a training without chance.
     # Student (1908), The Probable Error of a Mean.
-    from scipy import stats
-
     n = len(values)
     if n == 0:
         raise DataError("Expected at least one value. Received none.")
     mean = float(np.mean(values))
     if n == 1:
         return Interval(mean, math.nan, math.nan, math.nan)
+    if min(values) == max(values):  # but for rounding, which is no spread
+        mean = float(values[0])
+        return bounded(mean, 0.0, ends=ends, tries=(tries or n) if mean in ends else None)
     error = float(np.std(values, ddof=1)) / math.sqrt(n)
-    return around(mean, float(stats.t.ppf(UPPER, n - 1)) * error, error)
+    return bounded(mean, error, quantile=student(n), ends=ends, tries=tries or n)
 
 
-def around(value: float, half: float, error: float) -> Interval:
-    """Bound a number by as much to either side."""
-    return Interval(value, value - half, value + half, error)
+def student(count: int) -> float:
+    """Tell how many standard errors reach to either side where so many values tell the error."""
+    from scipy import special
+
+    return float(special.stdtrit(max(count - 1, 1), UPPER))
 
 
-def wilson(p: float, n: float, z: float) -> tuple[float, float]:
-    """Bound a share of n tries, z standard errors to either side."""
+def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
+    # bounds of a share of n tries, z standard errors to either side
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(max(p * (1 - p), 0) / n + z**2 / (4 * n**2))
     # at 0 and 1 the ends meet the share but for rounding

@@ -15,7 +15,7 @@ from twinset.files import plain
 from twinset.metrics import intervals
 from twinset.metrics.all_pairs import AllPairs, PerClass
 from twinset.metrics.calibration import Reliability, fit_calibrator, reliability
-from twinset.metrics.intervals import Bands, Interval, cross_match_estimate
+from twinset.metrics.intervals import SHARE, Bands, Ends, Interval, cross_match_estimate
 from twinset.metrics.listed_pairs import HardestPairs, hardest_pairs
 from twinset.metrics.measured import Measured, Part
 from twinset.metrics.open_set import OpenSet, identify_all
@@ -156,6 +156,11 @@ class Rate:
     promised: bool = False  # and not what came true
     gap: str = ""  # the key of realised minus promised
     seen: str = ""  # the metric that tells the same of seen classes
+
+    @property
+    def ends(self) -> Ends:
+        """The least and the largest that it can be."""
+        return METRICS[self.seen].ends if self.seen else SHARE
 
 
 RATES = (

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset.files import Plain
 from twinset.metrics.growth import Growth
-from twinset.metrics.intervals import Interval, around
+from twinset.metrics.intervals import SHARE, Interval, apart, bounded
 from twinset.metrics.trials import RULES, Jackknifed, Scores, Trials, jackknifed, leave_out
 
 FOLDS = 5
@@ -268,7 +268,11 @@ def compare_references(
     ]
     gains = [tried[0].minus(found) for found in tried]
     return [
-        References(n, found.interval(), around(gain.value, gain.quantile * gain.error, gain.error))
+        References(
+            n,
+            found.interval(),
+            bounded(gain.value, gain.error, quantile=gain.quantile, ends=apart(SHARE)),
+        )
         for n, found, gain in zip(numbers, tried, gains, strict=True)
     ]
 

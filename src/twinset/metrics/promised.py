@@ -20,6 +20,7 @@ from twinset.metrics.intervals import (
     Interval,
     band_thresholds,
     ratio_estimate,
+    student,
 )
 from twinset.metrics.listed_pairs import ListedPairs
 from twinset.metrics.measured import Part
@@ -183,8 +184,8 @@ class _Units:
         pulls *= 1.0 if between else 0.5
         known = self.classes if between else self.with_pairs
         ends = LOWER, UPPER
-        student = float(special.stdtrit(max(known - 1, 1), UPPER) / NORMAL)
-        variance = float(np.square(pulls).sum()) * student**2 * known / max(known - 1, 1)
+        wider = student(known) / NORMAL
+        variance = float(np.square(pulls).sum()) * wider**2 * known / max(known - 1, 1)
         worst = self.couples if between else self.with_pairs
         told = rate * (1 - rate) / variance if 0 < rate < 1 and variance > 0 else float(worst)
         doubt = 2 / (2 + np.count_nonzero(np.bincount(self._codes, errors)))

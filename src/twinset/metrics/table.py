@@ -3,9 +3,10 @@
 Terminal, HTML page, JSON, Markdown, the comparison of two models and the study all read this table.
 To add a metric, add a row here, or call `register` before the evaluation:
 
-    register(Metric("gini", "Gini", "Twice the area above chance.", gini))
+    register(Metric("gini", "Gini", "Twice the area above chance.", gini, ends=(-1, 1)))
 
-where `gini` takes a `Measured` and returns an `Estimate` (a number with what each image pulls, so
+where `ends` is the range of the number, in which its intervals stay (a share's unless told), and
+`gini` takes a `Measured` and returns an `Estimate` (a number with what each image pulls, so
 that two models can be compared on it), an `Interval`, a plain number, or None where the data does
 not have it.
 """
@@ -22,13 +23,14 @@ import numpy as np
 from twinset.errors import DataError
 from twinset.metrics import intervals
 from twinset.metrics.calibration import brier, cllr, min_cllr
-from twinset.metrics.intervals import Estimate, Interval
+from twinset.metrics.intervals import SHARE, Ends, Estimate, Interval
 from twinset.metrics.measured import FPRS, NEIGHBOURS, Measured
 from twinset.metrics.pairs import tpr_at_fpr
 from twinset.metrics.probes import one_shot_accuracy
 from twinset.metrics.retrieval import recall_key
 
 WAYS = 5
+POSITIVE: Ends = (0.0, math.inf)
 
 Found: TypeAlias = Estimate | Interval | float | None
 Kind: TypeAlias = Literal["test", "near", "unseen", "threshold", "probability", "health"]
@@ -44,6 +46,7 @@ class Metric:
     measure: Callable[[Measured], Found]  # computes it
     format: str = ".4f"  # of a finite value
     better: Literal[-1, 0, 1] = 1  # 1 if higher is, −1 if lower is, 0 if neither by itself
+    ends: Ends = SHARE  # the least and the largest that it can be, which no interval passes
     # "test", of the test part; "near", among classes that are alike; "unseen", of unseen classes
     # alone; "threshold", at the model's own; "probability", of the calibrated one; "health", of the
     # embedding
@@ -86,20 +89,20 @@ def of_kind(kind: Kind) -> list[Metric]:
     return [metric for metric in METRICS.values() if metric.kind == kind]
 
 
-def as_interval(found: Estimate | Interval | float) -> Interval:
+def as_interval(found: Estimate | Interval | float, ends: Ends = SHARE) -> Interval:
     """Take what a metric returned as a number with an interval; NaN where none is known."""
     if isinstance(found, Interval):
         return found
     if isinstance(found, Estimate):
-        return found.interval()
+        return found.interval(ends=ends)
     return Interval(float(found), math.nan, math.nan, math.nan)
 
 
 def measured_by(metrics: Iterable[Metric], m: Measured) -> dict[str, Interval]:
     """Measure what the data has of some metrics: key → number with its interval."""
     whole = m.test.blocks is None and m.test.judged is None
-    found = ((each.key, each.measure(m)) for each in metrics if each.pairwise or whole)
-    return {key: as_interval(each) for key, each in found if each is not None}
+    found = ((each, each.measure(m)) for each in metrics if each.pairwise or whole)
+    return {each.key: as_interval(n, each.ends) for each, n in found if n is not None}
 
 
 # --- The built-in rows, in the order in which everything shows them.
@@ -181,11 +184,15 @@ def _vote(k: int, words: str) -> Metric:
     )
 
 
-def _score(key: str, label: str, words: str, measure: Callable[[Measured], float]) -> Metric:
-    return Metric(key, label, words, measure, better=-1, kind="probability", compared=False)
+def _score(
+    key: str, label: str, words: str, measure: Callable[[Measured], float], ends: Ends = SHARE
+) -> Metric:
+    return Metric(
+        key, label, words, measure, better=-1, ends=ends, kind="probability", compared=False
+    )
 
 
-def _health(key: str, label: str, words: str, spec: str = ".3f") -> Metric:
+def _health(key: str, label: str, words: str, spec: str = ".3f", ends: Ends = SHARE) -> Metric:
     return Metric(
         key,
         label,
@@ -193,6 +200,7 @@ def _health(key: str, label: str, words: str, spec: str = ".3f") -> Metric:
         lambda m: getattr(m.health, key),
         spec,
         better=0,
+        ends=ends,
         kind="health",
         compared=False,
         pairwise=False,
@@ -338,12 +346,17 @@ for _metric in (
         lambda m: m.thresholds[0].value,
         ",.6g",
         better=0,
+        ends=POSITIVE,
         kind="threshold",
         compared=False,
     ),
     _score("brier", "Brier score", "Mean squared error of the probability.", _calibrated(brier)),
     _score(
-        "cllr", "Cllr", "Cost of its log-odds, in bits; 1 is knowing nothing.", _calibrated(cllr)
+        "cllr",
+        "Cllr",
+        "Cost of its log-odds, in bits; 1 is knowing nothing.",
+        _calibrated(cllr),
+        POSITIVE,
     ),
     _score(
         "min_cllr",
@@ -351,11 +364,26 @@ for _metric in (
         "What the best monotone calibration would leave of it.",
         lambda m: min_cllr(m.curve),
     ),
-    _health("alignment", "Alignment", "Mean squared distance of same pairs; 0 to 4."),
-    _health("uniformity", "Uniformity", "0: all point one way; near −3.9: spread evenly."),
-    _health("effective_rank", "Effective rank", "Directions in which the variance lies.", ".1f"),
+    _health(
+        "alignment", "Alignment", "Mean squared distance of same pairs; 0 to 4.", ends=(0.0, 4.0)
+    ),
+    _health(
+        "uniformity",
+        "Uniformity",
+        "0: all point one way; near −3.9: spread evenly.",
+        ends=(-math.inf, 0.0),
+    ),
+    _health(
+        "effective_rank",
+        "Effective rank",
+        "Directions in which the variance lies.",
+        ".1f",
+        POSITIVE,
+    ),
     _health("zero_share", "Zero coordinates", "Share that is exactly 0.", ".1%"),
-    _health("dead_coordinates", "Dead coordinates", "The same for all images.", ",.0f"),
-    _health("within_between", "Within / between", "Variance in over between classes."),
+    _health("dead_coordinates", "Dead coordinates", "The same for all images.", ",.0f", POSITIVE),
+    _health(
+        "within_between", "Within / between", "Variance in over between classes.", ends=POSITIVE
+    ),
 ):
     register(_metric)

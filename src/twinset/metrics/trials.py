@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twinset.errors import DataError
 from twinset.metrics.baselines import checked
-from twinset.metrics.intervals import UPPER, Interval, wilson
+from twinset.metrics.intervals import Interval, bounded, student
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -208,10 +208,8 @@ class Jackknifed:
     @property
     def quantile(self) -> float:
         """How many standard errors an interval reaches to either side."""
-        from scipy import stats
-
         # the error itself is known from so many groups only
-        return float(stats.t.ppf(UPPER, max(len(self.without) - 1, 1)))
+        return student(len(self.without))
 
     def minus(self, other: Jackknifed) -> Jackknifed:
         """Compare with a number of the same identities: what both find hard cancels out."""
@@ -224,8 +222,7 @@ class Jackknifed:
         if math.isnan(p):
             return Interval(p, p, p, p)
         # where no error was seen, each identity is one try
-        n = p * (1 - p) / error**2 if 0 < p < 1 and error > 0 else float(self.units)
-        return Interval(p, *wilson(p, n, self.quantile), error)
+        return bounded(p, error, quantile=self.quantile, tries=float(self.units))
 
 
 def jackknifed(trials: Trials, statistic: Callable[[Scores], float]) -> Jackknifed:

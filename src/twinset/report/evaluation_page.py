@@ -39,7 +39,7 @@ class Fold:
 
 
 # What the trainings on all classes are tested on.
-SEEN, NEVER_SEEN = "seen classes", "test classes"
+SEEN, SOME_SEEN, NEVER_SEEN = "seen classes", "seen and unseen classes", "test classes"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def fold_pictures(study: UnseenSection) -> Iterator[tuple[str, str, Figure]]:
             rates[label]["realised, unseen with seen"] = column("transfer", "cross_fmr")
     yield (
         "threshold_transfer",
-        "Both errors at the threshold that was chosen on the seen classes: promised there, and "
+        "Both errors at the threshold that was chosen on other classes: promised there, and "
         f"realised on unseen ones; the dashed line is what is realised on {study.tested}. "
         "Where dot and ring are apart, the threshold does not carry over.",
         figures.folds(names, rates, marks=marks, mark=f"realised on {study.tested}"),

@@ -231,7 +231,10 @@ def _model(recipe: Recipe, encoder: keras.Model, data: Labelled, **more: Any) ->
         preprocessing=data.preprocessing or Preprocessing(data.row_shape),
         threshold=Threshold(recipe.threshold, rule="fixed by the recipe, not calibrated on data"),
         recipe=recipe,
-        class_names=data.class_names,
+        # of a part that whole classes were held out of, those that it has
+        class_names=tuple(
+            name for name, count in zip(data.class_names, data.class_counts, strict=False) if count
+        ),
         trained_on=TrainedOn(data.name, data.digest, len(data)),
         provenance=networks.provenance(recipe.encoder),
         **more,
