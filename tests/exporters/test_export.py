@@ -7,8 +7,10 @@ import pytest
 
 import twinset
 from twinset.data import load as run_data
+from twinset.data.parts import Parts
 from twinset.errors import DataError, ModelError
 from twinset.exporters import graph
+from twinset.exporters.carried import NOTE
 from twinset.exporters.export import ready
 
 
@@ -78,7 +80,11 @@ def test_8_bits_are_judged_on_the_runs_own_test_part(model, folder, tmp_path, mo
     assert done.quality["float32"].accuracy == whole.accuracy
     assert done.quality["float32"].auc == pytest.approx(whole.auc, abs=1e-4)
     small = twinset.load_model(tmp_path / "small")
-    found = twinset.score_pairs(small.distances(TEST, pairs), pairs.same, threshold=0.5)
+    own = small.threshold.value
+    assert done.thresholds == {"float32": 0.5, "int8": own}
+    assert f"threshold {own:.4f} (0.5000 in float32), {NOTE} by the distances" in done.summary()
+    assert json.loads((tmp_path / "small" / "card.json").read_text())["decided"] == done.decided
+    found = twinset.score_pairs(small.distances(TEST, pairs), pairs.same, threshold=own)
     assert (done.quality["int8"].accuracy, done.quality["int8"].auc) == (found.accuracy, found.auc)
     assert abs(found.auc - whole.auc) < 0.05
     assert "float32), ROC AUC" in done.summary()
@@ -86,6 +92,20 @@ def test_8_bits_are_judged_on_the_runs_own_test_part(model, folder, tmp_path, mo
     assert small.digest != model.digest
     apart = np.abs(small.embed(TEST) - model.embed(TEST))
     assert 1e-5 < apart.max() < 0.1
+
+
+def test_8_bits_are_calibrated_anew_where_there_are_images_for_it(model, tmp_path, monkeypatch):
+    kept = shades(20, 2, "shades/kept")
+    chosen = model.calibrate(kept, rule="EER")
+    chosen.save(tmp_path / "model")
+    parts = Parts(TRAIN, TEST, calibration=kept)
+    monkeypatch.setattr(run_data, "evaluation_parts", lambda *_, **__: parts)
+    done = twinset.export(tmp_path / "model", tmp_path / "small", int8=True)
+    assert done.decided == "chosen anew on 40 calibration images"
+    small = twinset.load_model(tmp_path / "small")
+    again = small.calibrate(kept, rule=model.rules()[0])
+    assert (small.threshold, small.calibrator) == (again.threshold, again.calibrator)
+    assert small.threshold.value != chosen.threshold.value
 
 
 def test_8_bits_of_a_model_in_memory_want_images(model, tmp_path):

@@ -31,27 +31,14 @@ from twinset.evaluation.folds import (
 )
 from twinset.files import plain, write_bytes, write_json
 from twinset.metrics.baselines import unit_norm
-from twinset.metrics.intervals import (
-    NORMAL,
-    Ends,
-    Interval,
-    apart,
-    bounded,
-    student,
-    t_interval,
-)
+from twinset.metrics import intervals
+from twinset.metrics.intervals import NORMAL, Ends, Interval, t_interval
 from twinset.metrics.measure import RATES, Measurements, measure, transfer
 from twinset.metrics.measured import Measured, Part
 from twinset.metrics.table import METRICS, measured_by, of_kind
 from twinset.progress import Wanted
 from twinset.recipe import Recipe
-from twinset.report.evaluation_page import (
-    NEVER_SEEN,
-    SEEN,
-    SOME_SEEN,
-    UnseenSection,
-    unseen_section,
-)
+from twinset.report.evaluation_page import UnseenSection, tested_on, unseen_section
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -122,7 +109,7 @@ def run_study(
         **(about or {}),
         "class_names": list(test.class_names),
         "baseline": baseline_of(test),
-        "tested": _tested(test, parts.fit),
+        "tested": tested_on(np.isin(test.labels, parts.fit.labels)),
         **summarise(results),
     }
     summary: dict[str, Any] = plain(content)
@@ -130,11 +117,6 @@ def run_study(
     write_json(target / "protocol.json", summary)
     write_bytes(target / "protocol.md", markdown(summary).encode(errors="backslashreplace"))
     return summary
-
-
-def _tested(test: Labelled, fit: Labelled) -> str:
-    known = np.isin(test.labels, fit.labels)
-    return SEEN if known.all() else SOME_SEEN if known.any() else NEVER_SEEN
 
 
 def _cross_calibrated(model: Any, kept: Labelled, parts: Parts) -> Any:
@@ -200,12 +182,12 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                     "key": key,
                     "model": _spread(model, metric.ends, held),
                     "baseline": _spread(baseline, metric.ends, held),
-                    "gain": _spread([a - b for a, b in known], apart(metric.ends)),
+                    "gain": _spread([a - b for a, b in known], intervals.apart(metric.ends)),
                 }
             )
     carried = [each["transfer"][0] for each in folds if each["transfer"]]
     for rate in RATES if carried else ():
-        for key, ends in ((rate.key, rate.ends), (rate.gap, apart(rate.ends))):
+        for key, ends in ((rate.key, rate.ends), (rate.gap, intervals.apart(rate.ends))):
             values = [_rate(each.get(key)) for each in carried]
             if all(isinstance(value, float) for value in values):
                 unseen["transfer"].append({"key": key, **_spread(values, ends, held)})
@@ -309,8 +291,10 @@ def _total(
         return None
     of_images = math.sqrt(sum(error**2 for error in known) / n)
     of_seeds = t_interval(spread["values"], ends).error
-    weighed = student(n) / NORMAL * of_seeds
-    joined = bounded(spread["value"], math.hypot(of_images, weighed), ends=ends, tries=tries)
+    weighed = intervals.student(n) / NORMAL * of_seeds
+    joined = intervals.bounded(
+        spread["value"], math.hypot(of_images, weighed), ends=ends, tries=tries
+    )
     return {
         "low": joined.low,
         "high": joined.high,

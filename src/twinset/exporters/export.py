@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from twinset import distance as distances
 from twinset.backbones.session import INPUT, OUTPUT
 from twinset.data import load as run_data
-from twinset.data.labelled import LabelledImages
+from twinset.data.labelled import Labelled, LabelledImages
 from twinset.data.pairs import tutorial_pairs
 from twinset.errors import DataError, ModelError
 from twinset.files import check_writable, write_bytes
@@ -50,6 +50,9 @@ class Export:
     # of "float32" and "int8" on the same pairs, so many; empty without quantisation
     quality: dict[str, PairQuality] = field(default_factory=dict)
     pairs: int = 0
+    # thresholds of "float32" and "int8", and how the latter came about; empty likewise
+    thresholds: dict[str, float] = field(default_factory=dict)
+    decided: str = ""
 
     def summary(self) -> str:
         """Say it for people."""
@@ -64,6 +67,10 @@ class Export:
                 f"on {self.pairs:,} test pairs: accuracy {small.accuracy:.2%} "
                 f"({whole.accuracy:.2%} in float32), "
                 f"ROC AUC {small.auc:.4f} ({whole.auc:.4f})"
+            )
+            lines.append(
+                f"threshold {self.thresholds['int8']:.4f} ({self.thresholds['float32']:.4f} in "
+                f"float32), {self.decided}"
             )
         return "\n".join(lines)
 
@@ -93,11 +100,13 @@ def export(
         format: "onnx", or "litert" for encoder.tflite, which TensorFlow makes and twinset itself
             does not use. Defaults to "onnx".
         int8: quantise weights and activations to 8 bits, and measure what that costs. Such a graph
-            is a model of its own: its embeddings do not belong beside those of the other. Defaults
-            to False.
+            is a model of its own: its embeddings do not belong beside those of the other. Its
+            threshold and probability are chosen on the calibration part; where there is none, they
+            are carried over by the distances that pairs of images have in both graphs, and what is
+            promised takes in the verdicts that change. Defaults to False.
         data: for that, images to see ranges on and to evaluate both graphs with; a data set's name
-            or path, as for `train`, of which the parts for fit and test are taken; or images for
-            both. Defaults to the run's own data.
+            or path, as for `train`, of which the parts for fit, calibration and test are taken; or
+            images for all but calibration. Defaults to the run's own data.
         tell: is told what comes next. Defaults to none.
 
     Raises:
@@ -141,15 +150,12 @@ def export(
     _refuse_foreign(target, model.digest)
     say("writing the graph, and comparing it with Keras")
     graph, difference = export_litert(model) if format == "litert" else export_graph(model)
-    precision, pairs = "float32", 0
-    quality: dict[str, PairQuality] = {}
+    more: dict[str, Any] = {"precision": "float32"}
     if int8:
         say("quantising, and evaluating both graphs")
-        seen, test = _images(home, model, data, say)
-        graph, quality, pairs = _quantised(graph, model, seen, test)
-        precision = "int8"
+        graph, more = _quantised(graph, model, *_images(home, model, data, say))
     # written when all checks have passed: a folder never holds a graph that nobody looked at
-    done = Export(target / FILES[format], precision, len(graph), difference, quality, pairs)
+    done = Export(target / FILES[format], size=len(graph), difference=difference, **more)
     write_bytes(done.graph, graph)
     # a model's own folder has its card already
     if not (target / CARD).is_file():
@@ -198,10 +204,10 @@ def _images(
     model: SiameseModel,
     data: str | LabelledImages | None,
     say: Callable[[str], None],
-) -> tuple[LabelledImages, LabelledImages]:
-    # those to see ranges on, and those to evaluate both graphs with
+) -> tuple[LabelledImages, LabelledImages, Labelled | None]:
+    # those to see ranges on, to evaluate both graphs with, and to choose a threshold on
     if isinstance(data, LabelledImages):
-        return data, data
+        return data, data, None
     if home is None:
         raise DataError(
             "Expected images for the quantisation of a model in memory. Received none: pass "
@@ -213,26 +219,35 @@ def _images(
     assert isinstance(test, LabelledImages), "export_graph refused what is no model of images"
     seen = parts.fit if len(parts.fit) else test
     assert isinstance(seen, LabelledImages), "of the same data"
-    return seen, test
+    return seen, test, parts.calibration
 
 
 def _quantised(
-    graph: bytes, model: SiameseModel, seen: LabelledImages, test: LabelledImages
-) -> tuple[bytes, dict[str, PairQuality], int]:
+    graph: bytes,
+    model: SiameseModel,
+    seen: LabelledImages,
+    test: LabelledImages,
+    calibration: Labelled | None,
+) -> tuple[bytes, dict[str, Any]]:
+    from twinset.exporters.carried import decided
     from twinset.exporters.graph import described, quantised
 
-    small = quantised(graph, seen.images)
+    made = quantised(graph, seen.images)
     # what it is depends on the images it saw, too
-    digest = hashlib.sha256(small.SerializeToString()).hexdigest()
-    content = described(small, model, digest=digest)
+    digest = hashlib.sha256(made.SerializeToString()).hexdigest()
+    whole = OnnxModel.of_graph(graph)
+    small = OnnxModel.of_graph(described(made, model, digest=digest))
+    found, how = decided(small, whole, seen, calibration, rule=model.rules()[0])
+    content = described(made, found)
     pairs = tutorial_pairs(test.labels) if test.judged is None else test.judged
-    quality = {}
-    for name, each in (("float32", graph), ("int8", content)):
-        embeddings = OnnxModel.of_graph(each).embed(test)
-        apart = distances.of_pairs(embeddings, pairs.left, pairs.right)
-        scores = score_pairs(apart, pairs.same, threshold=model.threshold.value)
+    quality, thresholds = {}, {}
+    for name, each in (("float32", whole), ("int8", OnnxModel.of_graph(content))):
+        apart = distances.of_pairs(each.embed(test), pairs.left, pairs.right)
+        scores = score_pairs(apart, pairs.same, threshold=each.threshold.value)
         quality[name] = PairQuality(scores.accuracy, scores.auc)
-    return content, quality, len(pairs.same)
+        thresholds[name] = each.threshold.value
+    told = {"precision": "int8", "quality": quality, "pairs": len(pairs.same)}
+    return content, {**told, "thresholds": thresholds, "decided": how}
 
 
 def _card(graph: bytes, done: Export, whole: SiameseModel) -> dict[str, Any]:
@@ -251,4 +266,6 @@ def _card(graph: bytes, done: Export, whole: SiameseModel) -> dict[str, Any]:
         },
         "quality": {name: asdict(each) for name, each in done.quality.items()},
         "pairs": done.pairs,
+        "thresholds": done.thresholds,
+        "decided": done.decided,
     }

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from twinset.errors import DataError
 from twinset.files import write_bytes
 from twinset.metrics.measure import RATES, Rate
@@ -40,6 +43,11 @@ class Fold:
 
 # What the trainings on all classes are tested on.
 SEEN, SOME_SEEN, NEVER_SEEN = "seen classes", "seen and unseen classes", "test classes"
+
+
+def tested_on(known: NDArray[np.bool_]) -> str:
+    """Say what is tested on, by whether the class of each test image is among the fitted ones."""
+    return SEEN if known.all() else SOME_SEEN if known.any() else NEVER_SEEN
 
 
 @dataclass(frozen=True)
