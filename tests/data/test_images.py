@@ -104,7 +104,6 @@ def test_labels_beside_class_names(labels):
     "images",
     [
         PIXELS.astype(np.int64),
-        PIXELS.astype(np.float32),
         np.float64(PIXELS) / 255,
         np.float32(PIXELS) / np.float32(255),
         PIXELS[..., None],
@@ -115,6 +114,16 @@ def test_images_in_their_usual_forms(images):
     found = LabelledImages(images, [0, 1, 1]).images
     np.testing.assert_array_equal(found, PIXELS)
     assert found.dtype == np.uint8
+
+
+def test_floats_are_levels_where_nothing_else_can_be_meant():
+    """From 0 to 16, as scikit-learn's digits are, they would be all but black."""
+    bright = PIXELS + np.uint8(110)
+    for floats in (bright.astype(np.float32), bright + 0.2):
+        np.testing.assert_array_equal(LabelledImages(floats, [0, 1, 1]).images, bright)
+    for dark in (PIXELS % 17 * 1.0, PIXELS.astype(np.float32), PIXELS + 0.5):
+        with pytest.raises(DataError, match=r"float.* from 0.* to .*: undo what .*, or pass dark"):
+            LabelledImages(dark, [0, 1, 1])
 
 
 def test_masks_and_channels_first():

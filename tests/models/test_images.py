@@ -126,6 +126,7 @@ BLACK = np.zeros(GRAY, np.uint8)
         (BLACK - 0.5, r"Received float64 from -0.5 to -0.5: undo what scaled them"),
         ([BLACK, BLACK + 1.5], r"Image 1 of those given: .* from 1.5 to 1.5: undo"),
         (BLACK.astype(int) + 256, r"Received int64 from 256 to 256: undo"),
+        (BLACK + 16.0, r"from 16 to 16: undo what scaled them, .*, or pass dark pixels as uint8"),
         (BLACK * np.nan, r"Received float64 with NaN or infinity: replace these"),
         (BLACK.astype(np.uint16), r"Received uint16, which may count to 255, 4,095 or 65,535"),
         (BLACK + 0j, r"Received complex128 of shape \(4, 5\)\."),
@@ -156,7 +157,6 @@ def test_what_is_converted(shape, tmp_path):
     model, gray, colour = Mean(*shape), levels(2, *GRAY), levels(2, *COLOUR)
     for many in (
         gray.astype(int),
-        gray.astype(np.float32),
         gray / 255,
         gray[..., None],
         np.moveaxis(colour, 3, 1),

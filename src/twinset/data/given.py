@@ -32,8 +32,8 @@ def as_array(given: Any) -> NDArray[Any]:
 def as_pixels(given: Any, *, levels: bool = False) -> NDArray[np.uint8]:
     """Make levels from 0 to 255 of numbers, or refuse those that may mean several things.
 
-    Masks become black and white. Floats are in [0, 1], or levels: where they are whole, or one is
-    above 127, or `levels` says so.
+    Masks become black and white. Floats are in [0, 1], or levels where one is above 127 or `levels`
+    says so: others may count to 16 or to 100 as well as be dark.
     """
     array = as_array(given)
     kind = array.dtype.kind
@@ -54,20 +54,19 @@ def as_pixels(given: Any, *, levels: bool = False) -> NDArray[np.uint8]:
             f"Expected pixels from 0 to 255, or floats in [0, 1]. Received {array.dtype} with NaN "
             "or infinity: replace these, as numpy.nan_to_num does."
         )
-    factor = 255 if kind == "f" and high <= 1 and not levels else 1
-    rounded = levels or factor > 1 or high > 127
-    flat, found = np.atleast_1d(array), np.empty(array.shape, np.uint8)
-    out, whole = np.atleast_1d(found), low >= 0 and high <= 255
-    for start in range(0, len(flat) * whole, _CHUNK):
-        part = flat[start : start + _CHUNK]
-        near = np.rint(part * factor) if kind == "f" else part
-        whole = whole and (rounded or bool((near == part).all()))
-        out[start : start + _CHUNK] = near
-    if not whole:
+    known = kind != "f" or levels or high <= 1 or high > 127
+    if low < 0 or high > 255 or not known:
         raise DataError(
             f"Expected pixels from 0 to 255, or floats in [0, 1]. Received {array.dtype} from "
-            f"{low:g} to {high:g}: undo what scaled them, so that black is 0 and white is 1 or 255."
+            f"{low:g} to {high:g}: undo what scaled them, so that black is 0 and white is 1 or 255"
+            f"{', or pass dark pixels as uint8' * (not known and low >= 0)}."
         )
+    factor = 255 if kind == "f" and high <= 1 and not levels else 1
+    flat, found = np.atleast_1d(array), np.empty(array.shape, np.uint8)
+    out = np.atleast_1d(found)
+    for start in range(0, len(flat), _CHUNK):
+        part = flat[start : start + _CHUNK]
+        out[start : start + _CHUNK] = np.rint(part * factor) if kind == "f" else part
     return found
 
 

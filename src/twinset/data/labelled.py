@@ -144,9 +144,9 @@ class LabelledImages(Labelled):
 
     Args:
         images: (n, h, w) for grayscale or (n, h, w, 3) for colour, of any array library; kept as
-            uint8 pixels. Floats are in [0, 1], or whole numbers up to 255; masks become black and
-            white; one channel more, or channels first, are understood where nothing else can be
-            meant. Or `StoredPixels`, which are read on demand.
+            uint8 pixels. Floats are in [0, 1], or from 0 to 255 where one is above 127, and others
+            are refused; masks become black and white; one channel more, or channels first, are
+            understood where nothing else can be meant. Or `StoredPixels`, which are read on demand.
         labels: of shape (n,) or (n, 1): integers, each an index into `class_names`; texts; or
             rows of 0s and one 1, (n, k). Kept as integers.
         class_names: one name per class, in the order of the labels. Defaults to the different

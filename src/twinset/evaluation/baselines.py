@@ -31,9 +31,14 @@ def baseline_of(data: Labelled) -> str:
     return "raw pixels" if data.rows.dtype == np.uint8 else "raw features"
 
 
-def plain_rows(rows: Any, *, side: int | None = None) -> Any:
-    """Take rows as embeddings that have learned nothing: flat pixels, or features as they are."""
-    return raw_pixels(rows, side=side) if rows.dtype == np.uint8 else rows
+def plain_rows(rows: Any) -> Any:
+    """Take rows as they are: flat pixels, of large images few, or features."""
+    return raw_pixels(rows, side=SIDE) if rows.dtype == np.uint8 else rows
+
+
+def untaught(rows: Any) -> Any:
+    """Embed rows without having learned anything: as they are, at unit length."""
+    return unit_norm(plain_rows(rows))
 
 
 def baselines_of(model: Embedder, data: Labelled, fitted: Labelled | None) -> dict[str, Embed]:
@@ -68,18 +73,16 @@ def baselines_of(model: Embedder, data: Labelled, fitted: Labelled | None) -> di
         return unit_norm(np.concatenate(used, axis=1))
 
     def raw(images: Labelled) -> Any:
-        return _by_parts(images, lambda part: unit_norm(plain_rows(part, side=SIDE)))
+        return _by_parts(images, untaught)
 
     @cache
     def projection() -> Any:
         assert fitted is not None, "listed only where there are training images"
-        known = plain_rows(fitted.rows[:], side=SIDE)
+        known = plain_rows(fitted.rows[:])
         return fit_pca(known, min(64, *known.shape))
 
     def components(images: Labelled) -> Any:
-        return _by_parts(
-            images, lambda part: unit_norm(projection().transform(plain_rows(part, side=SIDE)))
-        )
+        return _by_parts(images, lambda part: unit_norm(projection().transform(plain_rows(part))))
 
     found = {baseline_of(data): raw}
     found |= {"PCA-64": components} if fitted is not None else {}

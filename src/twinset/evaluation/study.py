@@ -15,7 +15,7 @@ from twinset.data.labelled import Labelled
 from twinset.data.parts import Parts
 from twinset.data.split import comparable
 from twinset.errors import DataError
-from twinset.evaluation.baselines import baseline_of, plain_rows
+from twinset.evaluation.baselines import baseline_of, untaught
 from twinset.evaluation.crossfit import cross_calibrated, crossfit
 from twinset.evaluation.evaluate import calibration_of, evaluate
 from twinset.evaluation.folds import (
@@ -30,7 +30,6 @@ from twinset.evaluation.folds import (
     run_units,
 )
 from twinset.files import plain, write_bytes, write_json
-from twinset.metrics.baselines import unit_norm
 from twinset.metrics import intervals
 from twinset.metrics.intervals import NORMAL, Ends, Interval, t_interval
 from twinset.metrics.measure import RATES, Measurements, measure, transfer
@@ -206,7 +205,7 @@ def _judge_fold(
     if not all(comparable(unseen.labels)):
         unseen, pixels = Part(model.embed(held), held.labels), held
     found = measure(unseen, calibration=calibration_of(model), seed=model.recipe.seed)
-    raw = Part(unit_norm(plain_rows(pixels.rows)), pixels.labels)
+    raw = Part(untaught(pixels.rows[:]), pixels.labels)
     baseline = measure(raw, with_bands=False, hardest=0)
     result = _told(found) | {
         "baseline": _records(baseline) + _unseen(raw),
