@@ -16,7 +16,8 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled
 from twinset.data.load import DEFAULT, Origin, load_parts, write_members
 from twinset.data.pair_tables import read_pair_table
-from twinset.data.parts import Parts, settled
+from twinset.data.parts import Parts
+from twinset.data.purpose import settled
 from twinset.data.sources import is_path, source_for
 from twinset.data.split import comparable
 from twinset.errors import DataError, TrainingError, TwinsetError, UnfinishedError

@@ -20,7 +20,8 @@ from twinset.data.decoding.decode import Preprocessing
 from twinset.data.image_sources import as_keys
 from twinset.data.labelled import LabelledImages, VectorInput
 from twinset.data.pair_parts import kinds_of
-from twinset.data.parts import Parts, divide, left_out_by
+from twinset.data.parts import Parts, divide
+from twinset.data.purpose import left_out_by
 from twinset.data.sources import is_path
 from twinset.data.split import comparable
 from twinset.errors import DataError, ModelError, reason

@@ -30,7 +30,7 @@ from twinset import tables
 from twinset.cores import cores
 from twinset.data.labelled import Labelled
 from twinset.data.pair_parts import pairs_of, too_few, turns_of_pairs
-from twinset.data.parts import MANY_CLASSES, left_out_by, settled
+from twinset.data.purpose import MANY_CLASSES, left_out_by, settled
 from twinset.data.split import Turns, take_turns
 from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.candidates import Candidate, Features, candidates_for

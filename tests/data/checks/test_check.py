@@ -13,7 +13,8 @@ from twinset.data.checks.findings import SEVERITIES, about_classes, about_leaks,
 from twinset.data.checks.near_duplicates import Duplicates, find_duplicates, judge_duplicates
 from twinset.data.image_sources import Remark, Skipped, StoredPixels
 from twinset.data.labelled import LabelledImages
-from twinset.data.parts import divide, left_out_by
+from twinset.data.parts import divide
+from twinset.data.purpose import left_out_by
 from twinset.recipe import Recipe
 
 RNG = np.random.default_rng(0)

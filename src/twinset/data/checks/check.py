@@ -39,7 +39,8 @@ from twinset.data.data_set import listing_of, loaded
 from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
-from twinset.data.parts import division_of, usually_left_out, wishes
+from twinset.data.parts import division_of, wishes
+from twinset.data.purpose import usually_left_out
 from twinset.data.split import trainable
 from twinset.errors import DataError
 from twinset.files import write_bytes
@@ -247,13 +248,12 @@ def _about_division(data: LabelledImages, found: Duplicates) -> Iterator[Finding
     """Tell what a training would make of so many images, by the judgement that it asks itself."""
     if data.judged is None and not trainable(data.labels):  # told of the classes
         return
-    holdout = plain_values(USUAL)["holdout"]
-    how: Any = {"by": usually_left_out(data.labels), "crossed": holdout == "cross"}
+    holdout, by = plain_values(USUAL)["holdout"], usually_left_out(data.labels)
+    how: Any = {"by": by, "crossed": holdout == "cross", "together": found.together()}
     try:
-        division = division_of(data, wishes(holdout), together=found.together(), **how)
+        division = division_of(data, wishes(holdout), **how)
     except DataError as error:
-        yield Finding("error", DIVISION, str(error), 1)
-        return
+        return (yield Finding("error", DIVISION, str(error), 1))
     for note in division.notes:
         yield Finding("note", DIVISION, f"{note[:1].upper()}{note[1:]}.", 1)
 

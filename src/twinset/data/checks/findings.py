@@ -13,7 +13,7 @@ from twinset.data.checks.near_duplicates import FLAT, Alike, Duplicates, Judged,
 from twinset.data.image_sources import Skipped
 from twinset.data.labelled import LabelledImages
 from twinset.data.names import shown
-from twinset.data.parts import MANY_CLASSES
+from twinset.data.purpose import MANY_CLASSES
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
