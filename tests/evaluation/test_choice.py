@@ -10,7 +10,13 @@ from twinset.errors import DataError
 from twinset.evaluation.choice import choose
 from twinset.evaluation.crossfit import crossfit
 
-CLOSED = ["features, as they are", "features, centred", "features, whitened", "features, LDA"]
+CLOSED = [
+    "features, as they are",
+    "features, centred",
+    "features, Euclidean",
+    "features, whitened",
+    "features, LDA",
+]
 
 
 def features(noise, *, classes=24, size=8, dim=8, seed=0):
@@ -93,10 +99,24 @@ def test_a_trained_candidate_is_tried_while_there_is_time():
 def test_photos_are_judged_by_pixels_and_by_what_a_pretrained_network_finds(stripes):
     found = choose(stripes, choice={"budget": 0})
     names = [row.candidate.name for row in found.rows]
-    assert names[:3] == ["pixels", "pixels, centred", "pretrained"]
+    assert names[:4] == ["pixels", "pixels, centred", "pixels, Euclidean", "pretrained"]
     assert all((row.auc is None) == row.candidate.trains for row in found.rows)
     assert "which takes" in found.rows[-1].left_out, "a network on a CPU"
     assert found.chosen.startswith("pixels"), "three classes that pixels tell apart at once"
+
+
+def test_where_brightness_alone_tells_things_apart_it_counts():
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 24
+    bright = 20 + 9 * labels[:, None, None]
+    texture = rng.uniform(0.95, 1.05, size=(120, 16, 16))
+    names = tuple(f"field {k}" for k in range(24))
+    data = twinset.LabelledImages((bright * texture).astype(np.uint8), labels, names)
+    found = choose(data, choice={"budget": 0})
+    auc = {row.candidate.name: row.auc.value for row in found.rows if row.auc is not None}
+    assert auc["pixels"] < 0.6, "at length 1 there is noise alone"
+    assert auc["pixels, Euclidean"] > 0.99
+    assert next(row for row in found.rows if row.candidate.name == found.chosen).auc.value > 0.98
 
 
 def test_too_few_images_are_refused_before_anything_is_fitted():

@@ -222,6 +222,7 @@ CASES = {
         [keras.Input((13, 11, 3)), L.Conv2D(2, 3), L.Flatten(), L.Dense(3)]
     ),
     "nested": lambda: _end(_chain(L.Conv2D(2, 3, activation="relu")), L.MaxPooling2D()),
+    "lengths kept": lambda: _chain(L.Flatten(), networks.UnitNorm(3.0), shape=(4, 4)),
     "gray": lambda: networks.conv((28, 28), widths=(4, 8), embedding=6, seed=0),
     "colour": lambda: networks.conv((33, 37, 3), widths=(4, 8), dropout=0.1, seed=0),
     "mlp": lambda: networks.mlp((6, 5), units=(8, 4), normalize=True, linear=True, seed=0),

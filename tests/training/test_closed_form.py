@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
 
 import twinset
 from twinset.errors import DataError, RecipeError
 from twinset.metrics.pairs import auc, curve_of_pairs
 from twinset.training.closed_form import fit_head
 
-KINDS = ("plain", "centred", "whitened", "lda")
+KINDS = ("plain", "centred", "euclidean", "whitened", "lda")
 
 
 def classes(seed=0, count=6, size=20, dim=5, noise=(4, 1, 1, 1, 0.2)):
@@ -35,6 +37,22 @@ def test_plain_and_centred_are_what_a_person_computes():
     centred = fit_head(rows, labels, "centred")
     np.testing.assert_allclose(centred.mean, [4, 3])
     np.testing.assert_allclose(centred([[5, 3], [4, 8]]), [[1, 0], [0, 1]], atol=1e-6)
+
+
+def test_euclidean_keeps_distances_that_length_1_would_lose():
+    rows = np.array([[1, 1], [2, 2], [4, 4], [-7, -7]], np.float32)  # one direction, four lengths
+    head = fit_head(rows, [0, 0, 1, 1], "euclidean")
+    # about their mean 0, of squared lengths 2, 8, 32 and 98, of which the mean is 35
+    assert head.beside == pytest.approx(3 * 35**0.5)
+    np.testing.assert_allclose(head([[0, 0]]), [[0, 0, 1]], atol=1e-6)
+    spread = np.random.default_rng(0).uniform(size=(60, 20)).astype(np.float32)
+    apart = pdist(fit_head(spread, range(60), "euclidean")(spread))
+    assert spearmanr(apart, pdist(spread)).statistic > 0.99
+    parts = fit_head(rows, [0, 0, 1, 1], "euclidean", sizes=(1, 1), weights=(1, 0))
+    assert parts.beside == pytest.approx(3)
+    np.testing.assert_allclose(
+        parts(rows), fit_head(rows[:, :1], range(4), "euclidean")(rows[:, :1]), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", ["whitened", "lda"])

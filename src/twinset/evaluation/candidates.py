@@ -202,6 +202,7 @@ def _head(kind: str, weights: Sequence[float] = ()) -> dict[str, Any]:
 _OF_IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("pixels", {"encoder": _PIXELS, "head": _head("plain")}),
     ("pixels, centred", {"encoder": _PIXELS, "head": _head("centred")}),
+    ("pixels, Euclidean", {"encoder": _PIXELS, "head": _head("euclidean")}),
     ("pretrained", {"encoder": _PARTS, "head": _head("plain", _POOLED)}),
     ("pretrained, centred", {"encoder": _PARTS, "head": _head("centred", _POOLED)}),
     ("pretrained, whitened", {"encoder": _PARTS, "head": _head("whitened", _POOLED)}),
@@ -214,6 +215,7 @@ _OF_FEATURES: tuple[tuple[str, dict[str, Any]], ...] = tuple(
     for words, kind in (
         ("as they are", "plain"),
         ("centred", "centred"),
+        ("Euclidean", "euclidean"),
         ("whitened", "whitened"),
         ("LDA", "lda"),
     )

@@ -275,8 +275,13 @@ def _normalization(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tenso
     return writer.scale_shift(tensors[0], scale, -mean * scale)
 
 
-def _unit_norm(writer: Writer, _: Layer, tensors: list[Tensor]) -> Tensor:
+def _unit_norm(writer: Writer, layer: Layer, tensors: list[Tensor]) -> Tensor:
     (x,) = tensors
+    beside = getattr(layer, "beside", 0.0)  # Keras' own has none
+    if beside:
+        pads = writer.constant([0] * (2 * len(x.shape) + 1) + [1], np.int64)  # after the last axis
+        wider = (*x.shape[:-1], x.shape[-1] + 1)
+        x = Tensor(writer.node("Pad", x.name, pads, writer.constant(beside)), wider)
     # x / √Σx², and 0 where Σx² is no more than 10⁻²⁴, as `losses.batch.unit` has it
     squared = writer.node("ReduceSumSquare", x.name, axes=[-1], keepdims=1)
     alive = writer.node("Greater", squared, writer.constant(1e-24))

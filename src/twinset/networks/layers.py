@@ -120,11 +120,17 @@ class Frozen(keras.layers.Layer):
 class UnitNorm(keras.layers.Layer):
     """A layer that divides each embedding by its length.
 
-    y = x / ‖x‖₂, for rows (n, d); of the inputs' dtype.
+    y = x / ‖x‖₂, for rows (n, d); of the inputs' dtype. With `beside`, y = (x, beside) /
+    ‖(x, beside)‖₂ of d + 1 numbers: then lengths of x count as well, as distances of y follow those
+    of x where `beside` is large against these.
 
     A zero vector has no direction: it stays zero and gets the gradient 0, where the plain formula
     gives 0/0 = NaN, and `keras.layers.UnitNormalization` a gradient of 10⁶ that throws the weights
     far away. Computes in float32 at least: in float16 squares of 256 overflow.
+
+    Args:
+        beside: a coordinate that all rows share; 0 for none.
+        **kwargs: of `keras.layers.Layer`.
 
     Example:
         >>> import numpy as np
@@ -133,9 +139,20 @@ class UnitNorm(keras.layers.Layer):
         [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
 
+    def __init__(self, beside: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.beside = float(beside)
+
     def call(self, inputs: Any) -> Any:
         """Normalise the rows."""
-        return ops.cast(unit(wide(inputs)), inputs.dtype)
+        x = wide(inputs)
+        if self.beside:
+            x = ops.concatenate([x, ops.full_like(x[..., :1], self.beside)], axis=-1)
+        return ops.cast(unit(x), inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what makes a layer like this one."""
+        return {**super().get_config(), "beside": self.beside}
 
 
 @keras.saving.register_keras_serializable("twinset")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
@@ -23,7 +23,7 @@ from twinset.errors import DataError
 from twinset.settings import Count, NotNegative, Section
 
 Floats: TypeAlias = NDArray[np.float64]
-Kind: TypeAlias = Literal["trained", "plain", "centred", "whitened", "lda"]
+Kind: TypeAlias = Literal["trained", "plain", "centred", "euclidean", "whitened", "lda"]
 Bases: TypeAlias = MutableMapping[tuple[bytes, int], NDArray[np.float32]]
 
 # Features up to which the covariance is taken of all, and principal directions that are kept of
@@ -31,6 +31,9 @@ Bases: TypeAlias = MutableMapping[tuple[bytes, int], NDArray[np.float32]]
 LARGEST, DIRECTIONS = 512, 256
 # Images that the principal directions are taken from, spread evenly: more change nothing.
 SAMPLE = 2000
+# The constant beside features whose lengths count, in their mean length: angles of up to 18° are
+# nearly in proportion to distances, and float32 still tells them apart to 10⁻⁶.
+BESIDE = 3.0
 # Eigenvalues below this share of the largest are noise of float32.
 NOISE = 1e-10
 
@@ -39,13 +42,15 @@ class Head(Section):
     """What turns the features of a frozen network into an embedding.
 
     "trained" is the recipe's loss and epochs. The others are closed form, and end at length 1:
-    "plain" takes the features as they are; "centred" subtracts their mean; "whitened" also makes
-    the covariance within classes the unit matrix, so that what varies between images of one thing
-    counts little; "lda" keeps of that the directions in which classes differ most. A network that
-    learns all the same (encoder.freeze = false) begins with a head that is "whitened" or "lda".
+    "plain" takes the features as they are; "centred" subtracts their mean; "euclidean" puts a
+    constant beside them as well, so that their lengths count (of pixels, how bright an image is);
+    "whitened" makes the covariance within classes of centred features the unit matrix, so that
+    what varies between images of one thing counts little; "lda" keeps of that the directions in
+    which classes differ most. A network that learns all the same (encoder.freeze = false) begins
+    with a head that is "whitened" or "lda".
 
     Args:
-        kind: "trained", "plain", "centred", "whitened" or "lda".
+        kind: "trained", "plain", "centred", "euclidean", "whitened" or "lda".
         shrinkage: how far the covariance within classes is drawn towards a multiple of the unit
             matrix: "auto" by the formula of Ledoit and Wolf; or a number s ≥ 0, for C + s·m·I with
             m the mean eigenvalue of C.
@@ -62,16 +67,22 @@ class Head(Section):
 
 @dataclass(frozen=True, eq=False)
 class ClosedForm:
-    """A map e = unit((x − mean) · matrix) from features (n, f) to embeddings (n, d)."""
+    """A map e = unit((x − mean) · matrix, beside) from features (n, f) to embeddings (n, d)."""
 
     mean: NDArray[np.float32]  # (f,)
     matrix: NDArray[np.float32] | None  # (f, d); None for the unit matrix
+    beside: float = 0.0  # where it is not 0, a coordinate of all embeddings before unit length
+
+    def linear(self, features: ArrayLike) -> NDArray[np.float32]:
+        """Map features before anything is put beside them, and before unit length."""
+        x: NDArray[np.float32] = np.asarray(features, np.float32) - self.mean
+        return x if self.matrix is None else x @ self.matrix
 
     def __call__(self, features: ArrayLike) -> NDArray[np.float32]:
         """Embed features: (n, f) to (n, d), float32."""
-        x = np.asarray(features, np.float32) - self.mean
-        if self.matrix is not None:
-            x = x @ self.matrix
+        x = self.linear(features)
+        if self.beside:
+            x = np.concatenate([x, np.full((len(x), 1), self.beside, x.dtype)], axis=1)
         length = np.linalg.norm(x, axis=1, keepdims=True)
         found: NDArray[np.float32] = x / np.maximum(length, np.float32(1e-12))
         return found
@@ -95,6 +106,7 @@ def fit_head(
 
     - "plain": e = unit(x).
     - "centred": e = unit(x − μ).
+    - "euclidean": e = unit((x − μ, c)), c three times the root of the mean of ‖x − μ‖².
     - "whitened": e = unit((x − μ) C^(−1/2)).
     - "lda": e = unit((x − μ) W), W the d leading solutions of B w = λ C w with wᵀ C w = 1.
 
@@ -122,23 +134,41 @@ def fit_head(
             f"Expected a weight for each of {len(sizes)} features, one above 0 at least. "
             f"Received {chosen}: change head.weights or encoder.features."
         )
-    if len(sizes) == 1:
-        return _part(x, codes, kind, shrinkage, dim, bases)
+    if len(sizes) > 1:
+        head = _joined(x, codes, kind, shrinkage, dim, bases, sizes, chosen)
+    else:
+        head = _part(x, codes, kind, shrinkage, dim, bases)
+    return replace(head, beside=BESIDE * _length(head, x)) if kind == "euclidean" else head
+
+
+def _joined(
+    x: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    kind: Kind,
+    shrinkage: object,
+    dim: int,
+    bases: Bases | None,
+    sizes: Sequence[int],
+    weights: Sequence[float],
+) -> ClosedForm:
     # One matrix for all, of blocks. Parts have length 1 on average and not for each image:
     # measured no worse, and the whole stays one linear layer.
     parts = np.split(x, np.cumsum(sizes)[:-1], axis=1)
     means, blocks = [], []
-    for part, most, weight in zip(parts, _shared(sizes, chosen, dim), chosen, strict=True):
+    for part, most, weight in zip(parts, _shared(sizes, weights, dim), weights, strict=True):
         if not weight:
             means.append(np.zeros(part.shape[1], np.float32))
             blocks.append(np.zeros((part.shape[1], 0), np.float32))
             continue
         head = _part(part, codes, kind, shrinkage, most, bases)
         matrix = np.eye(part.shape[1], dtype=np.float32) if head.matrix is None else head.matrix
-        length = float(np.sqrt(np.square((part - head.mean) @ matrix).sum(axis=1).mean()))
         means.append(head.mean)
-        blocks.append(matrix * np.float32(weight / max(length, 1e-12)))
+        blocks.append(matrix * np.float32(weight / max(_length(head, part), 1e-12)))
     return ClosedForm(np.concatenate(means), np.asarray(block_diag(*blocks), np.float32))
+
+
+def _length(head: ClosedForm, rows: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.square(head.linear(rows)).sum(axis=1).mean()))
 
 
 def _shared(sizes: Sequence[int], weights: Sequence[float], dim: int) -> list[int]:
@@ -162,7 +192,7 @@ def _part(
     if kind == "plain":
         return ClosedForm(np.zeros(rows.shape[1], np.float32), None)
     mean = rows.mean(axis=0, dtype=np.float64)
-    if kind == "centred":
+    if kind in ("centred", "euclidean"):
         return ClosedForm(mean.astype(np.float32), None)
     centred = rows - mean.astype(np.float32)
     basis = _kept(centred, LARGEST if kind == "lda" else min(dim, LARGEST), bases)

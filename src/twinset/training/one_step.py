@@ -39,7 +39,7 @@ def check_frozen(recipe: Recipe) -> None:
         )
     kind = recipe.head.kind
     if tunes(recipe) and (
-        kind in ("plain", "centred") or (recipe.encoder.units and kind != "trained")
+        kind in ("plain", "centred", "euclidean") or (recipe.encoder.units and kind != "trained")
     ):
         raise RecipeError(
             "Expected head.kind = 'whitened' or 'lda', and no encoder.units, to begin the "
@@ -50,7 +50,7 @@ def check_frozen(recipe: Recipe) -> None:
         raise RecipeError(
             f"Expected a head in closed form for encoder.name = {recipe.encoder.name!r}, which has "
             "nothing to train. Received head.kind = 'trained': take 'plain', 'centred', "
-            "'whitened' or 'lda'."
+            "'euclidean', 'whitened' or 'lda'."
         )
 
 
@@ -113,7 +113,7 @@ def attached(trunk: keras.Model, head: ClosedForm) -> keras.Model:
         )
         x = layer(x)
         layer.set_weights([head.mean, np.ones_like(head.mean)])
-    encoder = keras.Model(trunk.inputs, UnitNorm(name="unit")(x), name=trunk.name)
+    encoder = keras.Model(trunk.inputs, UnitNorm(head.beside, name="unit")(x), name=trunk.name)
     encoder.trainable = False
     return encoder
 
