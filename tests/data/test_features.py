@@ -158,8 +158,8 @@ def test_a_table_beside_must_be_there_and_fit():
     Path("pets.csv").write_text("label\ncat\n", "utf-8")
     with pytest.raises(DataError, match=r"pets.csv: expected 6 rows, one per vector. Received 1"):
         load_features("pets.npy")
-    Path("pets.csv").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match=r"pets.csv, line 1: expected text in UTF-8"):
+    Path("pets.csv").write_bytes(b"label\n\xff\xfe\n")
+    with pytest.raises(DataError, match=r"pets.csv, line 2: expected text in UTF-8"):
         load_features("pets.npy")
 
 

@@ -8,6 +8,7 @@ import gc
 import importlib
 import inspect
 import io
+import logging
 import os
 import pkgutil
 import signal
@@ -93,6 +94,8 @@ def main() -> None:
     gc.set_threshold(10_000)
     # and when all ends, to look through what Keras and JAX hold would take most of a second
     atexit.register(gc.freeze)
+    # what Pillow complains of, we say by the name of the file
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     # closed by who started us (`>&-`, a service): what is printed goes nowhere
     if sys.stdout is None or sys.stderr is None:
         nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as we run

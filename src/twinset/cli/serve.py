@@ -53,10 +53,12 @@ def serve(args: Namespace) -> int:
 
 
 def _run(args: Namespace, token: str | None) -> None:
-    for package in ("fastapi", "httpx", "prometheus_client", "python_multipart", "uvicorn"):
-        require(package, "serve", "the server", DataError)
-    from twinset.server.limits import Limits
-    from twinset.server.running import serve as run
+    try:
+        from twinset.server.limits import Limits
+        from twinset.server.running import serve as run
+    except ModuleNotFoundError as error:
+        require((error.name or "twinset").partition(".")[0], "serve", "the server", DataError)
+        raise
 
     def ready(url: str) -> None:
         gc.freeze()

@@ -510,7 +510,7 @@ def test_an_empty_file():
 
 @pytest.mark.parametrize(
     "content",
-    [b"a", b"\0" * 100, b"just text\n" * 50, b"<!DOCTYPE html><html></html>", b"\x89PNG\r\n\x1a"],
+    [b"a", b"\0" * 100, b"just text\n" * 50, b"\x89PNG\r\n\x1a"],
 )
 def test_what_is_no_image(content):
     Path("text.png").write_bytes(content)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import logging
 import os
 import threading
 import warnings
@@ -203,8 +202,6 @@ _FOREIGN = (
     (0, b"MM", _BANDS),
     (0, b"<", "text, such as a page of the Web in place of the image, or SVG"),
 )
-# Pillow's complaints reach the terminal only where the program that imports this asks for them.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _HEAD_BYTES = 2**20
 
