@@ -167,9 +167,10 @@ def random_bits(seed: Any, draw: Any, shape: Sequence[Any]) -> Any:
     start = _mix(_low(_word(draw) + _mix(_word(seed))))
     stride = ops.bitwise_or(_mix(ops.bitwise_xor(start, _word(0x9E3779B9))), _word(1))
     counter = ops.reshape(ops.arange(math.prod(shape), dtype=_WORD), tuple(shape))
-    if len(_places) == shape[0]:  # row i is that of another place
+    if len(_places) and len(_places) == shape[0]:  # row i is that of another place
         row = math.prod(shape[1:])
-        away = _word(ops.cast(_places, _WORD)) * _word(row) - counter.reshape(shape[0], row)[:, 0]
+        own = ops.reshape(counter, (shape[0], row))[:, 0]
+        away = _word(ops.cast(_places, _WORD)) * _word(row) - own
         counter = counter + ops.reshape(away, (-1, *(1 for _ in shape[1:])))
     return _mix(_low(start + _times(counter, stride)))
 

@@ -93,8 +93,9 @@ class PairTask:
         losses = self._loss.call(ops.maximum(targets, 0), apart)
         both = ops.reshape(weight * ops.stack([losses, apart]), (2, self.parts, -1))
         shares = ops.sum(both, axis=-1) / ops.sum(weight)
-        loss, spread = shares if self.parts > 1 else shares[:, 0]
-        return loss, spread
+        if self.parts == 1:
+            shares = shares[:, 0]
+        return shares[0], shares[1]
 
 
 class BatchTask:
