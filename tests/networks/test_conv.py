@@ -11,7 +11,7 @@ from keras import ops
 
 import twinset
 from twinset import networks
-from twinset.networks.conv import CHANNELS, by_product, by_shifts, by_tiles
+from twinset.networks.conv import by_product, by_shifts
 from twinset.training import keras_engine as host_memory
 from twinset.training.keras_engine import FreedMemory
 
@@ -57,58 +57,6 @@ def test_a_product_is_the_convolution(size, kernel, strides, padding, seed):
     np.testing.assert_allclose(found, expected, atol=1e-4)
     keras_own = ops.convert_to_numpy(ops.conv(x, weights, strides=strides, padding=padding))
     np.testing.assert_allclose(found, keras_own, atol=1e-4)
-
-
-@pytest.mark.parametrize("size", [(4, 4), (7, 6), (2, 9)])
-def test_tiles_are_the_convolution(size):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(2, *size, 3)).astype("float32")
-    weights = rng.normal(size=(3, 3, 3, 5)).astype("float32")
-    found = ops.convert_to_numpy(by_tiles(ops.convert_to_tensor(x), weights))
-    expected = slow(x, weights, (1, 1), "same")
-    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
-
-
-@pytest.mark.skipif(not JAX, reason="JAX's gradients")
-def test_tiles_have_the_gradients_of_products():
-    import jax
-
-    rng = np.random.default_rng(0)
-    x, kernel, slope = (
-        rng.normal(size=shape).astype("float32")
-        for shape in ((2, 7, 4, 8), (3, 3, 8, 6), (2, 7, 4, 6))
-    )
-    found = jax.vjp(by_tiles, x, kernel)[1](slope)
-    expected = jax.vjp(lambda *given: by_product(*given, (1, 1), "same"), x, kernel)[1](slope)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-5 * np.abs(other).max())
-
-
-@pytest.mark.parametrize(
-    ("size", "filters", "settings", "pays"),
-    [
-        ((4, 4), CHANNELS, {}, True),
-        ((7, 7), CHANNELS, {}, True),
-        ((7, 7), CHANNELS - 1, {}, False),
-        ((5, 5), CHANNELS, {}, False),  # four tiles for little more than one
-        ((7, 7), CHANNELS, {"strides": 2}, False),
-        ((7, 7), CHANNELS, {"kernel_size": 5}, False),
-        ((7, 7), CHANNELS, {"padding": "valid"}, False),
-        ((7, 7), CHANNELS, {"dtype": "mixed_bfloat16"}, False),
-    ],
-)
-def test_tiles_where_they_pay(size, filters, settings, pays, monkeypatch):
-    x = np.random.default_rng(0).normal(size=(2, *size, CHANNELS)).astype("float32")
-    layer = networks.Convolution(filters, **{"kernel_size": 3, "padding": "same"} | settings)
-    monkeypatch.setattr(LAYER, "_on_cpu_by_jax", lambda: True)
-    monkeypatch.setattr(LAYER, "_several_devices", lambda: False)
-    asked = []
-    monkeypatch.setattr(LAYER, "by_tiles", lambda *given: (asked.append(1), by_tiles(*given))[1])
-    found = ops.convert_to_numpy(layer(x, training=True))
-    assert bool(asked) == pays
-    at_rest = ops.convert_to_numpy(layer(x))
-    rough = layer.compute_dtype != "float32"
-    np.testing.assert_allclose(found, at_rest, atol=(5e-2 if rough else 1e-5) * abs(at_rest).max())
 
 
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 2)])

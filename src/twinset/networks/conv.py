@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
 from twinset.errors import RecipeError
 from twinset.networks.dense import MOMENTUM, embed
@@ -20,30 +17,6 @@ from twinset.settings import Count, CountOrNone, Share, Units, named
 # The last stage is averaged down to at most so many cells each way. Each cell keeps its place in
 # the embedding: on aligned pictures that is worth more than the few weights it takes.
 GRID = 4
-
-# 36 products give 4 × 4 places of a 3 × 3 convolution, where the sums by definition take 144.
-# y = Aᵀ ((G k Gᵀ) ⊙ (Bᵀ x B)) A, with Lavin's and Gray's constants for 6 × 6 pixels x.
-TILE = 4
-_B = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ],
-    np.float32,
-)
-_G = np.array(
-    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.float32
-) / np.float32(24)
-_A = np.array(
-    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
-    np.float32,
-)
-# Of fewer channels, to turn them costs as much as the products save.
-CHANNELS = 64
 
 
 @named("conv")
@@ -152,9 +125,8 @@ class Convolution(keras.layers.Conv2D):
 
     XLA's gradient of a convolution on a CPU takes 10 to 40 times as long within a loop as on its
     own: a step of the encoder `conv` 4 s. Its matrix products are as fast in a loop as elsewhere:
-    0.21 s, where one direct step at a time takes 0.24. Convolutions of 3 × 3 over many channels
-    are fewer products yet, `by_tiles`. At rest, where nothing loops and no gradient is asked for,
-    Keras' way is the faster one.
+    0.21 s, where one direct step at a time takes 0.24. At rest, where nothing loops and no gradient
+    is asked for, Keras' way is the faster one.
 
     Args:
         *args: as for `keras.layers.Conv2D`; only channels last, without dilation or groups.
@@ -176,8 +148,6 @@ class Convolution(keras.layers.Conv2D):
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Convolve a batch (b, h, w, c)."""
         if training and self.groups == 1 and _quicker(self):
-            if _tiles_pay(self, inputs):
-                return _finished(self, by_tiles(inputs, self.kernel))
             return _finished(self, by_product(inputs, self.kernel, self.strides, self.padding))
         return super().call(inputs)
 
@@ -226,54 +196,6 @@ def by_product(x: Any, kernel: Any, strides: tuple[int, int], padding: str) -> A
     width = kernel.shape[3]
     flat = ops.reshape(patches, (-1, patches.shape[-1]))
     return ops.reshape(ops.matmul(flat, ops.reshape(kernel, (-1, width))), (-1, high, wide, width))
-
-
-def by_tiles(x: Any, kernel: Any) -> Any:
-    """Convolve images (b, h, w, c) with a kernel (3, 3, c, d), of stride 1 and "same" padding.
-
-    As products for each of 36 points, by tiles of 4 × 4 places; within 10⁻⁵ of the largest result.
-
-    Reference:
-        Lavin, Gray (2016), Fast Algorithms for Convolutional Neural Networks.
-    """
-    # Dimensions stay apart: several devices may share b. u, v: points of a tile; s, t: tiles.
-    (rows, up), (columns, left) = _points(x.shape[1]), _points(x.shape[2])
-    turned = ops.einsum("uvij,ijcd->uvcd", np.einsum("ui,vj->uvij", _G, _G), kernel)
-    x = ops.einsum("vtw,usbwc->uvtsbc", columns, ops.einsum("ush,bhwc->usbwc", rows, x))
-    y = ops.einsum("uvtsbc,uvcd->uvtsbd", x, turned)
-    y = ops.einsum("wvt,uvtsbd->wusbd", left, y)
-    return ops.einsum("hus,wusbd->bhwd", up, y)
-
-
-def _points(length: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    # what makes pixels along one axis into the points of each tile, (6, tiles, length), and the
-    # points into pixels, (length, 6, tiles); what lies outside of the image is 0
-    tiles = -(-length // TILE)
-    there = np.zeros((len(_B), tiles, TILE * tiles + 2), np.float32)
-    back = np.zeros((TILE * tiles, len(_B), tiles), np.float32)
-    for tile in range(tiles):
-        first = TILE * tile
-        there[:, tile, first : first + len(_B)] = _B
-        back[first : first + TILE, :, tile] = _A
-    return there[:, :, 1 : length + 1], back[:length]
-
-
-def _tiles_pay(layer: Any, x: Any) -> bool:
-    few = min(x.shape[-1], layer.filters) < CHANNELS
-    own = (layer.kernel_size, layer.strides, layer.padding) == ((3, 3), (1, 1), "same")
-    # in 16 bits the sums and differences would leave too few digits
-    if few or not own or layer.compute_dtype != "float32" or _several_devices():
-        return False
-    places = math.prod(x.shape[1:3])
-    products = math.prod(-(-length // TILE) for length in x.shape[1:3]) * _B.size
-    return bool(2 * products <= 9 * places)
-
-
-def _several_devices() -> bool:
-    # which would tell each other the kernel's gradient at 36 points in place of 9
-    import jax
-
-    return bool(jax.device_count() > 1)
 
 
 def _shifted(
