@@ -85,7 +85,11 @@ class Gallery:
         since = store.since("")
         dim = store.signature.dim
         ids, vectors, numbers, places = _references(since, column, where, known, dim)
-        return cls(since.version, Matrix(vectors), ids, numbers, places, known)
+        found = cls(since.version, Matrix(vectors), ids, numbers, places, known)
+        # as distances are joined, so that those of a query need not be put in that order
+        order = found.rows[found.layers.order]
+        ids = [ids[at] for at in order.tolist()]
+        return cls(since.version, Matrix(vectors[order]), ids, numbers[order], places[order], known)
 
     def follow(self, store: Store, column: str, where: tuple[Condition, ...] = ()) -> Gallery:
         """Return what this gallery became, of which only what has changed is read."""
@@ -154,9 +158,10 @@ class Gallery:
         return Layers(self.codes)
 
     @cached_property
-    def layered(self) -> Ints:
-        """Rows of the matrix in this order, (n,)."""
-        return self.rows[self.layers.order]
+    def layered(self) -> Ints | None:
+        """Rows of the matrix in this order, (n,); None where they lie so."""
+        order = self.rows[self.layers.order]
+        return None if np.array_equal(order, np.arange(len(self.ids))) else order
 
     @cached_property
     def spreads(self) -> Floats:
@@ -271,7 +276,8 @@ def rank(views: Sequence[View], k: int, *, together: bool = False) -> Iterator[R
         rough, error = np.zeros((1, 1)), 0.0
         for part in parts:
             apart, off = part.gallery.apart(part.queries)
-            apart = np.take(apart, order, axis=1)
+            if order is not None:
+                apart = np.take(apart, order, axis=1)
             rough = rough + part.joined(apart, first.codes, slice(None), together)
             error += part.share * off
         for row, each in enumerate(rough):
