@@ -150,6 +150,7 @@ def at_once(script, count, last):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env=os.environ | ({"NPROC": "1"} if count > 1 else {}),  # as the command has it
         )
         for index in range(count)
     ]
