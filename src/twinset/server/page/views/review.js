@@ -1,5 +1,5 @@
 // Review: the pairs most worth a decision, one at a time, answered by a key or a thumb.
-import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
 import { image, thumbnail, token, useAnswer, call } from "../api.js";
 import { far, percent, t, told } from "../language.js";
 import { useSaid } from "../parts/announce.js";
@@ -92,7 +92,8 @@ function Questions({ review, model, onAsk, onNext, onDenied }) {
   const keys = { s: () => answered(true), d: () => answered(false), " ": () => answered(null), arrowright: () => answered(null), u: undo };
   const now = useRef();
   now.current = keys;
-  useEffect(() => {
+  // before the pair is seen, not after: a quick key would be lost
+  useLayoutEffect(() => {
     const press = (event) => {
       const act = now.current[event.key.toLowerCase()];
       // a held key would answer what nobody has seen; a shortcut of the browser is none of ours
