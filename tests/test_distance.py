@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 import oracles
 import twinset
 from twinset import distance
-from twinset.errors import DataError
+from twinset.errors import DataError, RecipeError
 
 ROWS = hnp.arrays(
     np.float64, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-100, 100)
@@ -66,3 +66,5 @@ def test_cosines_are_distances_of_unit_vectors():
             twinset.to_cosine([0.5, wrong])
     with pytest.raises(DataError, match="cosine similarities, from -1 to 1. Received 1.5"):
         twinset.from_cosine(1.5)
+    with pytest.raises(RecipeError, match=r"fast': embeddings are compared by .* orders those of"):
+        twinset.Recipe.load("fast", distance="cosine")

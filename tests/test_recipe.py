@@ -241,6 +241,10 @@ def test_unknown_sections(key, words):
         ({"name": ""}, "name: string should have at least 1 character; received ''"),
         ({"name": 5}, "name: input should be a valid string; received 5"),
         ({"pairs": "all"}, "pairs: input should be 'tutorial' or 'batch'; received 'all'"),
+        (
+            {"distance": "cosine"},
+            "embeddings are compared by their Euclidean distance, .*: leave .*",
+        ),
         ({"loss": "triplet"}, "loss: expected a table of settings; received 'triplet'"),
         ({"augment.flip": 3}, "augment.flip: input should be 'auto' or .* boolean.*; received 3"),
         ({"loss.name": "triplet"}, "the loss 'triplet' needs pairs = 'batch': .*"),

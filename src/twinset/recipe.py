@@ -121,6 +121,17 @@ class Recipe(Section):
     head: Annotated[Section, Part(HEAD)] = _DEFAULTS
     choice: Annotated[Section, Part(CHOICE)] = _DEFAULTS
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_distance(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "distance" in values:  # people look for the cosine
+            raise ValueError(
+                "embeddings are compared by their Euclidean distance, which orders those of length "
+                "1 as the cosine does: leave `distance` out, and take `twinset.to_cosine` where a "
+                "cosine is due"
+            )
+        return values
+
     @model_validator(mode="after")
     def _fitting(self) -> Recipe:
         loss = LOSSES.load(self.loss.name)

@@ -64,17 +64,18 @@ COLUMNS = {
     "split": "of parts: train, val, test. Default: split or part, if there is one",
 }
 
-BY_ADDRESS = "also by address: s3://…, https://…."
+_ARCHIVE = "an archive of one (.zip, .tar, .tar.gz)"
+_BY_ADDRESS = "also by address: s3://…, https://…."
 A_SOURCE = (
-    "A folder of images, an archive of one (.zip, .tar, .tar.gz), or a table of images (.csv, "
-    f".tsv, .parquet){{}}; {BY_ADDRESS}"
+    f"A folder of images, {_ARCHIVE}, or a table of images (.csv, .tsv, .parquet){{}}; "
+    f"{_BY_ADDRESS}"
 )
 
 SHARED: dict[str, dict[str, Any]] = {
     "data": {
         "about": "The name of a data set (fashion-mnist), a folder with one subfolder of images "
-        "per class, in train/, val/ and test/ if you have such parts, an archive of one (.zip, "
-        f".tar, .tar.gz), or a table (.csv, .parquet) of image paths and labels; {BY_ADDRESS}"
+        f"per class, in train/, val/ and test/ if you have such parts, {_ARCHIVE}, or a table "
+        f"(.csv, .tsv, .parquet) of image paths and labels; {_BY_ADDRESS}"
     },
     "--pairs": {
         "about": "A table (.csv, .tsv, .parquet) of judged pairs: columns left and right, paths or "

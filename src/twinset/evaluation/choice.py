@@ -5,9 +5,9 @@
 
 Each candidate is fitted on most of the images, and judged on what was left out: whole classes where
 the model is for things that it has not seen, else images of each class. It is judged by the mean of
-AUC and MAP@R. The simplest candidate within one standard error of the best is taken: pixels (32 ×
-32 cells at most, at unit length) are among them, so the choice is never worse than doing nothing,
-as far as the images can tell.
+AUC and MAP@R. The simplest candidate within one standard error of the best is taken: pixels (of 32
+× 32 cells at most) are among them, so the choice is never worse than doing nothing, as far as the
+images can tell.
 
 Reference:
     Breiman, Friedman, Olshen, Stone (1984), Classification and Regression Trees (one standard

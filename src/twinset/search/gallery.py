@@ -64,17 +64,8 @@ class Gallery:
         self.version, self.matrix, self.ids = version, matrix, ids
         self._numbers, self._places, self._known = numbers, places, known
         self._room = matrix.vectors  # may reach beyond the rows
-        alive = np.flatnonzero(numbers >= 0)
-        # identities are numbered in the order in which they were first put in
-        first = np.full(len(known), _NEVER)
-        np.minimum.at(first, numbers[alive], places[alive])
-        self._present = np.argsort(first, kind="stable")[: np.count_nonzero(first < _NEVER)]
-        codes = np.empty(len(known), np.int64)
-        codes[self._present] = np.arange(len(self._present))
-        codes = codes[numbers[alive]]
-        order = np.lexsort((places[alive], codes))
-        self.rows: Ints = alive[order]  # of the references, those of one identity together, (n,)
-        self.codes: Ints = codes[order]  # number of each one's identity, ascending, (n,)
+        # rows of references, those of one identity together, and each one's identity, (n,) each
+        self._present, self.rows, self.codes = _grouped(numbers, places, len(known))
         values = list(known)
         self.names: tuple[Scalar, ...] = tuple(values[at][1] for at in self._present.tolist())
 
@@ -85,9 +76,9 @@ class Gallery:
         since = store.since("")
         dim = store.signature.dim
         ids, vectors, numbers, places = _references(since, column, where, known, dim)
-        found = cls(since.version, Matrix(vectors), ids, numbers, places, known)
         # as distances are joined, so that those of a query need not be put in that order
-        order = found.rows[found.layers.order]
+        _, rows, codes = _grouped(numbers, places, len(known))
+        order = rows[Layers(codes).order]
         ids = [ids[at] for at in order.tolist()]
         return cls(since.version, Matrix(vectors[order]), ids, numbers[order], places[order], known)
 
@@ -99,9 +90,7 @@ class Gallery:
         if since.changed is None:
             return Gallery.read(store, column, where)
         n, known = len(self.ids), self._known
-        ids, new, more, places = _references(
-            since, column, where, known, self.matrix.vectors.shape[1]
-        )
+        ids, new, more, places = _references(since, column, where, known, store.signature.dim)
         gone = np.isin(self._places, since.changed) | (self._places >= since.first)
         numbers = np.concatenate([np.where(gone, -1, self._numbers), more])
         dead = np.flatnonzero(numbers < 0)
@@ -210,6 +199,19 @@ class Gallery:
         np.sqrt(np.maximum(found, 0, out=found), out=found)
         # |√a − √b| ≤ √|a − b|; a key is rounded once more where ‖a‖² is added to it
         return found, float(np.sqrt(2 * matrix.slack(squares).max()))
+
+
+def _grouped(numbers: Ints, places: Ints, known: int) -> tuple[Ints, Ints, Ints]:
+    # identities in the order in which they were first put in, rows by identity, and its place there
+    alive = np.flatnonzero(numbers >= 0)
+    first = np.full(known, _NEVER)
+    np.minimum.at(first, numbers[alive], places[alive])
+    present = np.argsort(first, kind="stable")[: np.count_nonzero(first < _NEVER)]
+    codes = np.empty(known, np.int64)
+    codes[present] = np.arange(len(present))
+    codes = codes[numbers[alive]]
+    order = np.lexsort((places[alive], codes))
+    return present, alive[order], codes[order]
 
 
 def _references(

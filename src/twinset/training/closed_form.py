@@ -10,8 +10,9 @@ classes they beat what gradients find, and no seed changes them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
@@ -134,22 +135,17 @@ def fit_head(
             f"Expected a weight for each of {len(sizes)} features, one above 0 at least. "
             f"Received {chosen}: change head.weights or encoder.features."
         )
-    if len(sizes) > 1:
-        head = _joined(x, codes, kind, shrinkage, dim, bases, sizes, chosen)
-    else:
-        head = _part(x, codes, kind, shrinkage, dim, bases)
+    fit = partial(_part, kind=kind, shrinkage=shrinkage, bases=bases, codes=codes)
+    head = fit(x, dim) if len(sizes) == 1 else _joined(x, dim, sizes, chosen, fit)
     return replace(head, beside=BESIDE * _length(head, x)) if kind == "euclidean" else head
 
 
 def _joined(
     x: NDArray[np.float32],
-    codes: NDArray[np.int64],
-    kind: Kind,
-    shrinkage: object,
     dim: int,
-    bases: Bases | None,
     sizes: Sequence[int],
     weights: Sequence[float],
+    fit: Callable[[NDArray[np.float32], int], ClosedForm],
 ) -> ClosedForm:
     # One matrix for all, of blocks. Parts have length 1 on average and not for each image:
     # measured no worse, and the whole stays one linear layer.
@@ -160,7 +156,7 @@ def _joined(
             means.append(np.zeros(part.shape[1], np.float32))
             blocks.append(np.zeros((part.shape[1], 0), np.float32))
             continue
-        head = _part(part, codes, kind, shrinkage, most, bases)
+        head = fit(part, most)
         matrix = np.eye(part.shape[1], dtype=np.float32) if head.matrix is None else head.matrix
         means.append(head.mean)
         blocks.append(matrix * np.float32(weight / max(_length(head, part), 1e-12)))
@@ -183,10 +179,11 @@ def _shared(sizes: Sequence[int], weights: Sequence[float], dim: int) -> list[in
 
 def _part(
     rows: NDArray[np.float32],
+    dim: int,
+    *,
     codes: NDArray[np.int64],
     kind: Kind,
     shrinkage: object,
-    dim: int,
     bases: Bases | None,
 ) -> ClosedForm:
     if kind == "plain":

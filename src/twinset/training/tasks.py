@@ -181,7 +181,7 @@ class Job:
     def share(self, parts: int) -> NDArray[np.int64]:
         """Divide each batch among so many devices; tell where in it the images were before, (w,).
 
-        None where nobody may know: other layers that draw at random, and parts of a batch, go by
+        Empty where nobody may know: other layers that draw at random, and parts of a batch, go by
         the order.
         """
         ordered = self.micro_batch or any(

@@ -253,9 +253,9 @@ def _about_division(data: LabelledImages, found: Duplicates) -> Iterator[Finding
     try:
         division = division_of(data, wishes(holdout), **how)
     except DataError as error:
-        return (yield Finding("error", DIVISION, str(error), 1))
-    for note in division.notes:
-        yield Finding("note", DIVISION, f"{note[:1].upper()}{note[1:]}.", 1)
+        yield Finding("error", DIVISION, str(error), 1)
+        return
+    yield from (Finding("note", DIVISION, f"{n[:1].upper()}{n[1:]}.", 1) for n in division.notes)
 
 
 def _colours_tell(data: LabelledImages, found: Duplicates) -> bool:
