@@ -31,12 +31,22 @@ def within(rows, labels):
 
 
 def test_plain_and_centred_are_what_a_person_computes():
-    rows = np.array([[3, 4], [0, 5], [9, 0]], np.float32)
-    labels = [0, 0, 1]
+    rows = np.array([[3, 4], [-1, 6], [7, 1]], np.float32)
+    labels = [0, 0, 1]  # the means of the classes are (1, 5) and (7, 1)
     np.testing.assert_allclose(fit_head(rows, labels, "plain")(rows[:1]), [[0.6, 0.8]], atol=1e-6)
     centred = fit_head(rows, labels, "centred")
     np.testing.assert_allclose(centred.mean, [4, 3])
     np.testing.assert_allclose(centred([[5, 3], [4, 8]]), [[1, 0], [0, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["centred", "lda"])
+def test_a_class_that_has_most_of_the_images_is_one_of_them(kind):
+    """Its copies change no mean; nine in ten images of one class leave the others told apart."""
+    rows, labels = classes(noise=(0,) * 5)
+    copies = np.repeat(np.arange(len(rows)), np.where(labels == 0, 45, 1))
+    once, often = (fit_head(rows[of], labels[of], kind) for of in (np.arange(len(rows)), copies))
+    np.testing.assert_allclose(once.mean, often.mean, atol=1e-5)
+    np.testing.assert_allclose(once(rows) @ once(rows).T, often(rows) @ often(rows).T, atol=1e-3)
 
 
 def test_euclidean_keeps_distances_that_length_1_would_lose():

@@ -32,6 +32,7 @@ Bases: TypeAlias = MutableMapping[tuple[bytes, int], NDArray[np.float32]]
 LARGEST, DIRECTIONS = 512, 256
 # Images that the principal directions are taken from, spread evenly: more change nothing.
 SAMPLE = 2000
+BLOCK = 4096  # images whose features are summed at a time, in 8 bytes a number
 # The constant beside features whose lengths count, in their mean length: angles of up to 18° are
 # nearly in proportion to distances, and float32 still tells them apart to 10⁻⁶.
 BESIDE = 3.0
@@ -43,12 +44,12 @@ class Head(Section):
     """What turns the features of a frozen network into an embedding.
 
     "trained" is the recipe's loss and epochs. The others are closed form, and end at length 1:
-    "plain" takes the features as they are; "centred" subtracts their mean; "euclidean" puts a
-    constant beside them as well, so that their lengths count (of pixels, how bright an image is);
-    "whitened" makes the covariance within classes of centred features the unit matrix, so that
-    what varies between images of one thing counts little; "lda" keeps of that the directions in
-    which classes differ most. A network that learns all the same (encoder.freeze = false) begins
-    with a head that is "whitened" or "lda".
+    "plain" takes the features as they are; "centred" subtracts the mean of the class means;
+    "euclidean" puts a constant beside them as well, so that their lengths count (of pixels, how
+    bright an image is); "whitened" makes the covariance within classes of centred features the unit
+    matrix, so that what varies between images of one thing counts little; "lda" keeps of that the
+    directions in which classes differ most. A network that learns all the same (encoder.freeze =
+    false) begins with a head that is "whitened" or "lda".
 
     Args:
         kind: "trained", "plain", "centred", "euclidean", "whitened" or "lda".
@@ -102,8 +103,8 @@ def fit_head(
 ) -> ClosedForm:
     """Fit a head in closed form.
 
-    With μ the mean of the features, C their covariance within classes, shrunk, and B that of the
-    class means:
+    With μ the mean of the class means, C the covariance of features within classes, shrunk, and B
+    that of the class means, where each class counts once:
 
     - "plain": e = unit(x).
     - "centred": e = unit(x − μ).
@@ -188,13 +189,17 @@ def _part(
 ) -> ClosedForm:
     if kind == "plain":
         return ClosedForm(np.zeros(rows.shape[1], np.float32), None)
-    mean = rows.mean(axis=0, dtype=np.float64)
+    counts = np.bincount(codes)
+    # Not of the images: with most of them in one class, its own images would lie about 0, and at
+    # unit length anywhere. Within classes images do count, as a few say little of how they vary.
+    weights = 1 / (len(counts) * counts[codes])
+    blocks = (slice(at, at + BLOCK) for at in range(0, len(rows), BLOCK))
+    mean: Floats = sum((weights[k] @ rows[k] for k in blocks), np.zeros(rows.shape[1]))
     if kind in ("centred", "euclidean"):
         return ClosedForm(mean.astype(np.float32), None)
     centred = rows - mean.astype(np.float32)
     basis = _kept(centred, LARGEST if kind == "lda" else min(dim, LARGEST), bases)
     x = np.asarray(centred if basis is None else centred @ basis, np.float64)
-    counts = np.bincount(codes)
     sums = np.zeros((len(counts), x.shape[1]))
     np.add.at(sums, codes, x)
     centres = sums / counts[:, None]
@@ -205,8 +210,8 @@ def _part(
     values = np.maximum(values, max(values[-1] * NOISE, 1e-20))
     matrix = vectors * values**-0.5
     if kind == "lda":
-        spread = (centres @ matrix) * np.sqrt(counts)[:, None]
-        _, _, directions = np.linalg.svd(spread - spread.mean(axis=0), full_matrices=False)
+        spread = (centres - centres.mean(axis=0)) @ matrix
+        _, _, directions = np.linalg.svd(spread, full_matrices=False)
         matrix = matrix @ directions[: min(dim, max(1, len(counts) - 1))].T
     else:
         matrix = matrix @ vectors.T  # the symmetric root: nearest to the features as they were
