@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 import retrieval_oracles as oracles
 from twinset.errors import DataError
 from twinset.metrics.baselines import raw_pixels, unit_norm
-from twinset.metrics.retrieval import bootstrap_interval, retrieve
+from twinset.metrics.retrieval import retrieve
 
 
 @st.composite
@@ -217,25 +217,3 @@ def test_floors_of_unseen_classes(fashion_mnist, unseen, r1, map_at_r):
 def test_what_cannot_be_ranked(rows, labels, words):
     with pytest.raises(DataError, match=words):
         retrieve(rows, labels)
-
-
-# --- bootstrap
-
-
-def test_the_bootstrap_agrees_with_the_normal_interval():
-    values = np.random.default_rng(0).random(4000)
-    error = values.std() / np.sqrt(len(values))
-    low, high = bootstrap_interval(values)
-    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.2 * error)
-    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.2 * error)
-    assert bootstrap_interval(values) == (low, high)
-    assert bootstrap_interval(values, seed=1) != (low, high)
-    narrow = bootstrap_interval(values, level=0.5)
-    assert low < narrow[0] < values.mean() < narrow[1] < high
-
-
-@settings(max_examples=30)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 9))
-def test_the_bootstrap_stays_within_the_values(values, seed):
-    low, high = bootstrap_interval(values, samples=50, seed=seed)
-    assert min(values) - 1e-12 <= low <= high <= max(values) + 1e-12

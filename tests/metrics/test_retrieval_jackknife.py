@@ -1,4 +1,4 @@
-"""The jackknife of recall@1 and MAP@R: exact against leaving each image out, one by one."""
+"""The jackknife of retrieval scores: exact against leaving each image out, one by one."""
 
 import numpy as np
 import pytest
@@ -9,22 +9,27 @@ from twinset.errors import DataError
 from twinset.metrics.retrieval import retrieval_estimates, retrieve
 
 
+def named(scores):
+    """Give the scores of `retrieve` by the names of all metrics."""
+    names = "r_precision", "map_at_r", "map_at_10", "mean_average_precision"
+    found = {f"recall_at_{k}": value for k, value in scores.recall_at.items()}
+    return found | {name: getattr(scores, name) for name in names}
+
+
 def slow_pulls(vectors, labels):
     """Leave each image out, and score the rest from the start."""
     n = len(labels)
-    without = {"recall_at_1": [], "map_at_r": []}
+    names = named(retrieve(vectors, labels))
+    without = []
     for i in range(n):
         rest = np.arange(n) != i
         try:
-            scores = retrieve(vectors[rest], labels[rest], ks=(1,))
+            without.append(named(retrieve(vectors[rest], labels[rest])))
         except DataError:  # no query is left
-            found = (0.0, 0.0)
-        else:
-            found = (scores.recall_at[1], scores.map_at_r)
-        for name, value in zip(without, found, strict=True):
-            without[name].append(value)
+            without.append(dict.fromkeys(names, 0.0))
     scale = np.sqrt((n - 1) / n)
-    return {name: scale * (np.mean(values) - values) for name, values in without.items()}
+    columns = {name: np.array([each[name] for each in without]) for name in names}
+    return {name: scale * (values.mean() - values) for name, values in columns.items()}
 
 
 @given(
@@ -40,8 +45,7 @@ def test_pulls_are_those_of_leaving_each_image_out(labels, ties, seed):
     vectors = rng.integers(0, 4, (len(labels), 1)) if ties else rng.normal(size=(len(labels), 2))
     vectors = vectors.astype(float)
     found, scores = retrieval_estimates(vectors, labels, block=5), retrieve(vectors, labels)
-    assert found["recall_at_1"].value == pytest.approx(scores.recall_at[1], abs=1e-12)
-    assert found["map_at_r"].value == pytest.approx(scores.map_at_r, abs=1e-12)
+    assert {name: each.value for name, each in found.items()} == pytest.approx(named(scores))
     for name, pulls in slow_pulls(vectors, labels).items():
         np.testing.assert_allclose(found[name].pulls, pulls, atol=1e-12)
         assert found[name].squares == 0
@@ -54,9 +58,10 @@ def test_pulls_by_hand():
     are √(2/3) times 1/3, 1/3, −2/3.
     """
     found = retrieval_estimates([[0.0], [1.0], [3.0]], [0, 0, 1])
-    for each in found.values():
-        assert each.value == 1
-        np.testing.assert_allclose(each.pulls, np.sqrt(2 / 3) * np.array([1, 1, -2]) / 3)
+    for name, each in found.items():
+        right = 0.1 if name == "map_at_10" else 1.0
+        assert each.value == pytest.approx(right)
+        np.testing.assert_allclose(each.pulls, right * np.sqrt(2 / 3) * np.array([1, 1, -2]) / 3)
 
 
 def test_blocks_change_nothing():
@@ -67,22 +72,43 @@ def test_blocks_change_nothing():
         np.testing.assert_allclose(each.pulls, parts[name].pulls, atol=1e-15)
 
 
-def test_the_spread_over_test_sets_is_the_stated_error():
-    """Queries alone, with the gallery as it is, state half of the true spread of MAP@R."""
+@pytest.fixture(scope="module")
+def test_sets():
+    """Two hundred test sets of one kind: values, stated errors, and those of the queries alone."""
     rng = np.random.default_rng(2)
     labels = np.repeat([0, 1, 2], [30, 25, 20])
     centres = np.array([0.0, 2.5, 4.0])[labels]
-    values, stated, queries = [], [], []
+    found = []
     for _ in range(200):
         x = rng.normal(centres)[:, None]
-        found = retrieval_estimates(x, labels)["map_at_r"]
-        each = retrieve(x, labels).per_query["map_at_r"]
-        values.append(found.value)
-        stated.append(found.error)
-        queries.append(each.std() / np.sqrt(len(each)))
+        queries = retrieve(x, labels).per_query
+        found.append(
+            {
+                name: (each.value, each.error, queries[name].std() / np.sqrt(len(x)))
+                for name, each in retrieval_estimates(x, labels).items()
+            }
+        )
+    return {name: np.array([each[name] for each in found]).T for name in found[0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        *((f"recall_at_{k}", 2.1) for k in (1, 2, 4, 8)),
+        *((name, 1.35) for name in ("r_precision", "map_at_r", "map_at_10")),
+        ("mean_average_precision", 1.35),
+    ],
+)
+def test_the_spread_over_test_sets_is_the_stated_error(test_sets, name, most):
+    values, stated, _ = test_sets[name]
     spread = np.std(values)
-    assert 0.9 * spread < np.mean(stated) < 1.35 * spread
-    assert np.mean(queries) < 0.75 * spread
+    assert 0.9 * spread < np.mean(stated) < most * spread
+
+
+def test_queries_alone_state_half_of_the_spread(test_sets):
+    """The gallery varies from one test set to another, too."""
+    values, _, queries = test_sets["map_at_r"]
+    assert np.mean(queries) < 0.75 * np.std(values)
 
 
 def test_what_has_no_query_is_refused():

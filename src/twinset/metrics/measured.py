@@ -18,12 +18,7 @@ from twinset.metrics.intervals import Estimate, Interval, share_interval
 from twinset.metrics.listed_pairs import ListedPairs
 from twinset.metrics.pairs import Curve, Rates, tpr_at_fpr
 from twinset.metrics.probes import knn_right, linear_probe, stratified
-from twinset.metrics.retrieval import (
-    RetrievalScores,
-    bootstrap_interval,
-    retrieval_estimates,
-    retrieve,
-)
+from twinset.metrics.retrieval import retrieval_estimates
 
 FPRS, NEIGHBOURS = (0.1, 0.01, 0.001), (1, 20)
 # The probe's cost grows with images × coordinates: 10,000 × 784 take ten seconds.
@@ -77,7 +72,7 @@ class Measured:
     calibrator: Calibrator | None = None
     gallery: Part | None = None  # what the model was fitted on, for votes and probe
     tune: Part | None = None  # for the probe's choice of its penalty
-    seed: int = 0  # of what bootstrap, health and probe draw
+    seed: int = 0  # of what health and probe draw
     bands: bool = False  # so that one walk counts for the ROC curve's intervals as well
 
     @property
@@ -116,21 +111,9 @@ class Measured:
         return self.counts.rates(0)
 
     @cached_property
-    def retrieval(self) -> RetrievalScores:
-        """Scores of each query's ranking of all other images."""
-        return retrieve(self.test.rows, self.test.labels)
-
-    @cached_property
-    def retrieval_pulls(self) -> dict[str, Estimate]:
-        """Recall@1 and MAP@R with what each image pulls, as query and as neighbour."""
+    def retrieval(self) -> dict[str, Estimate]:
+        """Scores of each query's ranking of all others, with what each image pulls."""
         return retrieval_estimates(self.test.rows, self.test.labels)
-
-    def over_queries(self, key: str) -> Interval:
-        """Bound a mean over queries by a bootstrap over them, with the gallery fixed."""
-        values = self.retrieval.per_query[key]
-        low, high = bootstrap_interval(values, seed=self.seed)
-        error = float(np.std(values)) / max(len(values), 1) ** 0.5
-        return Interval(float(np.mean(values)), low, high, error)
 
     @cached_property
     def health(self) -> EmbeddingHealth:

@@ -141,8 +141,7 @@ def _recall(k: int, words: str) -> Metric:
         key,
         f"Recall@{k}",
         words,
-        # the jackknife leaves images out as query and as neighbour, which a bootstrap cannot do
-        (lambda m: m.retrieval_pulls[key]) if k == 1 else (lambda m: m.over_queries(key)),
+        lambda m: m.retrieval[key],
         ".2%",
         headline=k == 1,
         compared=k == 1,
@@ -153,23 +152,26 @@ def _recall(k: int, words: str) -> Metric:
     )
 
 
-def _over_queries(key: str, label: str, words: str, *, headline: bool = True) -> Metric:
+def _ranking(
+    key: str, label: str, words: str, *, folds: bool = False, headline: bool = True
+) -> Metric:
     return Metric(
         key,
         label,
         words,
-        lambda m: m.over_queries(key),
+        lambda m: m.retrieval[key],
         headline=headline,
-        compared=False,
+        compared=folds,
+        folds=folds,
         pairwise=False,
     )
 
 
-def _map_at_10(m: Measured) -> Interval | None:
+def _map_at_10(m: Measured) -> Estimate | None:
     # Divided by 10 as in the literature: of a class of five a perfect ranking has 0.4, which people
     # take for a bad one. MAP@R says the same of classes of any size.
     classes = np.unique(m.test.labels, return_counts=True)[1]
-    return None if ((classes > 1) & (classes <= 10)).any() else m.over_queries("map_at_10")
+    return None if ((classes > 1) & (classes <= 10)).any() else m.retrieval["map_at_10"]
 
 
 def _vote(k: int, words: str) -> Metric:
@@ -262,15 +264,8 @@ for _metric in (
     _recall(2, "One of the two nearest is."),
     _recall(4, "One of the four nearest is."),
     _recall(8, "One of the eight nearest is."),
-    _over_queries("r_precision", "R-precision", "Share of the R nearest, of R in the class."),
-    Metric(
-        "map_at_r",
-        "MAP@R",
-        "The same, where early ranks count more.",
-        lambda m: m.retrieval_pulls["map_at_r"],
-        folds=True,
-        pairwise=False,
-    ),
+    _ranking("r_precision", "R-precision", "Share of the R nearest, of R in the class."),
+    _ranking("map_at_r", "MAP@R", "The same, where early ranks count more.", folds=True),
     Metric(
         "one_shot",
         "5-way 1-shot",
@@ -287,9 +282,7 @@ for _metric in (
         compared=False,
         pairwise=False,
     ),
-    _over_queries(
-        "mean_average_precision", "Mean average precision", "Over all ranks.", headline=False
-    ),
+    _ranking("mean_average_precision", "Mean average precision", "Over all ranks.", headline=False),
     _vote(NEIGHBOURS[0], "Class of the nearest training image."),
     _vote(NEIGHBOURS[1], "By a vote of the twenty nearest."),
     Metric(
