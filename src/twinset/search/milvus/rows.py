@@ -86,29 +86,34 @@ class Rows:
         """Write the expressible ones of conditions; "" where there are none."""
         return expression(where, self.state.layout.partition_by)
 
-    def insert(self, items: Items, first: int, renew: Callable[[], None]) -> None:
+    def insert(
+        self, items: Items, keys: NDArray[np.int64], first: int, renew: Callable[[], None]
+    ) -> None:
         """Put items in, at positions from `first` on; what renews the lease is called meanwhile."""
-        for _ in self._side_by_side(self._put, self._messages(items, first)):
+        for _ in self._side_by_side(self._put, self._messages(items, keys, first)):
             renew()
 
-    def _messages(self, items: Items, first: int) -> Iterator[list[dict[str, Any]]]:
+    def _messages(
+        self, items: Items, keys: NDArray[np.int64], first: int
+    ) -> Iterator[list[dict[str, Any]]]:
         rows: list[dict[str, Any]] = []
         size = 0
         padding = np.zeros(max(0, 2 - self.dim), np.float32)
         column = self.state.layout.partition_by
-        everything = zip(items.ids, items.vectors, items.metadata, strict=True)
-        for position, (id_, vector, known) in enumerate(everything, first):
+        everything = zip(items.ids, keys.tolist(), items.vectors, items.metadata, strict=True)
+        for position, (id_, number, vector, known) in enumerate(everything, first):
+            plain = dict(known)
             row = {
                 "position": position,
-                "key": key(id_),
+                "key": number,
                 "item": id_,
                 "embedding": np.concatenate([vector, padding]) if padding.size else vector,
-                "metadata": dict(known),
+                "metadata": plain,
             }
             if column is not None:
                 row["part"] = part(column, known)
             rows.append(row)
-            size += 4 * self.dim + 4 * len(id_) + 4 * sum(len(str(pair)) for pair in known.items())
+            size += 4 * (self.dim + len(id_) + len(str(plain)))
             if size > _BYTES or len(rows) == 10_000:
                 yield rows
                 rows, size = [], 0
@@ -255,6 +260,11 @@ def key(text: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
+def keys_of(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Make the number of each id."""
+    return np.array([key(id_) for id_ in ids], np.int64)
+
+
 class KnownKeys:
     """The keys of all ids that may be in an index, for as long as nobody else writes."""
 
@@ -262,22 +272,21 @@ class KnownKeys:
         self._state: tuple[str, int] | None = None  # of which this is so
         self._keys = np.empty(0, np.int64)  # sorted
 
-    def maybe(self, ids: Sequence[str], state: State) -> Sequence[str]:
-        """Tell which of some ids may be there: all where nothing is known."""
+    def maybe(self, ids: Sequence[str], keys: NDArray[np.int64], state: State) -> Sequence[str]:
+        """Tell which of some ids, with these keys, may be there: all where nothing is known."""
         if state.count == 0:
             return ()
         if self._state != _of(state):
             return ids
-        keys = _keys(ids)
         at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return [ids[place] for place in np.flatnonzero(self._keys[at] == keys).tolist()]
 
-    def grown(self, ids: Sequence[str], before: State, after: State) -> None:
-        """Note that ids were put in."""
+    def grown(self, keys: NDArray[np.int64], before: State, after: State) -> None:
+        """Note that ids with these keys were put in."""
         if before.count == 0:
-            self._keys = np.unique(_keys(ids))
+            self._keys = np.unique(keys)
         elif self._state == _of(before):
-            self._keys = np.union1d(self._keys, _keys(ids))
+            self._keys = np.union1d(self._keys, keys)
         else:
             return
         self._state = _of(after)
@@ -287,10 +296,6 @@ class KnownKeys:
 
 def _of(state: State) -> tuple[str, int]:
     return state.collection, state.version
-
-
-def _keys(ids: Sequence[str]) -> NDArray[np.int64]:
-    return np.array([key(id_) for id_ in ids], np.int64)
 
 
 def part(column: str, known: Metadata) -> int:

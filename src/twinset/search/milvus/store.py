@@ -22,7 +22,7 @@ from twinset.search.milvus.address import Address, address, connect, disconnect,
 from twinset.search.milvus.catalogue import LEAP, State
 from twinset.search.milvus.lease import Lease, writing
 from twinset.search.milvus.reading import RowsMissingError, answers, listing, pages
-from twinset.search.milvus.rows import KnownKeys, Rows, check
+from twinset.search.milvus.rows import KnownKeys, Rows, check, keys_of
 from twinset.search.paging import Page, paged
 from twinset.search.store import (
     Request,
@@ -171,17 +171,18 @@ class MilvusStore(Store):
         check(items)
         with self._writing() as lease:
             state = self._begin(lease)
-            asked = self._known.maybe(items.ids, state)
+            keys = keys_of(items.ids)
+            asked = self._known.maybe(items.ids, keys, state)
             there = self._rows.at(asked, state.visible(), self._place.consistency)
             if there and not replace:
                 raise known_ids([id_ for id_ in items.ids if id_ in there])
-            self._rows.insert(items, state.next, lease.renew)
+            self._rows.insert(items, keys, state.next, lease.renew)
             # Waits until all of them can be seen, before anybody looks for them.
             came = len(self._rows.positions(f"position >= {state.next}", len(items)))
             if came != len(items):
                 raise catalogue.overtaken(self._place)
             self._commit(state.changed(added=len(items), dead=there.values()), lease)
-            self._known.grown(items.ids, state, self._state)
+            self._known.grown(keys, state, self._state)
 
     def _remove(self, ids: tuple[str, ...]) -> None:
         self._check_open()
