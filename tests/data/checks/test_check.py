@@ -310,6 +310,14 @@ def test_the_smallest_classes_come_first():
     assert one.message.startswith("3 classes of fewer than 5 images, too few for each part")
 
 
+def test_names_that_may_mean_one_class():
+    classes = [(name, 20) for name in ("cat", "Cat", "red shoe", "red_shoe ", "dog", "a", "A")]
+    (one,) = about_classes(classes)
+    assert (one.severity, one.code, one.count) == ("warning", "alike-names", 4)
+    assert one.message.startswith("4 classes with names that differ in nothing but capitals")
+    assert one.examples == ("'Cat', 'cat'", "'red shoe', 'red_shoe '")
+
+
 # --- what cannot be read, and what it shows
 
 

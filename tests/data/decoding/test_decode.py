@@ -463,6 +463,19 @@ def test_floats(values, expected):
     assert Preprocessing((1, 4)).pixels(path).tolist() == [expected]
 
 
+@pytest.mark.parametrize(
+    ("values", "words"), [([0, 12, 3071], "Received 3071"), ([-1024, 2, 0.5], "Received -1024")]
+)
+def test_floats_that_are_no_gray_levels_are_refused(values, words):
+    """Such as heights in metres, or a CT: clipped they would be all white, or all black."""
+    path = saved("float.tiff", np.float32([values]))
+    with pytest.raises(
+        DataError,
+        match=rf"float.tiff: Expected floats .* {words}: scale them, or save",
+    ):
+        Preprocessing((1, 3)).pixels(path)
+
+
 @pytest.mark.parametrize("kind", ["gif", "png", "webp", "tiff"])
 def test_the_first_frame_counts(kind):
     frames = [Image.fromarray(np.full((6, 4, 3), level, np.uint8)) for level in (50, 100, 200)]

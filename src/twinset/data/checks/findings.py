@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -116,6 +118,23 @@ def about_classes(classes: Sequence[tuple[str, int]]) -> Iterator[Finding]:
         )
         severity = "warning" if most >= VERY_UNEVEN * least else "note"
         yield Finding(severity, "uneven-classes", text, 1)
+    if alike := _alike([name for _, name in counts]):
+        text = (
+            "with names that differ in nothing but capitals, spaces or dashes: give those that "
+            "are one class one name, or its own images are taken for different things."
+        )
+        lines = tuple(", ".join(map(repr, names)) for names in alike)
+        count = sum(map(len, alike))
+        yield Finding("warning", "alike-names", f"{_counted(count, 'class')} {text}", count, lines)
+
+
+def _alike(names: Sequence[str]) -> list[list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        plain = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
+        found.setdefault(plain, []).append(name)
+    # letters by themselves are classes of their own: a and A
+    return [names for plain, names in found.items() if len(names) > 1 and len(plain) > 1]
 
 
 def about_skipped(skipped: Sequence[Skipped], images: int) -> Iterator[Finding]:

@@ -19,6 +19,9 @@ from twinset.errors import DataError
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | EncodedImage | Image.Image | NDArray[np.uint8]"
 Resize: TypeAlias = Literal["pad", "crop", "stretch"]
+# Floats beyond are no gray levels, some room left for what resizing overshoots: clipped, a picture
+# of heights or of a CT would be all white.
+_BRIGHTEST = 300.0
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,13 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     elif picture.mode == "F":
         deep = np.asarray(picture)
         with np.errstate(invalid="ignore", over="ignore"):  # some NaNs signal
+            finite = deep[np.isfinite(deep)]
+            ends = (float(end) for end in (finite.min(initial=0), finite.max(initial=0)))
+            if wrong := [end for end in ends if abs(end) > _BRIGHTEST]:
+                raise DataError(
+                    f"Expected floats in [0, 1], or from 0 to 255. Received {wrong[-1]:g}: scale "
+                    "them, or save them as grays of 16 bits."
+                )
             scale = 255 if np.nanmax(deep, initial=0) <= 1 else 1
             gray = _by_bands(
                 deep,

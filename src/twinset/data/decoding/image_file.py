@@ -26,7 +26,7 @@ from PIL import (
     UnidentifiedImageError,
 )
 
-from twinset.errors import ImageFileError, reason
+from twinset.errors import DataError, ImageFileError, reason
 
 # Of the names of files in the formats that are opened here.
 SUFFIXES = frozenset(
@@ -336,6 +336,8 @@ def _identified(data: bytes, name: str, most: int | None = None) -> Iterator[Ima
                 yield picture
     except ImageFileError:
         raise
+    except DataError as error:  # of whoever reads its pixels
+        raise ImageFileError(f"{name}: {error}") from None
     except UnidentifiedImageError:
         raise ImageFileError(
             f"{name}: expected an image (PNG, JPEG, GIF, TIFF, WebP, …). Received {_told(data)}."
