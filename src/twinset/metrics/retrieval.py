@@ -223,8 +223,8 @@ class _Changes:
         c, ranks = np.cumsum(hit), np.flatnonzero(hit) + 1
         r, every = len(ranks), len(near)
         # What the j-th relevant image adds to a score by its rank; what it adds one rank further in
-        # front, as an image there has gone that was not relevant, or one that was, and it is the
-        # (j − 1)-th.
+        # front, where an image there has gone that was not relevant; and where one has gone that
+        # was, so that it is the (j − 1)-th.
         j, front = np.arange(1, r + 1), np.maximum(ranks - 1, 1)
         one = (1.0 * (j == 1), 1.0 * (j == 1), 1.0 * (j == 2))  # for r₁ ≤ k
         share = (np.ones(r),) * 3  # of the first R
@@ -239,16 +239,18 @@ class _Changes:
                 (precision, every, r, every, r - 1),
             ]
         ):
-            cuts = ranks.searchsorted([depth, depth + 1, then, then + 1], side="right")
-            (gain, moved, _), (within, reached, _, _) = terms, cuts
+            within, reached, kept, refilled = ranks.searchsorted(
+                [depth, depth + 1, then, then + 1], side="right"
+            )
+            gain, moved, moved_with_one = terms
             value = gain[:within].sum() / divisor
             fewer = 1 / by if by else 0.0  # a query that had no other is out
-            anywhere = gain[: cuts[2]].sum() * fewer - value
+            anywhere = gain[:kept].sum() * fewer - value
             passed = _sums(gain[:within])
             # by the number of relevant images in front of one that is not
             alone = (passed + _behind(moved[:reached])[: within + 1]) / divisor
             inside = alone[c[:depth]]
-            paired = passed[:-1] + _behind(terms[2][: cuts[3]])[1 : within + 1]
+            paired = passed[:-1] + _behind(moved_with_one[:refilled])[1 : within + 1]
             inside[ranks[:within] - 1] = paired * fewer - anywhere
             self._single[number, near[:depth]] += inside - value
             self._single[number, query] -= anywhere
