@@ -305,6 +305,21 @@ def test_for_ones_own_images_the_recipe_is_chosen(chosen):
     assert run.report.scores.auc >= run.report.baseline.auc - 0.02
 
 
+def test_what_was_chosen_stays_chosen_where_a_training_is_resumed(chosen):
+    run, _, folder = chosen
+    shutil.copytree(run.folder, folder / "stopped")
+    table = folder / "stopped" / "choice.json"
+    words = json.loads(table.read_text("utf-8"))
+    words["candidates"][0]["seconds"] = 4711.0
+    table.write_text(json.dumps(words), "utf-8")
+    told = []
+    how = {"out": folder / "stopped", "progress": False, "tell": told.append}
+    again = twinset.train((folder / "photos.zip").as_uri(), resume=True, **how)
+    assert "4711.0 s" in " ".join(told), "read, and not chosen anew"
+    assert again.model.threshold.value == run.model.threshold.value
+    assert again.report.scores == run.report.scores
+
+
 def test_the_check_reads_images_as_the_training_does(tmp_path):
     """Of their own size, which is more than recipes with a network of their own take."""
     photos = np.random.default_rng(0).integers(0, 256, (8, 200, 200), np.uint8)

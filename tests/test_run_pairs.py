@@ -9,6 +9,7 @@ from PIL import Image
 import twinset
 from twinset.data.load import origin_of
 from twinset.errors import DataError, RecipeError
+from twinset.evaluation.candidates import candidates_for
 from twinset.evaluation.of_run import compare_runs, evaluate_run, study_run
 from twinset.run import train
 
@@ -257,7 +258,8 @@ def test_heads_that_are_trained_on_pairs_are_candidates(signatures):
     rows += [(3 * t, 3 * (t ^ 1) + 1, 0) for t in range(40)]
     data = twinset.LabelledFeatures(vectors, judged=twinset.Pairs(*zip(*rows, strict=True)))
     found = twinset.choose(data, **{"choice.budget": 60})
-    (trained,) = (row for row in found.rows if row.candidate.name == "trained head")
+    (trained,) = (row for row in found.rows if row.name == "trained head")
     assert not trained.left_out
-    assert trained.candidate.recipe.loss.name == "contrastive"
+    recipes = {each.name: each.recipe for each in candidates_for(found.asked, data)}
+    assert recipes["trained head"].loss.name == "contrastive"
     assert trained.auc.value > 0.6

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from twinset.distance import from_cosine as from_cosine
     from twinset.distance import to_cosine as to_cosine
     from twinset.errors import TwinsetError as TwinsetError
-    from twinset.evaluation.choice import Choice as Choice
     from twinset.evaluation.choice import choose as choose
+    from twinset.evaluation.chosen import Choice as Choice
     from twinset.evaluation.evaluate import Evaluation as Evaluation
     from twinset.evaluation.evaluate import compare_models as compare_models
     from twinset.evaluation.evaluate import evaluate as evaluate
@@ -108,7 +108,8 @@ _PUBLIC = {
     "decision": "ErrorCurve Threshold Verdict",
     "distance": "from_cosine to_cosine",
     "errors": "TwinsetError",
-    "evaluation.choice": "Choice choose",
+    "evaluation.choice": "choose",
+    "evaluation.chosen": "Choice",
     "evaluation.evaluate": "Evaluation compare_models evaluate",
     "exporters.export": "Export export",
     "losses": "losses",

@@ -22,7 +22,8 @@ from twinset.data.sources import is_path, source_for
 from twinset.data.split import comparable
 from twinset.errors import DataError, TrainingError, TwinsetError, UnfinishedError
 from twinset.evaluation.candidates import check_own
-from twinset.evaluation.choice import Choice, choose
+from twinset.evaluation.choice import choose
+from twinset.evaluation.chosen import Choice
 from twinset.evaluation.crossfit import CROSSFIT, CrossFitted, cross_calibrated, crossfit
 from twinset.evaluation.of_test_pairs import judged_on, score, shown_pairs
 from twinset.exporters.export import ready
@@ -140,7 +141,7 @@ def train(
         from twinset.training.guards import sigterm_put_off
 
         shown = shown_pairs(parts.fit, chosen.seed)
-        chosen, choice = _choice(parts, chosen, folder, progress, tell)
+        chosen, choice = _choice(parts, chosen, folder, resume=resume, progress=progress, tell=tell)
         started = time.perf_counter()
         with sigterm_put_off():
             model = fit(
@@ -227,7 +228,13 @@ def _check(recipe: Recipe) -> None:
 
 
 def _choice(
-    parts: Parts, recipe: Recipe, folder: Path, progress: Wanted, tell: Callable[[str], None] | None
+    parts: Parts,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool,
+    progress: Wanted,
+    tell: Callable[[str], None] | None,
 ) -> tuple[Recipe, Choice | None]:
     from twinset.training.processes import from_first
 
@@ -238,9 +245,12 @@ def _choice(
     def make() -> dict[str, Any]:
         # by the purpose that all images together have, of which the fit is a part
         known = settled(recipe, parts.by)
-        found = choose(parts.fit, known, turns=parts.turns, progress=progress)
+        # not anew for what is resumed: it may take as long as its budget, and end otherwise
+        found = Choice.read(folder, parts.fit, known) if resume else None
+        if found is None:
+            found = choose(parts.fit, known, turns=parts.turns, progress=progress)
+            found.write(folder)
         held.append(found)
-        found.write(folder)
         if tell is not None:
             tell(f"candidates\n{found.summary()}")
         return found.recipe.model_dump(mode="json")

@@ -40,8 +40,8 @@ def test_the_simplest_candidate_is_taken_where_all_are_as_good():
 
 def test_whitening_is_taken_where_noise_has_a_direction(skewed):
     assert skewed.chosen == "features, whitened"
-    assert [row.candidate.name for row in skewed.rows] == [*CLOSED, "trained head"]
-    by_name = {row.candidate.name: row for row in skewed.rows}
+    assert [row.name for row in skewed.rows] == [*CLOSED, "trained head"]
+    by_name = {row.name: row for row in skewed.rows}
     assert by_name["features, whitened"].auc.value > by_name[CLOSED[0]].auc.value + 0.1
     assert by_name["features, whitened"].auc.low <= by_name["features, whitened"].auc.value
 
@@ -51,7 +51,7 @@ def test_no_simpler_candidate_is_better_than_the_one_that_is_taken(noise):
     for classes in (10, 24):  # the errors are over images, and over classes
         found = choose(features(noise, classes=classes), choice={"budget": 0, "purpose": "unseen"})
         scores = [row.score.value for row in found.rows if row.score is not None]
-        place = [row.candidate.name for row in found.rows].index(found.chosen)
+        place = [row.name for row in found.rows].index(found.chosen)
         assert all(score < scores[place] for score in scores[:place])
 
 
@@ -72,6 +72,23 @@ def test_the_table_is_plain_json(skewed, tmp_path):
     assert found["chosen"] == "features, whitened"
     assert found["by"] == "class"
     assert set(found["candidates"][0]) >= {"name", "auc", "map_at_r", "recall_at_1", "seconds"}
+
+
+def test_a_choice_is_read_again_for_the_same_data_and_recipe_only(skewed, tmp_path):
+    data = features([9, *[0.4] * 7])
+    assert twinset.Choice.read(tmp_path, data, skewed.asked) is None
+    skewed.write(tmp_path)
+    again = twinset.Choice.read(tmp_path, data, skewed.asked)
+    assert again.to_dict() == skewed.to_dict()
+    assert (again.summary(), again.facts()) == (skewed.summary(), skewed.facts())
+    assert again.recipe == skewed.recipe
+    assert np.array_equal(again.found.embeddings, skewed.found.embeddings)
+    assert twinset.Choice.read(tmp_path, features([8, *[0.4] * 7]), skewed.asked) is None
+    other = twinset.Recipe.load(skewed.asked, **{"choice.budget": 9})
+    assert twinset.Choice.read(tmp_path, data, other) is None
+    for content in ("", "{}", "[]", '{"candidates": 3}'):
+        (tmp_path / "choice.json").write_text(content)
+        assert twinset.Choice.read(tmp_path, data, skewed.asked) is None
 
 
 def test_what_it_says_of_a_candidate_is_what_leaving_out_gives(skewed):
@@ -98,9 +115,10 @@ def test_a_trained_candidate_is_tried_while_there_is_time():
 
 def test_photos_are_judged_by_pixels_and_by_what_a_pretrained_network_finds(stripes):
     found = choose(stripes, choice={"budget": 0})
-    names = [row.candidate.name for row in found.rows]
+    names = [row.name for row in found.rows]
     assert names[:4] == ["pixels", "pixels, centred", "pixels, Euclidean", "pretrained"]
-    assert all((row.auc is None) == row.candidate.trains for row in found.rows)
+    left_out = {row.name for row in found.rows if row.auc is None}
+    assert left_out == {"trained head", "pretrained, fine-tuned"}
     assert "which takes" in found.rows[-1].left_out, "a network on a CPU"
     assert found.chosen.startswith("pixels"), "three classes that pixels tell apart at once"
 
@@ -113,10 +131,10 @@ def test_where_brightness_alone_tells_things_apart_it_counts():
     names = tuple(f"field {k}" for k in range(24))
     data = twinset.LabelledImages((bright * texture).astype(np.uint8), labels, names)
     found = choose(data, choice={"budget": 0})
-    auc = {row.candidate.name: row.auc.value for row in found.rows if row.auc is not None}
+    auc = {row.name: row.auc.value for row in found.rows if row.auc is not None}
     assert auc["pixels"] < 0.6, "at length 1 there is noise alone"
     assert auc["pixels, Euclidean"] > 0.99
-    assert next(row for row in found.rows if row.candidate.name == found.chosen).auc.value > 0.98
+    assert next(row for row in found.rows if row.name == found.chosen).auc.value > 0.98
 
 
 def test_too_few_images_are_refused_before_anything_is_fitted():

@@ -18,15 +18,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset import tables
 from twinset.cores import cores
 from twinset.data.labelled import Labelled
 from twinset.data.pair_parts import pairs_of, too_few, turns_of_pairs
@@ -34,14 +32,13 @@ from twinset.data.purpose import MANY_CLASSES, left_out_by, settled
 from twinset.data.split import Turns, take_turns
 from twinset.errors import DataError, TwinsetError
 from twinset.evaluation.candidates import Candidate, Features, candidates_for
+from twinset.evaluation.chosen import Choice, Judged
 from twinset.evaluation.crossfit import CrossFitted, crossfit
-from twinset.files import plain, write_json
 from twinset.metrics.intervals import Estimate, Interval, auc_estimate, bounded
 from twinset.metrics.retrieval import recall_key, retrieve
 from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe import Recipe
 
-FILE = "choice.json"
 # Images that candidates are fitted to, and that they are compared on: more cost time, and say no
 # more of which is best.
 JUDGED, COMPARED = 6_000, 3_000
@@ -49,129 +46,9 @@ JUDGED, COMPARED = 6_000, 3_000
 ROUNDING = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """One candidate, and how good it was on images that it was not fitted on."""
-
-    candidate: Candidate
-    seconds: float
-    dim: int = 0
-    auc: Interval | None = None
-    map_at_r: Interval | None = None
-    recall_at_1: float = math.nan
-    left_out: str = ""  # why it was not tried, or why it failed
-    score: Estimate | None = field(default=None, repr=False)
-    found: CrossFitted | None = field(default=None, repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {
-            "name": self.candidate.name,
-            "seconds": round(self.seconds, 2),
-            "numbers": self.dim,
-            "auc": None if self.auc is None else asdict(self.auc),
-            "map_at_r": None if self.map_at_r is None else asdict(self.map_at_r),
-            "recall_at_1": self.recall_at_1,
-            "left_out": self.left_out,
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """The candidates in order of simplicity, and the one that was taken.
-
-    Args:
-        rows: one for each candidate, simplest first.
-        chosen: name of the one that was taken.
-        best: name of the one with the highest score.
-        recipe: of the one that was taken, whole.
-        across: what was left out in turn, for people.
-        by: "class" or "image".
-        found: its embeddings of what was left out, for thresholds and promised rates.
-    """
-
-    rows: tuple[Judged, ...]
-    chosen: str
-    best: str
-    recipe: Recipe
-    across: str
-    by: str
-    found: CrossFitted = field(repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        told: dict[str, Any] = plain(
-            {
-                "schema": 1,
-                "chosen": self.chosen,
-                "best": self.best,
-                "by": self.by,
-                "across": self.across,
-                "rule": self.rule,
-                "candidates": [row.to_dict() for row in self.rows],
-            }
-        )
-        return told
-
-    @property
-    def rule(self) -> str:
-        """How it was chosen, for people."""
-        judged_by = "AUC of the judged pairs" if self.found.judged.size else "mean of AUC and MAP@R"
-        return (
-            f"the simplest candidate whose {judged_by} is within one standard error of the best, "
-            f"on images left out in turn: {self.across}"
-        )
-
-    def summary(self) -> str:
-        """Lay the candidates out as a table for a terminal, and say which were left out."""
-        rows = [
-            ["->" if name == self.chosen else "", name, *cells] for name, cells in self._tried()
-        ]
-        left_out = [f"left out: {name}: {why}" for name, why in self._left_out()]
-        lines = [tables.text(["", "candidate", *HEADS], rows), *left_out]
-        return "\n".join([*lines, f"{self.chosen}: {self.rule}."])
-
-    def facts(self) -> dict[str, dict[str, str]]:
-        """Return a section of facts for a report."""
-        told = {"chosen": f"{self.chosen}: {self.rule}"}
-        for name, cells in self._tried():
-            words = zip(HEADS, cells, strict=True)
-            told[name] = ", ".join(f"{head.strip('>')} {cell}" for head, cell in words)
-        told |= {name: f"left out: {why}" for name, why in self._left_out()}
-        return {"Candidates": told}
-
-    def _tried(self) -> Iterator[tuple[str, list[str]]]:
-        for row in self.rows:
-            if not row.left_out:
-                yield (
-                    row.candidate.name,
-                    [
-                        _cell(row.auc),
-                        _cell(row.map_at_r),
-                        "-" if math.isnan(row.recall_at_1) else f"{row.recall_at_1:.3f}",
-                        f"{row.dim:,}",
-                        f"{row.seconds:.1f} s",
-                    ],
-                )
-
-    def _left_out(self) -> list[tuple[str, str]]:
-        return [(row.candidate.name, row.left_out) for row in self.rows if row.left_out]
-
-    def write(self, folder: Path) -> None:
-        """Write choice.json."""
-        write_json(folder / FILE, self.to_dict())
-
-
 def _no_time(candidate: Candidate) -> str:
     takes = f", which takes {candidate.seconds / 60:,.0f} min" if candidate.seconds else ""
     return f"it has to be trained{takes}: allow the time with --budget"
-
-
-HEADS = ("AUC", "MAP@R", ">recall@1", ">numbers", ">time")
-
-
-def _cell(number: Interval | None) -> str:
-    return "-" if number is None else f"{number.value:.3f} ({number.low:.3f} to {number.high:.3f})"
 
 
 def choose(
@@ -214,8 +91,9 @@ def choose(
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     found.write(Path(folder))
-        ...     sorted(path.name for path in Path(folder).iterdir())
-        ['choice.json']
+        ...     again = Choice.read(Path(folder), data, found.asked)
+        ...     sorted(path.name for path in Path(folder).iterdir()), again.chosen == found.chosen
+        (['choice.json', 'crossfit.npz'], True)
     """
     chosen = Recipe.load(recipe, **overrides)
     by = left_out_by(chosen, data.labels) or "image" if turns is None else turns.by
@@ -238,7 +116,7 @@ def choose(
             report(Progress(f"try {candidate.name}", number, len(candidates), "candidates"))
             left = _budget(chosen, len(data)) - (time.perf_counter() - started)
             if candidate.trains and left <= candidate.seconds:
-                rows.append(Judged(candidate, 0.0, left_out=_no_time(candidate)))
+                rows.append(Judged(candidate.name, 0.0, left_out=_no_time(candidate)))
             else:
                 rows.append(_judged(candidate, sample, known, turns))
         report(Progress("try candidates", len(candidates), len(candidates), "candidates"))
@@ -254,11 +132,12 @@ def choose(
     assert taken.found is not None
     return Choice(
         rows=tuple(rows),
-        chosen=taken.candidate.name,
-        best=best.candidate.name,
-        recipe=taken.candidate.recipe,
+        chosen=taken.name,
+        best=best.name,
+        recipe=next(each.recipe for each in candidates if each.name == taken.name),
         across=turns.across,
         by=turns.by,
+        asked=chosen,
         found=replace(taken.found, data=data.digest, positions=rows_of[taken.found.positions]),
     )
 
@@ -300,13 +179,13 @@ def _judged(candidate: Candidate, data: Labelled, known: Features, turns: Turns)
         threads = 1 if candidate.trains else cores()
         found = crossfit(*candidate.fitter(data, known), turns=turns, seed=0, threads=threads)
     except TwinsetError as error:  # one that cannot be fitted is no reason not to try the others
-        return Judged(candidate, time.perf_counter() - started, left_out=str(error))
+        return Judged(candidate.name, time.perf_counter() - started, left_out=str(error))
     compared = _thinned(found)
     auc = auc_estimate(compared.part.pairs)
     # nobody knows which of the nearest are the same, where pairs were judged
     ranked, recall = (None, math.nan) if found.judged.size else _map_at_r(compared)
     judged = Judged(
-        candidate,
+        candidate.name,
         time.perf_counter() - started,
         dim=found.embeddings.shape[1],
         recall_at_1=recall,

@@ -18,7 +18,7 @@ from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
 from twinset.data.parts import Parts
 from twinset.errors import no_drawing
 from twinset.evaluation.baselines import SIDE, baseline_of, untaught
-from twinset.evaluation.choice import Choice
+from twinset.evaluation.chosen import Choice
 from twinset.evaluation.crossfit import CrossFitted
 from twinset.metrics.pairs import PairScores, best_accuracy_threshold, hardest_mistakes, score_pairs
 from twinset.recipe import AUGMENTATION, Recipe
