@@ -23,7 +23,7 @@ from twinset.data.split import comparable
 from twinset.errors import DataError, TrainingError, TwinsetError, UnfinishedError
 from twinset.evaluation.candidates import check_own
 from twinset.evaluation.choice import choose
-from twinset.evaluation.chosen import Choice
+from twinset.evaluation.chosen import FILE, Choice
 from twinset.evaluation.crossfit import CROSSFIT, CrossFitted, cross_calibrated, crossfit
 from twinset.evaluation.of_test_pairs import judged_on, score, shown_pairs
 from twinset.exporters.export import ready
@@ -239,6 +239,7 @@ def _choice(
     from twinset.training.processes import from_first
 
     if recipe.choice.candidates == "none":
+        (folder / FILE).unlink(missing_ok=True)  # of a run that was here before
         return recipe, None
     held: list[Choice] = []
 

@@ -201,7 +201,9 @@ def _judged(candidate: Candidate, data: Labelled, known: Features, turns: Turns)
 
 
 def _map_at_r(found: CrossFitted) -> tuple[Estimate | None, float]:
-    # each turn ranks its own images; queries without a partner there are in no mean
+    # Each turn ranks its own images; queries without a partner there are in no mean. The pulls are
+    # those of the queries alone, as what is compared has the same gallery: as intervals they are
+    # too narrow where images are left out (see `retrieval_estimates`).
     pulls = np.zeros(len(found.labels))
     values = np.full((2, len(found.labels)), np.nan)
     for turn in np.unique(found.turns):

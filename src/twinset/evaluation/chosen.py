@@ -43,7 +43,7 @@ class Judged:
         """Return plain values for JSON."""
         return {
             "name": self.name,
-            "seconds": round(self.seconds, 2),
+            "seconds": self.seconds,
             "numbers": self.dim,
             "auc": None if self.auc is None else asdict(self.auc),
             "map_at_r": None if self.map_at_r is None else asdict(self.map_at_r),
@@ -153,6 +153,7 @@ class Choice:
 
     def write(self, folder: Path) -> None:
         """Write choice.json, and crossfit.npz with what was found, which `read` takes."""
+        (folder / FILE).unlink(missing_ok=True)  # whatever ends this, the two are of one choice
         self.found.write(folder / CROSSFIT)
         write_json(folder / FILE, self.to_dict())
 
@@ -166,7 +167,7 @@ class Choice:
             if told["asked"] != plain(asked.model_dump(mode="json")) or found.data != data.digest:
                 return None
             recipe = Recipe.parse(told["recipe"])
+            words = {key: told[key] for key in ("chosen", "best", "across", "by")}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, TwinsetError):
             return None  # damaged, or of another version: it is chosen anew
-        words = {key: told[key] for key in ("chosen", "best", "across", "by")}
         return cls(rows, **words, recipe=recipe, asked=asked, found=found)

@@ -12,12 +12,14 @@ on less, what is promised is rather too little than too much.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +111,7 @@ class CrossFitted:
                 # runs of before had no judged pairs
                 names = [f.name for f in fields(cls) if f.name in file or f.name != "judged"]
                 found = {name: file[name] for name in names}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
             raise DataError(
                 f"{path}: expected the distances of images that were left out. {reason(error)}: "
                 "restore the file, or train again."

@@ -40,7 +40,7 @@ class RetrievalScores:
     # right answer and are in no mean; for others they are in the way.
     lone: NDArray[np.intp]
     # for each of these names (of recall, those of `recall_key`) the values of the scored queries,
-    # float64 of shape (queries,); for intervals and paired comparison
+    # float64 of shape (queries,)
     per_query: dict[str, NDArray[np.float64]]
 
 

@@ -71,8 +71,9 @@ def begin_with_head(
 ) -> None:
     """Give the head of a network that is to learn the numbers of a head in closed form.
 
-    The features' normalisation subtracts their mean and keeps their scale, and the linear layer
-    does the rest: the training begins where the head in closed form ends.
+    The features' normalisation subtracts the head's mean (while it learns, the batch's) and keeps
+    their scale, and the linear layer does the rest: the training begins where the head in closed
+    form ends.
     """
     norm, linear = encoder.get_layer("features_norm"), encoder.get_layer("embedding")
     kernel, *bias = linear.get_weights()

@@ -131,10 +131,11 @@ def about_classes(classes: Sequence[tuple[str, int]]) -> Iterator[Finding]:
 def _alike(names: Sequence[str]) -> list[list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(names):
-        plain = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
+        # no dash in front, which may be a minus
+        plain = re.sub(r"(?<=\w)[\s_-]+", " ", unicodedata.normalize("NFC", name).lower()).strip()
         found.setdefault(plain, []).append(name)
     # letters by themselves are classes of their own: a and A
-    return [names for plain, names in found.items() if len(names) > 1 and len(plain) > 1]
+    return [each for each in found.values() if len(each) > 1 and max(map(len, each)) > 1]
 
 
 def about_skipped(skipped: Sequence[Skipped], images: int) -> Iterator[Finding]:

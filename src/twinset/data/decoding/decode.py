@@ -212,12 +212,12 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     elif picture.mode == "F":
         deep = np.asarray(picture)
         with np.errstate(invalid="ignore", over="ignore"):  # some NaNs signal
-            finite = deep[np.isfinite(deep)]
-            ends = (float(end) for end in (finite.min(initial=0), finite.max(initial=0)))
-            if wrong := [end for end in ends if abs(end) > _BRIGHTEST]:
+            # below 0 may be a mark for what is missing, which becomes black
+            most = float(deep.max(where=np.isfinite(deep), initial=0))
+            if most > _BRIGHTEST:
                 raise DataError(
-                    f"Expected floats in [0, 1], or from 0 to 255. Received {wrong[-1]:g}: scale "
-                    "them, or save them as grays of 16 bits."
+                    f"Expected floats in [0, 1], or from 0 to 255. Received {most:g}: scale them, "
+                    "or save them as grays of 16 bits."
                 )
             scale = 255 if np.nanmax(deep, initial=0) <= 1 else 1
             gray = _by_bands(
