@@ -149,16 +149,16 @@ def pausing(monkeypatch):
     insert = Rows.insert
 
     def pause(when):
-        def paused(self, items, first, renew):
+        def paused(self, *items, renew):
             monkeypatch.setattr(Rows, "insert", insert)
             if when == "after":
-                insert(self, items, first, renew)
+                insert(self, *items, renew=renew)
             reached.set()
             while not go_on.wait(0.05):
                 if when == "alive":
                     renew()
             if when != "after":
-                insert(self, items, first, renew)
+                insert(self, *items, renew=renew)
 
         monkeypatch.setattr(Rows, "insert", paused)
         return reached, go_on

@@ -87,7 +87,7 @@ class Rows:
         return expression(where, self.state.layout.partition_by)
 
     def insert(
-        self, items: Items, keys: NDArray[np.int64], first: int, renew: Callable[[], None]
+        self, items: Items, keys: NDArray[np.int64], first: int, *, renew: Callable[[], None]
     ) -> None:
         """Put items in, at positions from `first` on; what renews the lease is called meanwhile."""
         for _ in self._side_by_side(self._put, self._messages(items, keys, first)):

@@ -176,7 +176,7 @@ class MilvusStore(Store):
             there = self._rows.at(asked, state.visible(), self._place.consistency)
             if there and not replace:
                 raise known_ids([id_ for id_ in items.ids if id_ in there])
-            self._rows.insert(items, keys, state.next, lease.renew)
+            self._rows.insert(items, keys, state.next, renew=lease.renew)
             # Waits until all of them can be seen, before anybody looks for them.
             came = len(self._rows.positions(f"position >= {state.next}", len(items)))
             if came != len(items):
