@@ -308,6 +308,7 @@ def test_for_ones_own_images_the_recipe_is_chosen(chosen):
 def test_what_was_chosen_stays_chosen_where_a_training_is_resumed(chosen):
     run, _, folder = chosen
     shutil.copytree(run.folder, folder / "stopped")
+    (folder / "stopped" / "crossfit.npz").rename(folder / "stopped" / "choice.npz")
     table = folder / "stopped" / "choice.json"
     words = json.loads(table.read_text("utf-8"))
     words["candidates"][0]["seconds"] = 4711.0
@@ -318,6 +319,7 @@ def test_what_was_chosen_stays_chosen_where_a_training_is_resumed(chosen):
     assert "4711.0 s" in " ".join(told), "read, and not chosen anew"
     assert again.model.threshold.value == run.model.threshold.value
     assert again.report.scores == run.report.scores
+    assert not (folder / "stopped" / "choice.npz").exists(), "the model's own crossfit.npz by now"
 
 
 def test_the_check_reads_images_as_the_training_does(tmp_path):

@@ -23,7 +23,7 @@ from twinset.data.split import comparable
 from twinset.errors import DataError, TrainingError, TwinsetError, UnfinishedError
 from twinset.evaluation.candidates import check_own
 from twinset.evaluation.choice import choose
-from twinset.evaluation.chosen import FILE, Choice
+from twinset.evaluation.chosen import FOUND, Choice
 from twinset.evaluation.crossfit import CROSSFIT, CrossFitted, cross_calibrated, crossfit
 from twinset.evaluation.of_test_pairs import judged_on, score, shown_pairs
 from twinset.exporters.export import ready
@@ -196,10 +196,12 @@ def _calibrated(
     tell: Callable[[str], None] | None,
 ) -> tuple[SiameseModel, CrossFitted | None]:
     with _step(folder, "the cross-fitting", f"evaluate {folder} on other images"):
-        if found is None and parts.turns is not None:
+        if found is not None:  # by the choice
+            (folder / FOUND).replace(folder / CROSSFIT)
+        elif parts.turns is not None:
             found = _left_out(parts, model, progress, tell)
-        if found is not None:
-            found.write(folder / CROSSFIT)
+            if found is not None:
+                found.write(folder / CROSSFIT)
     with _step(folder, "the choice of its threshold"):
         if parts.calibration is not None:
             model = model.calibrate(parts.calibration)
@@ -239,7 +241,6 @@ def _choice(
     from twinset.training.processes import from_first
 
     if recipe.choice.candidates == "none":
-        (folder / FILE).unlink(missing_ok=True)  # of a run that was here before
         return recipe, None
     held: list[Choice] = []
 

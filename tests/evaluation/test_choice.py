@@ -86,9 +86,9 @@ def test_a_choice_is_read_again_for_the_same_data_and_recipe_only(skewed, tmp_pa
     assert twinset.Choice.read(tmp_path, features([8, *[0.4] * 7]), skewed.asked) is None
     other = twinset.Recipe.load(skewed.asked, **{"choice.budget": 9})
     assert twinset.Choice.read(tmp_path, data, other) is None
-    kept = (tmp_path / "crossfit.npz").read_bytes()
+    kept = (tmp_path / "choice.npz").read_bytes()
     for content in (b"", kept[:500], kept[:300] + b"odd" + kept[303:]):
-        (tmp_path / "crossfit.npz").write_bytes(content)
+        (tmp_path / "choice.npz").write_bytes(content)
         assert twinset.Choice.read(tmp_path, data, skewed.asked) is None
     skewed.write(tmp_path)
     for content in ("", "{}", "[]", '{"candidates": 3}'):

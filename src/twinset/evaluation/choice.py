@@ -93,7 +93,7 @@ def choose(
         ...     found.write(Path(folder))
         ...     again = Choice.read(Path(folder), data, found.asked)
         ...     sorted(path.name for path in Path(folder).iterdir()), again.chosen == found.chosen
-        (['choice.json', 'crossfit.npz'], True)
+        (['choice.json', 'choice.npz'], True)
     """
     chosen = Recipe.load(recipe, **overrides)
     by = left_out_by(chosen, data.labels) or "image" if turns is None else turns.by

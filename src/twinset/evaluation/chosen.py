@@ -12,12 +12,13 @@ from typing import Any
 from twinset import tables
 from twinset.data.labelled import Labelled
 from twinset.errors import TwinsetError
-from twinset.evaluation.crossfit import CROSSFIT, CrossFitted
+from twinset.evaluation.crossfit import CrossFitted
 from twinset.files import plain, write_json
 from twinset.metrics.intervals import Estimate, Interval
 from twinset.recipe import Recipe
 
 FILE = "choice.json"
+FOUND = "choice.npz"  # until the model is there, whose crossfit.npz it becomes
 HEADS = ("AUC", "MAP@R", ">recall@1", ">numbers", ">time")
 
 
@@ -62,8 +63,15 @@ class Judged:
             None if told[key] is None else Interval(*map(number, told[key].values()))
             for key in ("auc", "map_at_r")
         )
-        best = told["numbers"], auc, map_at_r, number(told["recall_at_1"]), told["left_out"]
-        return cls(told["name"], told["seconds"], *best)
+        return cls(
+            name=told["name"],
+            seconds=told["seconds"],
+            dim=told["numbers"],
+            auc=auc,
+            map_at_r=map_at_r,
+            recall_at_1=number(told["recall_at_1"]),
+            left_out=told["left_out"],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +160,9 @@ class Choice:
         return [(row.name, row.left_out) for row in self.rows if row.left_out]
 
     def write(self, folder: Path) -> None:
-        """Write choice.json, and crossfit.npz with what was found, which `read` takes."""
+        """Write choice.json, and choice.npz with what was found, which `read` takes."""
         (folder / FILE).unlink(missing_ok=True)  # whatever ends this, the two are of one choice
-        self.found.write(folder / CROSSFIT)
+        self.found.write(folder / FOUND)
         write_json(folder / FILE, self.to_dict())
 
     @classmethod
@@ -162,7 +170,7 @@ class Choice:
         """Read what `write` wrote for the same data and recipe; None where there is no such."""
         try:
             told = json.loads((folder / FILE).read_text("utf-8"))
-            found = CrossFitted.read(folder / CROSSFIT)
+            found = CrossFitted.read(folder / FOUND)
             rows = tuple(Judged.of(row) for row in told["candidates"])
             if told["asked"] != plain(asked.model_dump(mode="json")) or found.data != data.digest:
                 return None

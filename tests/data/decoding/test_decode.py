@@ -455,6 +455,7 @@ def test_sixteen_bits_of_colour():
         ([0, 1, 100, 255], [0, 1, 100, 255]),  # beyond 1: a range of 0 to 255
         ([-3, 2, 300, np.inf], [0, 2, 255, 255]),
         ([-np.inf, 0, 0.5, 1], [0, 0, 128, 255]),
+        ([np.inf, 0, 0.5, 1], [255, 0, 128, 255]),
         ([-9999, 0, 0.5, 1], [0, 0, 128, 255]),  # a mark for what is missing
         ([np.nan, np.nan, np.nan, np.nan], [0, 0, 0, 0]),
     ],

@@ -219,7 +219,7 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
                     f"Expected floats in [0, 1], or from 0 to 255. Received {most:g}: scale them, "
                     "or save them as grays of 16 bits."
                 )
-            scale = 255 if np.nanmax(deep, initial=0) <= 1 else 1
+            scale = 255 if most <= 1 else 1
             gray = _by_bands(
                 deep,
                 lambda band: (np.nan_to_num(band.astype(np.float64)) * scale).clip(0, 255).round(),
