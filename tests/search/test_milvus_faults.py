@@ -46,7 +46,7 @@ def test_a_network_that_delays_and_cuts(milvus_server, proxy):
     done, failed, told = set(), set(), ""
     with open_store(f"milvus://127.0.0.1:{proxy.port}?index=cut&timeout=5") as store:
         proxy.delay = 0.005
-        for number, budget in enumerate((None, 100, 1000, 2500, 4000, 6000, 9000)):
+        for number, budget in enumerate((None, 100, 700, 1500, 2500, 3500, 5000)):
             proxy.budget = budget
             try:
                 store.add(batch(number))

@@ -202,6 +202,53 @@ def test_a_writer_that_was_taken_for_dead(two, pausing, when):
     assert names(other) == expected[1:]
 
 
+def test_one_writer_alone_waits_for_three_ticks(two, monkeypatch):
+    """Each read that sees all that was written before waits for the server's next tick."""
+    (store, _), levels = two, []
+    query = store._client.query
+
+    def asked(*arguments, consistency_level, **more):
+        levels.append(consistency_level)
+        return query(*arguments, consistency_level=consistency_level, **more)
+
+    store.add(some(5))
+    monkeypatch.setattr(store._client, "query", asked)
+    store.add(some(5, prefix="more"))
+    # nobody else writes; all items are there; and the state that names them
+    assert levels.count("Strong") == 3
+    assert names(store) == [*some(5).ids, *some(5, prefix="more").ids]
+
+
+def test_rows_that_no_state_names_are_gone_with_the_next_change(two, monkeypatch):
+    """Whether the server kept some of them only, or the writer ended between rows and state."""
+    store, other = two
+    store.add(some(5))
+    insert = Rows.insert
+
+    def part(self, items, keys, first, *, renew):
+        some = Items(items.ids[:1], items.vectors[:1], items.metadata[:1])
+        insert(self, some, keys[:1], first, renew=renew)
+
+    for owner, name, instead, said in (
+        (Rows, "insert", part, (StoreError, "took the place of this one")),
+        (catalogue, "write", fails, (RuntimeError, "killed here")),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, instead)
+            with pytest.raises(said[0], match=said[1]):
+                store.add(some(3, prefix="lost"))
+        other.add(some(3, prefix=name))
+    expected = [*some(5).ids, *some(3, prefix="insert").ids, *some(3, prefix="write").ids]
+    assert names(store) == expected
+    kept = store._client.query(
+        store._rows.collection,
+        filter="position >= 0",
+        output_fields=["item"],
+        consistency_level="Strong",
+    )
+    assert sorted(row["item"] for row in kept) == sorted(expected)
+
+
 def test_a_writer_is_killed(milvus_server):
     url = milvus_server.url("killed")
     create_store(url, SIGNATURE, overwrite=True).close()

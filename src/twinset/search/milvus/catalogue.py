@@ -189,9 +189,13 @@ def write(client: Any, place: Address, state: State) -> None:
     tidy(client, place, state, old)
 
 
-def overtaken(place: Address) -> StoreError:
+class OvertakenError(StoreError):
+    """A writer that was taken for dead."""
+
+
+def overtaken(place: Address) -> OvertakenError:
     """Make the error for a writer that was taken for dead."""
-    return StoreError(
+    return OvertakenError(
         f"{place.shown}: another writer took the place of this one, which had said nothing for "
         f"{place.timeout:g} seconds. Nothing was changed: try again."
     )

@@ -22,7 +22,7 @@ from typing import Any
 
 from twinset.errors import StoreError
 from twinset.search.milvus.address import Address
-from twinset.search.milvus.catalogue import CATALOGUE, named
+from twinset.search.milvus.catalogue import CATALOGUE, OvertakenError, named
 
 # Numbers of tickets: one is being chosen; and its writer broke off, so nobody need wait.
 _CHOOSING, _BROKEN = 0, -1
@@ -97,11 +97,12 @@ def writing(client: Any, place: Address) -> Iterator[Lease]:
             if not place.local:
                 _wait(lease)
             yield lease
-        except StoreError:  # we broke off, and know what was sent
-            _release(lease)
-            raise
-        except BaseException:
-            # a request may still arrive: the next writer is to treat us as dead
+        except BaseException as error:
+            if isinstance(error, StoreError) and not isinstance(error, OvertakenError):
+                _release(lease)  # we broke off, and know what was sent
+                raise
+            # A request may still arrive, or rows be left that no state names: the next writer is to
+            # treat us as dead.
             with suppress(Exception):
                 if not place.local:
                     lease.tell(_BROKEN)
@@ -119,7 +120,9 @@ def _release(lease: Lease) -> None:
 
 def _wait(lease: Lease) -> None:
     lease.tell(_CHOOSING)
-    _, tickets = _others(lease)
+    mine, tickets = _others(lease)
+    if mine and not tickets:  # whoever comes later sees that we choose, and waits for us
+        return None
     lease.tell(1 + max([number for number, _ in tickets.values()], default=0))
     began, seen = time.monotonic(), dict[str, float]()
     patience = lease.place.timeout

@@ -327,6 +327,8 @@ class MilvusStore(Store):
         # whoever took the lease has waited for all that was written before
         state = self._refresh(self._place.consistency)
         start = state.next
+        # else whoever wrote last has let go, and left nothing: to look would wait for a tick
+        look = bool(lease.dead) or self._place.local
         while lease.dead:
             fenced = catalogue.supersede(self._client, self._place, state, state.fenced())
             if fenced is not None:
@@ -335,7 +337,7 @@ class MilvusStore(Store):
             state = self._refresh("Strong")
         if state.dead:
             state = self._purge(state, lease)
-        if left := self._rows.positions(f"position >= {start}", 0):
+        if look and (left := self._rows.positions(f"position >= {start}", 0)):
             self._rows.delete(left, lease.renew)
         return state
 
