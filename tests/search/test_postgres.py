@@ -437,6 +437,21 @@ def test_approximate_search(url, clusters, administrator):
         assert store.search(clusters.vectors[:1])[0][0].id == "new"
 
 
+def test_as_many_are_found_where_the_nearest_were_taken_out(url, clusters):
+    """The index keeps what is deleted until a vacuum, and its own candidates may all be that."""
+    with create_store(url, Signature("m", 16)) as store:
+        store.add(clusters)
+        effort = int(store.build_approximate(recall=0.9).kind.split()[-1])
+        query = clusters.vectors[:1]
+        nearest = store.search(query, k=effort + 20, exact=True)[0]
+        store.remove([hit.id for hit in nearest])
+        truth = {hit.id for hit in store.search(query, exact=True)[0]}
+        for _ in range(2):  # the second one knows the index
+            found = {hit.id for hit in store.search(query)[0]}
+            assert len(found) == 10
+            assert len(found & truth) > 5
+
+
 def test_statements_that_the_server_has_forgotten_or_has_already(url, clusters):
     """As behind a pool, where the next transaction may be on another server's connection."""
     with create_store(url, Signature("m", 16)) as store:

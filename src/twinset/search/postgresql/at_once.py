@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from psycopg import Connection
+    from psycopg.adapt import Transformer
 
 Statement: TypeAlias = tuple[bytes, Sequence[Any]]
 
@@ -48,13 +49,14 @@ def _answers(
 ) -> list[list[Any]]:
     # By libpq itself: a cursor and a pipeline of psycopg take as long as the server does.
     from psycopg import errors, pq
+    from psycopg.adapt import Transformer
 
-    pgconn = connection.pgconn
+    pgconn, adapted = connection.pgconn, Transformer(connection)
     sent: list[bytes | None] = []  # the name that is prepared, or None for a statement
     pgconn.enter_pipeline_mode()
     try:
         for statement in statements:
-            sent += _send(connection, *statement, names)
+            sent += _send(pgconn, adapted, *statement, names)
         pgconn.pipeline_sync()
         results = connection.wait(_received(pgconn))
     except BaseException:
@@ -72,36 +74,35 @@ def _answers(
         connection.rollback()
         raise errors.error_from_result(wrong[0])
     return [
-        _rows(connection, result)
-        for name, result in zip(sent, results, strict=True)
-        if name is None
+        _rows(adapted, result) for name, result in zip(sent, results, strict=True) if name is None
     ]
 
 
-def _rows(connection: Connection[Any], result: Any) -> list[Any]:
-    from psycopg.adapt import Transformer
-
-    read = Transformer(connection)
-    read.set_pgresult(result)
-    return read.load_rows(0, result.ntuples, tuple)
+def _rows(adapted: Transformer, result: Any) -> list[Any]:
+    adapted.set_pgresult(result)
+    return adapted.load_rows(0, result.ntuples, tuple)
 
 
 def _send(
-    connection: Connection[Any], text: bytes, parameters: Sequence[Any], names: set[bytes] | None
+    pgconn: Any,
+    adapted: Transformer,
+    text: bytes,
+    parameters: Sequence[Any],
+    names: set[bytes] | None,
 ) -> list[bytes | None]:
-    from psycopg.adapt import PyFormat, Transformer
+    from psycopg.adapt import PyFormat
 
-    given = Transformer(connection)
-    values = given.dump_sequence(parameters, [PyFormat.AUTO] * len(parameters))
-    text, name = _numbered(text, given.types)
+    values = adapted.dump_sequence(parameters, [PyFormat.AUTO] * len(parameters))
+    types, formats = adapted.types, adapted.formats
+    text, name = _numbered(text, types)
     if names is None or (name not in names and len(names) >= _MOST):
-        connection.pgconn.send_query_params(text, values, given.types, given.formats, 1)
+        pgconn.send_query_params(text, values, types, formats, 1)
         return [None]
     new = name not in names
     if new:
         names.add(name)
-        connection.pgconn.send_prepare(name, text, given.types)
-    connection.pgconn.send_query_prepared(name, values, given.formats, 1)
+        pgconn.send_prepare(name, text, types)
+    pgconn.send_query_prepared(name, values, formats, 1)
     return [name, None] if new else [None]
 
 

@@ -34,8 +34,6 @@ SAMPLE, NEAREST = 100, 10
 # 1 query in 100 found none at any effort, and of a million 0.947 of the nearest are found at most.
 # It is worst where items come class by class, as from folders.
 BREADTHS = 256, 1000
-# Asked for beyond k, as two next to each other may have changed places; exact search takes more.
-SPARE = 2
 
 
 def build(cursor: Cursor[Any], table: Table, recall: float) -> Approximation:
@@ -103,13 +101,17 @@ def told(kept: Any) -> Approximation | None:
 
 
 @functools.lru_cache(1000)
-def settings(k: int, effort: int) -> str:
-    """Write what makes Postgres use the index, for one transaction: what a SELECT is to ask for."""
+def settings(k: int, effort: int, *, iterative: bool) -> str:
+    """Write what makes Postgres use the index, for one transaction: what a SELECT is to ask for.
+
+    `iterative` lets it look on where conditions, or deletions, leave fewer than k; it costs a
+    tenth of a search, as what was passed over is kept in mind.
+    """
     given = {
         "enable_indexscan": "on",
         "enable_seqscan": "off",
-        "hnsw.iterative_scan": "strict_order",
-        "hnsw.ef_search": min(max(effort, k + SPARE), EFFORTS[-1]),
+        "hnsw.iterative_scan": "strict_order" if iterative or k > EFFORTS[-1] else "off",
+        "hnsw.ef_search": min(max(effort, k), EFFORTS[-1]),
     }
     return ", ".join(f"set_config('{name}', '{value}', true)" for name, value in given.items())
 
@@ -119,15 +121,15 @@ def statement(
 ) -> tuple[bytes, list[Any]]:
     """Write what finds rows for `neighbours`, with its parameters."""
     assert request.k is not None
-    return table.nearest_statement(query, request.where, request.k + SPARE, approximate=True)
+    return table.nearest_statement(query, request.where, request.k, approximate=True)
 
 
 def neighbours(
-    found: Candidates, query: NDArray[np.float32], request: Request
+    found: Candidates, query: NDArray[np.float32], request: Request, *, iterative: bool
 ) -> list[Neighbour] | None:
-    """Find neighbours among those of the index; None where so few meet the conditions."""
+    """Find neighbours among those of the index; None where there are so few that it may err."""
     assert request.k is not None
-    if len(found) < request.k + SPARE and request.where:  # it may have missed some
+    if len(found) < request.k and (request.where or not iterative):
         return None
     return nearest(query, found, request.k, request.within)
 
@@ -135,9 +137,9 @@ def neighbours(
 def search(
     cursor: Cursor[Any], table: Table, query: NDArray[np.float32], request: Request
 ) -> list[Neighbour] | None:
-    """Find neighbours by the index; None where so few meet the conditions that it may err."""
+    """Find neighbours by the index, iterating; None where it may err, as so few meet conditions."""
     cursor.execute(*statement(table, query, request))
-    return neighbours(table.candidates(cursor.fetchall()), query, request)
+    return neighbours(table.candidates(cursor.fetchall()), query, request, iterative=True)
 
 
 # An item of the sample: its id, its embedding, and the ids of its true nearest.
@@ -165,7 +167,8 @@ def _tune(
         return EFFORTS[0], math.nan
     count = sum(len(true) for _, _, true in truth)
     for effort in EFFORTS:
-        cursor.connection.execute(f"SELECT {settings(NEAREST + 1, effort)}".encode())
+        told = settings(NEAREST + 1, effort, iterative=True)
+        cursor.connection.execute(f"SELECT {told}".encode())
         hits = sum(
             len(true & _others(own, search(cursor, table, query, _REQUEST)))
             for own, query, true in truth

@@ -217,9 +217,11 @@ class PostgresStore(Store):
             found, ready = [], False
             for at, query in enumerate(request.queries):
                 hits = None
-                if k is not None and self._effort and (tried is None or tried[at] is not None):
+                # what few met conditions is not found by trying again; else it has not iterated yet
+                again = tried is None or tried[at] is not None or not request.where
+                if k is not None and self._effort and again:
                     if not ready:
-                        settings = hnsw.settings(k, self._effort)
+                        settings = hnsw.settings(k, self._effort, iterative=True)
                         cursor.connection.execute(f"SELECT {settings}".encode())
                     hits = hnsw.search(cursor, table, query, request)
                 ready = hits is not None  # else what follows turns the index off
@@ -232,20 +234,19 @@ class PostgresStore(Store):
 
     def _at_once(self, request: Request, k: int) -> list[list[Neighbour] | None] | None:
         # By the index, as the last search found it, on one way to the server and back; None where
-        # it is another one now, and None for a query where so few meet the conditions that it may
-        # err.
-        effort, table = self._effort, self._table
+        # it is another one now, and None for a query of which it finds so few that it may err.
+        effort, table, iterative = self._effort, self._table, bool(request.where)
         if not effort:
             return None
         statements = [hnsw.statement(table, query, request) for query in request.queries]
         # with conditions the best plan depends on their values
         kept, found = self._transactions.ask(
-            hnsw.settings(k, effort), statements, prepare=not request.where
+            hnsw.settings(k, effort, iterative=iterative), statements, prepare=not iterative
         )
         if kept != effort:
             return None
         return [
-            hnsw.neighbours(table.candidates(rows), query, request)
+            hnsw.neighbours(table.candidates(rows), query, request, iterative=iterative)
             for rows, query in zip(found, request.queries, strict=True)
         ]
 
