@@ -2,18 +2,21 @@
 
 ./task bench processes --part speed --what tutorial|conv [--rounds 3] [--epochs 5]
 ./task bench processes --part epochs
+./task bench processes --part exchange [--rounds 3]
 ./task bench processes --part weights
 ./task bench processes --part kills [--kills 20] [--seed 1]
 
 speed: whole commands of `twinset train`, in two processes and in one, in turns, on the same two
-cores. epochs: seconds of an epoch of 6,000 images, after the first, of one process and of two, and
-the time of one sum over two processes by JAX with nothing around it. weights: those after 50 steps
+cores. epochs: seconds of an epoch of 6,000 images, after the first, of one process and of two.
+exchange: the time of a turn of a loop with six products of matrices and an exchange, as JAX sums
+over processes and as messages from one to another. weights: those after 50 steps
 in 64 bits, of one process and of two. kills: one of two processes is stopped with SIGKILL at a
 random moment of the training, which then goes on with --resume; the others must end within 20 s
 with its name, and the weights be those of a training that nobody disturbed, bit for bit.
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -77,29 +80,46 @@ with processes.together(address, count, index):
 print(json.dumps([each.seconds for each in model.history[1:]]))
 """
 EXCHANGES = 50
-SUM = f"""
+EXCHANGE = f"""
 import sys, time
 import jax, jax.numpy as jnp, numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 jax.distributed.initialize(sys.argv[3], int(sys.argv[2]), int(sys.argv[1]))
+how, n, side = sys.argv[4].split()
 mesh = Mesh(np.array(jax.devices()), ("batch",))
-parts, whole = NamedSharding(mesh, P("batch")), NamedSharding(mesh, P())
-x = jax.make_array_from_process_local_data(parts, np.ones((1, 1000), "f4"), (2, 1000))
+parts = NamedSharding(mesh, P("batch"))
+x = jax.make_array_from_process_local_data(parts, np.ones((1, int(n)), "f4"), (2, int(n)))
+told = dict(
+    nothing=lambda x: x,
+    sum=lambda x: lax.psum(x, "batch"),
+    message=lambda x: x + lax.ppermute(x, "batch", [(0, 1), (1, 0)]),
+)[how]
 def loop(x):
+    table = jnp.full((int(side), int(side)), 1e-3)
     def step(i, carry):
-        return carry / 2 + jnp.sum(x * carry, axis=0, keepdims=True) / 8
-    return jax.lax.fori_loop(0, {EXCHANGES}, step, jnp.ones((1, 1000)))
-run = jax.jit(loop, out_shardings=whole)
+        work = table + carry[0, 0] * 1e-9
+        for _ in range(6):
+            work = work @ table
+        return carry / 2 + told(carry + work[0, 0]) / 8
+    return lax.fori_loop(0, {EXCHANGES}, step, x)
+shared = jax.shard_map(loop, mesh=mesh, in_specs=P("batch"), out_specs=P("batch"), check_vma=False)
+run = jax.jit(shared)
 run(x).block_until_ready()
 started = time.perf_counter()
 run(x).block_until_ready()
 print(1000 * (time.perf_counter() - started) / {EXCHANGES})
 """
+GRADIENT = 133_504  # numbers of the one exchange of a step of `tutorial`
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=("speed", "epochs", "weights", "kills"), required=True)
+    every = (speed, epochs, exchange, weights, kills)
+    parts = {each.__name__: each for each in every}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--part", choices=parts, required=True)
     parser.add_argument("--what", choices=("tutorial", "conv"), default="tutorial")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
@@ -108,7 +128,6 @@ def main():
     options = parser.parse_args()
     print(ledger.machine())
     with tempfile.TemporaryDirectory() as folder:
-        parts = {"speed": speed, "epochs": epochs, "weights": weights, "kills": kills}
         parts[options.part](Path(folder), options)
 
 
@@ -171,8 +190,22 @@ def epochs(folder, options):
             ledger.say(f"{recipe}, 6,000 images, {count} processes: s", ledger.spread(seconds))
         ratio = statistics.median(took[1]) / statistics.median(took[2])
         ledger.say(f"{recipe}: two processes over one, times its speed", f"{ratio:.2f}")
-    sums = [float(at_once(SUM, 2, lambda _: "")) for _ in range(options.rounds)]
-    ledger.say("one sum over two processes by JAX alone, ms", ledger.spread(sums))
+
+
+def exchange(folder, options):
+    del folder
+    for side, size in itertools.product((8, 200), (1000, GRADIENT)):
+        took = {how: [] for how in ("nothing", "sum", "message")}
+        for _ in range(options.rounds):
+            for how, found in took.items():
+                told = f"{how} {size} {side}"
+                found.append(float(at_once(EXCHANGE, 2, lambda _, told=told: told)))
+        for how, found in took.items():
+            ledger.say(
+                f"two processes, a turn with products of {side} × {side} and {how} of {size:,} "
+                "numbers, ms",
+                ledger.spread(found),
+            )
 
 
 def weights(folder, options):

@@ -7,17 +7,19 @@ what sharing costs. Strong scaling: batches of 256 images on every number of dev
 time stays. Weak scaling: 64 images for each device; at best the time of an image stays. Processes
 take turns; the median over rounds of the mean step of two epochs after the first.
 
-Bytes are counted in the compiled program, as XLA divided it: what its collectives inside the loop
-hand to each device in a step. They must be, to the byte,
+Bytes are counted in the compiled program: what its exchanges inside the loop give to each device in
+a step, with a loss over the cosines of a batch (supcon). They must be, to the byte, for W weights
+that learn, C channels of batch normalisation, n devices and embeddings (b, d) of the batch:
 
-    4 (W + 2 (n + 1) C + 2 b d + d + 3), and with gradient caching in q parts
-    4 (q W + 2 n C + 2 b d + d + 5)
+    4 (G + 4 (n - 1) C + (n - 1) / n b d)      on processors, by messages from one to another, where
+                                               G = W for two devices, else 2 (n - 1) ceil(W / n)
+    4 (q W + 2 n C + 2 b d + d + 5)            on accelerators, as XLA divides the work, and with
+                                               gradient caching in q parts (else q = 1)
 
-for W weights that learn (their gradients are summed), C channels of batch normalisation (mean and
-variance of each of n devices; back come two sums, which with gradient caching are slopes of its
-weights), embeddings (b, d) of the batch (all of them to each, and their gradient summed), d means
-of the embeddings and sums of the loss and the vital signs, with a loss over the cosines of a batch
-(supcon). A ring sends 2 (n − 1) / n of what is summed and (n − 1) / n of what is gathered.
+Processors: gradients are summed; the mean and variance of each device go to all others, and their
+slopes come back; so do the embeddings, and each computes the loss. Accelerators: a ring sends
+2 (n - 1) / n of what is summed and (n - 1) / n of what is gathered. Their program is counted on
+virtual processors, too.
 
 The projection takes assumptions, all of them printed: time of a step = its floating-point
 operations over the devices' speed, and after it (nothing overlaps) the bytes by a ring over the
@@ -38,6 +40,7 @@ import ledger
 NAMES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 SIZES = {"pred": 1, "u8": 1, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "f64": 8, "bf16": 2}
 BATCH, EACH, STEPS = 256, 64, 8
+PROCESSORS, ACCELERATORS = "processors", "accelerators"
 # Assumed: operations per second that a training reaches, bytes per second and seconds of delay.
 SPEED, LINK, DELAY = 20e12, 25e9, 5e-6
 
@@ -87,14 +90,17 @@ def _loops(program):
     return inside, times
 
 
-def one(recipe, batch, micro):
+def one(recipe, batch, micro, whose):
     """Train for three epochs, and tell the time of a step, the bytes and what they should be."""
     import jax
     import keras
     import numpy as np
 
     import twinset
+    from twinset.training import jax_engine
 
+    if whose == ACCELERATORS:
+        jax_engine.possible = lambda _: False  # messages by hand
     programs, compile_it = [], jax.stages.Lowered.compile
 
     def compiled(self, *args, **settings):
@@ -133,9 +139,12 @@ def one(recipe, batch, micro):
     ]
     dim = int(model.encoder.output_shape[-1])
     parts = -(-batch // micro) if micro else 1
-    channels = 2 * (jax.device_count() + (not micro)) * sum(norms)
-    sums = 5 if micro else 3
-    formula = 4 * (parts * weights + channels + 2 * batch * dim + dim + sums)
+    count, channels = jax.device_count(), sum(norms)
+    if whose == ACCELERATORS or micro:
+        formula = 4 * (parts * weights + 2 * count * channels + 2 * batch * dim + dim + 5)
+    else:
+        gradient = weights if count == 2 else 2 * (count - 1) * -(-weights // count)
+        formula = 4 * (gradient + (count - 1) * (4 * channels + batch * dim // count))
     return {
         "seconds": (ended[2] - ended[0]) / 2 / STEPS,
         "bytes": sum(found.values()),
@@ -146,12 +155,12 @@ def one(recipe, batch, micro):
     }
 
 
-def measure(recipe, devices, batch, micro=0):
+def measure(recipe, devices, batch, micro=0, whose=PROCESSORS):
     """Run `one` in a process of its own with so many devices."""
     flags = f"--xla_force_host_platform_device_count={devices}"
     # a program from the cache could be one of another count
     more = {"KERAS_BACKEND": "jax", "XLA_FLAGS": flags, "JAX_ENABLE_COMPILATION_CACHE": "0"}
-    command = [sys.executable, __file__, "--one", recipe, str(batch), str(micro)]
+    command = [sys.executable, __file__, "--one", recipe, str(batch), str(micro), whose]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | more, check=False
     )
@@ -172,11 +181,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--devices", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--recipes", nargs="+", default=["fast", "conv"])
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        recipe, batch, micro = options.one
-        print(json.dumps(one(recipe, int(batch), int(micro))))
+        recipe, batch, micro, whose = options.one
+        print(json.dumps(one(recipe, int(batch), int(micro), whose)))
         return
     print(ledger.machine())
     for recipe in options.recipes:
@@ -206,8 +215,9 @@ def scaling(recipe, devices, rounds):
             pairs = zip(times[kind, devices[0]], times[kind, n], strict=True)
             ratios = [share * devices[0] * first / many for first, many in pairs]
             ledger.say(f"{recipe}, {kind} scaling on {n} virtual devices", ledger.spread(ratios))
-    found = last["strong", devices[-1]]
     if len(devices) > 1:
+        found = measure(recipe, devices[-1], BATCH, whose=ACCELERATORS)
+        say_bytes(f"{recipe}, as on accelerators, batch of {BATCH}", devices[-1], found)
         # the batch's share of the bytes grows with it; operations are those of one device
         rows = found["rows"] * BATCH
         operations = last["strong", devices[0]]["operations"] / BATCH

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import keras
 from jax import lax
 
-from twinset.training.feed import Devices
+from twinset.training.exchange import gathered
+from twinset.training.feed import AXIS, Devices
 
 PARTS = "parts"  # the axis of devices that embed each its own images
 
@@ -32,19 +33,18 @@ def exchanged_once(devices: Devices, *, own: bool) -> Iterator[None]:
     placed: Any = lax.with_sharding_constraint  # JAX types it not
 
     def of_all(each: Any) -> Any:
-        each = placed(each, devices.sharding())  # (parts, 2, c)
         mean, within = jnp.mean(each, axis=0)
         return mean, within + jnp.mean(jnp.square(each[:, 0] - mean), axis=0)
 
     def moments(self: Any, x: Any, mask: Any) -> Any:
         if own:
-            return of_all(lax.all_gather(jnp.stack(usual(self, x, mask)), PARTS))
+            return of_all(gathered(jnp.stack(usual(self, x, mask)), devices))
         if mask is not None or x.shape[0] % len(devices) or 0 not in self._reduction_axes:
             return usual(self, x, mask)
         parts = jnp.reshape(x, (len(devices), -1, *x.shape[1:]))
-        parts = placed(parts, devices.sharding("batch"))
+        parts = placed(parts, devices.sharding(AXIS))
         each = jnp.stack(jax.vmap(partial(usual, self, mask=None))(parts), axis=1)
-        return of_all(each)
+        return of_all(placed(each, devices.sharding()))  # (parts, 2, c)
 
     layer._moments = moments
     try:

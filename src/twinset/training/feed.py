@@ -21,6 +21,7 @@ from twinset.training.tasks import Batches
 # Kept whole on the device up to here; a GPU says itself how much it has.
 RESIDENT = 512 * 2**20
 CHUNK = 32 * 2**20
+AXIS = "batch"  # of the devices
 
 
 class Devices:
@@ -29,7 +30,7 @@ class Devices:
     # Not `jax.make_mesh`, whose axes are explicit by default: our gather would have to say itself
     # where its result is to be.
     def __init__(self, devices: Sequence[jax.Device]) -> None:
-        self._mesh = Mesh(np.array(devices), ("batch",))
+        self.mesh = Mesh(np.array(devices), (AXIS,))
 
     @classmethod
     def dividing(cls, batches: Batches) -> Devices:
@@ -48,12 +49,12 @@ class Devices:
         return cls([found[p * each + n] for p in range(count) for n in range(fit[-1])])
 
     def __len__(self) -> int:
-        return int(self._mesh.size)
+        return int(self.mesh.size)
 
     def sharding(self, *axes: str | None) -> NamedSharding:
         """Say how an array is divided along its axes; without any it is whole on every device."""
         spec: Any = PartitionSpec  # JAX types none of its calls
-        return NamedSharding(self._mesh, spec(*axes))
+        return NamedSharding(self.mesh, spec(*axes))
 
     def everywhere(self, values: Any) -> Any:
         """Copy a tree of this process' arrays to every device."""
@@ -71,7 +72,7 @@ class Devices:
 
         `read` gives the part of it at an index, and is asked only for what belongs here.
         """
-        return jax.make_array_from_callback(tuple(shape), self.sharding(None, "batch"), read)
+        return jax.make_array_from_callback(tuple(shape), self.sharding(None, AXIS), read)
 
 
 @dataclass(frozen=True, eq=False)

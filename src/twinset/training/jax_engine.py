@@ -24,6 +24,7 @@ from twinset.networks.seeded import rows_of
 from twinset.training import processes
 from twinset.training.batch_moments import exchanged_once
 from twinset.training.checkpoints import Keeper
+from twinset.training.exchange import of_whole_batch
 from twinset.training.feed import Devices, Fed, Feed
 from twinset.training.gradient_cache import embedder
 from twinset.training.monitor import Monitor, Steps
@@ -173,10 +174,12 @@ def _compile(job: Job, devices: Devices, state: Any, fed: Fed, places: Any) -> A
         # The gradient in two parts, as that of the embeddings says who is active.
         (embeddings, penalty), pull, moved = jax.vjp(embed, trainable[:learned], has_aux=True)
         differentiate = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
+        if own and not task.parted:
+            differentiate = of_whole_batch(differentiate, devices)
         (_, (loss, spread)), (slope, head_slopes) = differentiate(
             embeddings, trainable[learned:], wanted, scale
         )
-        slopes = [*pull((slope, jnp.asarray(scale, penalty.dtype)))[0], *head_slopes]
+        slopes = [*pull((slope, jnp.full_like(penalty, scale)))[0], *head_slopes]
         trainable, slots = optimizer.stateless_apply(slots, slopes, trainable)
         slope = wide(slope) / scale
         active = jnp.any(slope != 0, axis=-1).astype("float32") / len(slope)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from twinset.networks.seeded import rows_of
 from twinset.training.batch_moments import PARTS
-from twinset.training.feed import Devices
+from twinset.training.exchange import same, summed
+from twinset.training.feed import AXIS, Devices
 from twinset.training.gradient_cache import Embed
 
 # What between processors is told in one exchange goes array by array, each with its own waiting:
@@ -32,7 +33,7 @@ def own_shares(embedded: Embed, devices: Devices, places: NDArray[Any]) -> Embed
     """Embed the images of each device apart; `places` says where in the batch they are, (w,)."""
     count = len(devices)
     placed: Any = lax.with_sharding_constraint  # JAX types it not
-    divided, whole = devices.sharding("batch"), devices.sharding()
+    divided = devices.sharding(AXIS)
 
     @jax.custom_vjp
     def copies(weights: Sequence[Any]) -> Any:
@@ -40,7 +41,7 @@ def own_shares(embedded: Embed, devices: Devices, places: NDArray[Any]) -> Embed
 
     def back(_: None, slopes: Sequence[Any]) -> Any:
         flat = jnp.concatenate([jnp.reshape(each, (count, -1)) for each in slopes], axis=1)
-        total = placed(jnp.sum(placed(flat, divided), axis=0), whole)
+        total = summed(placed(flat, divided), devices)
         found, first = [], 0
         for each in slopes:
             size = each[0].size
@@ -55,12 +56,11 @@ def own_shares(embedded: Embed, devices: Devices, places: NDArray[Any]) -> Embed
             with rows_of(rows):
                 return embedded(weights, others, images)
 
-        mapped: Callable[..., Any] = jax.vmap(
-            of_device, out_axes=((0, 0), None), axis_name=PARTS, spmd_axis_name="batch"
-        )
+        mapped: Callable[..., Any] = jax.vmap(of_device, axis_name=PARTS, spmd_axis_name=AXIS)
         rows = jnp.asarray(places.reshape(count, -1))
         parts = placed(jnp.reshape(images, (count, -1, *images.shape[1:])), divided)
         (found, penalty), moved = mapped(copies(weights), rows, parts)
-        return (jnp.reshape(found, (-1, *found.shape[2:])), jnp.mean(penalty)), moved
+        moved = [same(each, devices) for each in moved]
+        return (jnp.reshape(found, (-1, *found.shape[2:])), penalty / count), moved
 
     return embed

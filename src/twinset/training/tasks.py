@@ -40,6 +40,7 @@ class PairTask:
     """
 
     head = None
+    parted = True  # what is compared is on one device
     # of a batch, for as many devices: each has both images of its pairs
     parts = 1
 
@@ -100,6 +101,8 @@ class PairTask:
 
 class BatchTask:
     """A task over all pairs of the images in a batch: several of each of several classes."""
+
+    parted = False
 
     def __init__(
         self,

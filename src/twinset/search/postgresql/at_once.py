@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from psycopg import Connection
-    from psycopg.adapt import Transformer
+    from psycopg.abc import Transformer
 
 Statement: TypeAlias = tuple[bytes, Sequence[Any]]
 
