@@ -32,6 +32,7 @@ def world(tmp_path_factory, fashion_mnist, command, monkeypatch, undrawn):
     return world
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "page",
     [page for page in pages.PAGES if not pages.tested_by(page) and pages.blocks_of(page)],

@@ -23,7 +23,10 @@ import twinset
 from twinset.exporters.export import export
 from twinset.search.indexing import index_images
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="scripts of a Linux shell")
+pytestmark = [
+    pytest.mark.matrix,
+    pytest.mark.skipif(sys.platform != "linux", reason="scripts of a Linux shell"),
+]
 
 # Root may write everywhere, until it starts a program without CAP_DAC_OVERRIDE and its like.
 LOCKED = """\

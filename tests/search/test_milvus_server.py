@@ -219,34 +219,36 @@ def test_one_writer_alone_waits_for_three_ticks(two, monkeypatch):
     assert names(store) == [*some(5).ids, *some(5, prefix="more").ids]
 
 
-def test_rows_that_no_state_names_are_gone_with_the_next_change(two, monkeypatch):
+def test_rows_that_no_state_names_are_no_items(two, monkeypatch):
     """Whether the server kept some of them only, or the writer ended between rows and state."""
     store, other = two
     store.add(some(5))
+    beside = create_store(store.beside(), SIGNATURE)
     insert = Rows.insert
 
     def part(self, items, keys, first, *, renew):
-        some = Items(items.ids[:1], items.vectors[:1], items.metadata[:1])
-        insert(self, some, keys[:1], first, renew=renew)
+        insert(self, Items(items.ids[:1], items.vectors[:1]), keys[:1], first, renew=renew)
 
-    for owner, name, instead, said in (
-        (Rows, "insert", part, (StoreError, "took the place of this one")),
-        (catalogue, "write", fails, (RuntimeError, "killed here")),
-    ):
+    def breaks_off(writer, owner, name, instead, error, said):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, instead)
-            with pytest.raises(said[0], match=said[1]):
-                store.add(some(3, prefix="lost"))
-        other.add(some(3, prefix=name))
-    expected = [*some(5).ids, *some(3, prefix="insert").ids, *some(3, prefix="write").ids]
-    assert names(store) == expected
-    kept = store._client.query(
-        store._rows.collection,
-        filter="position >= 0",
-        output_fields=["item"],
-        consistency_level="Strong",
-    )
-    assert sorted(row["item"] for row in kept) == sorted(expected)
+            with pytest.raises(error, match=said):
+                writer.add(some(3, prefix="lost"))
+
+    breaks_off(store, Rows, "insert", part, StoreError, "took the place of this one")
+    other.add(some(3, prefix="one"))
+    breaks_off(store, catalogue, "write", fails, RuntimeError, "killed here")
+    other.add(some(3, prefix="two"))
+    breaks_off(beside, catalogue, "write", fails, RuntimeError, "killed here")
+    store.add(some(3, prefix="three"))  # which passes the ticket of both over
+    beside.add(some(3, prefix="four"))
+    kept = [*some(5).ids, *(f"{one} {i}" for one in ("one", "two", "three") for i in range(3))]
+    with beside:
+        for each, expected in ((other, kept), (beside, list(some(3, prefix="four").ids))):
+            assert names(each) == expected
+            assert sorted(each.get(expected).ids) == sorted(expected)
+            (hits,) = each.search(np.ones((1, 4)), k=99)
+            assert sorted(hit.id for hit in hits) == sorted(expected)
 
 
 def test_a_writer_is_killed(milvus_server):

@@ -450,6 +450,10 @@ def test_as_many_are_found_where_the_nearest_were_taken_out(url, clusters):
             found = {hit.id for hit in store.search(query)[0]}
             assert len(found) == 10
             assert len(found & truth) > 5
+        # more than the index keeps in mind, and more than there are
+        for k in (1200, 5000):
+            assert len(store.search(query, k=k)[0]) == min(k, len(store))
+        assert store.search(query, k=5000) == store.search(query, k=5000, exact=True)
 
 
 def test_statements_that_the_server_has_forgotten_or_has_already(url, clusters):
@@ -561,7 +565,7 @@ def test_recalls_that_cannot_be_asked_for(store, recall):
 
 
 def test_a_recall_that_is_not_reached_changes_nothing(store, monkeypatch):
-    monkeypatch.setattr("twinset.search.postgresql.hnsw.search", lambda *_: [])
+    monkeypatch.setattr("twinset.search.postgresql.hnsw.nearest", lambda *_: [])
     store.add(some(30))
     with pytest.raises(StoreError, match="HNSW finds 0.0% of the true 10 nearest at its best"):
         store.build_approximate()

@@ -25,7 +25,7 @@ from twinset.training import processes
 from twinset.training.batch_moments import exchanged_once
 from twinset.training.checkpoints import Keeper
 from twinset.training.exchange import of_whole_batch
-from twinset.training.feed import Devices, Fed, Feed
+from twinset.training.feed import AXIS, Devices, Fed, Feed
 from twinset.training.gradient_cache import embedder
 from twinset.training.monitor import Monitor, Steps
 from twinset.training.own_share import own_shares, possible
@@ -194,11 +194,11 @@ def _compile(job: Job, devices: Devices, state: Any, fed: Fed, places: Any) -> A
         shape = (fed.width, encoder.output_shape[-1])
         seen = jnp.zeros((fed.length, len(devices) if own else 1, 4), "float32")
         if own:
-            seen = constrained(seen, devices.sharding(None, "batch"))
+            seen = constrained(seen, devices.sharding(None, AXIS))
         return seen, jnp.zeros(shape, encoder.outputs[0].dtype)
 
-    # XLA divides the work as the images are divided, and puts in what the devices tell each other:
-    # the loss sees the whole batch, and so does its normalisation. All ends up on every device.
+    # XLA divides the work as the images are divided, and puts in what devices tell each other beside
+    # `own`: the loss sees the whole batch, and so does its normalisation. All ends up on each.
     jit = partial(jax.jit, out_shardings=devices.sharding())
     run = _one_by_one if slow else _looped
     with exchanged_once(devices, own=own), rows_of(places):

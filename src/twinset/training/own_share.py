@@ -24,9 +24,16 @@ from twinset.training.gradient_cache import Embed
 
 def possible(encoder: keras.Model) -> bool:
     """Tell whether all that a network keeps while it learns is the same on every device."""
-    known = (keras.layers.BatchNormalization, keras.layers.Dropout)
     layers = encoder._flatten_layers(include_self=False)
-    return all(isinstance(each, known) or not each.non_trainable_variables for each in layers)
+    return all(_known(each) or not each.non_trainable_variables for each in layers)
+
+
+def _known(layer: keras.Layer) -> bool:
+    kind: Any = keras.layers.BatchNormalization
+    if isinstance(layer, kind):  # not one that has moments of its own
+        own: Any = type(layer)
+        return bool(own.call is kind.call and own._moments is kind._moments)
+    return isinstance(layer, keras.layers.Dropout)
 
 
 def own_shares(embedded: Embed, devices: Devices, places: NDArray[Any]) -> Embed:

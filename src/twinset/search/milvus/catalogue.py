@@ -189,13 +189,9 @@ def write(client: Any, place: Address, state: State) -> None:
     tidy(client, place, state, old)
 
 
-class OvertakenError(StoreError):
-    """A writer that was taken for dead."""
-
-
-def overtaken(place: Address) -> OvertakenError:
+def overtaken(place: Address) -> StoreError:
     """Make the error for a writer that was taken for dead."""
-    return OvertakenError(
+    return StoreError(
         f"{place.shown}: another writer took the place of this one, which had said nothing for "
         f"{place.timeout:g} seconds. Nothing was changed: try again."
     )
@@ -214,6 +210,14 @@ def supersede(client: Any, place: Address, state: State, new: State) -> State | 
         return None
     tidy(client, place, new, old)
     return new
+
+
+def fence(client: Any, place: Address) -> None:
+    """Let nothing count that a writer still does which was taken for dead; of no index nothing."""
+    fenced = None
+    while fenced is None and _newest(client, place, "Strong")[0]:
+        state, _ = read(client, place, "Strong")
+        fenced = supersede(client, place, state, state.fenced())
 
 
 def version_of(key: str) -> int:

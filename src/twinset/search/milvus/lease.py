@@ -2,7 +2,8 @@
 
 Lamport (1974), A New Solution of Dijkstra's Concurrent Programming Problem: who wants to write says
 that it chooses, takes a number above all that it sees, and waits for those with smaller ones. It
-needs no more than that a read sees all that was written before it, which Milvus calls Strong.
+needs no more than that a read sees all that was written before it, which Milvus calls Strong. Who
+sees nobody else takes no number: all who come later see that it chooses, and wait.
 
 A ticket that has not changed for as long as the time-out is of a writer that died. The next one
 passes it over, and makes good what the dead one may still do: see `State.fenced`.
@@ -22,9 +23,10 @@ from typing import Any
 
 from twinset.errors import StoreError
 from twinset.search.milvus.address import Address
-from twinset.search.milvus.catalogue import CATALOGUE, OvertakenError, named
+from twinset.search.milvus.catalogue import CATALOGUE, named
 
-# Numbers of tickets: one is being chosen; and its writer broke off, so nobody need wait.
+# Numbers of tickets: one is being chosen, or its writer saw nobody else; and its writer broke off,
+# so nobody need wait.
 _CHOOSING, _BROKEN = 0, -1
 
 
@@ -97,12 +99,11 @@ def writing(client: Any, place: Address) -> Iterator[Lease]:
             if not place.local:
                 _wait(lease)
             yield lease
-        except BaseException as error:
-            if isinstance(error, StoreError) and not isinstance(error, OvertakenError):
-                _release(lease)  # we broke off, and know what was sent
-                raise
-            # A request may still arrive, or rows be left that no state names: the next writer is to
-            # treat us as dead.
+        except StoreError:  # we broke off, and know what was sent
+            _release(lease)
+            raise
+        except BaseException:
+            # a request may still arrive: the next writer is to treat us as dead
             with suppress(Exception):
                 if not place.local:
                     lease.tell(_BROKEN)
@@ -121,16 +122,17 @@ def _release(lease: Lease) -> None:
 def _wait(lease: Lease) -> None:
     lease.tell(_CHOOSING)
     mine, tickets = _others(lease)
-    if mine and not tickets:  # whoever comes later sees that we choose, and waits for us
+    if not mine:
+        return _again(lease)
+    if not tickets:
         return None
     lease.tell(1 + max([number for number, _ in tickets.values()], default=0))
     began, seen = time.monotonic(), dict[str, float]()
     patience = lease.place.timeout
     while True:
         mine, tickets = _others(lease)
-        if not mine:  # we slept for so long that another took us for dead
-            lease.writer, lease.beat = secrets.token_hex(4), 0
-            return _wait(lease)
+        if not mine:
+            return _again(lease)
         now = time.monotonic()
         seen = {key: seen.get(key, now) for _, key in tickets.values()}
         dead = {
@@ -153,6 +155,12 @@ def _wait(lease: Lease) -> None:
             )
         lease.renew()
         time.sleep(random.uniform(0.02, 0.1))
+
+
+def _again(lease: Lease) -> None:
+    # we slept for so long that another took us for dead
+    lease.writer, lease.beat = secrets.token_hex(4), 0
+    _wait(lease)
 
 
 def _others(lease: Lease) -> tuple[bool, dict[str, tuple[int, str]]]:

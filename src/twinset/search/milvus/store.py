@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twinset.errors import StoreError
 from twinset.search.candidates import Candidates
@@ -173,14 +174,10 @@ class MilvusStore(Store):
             state = self._begin(lease)
             keys = keys_of(items.ids)
             asked = self._known.maybe(items.ids, keys, state)
-            there = self._rows.at(asked, state.visible(), self._place.consistency)
+            there = self._rows.at(asked, state.visible(), "Strong")
             if there and not replace:
                 raise known_ids([id_ for id_ in items.ids if id_ in there])
-            self._rows.insert(items, keys, state.next, renew=lease.renew)
-            # Waits until all of them can be seen, before anybody looks for them.
-            came = len(self._rows.positions(f"position >= {state.next}", len(items)))
-            if came != len(items):
-                raise catalogue.overtaken(self._place)
+            self._put(items, keys, state, lease)
             self._commit(state.changed(added=len(items), dead=there.values()), lease)
             self._known.grown(keys, state, self._state)
 
@@ -188,7 +185,7 @@ class MilvusStore(Store):
         self._check_open()
         with self._writing() as lease:
             state = self._begin(lease)
-            there = self._rows.at(ids, state.visible(), self._place.consistency)
+            there = self._rows.at(ids, state.visible(), "Strong")
             if len(there) < len(ids):
                 raise unknown_ids([id_ for id_ in ids if id_ not in there], "remove")
             self._commit(state.changed(added=0, dead=there.values()), lease)
@@ -327,19 +324,40 @@ class MilvusStore(Store):
         # whoever took the lease has waited for all that was written before
         state = self._refresh(self._place.consistency)
         start = state.next
-        # else whoever wrote last has let go, and left nothing: to look would wait for a tick
-        look = bool(lease.dead) or self._place.local
-        while lease.dead:
-            fenced = catalogue.supersede(self._client, self._place, state, state.fenced())
-            if fenced is not None:
-                lease.drop(*lease.dead)
-                lease.dead = ()
+        if dead := lease.dead:
+            # tickets are of both: whoever held one may have written to the other
+            main, beside = self._place.main, self._place.beside
+            catalogue.fence(self._client, beside if self._place.index == main.index else main)
+            while not catalogue.supersede(self._client, self._place, state, state.fenced()):
+                state = self._refresh("Strong")
+                start = state.next  # what was put in meanwhile counts
             state = self._refresh("Strong")
         if state.dead:
             state = self._purge(state, lease)
-        if look and (left := self._rows.positions(f"position >= {start}", 0)):
-            self._rows.delete(left, lease.renew)
+        # else `_put` sees what is left, as to look for it would wait for the server
+        if dead or self._place.local:
+            if left := self._rows.positions(f"position >= {start}", 0):
+                self._rows.delete(left, lease.renew)
+            if dead:
+                lease.drop(*dead)
+                lease.dead = ()
         return state
+
+    def _put(self, items: Items, keys: NDArray[np.int64], state: State, lease: Lease) -> None:
+        # Put items in where no reader looks, and wait until all of them can be seen.
+        rows = self._rows_of(state)
+        rows.insert(items, keys, state.next, renew=lease.renew)
+        here = f"position >= {state.next} and position < {state.next + catalogue.GAP}"
+        if self._place.local:  # which may return a row twice
+            came = len(rows.positions(here, len(items)))
+        elif (came := rows.count(here, "Strong")) > len(items):
+            # Beside what a writer has left that broke off; one that has taken our place writes
+            # beyond the gap.
+            rows.delete(rows.positions(here, 0), lease.renew)
+            rows.insert(items, keys, state.next, renew=lease.renew)
+            came = rows.count(here, "Strong")
+        if came != len(items):
+            raise catalogue.overtaken(self._place)
 
     def _commit(self, state: State, lease: Lease) -> None:
         if self._place.local:  # to the disk, before the state names it

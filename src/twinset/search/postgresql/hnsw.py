@@ -104,13 +104,13 @@ def told(kept: Any) -> Approximation | None:
 def settings(k: int, effort: int, *, iterative: bool) -> str:
     """Write what makes Postgres use the index, for one transaction: what a SELECT is to ask for.
 
-    `iterative` lets it look on where conditions, or deletions, leave fewer than k; it costs a
-    tenth of a search, as what was passed over is kept in mind.
+    `iterative` lets it look on where conditions, or deletions, leave fewer than k, for which it
+    keeps in mind what was passed over.
     """
     given = {
         "enable_indexscan": "on",
         "enable_seqscan": "off",
-        "hnsw.iterative_scan": "strict_order" if iterative or k > EFFORTS[-1] else "off",
+        "hnsw.iterative_scan": "strict_order" if iterative else "off",
         "hnsw.ef_search": min(max(effort, k), EFFORTS[-1]),
     }
     return ", ".join(f"set_config('{name}', '{value}', true)" for name, value in given.items())
@@ -124,22 +124,27 @@ def statement(
     return table.nearest_statement(query, request.where, request.k, approximate=True)
 
 
+def iterates(request: Request) -> bool:
+    """Whether a search has to iterate at once: the index's own candidates cannot be enough."""
+    return bool(request.where) or (request.k or 0) > EFFORTS[-1]
+
+
 def neighbours(
-    found: Candidates, query: NDArray[np.float32], request: Request, *, iterative: bool
+    found: Candidates, query: NDArray[np.float32], request: Request
 ) -> list[Neighbour] | None:
     """Find neighbours among those of the index; None where there are so few that it may err."""
     assert request.k is not None
-    if len(found) < request.k and (request.where or not iterative):
+    if len(found) < request.k:
         return None
     return nearest(query, found, request.k, request.within)
 
 
-def search(
+def look(
     cursor: Cursor[Any], table: Table, query: NDArray[np.float32], request: Request
-) -> list[Neighbour] | None:
-    """Find neighbours by the index, iterating; None where it may err, as so few meet conditions."""
+) -> Candidates:
+    """Ask the index for what is nearest to a query."""
     cursor.execute(*statement(table, query, request))
-    return neighbours(table.candidates(cursor.fetchall()), query, request, iterative=True)
+    return table.candidates(cursor.fetchall())
 
 
 # An item of the sample: its id, its embedding, and the ids of its true nearest.
@@ -170,8 +175,7 @@ def _tune(
         told = settings(NEAREST + 1, effort, iterative=True)
         cursor.connection.execute(f"SELECT {told}".encode())
         hits = sum(
-            len(true & _others(own, search(cursor, table, query, _REQUEST)))
-            for own, query, true in truth
+            len(true & _others(own, _nearest(cursor, table, query))) for own, query, true in truth
         )
         recall = hits / count if count else 1.0
         if recall >= wanted:
@@ -179,5 +183,9 @@ def _tune(
     return effort, recall
 
 
-def _others(own: str, hits: list[Neighbour] | None) -> set[str]:
-    return set([hit.id for hit in hits or () if hit.id != own][:NEAREST])
+def _nearest(cursor: Cursor[Any], table: Table, query: NDArray[np.float32]) -> list[Neighbour]:
+    return nearest(query, look(cursor, table, query, _REQUEST), _REQUEST.k, None)
+
+
+def _others(own: str, hits: list[Neighbour]) -> set[str]:
+    return set([hit.id for hit in hits if hit.id != own][:NEAREST])

@@ -217,13 +217,14 @@ class PostgresStore(Store):
             found, ready = [], False
             for at, query in enumerate(request.queries):
                 hits = None
-                # what few met conditions is not found by trying again; else it has not iterated yet
-                again = tried is None or tried[at] is not None or not request.where
+                # one that has iterated and found too few does not find more now
+                again = tried is None or tried[at] is not None or not hnsw.iterates(request)
                 if k is not None and self._effort and again:
                     if not ready:
                         settings = hnsw.settings(k, self._effort, iterative=True)
                         cursor.connection.execute(f"SELECT {settings}".encode())
-                    hits = hnsw.search(cursor, table, query, request)
+                    came = hnsw.look(cursor, table, query, request)
+                    hits = hnsw.neighbours(came, query, request)
                 ready = hits is not None  # else what follows turns the index off
                 if hits is None:
                     hits = table.exact(cursor, query, request, among=built is not None)
@@ -235,18 +236,18 @@ class PostgresStore(Store):
     def _at_once(self, request: Request, k: int) -> list[list[Neighbour] | None] | None:
         # By the index, as the last search found it, on one way to the server and back; None where
         # it is another one now, and None for a query of which it finds so few that it may err.
-        effort, table, iterative = self._effort, self._table, bool(request.where)
+        effort, table, iterative = self._effort, self._table, hnsw.iterates(request)
         if not effort:
             return None
         statements = [hnsw.statement(table, query, request) for query in request.queries]
         # with conditions the best plan depends on their values
         kept, found = self._transactions.ask(
-            hnsw.settings(k, effort, iterative=iterative), statements, prepare=not iterative
+            hnsw.settings(k, effort, iterative=iterative), statements, prepare=not request.where
         )
         if kept != effort:
             return None
         return [
-            hnsw.neighbours(table.candidates(rows), query, request, iterative=iterative)
+            hnsw.neighbours(table.candidates(rows), query, request)
             for rows, query in zip(found, request.queries, strict=True)
         ]
 
