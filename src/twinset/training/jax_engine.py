@@ -197,8 +197,8 @@ def _compile(job: Job, devices: Devices, state: Any, fed: Fed, places: Any) -> A
             seen = constrained(seen, devices.sharding(None, AXIS))
         return seen, jnp.zeros(shape, encoder.outputs[0].dtype)
 
-    # XLA divides the work as the images are divided, and puts in what devices tell each other beside
-    # `own`: the loss sees the whole batch, and so does its normalisation. All ends up on each.
+    # XLA divides the work as the images are, and puts in what devices tell each other beside `own`:
+    # the loss sees the whole batch, and so does its normalisation. All ends up on each.
     jit = partial(jax.jit, out_shardings=devices.sharding())
     run = _one_by_one if slow else _looped
     with exchanged_once(devices, own=own), rows_of(places):
