@@ -13,6 +13,9 @@ from jax.sharding import PartitionSpec
 
 from twinset.training.feed import AXIS, Devices
 
+_SPEC: Any = PartitionSpec  # JAX types none of its calls
+_WHOLE, _DIVIDED = _SPEC(), _SPEC(AXIS)
+
 # As JAX itself sums or gathers over processes, a thread of gloo does the work, and the one that
 # computes waits for it by spinning. Where all cores are taken, gloo's turn comes when the kernel's
 # time slice ends, up to 3 ms later. A message from one to another needs no other thread for long: a
@@ -40,7 +43,7 @@ def summed(parts: Any, devices: Devices) -> Any:
         total = jnp.sum(_exchanged(lambda to: stretches[to], count), axis=0)
         return jnp.reshape(_gathered(total, count), -1)[:size]
 
-    return _by_hand(sum_of, devices, _spec(AXIS))(parts)
+    return _by_hand(sum_of, devices, _DIVIDED)(parts)
 
 
 def of_whole_batch(differentiate: Callable[..., Any], devices: Devices) -> Callable[..., Any]:
@@ -59,31 +62,23 @@ def of_whole_batch(differentiate: Callable[..., Any], devices: Devices) -> Calla
         return found, (lax.dynamic_slice_in_dim(slope, first, len(mine)), *slopes)
 
     def apply(embeddings: Any, *others: Any) -> Any:
-        given = (_spec(AXIS), *(_spec() for _ in others))
-        return _by_hand(by_all, devices, given, (_spec(), (_spec(AXIS), _spec())))(
-            embeddings, *others
-        )
+        given = (_DIVIDED, *(_WHOLE for _ in others))
+        made = (_WHOLE, (_DIVIDED, _WHOLE))
+        return _by_hand(by_all, devices, given, made)(embeddings, *others)
 
     return apply
 
 
 def same(copies: Any, devices: Devices) -> Any:
     """Take each device's own of what is the same on all of them, (n, ...), without asking."""
-    return _by_hand(lambda own: own[0], devices, _spec(AXIS))(copies)
+    return _by_hand(lambda own: own[0], devices, _DIVIDED)(copies)
 
 
 def _by_hand(
-    action: Callable[..., Any], devices: Devices, given: Any = None, made: Any = None
+    action: Callable[..., Any], devices: Devices, given: Any = _WHOLE, made: Any = _WHOLE
 ) -> Any:
     mapped: Any = jax.shard_map
-    specs = (_spec() if each is None else each for each in (given, made))
-    names = dict(zip(("in_specs", "out_specs"), specs, strict=True))
-    return mapped(action, mesh=devices.mesh, check_vma=False, **names)
-
-
-def _spec(*axes: str) -> Any:
-    spec: Any = PartitionSpec  # JAX types none of its calls
-    return spec(*axes)
+    return mapped(action, mesh=devices.mesh, in_specs=given, out_specs=made, check_vma=False)
 
 
 def _gathered(mine: Any, count: int) -> Any:

@@ -212,12 +212,16 @@ def supersede(client: Any, place: Address, state: State, new: State) -> State | 
     return new
 
 
-def fence(client: Any, place: Address) -> None:
-    """Let nothing count that a writer still does which was taken for dead; of no index nothing."""
-    fenced = None
-    while fenced is None and _newest(client, place, "Strong")[0]:
+def fence(client: Any, place: Address) -> int:
+    """Let nothing count that a writer still does which was taken for dead.
+
+    Returns from where on there may be rows that no state names; of no index 0.
+    """
+    while _newest(client, place, "Strong")[0]:
         state, _ = read(client, place, "Strong")
-        fenced = supersede(client, place, state, state.fenced())
+        if supersede(client, place, state, state.fenced()) is not None:
+            return state.next
+    return 0
 
 
 def version_of(key: str) -> int:

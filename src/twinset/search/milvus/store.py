@@ -328,9 +328,7 @@ class MilvusStore(Store):
             # tickets are of both: whoever held one may have written to the other
             main, beside = self._place.main, self._place.beside
             catalogue.fence(self._client, beside if self._place.index == main.index else main)
-            while not catalogue.supersede(self._client, self._place, state, state.fenced()):
-                state = self._refresh("Strong")
-                start = state.next  # what was put in meanwhile counts
+            start = catalogue.fence(self._client, self._place)
             state = self._refresh("Strong")
         if state.dead:
             state = self._purge(state, lease)
