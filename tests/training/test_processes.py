@@ -183,6 +183,9 @@ def test_sigterm_ends_two_processes_and_loses_nothing(tmp_path):
 
     with start(1_000_000) as running:
         next(line for line in running.stderr if line.startswith("epoch 2/"))
+        if sys.platform == "linux":  # their threads wait for each other, and do not interrupt
+            both = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+            assert [os.sched_getscheduler(int(pid)) for pid in both] == [os.SCHED_BATCH] * 2
         running.send_signal(signal.SIGTERM)
         said = running.stderr.read().splitlines()
     assert running.returncode == 143, said

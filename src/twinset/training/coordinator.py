@@ -65,6 +65,7 @@ class Coordinator:
     def compare(self, mine: dict[str, str]) -> None:
         """Wait for everybody's facts; a DataError tells which differ from these."""
         while True:
+            self._read()  # without waiting for the next beat
             with self._lock:
                 states = {place: state for place, (state, _) in self._others.items()}
             known = {i: s["facts"] for i, s in states.items() if s.get("round") == self.messages}
@@ -119,11 +120,10 @@ class Coordinator:
         while not self.left:
             try:
                 self.change(beat=self._state["beat"] + 1)
-                found = self._client.key_value_dir_get("twinset/state/")
+                self._read()
             except RuntimeError:
                 # the coordinator is gone, and process 0 with it, or all are leaving
                 return
-            self._look({int(key.rsplit("/", 1)[1]): json.loads(text) for key, text in found})
             if self._failure is not None:
                 failed = failed or time.monotonic()
                 if not self._taken and time.monotonic() > failed + GRACE:
@@ -131,6 +131,10 @@ class Coordinator:
                     print(f"twinset: {self._failure}", file=sys.stderr, flush=True)  # noqa: T201
                     os._exit(2)
             time.sleep(BEAT)
+
+    def _read(self) -> None:
+        found = self._client.key_value_dir_get("twinset/state/")
+        self._look({int(key.rsplit("/", 1)[1]): json.loads(text) for key, text in found})
 
     def _look(self, states: dict[int, dict[str, Any]]) -> None:
         now = time.monotonic()
