@@ -75,7 +75,7 @@ import twinset
 from twinset.training import processes
 index, count, address, recipe = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 data = twinset.load_fashion_mnist()[0].subset(np.arange(6000))
-with processes.together(address, count, index):
+with processes.together(address, count, index, cores=[index]):
     model = twinset.fit(data, recipe, epochs=4, progress=False)
 print(json.dumps([each.seconds for each in model.history[1:]]))
 """

@@ -34,6 +34,7 @@ class Place:
     number: int | None
     index: int | None
     device: int | None = None  # the only accelerator to use
+    cores: Sequence[int] = ()  # on which it trains; none: on all
     timeout: int = 300
 
 
@@ -95,7 +96,7 @@ def joined(place: Place | None) -> Iterator[None]:
     import threading
 
     _apart()
-    _yield_to_computing()
+    _wait_for_turns()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     from twinset.training.processes import together
 
@@ -104,6 +105,7 @@ def joined(place: Place | None) -> Iterator[None]:
         place.number,
         place.index,
         local_device=place.device,
+        cores=place.cores,
         timeout=place.timeout,
     ):
         yield
@@ -121,11 +123,11 @@ def _apart() -> None:
         setattr(sys, name, kept)
 
 
-def _yield_to_computing() -> None:
-    # Linux wakes gloo's thread at each message, at the cost of the thread that computes; where that
+def _wait_for_turns() -> None:
+    # Linux lets gloo's thread run at each message, at the cost of the one that computes; where that
     # holds gloo's lock just then, gloo's thread spins until its time is over. Threads of this kind
-    # wait for their turn: two processes on two cores take 0.6 of the time for `tutorial`, and 0.85
-    # for `conv`. Before JAX starts its threads, which inherit it.
+    # wait for their turn: an epoch of `tutorial` takes two processes on two cores 0.6 of the time.
+    # Before JAX starts its threads, which inherit it.
     if hasattr(os, "SCHED_BATCH"):
         with suppress(OSError):  # as a sandbox may have it
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
@@ -157,7 +159,9 @@ def supervise(args: Namespace) -> int:
         places = [Place(where, args.num_processes, args.process_id)]
     else:
         address = f"127.0.0.1:{_free_port()}"
-        places = [Place(address, count, index, index, 60) for index in range(count)]
+        known = getattr(os, "sched_getaffinity", lambda _: ())
+        own = shares(sorted(known(0)), count)
+        places = [Place(address, count, i, i, own[i], 60) for i in range(count)]
     with ExitStack() as held:
         return _Children(args.words, places, held).run()
 
@@ -170,13 +174,10 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def shares(cores: Sequence[int], count: int) -> list[set[int]]:
-    """Divide cores among processes; all have all where each would get but one."""
-    # on a single core JAX's own threads wait for each other, and an epoch takes longer
-    if len(cores) < 2 * count:
-        return [set(cores)] * count
+def shares(cores: Sequence[int], count: int) -> list[list[int]]:
+    """Divide cores among processes; of fewer cores than processes none has its own."""
     edges = [len(cores) * i // count for i in range(count + 1)]
-    return [set(cores[a:b]) for a, b in pairwise(edges)]
+    return [list(cores[a:b]) if len(cores) >= count else [] for a, b in pairwise(edges)]
 
 
 class _Children:
@@ -194,21 +195,8 @@ class _Children:
             held.callback(signal.signal, each, signal.signal(each, self._pass_on))
         held.callback(self._stop)
         command = [sys.executable, "-m", "twinset", *words]
-        self._more: dict[str, str] = {}
-        limit = getattr(os, "sched_setaffinity", None)
-        cores = sorted(os.sched_getaffinity(0)) if limit else []
-        if 1 < len(places) <= len(cores) < 2 * len(places):
-            # all have all cores: JAX would take as many threads in each, which get in each other's
-            # way: on two cores `tutorial` takes 1.07 times as long
-            self._more["NPROC"] = os.environ.get("NPROC", "1")
-        for place, share in zip(places, shares(cores, len(places)), strict=True):
-            if limit and len(places) > 1:
-                limit(0, share)  # the child inherits it; JAX counts its threads by it
-            try:
-                self._running.append(self._start(command, place, shown=place is places[0]))
-            finally:
-                if limit and len(places) > 1:
-                    limit(0, cores)
+        for place in places:
+            self._running.append(self._start(command, place, shown=place is places[0]))
 
     def _start(
         self, command: Sequence[str], place: Place, *, shown: bool
@@ -219,9 +207,11 @@ class _Children:
         if not shown:
             log = self._held.enter_context(self._log(place.index).open("wb"))
         noise = str(self._folder / f"{place.index}.noise")
+        # as many as it has cores to train on; JAX counts once, before it is kept to these
+        threads = {"NPROC": os.environ.get("NPROC", str(len(place.cores)))} if place.cores else {}
         return subprocess.Popen(
             command,
-            env={**os.environ, **self._more, ENVIRONMENT: json.dumps(asdict(place)), LOG: noise},
+            env={**os.environ, **threads, ENVIRONMENT: json.dumps(asdict(place)), LOG: noise},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -110,7 +110,7 @@ def train(job: Job, monitor: Monitor, keeper: Keeper) -> None:
                     if ends(current, step):
                         return
                     last = min(first + steps, fed.steps)
-                    with pace.measure(last - first), processes.naming_who_is_lost():
+                    with pace.measure(last - first), processes.at_work():
                         state, seen, embeddings = loop(state, fed, first, last, offset)
                         seen = np.asarray(seen)[first:last].sum(axis=1)  # waits for the device
                     first, step = last, fed.first + last

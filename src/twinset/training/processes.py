@@ -8,9 +8,10 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
@@ -143,16 +144,44 @@ def asked_to_stop() -> bool:
 
 
 @contextmanager
-def naming_who_is_lost() -> Iterator[None]:
-    """Turn the error of an exchange whose partner is gone into one that names the partner."""
+def at_work() -> Iterator[None]:
+    """Compute with the others, on the cores that this process was given.
+
+    The error of an exchange whose partner is gone is turned into one that names the partner.
+    """
     try:
-        yield
+        with _on_own_cores():
+            yield
     except (ValueError, RuntimeError) as error:
         signs = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")
         ours = isinstance(error, TwinsetError) or not any(sign in str(error) for sign in signs)
         if ours or count() == 1:
             raise
         raise TrainingError(_here().who(str(error))) from error
+
+
+_cores: frozenset[int] = frozenset()
+
+
+@contextmanager
+def _on_own_cores() -> Iterator[None]:
+    # Else threads of the other processes come there, above all gloo's, which each message wakes.
+    # What is between, as compiling and validation, has all cores.
+    if not _cores or count() == 1 or sys.platform != "linux":
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    _move_threads(_cores)
+    try:
+        yield
+    finally:
+        _move_threads(before)
+
+
+def _move_threads(cores: Collection[int]) -> None:
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended, or a sandbox does not let us
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 @contextmanager
@@ -162,6 +191,7 @@ def together(
     place: int | None = None,
     *,
     local_device: int | None = None,
+    cores: Collection[int] = (),
     timeout: int = 300,
 ) -> Iterator[None]:
     """Be one of several processes that train together, within.
@@ -175,12 +205,16 @@ def together(
         number: how many processes there are. Defaults likewise.
         place: which of them this is, from 0. Defaults likewise.
         local_device: the only accelerator of this machine to use. Defaults to all.
+        cores: the only cores of this machine to train on, on Linux, where other processes have the
+            others. Defaults to all.
         timeout: seconds to wait for the others. Defaults to 300.
 
     Raises:
         TrainingError: the back end is not JAX; the others do not come.
     """
+    global _cores
     _join(coordinator, number, place, local_device, timeout)
+    _cores = frozenset(cores)
     try:
         yield
     except BaseException as error:
