@@ -69,17 +69,17 @@ np.savez(out, *map(np.asarray, model.encoder.get_weights()))
 """
 
 EPOCHS = """
-import json, sys
+import json, os, sys
 import numpy as np
 import twinset
 from twinset.training import processes
 index, count, address, recipe = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 data = twinset.load_fashion_mnist()[0].subset(np.arange(6000))
-with processes.together(address, count, index, cores=[index]):
+own = sorted(os.sched_getaffinity(0))[index : index + 1]
+with processes.together(address, count, index, cores=own if count > 1 else ()):
     model = twinset.fit(data, recipe, epochs=4, progress=False)
 print(json.dumps([each.seconds for each in model.history[1:]]))
 """
-BATCH = "import os; os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))\n"
 EXCHANGES = 50
 EXCHANGE = f"""
 import sys, time
@@ -164,14 +164,13 @@ def speed(folder, options):
 def at_once(script, count, last):
     """Run a script in so many processes that meet; return the last line that process 0 prints."""
     address = f"127.0.0.1:{free_port()}"
-    first = BATCH if count > 1 else ""  # as the command has it, with its one thread each
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", first + script, str(index), str(count), address, last(index)],
+            [sys.executable, "-c", script, str(index), str(count), address, last(index)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | ({"NPROC": "1"} if count > 1 else {}),
+            env=os.environ | ({"NPROC": "1"} if count > 1 else {}),  # as the command has it
         )
         for index in range(count)
     ]

@@ -12,7 +12,7 @@ import sys
 
 MODULES = {"fcntl", "grp", "pwd", "resource"}
 FUNCTIONS = ("fork", "forkpty", "posix_fallocate", "posix_fadvise", "preadv", "pwritev")
-FUNCTIONS += ("register_at_fork", "sched_getaffinity")
+FUNCTIONS += ("register_at_fork", "sched_getaffinity", "sched_setaffinity", "sched_setscheduler")
 JOB = (
     "check photos",
     "train photos --recipe tutorial --set epochs=2 --set encoder.units=[8] --out run",

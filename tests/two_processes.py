@@ -55,6 +55,26 @@ def interrupted(checkpoint, index=0):
     return model.history[0].seconds
 
 
+def cores_of_threads(own):
+    """The cores of each thread before, at and after work that an error ends."""
+    if not own:
+        return {}
+
+    def of_each():
+        threads = [int(each.name) for each in Path("/proc/self/task").iterdir()]
+        return sorted({tuple(sorted(os.sched_getaffinity(each))) for each in threads})
+
+    found = [of_each()]
+    try:
+        with processes.at_work():
+            found.append(of_each())
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        found.append(of_each())
+    waits = os.sched_getscheduler(0) == os.SCHED_BATCH
+    return {"own": own, "cores": found, "waits": waits, "threads": os.environ["NPROC"]}
+
+
 def main(index, address, folder):
     told = {}
     path = folder / f"told{index}.json"
@@ -70,8 +90,11 @@ def main(index, address, folder):
         if index == 1 and now.task.startswith("epoch 3/"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with processes.together(address, 2, index, timeout=100):
+    allowed = sorted(getattr(os, "sched_getaffinity", lambda _: ())(0))
+    own = allowed[index % len(allowed) :][:1] if allowed else []
+    with processes.together(address, 2, index, cores=own, timeout=100):
         told["place"] = [processes.index(), processes.count()]
+        told |= cores_of_threads(own)
         model = validated(checkpoint=folder / "of_one")  # which one process has left
         told["first epoch"] = model.history[0].seconds
         np.savez(folder / f"resumed{index}.npz", *model.encoder.get_weights())

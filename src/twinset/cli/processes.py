@@ -9,7 +9,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -96,7 +96,6 @@ def joined(place: Place | None) -> Iterator[None]:
     import threading
 
     _apart()
-    _wait_for_turns()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     from twinset.training.processes import together
 
@@ -121,16 +120,6 @@ def _apart() -> None:
         kept = os.fdopen(os.dup(number), "w", encoding=stream.encoding, errors="backslashreplace")
         os.dup2(elsewhere, number)
         setattr(sys, name, kept)
-
-
-def _wait_for_turns() -> None:
-    # Linux lets gloo's thread run at each message, at the cost of the one that computes; where that
-    # holds gloo's lock just then, gloo's thread spins until its time is over. Threads of this kind
-    # wait for their turn: an epoch of `tutorial` takes two processes on two cores 0.6 of the time.
-    # Before JAX starts its threads, which inherit it.
-    if hasattr(os, "SCHED_BATCH"):
-        with suppress(OSError):  # as a sandbox may have it
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _end_with(parent: int) -> None:
@@ -159,8 +148,8 @@ def supervise(args: Namespace) -> int:
         places = [Place(where, args.num_processes, args.process_id)]
     else:
         address = f"127.0.0.1:{_free_port()}"
-        known = getattr(os, "sched_getaffinity", lambda _: ())
-        own = shares(sorted(known(0)), count)
+        allowed = getattr(os, "sched_getaffinity", lambda _: ())
+        own = shares(sorted(allowed(0)), count)
         places = [Place(address, count, i, i, own[i], 60) for i in range(count)]
     with ExitStack() as held:
         return _Children(args.words, places, held).run()
@@ -207,11 +196,9 @@ class _Children:
         if not shown:
             log = self._held.enter_context(self._log(place.index).open("wb"))
         noise = str(self._folder / f"{place.index}.noise")
-        # as many as it has cores to train on; JAX counts once, before it is kept to these
-        threads = {"NPROC": os.environ.get("NPROC", str(len(place.cores)))} if place.cores else {}
         return subprocess.Popen(
             command,
-            env={**os.environ, **threads, ENVIRONMENT: json.dumps(asdict(place)), LOG: noise},
+            env={**os.environ, ENVIRONMENT: json.dumps(asdict(place)), LOG: noise},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -65,7 +65,10 @@ class Coordinator:
     def compare(self, mine: dict[str, str]) -> None:
         """Wait for everybody's facts; a DataError tells which differ from these."""
         while True:
-            self._read()  # without waiting for the next beat
+            try:
+                self._read()  # without waiting for the next beat
+            except RuntimeError as error:
+                raise TrainingError(self.who(str(error))) from error
             with self._lock:
                 states = {place: state for place, (state, _) in self._others.items()}
             known = {i: s["facts"] for i, s in states.items() if s.get("round") == self.messages}

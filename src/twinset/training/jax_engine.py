@@ -31,9 +31,9 @@ from twinset.training.monitor import Monitor, Steps
 from twinset.training.own_share import own_shares, possible
 from twinset.training.tasks import Batches, Job, loss_scale
 
-# How long the device works before the host looks at the losses: often enough for a lively
-# progress bar and a prompt Ctrl-C, and seldom, as on a CPU the loop takes its memory from the
-# kernel anew each time, page by page: 30 ms of `conv`, an eighth of a quarter of a second.
+# How long the device works before the host looks at the losses: often enough for a progress bar and
+# a prompt Ctrl-C. On a CPU each look costs the loop its memory, which the kernel gives anew page by
+# page: 30 ms of `conv`, an eighth of its time at four looks a second.
 SECONDS_PER_LOOK = 1.0
 FIRST_STEPS = 16
 # Bytes of compiled programs that are kept on disk: some hundred.

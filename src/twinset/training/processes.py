@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
@@ -166,22 +165,47 @@ _cores: frozenset[int] = frozenset()
 @contextmanager
 def _on_own_cores() -> Iterator[None]:
     # Else threads of the other processes come there, above all gloo's, which each message wakes.
-    # What is between, as compiling and validation, has all cores.
-    if not _cores or count() == 1 or sys.platform != "linux":
+    # Outside, as for decoding and at validation, threads may run on all cores.
+    if not _cores or count() == 1 or not _on_processors():
         yield
         return
     before = os.sched_getaffinity(0)
-    _move_threads(_cores)
     try:
+        _move_threads(_cores)
         yield
     finally:
         _move_threads(before)
 
 
+def _on_processors() -> bool:
+    import jax
+
+    return sys.platform == "linux" and jax.default_backend() == "cpu"
+
+
 def _move_threads(cores: Collection[int]) -> None:
-    for thread in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # it has ended, or a sandbox does not let us
-            os.sched_setaffinity(int(thread.name), cores)
+    moved = set[str]()
+    with contextlib.suppress(OSError):  # no /proc, as in some sandboxes
+        # again, as one that has not been moved yet may have started others
+        while new := set(os.listdir("/proc/self/task")) - moved:  # noqa: PTH208 - names, and quick
+            for thread in new:
+                with contextlib.suppress(OSError):  # it has ended
+                    os.sched_setaffinity(int(thread), cores)
+            moved |= new
+
+
+def _share_machine(cores: Collection[int]) -> None:
+    # Before JAX makes its threads: as many as there are cores to train on, of the kind that waits
+    # for its turn. Else Linux lets gloo's, which looks for messages, interrupt the one that
+    # computes, and where that holds gloo's lock just then, it spins until its time is over: an
+    # epoch of `tutorial` takes two processes on two cores 1.6 times as long.
+    global _cores
+    _cores = frozenset(cores)
+    if _cores and sys.platform == "linux":
+        os.environ.setdefault("NPROC", str(len(_cores)))
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 @contextmanager
@@ -205,16 +229,16 @@ def together(
         number: how many processes there are. Defaults likewise.
         place: which of them this is, from 0. Defaults likewise.
         local_device: the only accelerator of this machine to use. Defaults to all.
-        cores: the only cores of this machine to train on, on Linux, where other processes have the
-            others. Defaults to all.
+        cores: the only cores of this machine to compute on while training on processors, on Linux,
+            where other processes have the others. JAX then has as many threads (`NPROC`), and this
+            process does not interrupt others (`SCHED_BATCH`). Defaults to all.
         timeout: seconds to wait for the others. Defaults to 300.
 
     Raises:
         TrainingError: the back end is not JAX; the others do not come.
     """
-    global _cores
+    _share_machine(cores)
     _join(coordinator, number, place, local_device, timeout)
-    _cores = frozenset(cores)
     try:
         yield
     except BaseException as error:
