@@ -27,7 +27,7 @@ SHIFTED = {"augment": {"flip": "auto", "shift": 1}}
 PAIRED = {
     **SHIFTED,
     "pairs": "tutorial",
-    "loss": {"name": "contrastive", "margin": 1.4},
+    "loss": {"name": "pair_clusters"},
     "batch_size": 128,
     "epochs": 100,
 }
@@ -62,7 +62,7 @@ def main():
     parser.add_argument("--images", type=int, nargs="+", default=[2000, 4000, 10000])
     parser.add_argument("--pairs", type=int, default=5000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--margin", type=float, default=PAIRED["loss"]["margin"])
+    parser.add_argument("--clusters", type=int, default=20)
     parser.add_argument("--tune", action="store_true", help="score on the tune part")
     args = parser.parse_args()
     train, test = twinset.load_fashion_mnist(progress=False)
@@ -75,8 +75,7 @@ def main():
         for seed in range(args.seeds):
             classes, pairs = judged(pool, images, args.pairs, seed)
             known = labels_to_fit(pairs) is not None
-            loss = {"name": "contrastive", "margin": args.margin}
-            changes = LONGER if known else {**PAIRED, "loss": loss}
+            changes = LONGER if known else {**PAIRED, "loss.clusters": args.clusters}
             fitted = partial(twinset.fit, holdout="none", seed=seed, progress=False)
             model = fitted(pairs, "fast", **changes)
             others = [fitted(classes, "fast", **more) for more in ({}, LONGER)]

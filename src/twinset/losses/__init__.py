@@ -1,7 +1,8 @@
 """Objectives: `keras.losses.Loss` classes, defined and finite for every batch.
 
-`Contrastive` takes labels and distances of given pairs. All others are a `BatchLoss`: they take
-the class of each image (b,) and its embedding (b, d), and learn from all pairs of the batch.
+`Contrastive` takes labels and distances of given pairs, `PairClusters` labels and the embeddings of
+both sides. All others are a `BatchLoss`: they take the class of each image (b,) and its embedding
+(b, d), and learn from all pairs of the batch.
 Weights that an objective learns itself are in its `head`, a Keras layer, or None.
 
 Public are all losses and layers that the modules of this folder define; a loss that is `named`
@@ -53,7 +54,7 @@ def create(
         loss: its name, out of `LOSSES.names()`, or the section of a recipe.
         classes: number of classes, for a loss over all pairs of a batch. Defaults to None: a loss
             on the distances of given pairs.
-        dim: embedding size, likewise.
+        dim: embedding size, for what has proxies.
         seed: of what is drawn at random. Defaults to 0.
         normalize: whether embeddings are compared at length 1. Defaults to True.
         **settings: those of the loss, when it is named; see `LOSSES.section(name)`.
@@ -69,7 +70,7 @@ def create(
     """
     section = LOSSES.parse(loss, settings) if isinstance(loss, str) else loss
     kind = LOSSES.load(section.name)
-    wanted = "pairs" if classes is None or dim is None else "batch"
+    wanted = "pairs" if classes is None else "batch"
     # Keras' own contract, and so what another package's loss is taken for: same or not, distance
     if wanted not in getattr(kind, "over", ("pairs",)):
         raise RecipeError(

@@ -342,7 +342,7 @@ def _task(recipe: Recipe, data: Labelled, pairs: Pairs | None, dim: int) -> Task
     if recipe.pairs == "tutorial":
         listed = pairs_to_fit(data, seed=recipe.seed) if pairs is None else pairs
         return PairTask(
-            losses.create(recipe.loss),
+            losses.create(recipe.loss, dim=dim, seed=recipe.seed),
             listed,
             batch_size=recipe.batch_size,
             seed=recipe.seed,

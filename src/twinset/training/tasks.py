@@ -39,8 +39,6 @@ class PairTask:
     A batch of b pairs is 2b images, the left ones first: both branches in one pass.
     """
 
-    head = None
-    parted = True  # what is compared is on one device
     # of a batch, for as many devices: each has both images of its pairs
     parts = 1
 
@@ -54,6 +52,14 @@ class PairTask:
     ) -> None:
         self._loss, self._pairs = loss, pairs
         self._batch_size, self._seed = batch_size, seed
+        # Where it takes distances, what is compared is on one device; else it sees the whole batch.
+        self._sides = getattr(loss, "sides", False)
+        self.parted = not self._sides
+
+    @property
+    def head(self) -> keras.layers.Layer | None:
+        """The weights that the loss itself learns, such as proxies."""
+        return getattr(self._loss, "head", None)
 
     def draw(self, epoch: int) -> Batches:
         """Draw the batches of an epoch."""
@@ -91,7 +97,8 @@ class PairTask:
         left, right = (ops.reshape(sides[:, i], (-1, width)) for i in range(2))  # (b, d) each
         apart = settle(euclidean(left, right, xp=ops))  # (b,)
         weight = whole(ops.cast(targets != PADDING, apart.dtype))  # no device need ask for theirs
-        losses = self._loss.call(ops.maximum(targets, 0), apart)
+        compared = ops.stack([left, right], axis=1) if self._sides else apart
+        losses = self._loss.call(ops.maximum(targets, 0), compared)
         both = ops.reshape(weight * ops.stack([losses, apart]), (2, self.parts, -1))
         shares = ops.sum(both, axis=-1) / ops.sum(weight)
         if self.parts == 1:
@@ -194,7 +201,7 @@ class Job:
         if parts == 1 or ordered:
             return np.empty(0, np.int64)
         width = self.task.draw(0).positions.shape[1]
-        if not isinstance(self.task, PairTask):
+        if not self.task.parted:
             return np.arange(width)
         self.task.parts = parts
         return self.task.places(width)
