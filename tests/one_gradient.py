@@ -37,8 +37,17 @@ from twinset.training.tasks import Batches, BatchTask, Job, PairTask, build
 
 MOST = 4  # devices
 PAIRS = "contrastive, of pairs"
+CLUSTERS = "pair_clusters"
 # One of each; the table has more settings of them.
-LOSSES = ["contrastive", "triplet, hard", "triplet, semi-hard", "supcon", "nt_xent", "sigmoid"]
+LOSSES = [
+    CLUSTERS,
+    "contrastive",
+    "triplet, hard",
+    "triplet, semi-hard",
+    "supcon",
+    "nt_xent",
+    "sigmoid",
+]
 LOSSES += ["multi_similarity", "circle", "softmax, margin", "proxy_anchor", "prefixes, softmax"]
 STEPS = "50 steps"
 BATCH, SIDE = 24, (6, 5)
@@ -96,10 +105,11 @@ def images():
 
 def task(names, labels, *, prefixes=()):
     """Make the task of a loss over pairs, or of some over a batch."""
-    if names == [PAIRS]:
+    if names[0] in (PAIRS, CLUSTERS):
         places = np.random.default_rng(1).permutation(BATCH).reshape(2, -1)
         pairs = Pairs(*places, labels[places[0]] == labels[places[1]])
-        return PairTask(losses.Contrastive(2.0), pairs, batch_size=len(pairs), seed=0)
+        loss = losses.Contrastive(2.0) if names == [PAIRS] else losses.PairClusters(3, 2.0, dim=DIM)
+        return PairTask(loss, pairs, batch_size=len(pairs), seed=0)
     loss = Together(names, prefixes)
     return _AsTheyCome(loss, labels, batch_size=BATCH, per_class=0, seed=0)
 
@@ -301,9 +311,8 @@ def main():
         # on JAX the operations of Keras make 32 bits of 64, whatever is asked of them
         dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
     programs = recorded()
-    groups = [[name for name in options.losses if name != PAIRS]]
-    if PAIRS in options.losses:
-        groups.append([PAIRS])
+    alone = [[name] for name in options.losses if name in (PAIRS, CLUSTERS)]
+    groups = [[name for name in options.losses if [name] not in alone], *alone]
     found = {}
     for way in options.ways:
         programs.clear()
@@ -313,7 +322,7 @@ def main():
             found[STEPS] = {"weights": weights, "exchanges": exchanges}
             continue
         for names in filter(None, groups):
-            if names == [PAIRS] and way in ("prefixes", "blocks of anchors"):
+            if names in alone and way in ("prefixes", "blocks of anchors"):
                 continue
             found.setdefault(way, {}).update(
                 {

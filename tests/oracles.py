@@ -25,6 +25,32 @@ def contrastive(same: Sequence[int], distance: Sequence[float], margin: float) -
     return total / len(same)
 
 
+def pair_clusters(
+    same: Sequence[int],
+    sides: Sequence[Sequence[Sequence[float]]],
+    proxies: Sequence[Sequence[float]],
+    margin: float,
+    scale: float,
+) -> float:
+    """Hsu et al. (2019), equation 3, with Krause et al. (2010) and the contrastive loss beside."""
+    total, shares = 0.0, list[list[float]]()
+    zero = [0.0] * len(proxies[0])
+    for y, pair in zip(same, sides, strict=True):
+        both = []
+        for e in pair:
+            powers = []
+            for w in proxies:
+                dot = sum(a * b for a, b in zip(e, w, strict=True))
+                length = euclidean(e, zero) * euclidean(w, zero)
+                powers.append(math.exp(scale * (dot / length if length else 0.0)))
+            both.append([power / sum(powers) for power in powers])
+        shares += both
+        q = sum(a * b for a, b in zip(*both, strict=True))
+        total += contrastive([y], [euclidean(*pair)], margin) - math.log(q if y else 1 - q + 1e-6)
+    mean = [sum(p[c] for p in shares) / len(shares) for c in range(len(proxies))]
+    return total / len(same) + sum(p * math.log(p * len(mean)) for p in mean)
+
+
 def tutorial_pairs(labels: Sequence[int], seed: int) -> tuple[list[tuple[int, int]], list[int]]:
     """The tutorial's rule, told in words in the documentation of `tutorial_pairs`."""
     draw = random.Random(seed)

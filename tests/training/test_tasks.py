@@ -23,7 +23,9 @@ def auc(model, data):
 
 @pytest.mark.parametrize("name", losses.LOSSES.names())
 def test_every_objective_learns(stripes, name):
-    model = twinset.fit(stripes, **BATCH, loss={"name": name}, epochs=40, seed=2)
+    over = getattr(losses.LOSSES.load(name), "over", ())
+    how = {"pairs": "batch" if "batch" in over else "tutorial", "loss": {"name": name}}
+    model = twinset.fit(stripes, **BATCH | how, epochs=40, seed=2)
     assert model.history[-1].loss < model.history[0].loss
     assert auc(model, stripes) > 0.9
     # a loss that is at its best ends the training within an epoch, which then has no statistics
@@ -39,9 +41,10 @@ def test_prefixes_reach_the_loss(stripes):
     assert short.history[0].loss > plain.history[0].loss  # a sum of two
 
 
-@pytest.mark.parametrize("name", ["softmax", "proxy_anchor", "sigmoid"])
+@pytest.mark.parametrize("name", ["softmax", "proxy_anchor", "sigmoid", "pair_clusters"])
 def test_a_loss_resumes_with_its_weights(stripes, tmp_path, monkeypatch, name):
-    settings = BATCH | {"loss": {"name": name}, "epochs": 4}
+    pairs = "tutorial" if name == "pair_clusters" else "batch"
+    settings = BATCH | {"pairs": pairs, "loss": {"name": name}, "epochs": 4}
     save_at_every_look(monkeypatch)
     saved, write = [], checkpoints.write_bytes
     monkeypatch.setattr(

@@ -201,7 +201,7 @@ class Job:
         if parts == 1 or ordered:
             return np.empty(0, np.int64)
         width = self.task.draw(0).positions.shape[1]
-        if not self.task.parted:
+        if not (isinstance(self.task, PairTask) and self.task.parted):
             return np.arange(width)
         self.task.parts = parts
         return self.task.places(width)
