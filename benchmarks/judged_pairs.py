@@ -5,7 +5,7 @@
 Both trainings see the same images, drawn from the protocol's fit part. Half of the pairs are same;
 each image is in as many pairs as any other, so that with 10,000 images no two pairs share one. The
 network is that of `fast`. Where all things that follow from the judgements are known to differ
-(`labels_to_fit`), the loss is that of `fast`, else `pair_clusters` on the pairs, for 100 epochs; the
+(`labels_to_fit`), the loss is that of `fast`, else `pair_clusters` on the pairs for 100 epochs; the
 images are also shifted by a pixel. The classes are learned as `fast` has it, and with the same
 shifts for three times as long, as are things. Scored is the AUC of all 49,995,000 test pairs, with
 the 95% intervals of both differences over images. Loss, shift and epochs were chosen on the

@@ -30,9 +30,9 @@ class PairClusters(keras.losses.Loss):
     p = softmax(s cos θ_c) is the probability that an image falls into cluster c, with θ_c the angle
     between its embedding and a learned proxy; q = Σ_c p_c(left) p_c(right) that both images of a
     pair fall into the same; H(p̄) the entropy of the mean of p over the batch, which keeps clusters
-    from staying empty. To 1 − q and p̄, 10⁻⁶ is added. Judgements then say something of images that nobody compared: what is alike
-    falls into one cluster. It suits few kinds of which each has many images, and judgements that
-    are spread thinly. More clusters than kinds do little harm, fewer much more.
+    from staying empty. To 1 − q and p̄, 10⁻⁶ is added. Judgements then say something of images that
+    nobody compared: what is alike falls into one cluster. It suits judgements that are spread
+    thinly over many images of few kinds. More clusters than kinds do little harm.
 
     Args:
         clusters: C, ≥ 2; about twice the number of kinds. Defaults to 20.

@@ -122,6 +122,9 @@ RANKS = (1, 5, 10)
 # numbers of references are compared.
 WANTED = (0.1, 0.03, 0.01)
 REFERENCES = (1, 2, 5)
+# Draws of the references at most, and of how many identities all draws are together at least: the
+# more identities, the less it matters which of their images are the references.
+DRAWS, DRAWN = 30, 2000
 # Galleries of which the errors are told, in units of the one at hand.
 SIZES = (0.25, 0.5, 1, 2, 5, 10)
 # Identities with two images below which nothing is said: intervals would be as wide as they can be.
@@ -258,14 +261,18 @@ def compare_references(
     fpir: float = WANTED[0],
     seed: int = 0,
 ) -> list[References]:
-    """Compare the error with some numbers of references, at one false positive rate."""
-    tried = [
-        jackknifed(
-            leave_out(embeddings, identities, rule, references=each, seed=seed),
-            lambda scores: fnir_at(scores, fpir),
-        )
-        for each in numbers
-    ]
+    """Compare the error with some numbers of references, at one false positive rate.
+
+    Each is the mean of several draws of the references, the fewer the more identities there are.
+    """
+    draws = min(DRAWS, max(1, DRAWN // len(np.unique(identities))))
+
+    def drawn(number: int, draw: int) -> Jackknifed:
+        how = {"references": number, "seed": seed + draw}
+        trials = leave_out(embeddings, identities, rule, **how)
+        return jackknifed(trials, lambda scores: fnir_at(scores, fpir))
+
+    tried = [Jackknifed.mean([drawn(n, draw) for draw in range(draws)]) for n in numbers]
     gains = [tried[0].minus(found) for found in tried]
     return [
         References(

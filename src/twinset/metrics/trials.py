@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -211,6 +211,13 @@ class Jackknifed:
         # the error itself is known from so many groups only
         return student(len(self.without))
 
+    @staticmethod
+    def mean(found: Sequence[Jackknifed]) -> Jackknifed:
+        """Average numbers of the same identities."""
+        value = float(np.mean([each.value for each in found]))
+        without = np.mean([each.without for each in found], axis=0)
+        return Jackknifed(value, without, found[0].units)
+
     def minus(self, other: Jackknifed) -> Jackknifed:
         """Compare with a number of the same identities: what both find hard cancels out."""
         return Jackknifed(self.value - other.value, self.without - other.without, self.units)
@@ -251,7 +258,8 @@ def leave_out(
     order = np.lexsort((rng.random(len(y)), codes))
     gallery = _Gallery(vectors[order], codes[order], sizes, references, together)
     m = len(sizes)
-    columns = rng.permutation(np.arange(m) % min(m, GROUPS))
+    # the same whatever the seed, so that what several draws of references give can be averaged
+    columns = np.random.default_rng(m).permutation(np.arange(m) % min(m, GROUPS))
     starts = gallery.queries(rng)
     own, others = np.empty(len(starts)), np.empty((len(starts), m))
     step = max(1, CHUNK // (len(gallery.columns) * together))
