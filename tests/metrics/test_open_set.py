@@ -105,6 +105,19 @@ def test_more_references_miss_fewer():
     assert 0 < five.gain.low < five.gain.value == pytest.approx(one.fnir.value - five.fnir.value)
 
 
+def test_it_hangs_little_on_which_images_are_the_references():
+    rng = np.random.default_rng(6)
+    gains = []
+    for _ in range(20):
+        images, who = people(rng, 30, 4)
+        gains += [compare_references(images, who, "nearest", (1, 3), seed=s)[1] for s in (0, 50)]
+    truth = np.mean([each.gain.value for each in gains])
+    assert np.mean([each.gain.low <= truth <= each.gain.high for each in gains]) >= 0.88
+    first, second = (np.array([each.gain.value for each in gains[i::2]]) for i in range(2))
+    width = np.mean([each.gain.high - each.gain.low for each in gains])
+    assert np.abs(first - second).mean() < width / 8
+
+
 def test_all_of_it_for_people_and_for_programs():
     images, who = people(np.random.default_rng(5), 40, 4)
     found = identify_all(images, who)
