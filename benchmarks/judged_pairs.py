@@ -5,11 +5,11 @@
 Both trainings see the same images, drawn from the protocol's fit part. Half of the pairs are same;
 each image is in as many pairs as any other, so that with 10,000 images no two pairs share one. The
 network is that of `fast`. Where all things that follow from the judgements are known to differ
-(`labels_to_fit`), the loss is that of `fast`, else `pair_clusters` on the pairs for 100 epochs; the
-images are also shifted by a pixel. The classes are learned as `fast` has it, and with the same
-shifts for three times as long, as are things. Scored is the AUC of all 49,995,000 test pairs, with
-the 95% intervals of both differences over images. Loss, shift and epochs were chosen on the
-protocol's tune part, which is not scored here: `--tune` scores on it.
+(`labels_to_fit`), the loss is that of `fast`, else the recipe is what `auto` tries on pairs. The
+classes are learned as `fast` has it, and shifted by a pixel for three times as long, as are things.
+Scored is the AUC of all 49,995,000 test pairs, with the 95% intervals of both differences over
+images. Loss, shift and epochs were chosen on the protocol's tune part, which is not scored here:
+`--tune` scores on it.
 """
 
 import argparse
@@ -22,16 +22,9 @@ import ledger
 import twinset
 from twinset.data.pair_parts import labels_to_fit
 from twinset.data.split import protocol_split
+from twinset.evaluation.candidates import candidates_for
 
-SHIFTED = {"augment": {"flip": "auto", "shift": 1}}
-PAIRED = {
-    **SHIFTED,
-    "pairs": "tutorial",
-    "loss": {"name": "pair_clusters"},
-    "batch_size": 128,
-    "epochs": 100,
-}
-LONGER = {**SHIFTED, "epochs": 54}
+LONGER = twinset.Recipe.load("fast", augment={"flip": "auto", "shift": 1}, epochs=54)
 
 
 def judged(pool, images, pairs, seed):
@@ -62,7 +55,6 @@ def main():
     parser.add_argument("--images", type=int, nargs="+", default=[2000, 4000, 10000])
     parser.add_argument("--pairs", type=int, default=5000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--clusters", type=int, default=20)
     parser.add_argument("--tune", action="store_true", help="score on the tune part")
     args = parser.parse_args()
     train, test = twinset.load_fashion_mnist(progress=False)
@@ -75,10 +67,11 @@ def main():
         for seed in range(args.seeds):
             classes, pairs = judged(pool, images, args.pairs, seed)
             known = labels_to_fit(pairs) is not None
-            changes = LONGER if known else {**PAIRED, "loss.clusters": args.clusters}
+            tried = candidates_for(twinset.Recipe.load("auto"), pairs)
+            recipe = LONGER if known else next(t.recipe for t in tried if t.name == "fast")
             fitted = partial(twinset.fit, holdout="none", seed=seed, progress=False)
-            model = fitted(pairs, "fast", **changes)
-            others = [fitted(classes, "fast", **more) for more in ({}, LONGER)]
+            model = fitted(pairs, recipe)
+            others = [fitted(classes, each) for each in ("fast", LONGER)]
             found = [twinset.compare_models(model, each, scored)["auc"] for each in others]
             values.append([found[0].a, *(each.b for each in found)])
             print(

@@ -280,12 +280,12 @@ def _far(expected, found):
     return float(np.abs(found - expected).max())
 
 
-def many_steps(counts):
+def many_steps(names, counts):
     """Compare the weights after 50 steps of Adam: the largest difference for each count."""
 
     def weights(count):
         optimizer = build(50, name="adam", learning_rate=0.01)
-        job = job_of([PAIRS], optimizer=optimizer, epochs=50, **WAYS["all at once"])
+        job = job_of(names, optimizer=optimizer, epochs=50, **WAYS["all at once"])
         begun = job.encoder.get_weights()
         trained(job, count)
         ended = job.encoder.get_weights()
@@ -317,9 +317,11 @@ def main():
     for way in options.ways:
         programs.clear()
         if way == STEPS:
-            weights = many_steps(options.counts)
-            exchanges = [len(sent(max(programs, key=len)))]
-            found[STEPS] = {"weights": weights, "exchanges": exchanges}
+            found[STEPS] = {}
+            for name in (PAIRS, CLUSTERS):
+                programs.clear()
+                found[STEPS][name] = many_steps([name], options.counts)
+                found[STEPS][f"exchanges, {name}"] = [len(sent(max(programs, key=len)))]
             continue
         for names in filter(None, groups):
             if names in alone and way in ("prefixes", "blocks of anchors"):

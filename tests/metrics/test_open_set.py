@@ -110,7 +110,7 @@ def test_it_hangs_little_on_which_images_are_the_references():
     gains = []
     for _ in range(20):
         images, who = people(rng, 30, 4)
-        gains += [compare_references(images, who, "nearest", (1, 3), seed=s)[1] for s in (0, 50)]
+        gains += [compare_references(images, who, "nearest", (1, 3), seed=s)[1] for s in (0, 1)]
     truth = np.mean([each.gain.value for each in gains])
     assert np.mean([each.gain.low <= truth <= each.gain.high for each in gains]) >= 0.88
     first, second = (np.array([each.gain.value for each in gains[i::2]]) for i in range(2))

@@ -37,10 +37,11 @@ def test_several_devices_find_what_one_finds():
     gradients = found["everything"]
     assert set(gradients) > set(one_gradient.LOSSES)
     assert {name: far for name, far in gradients.items() if max(far) > 1e-10} == {}
-    assert max(found[one_gradient.STEPS]["weights"]) < 1e-10
+    steps = found[one_gradient.STEPS]
+    assert max(steps[one_gradient.PAIRS] + steps[one_gradient.CLUSTERS]) < 1e-10
     # messages to each of three others: there and back for each of two normalisations, a stretch of
     # all slopes and its sum; and two exchanges when the host looks
-    assert found[one_gradient.STEPS]["exchanges"] == [(2 * 2 + 2) * 3 + 2]
+    assert steps[f"exchanges, {one_gradient.PAIRS}"] == [(2 * 2 + 2) * 3 + 2]
 
 
 def test_every_loss_that_a_recipe_can_name_is_in_the_table():

@@ -36,9 +36,12 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def both(once, tmp_path_factory):
     """What two processes said and did, of which one was killed at last."""
-    folder = tmp_path_factory.mktemp("both")
+    return once("two_processes", lambda: of_two(tmp_path_factory.mktemp("both")))
+
+
+def of_two(folder):
     script = Path(__file__).parents[1] / "two_processes.py"
     address = f"127.0.0.1:{free_port()}"
     before, kept = signal.getsignal(signal.SIGINT), dict(Keeper.__init__.__kwdefaults__)

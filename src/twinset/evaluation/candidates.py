@@ -62,15 +62,16 @@ _TUNED = {
     "augment": {"flip": "auto", "shift": 2},
     "optimizer": {"learning_rate": 0.001, "trunk_rate": 0.1},
 }
-# Of judged pairs.
+# Of judged pairs. Where few were judged, the loss is better than the contrastive one, and seldom
+# worse (benchmarks/LEDGER.md).
 _PAIRED: dict[str, Any] = {
     "pairs": "tutorial",
     "loss": {"name": "pair_clusters"},
     "batch_size": 128,
 }
-# Few pairs want as many steps as many, and images that are shifted as well
-# (benchmarks/judged_pairs.py).
-STEPS, MOST_EPOCHS = 4000, 100
+# Few pairs want as many steps as a longer list takes in the recipe's own epochs, and images that
+# are shifted as well as mirrored (benchmarks/judged_pairs.py).
+PAIR_STEPS, MOST_EPOCHS = 4000, 100
 # Seconds of training for each pixel that the network sees, on two cores: 0.2 for 224 × 224.
 STEP = 4e-6
 _PIXELS = {"name": "pixels"}
@@ -163,7 +164,7 @@ def candidates_for(recipe: Recipe, data: Labelled) -> list[Candidate]:
 
 def _longer(pairs: int) -> dict[str, Any]:
     steps = math.ceil(pairs / _PAIRED["batch_size"])
-    epochs = min(max(STEPS // steps, Recipe.load("fast").epochs), MOST_EPOCHS)
+    epochs = min(max(PAIR_STEPS // steps, Recipe.load("fast").epochs), MOST_EPOCHS)
     return {"epochs": epochs, "augment": {"flip": "auto", "shift": 1}}
 
 

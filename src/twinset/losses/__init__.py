@@ -17,7 +17,7 @@ import keras
 
 from twinset.errors import RecipeError
 from twinset.recipe import LOSSES
-from twinset.settings import Section, absent, defined_in
+from twinset.settings import Section, absent, defined_in, parameters
 
 
 def _public(value: Any) -> bool:
@@ -53,14 +53,15 @@ def create(
     Args:
         loss: its name, out of `LOSSES.names()`, or the section of a recipe.
         classes: number of classes, for a loss over all pairs of a batch. Defaults to None: a loss
-            on the distances of given pairs.
-        dim: embedding size, for what has proxies.
+            of given pairs.
+        dim: embedding size, for a loss over a batch, and for one that has proxies.
         seed: of what is drawn at random. Defaults to 0.
         normalize: whether embeddings are compared at length 1. Defaults to True.
         **settings: those of the loss, when it is named; see `LOSSES.section(name)`.
 
     Raises:
-        RecipeError: an unknown name or setting, a value out of range, or a loss of the other sort.
+        RecipeError: an unknown name or setting, a value out of range, a loss of the other sort, or
+            no `dim` where it is needed.
 
     Example:
         >>> create("supcon", classes=10, dim=64, temperature=0.2).temperature
@@ -76,6 +77,11 @@ def create(
         raise RecipeError(
             f"Expected a loss over {'given pairs' if wanted == 'pairs' else 'a batch'}. Received "
             f"{section.name!r}: take another loss, or the other value of `pairs` in the recipe."
+        )
+    if dim is None and (wanted == "batch" or "dim" in parameters(kind)):
+        raise RecipeError(
+            f"Expected dim, how many numbers an embedding has, for the loss {section.name!r}. "
+            "Received none: give it."
         )
     made = LOSSES.make(section, classes=classes, dim=dim, seed=seed, normalize=normalize)
     if wanted == "batch":

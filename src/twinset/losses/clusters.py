@@ -16,7 +16,8 @@ from twinset.losses.proxies import Proxies
 from twinset.settings import Count, Positive, config_of, named
 
 Several: TypeAlias = Annotated[int, Field(ge=2, strict=True)]
-# So that the logarithm of 1 − q stays finite, and its slope does not vanish before that of q does.
+# Keeps the logarithms of 1 − q and of an empty cluster's share finite. To cut 1 − q off there would
+# leave a wrong pair that the classifier is sure of without a gradient.
 TINY = 1e-6
 
 
@@ -30,21 +31,22 @@ class PairClusters(keras.losses.Loss):
     p = softmax(s cos θ_c) is the probability that an image falls into cluster c, with θ_c the angle
     between its embedding and a learned proxy; q = Σ_c p_c(left) p_c(right) that both images of a
     pair fall into the same; H(p̄) the entropy of the mean of p over the batch, which keeps clusters
-    from staying empty. To 1 − q and p̄, 10⁻⁶ is added. Judgements then say something of images that
-    nobody compared: what is alike falls into one cluster. It suits judgements that are spread
-    thinly over many images of few kinds. More clusters than kinds do little harm.
+    from staying empty. To 1 − q and p̄, 10⁻⁶ is added. d is the distance of embeddings as they come.
+    The loss is 0 at best; log C comes on top where all images fall into one cluster. Judgements
+    then say something of images that nobody compared: what is alike falls into one cluster. It
+    suits judgements that are spread thinly over many images of few kinds.
 
     Args:
-        clusters: C, ≥ 2; about twice the number of kinds. Defaults to 20.
+        clusters: C, ≥ 2; at least the number of kinds. Defaults to 20.
         margin: of the contrastive loss, see `Contrastive`. Defaults to 1.4.
         scale: s > 0, the inverse of a temperature. Defaults to 8.
-        dim: embedding size d.
+        dim: embedding size d, ≥ 1.
         seed: of the proxies. Defaults to 0.
         reduction: as for any Keras loss. Defaults to "sum_over_batch_size", the mean over pairs.
         name: of the loss. Defaults to "pair_clusters".
 
     Call arguments:
-        y_true: 1 for same, 0 for different, of shape (n,) or (n, 1).
+        y_true: 1 for same, 0 for different, of shape (n,) or (n, 1). Another value gives NaN.
         y_pred: embeddings of the left and the right image of each pair, of shape (n, 2, d).
 
     Raises:
@@ -66,6 +68,7 @@ class PairClusters(keras.losses.Loss):
     """
 
     over: ClassVar[tuple[str, ...]] = ("pairs",)
+    # Its call takes both embeddings of each pair, and not their distance.
     sides: ClassVar[bool] = True
 
     def __init__(

@@ -213,7 +213,7 @@ class Jackknifed:
 
     @staticmethod
     def mean(found: Sequence[Jackknifed]) -> Jackknifed:
-        """Average numbers of the same identities."""
+        """Average numbers of the same identities, in the same groups."""
         value = float(np.mean([each.value for each in found]))
         without = np.mean([each.without for each in found], axis=0)
         return Jackknifed(value, without, found[0].units)
@@ -248,7 +248,7 @@ def leave_out(
     *,
     together: int = 1,  # images of one query
     references: int | None = None,  # of an identity at most; None for all
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
 ) -> Trials:
     """Leave images out of their identity in turn, and look for them among all."""
     vectors, y = checked(embeddings, labels)

@@ -33,8 +33,17 @@ class Batches:
     sizes: NDArray[np.int64]  # how many items count in each batch, (steps,)
 
 
-class PairTask:
-    """A task over a list of pairs, by their distances: the tutorial's way.
+class _Learning:
+    _loss: keras.losses.Loss
+
+    @property
+    def head(self) -> keras.layers.Layer | None:
+        """The weights that the loss itself learns, such as proxies."""
+        return getattr(self._loss, "head", None)
+
+
+class PairTask(_Learning):
+    """A task over a list of pairs, by their distances as in the tutorial, or by their embeddings.
 
     A batch of b pairs is 2b images, the left ones first: both branches in one pass.
     """
@@ -52,14 +61,10 @@ class PairTask:
     ) -> None:
         self._loss, self._pairs = loss, pairs
         self._batch_size, self._seed = batch_size, seed
-        # Where it takes distances, what is compared is on one device; else it sees the whole batch.
+        # A loss of distances needs no other pair, so each device has its own; one of embeddings
+        # sees the whole batch.
         self._sides = getattr(loss, "sides", False)
         self.parted = not self._sides
-
-    @property
-    def head(self) -> keras.layers.Layer | None:
-        """The weights that the loss itself learns, such as proxies."""
-        return getattr(self._loss, "head", None)
 
     def draw(self, epoch: int) -> Batches:
         """Draw the batches of an epoch."""
@@ -67,7 +72,8 @@ class PairTask:
         rows = shuffled_batches(count, self._batch_size, seed=self._seed, epoch=epoch)
         real = rows != PADDING
         # The last batch is filled up with pairs of the first. Their loss counts nothing, but their
-        # images are seen by batch normalisation: copies of one pair would make up its statistics.
+        # images are seen by batch normalisation, and by a loss that looks at the whole batch:
+        # copies of one pair would make up its statistics.
         rows = np.where(real, rows, rows[0])
         sides = np.concatenate([self._pairs.left[rows], self._pairs.right[rows]], axis=1)
         return Batches(
@@ -106,7 +112,7 @@ class PairTask:
         return shares[0], shares[1]
 
 
-class BatchTask:
+class BatchTask(_Learning):
     """A task over all pairs of the images in a batch: several of each of several classes."""
 
     parted = False
@@ -123,11 +129,6 @@ class BatchTask:
         self._loss = loss
         self._labels = np.asarray(labels, np.int32)
         self._batch_size, self._per_class, self._seed = batch_size, per_class, seed
-
-    @property
-    def head(self) -> keras.layers.Layer | None:
-        """The weights that the loss itself learns, such as proxies."""
-        return getattr(self._loss, "head", None)
 
     def draw(self, epoch: int) -> Batches:
         """Draw the batches of an epoch."""
@@ -157,7 +158,7 @@ def labels_for(data: Labelled, recipe: str) -> tuple[NDArray[np.int64], int]:
             f"Expected a recipe that learns from judged pairs. Received {recipe!r}, which takes "
             "images of two labels for different, of which nobody judged enough: take 'auto' or "
             "'tutorial', or set pairs = 'tutorial' and a loss over pairs, such as loss.name = "
-            "'contrastive'."
+            "'pair_clusters'."
         )
     return known
 
