@@ -32,7 +32,6 @@ def proxies(loss):
     return ops.convert_to_numpy(loss.head.directions).astype(float).tolist()
 
 
-@pytest.mark.any_backend
 @given(st.integers(2, 6), st.floats(0.1, 2), st.floats(0.5, 8), st.integers(0, 99))
 def test_it_agrees_with_the_loop(clusters, margin, scale, seed):
     loss, points = PairClusters(clusters, margin, scale, dim=DIM, seed=seed), sides(seed)
@@ -40,7 +39,6 @@ def test_it_agrees_with_the_loop(clusters, margin, scale, seed):
     assert float(loss(SAME, points)) == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
-@pytest.mark.any_backend
 def test_states_of_a_training():
     loss = PairClusters(2, margin=1.0, scale=50.0, dim=2)
     loss.head.directions.assign(np.eye(2))
@@ -56,7 +54,6 @@ def test_states_of_a_training():
     assert np.abs(slope).max() > 0.1
 
 
-@pytest.mark.any_backend
 def test_gradient_equals_finite_differences():
     loss, points = PairClusters(3, scale=2.0, dim=DIM), sides(1)
     found = gradient(lambda x: loss(SAME, x), points)
@@ -77,7 +74,6 @@ def test_what_must_not_matter():
     assert float(loss(SAME, (points @ turn).astype(np.float32))) == value
 
 
-@pytest.mark.any_backend
 def test_equal_and_zero_embeddings_have_a_finite_gradient():
     loss = PairClusters(3, dim=DIM)
     for points in (np.ones((4, 2, DIM), np.float32), np.zeros((4, 2, DIM), np.float32)):
@@ -104,40 +100,35 @@ def test_settings_out_of_range(name, least):
         Recipe.load("fast", loss={"name": "pair_clusters"})
 
 
+@pytest.mark.any_backend
 def test_judgements_that_are_spread_thinly_say_more_by_clusters():
     """Digits of scikit-learn: 900 of them, each judged once; AUC over all pairs of 897 others."""
+    gains = [gain(seed) for seed in (1, 3)]
+    assert min(gains) > 0
+    assert np.mean(gains) > 0.01
+
+
+def gain(seed):
     digits = load_digits()
     pixels = np.round(digits.images * 255 / 16).astype(np.uint8)
-    order = np.random.default_rng(0).permutation(len(pixels))
+    order = np.random.default_rng(seed).permutation(len(pixels))
     labels = digits.target[order]
-    known = np.arange(900)
-    # same for every other pair, as far as partners last
-    left, right = [], []
-    free = list(known)
-    while len(free) > 1:
+    left, right, free = [], [], list(range(900))
+    while free:
         one = free.pop(0)
-        wanted = len(left) % 2 == 0
-        fit = [i for i in free if (labels[i] == labels[one]) == wanted] or free
-        free.remove(fit[0])
+        wanted = len(left) % 2 == 0  # same for every other pair, as far as partners last
+        other = next((i for i in free if (labels[i] == labels[one]) == wanted), free[0])
+        free.remove(other)
         left.append(one)
-        right.append(fit[0])
-    same = labels[left] == labels[right]
-    judged = twinset.LabelledImages(pixels[order[:900]], judged=twinset.Pairs(left, right, same))
+        right.append(other)
+    pairs = twinset.Pairs(left, right, labels[left] == labels[right])
+    judged = twinset.LabelledImages(pixels[order[:900]], judged=pairs)
     rest = twinset.LabelledImages(pixels[order[900:]], labels[900:])
 
     def auc(**loss):
-        model = twinset.fit(
-            judged,
-            "fast",
-            pairs="tutorial",
-            loss=loss,
-            batch_size=64,
-            epochs=60,
-            encoder={"units": [64, 32]},
-            holdout="none",
-            progress=False,
-        )
+        settings = {"pairs": "tutorial", "batch_size": 64, "epochs": 60, "holdout": "none"}
+        settings |= {"loss": loss, "encoder": {"units": [64, 32]}, "seed": seed}
+        model = twinset.fit(judged, "fast", progress=False, **settings)
         return area(AllPairs(model.embed(rest), rest.labels).curve())
 
-    pairs, clusters = auc(name="contrastive", margin=1.4), auc(name="pair_clusters")
-    assert clusters > pairs + 0.005
+    return auc(name="pair_clusters") - auc(name="contrastive", margin=1.4)
