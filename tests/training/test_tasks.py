@@ -1,5 +1,7 @@
 """Training over all pairs: objectives, their weights, augmentation, schedules, callbacks."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -16,12 +18,21 @@ UNIT = {"units": [16, 8], "linear": True, "normalize": True}
 BATCH = {"pairs": "batch", "batch_size": 12, "encoder": UNIT, "optimizer.name": "adam"}
 
 
+any_backend = partial(pytest.param, marks=pytest.mark.any_backend)
+# Values and slopes of each loss are tested on every back end; that it trains, for one without
+# weights of its own, one with, and one of pairs.
+TRAINED = [
+    name if name in ("supcon", "proxy_anchor", "pair_clusters") else any_backend(name)
+    for name in losses.LOSSES.names()
+]
+
+
 def auc(model, data):
     pairs = twinset.tutorial_pairs(data.labels)
     return twinset.score_pairs(model.distances(data, pairs), pairs.same, 0.5).auc
 
 
-@pytest.mark.parametrize("name", losses.LOSSES.names())
+@pytest.mark.parametrize("name", TRAINED)
 def test_every_objective_learns(stripes, name):
     over = getattr(losses.LOSSES.load(name), "over", ())
     how = {"pairs": "batch" if "batch" in over else "tutorial", "loss": {"name": name}}
@@ -41,7 +52,9 @@ def test_prefixes_reach_the_loss(stripes):
     assert short.history[0].loss > plain.history[0].loss  # a sum of two
 
 
-@pytest.mark.parametrize("name", ["softmax", "proxy_anchor", "sigmoid", "pair_clusters"])
+@pytest.mark.parametrize(
+    "name", [any_backend("softmax"), "proxy_anchor", any_backend("sigmoid"), "pair_clusters"]
+)
 def test_a_loss_resumes_with_its_weights(stripes, tmp_path, monkeypatch, name):
     pairs = "tutorial" if name == "pair_clusters" else "batch"
     settings = BATCH | {"pairs": pairs, "loss": {"name": name}, "epochs": 4}
