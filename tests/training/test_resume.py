@@ -200,6 +200,7 @@ def test_saving_takes_a_bounded_share_of_the_time(tmp_path, takes, next_save):
     assert keeper.load().arrays[0].tolist() == [0, 1, 2]
 
 
+@pytest.mark.any_backend
 @pytest.mark.usefixtures("eager")
 def test_a_disk_that_fills_up_ends_no_training(stripes, whole, tmp_path, monkeypatch, capsys):
     def full(file):
