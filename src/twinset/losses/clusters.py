@@ -15,7 +15,7 @@ from twinset.losses.distances import Contrastive
 from twinset.losses.proxies import Proxies
 from twinset.settings import Count, Positive, config_of, named
 
-Several: TypeAlias = Annotated[int, Field(ge=2, strict=True)]
+Several: TypeAlias = Annotated[Count, Field(ge=2)]
 # Keeps the logarithms of 1 − q and of an empty cluster's share finite. To cut 1 − q off there would
 # leave a wrong pair that the classifier is sure of without a gradient.
 TINY = 1e-6
@@ -38,7 +38,8 @@ class PairClusters(keras.losses.Loss):
 
     Args:
         clusters: C, ≥ 2; at least the number of kinds. Defaults to 20.
-        margin: of the contrastive loss, see `Contrastive`. Defaults to 1.4.
+        margin: of the contrastive loss, see `Contrastive`. Defaults to 1.4, about the distance of a
+            right angle.
         scale: s > 0, the inverse of a temperature. Defaults to 8.
         dim: embedding size d, ≥ 1.
         seed: of the proxies. Defaults to 0.

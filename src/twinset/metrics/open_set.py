@@ -124,7 +124,7 @@ WANTED = (0.1, 0.03, 0.01)
 REFERENCES = (1, 2, 5)
 # Draws of the references at most, and of how many identities all draws are together at most, unless
 # one draw is: the more identities, the less it matters which of their images are the references.
-DRAWS, DRAWN = 30, 2000
+DRAWS, DRAWN = 10, 2000
 # Galleries of which the errors are told, in units of the one at hand.
 SIZES = (0.25, 0.5, 1, 2, 5, 10)
 # Identities with two images below which nothing is said: intervals would be as wide as they can be.
@@ -263,7 +263,7 @@ def compare_references(
 ) -> list[References]:
     """Compare the error with some numbers of references, at one false positive rate.
 
-    Each is the mean of up to 30 draws of the references: of one from 1,001 identities on.
+    Each is the mean of up to 10 draws of the references: of one from 1,001 identities on.
     """
     draws = min(DRAWS, max(1, DRAWN // len(np.unique(identities))))
 

@@ -159,16 +159,23 @@ class Trials(Scores):
         return len(np.unique(self.who[self.known]))
 
     @cached_property
-    def _by_group(self) -> Floats:
+    def _nearest_groups(self) -> tuple[Ints, Floats, Floats]:
+        # of each query the nearest group, its distance, and that of the next
         order = np.argsort(self.columns, kind="stable")
         starts = np.searchsorted(self.columns[order], np.arange(self.columns.max() + 1))
-        return np.asarray(np.minimum.reduceat(self.others[:, order], starts, axis=1))
+        by_group = np.minimum.reduceat(self.others[:, order], starts, axis=1)
+        nearest = by_group.argmin(axis=1)
+        place = nearest[:, None]
+        first = np.take_along_axis(by_group, place, axis=1)[:, 0]
+        np.put_along_axis(by_group, place, np.inf, axis=1)
+        return nearest, first, by_group.min(axis=1)
 
     def without(self, group: int) -> Scores:
         """Leave a group of identities out, as queries and from the gallery."""
+        nearest, first, second = self._nearest_groups
         kept = self.groups != group
-        nearest = np.delete(self._by_group[kept], group, axis=1)
-        return Scores(self.own[kept], nearest.min(axis=1), self.groups[kept])
+        rival = np.where(nearest == group, second, first)
+        return Scores(self.own[kept], rival[kept], self.groups[kept])
 
     @cached_property
     def kept(self) -> NDArray[np.bool_]:

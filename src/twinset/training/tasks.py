@@ -34,6 +34,7 @@ class Batches:
 
 
 class _Learning:
+    # what has a loss, which may have weights of its own
     _loss: keras.losses.Loss
 
     @property
