@@ -22,7 +22,15 @@ from numpy.typing import ArrayLike, NDArray
 from twinset.files import Plain
 from twinset.metrics.growth import Growth
 from twinset.metrics.intervals import SHARE, Interval, apart, bounded
-from twinset.metrics.trials import RULES, Jackknifed, Scores, Trials, jackknifed, leave_out
+from twinset.metrics.trials import (
+    QUERIES,
+    RULES,
+    Jackknifed,
+    Scores,
+    Trials,
+    jackknifed,
+    leave_out,
+)
 
 FOLDS = 5
 # The rule is judged by the mean of the identification rate over all thresholds with an FPIR up to
@@ -122,9 +130,9 @@ RANKS = (1, 5, 10)
 # numbers of references are compared.
 WANTED = (0.1, 0.03, 0.01)
 REFERENCES = (1, 2, 5)
-# Draws of the references at most, and of how many identities all draws are together at most, unless
-# one draw is: the more identities, the less it matters which of their images are the references.
-DRAWS, DRAWN = 10, 2000
+# Draws of the references at most, and how many distances of queries to identities all draws may take
+# together, unless one does: a second. The more there are, the less a draw matters.
+DRAWS, DRAWN = 30, 800_000
 # Galleries of which the errors are told, in units of the one at hand.
 SIZES = (0.25, 0.5, 1, 2, 5, 10)
 # Identities with two images below which nothing is said: intervals would be as wide as they can be.
@@ -263,9 +271,10 @@ def compare_references(
 ) -> list[References]:
     """Compare the error with some numbers of references, at one false positive rate.
 
-    Each is the mean of up to 10 draws of the references: of one from 1,001 identities on.
+    Each is the mean of up to 30 draws of the references, the fewer the more there is to compare.
     """
-    draws = min(DRAWS, max(1, DRAWN // len(np.unique(identities))))
+    size = len(np.unique(identities)) * min(len(np.asarray(identities)), QUERIES)
+    draws = min(DRAWS, max(1, DRAWN // size))
 
     def drawn(number: int, draw: int) -> Jackknifed:
         # two words: (seed, draw) never meets (seed + 1, draw − 1)
