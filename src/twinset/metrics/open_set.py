@@ -130,8 +130,8 @@ RANKS = (1, 5, 10)
 # numbers of references are compared.
 WANTED = (0.1, 0.03, 0.01)
 REFERENCES = (1, 2, 5)
-# Draws of the references at most, and how many distances of queries to identities all draws may take
-# together, unless one does: a second. The more there are, the less a draw matters.
+# Draws of the references at most, and the distances of queries to identities that all of them may
+# take together, unless one takes more: about a second. The more there are, the less a draw matters.
 DRAWS, DRAWN = 30, 800_000
 # Galleries of which the errors are told, in units of the one at hand.
 SIZES = (0.25, 0.5, 1, 2, 5, 10)
