@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import weakref
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ PHONE = {
     "is_mobile": True,
     "has_touch": True,
 }
+PATIENCE_S = 8
 LOOKS = pytest.mark.parametrize("look", [DESK, PHONE], ids=["desk-en", "phone-fr"])
 
 
@@ -50,7 +52,7 @@ def visited(browser, url, *, noisy=False, kept=True, **look):
     page = tabs.pop(name, None) if kept else None
     if page is None:
         page = browser.new_context(**(DESK | look)).new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(1000 * PATIENCE_S)
     host, noise, foreign = "/".join(url.split("/")[:3]), [], []
     heard = {
         "console": lambda message: _of_the_page(message.text) and noise.append(message.text),
@@ -86,6 +88,18 @@ def visited(browser, url, *, noisy=False, kept=True, **look):
             page.context.close()
     assert not foreign, "\n".join(foreign)
     assert noisy or not noise, "\n".join(noise)
+
+
+def until(page, holds, arg=None):
+    """Wait until a script of the page comes out true.
+
+    Not by `page.wait_for_function`: what is not true at once it asks again from within the page,
+    where the page's own policy forbids to run a text (`EvalError`).
+    """
+    last = time.monotonic() + PATIENCE_S
+    while not page.evaluate(holds, arg):
+        assert time.monotonic() < last, f"not within {PATIENCE_S} s: {holds}"
+        page.wait_for_timeout(20)
 
 
 def _of_the_page(text):

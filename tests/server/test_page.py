@@ -20,7 +20,7 @@ from serving import running
 from twinset.data.decoding.image_file import EncodedImage
 from twinset.server.app import create_app
 from twinset.server.opening import open_service
-from visiting import LOOKS, PHONE, check, visited
+from visiting import LOOKS, PHONE, check, until, visited
 
 PAGE = Path(twinset.server.__file__).parent / "page"
 SOURCES = sorted(path for path in PAGE.rglob("*.js") if "vendor" not in path.parts)
@@ -52,10 +52,11 @@ def test_comparing(browser, server, home, look):
         assert "91" in page.get_by_role("slider").get_attribute("aria-valuetext")
         page.get_by_role("button", name="accordent" if french else "agree").click()
         page.locator(".why .small.measure").wait_for()
-        page.wait_for_function(
+        until(
+            page,
             """() => String([...document.querySelectorAll(".overlay")].map((one) =>
                 one.getContext("2d").getImageData(0, 0, one.width, one.height).data.some((n) => n)
-            )) === "true,true\""""
+            )) === "true,true\"""",
         )
         check(page)
         away = "Retirer : Première" if french else "Take away: First"
@@ -93,7 +94,7 @@ def test_a_photo_from_a_computer_s_camera(browser, server):
     with visited(browser, f"{server.url}/compare?right=items/00", kept=False) as page:
         page.evaluate(stream)
         page.get_by_role("group", name="First").get_by_role("button", name="Photo").click()
-        page.wait_for_function("document.querySelector('video').videoWidth > 0")
+        until(page, "document.querySelector('video')?.videoWidth > 0")
         page.get_by_role("button", name="Take it").click()
         page.locator(".verdict").wait_for()
         page.get_by_role("button", name="Take away: First").click()
@@ -120,12 +121,14 @@ def test_searching(browser, server, home, look):
         page.locator(".results .verdict.same").wait_for()
         first = page.locator(".tile").first
         assert first.locator(".tile-name").inner_text() == "08"
-        page.wait_for_function(  # as the model sees it: 12 x 12 pixels, red
+        until(  # as the model sees it: 12 x 12 pixels, red
+            page,
             """() => {
                 const seen = document.querySelector(".seen canvas");
+                if (!seen) return false;
                 const [red, green] = seen.getContext("2d").getImageData(6, 6, 1, 1).data;
                 return seen.width === 12 && seen.height === 12 && red > green;
-            }"""
+            }""",
         )
         badge = "même" if look is PHONE else "same"
         assert first.locator(".badge").inner_text().startswith(badge)
@@ -230,7 +233,7 @@ def test_a_threshold_says_what_it_costs(browser, server, look):
     with visited(browser, f"{server.url}/threshold", **look) as page:
         page.locator(".cost").nth(1).wait_for()
         counted = "() => !/Counting|Comptage/.test(document.querySelector('.costs').innerText)"
-        page.wait_for_function(counted)
+        until(page, counted)
         own = page.locator(".costs").inner_text()
         left, right = sorted(
             (name.bounding_box() for name in page.locator(".scale .name").all()),
@@ -244,7 +247,7 @@ def test_a_threshold_says_what_it_costs(browser, server, look):
         assert page.locator(".cost .big").first.inner_text().startswith("0")  # no false match
         page.locator(".place").first.click()
         page.wait_for_url("**/threshold")
-        page.wait_for_function("own => document.querySelector('.costs').innerText === own", arg=own)
+        until(page, "own => document.querySelector('.costs').innerText === own", own)
         check(page)
 
 
