@@ -24,16 +24,20 @@ ARGUMENTS = [
 ]
 
 
+def program():
+    """Where this machine has Chromium, if it has."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium; the gate must have it."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
+    if program() is None:
         assert not os.environ.get("CI"), f"Expected one of {BROWSERS} on this machine."
         pytest.skip(f"none of {BROWSERS} is installed")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=program, args=ARGUMENTS)
+        found = driver.chromium.launch(executable_path=program(), args=ARGUMENTS)
         yield found
         found.close()
 

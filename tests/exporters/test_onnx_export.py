@@ -345,6 +345,7 @@ def test_what_is_not_written(words):
 # --- by way of JAX
 
 
+@pytest.mark.any_backend  # others leave it to a process with JAX, as below
 def test_what_is_not_written_is_traced():
     """An unusual activation, and poolings by maximum as jax2onnx writes them."""
     encoder = _chain(

@@ -146,29 +146,30 @@ class TestEveryStore:
         at = {model: model.embed(["photos/dark/a.png"]) for model in (Halves(), left())}
         old, new = at.values()
         stop, wrong = threading.Event(), []
+        opened = threading.Barrier(3, timeout=60)  # both readers, and the one who switches
 
         def read():
-            ended = 0
             with Index.open(index.url, Halves()) as one:
+                opened.wait()
                 while not stop.is_set():
                     try:
                         ((hit,),) = one.store.search(old, k=1)
                     except StoreError as error:
                         wrong.extend([] if "replaced since" in str(error) else [str(error)])
-                        return ended
+                        return
                     wrong.extend([] if hit.distance == 0 else [hit])
-                    ended += 1
-            return ended
 
         with ThreadPoolExecutor(2) as pool:
             readers = [pool.submit(read) for _ in range(2)]
             try:
+                opened.wait()
                 index.switch(left())
                 stop.wait(0.1)
             finally:
                 stop.set()
         assert wrong == []
-        assert all(reader.result() for reader in readers)
+        for reader in readers:
+            reader.result()
         assert index.store.search(new, k=1)[0][0].distance == 0
 
     def test_one_model_before_is_kept(self, index):

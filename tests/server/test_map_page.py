@@ -249,6 +249,27 @@ def test_duplicates_in_two_tabs(browser, server, look):
         page.wait_for_url("**/duplicates")
 
 
+def test_a_slider_asks_once_it_rests(browser, server):
+    slide = """async () => {
+        const slider = document.querySelector("input[type=range]");
+        const frame = () => new Promise(requestAnimationFrame);
+        const replace = history.replaceState.bind(history);
+        window.kept = 0;
+        history.replaceState = (...given) => (window.kept++, replace(...given));
+        for (let step = 1; step <= 5; step++) {
+            slider.value = (slider.max * step) / 10;
+            slider.dispatchEvent(new Event("input", { bubbles: true }));
+            await frame().then(frame);
+        }
+        return slider.value;
+    }"""
+    with visited(browser, f"{server.url}/duplicates?kind=thing", kept=False) as page:
+        page.locator(".group").first.wait_for()
+        last = float(page.evaluate(slide))
+        page.wait_for_url(lambda url: f"thing-within={last:.4}" in url)
+        assert page.evaluate("kept") == 1
+
+
 def test_a_group_is_cut_at_its_weakest_link(browser, writable, home):
     index = writable.service.index
     while writable.http.get("/api/v1/duplicates").status_code == 202:

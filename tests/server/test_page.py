@@ -47,7 +47,6 @@ def test_comparing(browser, server, home, look):
         page.get_by_role("slider").focus()
         for _ in range(20):
             page.keyboard.press("ArrowRight")
-            page.evaluate("() => new Promise(requestAnimationFrame)")  # the next goes on from there
         page.wait_for_url(re.compile(r"[?&]prior=0\.909"))  # odds of ten to one
         assert "91" in page.get_by_role("slider").get_attribute("aria-valuetext")
         page.get_by_role("button", name="accordent" if french else "agree").click()
@@ -62,6 +61,29 @@ def test_comparing(browser, server, home, look):
         away = "Retirer : Première" if french else "Take away: First"
         page.get_by_role("button", name=away).click()
         page.get_by_text("encore une image" if french else "one more image").wait_for()
+
+
+def test_a_slider_that_moves_on_while_its_value_is_kept(browser, server):
+    """What was kept comes back a frame later, and must not undo the step between."""
+    step = """() => new Promise((done) => {
+        const slider = document.querySelector("input[type=range]");
+        const to = (value) => {
+            slider.value = value;
+            slider.dispatchEvent(new Event("input", { bubbles: true }));
+        };
+        const replace = history.replaceState.bind(history);
+        history.replaceState = (...given) => {
+            history.replaceState = replace;
+            replace(...given);
+            to(2);
+            setTimeout(() => done(slider.value), 100);
+        };
+        to(1);
+    })"""
+    with visited(browser, f"{server.url}/compare?left=items/00&right=items/04") as page:
+        page.get_by_role("slider").wait_for()
+        assert page.evaluate(step) == "2"
+        page.wait_for_url(re.compile(r"[?&]prior=0\.99$"))
 
 
 def test_an_image_is_pasted_another_dropped_and_a_tile_dragged(browser, server):
@@ -243,7 +265,7 @@ def test_a_threshold_says_what_it_costs(browser, server, look):
         page.get_by_role("slider").focus()
         page.keyboard.press("Home")
         page.wait_for_url("**/threshold?at=0*")
-        assert page.locator(".costs").inner_text() != own
+        until(page, "own => document.querySelector('.costs').innerText !== own", own)
         assert page.locator(".cost .big").first.inner_text().startswith("0")  # no false match
         page.locator(".place").first.click()
         page.wait_for_url("**/threshold")

@@ -142,6 +142,7 @@ def test_a_killed_training_of_a_head_goes_on(photos, tmp_path, monkeypatch):
     check_that_it_goes_on(photos, tmp_path / "state.npz", monkeypatch, killed_at=2, **FROZEN)
 
 
+@pytest.mark.any_backend
 def test_a_network_that_learns_with_its_head_is_a_function_of_the_seed(
     photos, tmp_path, monkeypatch
 ):

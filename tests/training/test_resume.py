@@ -63,6 +63,7 @@ def saved(images, folder):
     return [folder / "data.npz", folder / "state.npz", folder / "weights.npz"]
 
 
+@pytest.mark.any_backend
 @pytest.mark.usefixtures("eager")
 def test_killed_and_resumed_equals_uninterrupted(stripes, whole, tmp_path):
     """A process killed at its first checkpoint, its successor stopped half way, the third alone."""

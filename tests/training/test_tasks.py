@@ -89,6 +89,7 @@ def test_augmentation_is_drawn_and_repeats(stripes):
     assert not np.allclose(plain[0], one[0])
 
 
+@pytest.mark.any_backend
 def test_mirroring_is_the_datas_to_allow(stripes):
     from dataclasses import replace
 

@@ -16,16 +16,21 @@ export function Slider({ label, value, low, high, step, said, onInput, children 
 /**
  * A value that follows the hand at once, and is kept (in the address, say) when the hand rests: browsers
  * refuse an address that changes a hundred times in a few seconds.
+ * @param {number} rest how long, in milliseconds
  */
-export function useSlid(value, keep) {
+export function useSlid(value, keep, rest = 200) {
   const [now, set] = useState(value);
-  const timer = useRef();
-  useEffect(() => set(value), [value]);
+  const timer = useRef(0);
+  // What was kept comes back after the next frame, when the hand may have gone on: its step would be undone.
+  useEffect(() => void (timer.current || set(value)), [value]);
   useEffect(() => () => clearTimeout(timer.current), []);
   const move = (to) => {
     set(to);
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => keep(to), 200);
+    timer.current = setTimeout(() => {
+      timer.current = 0;
+      keep(to);
+    }, rest);
   };
   return [now, move];
 }

@@ -7,7 +7,7 @@ import { AskToken, changed, decide, takeBack } from "../parts/decide.js";
 import { Dialog } from "../parts/dialog.js";
 import { Item } from "../parts/item.js";
 import { crisp, gone } from "../parts/pictures.js";
-import { Slider } from "../parts/slider.js";
+import { Slider, useSlid } from "../parts/slider.js";
 import { Empty } from "../parts/states.js";
 import { rowsOf } from "../parts/table.js";
 import { named } from "../parts/tile.js";
@@ -32,18 +32,13 @@ export function View({ query, model, refresh }) {
   const within = Number(query.get(`${kind}-within`)) || own;
   const rule = RULES.find((one) => one === query.get("keep")) ?? "largest";
   const most = Number(query.get("most")) || PAGE;
-  const [drawn, setDrawn] = useState(); // where the slider is while it is moved
+  const [drawn, settle] = useSlid(within, (to) => ask({ [`${kind}-within`]: Number(to.toPrecision(4)), most: undefined }), 500);
   const [turn, setTurn] = useState(0);
   const [link, setLink] = useState();
   const [open, setOpen] = useState();
   const options = { kind, within: within === own ? undefined : within, limit: most };
   const answer = useAnswer((signal) => call(`/duplicates${asked(options)}`, { signal }), [kind, within, most, turn]);
   const decided = () => (setTurn(turn + 1), refresh());
-  const settle = (value) => {
-    clearTimeout(settle.later);
-    setDrawn(value);
-    settle.later = setTimeout(() => (ask({ [`${kind}-within`]: Number(value.toPrecision(4)), most: undefined }), setDrawn()), 500);
-  };
   const plan = `/duplicates/plan.csv${asked({ rule, things: kind === "thing" ? "true" : undefined, within: options.within })}`;
   // a second question, as it opens every file of a group; what would stay is marked once it is known
   const kept = useAnswer(answer.value && ((signal) => call(plan, { signal, as: "text" }).then((text) => new Set(rowsOf(text).slice(1).map(([keep]) => keep)))), [plan, Boolean(answer.value), turn]);
@@ -57,7 +52,7 @@ export function View({ query, model, refresh }) {
       <p class="quiet measure">${t(`duplicates.${kind}-why`)}</p>
     </div>
     <div class="duplicates-set">
-      ${kind === "thing" && html`<${Slider} label=${t("duplicates.within")} value=${drawn ?? within} low=${0} high=${end} step=${end / 200} said=${far(drawn ?? within)} onInput=${settle} />`}
+      ${kind === "thing" && html`<${Slider} label=${t("duplicates.within")} value=${drawn} low=${0} high=${end} step=${end / 200} said=${far(drawn)} onInput=${settle} />`}
       <div class="field"><label for="keep">${t("duplicates.keep")}</label>
         <select class="input" id="keep" value=${rule} onChange=${(e) => ask({ keep: e.target.value === "largest" ? undefined : e.target.value })}>${RULES.map((one) => html`<option value=${one}>${t(`duplicates.keep-${one}`)}</option>`)}</select></div>
       <a class="button" href=${BASE + plan} download="plan.csv">${t("duplicates.plan")}</a>
