@@ -222,22 +222,28 @@ class _Changes:
         hit = relevant[near]
         c, ranks = np.cumsum(hit), np.flatnonzero(hit) + 1
         r, every = len(ranks), len(near)
+        first, second = ranks[0], ranks[1] if r > 1 else np.inf
+        for number, depth in enumerate(self._depths):
+            self.values[number, query] = first <= depth
+            if first == depth + 1:  # reached where any image in front of it has gone
+                self._single[number, near[:depth]] += 1
+            elif first <= depth < second - 1:  # lost where it has gone itself
+                self._single[number, near[first - 1]] -= 1
         # What the j-th relevant image adds to a score by its rank; what it adds one rank further in
         # front, where an image there has gone that was not relevant; and where one has gone that
         # was, so that it is the (j − 1)-th.
         j, front = np.arange(1, r + 1), np.maximum(ranks - 1, 1)
-        one = (1.0 * (j == 1), 1.0 * (j == 1), 1.0 * (j == 2))  # for r₁ ≤ k
         share = (np.ones(r),) * 3  # of the first R
         precision = (j / ranks, j / front, (j - 1) / front)
         # depth and divisor, and both where a relevant image has gone, and R is one less
         for number, (terms, depth, divisor, then, by) in enumerate(
             [
-                *((one, depth, 1, depth, 1) for depth in self._depths),
                 (share, r, r, r - 1, r - 1),
                 (precision, r, r, r - 1, r - 1),
                 (precision, 10, 10, 10, 10),
                 (precision, every, r, every, r - 1),
-            ]
+            ],
+            len(self._depths),
         ):
             within, reached, kept, refilled = ranks.searchsorted(
                 [depth, depth + 1, then, then + 1], side="right"
