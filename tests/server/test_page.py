@@ -116,7 +116,6 @@ def test_a_photo_from_a_computer_s_camera(browser, server):
     with visited(browser, f"{server.url}/compare?right=items/00", kept=False) as page:
         page.evaluate(stream)
         page.get_by_role("group", name="First").get_by_role("button", name="Photo").click()
-        until(page, "document.querySelector('video')?.videoWidth > 0")
         page.get_by_role("button", name="Take it").click()
         page.locator(".verdict").wait_for()
         page.get_by_role("button", name="Take away: First").click()

@@ -20,8 +20,7 @@ export function Camera({ onGive, onClose }) {
       (found) => {
         stream = found;
         if (closed) return stop();
-        video.current.srcObject = stream;
-        set("ready");
+        video.current.srcObject = stream; // ready once it has a frame: before that there are no pixels to take
       },
       () => set("refused"),
     );
@@ -41,7 +40,7 @@ export function Camera({ onGive, onClose }) {
     }, "image/png");
   };
   return html`<${Dialog} title=${t("camera.title")} wide onClose=${onClose}>
-    ${state === "refused" ? html`<p class="measure">${t("camera.refused")}</p>` : html`<video class="camera-view" ref=${video} autoplay muted playsinline aria-label=${t("camera.view")}></video>`}
+    ${state === "refused" ? html`<p class="measure">${t("camera.refused")}</p>` : html`<video class="camera-view" ref=${video} autoplay muted playsinline onLoadedData=${() => set("ready")} aria-label=${t("camera.view")}></video>`}
     <div class="row"><button class="button main" type="button" disabled=${state !== "ready"} onClick=${take}><${Icon} name="camera" />${t("camera.take")}</button></div>
   <//>`;
 }
