@@ -72,7 +72,9 @@ def test_pairs_become_arrays_that_fit_together():
     assert [each.dtype.kind for each in (found.left, found.right, found.same)] == ["i", "i", "b"]
     with pytest.raises(DataError, match=r"one shape \(p,\). Received \(2,\), \(2,\) and \(1,\)"):
         twinset.Pairs([0, 1], [2, 3], [1])
-    with pytest.raises(DataError, match="positions of images, whole numbers from 0. Received .*-1"):
+    with pytest.raises(DataError, match="positions of images, whole numbers from 0 .*-1 to 0"):
         twinset.Pairs([0, -1], [2, 3], [1, 0])
-    with pytest.raises(DataError, match="whole numbers from 0. Received float64"):
-        twinset.Pairs([0.5], [2], [1])
+    odd = ([0.5], "float64, such as .*0.5"), (["a.png"], "such as .*a.png"), ([2**32], "int64")
+    for wrong, told in odd:
+        with pytest.raises(DataError, match=f"from 0 to 2,147,483,647. Received .*{told}"):
+            twinset.Pairs(wrong, [2], [1])

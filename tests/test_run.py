@@ -13,8 +13,8 @@ import twinset
 import twinset.run
 from resuming import save_at_every_look
 from twinset.data import load as run_data
+from twinset.data.pair_parts import pairs_to_score
 from twinset.errors import DataError, NonFiniteLossError, RecipeError, UnfinishedError
-from twinset.evaluation.of_test_pairs import shown_pairs
 from twinset.files import run_folder
 
 QUICK = {"epochs": 3, "batch_size": 16, "encoder": {"units": [8]}}
@@ -82,7 +82,7 @@ def loops(images, pairs):
 
 def shown(images):
     """The pairs that are scored, as lists: of two classes these are balanced ones."""
-    pairs = shown_pairs(images, seed=5)
+    pairs = pairs_to_score(images, seed=5)
     both = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
     return list(both), pairs.same.tolist()
 

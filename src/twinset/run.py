@@ -15,6 +15,7 @@ from twinset.data.addresses import is_address
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled
 from twinset.data.load import DEFAULT, Origin, load_parts, write_members
+from twinset.data.pair_parts import pairs_to_score
 from twinset.data.pair_tables import read_pair_table
 from twinset.data.parts import Parts
 from twinset.data.purpose import settled
@@ -25,7 +26,7 @@ from twinset.evaluation.candidates import check_own
 from twinset.evaluation.choice import choose
 from twinset.evaluation.chosen import FOUND, Choice
 from twinset.evaluation.crossfit import CROSSFIT, CrossFitted, cross_calibrated, crossfit
-from twinset.evaluation.of_test_pairs import judged_on, score, shown_pairs
+from twinset.evaluation.of_test_pairs import judged_on, score
 from twinset.exporters.export import ready
 from twinset.files import alone, run_folder
 from twinset.metrics.pairs import parse_rule
@@ -140,7 +141,7 @@ def train(
         from twinset.training.fit import fit
         from twinset.training.guards import sigterm_put_off
 
-        shown = shown_pairs(parts.fit, chosen.seed)
+        shown = pairs_to_score(parts.fit, seed=chosen.seed)
         chosen, choice = _choice(parts, chosen, folder, resume=resume, progress=progress, tell=tell)
         started = time.perf_counter()
         with sigterm_put_off():
@@ -284,7 +285,7 @@ def _left_out(
     def train(kept: Labelled) -> SiameseModel | None:
         pairs = None
         if recipe.pairs == "tutorial" and kept.judged is None:
-            pairs = shown_pairs(kept, recipe.seed)
+            pairs = pairs_to_score(kept, seed=recipe.seed)
         choosing = None
         if parts.tune is not None and not recipe.stopping.nothing:
             # no epoch is chosen on classes that were left out

@@ -189,7 +189,12 @@ def test_a_condition_that_looks_like_a_number_is_explained(command):
     command("index", "run", "digits", "--out", "digits.index")
     none = command("search", "digits.index", "query.png", "--where", "label=7")
     assert none.out == ("query.png: nothing to compare with: no item, or none that is asked for\n")
-    assert none.err == ("search: label=7 asks for 7, not for the text label='7'\n")
+    assert none.err == ("search: label=7 asks for the number 7, not for the text: label='7'\n")
+    for typed, told in (("007", "the number 7"), ("1e3", "the number 1000.0"), ("true", "true")):
+        none = command("search", "digits.index", "query.png", "--where", f"label={typed}")
+        assert none.err == (
+            f"search: label={typed} asks for {told}, not for the text: label='{typed}'\n"
+        )
     some = command("search", "digits.index", "query.png", "--where", "label='7'")
     assert "7/a.png" in some.out
     assert some.err == ""

@@ -32,6 +32,17 @@ def test_subset_keeps_classes():
     np.testing.assert_array_equal(part.images, PIXELS[2:])
 
 
+def test_subset_takes_positions_as_numpy_does():
+    """Also neighbours around either end, which are a slice of their own."""
+    whole = LabelledImages(np.arange(6, dtype=np.uint8)[:, None, None], [0, 0, 1, 1, 2, 2], "abc")
+    for at in ([-2, -1], [-1], [-1, 0, 1], [-1, -2], [2, 3, 4], [5, 0], [], whole.labels == 1):
+        expected = whole.images[np.asarray(at, None if len(at) else int)]
+        np.testing.assert_array_equal(whole.subset(at).images, expected)
+    for at in ([4, 5, 6, 7], [6, 7], [-7, -6]):
+        with pytest.raises(IndexError, match="out of bounds"):
+            whole.subset(at)
+
+
 def test_colour_and_gray_shapes():
     colour = LabelledImages(np.zeros((2, 4, 5, 3), np.uint8), [0, 0], ("a",))
     assert colour.image_shape == (4, 5, 3)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from twinset import LabelledFeatures, Pairs
-from twinset.data.pair_parts import kinds_of, turns_of_pairs
+from twinset import LabelledFeatures, Pairs, tutorial_pairs
+from twinset.data.pair_parts import kinds_of, pairs_to_score, turns_of_pairs
 from twinset.data.parts import divide
 from twinset.errors import DataError
 
@@ -28,6 +28,29 @@ def collection(things=80, of_each=3, groups=False, dense=False):
 def home_of(parts, images):
     keys = {each.tobytes(): name for name, part in parts.items() for each in part.rows}
     return np.array([keys.get(row.tobytes(), "") for row in images.rows])
+
+
+def images_of(sizes, **fields):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    return LabelledFeatures(
+        np.random.default_rng(0).normal(size=(len(labels), 3)), labels, **fields
+    )
+
+
+def test_pairs_to_score_say_enough():
+    """The tutorial's, unless they leave out most images or are of neighbouring frames."""
+    even = images_of([9, 8, 8])
+    assert pairs_to_score(even).left.tolist() == tutorial_pairs(even.labels).left.tolist()
+    for counts in ([150] * 9 + [2], [40] * 9 + [5], [6, 6], [9, 9, 1]):
+        found = pairs_to_score(images_of(counts))
+        assert len(found.same) > sum(counts) * 0.7, counts
+        assert found.same.mean() == 0.5
+    films = np.repeat(np.arange(30), 6).astype(str)
+    grouped = images_of([36] * 5, groups=films)
+    found = pairs_to_score(grouped)
+    inside = films[found.left] == films[found.right]
+    # of 35 partners in the class, 5 are of the same film
+    assert inside[found.same].mean() == pytest.approx(5 / 35, abs=0.08)
 
 
 @pytest.mark.parametrize("groups", [False, True])

@@ -165,6 +165,17 @@ def test_many_groups_meet_the_sizes_closely():
     assert len(digests) == 5
 
 
+def test_groups_are_dealt_by_class():
+    """Three patients of eight images of each of ten classes: six of 30 are a fifth."""
+    labels = np.repeat(np.arange(10), 24)
+    patients = np.arange(240) // 8
+    for seed in range(20):
+        parts = split(labels, {"fit": 0.8, "test": 0.2}, by="group", groups=patients, seed=seed)
+        assert np.bincount(labels[parts["test"]], minlength=10).max() == 8  # of six classes
+        assert len(parts["test"]) == 48
+        assert np.bincount(labels[parts["fit"]], minlength=10).min() == 16
+
+
 def test_classes_stay_whole():
     labels = np.arange(40) % 8 * 3
     parts = split(labels, {"seen": 0.75, "unseen": 0.25}, by="class", seed=0)

@@ -7,6 +7,7 @@ import pytest
 
 import twinset
 from twinset.data import load as run_data
+from twinset.data.pair_parts import pairs_to_score
 from twinset.data.parts import Parts
 from twinset.errors import DataError, ModelError
 from twinset.exporters import graph
@@ -74,7 +75,7 @@ def test_the_card_beside_a_graph_describes_it(model, folder, tmp_path, source):
 def test_8_bits_are_judged_on_the_runs_own_test_part(model, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(run_data, "load_data_set", lambda *_, **__: (TRAIN, TEST))
     done = twinset.export(folder, tmp_path / "small", int8=True)
-    pairs = twinset.tutorial_pairs(TEST.labels)
+    pairs = pairs_to_score(TEST)
     assert done.pairs == len(pairs.same)
     whole = twinset.score_pairs(model.distances(TEST, pairs), pairs.same, threshold=0.5)
     assert done.quality["float32"].accuracy == whole.accuracy

@@ -85,5 +85,8 @@ def test_what_makes_no_sense(scores, same, words):
         fuse(scores, same)
     with pytest.raises(DataError, match=r"Expected scores of shape \(p, 2\)"):
         fuse(*pairs(50)).llr([[1.0]])
+    for groups in (np.zeros(3, int), np.arange(3)):
+        with pytest.raises(DataError, match=r"group of each of 600 pairs. Received shape \(3,\)"):
+            fuse(*pairs(), groups=groups)
     with pytest.raises(DataError, match="Expected a name of each of 2 scores. Received 1"):
         fuse(*pairs(50), names=["a"])

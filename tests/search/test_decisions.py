@@ -16,7 +16,7 @@ import twinset
 from halves import Halves
 from twinset.decision import Calibrator
 from twinset.errors import DataError, StoreError
-from twinset.search.decisions import NEAR, Decision, Settled, read_judgements, standing
+from twinset.search.decisions import NEAR, Decision, Settled, read_judgements, row_of, standing
 from twinset.search.index import Index
 from twinset.search.items import Items
 
@@ -118,7 +118,11 @@ def test_what_contradicts_by_way_of_others_is_told():
         ([("a", "nothing", True)], "row 1: expected the id of an item.*'nothing'"),
         ([("a", "a", True)], "the same item twice"),
         ([("a", "b", True), ("b", "a", False)], "row 2.*different here and the same at row 1"),
-        ([("a", "b", "yes")], "True, False or None for same. Received 'yes'"),
+        ([("a", "b")], "Expected decisions as rows"),
+        (["a", "b", True], "Expected decisions as rows"),
+        ([(1, 2, True)], "two ids or paths"),
+        ([("a", "b", np.array([1, 0]))], "two ids or paths"),
+        ([("a", "b", "yes")], "two ids or paths, and True, False or None. Received .*'yes'"),
     ],
 )
 def test_what_cannot_be_is_refused_whole(rows, words):
@@ -126,6 +130,35 @@ def test_what_cannot_be_is_refused_whole(rows, words):
         with pytest.raises(StoreError, match=words):
             index.decide([("x", "y", True), *rows])
         assert index.decisions() == []
+
+
+def test_who_is_a_name():
+    with make() as index:
+        with pytest.raises(StoreError, match="name of who decides, a text. Received 7"):
+            index.decide([("x", "y", True)], who=7)
+        with pytest.raises(StoreError, match="name of who decides, a text. Received 7"):
+            index.save_point("a", 0.1, who=7)
+        assert (index.decisions(), index.points()) == ([], {})
+        # one that an earlier version took
+        record = {**vars(decided("a", "b", True)), "who": 7}
+        index.store.record("decisions", [record, vars(decided("b", "c", False))])
+        (told,) = index.decide([("a", "c", True)]).contradictions
+        assert "b and c are different" in told
+
+
+def test_what_was_decided_about_an_item_that_is_gone_is_taken_back():
+    with make() as index:
+        index.decide([("a", "b", True), ("b", "c", False), ("x", "far", True)])
+        assert len(index.decide([("a", "c", True)]).contradictions) == 1
+        index.remove(["b"])
+        told = index.decide([("b", "c", False)], undo=True)
+        assert (told.undone, told.contradictions) == (1, ())
+        # whether they are the same, or open, does not matter
+        told = index.decide([("a", "b", None), ("b", "a", False)], undo=True)
+        assert (told.undone, told.open) == (1, 0)
+        assert {one.pair for one in index.decisions()} == {("a", "c"), ("far", "x")}
+        with pytest.raises(StoreError, match="This index has no 'nothing'"):
+            index.decide([("a", "nothing", True)], undo=True)
 
 
 def test_a_table_that_is_none_is_refused():
@@ -170,7 +203,9 @@ def test_what_follows_from_decisions(drawn):
 
 
 def test_rows_of_ids_need_no_table():
-    rows, still_open = read_judgements([("a", "b", 1), ("b", "c", None)], {n: n for n in "abc"})
+    rows, still_open = read_judgements(
+        [row_of(("a", "b", 1)), row_of(["b", "c", None])], {n: n for n in "abc"}
+    )
     assert ([tuple(row) for row in rows], still_open) == ([("a", "b", True, "")], 1)
 
 

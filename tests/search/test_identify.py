@@ -261,8 +261,15 @@ def test_conditions_choose_references(index):
     assert found.best.references == 2
     assert found.best.nearest.metadata["side"] == "l"
     nobody = index.identify(np.array([1.0, 0.0]), where={"side": "x"})
-    assert nobody.sentence() == "vector 0: nobody to compare with: no item has a who"
+    assert (
+        nobody.sentence()
+        == "vector 0: nobody to compare with: no item, or none that is asked for, has a who"
+    )
     assert nobody.to_dict()["identities"] == []
+    with pytest.raises(StoreError, match="nope"):
+        index.identify(np.array([1.0, 0.0]), where={"side": "x"}, point="nope")
+    with pytest.raises(DataError, match="prior"):
+        index.identify(np.array([1.0, 0.0]), where={"side": "x"}, prior=7)
 
 
 def test_single_references_fall_back_to_the_nearest_and_say_so(tmp_path):
@@ -349,7 +356,7 @@ def test_a_reference_that_is_removed_meanwhile(index, monkeypatch):
 def test_nobody_is_known_any_more(index):
     items = people()
     index.update(Items(items.ids, items.vectors, [{}] * len(items)))
-    assert index.identify(np.zeros(2)).sentence().endswith("no item has a who")
+    assert index.identify(np.zeros(2)).sentence().endswith("has a who")
 
 
 def test_who_may_only_read_gets_answers(index, monkeypatch):

@@ -169,6 +169,12 @@ def test_one_image_is_one_query_in_colour_too(photos):
             index.search(colour.astype(np.float32)[:, :, 0])
 
 
+def test_a_closed_index_has_a_name(photos):
+    with Index.build(Halves(), photos, "named.index") as index:
+        assert repr(index) == f"Index({index.url!r}, {len(index)} items)"
+    assert repr(index) == f"Index({index.url!r})"
+
+
 def test_an_index_of_its_own_is_gone_when_closed(photos):
     index = Index.build(Halves(), photos)
     place = Path(index.url)

@@ -63,6 +63,12 @@ def test_thresholds_are_checked(threshold):
         index.save_point("a", threshold)
 
 
+@pytest.mark.parametrize("threshold", [np.float32(0.5), np.int64(1), np.float64(0), 1])
+def test_thresholds_of_numpy(threshold):
+    with make() as index:
+        assert index.save_point("a", threshold).threshold == float(threshold)
+
+
 def test_points_of_another_model_mean_nothing():
     with make() as index:
         index.save_point("strict", 0.05)

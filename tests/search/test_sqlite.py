@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from index_writer import content, kill_many
-from twinset.errors import StoreError
+from twinset.errors import ReplacedError, StoreError
 from twinset.nearest import Matrix
 from twinset.search.sqlite import database
 from twinset.search.sqlite.store import SqliteStore
@@ -84,6 +84,38 @@ def test_the_folder_may_move(store, folder, tmp_path):
     folder.rename(tmp_path / "odd name?#%20ü.index")
     with open_store(str(tmp_path / "odd name?#%20ü.index")) as moved:
         assert list(content(moved)) == list(some().ids)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_another_in_its_place_is_not_written_to(folder, compacted):
+    """Its vectors are found by path; a connection goes on with the file that was moved away."""
+    beside = folder.with_name("fresh")
+    with create_store(str(folder), SIGNATURE) as old, create_store(str(beside), SIGNATURE) as fresh:
+        old.add(some(0, 3))
+        fresh.add(some(0, 10))
+        if compacted:
+            fresh.remove([str(i) for i in range(6)])
+        fresh.close()
+        folder.rename(folder.with_name("before"))
+        beside.rename(folder)
+        with open_store(str(folder)) as there:
+            kept = content(there)
+        for change in (
+            lambda: old.add(some(20, 4)),
+            lambda: old.remove(["1"]),
+            lambda: old.record("decisions", [{"left": "1"}]),
+            lambda: old.search(some().vectors[:1], k=1),
+            lambda: len(old),
+        ):
+            with pytest.raises(ReplacedError, match="replaced since it was opened. Open it again"):
+                change()
+        with open_store(str(folder)) as there:
+            assert content(there) == kept
+        with open_store(str(folder.with_name("before"))) as moved:
+            assert len(moved) == 3
+        folder.rename(folder.with_name("gone"))
+        with pytest.raises(ReplacedError, match="Open it again"):
+            old.add(some(20, 4))
 
 
 def test_making_leaves_nothing_else(folder, tmp_path):

@@ -73,6 +73,22 @@ def test_images_files_and_seeds(stripes, tmp_path):
     assert estimator.model_.recipe.name == "fast"
 
 
+def test_images_of_several_sizes_and_arrays_of_files(stripes, tmp_path):
+    estimator = twinset.SiameseTransformer(settings={"epochs": 1, "encoder": {"units": [4]}})
+    images = [
+        np.kron(each, np.ones((2, 1 + k % 2), np.uint8)) for k, each in enumerate(stripes.images)
+    ]
+    files = [tmp_path / f"{k}.png" for k in range(len(images))]
+    for image, file in zip(images, files, strict=True):
+        Image.fromarray(image).save(file)
+    found = [
+        clone(estimator).fit(given, stripes.labels).transform(given)
+        for given in (images, [Image.fromarray(each) for each in images], np.array(files, str))
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
 def test_what_is_wrong_is_said_in_a_sentence(stripes):
     estimator = twinset.SiameseTransformer(settings={"epoch": 1})
     with pytest.raises(RecipeError, match=r"unknown key 'epoch' \(did you mean 'epochs'"):

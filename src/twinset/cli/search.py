@@ -114,8 +114,10 @@ def _explain(where: list[str]) -> None:
 
     for each in conditions(where):
         if not isinstance(each.value, str):  # size=42 is a number, and no text equals it
-            asked, value = f"{each.name}{each.operator}", json.dumps(each.value)
-            note(f"search: {asked}{value} asks for {value}, not for the text {asked}'{value}'")
+            asked, typed = f"{each.name}{each.operator}", each.typed
+            kind = json.dumps(each.value)
+            kind = f"the number {kind}" if typed[:1].lower() not in "tfn" else kind
+            note(f"search: {asked}{typed} asks for {kind}, not for the text: {asked}'{typed}'")
 
 
 def _print_answer(answer: Answer) -> None:

@@ -90,9 +90,9 @@ class Labelled(ABC):
 
         The part is called as the whole, unless a name is given. Stored pixels are not read for it.
         """
-        chosen: Any = np.asarray(indices)
-        if chosen.dtype.kind in "iu" and len(chosen) and (np.diff(chosen) == 1).all():
-            chosen = slice(int(chosen[0]), int(chosen[-1]) + 1)  # neighbours need no copy
+        at = np.arange(len(self))[np.asarray(indices, None if np.size(indices) else np.int64)]
+        near = len(at) and (np.diff(at) == 1).all()
+        chosen: Any = slice(at[0], at[-1] + 1) if near else at  # neighbours need no copy
         whole = self.rows
         changes: dict[str, Any] = {
             field: values[chosen]
@@ -101,7 +101,7 @@ class Labelled(ABC):
         }
         changes[self._ROWS] = whole.at(chosen) if isinstance(whole, StoredPixels) else whole[chosen]
         if self.judged is not None:
-            changes["judged"] = taken(self.judged, np.arange(len(self))[chosen], len(self))
+            changes["judged"] = taken(self.judged, at, len(self))
         this: Any = self  # a dataclass, as its makers are
         part: Self = replace(
             this, labels=self.labels[chosen], name=name or self.name, skipped=(), **changes

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from twinset.data.labelled import Labelled
 from twinset.data.pairs import (
     Pairs,
+    balanced_pairs,
     closed_labels,
     hanging_together,
     known_pairs,
@@ -34,6 +35,23 @@ def pairs_of(images: Labelled, chosen: NDArray[np.integer] | None = None) -> Pai
     if chosen is not None:  # without touching a pixel
         pairs, labels = taken(pairs, chosen, len(labels)), labels[chosen]
     return known_pairs(pairs, labels, len(images.class_names))
+
+
+def pairs_to_score(images: Labelled, *, seed: int = 0) -> Pairs:
+    """List the pairs to score a model on and to show: the judged ones, or as many of both kinds.
+
+    Of classes they are the tutorial's, as far as these say enough. Its pairs of a class are as many
+    as the smallest class has images, and are neighbours in the file: balanced pairs are drawn where
+    that leaves out more than half of the images, or where the neighbour may be the next frame of
+    the same film. Of two classes the tutorial would draw each different pair twice.
+    """
+    if images.judged is not None:
+        return pairs_of(images)
+    counts = images.class_counts
+    least = counts.min()
+    few = least == 1 or len(counts) * least < len(images) / 2
+    balanced = few or len(counts) == 2 or images.groups is not None
+    return (balanced_pairs if balanced else tutorial_pairs)(images.labels, seed=seed)
 
 
 def listed(

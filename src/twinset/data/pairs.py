@@ -55,12 +55,17 @@ class Pairs:
         return Pairs(self.left[which], self.right[which], self.same[which])
 
 
+MOST = np.iinfo(np.int32).max
+
+
 def _positions(values: Any) -> NDArray[Any]:
     found = np.asarray(values)
-    if found.size and (found.dtype.kind not in "iu" or found.min() < 0):
+    whole = found.dtype.kind in "iu"
+    if found.size and not (whole and found.min() >= 0 and found.max() <= MOST):
+        told = f"{found.min()} to {found.max()}" if whole else f"such as {found.flat[0]!r}"
         raise DataError(
-            "Expected positions of images, whole numbers from 0. "
-            f"Received {found.dtype} from {found.min()}."
+            f"Expected positions of images, whole numbers from 0 to {MOST:,}. "
+            f"Received {found.dtype}, {told}."
         )
     return found.astype(np.int32, copy=False)
 

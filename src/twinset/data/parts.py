@@ -99,6 +99,7 @@ def division_of(
     if not trainable(images.labels[fit]):
         raise DataError(_too_few(images, fit))
     notes += _within_groups(images, np.flatnonzero(place == "test"))
+    notes += _not_tested(images.labels, place) if by == "group" else []
     lacking = [name for name in wanted if not (place == name).any()]
     needed = [name for name in lacking if name in _WORDS and not (name == "test" and tested)]
     if not (needed or crossed):
@@ -141,6 +142,17 @@ def _within_groups(images: Labelled, test: NDArray[np.int64]) -> list[str]:
         f"{inside / same:.0%} of the same pairs of the part 'test' are of two images of one group, "
         "such as a film, and easy: scores say little of new groups. Keep an image or two of each "
         "group, or name parts with several groups of each class in the test"
+    ]
+
+
+def _not_tested(labels: NDArray[np.int64], place: NDArray[np.str_]) -> list[str]:
+    # a test on classes that the fit has not is meant to be one
+    tested, every = (np.unique(labels[at]) for at in (place == "test", place != ""))
+    if len(tested) == len(every) or not np.isin(tested, labels[place == "fit"]).any():
+        return []
+    return [
+        f"the part 'test' has images of {len(tested):,} of {len(every):,} classes, as groups are "
+        "never parted"
     ]
 
 

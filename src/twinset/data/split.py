@@ -40,8 +40,8 @@ def split(
       (stratified). `sizes` counts images of each class.
     - `by="group"`: whole groups go to one part, say all photographs of one object. `sizes` counts
       images. Large groups go first, each to the part that lacks most, so that no part gets over
-      its size by as much as one group; which group goes where is random among groups of about
-      one size. Classes are not balanced.
+      its size by as much as one group, and of those with room to the one that lacks most of the
+      group's classes; which group goes where is random among groups of about one size.
     - `by="class"`: whole classes go to one part, for a test on unseen classes. `sizes` counts
       classes.
 
@@ -134,9 +134,16 @@ def _by_group(
     order = rng.permutation(len(counts))
     order = order[np.argsort(-np.floor(np.log2(counts[order])), kind="stable")]
     home = np.empty(len(counts), np.int64)
+    _, kinds, of_kind = np.unique(labels, return_inverse=True, return_counts=True)
+    lacking_of = np.outer(lacking / len(labels), of_kind)  # of each class
+    members = np.split(kinds[np.argsort(codes, kind="stable")], np.cumsum(counts)[:-1])
     for group in order:
-        home[group] = np.argmax(lacking)
+        own, many = np.unique(members[group], return_counts=True)
+        wants = np.where(lacking > 0, lacking_of[:, own] @ many, -np.inf)
+        equal = wants >= wants.max() - 1e-6 * counts[group]
+        home[group] = np.argmax(np.where(equal, lacking, -np.inf))
         lacking[home[group]] -= counts[group]
+        lacking_of[home[group], own] -= many
     parts = {name: np.flatnonzero(home[codes] == k) for k, name in enumerate(sizes)}
     for name, indices in parts.items():
         if not len(indices):
@@ -208,12 +215,13 @@ def take_turns(
     by_class: _Way = ("class", _classes, "")
     by_image: _Way = ("group" if by == "group" else "image", _images, "")
     first, second = (by_class, by_image) if by == "class" else (by_image, by_class)
+    lone = by == "group" and len(np.unique([values, whole], axis=1)[0]) == values.max() + 1
+    what = "each class is one group" if lone else "too few images of each class to leave some out"
     instead = (
         "too few classes to leave any out, so images of each were: what is said holds for new "
         "images of these classes"
         if by == "class"
-        else "too few images of each class to leave some out, so whole classes were: what is said "
-        "holds for classes that were not seen"
+        else f"{what}, so whole classes were: what is said holds for classes that were not seen"
     )
     mixed = "one class at a time was left out, and an image of another, as there are so few images"
     for way, deal, note in (first, (*second[:2], instead), ("class", _one_class, mixed)):

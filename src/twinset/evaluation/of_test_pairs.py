@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from twinset import distance as distances
 from twinset import figures
 from twinset.data.labelled import Labelled, LabelledImages
-from twinset.data.pair_parts import pairs_of
-from twinset.data.pairs import Pairs, balanced_pairs, tutorial_pairs
+from twinset.data.pair_parts import pairs_to_score
+from twinset.data.pairs import Pairs
 from twinset.data.parts import Parts
 from twinset.errors import no_drawing
 from twinset.evaluation.baselines import SIDE, baseline_of, untaught
@@ -50,7 +50,7 @@ def judged_on(parts: Parts, found: CrossFitted | None, model: SiameseModel) -> J
     if parts.test is None:
         assert found is not None, "a division has one of the two"
         return Judged(parts.fit, *found.pairs(seed=seed), found.across)
-    pairs = shown_pairs(parts.test, seed)
+    pairs = pairs_to_score(parts.test, seed=seed)
     return Judged(parts.test, pairs, model.distances(parts.test, pairs))
 
 
@@ -74,21 +74,6 @@ def score(
         baseline_name=baseline_of(images),
         across=judged.across,
     )
-
-
-def shown_pairs(images: Labelled, seed: int) -> Pairs:
-    """Draw pairs to score and to show: the tutorial's, or balanced ones where it can draw none.
-
-    Of two classes it would draw each different pair twice, from either side.
-
-    Where pairs were judged these are the ones.
-    """
-    if images.judged is not None:
-        return pairs_of(images)
-    counts = images.class_counts
-    balanced = (counts == 1).any() or len(counts) == 2
-    rule = balanced_pairs if balanced else tutorial_pairs
-    return rule(images.labels, seed=seed)
 
 
 def _raw_scores(images: Labelled, pairs: Pairs, judged: Judged) -> PairScores:

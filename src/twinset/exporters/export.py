@@ -13,7 +13,7 @@ from twinset import distance as distances
 from twinset.backbones.session import INPUT, OUTPUT
 from twinset.data import load as run_data
 from twinset.data.labelled import Labelled, LabelledImages
-from twinset.data.pairs import tutorial_pairs
+from twinset.data.pair_parts import pairs_to_score
 from twinset.errors import DataError, ModelError
 from twinset.files import check_writable, write_bytes
 from twinset.metrics.pairs import score_pairs
@@ -239,7 +239,7 @@ def _quantised(
     small = OnnxModel.of_graph(described(made, model, digest=digest))
     found, how = decided(small, whole, seen, calibration, rule=model.rules()[0])
     content = described(made, found)
-    pairs = tutorial_pairs(test.labels) if test.judged is None else test.judged
+    pairs = pairs_to_score(test)
     quality, thresholds = {}, {}
     for name, each in (("float32", whole), ("int8", OnnxModel.of_graph(content))):
         apart = distances.of_pairs(each.embed(test), pairs.left, pairs.right)

@@ -136,6 +136,10 @@ def fuse(
     told = tuple(names) if names is not None else tuple(f"score {i + 1}" for i in range(k))
     if len(told) != k:
         raise DataError(f"Expected a name of each of {k} scores. Received {len(told)}.")
+    if groups is not None and np.shape(groups) != y.shape:
+        raise DataError(
+            f"Expected the group of each of {len(x):,} pairs. Received shape {np.shape(groups)}."
+        )
     number = np.arange(len(x)) if groups is None else np.unique(groups, return_inverse=True)[1]
     found, parts = _left_out(x, y, number)
     slopes, intercept, _, _ = _fit(x, y)

@@ -154,13 +154,17 @@ def checked_k(k: Any, within: Any) -> tuple[int | None, float | None]:
     """Return how many neighbours are wanted, and how far they may be."""
     if k is not None and (not is_whole(k) or k < 1):
         raise StoreError(f"Expected k as 1 or more, or None for all within. Received {k!r}.")
-    if within is not None and not (
-        isinstance(within, (int, float, np.number)) and not isinstance(within, bool) and within >= 0
-    ):
+    if within is not None and not (is_number(within) and within >= 0):
         raise StoreError(f"Expected `within` as a distance of 0 or more. Received {within!r}.")
     if k is None and within is None:
         raise StoreError("Expected k, or `within`, or both. Received neither: all would answer.")
     return (None if k is None else int(k)), (None if within is None else float(within))
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a real number, of Python or NumPy."""
+    kinds = (int, float, np.integer, np.floating)
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def is_whole(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,10 +17,10 @@ from twinset.progress import Wanted
 from twinset.search import decisions
 from twinset.search.answer import Answer
 from twinset.search.checked import checked_k
-from twinset.search.decisions import Decided, Decision, Judged, Judgements, Settled
+from twinset.search.decisions import Decided, Decision, Handed, Judged, Judgements, Settled
 from twinset.search.items import Items, Neighbour
 from twinset.search.review import Review, review
-from twinset.search.thresholds import Judging, this_user
+from twinset.search.thresholds import Judging, of_whom
 from twinset.search.where import Where, conditions, holds
 
 
@@ -77,7 +77,8 @@ class Deciding(Judging):
 
         Raises:
             DataError: no such table.
-            StoreError: an item that is not there, or two answers for one pair.
+            StoreError: an item that is not there, two answers for one pair, or rows of another
+                kind. What was decided about an item that has gone can still be taken back.
 
         Example:
             >>> import numpy as np, twinset
@@ -96,36 +97,47 @@ class Deciding(Judging):
             return self._decide(given, who, undo)
 
     def _decide(self, given: Judgements, who: str | None, undo: bool) -> Decided:
-        given = given if isinstance(given, str | os.PathLike) else list(given)
-        rows, still_open = decisions.read_judgements(given, self._names(given))
+        name, digest = of_whom(who), self.store.signature.model
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        handed: Handed
+        if isinstance(given, str | os.PathLike):
+            handed = given
+        else:
+            handed = [decisions.row_of(each) for each in given]
         now = {one.pair: one for one in self.decisions()}
+        ids = self._names(handed)
+        if undo:  # an item may be gone, and what was decided about it still counts
+            ids = {end: end for pair in now for end in pair} | ids
+        rows, still_open = decisions.read_judgements(handed, ids, undo=undo)
         before = [now.get(one.pair) for one in rows]
         if undo:
-            here = [one for one, old in zip(rows, before, strict=True) if old]
+            new = [
+                replace(old, who=name, when=when, model=digest, undone=True)
+                for old in before
+                if old
+            ]
         else:  # what is decided so already is not recorded again
             each = zip(rows, before, strict=True)
             here = [one for one, old in each if old is None or old.same != one.same]
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        name, digest = this_user() if who is None else who, self.store.signature.model
-        new = [
-            Decision(left, right, same, name, when, digest, far, why, undone=undo)
-            for (left, right, same, why), far in zip(here, self._distances(here), strict=True)
-        ]
+            new = [
+                Decision(left, right, same, name, when, digest, far, why)
+                for (left, right, same, why), far in zip(here, self._distances(here), strict=True)
+            ]
         self.store.record(decisions.KIND, [asdict(one) for one in new])
         with self._keeping:  # who read the records before this has kept them by now
             self._settled = None
-        told = self._recalibrate(self.settled.decisions) if new else ""
+        moved = self._recalibrate(self.settled.decisions) if new else ""
         return Decided(
             new=0 if undo else len(new),
             known=0 if undo else len(rows) - len(new),
             open=still_open,
             undone=len(new) if undo else 0,
             contradictions=self.settled.contradictions(),
-            threshold=told,
+            threshold=moved,
         )
 
-    def _names(self, given: Judgements) -> dict[str, str]:
-        if isinstance(given, list) and all(len(row) > 2 for row in given):
+    def _names(self, given: Handed) -> dict[str, str]:
+        if isinstance(given, list):
             # a single decision need not wait until all items are read
             with suppress(StoreError):
                 named = list({end: end for row in given for end in row[:2]})

@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from twinset import tables
 from twinset.data.names import shown
 from twinset.data.pair_tables import read_pair_table
@@ -52,7 +54,7 @@ class Decision:
             >>> Decision("a", "b", False, "anna", "2026-11-28T21:30:00+00:00", "", 0.5).sentence()
             'a and b are different (anna, 2026-11-28)'
         """
-        who = ", ".join(filter(None, (self.who, self.when[:10])))
+        who = ", ".join(str(each) for each in (self.who, self.when[:10]) if each)
         return f"{self.left} and {self.right} are {_word(self.same)} ({who})"
 
 
@@ -190,10 +192,18 @@ class Settled:
         return min(pairs, default=None)
 
 
-def read_judgements(given: Judgements, ids: Mapping[str, str]) -> tuple[list[Judged], int]:
-    """Read a table, or rows (left, right, same), and count what is still open.
+# (left, right, same, why) of a pair that is handed in; None is what is still open
+Row: TypeAlias = "tuple[str, str, bool | None, str]"
+Handed: TypeAlias = "str | os.PathLike[str] | Sequence[Row]"
 
-    `ids` has the id of each id, and of each path.
+
+def read_judgements(
+    given: Handed, ids: Mapping[str, str], *, undo: bool = False
+) -> tuple[list[Judged], int]:
+    """Read a table, or rows as `row_of` makes them, and count what is still open.
+
+    `ids` has the id of each id, and of each path. To `undo`, whether they are the same, or open,
+    does not matter.
     """
     if isinstance(given, str | os.PathLike):
         table = read_pair_table(Path(given))
@@ -202,33 +212,37 @@ def read_judgements(given: Judgements, ids: Mapping[str, str]) -> tuple[list[Jud
         rows = list(zip(table.left, table.right, same, why, strict=True))
         name, where, home = table.name, table.where, Path(given).absolute().parent
     else:
-        rows = [_row(each) for each in given]
+        rows = list(given)
         name, where, home = "decisions", "row {}".format, Path.cwd()
     found: dict[tuple[str, str], tuple[Judged, int]] = {}
     for at, (left, right, answer, reason) in enumerate(rows):
-        if answer is None:
+        if answer is None and not undo:
             continue
         place = f"{name}, {where(at)}"
         ends = (_id_of(end, ids, home, place) for end in (left, right))
-        one = Judged(next(ends), next(ends), answer, reason)
+        one = Judged(next(ends), next(ends), bool(answer), reason)
         before = found.setdefault(one.pair, (one, at))
         twice = one.left == one.right
-        if twice or before[0].same != answer:
-            both = f"{_word(answer)} here and {_word(before[0].same)} at {where(before[1])}"
+        if twice or (before[0].same != one.same and not undo):
+            both = f"{_word(one.same)} here and {_word(before[0].same)} at {where(before[1])}"
             wrong = "the same item twice" if twice else both
             raise StoreError(
                 f"{place}: expected one answer for two items. Received {shown(left)} "
                 f"and {shown(right)}, {wrong}. Nothing was recorded."
             )
-    return [one for one, _ in found.values()], sum(row[2] is None for row in rows)
+    still_open = 0 if undo else sum(row[2] is None for row in rows)
+    return [one for one, _ in found.values()], still_open
 
 
-def _row(given: Sequence[Any]) -> tuple[str, str, bool | None, str]:
-    left, right, same, *why = given
-    if same is not None and same not in (0, 1):
+def row_of(given: Any) -> Row:
+    """Read a row (left, right, same), or one with a why behind."""
+    row = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
+    left, right, same, *why = row if len(row) > 2 else (None, None, None)
+    whole = isinstance(same, int | float | np.number | np.bool_) and same in (0, 1)
+    if not (isinstance(left, str) and isinstance(right, str) and (same is None or whole)):
         raise StoreError(
-            "Expected decisions as rows (left, right, same), with True, False or None for same. "
-            f"Received {same!r}."
+            "Expected decisions as rows (left, right, same): two ids or paths, and True, False or "
+            f"None. Received {given!r}. Nothing was recorded."
         )
     return left, right, None if same is None else bool(same), str(why[0]) if why else ""
 

@@ -169,7 +169,8 @@ class Identification:
     def sentence(self) -> str:
         """Say it in one line: who it is, or that it is nobody known and who is nearest."""
         if not self.identities:
-            return f"{self.query}: nobody to compare with: no item has a {self.settings.column}"
+            which = f"no item, or none that is asked for, has a {self.settings.column}"
+            return f"{self.query}: nobody to compare with: {which}"
         first, limit = self.identities[0], self.settings.threshold
         many = f" of {first.references:,} references" if first.references > 1 else ""
         by = f"{self.settings.rule}{many}, {self.settings.threshold_rule}"

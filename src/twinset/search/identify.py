@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from twinset.decision import check_prior
 from twinset.errors import StoreError
 from twinset.search.answer import Changes
 from twinset.search.checked import checked_k, checked_text
@@ -165,6 +166,8 @@ class Identifying(Judging):
         if settings.model != self.store.signature.model:  # the index was switched to another one
             settings = self.identify_by(settings.column, strangers=settings.strangers)
         count, _ = checked_k(k, None)
+        check_prior(prior)
+        at = None if point is None else self.threshold_at(point)
         images = list(images) if isinstance(images, Iterator) else images
         vectors, names, single = embed_queries(self.model, images)
         if not len(vectors):
@@ -176,8 +179,7 @@ class Identifying(Judging):
         if not gallery.names:
             return _one_or_all([Identification(n, (), settings) for n in names], single or together)
         settings = self._fitted(settings, other, len(vectors) if together else 1)
-        if point is not None:
-            at = self.threshold_at(point)
+        if at is not None:
             settings = replace(settings, threshold=at.value, threshold_rule=at.rule)
             settings = replace(settings, fpir=None, fnir=None)  # those of the other threshold
         views = [View(gallery, settings.rule, vectors, settings.share)]

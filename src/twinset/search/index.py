@@ -206,7 +206,10 @@ class Index(Deciding, Switching):
         return len(self.store)
 
     def __repr__(self) -> str:
-        return f"Index({self.url!r}, {len(self):,} items)"
+        try:
+            return f"Index({self.url!r}, {len(self):,} items)"
+        except StoreError:  # closed, or its server is gone: a log is no place to fail
+            return f"Index({self.url!r})"
 
     def __enter__(self) -> Self:
         return self

@@ -18,6 +18,7 @@ from twinset.decision import Calibrator, Threshold
 from twinset.errors import StoreError
 from twinset.files import Plain
 from twinset.nearest import Matrix
+from twinset.search.checked import is_number
 from twinset.search.decisions import NEAR, Decision
 from twinset.search.store import Store
 
@@ -147,8 +148,7 @@ class Judging:
                 "Expected a name of 1 to 60 letters, digits, spaces, dots, hyphens and "
                 f"underscores, a letter or digit first. Received {name!r}."
             )
-        number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-        if not (number and 0 <= threshold < float("inf")):
+        if not (is_number(threshold) and 0 <= threshold < float("inf")):
             raise StoreError(f"Expected a threshold of 0 or more. Received {threshold!r}.")
         return self._record_point(name, float(threshold), who)
 
@@ -164,7 +164,7 @@ class Judging:
     def _record_point(self, name: str, threshold: float | None, who: str | None) -> Point:
         when = datetime.now(UTC).isoformat(timespec="seconds")
         own = self.store.signature.model
-        made = Point(name, threshold, this_user() if who is None else who, when, own)
+        made = Point(name, threshold, of_whom(who), when, own)
         with self._turn:
             self.store.record(KIND, [made.to_dict()])
         return made
@@ -241,8 +241,12 @@ class Judging:
         return f"the threshold stays at {at:.4f}, as no other is clearly better {gain}"
 
 
-def this_user() -> str:
-    """Name the user who runs this; "" where there is none."""
+def of_whom(who: str | None) -> str:
+    """Name who decides: where nobody is named the user who runs this, "" where there is none."""
+    if who is not None and not isinstance(who, str):
+        raise StoreError(f"Expected the name of who decides, a text. Received {who!r}.")
+    if who is not None:
+        return who
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):  # a container without users, Windows without a name

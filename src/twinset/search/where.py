@@ -7,7 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 from twinset.errors import StoreError
@@ -46,6 +46,7 @@ class Condition:
     name: str  # of the metadata; any characters
     operator: Operator  # one of = != < <= > >=; the last four take a text or a number
     value: Scalar  # a text, a finite number, a boolean or None
+    typed: str = field(default="", compare=False, repr=False)  # the value as a person wrote it
 
     def __post_init__(self) -> None:
         checked_text(self.name, "the name in a condition")
@@ -103,7 +104,8 @@ def parse(text: str) -> tuple[Condition, ...]:
                 f"Expected a comma between two conditions. Received {text[at:]!r}: if it is one, "
                 "put its value in double quotes."
             )
-        found.append(Condition(_text(match["name"]), cast(Operator, symbol), _value(value)))
+        name = _text(match["name"])
+        found.append(Condition(name, cast(Operator, symbol), _value(value), typed=value))
         at, more = match.end(), bool(match["more"])
     return tuple(found)
 

@@ -88,14 +88,15 @@ class SiameseTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Raises:
             ValueError: as `twinset.fit`, or in scikit-learn's words.
         """
-        if _are_numbers(X):
+        numbers = _are_numbers(X)
+        if numbers:
             X, y = validate_data(self, X, y, ensure_min_samples=2, **_AS_THEY_ARE)  # noqa: N806
         settings = dict(self.settings or {})
         if self.random_state is not None:
             seed = self.random_state
             drawn = not isinstance(seed, int)
             settings["seed"] = check_random_state(seed).randint(2**31 - 1) if drawn else seed
-        shape = X.row_shape if isinstance(X, Labelled) else np.shape(X)[1:]
+        shape = X.row_shape if isinstance(X, Labelled) else np.shape(X)[1:] if numbers else ()
         recipe = self.recipe or ("head" if len(shape) == 1 else "fast")
         self.model_ = fit(X, y, recipe, progress=self.progress, **settings)
         self.classes_ = np.array(self.model_.class_names)
@@ -131,5 +132,7 @@ def _are_numbers(rows: Any) -> bool:
     # what scikit-learn checks; files, pictures and labelled images it does not know
     if isinstance(rows, Labelled | str):
         return False
-    first = rows[0] if isinstance(rows, list | tuple) and len(rows) else None
-    return not isinstance(first, str | os.PathLike | Image.Image)
+    listed = isinstance(rows, list | tuple) or (isinstance(rows, np.ndarray) and rows.ndim == 1)
+    first: Any = rows[0] if listed and len(rows) else None
+    several_sizes = np.ndim(first) > 1 and len({np.shape(each) for each in rows}) > 1
+    return not (isinstance(first, str | os.PathLike | Image.Image) or several_sizes)

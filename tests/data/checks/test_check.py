@@ -372,6 +372,15 @@ def test_swatches_may_be_told_apart_by_their_colours():
     assert (finding(found, "constant-images").severity, found.ok) == ("warning", True)
 
 
+@pytest.mark.parametrize("darkest", [0, 1])
+def test_eight_bits_in_files_of_sixteen_are_no_swatches(darkest):
+    """They come out as gray levels 0 and 1, by which chance tells two classes apart."""
+    pixels = np.zeros((40, 16, 16), np.uint8) + (darkest + clean().labels[:, None, None])
+    one = finding(check(replace(clean(), images=pixels.astype(np.uint8))), "constant-images")
+    assert one.severity == "error"
+    assert "if it has 8, 10 or 12 bits in 16, multiply them by 257" in one.message
+
+
 def test_half_of_the_images_may_be_empty():
     pixels = noise(40)
     pixels[:20] = 9

@@ -47,7 +47,6 @@ from twinset.files import write_bytes
 from twinset.progress import Progress, Wanted, reporting
 from twinset.recipe import IMAGES, plain_values
 
-TOLD = 0.9  # share of images of one colour whose class their colour tells
 USUAL = "auto"  # the recipe that one's own images are trained by
 DIVISION = "division"  # the code of what is said about parts
 _LISTED = 1000  # entries of one list in the JSON file
@@ -214,7 +213,7 @@ def check(data: LabelledImages, *, duplicates: Duplicates | None = None) -> Data
     varied = ~found.constant
     contents = [
         *(() if told else about_contents(data.labels[varied], found.first[varied])),
-        *about_constant(constant, len(data), told=_colours_tell(data, found)),
+        *about_constant(constant, len(data), told=found.colours_tell(data)),
     ]
     # copies go to one part, so that images which are all alike cannot be divided either
     alike = any(each.severity == "error" for each in contents)
@@ -256,17 +255,6 @@ def _about_division(data: LabelledImages, found: Duplicates) -> Iterator[Finding
         yield Finding("error", DIVISION, str(error), 1)
         return
     yield from (Finding("note", DIVISION, f"{n[:1].upper()}{n[1:]}.", 1) for n in division.notes)
-
-
-def _colours_tell(data: LabelledImages, found: Duplicates) -> bool:
-    # swatches: as many colours as classes or more, and hardly one of them in two classes
-    seen = np.stack([found.first, data.labels], axis=1)[found.constant]
-    kinds, counts = np.unique(seen, axis=0, return_counts=True)
-    colours, labels = kinds.T
-    largest = np.zeros(len(data), np.int64)
-    np.maximum.at(largest, colours, counts)
-    several = len(np.unique(colours)) >= len(np.unique(labels))
-    return bool(several and largest.sum() >= TOLD * len(seen))
 
 
 def _torn_groups(

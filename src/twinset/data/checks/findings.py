@@ -252,8 +252,8 @@ def about_constant(constant: Sequence[str], images: int, *, told: bool) -> Itera
         severity = "error"
         text += (
             f", where {MOST_CONSTANT:.0%} are bearable: look at one as it is decoded. If it is "
-            "transparent, set another background (`--set images.background=255`); if it has 16 "
-            "bits, stretch its gray levels; else point to other images."
+            "transparent, set another background (`--set images.background=255`); if it has 8, 10 "
+            "or 12 bits in 16, multiply them by 257, 64 or 16; else point to other images."
         )
     else:
         text += ": remove or replace."

@@ -35,6 +35,10 @@ _LOOSEST, _TIGHTEST, _MANY = 0.96, 0.984, 4
 _SAMPLE, _LOOK_ALIKES, _CROWD = 512, 5, 32
 _ROWS, _COLUMNS = 1024, 8192
 
+# Share of images of one colour whose class their colour tells; the gray level up to which all is
+# black to the eye, and how many images are looked at for that.
+TOLD, DARKEST, SWATCHES = 0.9, 2, 100
+
 
 @dataclass(frozen=True, eq=False)
 class Duplicates:
@@ -71,6 +75,20 @@ class Duplicates:
     def constant(self) -> NDArray[np.bool_]:
         """Whether each image is of one colour all over."""
         return self.spreads <= FLAT
+
+    def colours_tell(self, images: LabelledImages) -> bool:
+        """Tell whether the images of one colour are swatches, whose colour tells their class."""
+        # as many colours as classes or more, and hardly one of them in two classes
+        seen = np.stack([self.first, images.labels], axis=1)[self.constant]
+        kinds, counts = np.unique(seen, axis=0, return_counts=True)
+        colours, labels = kinds.T
+        largest = np.zeros(len(images), np.int64)
+        np.maximum.at(largest, colours, counts)
+        several = len(np.unique(colours)) >= len(np.unique(labels))
+        # 8 bits in files of 16 are next to black all over: chance tells a few classes by that
+        some = np.flatnonzero(self.constant)[:SWATCHES]
+        bright = images.images[some].max(initial=0) > DARKEST
+        return bool(bright and several and largest.sum() >= TOLD * len(seen))
 
     def groups(self) -> list[NDArray[np.int64]]:
         """Join pairs that share an image, whatever a chain's ends: the largest group first."""

@@ -104,6 +104,15 @@ def connect(folder: Path) -> sqlite3.Connection:
     return db
 
 
+def file_at(folder: Path) -> tuple[int, int] | None:
+    """Return what tells the file of a store from one that takes its place; None for no file."""
+    try:
+        found = (folder / NAME).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def read(db: sqlite3.Connection) -> State:
     """Read the state; in a transaction, it and all that follows is of one moment."""
     rows = db.execute("SELECT * FROM state").fetchall()

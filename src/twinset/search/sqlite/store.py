@@ -65,6 +65,7 @@ class SqliteStore(Store):
         self._folder = Path(folder)
         self._turn = threading.Lock()  # of threads that write
         first = database.connect(self._folder)
+        self._file = database.file_at(self._folder)
         self._connections = Connections(lambda: database.connect(self._folder), first)
         # Guards what follows, never for longer than it takes to read a state: not for a search.
         self._lock = threading.Lock()
@@ -370,7 +371,10 @@ class SqliteStore(Store):
                     db.execute("ROLLBACK")
 
     def _check(self, state: State) -> None:
-        if self._identity not in ("", state.identity):
+        # A connection goes on with the file that it opened; vectors are found by path, in whatever
+        # folder lies there by now.
+        moved = self._file != database.file_at(self._folder)
+        if moved or self._identity not in ("", state.identity):
             raise replaced(self._folder)
 
 

@@ -117,8 +117,11 @@ async def undo(request: Request, service: TheWriter, index: TheIndex, who: Who =
 
 def _decide(index: Index, rows: Sequence[Any], who: str, *, undo: bool) -> dict[str, Any]:
     ends = list(dict.fromkeys(end for row in rows for end in row[:2]))
-    index.get(ends)  # ids alone: a path would tell whether there is such a file
     before = {one.pair: one.same for one in index.settled.decisions}
+    # ids alone: a path would tell whether there is such a file; of an item that is gone a decision
+    # can still be taken back
+    known = {end for pair in before for end in pair} if undo else set()
+    index.get([end for end in ends if end not in known])
     found = index.decide(rows, who=who, undo=undo) if rows else Decided()
     now = index.settled.decisions
     after = {
