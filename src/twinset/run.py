@@ -15,7 +15,7 @@ from twinset.data.addresses import is_address
 from twinset.data.decoding.decode import Preprocessing
 from twinset.data.labelled import Labelled
 from twinset.data.load import DEFAULT, Origin, load_parts, write_members
-from twinset.data.pair_parts import pairs_to_score
+from twinset.data.pair_parts import pairs_to_show
 from twinset.data.pair_tables import read_pair_table
 from twinset.data.parts import Parts
 from twinset.data.purpose import settled
@@ -141,7 +141,7 @@ def train(
         from twinset.training.fit import fit
         from twinset.training.guards import sigterm_put_off
 
-        shown = pairs_to_score(parts.fit, seed=chosen.seed)
+        shown = pairs_to_show(parts.fit, seed=chosen.seed)
         chosen, choice = _choice(parts, chosen, folder, resume=resume, progress=progress, tell=tell)
         started = time.perf_counter()
         with sigterm_put_off():
@@ -285,7 +285,7 @@ def _left_out(
     def train(kept: Labelled) -> SiameseModel | None:
         pairs = None
         if recipe.pairs == "tutorial" and kept.judged is None:
-            pairs = pairs_to_score(kept, seed=recipe.seed)
+            pairs = pairs_to_show(kept, seed=recipe.seed)
         choosing = None
         if parts.tune is not None and not recipe.stopping.nothing:
             # no epoch is chosen on classes that were left out

@@ -176,6 +176,20 @@ def test_groups_are_dealt_by_class():
         assert np.bincount(labels[parts["fit"]], minlength=10).min() == 16
 
 
+def test_few_groups_reach_every_part():
+    """A part takes a group that it has room for, whatever classes others lack."""
+    rng = np.random.default_rng(0)
+    for seed in range(50):
+        groups = np.repeat(np.arange(12), np.minimum(rng.geometric(1 / 20, 12), 60))
+        labels = groups % 4
+        sizes = {"fit": 0.7, "test": 0.15, "calibration": 0.15}
+        largest = np.bincount(groups).max()
+        if largest < 0.15 * len(groups):
+            parts = split(labels, sizes, by="group", groups=groups, seed=seed)
+            for name, share in sizes.items():
+                assert len(parts[name]) < share * len(groups) + largest
+
+
 def test_classes_stay_whole():
     labels = np.arange(40) % 8 * 3
     parts = split(labels, {"seen": 0.75, "unseen": 0.25}, by="class", seed=0)

@@ -132,6 +132,15 @@ def test_what_cannot_be_is_refused_whole(rows, words):
         assert index.decisions() == []
 
 
+def test_open_rows_of_a_table_are_left_out_of_an_undo():
+    Path("again.csv").write_text("left,right,same\na,b,1\nx,y,\nb,never,\n")
+    with make() as index:
+        index.decide([(Path("/photos/a.png"), "b", True), ("x", "y", False)])
+        told = index.decide("again.csv", undo=True)
+        assert (told.undone, told.open) == (1, 2)
+        assert [one.pair for one in index.decisions()] == [("x", "y")]
+
+
 def test_who_is_a_name():
     with make() as index:
         with pytest.raises(StoreError, match="name of who decides, a text. Received 7"):

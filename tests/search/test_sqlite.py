@@ -86,6 +86,16 @@ def test_the_folder_may_move(store, folder, tmp_path):
         assert list(content(moved)) == list(some().ids)
 
 
+def test_the_process_may_go_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with create_store("a.index", SIGNATURE) as store:
+        store.add(some())
+        monkeypatch.chdir(tmp_path.parent)
+        store.add(some(20, 4))
+        assert len(store.search(some().vectors[:1], k=1)) == 1
+    assert files(tmp_path) == ["a.index"]
+
+
 @pytest.mark.parametrize("compacted", [False, True])
 def test_another_in_its_place_is_not_written_to(folder, compacted):
     """Its vectors are found by path; a connection goes on with the file that was moved away."""

@@ -266,6 +266,10 @@ def test_a_threshold_says_what_it_costs(browser, server, look):
         page.wait_for_url("**/threshold?at=0*")
         until(page, "own => document.querySelector('.costs').innerText !== own", own)
         assert page.locator(".cost .big").first.inner_text().startswith("0")  # no false match
+        page.reload()
+        page.locator(".cost").nth(1).wait_for()
+        until(page, counted)
+        assert page.get_by_role("slider").input_value() == "0"
         page.locator(".place").first.click()
         page.wait_for_url("**/threshold")
         until(page, "own => document.querySelector('.costs').innerText === own", own)

@@ -173,7 +173,7 @@ def evaluation_parts(
     elif not len(rest):
         raise DataError(
             f"{origin.name}: expected images that the model has not seen. All {len(images)} were "
-            "used for its training: name others, for `twinset export` with --data."
+            "used for its training: evaluate on others (`twinset export` takes them as --data)."
         )
     if tell is not None and len(used) and len(rest):
         tell(f"{len(used):,} of {len(images):,} images were used in training: left out")

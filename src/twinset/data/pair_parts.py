@@ -37,21 +37,30 @@ def pairs_of(images: Labelled, chosen: NDArray[np.integer] | None = None) -> Pai
     return known_pairs(pairs, labels, len(images.class_names))
 
 
-def pairs_to_score(images: Labelled, *, seed: int = 0) -> Pairs:
-    """List the pairs to score a model on and to show: the judged ones, or as many of both kinds.
+def pairs_to_show(images: Labelled, *, seed: int) -> Pairs:
+    """List the judged pairs, or the tutorial's, or balanced ones where it can draw none.
 
-    Of classes they are the tutorial's, as far as these say enough. Its pairs of a class are as many
-    as the smallest class has images, and are neighbours in the file: balanced pairs are drawn where
-    that leaves out more than half of the images, or where the neighbour may be the next frame of
-    the same film. Of two classes the tutorial would draw each different pair twice.
+    Of two classes it would draw each different pair twice, from either side.
     """
     if images.judged is not None:
         return pairs_of(images)
     counts = images.class_counts
-    least = counts.min()
-    few = least == 1 or len(counts) * least < len(images) / 2
-    balanced = few or len(counts) == 2 or images.groups is not None
+    balanced = (counts == 1).any() or len(counts) == 2
     return (balanced_pairs if balanced else tutorial_pairs)(images.labels, seed=seed)
+
+
+def pairs_to_score(images: Labelled, *, seed: int = 0) -> Pairs:
+    """List the pairs to score a model on: those to show, where they say enough.
+
+    The tutorial's are as many of each class as the smallest has images, and are neighbours in the
+    file. Balanced ones are drawn where that leaves out more than half of the images, or where the
+    neighbour may be the next frame of one film.
+    """
+    counts = images.class_counts[images.class_counts > 0]
+    few = len(counts) * counts.min(initial=len(images)) < len(images) / 2
+    if images.judged is None and (few or images.groups is not None):
+        return balanced_pairs(images.labels, seed=seed)
+    return pairs_to_show(images, seed=seed)
 
 
 def listed(

@@ -146,7 +146,7 @@ def _within_groups(images: Labelled, test: NDArray[np.int64]) -> list[str]:
 
 
 def _not_tested(labels: NDArray[np.int64], place: NDArray[np.str_]) -> list[str]:
-    # a test on classes that the fit has not is meant to be one
+    # whole classes that the owner has set aside for the test are no accident
     tested, every = (np.unique(labels[at]) for at in (place == "test", place != ""))
     if len(tested) == len(every) or not np.isin(tested, labels[place == "fit"]).any():
         return []

@@ -39,9 +39,9 @@ def split(
     - `by="image"`: each class is permuted and cut, so every part has the same mix of classes
       (stratified). `sizes` counts images of each class.
     - `by="group"`: whole groups go to one part, say all photographs of one object. `sizes` counts
-      images. Large groups go first, each to the part that lacks most, so that no part gets over
-      its size by as much as one group, and of those with room to the one that lacks most of the
-      group's classes; which group goes where is random among groups of about one size.
+      images. Large groups go first, each to the part that has room for it and lacks most of its
+      classes, or else to the part that lacks most: no part gets over its size by as much as one
+      group. Which group goes where is random among groups of about one size.
     - `by="class"`: whole classes go to one part, for a test on unseen classes. `sizes` counts
       classes.
 
@@ -136,10 +136,14 @@ def _by_group(
     home = np.empty(len(counts), np.int64)
     _, kinds, of_kind = np.unique(labels, return_inverse=True, return_counts=True)
     lacking_of = np.outer(lacking / len(labels), of_kind)  # of each class
-    members = np.split(kinds[np.argsort(codes, kind="stable")], np.cumsum(counts)[:-1])
+    held, number = np.unique(codes * len(of_kind) + kinds, return_counts=True)
+    bounds = np.searchsorted(held, np.arange(len(counts) + 1) * len(of_kind))
+    held %= len(of_kind)
     for group in order:
-        own, many = np.unique(members[group], return_counts=True)
-        wants = np.where(lacking > 0, lacking_of[:, own] @ many, -np.inf)
+        mine = slice(bounds[group], bounds[group + 1])
+        own, many = held[mine], number[mine]
+        room = lacking >= min(counts[group], lacking.max())
+        wants = np.where(room, lacking_of[:, own] @ many, -np.inf)
         equal = wants >= wants.max() - 1e-6 * counts[group]
         home[group] = np.argmax(np.where(equal, lacking, -np.inf))
         lacking[home[group]] -= counts[group]
@@ -215,7 +219,8 @@ def take_turns(
     by_class: _Way = ("class", _classes, "")
     by_image: _Way = ("group" if by == "group" else "image", _images, "")
     first, second = (by_class, by_image) if by == "class" else (by_image, by_class)
-    lone = by == "group" and len(np.unique([values, whole], axis=1)[0]) == values.max() + 1
+    of_class = len(np.unique(values * (len(whole) + 1) + whole))  # groups of each class, in all
+    lone = by == "group" and of_class == len(np.unique(values))
     what = "each class is one group" if lone else "too few images of each class to leave some out"
     instead = (
         "too few classes to leave any out, so images of each were: what is said holds for new "

@@ -70,7 +70,8 @@ class Deciding(Judging):
                 are open. Or rows (left, right, same).
             who: decided. Defaults to the name of the user who runs this.
             undo: take the latest decisions on these pairs back; what they overruled stands again.
-                Whether they are the same does not matter then. Defaults to False.
+                Whether they are the same does not matter then; rows of a table that nobody has
+                decided are left out. Defaults to False.
 
         Returns:
             How many were new, and sentences on what contradicts what.
@@ -78,7 +79,7 @@ class Deciding(Judging):
         Raises:
             DataError: no such table.
             StoreError: an item that is not there, two answers for one pair, or rows of another
-                kind. What was decided about an item that has gone can still be taken back.
+                kind. What was decided about an item that has gone is taken back by its id.
 
         Example:
             >>> import numpy as np, twinset
@@ -107,15 +108,11 @@ class Deciding(Judging):
         now = {one.pair: one for one in self.decisions()}
         ids = self._names(handed)
         if undo:  # an item may be gone, and what was decided about it still counts
-            ids = {end: end for pair in now for end in pair} | ids
+            ids |= {end: end for pair in now for end in pair}
         rows, still_open = decisions.read_judgements(handed, ids, undo=undo)
         before = [now.get(one.pair) for one in rows]
         if undo:
-            new = [
-                replace(old, who=name, when=when, model=digest, undone=True)
-                for old in before
-                if old
-            ]
+            new = [replace(old, who=name, when=when, undone=True) for old in before if old]
         else:  # what is decided so already is not recorded again
             each = zip(rows, before, strict=True)
             here = [one for one, old in each if old is None or old.same != one.same]

@@ -202,9 +202,10 @@ def read_judgements(
 ) -> tuple[list[Judged], int]:
     """Read a table, or rows as `row_of` makes them, and count what is still open.
 
-    `ids` has the id of each id, and of each path. To `undo`, whether they are the same, or open,
-    does not matter.
+    `ids` has the id of each id, and of each path. To `undo` rows, whether they are the same, or
+    open, does not matter; what is open in a table is left out.
     """
+    any_answer = undo and not isinstance(given, str | os.PathLike)
     if isinstance(given, str | os.PathLike):
         table = read_pair_table(Path(given))
         why = table.why or [""] * len(table)
@@ -216,7 +217,7 @@ def read_judgements(
         name, where, home = "decisions", "row {}".format, Path.cwd()
     found: dict[tuple[str, str], tuple[Judged, int]] = {}
     for at, (left, right, answer, reason) in enumerate(rows):
-        if answer is None and not undo:
+        if answer is None and not any_answer:
             continue
         place = f"{name}, {where(at)}"
         ends = (_id_of(end, ids, home, place) for end in (left, right))
@@ -230,7 +231,7 @@ def read_judgements(
                 f"{place}: expected one answer for two items. Received {shown(left)} "
                 f"and {shown(right)}, {wrong}. Nothing was recorded."
             )
-    still_open = 0 if undo else sum(row[2] is None for row in rows)
+    still_open = 0 if any_answer else sum(row[2] is None for row in rows)
     return [one for one, _ in found.values()], still_open
 
 
@@ -239,12 +240,14 @@ def row_of(given: Any) -> Row:
     row = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
     left, right, same, *why = row if len(row) > 2 else (None, None, None)
     whole = isinstance(same, int | float | np.number | np.bool_) and same in (0, 1)
-    if not (isinstance(left, str) and isinstance(right, str) and (same is None or whole)):
+    ends = all(isinstance(each, str | os.PathLike) for each in (left, right))
+    if not (ends and (same is None or whole)):
         raise StoreError(
             "Expected decisions as rows (left, right, same): two ids or paths, and True, False or "
             f"None. Received {given!r}. Nothing was recorded."
         )
-    return left, right, None if same is None else bool(same), str(why[0]) if why else ""
+    reason = str(why[0]) if why else ""
+    return os.fspath(left), os.fspath(right), None if same is None else bool(same), reason
 
 
 def _id_of(name: str, ids: Mapping[str, str], home: Path, where: str) -> str:

@@ -378,7 +378,7 @@ def test_eight_bits_in_files_of_sixteen_are_no_swatches(darkest):
     pixels = np.zeros((40, 16, 16), np.uint8) + (darkest + clean().labels[:, None, None])
     one = finding(check(replace(clean(), images=pixels.astype(np.uint8))), "constant-images")
     assert one.severity == "error"
-    assert "if it has 8, 10 or 12 bits in 16, multiply them by 257" in one.message
+    assert "if it has 8, 10 or 12 bits in 16, multiply its values by 257" in one.message
 
 
 def test_half_of_the_images_may_be_empty():

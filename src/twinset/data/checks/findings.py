@@ -253,7 +253,7 @@ def about_constant(constant: Sequence[str], images: int, *, told: bool) -> Itera
         text += (
             f", where {MOST_CONSTANT:.0%} are bearable: look at one as it is decoded. If it is "
             "transparent, set another background (`--set images.background=255`); if it has 8, 10 "
-            "or 12 bits in 16, multiply them by 257, 64 or 16; else point to other images."
+            "or 12 bits in 16, multiply its values by 257, 64 or 16; else point to other images."
         )
     else:
         text += ": remove or replace."

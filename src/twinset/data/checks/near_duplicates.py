@@ -86,7 +86,7 @@ class Duplicates:
         np.maximum.at(largest, colours, counts)
         several = len(np.unique(colours)) >= len(np.unique(labels))
         # 8 bits in files of 16 are next to black all over: chance tells a few classes by that
-        some = np.flatnonzero(self.constant)[:SWATCHES]
+        some = np.unique(self.first[self.constant])[:SWATCHES]  # an image of each colour
         bright = images.images[some].max(initial=0) > DARKEST
         return bool(bright and several and largest.sum() >= TOLD * len(seen))
 

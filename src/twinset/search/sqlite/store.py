@@ -62,9 +62,10 @@ class SqliteStore(Store):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._folder = Path(folder)
+        self._shown = Path(folder)
+        self._folder = self._shown.absolute()  # wherever this process goes meanwhile
         self._turn = threading.Lock()  # of threads that write
-        first = database.connect(self._folder)
+        first = database.connect(self._shown)
         self._file = database.file_at(self._folder)
         self._connections = Connections(lambda: database.connect(self._folder), first)
         # Guards what follows, never for longer than it takes to read a state: not for a search.
@@ -169,7 +170,7 @@ class SqliteStore(Store):
         with self._reading() as now:
             matrix = self._matrix(now)
         # readers and writers may go on: it is of this moment, whatever comes after
-        with told(self._folder):
+        with told(self._shown):
             made = approximate.build(matrix, recall)
             approximate.save(self._folder / APPROXIMATE, made, _stamp(now.state))
         return made.told
@@ -206,7 +207,7 @@ class SqliteStore(Store):
 
     def _record(self, kind: str, texts: tuple[str, ...]) -> None:
         # the state stays: what readers keep of the items is still true
-        with self._turn, told(self._folder), self._connection() as db, database.writing(db) as now:
+        with self._turn, told(self._shown), self._connection() as db, database.writing(db) as now:
             self._check(now)
             rows.record(db, kind, texts)
 
@@ -297,7 +298,7 @@ class SqliteStore(Store):
     def switch(self, version: str) -> bool:
         """Take what is in the place beside for one's own, in one transaction."""
         place = Path(self.beside())
-        with self._turn, told(self._folder), self._connection() as db:
+        with self._turn, told(self._shown), self._connection() as db:
             with rows.attached(db, place), database.writing(db) as state:
                 self._check(state)
                 if state.version != version:
@@ -311,7 +312,7 @@ class SqliteStore(Store):
 
     def roll_back(self) -> None:
         """Go back to the model before, in one transaction."""
-        with self._turn, told(self._folder), self._connection() as db:
+        with self._turn, told(self._shown), self._connection() as db:
             with database.writing(db) as state:
                 self._check(state)
                 new = rows.go_back(db, self._folder)
@@ -326,7 +327,7 @@ class SqliteStore(Store):
 
     @contextmanager
     def _reading(self) -> Iterator[_Moment]:
-        with told(self._folder), self._connection() as db:
+        with told(self._shown), self._connection() as db:
             with self._lock:
                 now = self._now(db)
             yield now
@@ -349,7 +350,7 @@ class SqliteStore(Store):
         raise vector_file.damaged(path, state.rows * state.dim * 4)
 
     def _write(self, job: Callable[[sqlite3.Connection, State], Written]) -> None:
-        with self._turn, told(self._folder), self._connection() as db:
+        with self._turn, told(self._shown), self._connection() as db:
             with database.writing(db) as state:
                 self._check(state)
                 vector_file.sweep(self._folder, database.generations(db))
@@ -375,7 +376,7 @@ class SqliteStore(Store):
         # folder lies there by now.
         moved = self._file != database.file_at(self._folder)
         if moved or self._identity not in ("", state.identity):
-            raise replaced(self._folder)
+            raise replaced(self._shown)
 
 
 def _places(db: sqlite3.Connection, ids: Sequence[str], action: str) -> list[int]:

@@ -15,6 +15,12 @@ export function go(address, { replace = false } = {}) {
   tell();
 }
 
+/** A number of the query, 0 too; what is none, or not there, is `otherwise`. */
+export function numberOf(query, name, otherwise) {
+  const found = Number(query.get(name) || NaN);
+  return Number.isFinite(found) ? found : otherwise;
+}
+
 /** The address as a person sees it: `{path, query}`; a component that uses it is drawn anew when it changes. */
 export function useAddress() {
   const read = () => here() + location.search;

@@ -12,7 +12,7 @@ import { Empty } from "../parts/states.js";
 import { rowsOf } from "../parts/table.js";
 import { named } from "../parts/tile.js";
 import { toast } from "../parts/toasts.js";
-import { ask } from "../router.js";
+import { ask, numberOf } from "../router.js";
 import { Pair, questionOf } from "./review.js";
 
 export const path = "/duplicates";
@@ -29,7 +29,7 @@ export function View({ query, model, refresh }) {
   // the strictest threshold that is known, as the server's own default: things of a class are no duplicates
   const own = Math.min(model.threshold.value, ...model.alternatives.map((one) => one.value).filter((value) => value > 0));
   // copies lie much closer than things of one kind: each question has a threshold of its own
-  const within = Number(query.get(`${kind}-within`)) || own;
+  const within = numberOf(query, `${kind}-within`, own);
   const rule = RULES.find((one) => one === query.get("keep")) ?? "largest";
   const most = Number(query.get("most")) || PAGE;
   const [drawn, settle] = useSlid(within, (to) => ask({ [`${kind}-within`]: Number(to.toPrecision(4)), most: undefined }), 500);

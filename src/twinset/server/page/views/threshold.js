@@ -9,7 +9,7 @@ import { Scale } from "../parts/scale.js";
 import { useSlid } from "../parts/slider.js";
 import { Answered, Busy, Trouble } from "../parts/states.js";
 import { toast } from "../parts/toasts.js";
-import { ask } from "../router.js";
+import { ask, numberOf } from "../router.js";
 
 export const path = "/threshold";
 export const title = "threshold.title";
@@ -31,7 +31,7 @@ function Desk({ told, query, model, again }) {
   const own = told.threshold;
   const hills = hillsOf(told);
   const high = hills ? hills.distance.at(-1) : own.value * 2;
-  const [at, move] = useSlid(Math.min(high, Number(query.get("at")) || own.value), (to) => ask({ at: Math.abs(to - own.value) < 1e-9 ? undefined : Number(to.toPrecision(5)) }));
+  const [at, move] = useSlid(Math.min(high, numberOf(query, "at", own.value)), (to) => ask({ at: Math.abs(to - own.value) < 1e-9 ? undefined : Number(to.toPrecision(5)) }));
   const [saving, setSaving] = useState(false);
   const cost = costs(told, at);
   const said = cost.fmr ? t("threshold.said", { at: far(at), fmr: percent(cost.fmr.share), fnmr: percent(cost.fnmr.share) }) : far(at);
