@@ -110,14 +110,16 @@ def _limit(within: str) -> Literal["threshold"] | float | None:
 
 
 def _explain(where: list[str]) -> None:
+    from twinset.search.checked import is_number
     from twinset.search.where import conditions
 
     for each in conditions(where):
         if not isinstance(each.value, str):  # size=42 is a number, and no text equals it
-            asked, typed = f"{each.name}{each.operator}", each.typed
-            kind = json.dumps(each.value)
-            kind = f"the number {kind}" if typed[:1].lower() not in "tfn" else kind
-            note(f"search: {asked}{typed} asks for {kind}, not for the text: {asked}'{typed}'")
+            asked, kind = f"{each.name}{each.operator}", "the number " * is_number(each.value)
+            note(
+                f"search: {asked}{each.typed} asks for {kind}{json.dumps(each.value)}, not for the "
+                f"text: {asked}'{each.typed}'"
+            )
 
 
 def _print_answer(answer: Answer) -> None:

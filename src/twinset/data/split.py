@@ -219,8 +219,10 @@ def take_turns(
     by_class: _Way = ("class", _classes, "")
     by_image: _Way = ("group" if by == "group" else "image", _images, "")
     first, second = (by_class, by_image) if by == "class" else (by_image, by_class)
-    of_class = len(np.unique(values * (len(whole) + 1) + whole))  # groups of each class, in all
-    lone = by == "group" and of_class == len(np.unique(values))
+    # as many classes as groups of one class
+    lone = by == "group" and len(np.unique(values)) == len(
+        np.unique(values * (len(whole) + 1) + whole)
+    )
     what = "each class is one group" if lone else "too few images of each class to leave some out"
     instead = (
         "too few classes to leave any out, so images of each were: what is said holds for new "

@@ -134,5 +134,7 @@ def _are_numbers(rows: Any) -> bool:
         return False
     listed = isinstance(rows, list | tuple) or (isinstance(rows, np.ndarray) and rows.ndim == 1)
     first: Any = rows[0] if listed and len(rows) else None
+    if isinstance(first, str | os.PathLike | Image.Image):
+        return False
     several_sizes = np.ndim(first) > 1 and len({np.shape(each) for each in rows}) > 1
-    return not (isinstance(first, str | os.PathLike | Image.Image) or several_sizes)
+    return not several_sizes
